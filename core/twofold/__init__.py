@@ -1,0 +1,31 @@
+"""Dense and lexical retrieval, one retriever, any RAG framework."""
+
+from twofold.encoders import HashingEncoder, SentenceTransformerEncoder
+from twofold.errors import TwofoldError
+from twofold.fusion import ReciprocalRank, TheoreticalMinMax
+from twofold.hits import Hits
+from twofold.index import Index, UpsertResult, Verification
+from twofold.metrics import Metric
+from twofold.protocols import Encoder
+from twofold.retriever import Retriever
+from twofold.types import Hit, LegScore, Passage
+
+__version__ = "0.1.0"
+__all__ = [
+    "Encoder",
+    "HashingEncoder",
+    "Hit",
+    "Hits",
+    "Index",
+    "LegScore",
+    "Metric",
+    "Passage",
+    "ReciprocalRank",
+    "Retriever",
+    "SentenceTransformerEncoder",
+    "TheoreticalMinMax",
+    "TwofoldError",
+    "UpsertResult",
+    "Verification",
+    "__version__",
+]

@@ -1,0 +1,377 @@
+"""The catalog: passages, settings and the list of what belongs to a generation, in SQLite."""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, replace
+from pathlib import Path
+from typing import Any
+
+from twofold.catalog.checksum import row_checksum
+from twofold.catalog.records import (
+    FORMAT,
+    BlockRecord,
+    SegmentRecord,
+    Settings,
+    State,
+    StoredPassage,
+    VectorSetRecord,
+    rows_data,
+    verified,
+)
+from twofold.catalog.schema import APPLICATION_ID, SCHEMA
+from twofold.errors import CorruptIndexError, IndexNotFoundError, UnsupportedStorageError
+from twofold.types import Rows
+
+_MANY = 500  # values in one IN (...)
+
+
+class CatalogReader:
+    """One read transaction: everything it returns is of one generation, and verified."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def generation(self) -> int:
+        """Return the number of commits so far; nothing else is read."""
+        row = self._connection.execute("SELECT generation FROM state").fetchone()
+        if row is None:
+            raise CorruptIndexError("the catalog has lost its state: restore the index from a copy")
+        return int(row[0])
+
+    def settings(self) -> Settings:
+        """Return what was chosen when the index was made."""
+        text, checksum = self._connection.execute("SELECT value, checksum FROM settings").fetchone()
+        if row_checksum(text) != checksum:
+            raise CorruptIndexError("the index's settings in the catalog are damaged")
+        return Settings.from_json(text)
+
+    def state(self) -> State:
+        """Return the counters."""
+        generation, row, file, passages, digest, checksum = self._connection.execute(
+            "SELECT generation, next_row, next_file, passages, digest, checksum FROM state"
+        ).fetchone()
+        state = State(generation, row, file, passages, int(digest))
+        if row_checksum(*astuple(state)) != checksum:
+            raise CorruptIndexError("the catalog's state is damaged: restore the index from a copy")
+        return state
+
+    def segments(self, *, blobs_after: int = -1) -> list[SegmentRecord]:
+        """Return all segments by leg and rows; blobs only of those numbered above a number."""
+        return [
+            verified(f"segment {values[0]}", checksum, SegmentRecord(*values))
+            for *values, checksum in self._connection.execute(
+                "SELECT number, leg, first, last, rows, file, "
+                "CASE WHEN number > ? THEN blob END, size, hash, checksum "
+                "FROM segments ORDER BY leg, first",
+                (blobs_after,),
+            )
+        ]
+
+    def blocks(self, vector_set: int, known: Mapping[int, BlockRecord]) -> list[BlockRecord]:
+        """Return the blocks of a vector set in the order of their rows; known ones aren't read."""
+        numbers = [
+            number
+            for (number,) in self._connection.execute(
+                "SELECT number FROM vector_blocks WHERE vector_set = ? ORDER BY number",
+                (vector_set,),
+            )
+        ]
+        fresh: dict[int, BlockRecord] = {}
+        for some in _runs([number for number in numbers if number not in known]):
+            marks = ",".join("?" * len(some))
+            for *values, checksum in self._connection.execute(
+                "SELECT number, vector_set, file, first, count, rows, hash, checksum "
+                f"FROM vector_blocks WHERE number IN ({marks})",
+                some,
+            ):
+                what = f"vector block {values[0]}"
+                fresh[values[0]] = verified(what, checksum, BlockRecord(*values))
+        return [fresh[number] if number in fresh else known[number] for number in numbers]
+
+    def vector_set(self) -> VectorSetRecord | None:
+        """Return the active vector set, None before the first vector."""
+        row = self._connection.execute(
+            "SELECT number, identity, canaries, active, checksum FROM vector_sets WHERE active"
+        ).fetchone()
+        if row is None:
+            return None
+        *values, checksum = row
+        record: VectorSetRecord = verified("the encoder", checksum, VectorSetRecord(*values))
+        return record
+
+    def tombstones(self) -> list[tuple[int, bytes]]:
+        """Return (number, rows as u32) of all deletes that segments still hold."""
+        out: list[tuple[int, bytes]] = []
+        for number, data, checksum in self._connection.execute(
+            "SELECT number, rows, checksum FROM tombstones ORDER BY number"
+        ):
+            if row_checksum(number, data) != checksum:
+                raise CorruptIndexError(f"delete {number} in the catalog is damaged")
+            out.append((number, data))
+        return out
+
+    def by_id(self, ids: Sequence[str]) -> dict[str, StoredPassage]:
+        """Return the passages of these ids; missing ones are left out."""
+        return {each.id: each for each in self._passages("id", ids)}
+
+    def by_row(self, rows: Sequence[int]) -> list[StoredPassage]:
+        """Return the passages of these rows in this order; raise if one is missing."""
+        found = {each.row: each for each in self._passages("row", rows)}
+        missing = [row for row in rows if row not in found]
+        if missing:
+            raise CorruptIndexError(f"passage row {missing[0]} is missing from the catalog")
+        return [found[row] for row in rows]
+
+    def between(self, first: int, last: int) -> Iterator[StoredPassage]:
+        """Yield the passages of rows from ``first`` to ``last``, ascending."""
+        return self._decoded(
+            "SELECT row, id, title, text, metadata, content, checksum FROM passages "
+            "WHERE row BETWEEN ? AND ? ORDER BY row",
+            (first, last),
+        )
+
+    def rows_with_content(self, contents: Sequence[bytes]) -> dict[bytes, int]:
+        """Return a row for each of these contents that is stored already."""
+        found: dict[bytes, int] = {}
+        for some in _runs(contents):
+            marks = ",".join("?" * len(some))
+            found |= self._connection.execute(
+                f"SELECT content, row FROM passages WHERE content IN ({marks})", some
+            )
+        return found
+
+    def check(self) -> list[str]:
+        """Return what SQLite itself finds wrong with its file."""
+        rows = self._connection.execute("PRAGMA integrity_check").fetchall()
+        return [str(row[0]) for row in rows if row[0] != "ok"]
+
+    def _passages(self, column: str, values: Sequence[Any]) -> Iterator[StoredPassage]:
+        for some in _runs(values):
+            marks = ",".join("?" * len(some))
+            yield from self._decoded(
+                "SELECT row, id, title, text, metadata, content, checksum FROM passages "
+                f"WHERE {column} IN ({marks})",
+                some,
+            )
+
+    def _decoded(self, query: str, values: Sequence[Any]) -> Iterator[StoredPassage]:
+        for *fields, checksum in self._connection.execute(query, values):
+            passage: StoredPassage = verified(
+                f"passage {fields[1]!r}", checksum, StoredPassage(*fields)
+            )
+            yield passage
+
+
+class CatalogWriter(CatalogReader):
+    """One write transaction, committed as a whole."""
+
+    def put_settings(self, settings: Settings) -> None:
+        """Replace the settings."""
+        text = settings.to_json()
+        self._connection.execute("DELETE FROM settings")
+        self._connection.execute("INSERT INTO settings VALUES (?, ?)", (text, row_checksum(text)))
+
+    def put_state(self, state: State) -> None:
+        """Replace the counters."""
+        self._connection.execute("DELETE FROM state")
+        values = (state.generation, state.next_row, state.next_file, state.passages)
+        checksum = row_checksum(*astuple(state))
+        # The digest is unsigned 64-bit, which SQLite's integers are not.
+        self._connection.execute(
+            "INSERT INTO state VALUES (?, ?, ?, ?, ?, ?)", (*values, str(state.digest), checksum)
+        )
+
+    def put_vector_set(self, record: VectorSetRecord) -> None:
+        """Add or replace a vector set."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO vector_sets VALUES (?, ?, ?, ?, ?)",
+            (*astuple(record), record.checksum),
+        )
+
+    def add_passages(self, passages: Iterable[StoredPassage]) -> None:
+        """Insert passages under new rows."""
+        self._connection.executemany(
+            "INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?, ?)",
+            ((*astuple(each), each.checksum) for each in passages),
+        )
+
+    def remove_passages(self, rows: Iterable[int]) -> None:
+        """Delete passages by row."""
+        self._connection.executemany("DELETE FROM passages WHERE row = ?", ((r,) for r in rows))
+
+    def put_segments(self, added: Iterable[SegmentRecord], dropped: Iterable[int]) -> None:
+        """Add segments and drop others by number."""
+        self._connection.executemany(
+            "DELETE FROM segments WHERE number = ?", ((number,) for number in dropped)
+        )
+        self._connection.executemany(
+            "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            ((*astuple(each), each.checksum) for each in added),
+        )
+
+    def put_blocks(self, added: Iterable[BlockRecord], dropped: Iterable[int]) -> None:
+        """Add vector blocks and drop others by number."""
+        self._connection.executemany(
+            "DELETE FROM vector_blocks WHERE number = ?", ((number,) for number in dropped)
+        )
+        self._connection.executemany(
+            "INSERT INTO vector_blocks VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            ((*astuple(each), each.checksum) for each in added),
+        )
+
+    def add_tombstones(self, rows: Rows, *, instead: bool = False) -> None:
+        """Record deleted rows, or replace all recorded ones."""
+        if instead:
+            self._connection.execute("DELETE FROM tombstones")
+        if len(rows):
+            number = self._connection.execute(
+                "SELECT coalesce(max(number), 0) + 1 FROM tombstones"
+            ).fetchone()[0]
+            data = rows_data(rows)
+            self._connection.execute(
+                "INSERT INTO tombstones VALUES (?, ?, ?)",
+                (number, data, row_checksum(number, data)),
+            )
+
+
+class Catalog:
+    """The SQLite file of one index: a pool of connections, each used by one thread at a time."""
+
+    def __init__(self, path: Path, *, read_only: bool) -> None:
+        self._path = path
+        self._read_only = read_only
+        self._idle: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+        self._process = os.getpid()
+        with self.reading() as reader:
+            self._check_format(reader)
+
+    @classmethod
+    def create(cls, path: Path, settings: Settings) -> None:
+        """Make an empty catalog in one transaction; nothing happens if it is there."""
+        connection = sqlite3.connect(path, isolation_level=None)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("BEGIN IMMEDIATE")
+            if connection.execute("PRAGMA application_id").fetchone()[0] == 0:
+                for statement in SCHEMA:
+                    connection.execute(statement)
+                writer = CatalogWriter(connection)
+                writer.put_settings(settings)
+                writer.put_state(State())
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute("COMMIT")
+        finally:
+            connection.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[CatalogReader]:
+        """Open one read transaction."""
+        with self._connection() as connection, _translated(self._path):
+            connection.execute("BEGIN")
+            try:
+                yield CatalogReader(connection)
+            finally:
+                connection.execute("ROLLBACK")
+
+    @contextmanager
+    def writing(self) -> Iterator[CatalogWriter]:
+        """Open one write transaction: committed and synced at the end, or undone on an error."""
+        with self._connection() as connection, _translated(self._path):
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield CatalogWriter(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def close(self) -> None:
+        """Close all idle connections; the last one folds the write-ahead log into the file."""
+        with self._lock:
+            for connection in self._idle:
+                connection.close()
+            self._idle.clear()
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            if os.getpid() != self._process:  # connections don't survive a fork
+                self._idle, self._process = [], os.getpid()
+            connection = self._idle.pop() if self._idle else None
+        if connection is None:
+            connection = self._connect()
+        try:
+            yield connection
+        finally:
+            with self._lock:
+                self._idle.append(connection)
+
+    def _connect(self) -> sqlite3.Connection:
+        mode = "rw"
+        if self._read_only:
+            mode = "ro"
+            log = self._path.with_name(self._path.name + "-wal")
+            if not log.exists() and not os.access(self._path.parent, os.W_OK):
+                mode = "ro&immutable=1"  # read-only media: no log, and no place for one
+        with _translated(self._path):
+            connection = sqlite3.connect(
+                f"{self._path.resolve().as_uri()}?mode={mode}",
+                uri=True,
+                isolation_level=None,
+                timeout=30.0,
+                check_same_thread=False,
+            )
+            connection.execute("PRAGMA synchronous = FULL")
+        return connection
+
+    def _check_format(self, reader: CatalogReader) -> None:
+        found = reader._connection.execute("PRAGMA application_id").fetchone()[0]
+        if found != APPLICATION_ID:
+            raise IndexNotFoundError(f"{self._path} is not a twofold catalog")
+        number = reader.settings().format
+        if number > FORMAT:
+            raise UnsupportedStorageError(
+                f"{self._path.parent} has format {number}, and this version of twofold reads up to "
+                f"{FORMAT}: upgrade twofold"
+            )
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """Turn SQLite's words for damage into ours; what else it says stays as it is."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        name = getattr(error, "sqlite_errorname", "") or ""
+        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or "no such table" in str(error):
+            raise CorruptIndexError(
+                f"{path} is damaged ({error}): restore the index from a copy"
+            ) from error
+        raise
+
+
+def _runs(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Cut a long list of values into runs that fit one statement."""
+    for start in range(0, len(values), _MANY):
+        yield values[start : start + _MANY]
+
+
+def next_state(
+    state: State, *, added: Sequence[StoredPassage], gone: Sequence[StoredPassage], files: int
+) -> State:
+    """Return the counters after a commit that adds and removes passages and makes files."""
+    digest = state.digest + sum(p.checksum for p in added) - sum(p.checksum for p in gone)
+    return replace(
+        state,
+        generation=state.generation + 1,
+        next_row=added[-1].row + 1 if added else state.next_row,
+        next_file=state.next_file + files,
+        passages=state.passages + len(added) - len(gone),
+        digest=digest % (1 << 64),
+    )

@@ -1,0 +1,172 @@
+"""The rows of the catalog's tables, each with the checksum of its content."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from twofold.catalog.checksum import content_hash, row_checksum
+from twofold.errors import CorruptIndexError
+from twofold.metrics import Metric
+from twofold.types import EncoderIdentity, Passage, Rows
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What was chosen when the index was made; ``dim`` and ``metric`` may follow later.
+
+    ``encoder`` is the name to find the model by, None for caller's vectors or no dense leg;
+    ``named`` tells whether that name can be looked up again.
+    """
+
+    format: int = FORMAT
+    dense: bool = True
+    encoder: str | None = None
+    named: bool = False
+    dim: int | None = None
+    metric: Metric | None = None
+    analyzer: str | None = None
+    analyzer_version: int = 0
+
+    def to_json(self) -> str:
+        """Return the settings as JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Settings":
+        """Return the settings that ``to_json`` gave."""
+        values = json.loads(text)
+        metric = values.pop("metric")
+        return cls(**values, metric=Metric(metric) if metric is not None else None)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Counters of one generation; ``digest`` is the sum of all passages' checksums, mod 2**64."""
+
+    generation: int = 0
+    next_row: int = 0
+    next_file: int = 1
+    passages: int = 0
+    digest: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPassage:
+    """One row of the passages table; ``content`` is the hash of what encoders see."""
+
+    row: int
+    id: str
+    title: str
+    text: str
+    metadata: str
+    content: bytes
+
+    @classmethod
+    def of(cls, row: int, passage: Passage, metadata: str) -> "StoredPassage":
+        """Return ``passage``, checked before, as a row."""
+        content = content_hash(passage.content.encode())
+        return cls(row, passage.id, passage.title, passage.text, metadata, content)
+
+    @property
+    def checksum(self) -> int:
+        """The checksum of all fields."""
+        return row_checksum(self.row, self.id, self.title, self.text, self.metadata, self.content)
+
+    def to_passage(self) -> Passage:
+        """Decode the row."""
+        return Passage(
+            text=self.text, id=self.id, title=self.title, metadata=json.loads(self.metadata)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRecord:
+    """One segment of a leg: rows from ``first`` to ``last``, in a file or in ``blob``."""
+
+    number: int
+    leg: str
+    first: int
+    last: int
+    rows: int
+    file: str | None
+    blob: bytes | None
+    size: int
+    hash: bytes
+
+    @property
+    def checksum(self) -> int:
+        """The checksum of all fields but the blob, which has its own hash."""
+        return row_checksum(
+            self.number, self.leg, self.first, self.last, self.rows, self.file, self.size, self.hash
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRecord:
+    """A run of vectors in a file: ``count`` from place ``first``, of these rows."""
+
+    number: int
+    vector_set: int
+    file: str
+    first: int
+    count: int
+    rows_data: bytes
+    hash: bytes
+
+    @property
+    def rows(self) -> Rows:
+        """The rows of the vectors, ascending."""
+        return np.frombuffer(self.rows_data, "<u4").astype(np.int64)
+
+    @property
+    def checksum(self) -> int:
+        """The checksum of all fields."""
+        return row_checksum(
+            self.number,
+            self.vector_set,
+            self.file,
+            self.first,
+            self.count,
+            self.rows_data,
+            self.hash,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class VectorSetRecord:
+    """The vectors of one encoder; ``canaries`` are float32 vectors of fixed sentences."""
+
+    number: int
+    identity: str
+    canaries: bytes
+    active: int
+
+    @property
+    def checksum(self) -> int:
+        """The checksum of all fields."""
+        return row_checksum(self.number, self.identity, self.canaries, self.active)
+
+    def to_identity(self) -> EncoderIdentity | None:
+        """Decode the encoder's identity, None where it has none."""
+        values: dict[str, Any] | None = json.loads(self.identity)
+        if values is None:
+            return None
+        return EncoderIdentity(**{**values, "metric": Metric(values["metric"])})
+
+
+def rows_data(rows: Rows) -> bytes:
+    """Return row numbers as stored: u32, little-endian."""
+    return rows.astype("<u4").tobytes()
+
+
+def verified(what: str, given: int, record: Any) -> Any:
+    """Return ``record`` if its checksum is the stored one, else raise CorruptIndexError."""
+    if record.checksum != given:
+        raise CorruptIndexError(
+            f"{what} in the catalog is not what was written: restore the index from a copy"
+        )
+    return record

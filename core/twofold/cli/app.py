@@ -1,0 +1,161 @@
+"""The command line: ``twofold index``, ``search``, ``eval`` and ``verify``."""
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from twofold.cli import tables
+from twofold.cli.console import DAMAGE, ModeName, err, out, print_json, progress, running
+from twofold.corpus import Corpus, Splitting, read_qrels, read_queries
+from twofold.errors import QueryError
+from twofold.evaluation import MEASURES, evaluate
+from twofold.index import AS_STORED, Index
+from twofold.index.intake import Intake
+from twofold.retriever import Retriever
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Dense and lexical retrieval over one durable index.",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of an index.")]
+
+
+@app.command()
+def index(
+    corpus: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CORPUS",
+            help="A BEIR folder, a .jsonl[.gz] file, or a folder of .txt and .md files.",
+        ),
+    ],
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="The index, made if missing.")],
+    encoder: Annotated[
+        str | None, typer.Option(help="A model's name or folder, 'hashing', or 'none'.")
+    ] = None,
+    metric: Annotated[str | None, typer.Option(help="dot, cosine or euclidean.")] = None,
+    analyzer: Annotated[str | None, typer.Option(help="'english', or 'none'.")] = None,
+    size: Annotated[int, typer.Option(help="Longest passage of a split file, characters.")] = 1000,
+    overlap: Annotated[int, typer.Option(help="Characters that neighbours share.")] = 150,
+    as_json: Json = False,
+) -> None:
+    """Add a corpus to an index; passages that are there already are updated."""
+    with running():
+        passages = Corpus.at(corpus, Splitting(size, overlap))
+        checking = Intake()
+        count = sum(1 for each in passages if checking.checked(each))
+        started = time.perf_counter()
+        with Index.open(
+            to,
+            encoder=AS_STORED if encoder is None else _or_none(encoder),
+            metric=metric,
+            analyzer=AS_STORED if analyzer is None else _or_none(analyzer),
+        ) as target:
+            with progress("indexing", count, quiet=as_json) as report:
+                result = target.upsert(passages, progress=report)
+            total, modes = len(target), target.modes
+        summary: dict[str, Any] = {
+            name: getattr(result, name)
+            for name in ("added", "updated", "unchanged", "truncated", "empty")
+        }
+        summary |= {"passages": total, "modes": modes, "seconds": time.perf_counter() - started}
+        if as_json:
+            print_json(summary)
+        else:
+            out.print(tables.indexed(to, summary))
+
+
+@app.command()
+def search(
+    folder: Folder,
+    query: Annotated[str, typer.Argument(metavar="QUERY")],
+    k: Annotated[int, typer.Option("-k", help="Hits wanted.")] = 10,
+    mode: Annotated[ModeName | None, typer.Option(help="Default: hybrid if possible.")] = None,
+    where: Annotated[str | None, typer.Option(metavar="JSON", help="A filter.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Say why each came back.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Retrieve passages for a query."""
+    with running(), Index.open(folder, create=False, read_only=True) as source:
+        chosen = mode.value if mode is not None else source.modes[0]
+        retriever = Retriever(source, mode=chosen, k=k)
+        hits = retriever.retrieve(query, where=_filter(where))
+        if as_json:
+            print_json(tables.hits_as_dict(hits, explained=explain))
+            return
+        out.print(tables.hits_table(hits, explained=explain))
+        for warning in hits.warnings:
+            err.print(f"warning: {warning}", markup=False)
+
+
+@app.command("eval")
+def evaluation(
+    folder: Folder,
+    queries: Annotated[Path, typer.Option(help="queries.jsonl[.gz], or id and text by tab.")],
+    qrels: Annotated[Path, typer.Option(help="Judgments, BEIR's or TREC's.")],
+    mode: Annotated[ModeName | None, typer.Option(help="Default: every one possible.")] = None,
+    measure: Annotated[
+        list[str] | None, typer.Option(help="In ir_measures' grammar; may be repeated.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", help="Hits measured.")] = 100,
+    as_json: Json = False,
+) -> None:
+    """Measure retrieval on judged queries."""
+    with running(), Index.open(folder, create=False, read_only=True) as source:
+        texts, judgments = read_queries(queries), read_qrels(qrels)
+        modes = (mode.value,) if mode is not None else source.modes
+        measures = measure if measure else list(MEASURES)
+        results = [
+            evaluate(Retriever(source, mode=each), texts, judgments, measures, k=k)
+            for each in modes
+        ]
+        if as_json:
+            print_json(
+                {
+                    each.mode: {"queries": each.queries, "measures": dict(each.measures)}
+                    for each in results
+                }
+            )
+        else:
+            out.print(tables.evaluations(results))
+
+
+@app.command()
+def verify(
+    folder: Folder,
+    deep: Annotated[bool, typer.Option("--deep", help="Rebuild and compare, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check every byte of an index; exit code 1 if anything is damaged."""
+    with running(), Index.open(folder, create=False, read_only=True) as source:
+        report = source.verify(deep=deep)
+        if as_json:
+            print_json({**asdict(report), "ok": report.ok})
+        else:
+            out.print(tables.verification(folder, report))
+        if not report.ok:
+            raise typer.Exit(DAMAGE)
+
+
+def _or_none(name: str) -> str | None:
+    """Return a name, None for the word that stands for none."""
+    return None if name == "none" else name
+
+
+def _filter(text: str | None) -> dict[str, Any] | None:
+    """Return the filter in a JSON text; raise QueryError if it isn't JSON."""
+    if text is None:
+        return None
+    try:
+        value: dict[str, Any] = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise QueryError(f"--where is JSON such as '{{\"year\": 2021}}': {error}") from None
+    return value

@@ -1,0 +1,71 @@
+"""What all verbs share: where output goes, how errors end a run, and the options' types."""
+
+import json
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from twofold.errors import CorruptIndexError, TwofoldError
+
+DAMAGE, COULD_NOT_RUN = 1, 2
+out = Console(highlight=False, soft_wrap=False)
+err = Console(stderr=True, highlight=False)
+
+
+class ModeName(str, Enum):
+    """The modes of a retriever, as the command line lists them."""
+
+    HYBRID = "hybrid"
+    DENSE = "dense"
+    LEXICAL = "lexical"
+
+
+def print_json(value: Any) -> None:
+    """Print a value for machines, on standard output."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def running() -> Iterator[None]:
+    """Say errors and warnings on standard error, and end with the exit code they mean.
+
+    Damage is 1, anything else that keeps a command from running is 2.
+    """
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: _say("warning", message)
+        try:
+            yield
+        except CorruptIndexError as error:
+            _say("damage", error)
+            raise typer.Exit(DAMAGE) from error
+        except (TwofoldError, OSError) as error:
+            _say("error", error)
+            raise typer.Exit(COULD_NOT_RUN) from error
+
+
+@contextmanager
+def progress(label: str, total: int, *, quiet: bool) -> Iterator[Callable[[int], None] | None]:
+    """Draw a progress bar on standard error; give None where nothing is to be drawn."""
+    if quiet or not err.is_terminal:
+        yield None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def _say(kind: str, message: object) -> None:
+    err.print(f"{kind}: {message}", markup=False, soft_wrap=True)

@@ -1,0 +1,100 @@
+"""Results as tables for people, and as plain values for machines."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from twofold.evaluation import Evaluation
+from twofold.hits import Hits
+from twofold.index import Verification
+from twofold.types import Leg, LegScore
+
+_SNIPPET = 160
+
+
+def indexed(folder: Path, summary: dict[str, Any]) -> Text:
+    """Return one line on what was indexed."""
+    line = (
+        f"{folder}: {summary['passages']:,} passages ({summary['added']:,} added, "
+        f"{summary['updated']:,} updated, {summary['unchanged']:,} unchanged) in "
+        f"{summary['seconds']:.1f} s; modes {', '.join(summary['modes'])}"
+    )
+    if summary["truncated"]:
+        line += f"; {summary['truncated']:,} texts are longer than the encoder reads"
+    return Text(line)
+
+
+def hits_table(hits: Hits, *, explained: bool) -> Table | Text:
+    """Return hits as a table: ranks and scores of the legs, and the passage's beginning."""
+    if not len(hits):
+        return Text("nothing found")
+    legs: list[Leg] = list(hits[0].legs)
+    table = Table(box=box.SIMPLE_HEAD, expand=False, pad_edge=False)
+    table.add_column("#", justify="right")
+    table.add_column("id", overflow="fold")
+    table.add_column("score", justify="right")
+    for leg in legs if len(legs) > 1 else ():
+        table.add_column(leg, justify="right", no_wrap=True)
+    table.add_column("why" if explained else "passage", ratio=1)
+    reasons = [each.reason for each in hits.explain().hits] if explained else []
+    for place, hit in enumerate(hits):
+        shares = [_share(hit.legs[leg]) for leg in legs] if len(legs) > 1 else []
+        cell = Text()
+        if hit.passage.title:
+            cell.append(f"{hit.passage.title} ", style="bold")
+        cell.append(" ".join(hit.passage.text.split())[:_SNIPPET])
+        if explained:
+            cell.append(f"\n{reasons[place]}", style="italic")
+        table.add_row(str(hit.rank), Text(hit.id), f"{hit.score:.4f}", *shares, cell)
+    return table
+
+
+def hits_as_dict(hits: Hits, *, explained: bool) -> dict[str, Any]:
+    """Return hits as plain values; with the terms behind each where explained."""
+    explanations = hits.explain().to_dict()["hits"]
+    rows: list[dict[str, Any]] = []
+    for hit, explanation in zip(hits, explanations, strict=True):
+        if not explained:
+            del explanation["terms"], explanation["reason"]
+        passage = hit.passage
+        row = {"title": passage.title, "text": passage.text, "metadata": passage.metadata}
+        rows.append(explanation | row)
+    return {
+        "query": hits.query,
+        "mode": hits.answer.mode,
+        "legs_used": list(hits.legs_used),
+        "warnings": list(hits.warnings),
+        "hits": rows,
+    }
+
+
+def evaluations(results: Sequence[Evaluation]) -> Table:
+    """Return measures by mode."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column(f"{results[0].queries:,} queries")
+    for name in results[0].measures:
+        table.add_column(name, justify="right")
+    for each in results:
+        table.add_row(each.mode, *(f"{value:.4f}" for value in each.measures.values()))
+    return table
+
+
+def verification(folder: Path, report: Verification) -> Text:
+    """Return the outcome of a verification, a line a problem."""
+    head = (
+        f"{folder}: generation {report.generation}, {report.passages:,} passages, "
+        f"{report.vectors:,} vectors, {report.segments} segments: "
+    )
+    lines = [f"  {problem}" for problem in report.problems]
+    verdict = "all as written" if report.ok else f"{len(lines)} problems"
+    return Text("\n".join([head + verdict, *lines]))
+
+
+def _share(share: LegScore) -> str:
+    """Return a leg's rank and score; a dash where it did not list the hit."""
+    rank = f"{share.rank}." if share.rank is not None else "-"
+    return f"{rank} ({share.score:.3f})"

@@ -1,0 +1,76 @@
+"""Queries and relevance judgments, in BEIR's files and TREC's."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from twofold.corpus.jsonl import id_field, json_lines, text_field
+from twofold.errors import CorpusError
+
+Queries = dict[str, str]
+"""Query id to text."""
+Qrels = dict[str, dict[str, int]]
+"""Query id to passage id to grade."""
+
+
+def read_queries(path: Path) -> Queries:
+    """Read queries from JSON lines (``_id``, ``text``) or tab-separated id and text."""
+    queries: Queries = {}
+    for number, query_id, text in _queries(path):
+        if not query_id:
+            raise CorpusError(f"{path}, line {number}: the query has no id")
+        if query_id in queries:
+            raise CorpusError(f"{path}, line {number}: query {query_id!r} is there twice")
+        queries[query_id] = text
+    if not queries:
+        raise CorpusError(f"{path} holds no queries")
+    return queries
+
+
+def read_qrels(path: Path) -> Qrels:
+    """Read judgments: BEIR's three tab-separated columns with a header, or TREC's four."""
+    qrels: Qrels = {}
+    for number, line in _lines(path):
+        fields = line.split("\t") if "\t" in line else line.split()
+        if len(fields) == 4:  # TREC: query, iteration, passage, grade
+            del fields[1]
+        if len(fields) != 3:
+            raise CorpusError(
+                f"{path}, line {number}: query, passage and grade are wanted, not {line!r:.60}"
+            )
+        query_id, passage_id, grade = fields
+        try:
+            value = int(grade)
+        except ValueError:
+            if number == 1:
+                continue  # the header
+            raise CorpusError(
+                f"{path}, line {number}: grade {grade!r} is no whole number"
+            ) from None
+        qrels.setdefault(query_id, {})[passage_id] = value
+    if not qrels:
+        raise CorpusError(f"{path} holds no judgments")
+    return qrels
+
+
+def _queries(path: Path) -> Iterator[tuple[int, str, str]]:
+    if path.suffix in (".tsv", ".txt"):
+        for number, line in _lines(path):
+            query_id, tab, text = line.partition("\t")
+            if not tab:
+                raise CorpusError(f"{path}, line {number}: no tab between id and text")
+            yield number, query_id, text
+        return
+    for number, record in json_lines(path):
+        yield number, id_field(path, number, record), text_field(path, number, record, "text")
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise CorpusError(f"there is no file {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CorpusError(f"{path} can't be read: {error}") from error
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield number, line.rstrip("\r")

@@ -1,0 +1,129 @@
+"""Hits: what a query found, best first, with the share of each leg."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twofold.explain import Explanation, explain
+from twofold.protocols import PassageBatch
+from twofold.types import Hit, Leg, LegScore, Mode, Rows, Scores, TermMatch
+
+
+@dataclass(frozen=True, slots=True)
+class LegColumn:
+    """One leg's share in all hits: arrays (n,); rank 0 where the leg did not list the hit."""
+
+    scores: Scores
+    ranks: NDArray[np.int64]
+    normalized: Scores
+    weight: float
+
+    def at(self, place: int) -> LegScore:
+        """Return the share in one hit."""
+        rank = int(self.ranks[place])
+        normalized = float(self.normalized[place])
+        return LegScore(
+            score=float(self.scores[place]),
+            rank=rank if rank > 0 else None,
+            normalized=normalized,
+            weight=self.weight,
+            contribution=self.weight * normalized,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The question and the circumstances of some hits.
+
+    ``legs_used`` are the legs that found something; ``warnings`` say what was missing.
+    """
+
+    query: str | None
+    mode: Mode
+    generation: int
+    legs_used: tuple[Leg, ...]
+    warnings: tuple[str, ...]
+
+
+class Hits(Sequence[Hit]):
+    """Hits of one query, best first: score descending, then id.
+
+    Holds arrays; passages are decoded when touched, from the query's own generation.
+    """
+
+    def __init__(
+        self,
+        answer: Answer,
+        scores: Scores,
+        legs: Mapping[Leg, LegColumn],
+        rows: Rows,
+        passages: PassageBatch,
+        term_matches: Callable[[str, int], tuple[TermMatch, ...]],
+    ) -> None:
+        self.answer = answer
+        self.scores = scores
+        self._legs = legs
+        self._rows = rows
+        self._passages = passages
+        self._term_matches = term_matches
+
+    @property
+    def query(self) -> str | None:
+        """The text that was asked, None for a vector alone."""
+        return self.answer.query
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of all hits, without decoding passages."""
+        return self._passages.ids
+
+    @property
+    def legs_used(self) -> tuple[Leg, ...]:
+        """The legs that found something."""
+        return self.answer.legs_used
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What made this answer poorer than it could be."""
+        return self.answer.warnings
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @overload
+    def __getitem__(self, place: int) -> Hit: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Hit]: ...
+
+    def __getitem__(self, place: int | slice) -> Hit | list[Hit]:
+        if isinstance(place, slice):
+            return [self[each] for each in range(*place.indices(len(self)))]
+        if not -len(self) <= place < len(self):
+            raise IndexError(f"there are {len(self)} hits, and hit {place} was asked for")
+        place %= len(self)
+        return Hit(
+            passage=self._passages[place],
+            score=float(self.scores[place]),
+            rank=place + 1,
+            legs={leg: column.at(place) for leg, column in self._legs.items()},
+        )
+
+    def __iter__(self) -> Iterator[Hit]:
+        return (self[place] for place in range(len(self)))
+
+    def __repr__(self) -> str:
+        best = f", best {self.ids[0]!r} {float(self.scores[0]):.3f}" if len(self) else ""
+        return f"<{len(self)} {self.answer.mode} hits for {self.query!r}{best}>"
+
+    def term_matches(self, place: int) -> tuple[TermMatch, ...]:
+        """Return what each query term adds to a hit's lexical score; empty without that leg."""
+        if "lexical" not in self._legs or self.query is None:
+            return ()
+        return self._term_matches(self.query, int(self._rows[place]))
+
+    def explain(self) -> Explanation:
+        """Say why each of these passages came back."""
+        return explain(self.answer.query, self.warnings, list(self), self.term_matches)

@@ -1,0 +1,301 @@
+"""The index: one durable folder with passages, vectors and postings."""
+
+import os
+import shutil
+import tempfile
+import warnings
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from twofold.catalog import Catalog, WriteLock, read_head
+from twofold.errors import DegradedWarning, IndexClosedError, InputError
+from twofold.index.contract import EncoderContract
+from twofold.index.intake import BATCH, ENCODED_BATCH, Intake
+from twofold.index.layout import Layout
+from twofold.index.opening import AS_STORED, AsStored, Choices, create_index
+from twofold.index.upserts import UpsertPlanner
+from twofold.index.verification import Verification, verify
+from twofold.index.view import Generations, IndexView
+from twofold.index.writer import Change, IndexWriter, check_generation
+from twofold.metrics import Metric
+from twofold.protocols import Encoder
+from twofold.types import MODES, Mode, Passage, PassageLike, Vectors, Where
+
+
+@dataclass(frozen=True, slots=True)
+class UpsertResult:
+    """What an upsert did. ``ids`` are in the order given, new ones included.
+
+    ``truncated`` texts are longer than the encoder reads; ``empty`` passages have no words and
+    are found by no leg.
+    """
+
+    ids: tuple[str, ...]
+    added: int
+    updated: int
+    unchanged: int
+    truncated: int
+    empty: int
+
+
+class Index:
+    """A durable hybrid index: a dense leg, a lexical leg and the passages, always in step.
+
+    Safe for many threads and processes that read, beside one that writes. Use ``Index.open``.
+    """
+
+    def __init__(self, layout: Layout, choices: Choices, temporary: Path | None) -> None:
+        self._layout = layout
+        self._catalog = Catalog(layout.catalog, read_only=choices.read_only)
+        try:
+            with self._catalog.reading() as reader:
+                check_generation(layout, reader.generation(), choices.head)
+                self._settings = reader.settings()
+                vector_set = reader.vector_set()
+            choices.check(self._settings)
+            self._generations = Generations(self._catalog, layout)
+            self._writer = IndexWriter(
+                self._catalog, layout, self._generations, read_only=choices.read_only
+            )
+            given = choices.encoder(self._settings)
+            self._contract = EncoderContract(self._settings, given)
+            if vector_set is not None and choices.is_another(self._settings):
+                self._contract.check(vector_set)
+        except BaseException:
+            self._catalog.close()
+            raise
+        self._finalizer = weakref.finalize(
+            self, _release, self._catalog, self._writer.lock, temporary
+        )
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str] | None,
+        *,
+        encoder: Encoder | str | AsStored | None = AS_STORED,
+        dim: int | None = None,
+        metric: Metric | str | None = None,
+        analyzer: str | AsStored | None = AS_STORED,
+        create: bool = True,
+        read_only: bool = False,
+    ) -> "Index":
+        """Open the index in the folder ``path``, or create it there.
+
+        What is left out is as stored, and for a new index all-MiniLM-L6-v2, that model's own
+        metric, and the ``"english"`` analyzer. ``encoder=None`` without ``dim`` makes an index
+        without a dense leg, ``dim`` alone one of caller's vectors, ``analyzer=None`` one without a
+        lexical leg. ``path=None`` is a temporary folder, removed when the index is closed.
+
+        Raises IndexNotFoundError where there is nothing to open, IndexMismatchError where an
+        argument contradicts what is stored, CorruptIndexError where stored bytes have changed,
+        UnsupportedStorageError on a network file system or for a newer format.
+        """
+        temporary = Path(tempfile.mkdtemp(prefix="twofold-")) if path is None else None
+        folder = temporary if temporary is not None else Path(os.fspath(path or ""))
+        layout = Layout(folder)
+        choices = Choices.of(encoder, dim, metric, analyzer, read_only, read_head(layout.head))
+        create_index(layout, choices, create=create and not read_only)
+        return cls(layout, choices, temporary)
+
+    @property
+    def path(self) -> Path:
+        """The index's folder."""
+        return self._layout.folder
+
+    @property
+    def dim(self) -> int | None:
+        """The vectors' dimensions, None before the first one."""
+        return self._settings.dim
+
+    @property
+    def metric(self) -> Metric | None:
+        """The vectors' metric, None before the first one."""
+        return self._settings.metric
+
+    @property
+    def encoder(self) -> Encoder | None:
+        """The encoder, loaded when first used; None where the index takes caller's vectors."""
+        return self._contract.encoder() if self._contract.present else None
+
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        """The modes that a retriever over this index can use."""
+        settings = self._settings
+        if not settings.dense:
+            return ("lexical",)
+        return MODES if settings.analyzer is not None else ("dense",)
+
+    def upsert(
+        self,
+        passages: Iterable[PassageLike],
+        *,
+        vectors: Vectors | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> UpsertResult:
+        """Add passages, and replace those whose ids are stored already.
+
+        ``vectors`` (n, dim) are used instead of encoding. Batches of some hundred passages are
+        committed one by one: each is all or nothing, and a call that was stopped can simply be
+        run again, since unchanged passages cost little and unchanged text is never encoded
+        twice. ``progress`` is called with the number of passages committed so far.
+
+        Raises PassageError, VectorError, IndexLockedError, ReadOnlyError, EncoderMismatchError.
+        A list is checked as a whole before anything is written, a generator batch by batch.
+        """
+        self._check_open()
+        self._writer.begin()
+        if vectors is not None and not isinstance(passages, Sequence):
+            passages = list(passages)
+        planner = UpsertPlanner(self._settings, self._contract, vectors)
+        encoded = vectors is None and self._contract.present
+        ids: list[str] = []
+        totals = np.zeros(5, np.int64)
+        given = len(passages) if isinstance(passages, Sequence) else None
+        planner.check_vectors(given)
+        for batch in Intake().batches(passages, ENCODED_BATCH if encoded else BATCH):
+            with self._generations.view() as view:
+                plan = planner.plan(batch, view)
+            if plan.change is not None:
+                self._writer.commit(plan.change)
+                self._settings = plan.change.settings
+            ids += [passage.id for passage, _ in batch]
+            totals += plan.counts
+            if progress is not None:
+                progress(len(ids))
+        result = UpsertResult(tuple(ids), *totals.tolist())
+        if result.empty:
+            warnings.warn(
+                f"{result.empty:,} passages have no words: they are stored, and no leg finds them",
+                DegradedWarning,
+                stacklevel=2,
+            )
+        return result
+
+    def delete(self, ids: Iterable[str] | None = None, *, where: Where | None = None) -> int:
+        """Delete the passages of these ids, or those that a filter matches; return how many.
+
+        With both, only passages that are in both go. Unknown ids are ignored. Raises InputError if
+        neither is given, FilterError, IndexLockedError, ReadOnlyError.
+        """
+        self._check_open()
+        if ids is None and where is None:
+            raise InputError("delete takes ids=, where= or both; to delete all, remove the folder")
+        if isinstance(ids, str):
+            raise InputError(f"ids is a list of ids, not the string {ids!r}")
+        self._writer.begin()
+        with self._generations.view() as view:
+            allowed = view.allowed(where)
+            if ids is not None:
+                gone = list(view.reader.by_id(list(dict.fromkeys(ids))).values())
+                if allowed is not None:
+                    gone = [each for each in gone if allowed[each.row]]
+            else:
+                assert allowed is not None  # where is given if ids are not
+                gone = view.reader.by_row(np.flatnonzero(allowed).tolist())
+            snapshot = view.snapshot
+        if gone:
+            nothing = np.empty(0, np.int64), np.empty((0, self.dim or 0), np.float32)
+            self._writer.commit(
+                Change((), tuple(gone), *nothing, snapshot.settings, snapshot.vector_set)
+            )
+        return len(gone)
+
+    def get(self, ids: Iterable[str]) -> list[Passage]:
+        """Return the passages of these ids in their order; unknown ids are left out."""
+        self._check_open()
+        if isinstance(ids, str):
+            raise InputError(f"ids is a list of ids, not the string {ids!r}")
+        wanted = list(ids)
+        with self._generations.view() as view:
+            found = view.reader.by_id(wanted)
+        return [found[each].to_passage() for each in wanted if each in found]
+
+    def count(self, where: Where | None = None) -> int:
+        """Return how many passages there are, or how many a filter matches."""
+        self._check_open()
+        with self._generations.view() as view:
+            allowed = view.allowed(where)
+            return view.snapshot.state.passages if allowed is None else int(allowed.sum())
+
+    def __len__(self) -> int:
+        return self.count()
+
+    def __iter__(self) -> Iterator[Passage]:
+        """Yield all passages of one generation, in the order in which they were stored."""
+        self._check_open()
+        with self._generations.view() as view:
+            for each in view.reader.between(0, view.snapshot.state.next_row):
+                yield each.to_passage()
+
+    def __contains__(self, passage_id: object) -> bool:
+        return isinstance(passage_id, str) and bool(self.get([passage_id]))
+
+    def view(self) -> AbstractContextManager[IndexView]:
+        """Open the newest generation for a query."""
+        self._check_open()
+        return self._generations.view()
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """Return query vectors (n, dim) by the encoder that filled the index.
+
+        Raises QueryError if it has none, EncoderMismatchError if it is another one.
+        """
+        self._check_open()
+        with self._generations.view() as view:
+            stored, dim = view.snapshot.vector_set, view.snapshot.settings.dim
+        return self._contract.encode_queries(texts, dim, stored)
+
+    def warm(self) -> None:
+        """Load what a first query would: model, kernels, and the checksums of the vectors."""
+        if self._contract.present:
+            self.encode_queries(["warm"])
+        with self.view() as view:
+            if view.snapshot.dense is not None:
+                view.snapshot.dense.index()
+            if view.snapshot.lexical is not None:
+                view.lexical("warm", 1, None)
+
+    def verify(self, *, deep: bool = False) -> Verification:
+        """Read every byte of the index and report what is not as it was written.
+
+        ``deep`` also builds postings and columns anew and compares them. Needs no encoder.
+        """
+        self._check_open()
+        return verify(self._layout, self._generations, deep=deep)
+
+    def close(self) -> None:
+        """Let go of the write lock and of all files; a temporary index is removed."""
+        self._finalizer()
+
+    def __enter__(self) -> "Index":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Index.open({str(self.path)!r})"
+
+    def _check_open(self) -> None:
+        if not self._finalizer.alive:
+            raise IndexClosedError(f"the index {self.path} was closed: open it again")
+
+
+def _release(catalog: Catalog, lock: WriteLock, temporary: Path | None) -> None:
+    """Close an index; called by ``close`` or when the last reference to it goes."""
+    catalog.close()
+    lock.release()
+    if temporary is not None:
+        shutil.rmtree(temporary, ignore_errors=True)

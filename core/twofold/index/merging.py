@@ -1,0 +1,64 @@
+"""Which segments a write replaces: small neighbours, mostly dead ones and damaged ones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from twofold import tiers
+from twofold.catalog import SegmentRecord
+from twofold.index.legs import SegmentContent, SegmentKind, live_flags
+from twofold.index.snapshot import LoadedSegment
+from twofold.types import Rows
+
+
+@dataclass(slots=True)
+class _Item:
+    """A segment that is stored (``record``) or still to be written."""
+
+    content: SegmentContent
+    record: SegmentRecord | None
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What one leg's list of segments becomes."""
+
+    kept: tuple[SegmentRecord, ...]
+    kept_contents: tuple[SegmentContent, ...]
+    written: tuple[SegmentContent, ...]
+    dropped: tuple[SegmentRecord, ...]
+
+
+def merged(
+    kind: SegmentKind,
+    stored: Sequence[LoadedSegment],
+    fresh: SegmentContent | None,
+    dead: Rows,
+) -> Merged:
+    """Return the segments of a leg after ``fresh`` rows came and the ``dead`` ones went.
+
+    A segment loses its dead rows when it is merged, and at the latest when they are most of it.
+    """
+    items: list[_Item] = []
+    for each in stored:
+        live = live_flags(each.content, dead)
+        alive = int(live.sum())
+        if alive == 0:
+            continue
+        if each.damage is not None or alive < len(live) / 2:
+            items.append(_Item(kind.merge([each.content], [live]), None))
+        else:
+            items.append(_Item(each.content, each.record))
+    if fresh is not None:
+        items.append(_Item(fresh, None))
+    while (run := tiers.due([len(item.content.rows) for item in items])) is not None:
+        contents = [item.content for item in items[run]]
+        flags = [live_flags(content, dead) for content in contents]
+        items[run] = [_Item(kind.merge(contents, flags), None)]
+    kept = tuple(item.record for item in items if item.record is not None)
+    numbers = {record.number for record in kept}
+    return Merged(
+        kept=kept,
+        kept_contents=tuple(item.content for item in items if item.record is not None),
+        written=tuple(item.content for item in items if item.record is None),
+        dropped=tuple(each.record for each in stored if each.record.number not in numbers),
+    )

@@ -1,0 +1,184 @@
+"""What an index is opened with: checked against what is stored, or stored as its settings."""
+
+import os
+from dataclasses import dataclass
+from enum import Enum
+
+from twofold.catalog import (
+    Catalog,
+    Settings,
+    WriteLock,
+    read_head,
+    refuse_network,
+    sync_folder,
+    write_head,
+)
+from twofold.encoders import DEFAULT_ENCODER, encoder_named
+from twofold.errors import IndexMismatchError, IndexNotFoundError, InputError
+from twofold.index.layout import Layout
+from twofold.lexical import analyzer_named
+from twofold.metrics import Metric
+from twofold.protocols import Encoder
+
+
+class AsStored(Enum):
+    """The type of ``AS_STORED``, the mark of an argument that was left out."""
+
+    MARK = "as stored"
+
+
+AS_STORED = AsStored.MARK
+DEFAULT_ANALYZER = "english"
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """The arguments of ``Index.open``; ``given`` is an encoder object, ``name`` an encoder's name.
+
+    ``head`` is the generation in HEAD, read before the catalog is.
+    """
+
+    given: Encoder | None
+    name: str | AsStored | None
+    dim: int | None
+    metric: Metric | None
+    analyzer: str | AsStored | None
+    read_only: bool
+    head: int
+
+    @classmethod
+    def of(
+        cls,
+        encoder: Encoder | str | AsStored | None,
+        dim: int | None,
+        metric: Metric | str | None,
+        analyzer: str | AsStored | None,
+        read_only: bool,
+        head: int,
+    ) -> "Choices":
+        """Check the arguments by themselves; raise InputError."""
+        given: Encoder | None = None
+        name: str | AsStored | None = AS_STORED
+        if encoder is None or isinstance(encoder, str | AsStored):
+            name = encoder
+        elif isinstance(encoder, Encoder):
+            given, name = encoder, encoder_name(encoder)
+        else:
+            raise InputError(
+                f"an encoder is a model's name or an object with encode_queries and "
+                f"encode_passages, not {encoder!r:.80}"
+            )
+        if dim is not None and (not isinstance(dim, int) or isinstance(dim, bool) or dim < 1):
+            raise InputError(f"dim is {dim!r}: a whole number of at least 1 is wanted")
+        if isinstance(analyzer, str):
+            analyzer_named(analyzer)
+        chosen = Metric.of(metric) if metric is not None else None
+        return cls(given, name, dim, chosen, analyzer, read_only, head)
+
+    def settings(self) -> Settings:
+        """Return the settings of a new index with these choices."""
+        name, analyzer = self.name, self.analyzer
+        if isinstance(name, AsStored):
+            name = DEFAULT_ENCODER if self.dim is None else None
+        if isinstance(analyzer, AsStored):
+            analyzer = DEFAULT_ANALYZER
+        dense = name is not None or self.dim is not None
+        if not dense and analyzer is None:
+            raise InputError("encoder=None and analyzer=None leave no leg to search with")
+        if name is not None and self.given is None:
+            encoder_named(name)  # an unknown name is better known now
+        metric = self.metric
+        if metric is None and name is None and dense:
+            metric = Metric.COSINE  # caller's vectors have no metric of their own
+        return Settings(
+            dense=dense,
+            encoder=name,
+            named=self.given is None and name is not None,
+            dim=self.dim,
+            metric=metric,
+            analyzer=analyzer,
+            analyzer_version=analyzer_named(analyzer).version if analyzer is not None else 0,
+        )
+
+    def check(self, stored: Settings) -> None:
+        """Raise IndexMismatchError where a choice contradicts what is stored."""
+        if self.dim is not None and stored.dim is not None and self.dim != stored.dim:
+            raise _mismatch("dim", stored.dim, self.dim)
+        if self.metric is not None and stored.metric is not None and self.metric != stored.metric:
+            raise _mismatch("metric", stored.metric.value, self.metric.value)
+        if not isinstance(self.analyzer, AsStored) and self.analyzer != stored.analyzer:
+            raise _mismatch("analyzer", stored.analyzer, self.analyzer)
+        if self.name is None and self.dim is None and stored.encoder is not None:
+            raise _mismatch("encoder", stored.encoder, None)
+        if not isinstance(self.name, AsStored) and self.name is not None and not stored.dense:
+            raise _mismatch("encoder", None, self.name)
+
+    def is_another(self, stored: Settings) -> bool:
+        """Whether an encoder was given that isn't, by its name, the stored one."""
+        given = not isinstance(self.name, AsStored) and self.name is not None
+        return given and self.name != stored.encoder
+
+    def encoder(self, stored: Settings) -> Encoder | None:
+        """Return the encoder that was given, None if it is to be the stored one."""
+        if self.given is None and isinstance(self.name, str) and self.is_another(stored):
+            return encoder_named(self.name)
+        return self.given
+
+
+def encoder_name(encoder: Encoder) -> str:
+    """Return an encoder object's name, and that of its class if it has none."""
+    return str(getattr(encoder, "name", type(encoder).__qualname__))
+
+
+def create_index(layout: Layout, choices: Choices, *, create: bool) -> None:
+    """Make sure that there is an index to open; raise IndexNotFoundError if there is none.
+
+    A folder that holds other things is never turned into an index.
+    """
+    folder = layout.folder
+    if layout.catalog.exists() and choices.head >= 0:
+        return
+    if folder.exists() and not folder.is_dir():
+        raise IndexNotFoundError(f"{folder} is a file: an index is a folder")
+    ours = {layout.catalog.name, layout.lock.name, layout.head.name, "vectors", "segments"}
+    others = sorted(set(os.listdir(folder)) - ours) if folder.exists() else []
+    others = [name for name in others if not name.startswith(layout.catalog.name)]
+    if others and not layout.catalog.exists():
+        raise IndexNotFoundError(
+            f"{folder} is a folder but not an index: it holds {others[0]!r}; "
+            "give the path of an index, or of a new or empty folder"
+        )
+    if not create:
+        if layout.catalog.exists():
+            return  # opened as it is, which tells what is wrong with it
+        raise IndexNotFoundError(f"there is no index at {folder}")
+    settings = choices.settings()
+    folder.mkdir(parents=True, exist_ok=True)
+    refuse_network(folder)
+    lock = WriteLock(layout.lock)
+    lock.acquire()
+    try:
+        layout.vectors.mkdir(exist_ok=True)
+        layout.segments.mkdir(exist_ok=True)
+        Catalog.create(layout.catalog, settings)
+        if read_head(layout.head) < 0 and _generation(layout) == 0:
+            write_head(layout.head, 0)
+        sync_folder(folder)
+    finally:
+        lock.release()
+
+
+def _generation(layout: Layout) -> int:
+    catalog = Catalog(layout.catalog, read_only=False)
+    try:
+        with catalog.reading() as reader:
+            return reader.generation()
+    finally:
+        catalog.close()
+
+
+def _mismatch(what: str, stored: object, given: object) -> IndexMismatchError:
+    return IndexMismatchError(
+        f"the index was made with {what}={stored!r} and opened with {what}={given!r}: leave it "
+        "out to open the index as it is, or make a new index"
+    )

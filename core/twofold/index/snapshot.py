@@ -1,0 +1,202 @@
+"""One generation of an index in memory: both legs and the columns, immutable."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from twofold.catalog import (
+    CatalogReader,
+    SegmentRecord,
+    Settings,
+    State,
+    VectorSetRecord,
+    content_hash,
+    mapped,
+    unpack,
+)
+from twofold.errors import CorruptIndexError, IndexMismatchError
+from twofold.filters import ColumnSegment
+from twofold.index.dense_leg import DenseLeg
+from twofold.index.layout import Layout
+from twofold.index.legs import ColumnKind, LexicalKind, SegmentContent, SegmentKind
+from twofold.lexical import LiveSegment, PostingsIndex, analyzer_named
+from twofold.types import Rows
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSegment:
+    """A segment in memory; ``damage`` says why it had to be built anew from the catalog."""
+
+    record: SegmentRecord
+    content: SegmentContent
+    damage: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a query of one generation needs, without any tie to files that may go."""
+
+    state: State
+    settings: Settings
+    vector_set: VectorSetRecord | None
+    segments: Mapping[int, LoadedSegment]
+    dead: Rows
+    lexical: PostingsIndex | None
+    columns: tuple[ColumnSegment, ...]
+    dense: DenseLeg | None
+
+    @property
+    def generation(self) -> int:
+        """The number of commits before it."""
+        return self.state.generation
+
+    @property
+    def files(self) -> set[str]:
+        """The names of all vector and segment files that it uses."""
+        names = {each.record.file for each in self.segments.values()}
+        blocks = self.dense.blocks.values() if self.dense is not None else ()
+        return {name for name in names if name is not None} | {block.file for block in blocks}
+
+    @property
+    def damage(self) -> list[str]:
+        """What was missing or damaged when this generation was loaded."""
+        segments = [
+            f"{each.record.leg} segment {each.record.number}: {each.damage}"
+            for each in self.segments.values()
+            if each.damage is not None
+        ]
+        return segments + (self.dense.missing if self.dense is not None else [])
+
+    def of_leg(self, leg: str) -> list[LoadedSegment]:
+        """Return the segments of one leg in the order of their rows."""
+        return [each for each in self.segments.values() if each.record.leg == leg]
+
+
+def segment_kinds(settings: Settings) -> dict[str, SegmentKind]:
+    """Return the kinds of segments that an index with these settings keeps, by leg."""
+    kinds: dict[str, SegmentKind] = {"columns": ColumnKind()}
+    if settings.analyzer is not None:
+        analyzer = analyzer_named(settings.analyzer)
+        if analyzer.version != settings.analyzer_version:
+            raise IndexMismatchError(
+                f"the index was built with version {settings.analyzer_version} of the analyzer "
+                f"{settings.analyzer!r}, and this is version {analyzer.version}: build it anew"
+            )
+        kinds["lexical"] = LexicalKind(analyzer)
+    return kinds
+
+
+def load_snapshot(reader: CatalogReader, layout: Layout, before: Snapshot | None) -> Snapshot:
+    """Read the generation of a read transaction, taking over what ``before`` has loaded.
+
+    Derived segments that are missing or damaged are built anew in memory, and listed in
+    ``damage``. Raises CorruptIndexError where the catalog itself is damaged.
+    """
+    settings = reader.settings()
+    kinds = segment_kinds(settings)
+    known = before.segments if before is not None else {}
+    segments: dict[int, LoadedSegment] = {}
+    for record in reader.segments(blobs_after=max(known, default=-1)):
+        if record.number in known:
+            segments[record.number] = known[record.number]
+        else:
+            segments[record.number] = _load(reader, layout, record, kinds[record.leg])
+    dead = _dead_rows(reader)
+    columns = tuple(
+        each.content for each in segments.values() if isinstance(each.content, ColumnSegment)
+    )
+    vector_set = reader.vector_set()
+    return Snapshot(
+        state=reader.state(),
+        settings=settings,
+        vector_set=vector_set,
+        segments=segments,
+        dead=dead,
+        lexical=_lexical(settings, segments, dead, before),
+        columns=columns,
+        dense=_dense(reader, layout, settings, vector_set, dead, columns, before),
+    )
+
+
+def ids_of(columns: tuple[ColumnSegment, ...], rows: Rows) -> list[str]:
+    """Return the ids of rows by the columns."""
+    ids = [""] * len(rows)
+    for segment in columns:
+        at = np.minimum(np.searchsorted(segment.rows, rows), len(segment) - 1)
+        for place in np.flatnonzero(segment.rows[at] == rows).tolist():
+            ids[place] = segment.ids[int(at[place])]
+    return ids
+
+
+def _load(
+    reader: CatalogReader, layout: Layout, record: SegmentRecord, kind: SegmentKind
+) -> LoadedSegment:
+    """Load a segment whose bytes are as written, or build it anew."""
+    try:
+        data: Any = record.blob
+        if record.file is not None:
+            data = mapped(layout.segment_file(record.file), record.size)
+        if content_hash(data) != record.hash:
+            raise CorruptIndexError("its bytes are not those that were written")
+        return LoadedSegment(record, kind.load(unpack(data)))
+    except (OSError, ValueError) as error:  # CorruptIndexError is an OSError
+        content = kind.build(list(reader.between(record.first, record.last)))
+        return LoadedSegment(record, content, damage=str(error))
+
+
+def _dead_rows(reader: CatalogReader) -> Rows:
+    """Return all deleted rows that segments may still hold, ascending."""
+    parts = [np.frombuffer(data, "<u4").astype(np.int64) for _, data in reader.tombstones()]
+    return np.unique(np.concatenate([np.empty(0, np.int64), *parts]))
+
+
+def _lexical(
+    settings: Settings,
+    segments: Mapping[int, LoadedSegment],
+    dead: Rows,
+    before: Snapshot | None,
+) -> PostingsIndex | None:
+    """Return the lexical leg; segments that were live before only lose the newly dead."""
+    if settings.analyzer is None:
+        return None
+    earlier = (
+        {id(each.segment): each for each in before.lexical.segments}
+        if before is not None and before.lexical is not None
+        else {}
+    )
+    fresh = dead if before is None else np.setdiff1d(dead, before.dead, assume_unique=True)
+    live: list[LiveSegment] = []
+    for each in segments.values():
+        if each.record.leg == "lexical":
+            known = earlier.get(id(each.content))
+            live.append(
+                known.without(fresh) if known is not None else LiveSegment.of(each.content, dead)  # type: ignore[arg-type]  # of this leg
+            )
+    return PostingsIndex(analyzer_named(settings.analyzer), segments=live)
+
+
+def _dense(
+    reader: CatalogReader,
+    layout: Layout,
+    settings: Settings,
+    vector_set: VectorSetRecord | None,
+    dead: Rows,
+    columns: tuple[ColumnSegment, ...],
+    before: Snapshot | None,
+) -> DenseLeg | None:
+    """Return the dense leg, None before the first vector."""
+    if vector_set is None or settings.dim is None or settings.metric is None:
+        return None
+    earlier = before.dense if before is not None else None
+    known = earlier.blocks if earlier is not None else {}
+    return DenseLeg(
+        layout,
+        settings.metric,
+        settings.dim,
+        reader.blocks(vector_set.number, known),
+        dead,
+        lambda rows: ids_of(columns, rows),
+        earlier,
+    )

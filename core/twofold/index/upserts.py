@@ -1,0 +1,188 @@
+"""What an upsert changes: which passages are new or other, and where their vectors come from."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from twofold.catalog import Settings, StoredPassage, VectorSetRecord
+from twofold.dense import check_vectors
+from twofold.errors import EncoderWarning, IndexMismatchError, VectorError
+from twofold.index.contract import EncoderContract
+from twofold.index.view import IndexView
+from twofold.index.writer import Change
+from twofold.metrics import Metric
+from twofold.types import Passage, Rows, Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class UpsertPlan:
+    """A batch's change, None if nothing changes, and its counts.
+
+    ``counts``: added, updated, unchanged, truncated, empty.
+    """
+
+    change: Change | None
+    counts: tuple[int, int, int, int, int]
+
+
+class UpsertPlanner:
+    """Plans the batches of one upsert call; ``vectors`` are the caller's, in the call's order."""
+
+    def __init__(
+        self, settings: Settings, contract: EncoderContract, vectors: Vectors | None
+    ) -> None:
+        self._settings = settings
+        self._contract = contract
+        self._vectors = vectors
+        self._taken = 0
+
+    def check_vectors(self, passages: int | None) -> None:
+        """Check the caller's vectors as a whole; raise VectorError."""
+        if self._vectors is None:
+            return
+        if not self._settings.dense:
+            raise VectorError(
+                "this index has no dense leg and takes no vectors: it was made with encoder=None "
+                "and no dim"
+            )
+        vectors = np.asarray(self._vectors)
+        dim = self._settings.dim
+        wanted = dim if dim is not None else (vectors.shape[1] if vectors.ndim == 2 else -1)
+        count = passages if passages is not None else len(vectors)
+        self._vectors = check_vectors(vectors, wanted, count)
+        if self._settings.metric is Metric.COSINE:
+            lengths = np.einsum("ij,ij->i", self._vectors, self._vectors, dtype=np.float64)
+            if not lengths.all():
+                place = int(np.flatnonzero(lengths == 0)[0])
+                raise VectorError(f"vector {place} has zero length, which has no cosine")
+
+    def plan(self, batch: Sequence[tuple[Passage, str]], view: IndexView) -> UpsertPlan:
+        """Return what this batch changes in the generation of ``view``."""
+        given = self._next_vectors(len(batch))
+        stored = view.reader.by_id([passage.id for passage, _ in batch])
+        settings, vector_set = view.snapshot.settings, view.snapshot.vector_set
+        if settings.dense and vector_set is None:
+            settings, vector_set = self._started(settings)
+        changed = [
+            place
+            for place, (passage, metadata) in enumerate(batch)
+            if _differs(stored.get(passage.id), passage, metadata)
+            or (given is not None and self._moves(stored[passage.id], given[place], view))
+        ]
+        first = view.snapshot.state.next_row
+        added = tuple(
+            StoredPassage.of(first + at, *batch[place]) for at, place in enumerate(changed)
+        )
+        gone = tuple(stored[each.id] for each in added if each.id in stored)
+        empty = sum(not passage.content for passage, _ in batch) if given is None else 0
+        counts = (len(added) - len(gone), len(gone), len(batch) - len(added))
+        if not added:
+            return UpsertPlan(None, (*counts, 0, empty))
+        truncated = 0
+        rows, vectors = np.empty(0, np.int64), np.empty((0, settings.dim or 0), np.float32)
+        if settings.dense and vector_set is not None:
+            if given is not None:
+                rows = np.array([each.row for each in added], np.int64)
+                vectors = given[changed]
+            else:
+                rows, vectors, truncated = self._found(added, view, settings, vector_set)
+            if settings.dim is None:
+                settings = replace(settings, dim=vectors.shape[1]) if len(rows) else settings
+            assert settings.metric is not None  # set by _started
+            vectors = settings.metric.stored(vectors)
+            if not len(rows) and view.snapshot.vector_set is None:
+                settings, vector_set = view.snapshot.settings, None
+        self._settings = settings
+        change = Change(added, gone, rows, vectors, settings, vector_set)
+        return UpsertPlan(change, (*counts, truncated, empty))
+
+    def _next_vectors(self, count: int) -> Vectors | None:
+        if self._vectors is None:
+            return None
+        given = self._vectors[self._taken : self._taken + count]
+        self._taken += count
+        return given
+
+    def _started(self, settings: Settings) -> tuple[Settings, VectorSetRecord]:
+        """Return settings and vector set for the first vectors of an index."""
+        if not self._contract.present or (
+            self._vectors is not None and settings.metric is not None
+        ):
+            default = settings.metric if settings.metric is not None else Metric.COSINE
+            return replace(settings, metric=default), VectorSetRecord(1, "null", b"", 1)
+        identity = self._contract.identity()
+        metric = settings.metric
+        if identity is not None:
+            if settings.dim is not None and settings.dim != identity.dim:
+                raise IndexMismatchError(
+                    f"the index was made with dim={settings.dim}, and its encoder "
+                    f"{identity.name!r} gives {identity.dim} dimensions"
+                )
+            if metric is not None and metric is not identity.metric:
+                warnings.warn(
+                    f"the index uses metric={metric.value!r}, and {identity.name!r} was trained "
+                    f"for {identity.metric.value!r}: results may be poorer than the model's best",
+                    EncoderWarning,
+                    stacklevel=5,
+                )
+            metric = metric if metric is not None else identity.metric
+        metric = metric if metric is not None else Metric.COSINE
+        record = self._contract.new_set(1, metric)
+        return replace(settings, metric=metric), record
+
+    def _moves(self, stored: StoredPassage, vector: Vectors, view: IndexView) -> bool:
+        """Whether a given vector is another than the one that is stored for a passage."""
+        dense, metric = view.snapshot.dense, view.snapshot.settings.metric
+        if dense is None or metric is None:
+            return True
+        before, found = dense.vectors(np.array([stored.row]))
+        return not found[0] or not np.array_equal(before, metric.stored(vector[None, :]))
+
+    def _found(
+        self,
+        added: Sequence[StoredPassage],
+        view: IndexView,
+        settings: Settings,
+        vector_set: VectorSetRecord,
+    ) -> tuple[Rows, Vectors, int]:
+        """Return vectors for passages with words: stored for the same text, else encoded."""
+        wordy = [each for each in added if f"{each.title}{each.text}".strip()]
+        if not wordy:
+            return np.empty(0, np.int64), np.empty((0, settings.dim or 0), np.float32), 0
+        known = self._known(wordy, view)
+        texts = {
+            each.content: f"{each.title} {each.text}".strip()
+            for each in wordy
+            if each.content not in known
+        }
+        truncated = 0
+        if texts:
+            if not self._contract.present:
+                raise VectorError(
+                    f"this index has no encoder, and {len(texts)} texts have no stored vector: "
+                    "give vectors="
+                )
+            new = list(texts.values())
+            encoded = self._contract.encode_passages(new, settings.dim, vector_set)
+            count = getattr(self._contract.encoder(), "count_truncated", None)
+            truncated = int(count(new)) if count is not None else 0
+            known |= dict(zip(texts, encoded, strict=True))
+        rows = np.array([each.row for each in wordy], np.int64)
+        return rows, np.stack([known[each.content] for each in wordy]), truncated
+
+    def _known(self, wordy: Sequence[StoredPassage], view: IndexView) -> dict[bytes, Vectors]:
+        """Return the stored vectors of texts that are in the index already, by content."""
+        if view.snapshot.dense is None:
+            return {}
+        rows = view.reader.rows_with_content([each.content for each in wordy])
+        vectors, found = view.snapshot.dense.vectors(np.array(list(rows.values()), np.int64))
+        return {content: vectors[place] for place, content in enumerate(rows) if found[place]}
+
+
+def _differs(stored: StoredPassage | None, passage: Passage, metadata: str) -> bool:
+    """Whether a passage is new or other than the one stored under its id."""
+    if stored is None:
+        return True
+    return (stored.title, stored.text, stored.metadata) != (passage.title, passage.text, metadata)

@@ -1,0 +1,146 @@
+"""One generation of an index, open for a query, and how the current one is found."""
+
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from twofold.catalog import Catalog, CatalogReader, StoredPassage
+from twofold.errors import CorruptIndexError, QueryError, RebuildWarning
+from twofold.filters import matching, parse
+from twofold.index.layout import Layout
+from twofold.index.snapshot import Snapshot, ids_of, load_snapshot
+from twofold.lexical import PostingsIndex
+from twofold.types import LegHits, Mask, Passage, Rows, Scores, TermMatch, Vectors, Where
+
+_TRIES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedPassages:
+    """Passages read in the query's own transaction, decoded when touched."""
+
+    stored: tuple[StoredPassage, ...]
+
+    @property
+    def ids(self) -> list[str]:
+        """The passages' ids."""
+        return [each.id for each in self.stored]
+
+    def __getitem__(self, place: int) -> Passage:
+        return self.stored[place].to_passage()
+
+
+class IndexView:
+    """Both legs, the filter and the passages of one generation."""
+
+    def __init__(self, snapshot: Snapshot, reader: CatalogReader) -> None:
+        self.snapshot = snapshot
+        self.reader = reader
+
+    @property
+    def generation(self) -> int:
+        """The number of commits before this view."""
+        return self.snapshot.generation
+
+    def allowed(self, where: Where | None) -> Mask | None:
+        """Return the rows that a filter lets through, deleted ones excluded; None for all.
+
+        Raises FilterError.
+        """
+        if where is None:
+            return None
+        mask = matching(parse(where), self.snapshot.columns)
+        mask[self.snapshot.dead[self.snapshot.dead < len(mask)]] = False
+        return mask
+
+    def dense(self, queries: Vectors, k: int, allowed: Mask | None) -> list[LegHits]:
+        """Search the dense leg with vectors (n, dim); an index without vectors finds nothing."""
+        if self.snapshot.dense is None:
+            return [LegHits.none() for _ in queries]
+        return self.snapshot.dense.index().search(queries, k, allowed)
+
+    def lexical(self, query: str, k: int, allowed: Mask | None) -> LegHits:
+        """Search the lexical leg."""
+        return self._postings().search(query, k, allowed)
+
+    def dense_scores(self, query: Vectors, rows: Rows) -> Scores:
+        """Return the dense score of each row for one query (dim,), NaN without a vector."""
+        if self.snapshot.dense is None:
+            return np.full(len(rows), np.nan)
+        return self.snapshot.dense.index().scores(query, rows)
+
+    def lowest_dense(self, query: Vectors) -> float:
+        """Return a bound that no passage's dense score can be below, for one query (dim,)."""
+        if self.snapshot.dense is None:
+            return 0.0
+        return self.snapshot.dense.index().lowest(query)
+
+    def lexical_scores(self, query: str, rows: Rows) -> Scores:
+        """Return the lexical score of each row."""
+        return self._postings().scores(query, rows)
+
+    def term_matches(self, query: str, row: int) -> tuple[TermMatch, ...]:
+        """Return what each query term adds to the row's lexical score."""
+        return self._postings().term_matches(query, row)
+
+    def ids(self, rows: Rows) -> list[str]:
+        """Return the ids of rows."""
+        return ids_of(self.snapshot.columns, rows)
+
+    def passages(self, rows: Rows) -> FetchedPassages:
+        """Fetch passages by row."""
+        return FetchedPassages(tuple(self.reader.by_row(rows.tolist())))
+
+    def _postings(self) -> PostingsIndex:
+        if self.snapshot.lexical is None:
+            raise QueryError("this index has no lexical leg: it was made with analyzer=None")
+        return self.snapshot.lexical
+
+
+class Generations:
+    """Finds the generation that a query sees, and keeps the last one loaded."""
+
+    def __init__(self, catalog: Catalog, layout: Layout) -> None:
+        self._catalog = catalog
+        self._layout = layout
+        self._lock = threading.Lock()
+        self._snapshot: Snapshot | None = None
+
+    @contextmanager
+    def view(self) -> Iterator[IndexView]:
+        """Open the newest generation in one read transaction."""
+        for _ in range(_TRIES):
+            with self._catalog.reading() as reader:
+                snapshot = self._loaded(reader)
+                if snapshot is not None:
+                    yield IndexView(snapshot, reader)
+                    return
+        raise CorruptIndexError(f"{self._layout.folder} changes faster than it can be read")
+
+    def _loaded(self, reader: CatalogReader) -> Snapshot | None:
+        """Return the generation of a read transaction, None if it is already out of date."""
+        generation = reader.generation()
+        with self._lock:
+            before = self._snapshot
+            if before is not None and before.generation >= generation:
+                return before if before.generation == generation else None
+            snapshot = load_snapshot(reader, self._layout, before)
+            if snapshot.damage and self._newest() != generation:
+                return None  # the files went because a writer has replaced them
+            for problem in snapshot.damage:
+                warnings.warn(
+                    f"{self._layout.folder}: {problem}; a derived file is built anew in memory, "
+                    "and on disk by the next write",
+                    RebuildWarning,
+                    stacklevel=4,
+                )
+            self._snapshot = snapshot
+            return snapshot
+
+    def _newest(self) -> int:
+        with self._catalog.reading() as reader:
+            return reader.generation()

@@ -1,0 +1,69 @@
+"""The reference lexical index: the rank-bm25 package itself, rebuilt after each change."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from twofold.protocols import Analyzer
+from twofold.types import LegHits, Mask, Rows, Scores
+
+
+class RankBM25Index:
+    """``rank_bm25.BM25Okapi`` behind the lexical seam, untouched: slow, and plainly right.
+
+    Its idf is ln((N - n + 0.5) / (n + 0.5)), a quarter of the mean idf where that is negative,
+    and its k1 is 1.5. Passages are found when they share a term with the query, even where the
+    formula gives them 0 or less.
+    """
+
+    def __init__(self, analyzer: Analyzer) -> None:
+        self.analyzer = analyzer
+        self._passages: dict[int, tuple[str, list[str]]] = {}
+        self._engine: Any = None
+
+    def add(self, rows: Rows, ids: Sequence[str], texts: Sequence[str]) -> None:
+        """Index ``texts`` under their rows; ``ids`` decide ties."""
+        for row, passage_id, text in zip(rows.tolist(), ids, texts, strict=True):
+            self._passages[row] = (passage_id, self.analyzer.passage_terms(text))
+        self._engine = None
+
+    def delete(self, rows: Rows) -> None:
+        """Forget these rows; unknown ones are ignored."""
+        for row in rows.tolist():
+            self._passages.pop(row, None)
+        self._engine = None
+
+    def search(self, query: str, k: int, allowed: Mask | None = None) -> LegHits:
+        """Return the best ``k`` allowed rows that share a term with ``query``."""
+        terms = self.analyzer.query_terms(query)
+        wanted = set(terms)
+        scores = self._all_scores(terms)
+        found = [
+            (-scores[row], passage_id, row)
+            for row, (passage_id, words) in self._passages.items()
+            if not wanted.isdisjoint(words)
+            and (allowed is None or (row < len(allowed) and allowed[row]))
+        ]
+        found.sort()
+        del found[k:]
+        return LegHits(
+            np.array([row for _, _, row in found], np.int64),
+            np.array([-score for score, _, _ in found], np.float64),
+        )
+
+    def scores(self, query: str, rows: Rows) -> Scores:
+        """Return the score of each row, 0.0 where it shares no term with ``query``."""
+        scores = self._all_scores(self.analyzer.query_terms(query))
+        return np.array([scores.get(row, 0.0) for row in rows.tolist()], np.float64)
+
+    def _all_scores(self, terms: Sequence[str]) -> dict[int, float]:
+        """Return the score of every row that has terms."""
+        from rank_bm25 import BM25Okapi
+
+        rows = [row for row, (_, words) in self._passages.items() if words]
+        if not rows:
+            return {}
+        if self._engine is None:
+            self._engine = BM25Okapi([self._passages[row][1] for row in rows])
+        return dict(zip(rows, self._engine.get_scores(terms).tolist(), strict=True))

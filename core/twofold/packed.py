@@ -1,0 +1,63 @@
+"""Many strings in two arrays: offsets and UTF-8 bytes, ready to be memory-mapped."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class PackedStrings:
+    """Strings by number; ``offsets`` is int64 (n + 1) into ``data``, uint8."""
+
+    offsets: NDArray[np.int64]
+    data: NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, strings: Sequence[str]) -> "PackedStrings":
+        """Pack ``strings`` in their order."""
+        encoded = [string.encode() for string in strings]
+        offsets = np.zeros(len(encoded) + 1, np.int64)
+        np.cumsum([len(each) for each in encoded], out=offsets[1:])
+        return cls(offsets, np.frombuffer(b"".join(encoded), np.uint8))
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["PackedStrings"]) -> "PackedStrings":
+        """Return all strings of all parts, one part after the other."""
+        lengths = np.concatenate([np.empty(0, np.int64), *(np.diff(p.offsets) for p in parts)])
+        offsets = np.zeros(len(lengths) + 1, np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        data = [part.data[part.offsets[0] : part.offsets[-1]] for part in parts]
+        return cls(offsets, np.concatenate([np.empty(0, np.uint8), *data]))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, number: int) -> str:
+        return self.data[self.offsets[number] : self.offsets[number + 1]].tobytes().decode()
+
+    def tolist(self) -> list[str]:
+        """Return all strings."""
+        text = self.data.tobytes()
+        ends = self.offsets.tolist()
+        return [text[low:high].decode() for low, high in pairwise(ends)]
+
+    def take(self, numbers: NDArray[np.int64]) -> "PackedStrings":
+        """Return the strings of these numbers, in this order."""
+        starts = self.offsets[:-1][numbers]
+        lengths = self.offsets[1:][numbers] - starts
+        offsets = np.zeros(len(numbers) + 1, np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        # Each output byte's place in the input: its string's start plus its place in the string.
+        places = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return PackedStrings(offsets, self.data[places])
+
+    def ranks(self) -> NDArray[np.uint32]:
+        """Return each string's place in sorted order, equal strings by number."""
+        encoded = self.tolist()
+        by_string = sorted(range(len(encoded)), key=encoded.__getitem__)
+        ranks = np.empty(len(encoded), np.uint32)
+        ranks[by_string] = np.arange(len(encoded), dtype=np.uint32)
+        return ranks

@@ -1,0 +1,171 @@
+"""The seams: what an encoder, a leg and a store must offer to be used by a retriever."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol, runtime_checkable
+
+from twofold.types import (
+    LegHits,
+    Mask,
+    Mode,
+    Passage,
+    Rows,
+    Scores,
+    TermMatch,
+    Vectors,
+    Where,
+)
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Texts to vectors, float32 (n, dim); queries and passages may use different towers.
+
+    An optional attribute ``identity`` (EncoderIdentity) names the model; without it, stored
+    vectors of a few fixed sentences are what tells one model from another.
+    """
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """Return one vector a query."""
+        ...
+
+    def encode_passages(self, texts: Sequence[str]) -> Vectors:
+        """Return one vector a passage."""
+        ...
+
+
+class Analyzer(Protocol):
+    """Text to terms. ``name`` and ``version`` belong to the index that was built with it."""
+
+    @property
+    def name(self) -> str:
+        """A stable name, such as ``"english"``."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """Grows with every change that gives other terms for some text."""
+        ...
+
+    def passage_terms(self, text: str) -> list[str]:
+        """Return the terms to be indexed, in order, repeats included."""
+        ...
+
+    def query_terms(self, text: str) -> list[str]:
+        """Return the terms to be looked up, repeats included."""
+        ...
+
+
+class LexicalIndex(Protocol):
+    """Passages found by the terms that they share with a query."""
+
+    def add(self, rows: Rows, ids: Sequence[str], texts: Sequence[str]) -> None:
+        """Index ``texts`` under ascending new row numbers; ``ids`` decide ties."""
+        ...
+
+    def delete(self, rows: Rows) -> None:
+        """Forget these rows; unknown ones are ignored."""
+        ...
+
+    def search(self, query: str, k: int, allowed: Mask | None = None) -> LegHits:
+        """Return the best ``k`` of the allowed rows that share a term with ``query``."""
+        ...
+
+    def scores(self, query: str, rows: Rows) -> Scores:
+        """Return the score of each row, 0.0 where it shares no term with ``query``."""
+        ...
+
+
+class DenseIndex(Protocol):
+    """Vectors found by their nearness to a query vector."""
+
+    def add(self, rows: Rows, ids: Sequence[str], vectors: Vectors) -> None:
+        """Index ``vectors`` (n, dim) under ascending new row numbers; ``ids`` decide ties."""
+        ...
+
+    def delete(self, rows: Rows) -> None:
+        """Forget these rows; unknown ones are ignored."""
+        ...
+
+    def search(self, queries: Vectors, k: int, allowed: Mask | None = None) -> list[LegHits]:
+        """Return the best ``k`` of the allowed rows for each query (n, dim)."""
+        ...
+
+    def scores(self, query: Vectors, rows: Rows) -> Scores:
+        """Return the score of each row for one query (dim,); NaN where a row has no vector."""
+        ...
+
+
+class View(Protocol):
+    """One generation of a store, searched and read as one whole."""
+
+    @property
+    def generation(self) -> int:
+        """The number of commits before this view."""
+        ...
+
+    def allowed(self, where: Where | None) -> Mask | None:
+        """Return the rows that a filter lets through, or None for all."""
+        ...
+
+    def dense(self, queries: Vectors, k: int, allowed: Mask | None) -> list[LegHits]:
+        """Search the dense leg with vectors (n, dim)."""
+        ...
+
+    def lexical(self, query: str, k: int, allowed: Mask | None) -> LegHits:
+        """Search the lexical leg."""
+        ...
+
+    def dense_scores(self, query: Vectors, rows: Rows) -> Scores:
+        """Return the dense score of each row for one query (dim,)."""
+        ...
+
+    def lowest_dense(self, query: Vectors) -> float:
+        """Return a bound that no passage's dense score can be below, for one query (dim,)."""
+        ...
+
+    def lexical_scores(self, query: str, rows: Rows) -> Scores:
+        """Return the lexical score of each row."""
+        ...
+
+    def ids(self, rows: Rows) -> list[str]:
+        """Return the ids of rows."""
+        ...
+
+    def term_matches(self, query: str, row: int) -> tuple[TermMatch, ...]:
+        """Return what each query term adds to the row's lexical score."""
+        ...
+
+    def passages(self, rows: Rows) -> "PassageBatch":
+        """Fetch passages by row; they are decoded when touched."""
+        ...
+
+
+class PassageBatch(Protocol):
+    """Fetched passages in the order of the rows asked for."""
+
+    @property
+    def ids(self) -> list[str]:
+        """The passages' ids."""
+        ...
+
+    def __getitem__(self, place: int) -> Passage:
+        """Decode the passage at ``place``."""
+        ...
+
+
+class Store(Protocol):
+    """What a retriever asks of a place that holds passages."""
+
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        """The modes that this store can serve."""
+        ...
+
+    def view(self) -> AbstractContextManager[View]:
+        """Open one whole generation for a query."""
+        ...
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """Return query vectors (n, dim) by the encoder that filled the store."""
+        ...

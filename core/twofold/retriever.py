@@ -1,0 +1,233 @@
+"""The retriever: text in, hits out, over both legs of one index."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twofold.errors import QueryError
+from twofold.fusion import Fusion, LegEvidence, TheoreticalMinMax
+from twofold.hits import Answer, Hits, LegColumn
+from twofold.protocols import Store, View
+from twofold.types import MODES, Leg, LegHits, Mode, Rows, Scores, Vectors, Where
+
+DEPTH = 100
+"""Candidates that each leg brings to the fusion, whatever k is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retriever:
+    """Retrieves passages of an index; immutable, safe for many threads.
+
+    ``mode`` is ``"hybrid"``, ``"dense"`` or ``"lexical"``, ``k`` the number of hits wanted,
+    ``where`` a filter for every query. ``depth`` candidates of each leg are scored by both legs
+    before ``fusion``. ``strict`` raises where a leg of a hybrid query finds nothing.
+    Every setting but the last three can be given anew with each query.
+    """
+
+    index: Store
+    mode: Mode = "hybrid"
+    k: int = 10
+    where: Where | None = None
+    fusion: Fusion = field(default_factory=TheoreticalMinMax)
+    depth: int = DEPTH
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        _check_count("k", self.k)
+        _check_count("depth", self.depth)
+        _check_mode(self.mode, self.index)
+
+    def retrieve(
+        self,
+        query: str | None = None,
+        *,
+        k: int | None = None,
+        where: Where | None = None,
+        mode: Mode | None = None,
+        vector: Vectors | None = None,
+    ) -> Hits:
+        """Return the best ``k`` passages for a text, a query vector (dim,), or both.
+
+        A vector is used instead of encoding the text; alone, it asks the dense leg only. Never
+        fewer than min(k, matches) hits come back, and never one that did not match. A text
+        without any word finds nothing.
+
+        Raises QueryError, FilterError.
+        """
+        vectors = None if vector is None else np.asarray(vector)[None, :]
+        queries = None if query is None else [query]
+        return self.retrieve_many(queries, k=k, where=where, mode=mode, vectors=vectors)[0]
+
+    def retrieve_many(
+        self,
+        queries: Sequence[str] | None = None,
+        *,
+        k: int | None = None,
+        where: Where | None = None,
+        mode: Mode | None = None,
+        vectors: Vectors | None = None,
+    ) -> list[Hits]:
+        """Return ``retrieve`` of each query, with one encoder call and one matrix product.
+
+        ``vectors`` are (n, dim). Raises QueryError, FilterError.
+        """
+        asked = self._settled(k, where, mode)
+        count = _check_queries(queries, vectors)
+        if count == 0:
+            return []
+        if asked.mode != "lexical" and vectors is None and queries is not None:
+            vectors = self.index.encode_queries(queries)
+        with self.index.view() as view:
+            allowed = view.allowed(asked.where)
+            limit = max(asked.depth, asked.k) if asked.mode == "hybrid" else asked.k
+            dense: list[LegHits | None] = [None] * count
+            if asked.mode != "lexical" and vectors is not None:
+                dense = [*view.dense(vectors, limit, allowed)]
+            answers: list[Hits] = []
+            for place in range(count):
+                query = queries[place] if queries is not None else None
+                lexical = None
+                if asked.mode != "dense" and query is not None:
+                    lexical = view.lexical(query, limit, allowed)
+                found = dense[place] if query is None or query.strip() else LegHits.none()
+                vector = vectors[place] if vectors is not None else None
+                answers.append(asked._answer(view, query, vector, found, lexical))
+            return answers
+
+    def _settled(self, k: int | None, where: Where | None, mode: Mode | None) -> "Retriever":
+        """Return this retriever with the settings of one call."""
+        if k is None and where is None and mode is None:
+            return self
+        return replace(
+            self,
+            k=k if k is not None else self.k,
+            where=where if where is not None else self.where,
+            mode=mode if mode is not None else self.mode,
+        )
+
+    def _answer(
+        self,
+        view: View,
+        query: str | None,
+        vector: Vectors | None,
+        dense: LegHits | None,
+        lexical: LegHits | None,
+    ) -> Hits:
+        """Turn what the legs found into hits."""
+        found: dict[Leg, LegHits] = {}
+        if dense is not None:
+            found["dense"] = dense
+        if lexical is not None:
+            found["lexical"] = lexical
+        used = tuple(leg for leg, hits in found.items() if len(hits.rows))
+        warnings = self._warnings(query, found)
+        if self.strict and warnings:
+            raise QueryError(f"strict=True, and {warnings[0]}")
+        if len(found) == 2 and query is not None and vector is not None:
+            rows, scores, legs = self._fused(view, query, vector, found)
+        else:
+            (leg, hits), *_ = found.items()
+            rows, scores = hits.rows[: self.k], hits.scores[: self.k]
+            ranks = np.arange(1, len(rows) + 1)
+            legs = {leg: LegColumn(scores, ranks, scores, 1.0)}
+        answer = Answer(query, self.mode, view.generation, used, warnings)
+        return Hits(answer, scores, legs, rows, view.passages(rows), view.term_matches)
+
+    def _fused(
+        self, view: View, query: str, vector: Vectors, found: dict[Leg, LegHits]
+    ) -> tuple[Rows, Scores, dict[Leg, LegColumn]]:
+        """Score every candidate of either leg by both, fuse, and keep the best."""
+        dense, lexical = found["dense"], found["lexical"]
+        rows = np.union1d(dense.rows, lexical.rows)
+        evidence: dict[Leg, LegEvidence] = {
+            "dense": LegEvidence(
+                view.dense_scores(vector, rows), _ranks(rows, dense), view.lowest_dense(vector)
+            ),
+            "lexical": LegEvidence(view.lexical_scores(query, rows), _ranks(rows, lexical), 0.0),
+        }
+        fused = self.fusion.fuse(evidence["dense"], evidence["lexical"])
+        best = _best(view, rows, fused.scores, self.k)
+        columns: dict[Leg, LegColumn] = {
+            "dense": _column(evidence["dense"], fused.dense, fused.dense_weight, best),
+            "lexical": _column(evidence["lexical"], fused.lexical, fused.lexical_weight, best),
+        }
+        return rows[best], fused.scores[best], columns
+
+    def _warnings(self, query: str | None, found: dict[Leg, LegHits]) -> tuple[str, ...]:
+        """Say which leg of a hybrid query had nothing to give."""
+        if self.mode != "hybrid":
+            return ()
+        if query is None:
+            return ("the lexical leg was not asked: the query is a vector without a text",)
+        said: list[str] = []
+        if "dense" in found and not len(found["dense"].rows):
+            said.append("the dense leg found nothing: no passage that may be returned has a vector")
+        if "lexical" in found and not len(found["lexical"].rows):
+            said.append("the lexical leg found nothing: no passage shares a word with the query")
+        return tuple(said)
+
+
+def _best(view: View, rows: Rows, scores: Scores, k: int) -> NDArray[np.int64]:
+    """Return the places of the best ``k`` rows by score, ties by id."""
+    order = np.argsort(-scores, kind="stable")
+    if len(order) > k:
+        order = order[: int(np.searchsorted(-scores[order], -scores[order[k - 1]], side="right"))]
+    ordered = scores[order]
+    if (ordered[1:] == ordered[:-1]).any():
+        ids = view.ids(rows[order])
+        by_id = sorted(range(len(order)), key=lambda at: (-ordered[at], ids[at]))
+        order = order[by_id]
+    return order[:k]
+
+
+def _ranks(rows: Rows, hits: LegHits) -> NDArray[np.int64]:
+    """Return each row's 1-based place in a leg's list, 0 where it isn't; rows are ascending."""
+    ranks = np.zeros(len(rows), np.int64)
+    ranks[np.searchsorted(rows, hits.rows)] = np.arange(1, len(hits.rows) + 1)
+    return ranks
+
+
+def _column(
+    evidence: LegEvidence,
+    normalized: Scores,
+    weight: float,
+    best: NDArray[np.int64],
+) -> LegColumn:
+    return LegColumn(evidence.scores[best], evidence.ranks[best], normalized[best], weight)
+
+
+def _check_count(name: str, value: int) -> None:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+        raise QueryError(f"{name} is {value!r}: a whole number of at least 1 is wanted")
+
+
+def _check_mode(mode: str, index: Store) -> None:
+    if mode not in MODES:
+        names = ", ".join(repr(each) for each in MODES)
+        raise QueryError(f"unknown mode {mode!r}: use one of {names}")
+    if mode not in index.modes:
+        names = ", ".join(repr(each) for each in index.modes)
+        raise QueryError(f"this index can't serve mode {mode!r}: it lacks a leg; it serves {names}")
+
+
+def _check_queries(queries: Sequence[str] | None, vectors: Vectors | None) -> int:
+    """Return how many queries there are; raise QueryError where they can't be asked."""
+    if queries is None and vectors is None:
+        raise QueryError("give a query text, a query vector, or both")
+    if isinstance(queries, str):
+        raise QueryError("retrieve_many takes a list of texts; use retrieve for one")
+    for query in queries if queries is not None else ():
+        if not isinstance(query, str):
+            raise QueryError(f"a query is a string, not {type(query).__name__}: {query!r:.80}")
+    if vectors is None:
+        return len(queries) if queries is not None else 0
+    if np.asarray(vectors).ndim != 2:
+        raise QueryError(
+            f"query vectors have shape {np.asarray(vectors).shape}: retrieve takes (dim,), "
+            "retrieve_many (n, dim)"
+        )
+    if queries is not None and len(queries) != len(vectors):
+        raise QueryError(f"{len(queries)} texts came with {len(vectors)} vectors")
+    return len(vectors)

@@ -1,0 +1,151 @@
+"""The values that cross every seam: passages in, hits out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twofold.errors import InputError, PassageError
+from twofold.metrics import Metric
+
+Rows = NDArray[np.int64]
+"""Row numbers of passages: they only grow, and are never used again."""
+Scores = NDArray[np.float64]
+Vectors = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+"""One flag a row number, from row 0; rows beyond its end are False."""
+
+Mode = Literal["hybrid", "dense", "lexical"]
+Leg = Literal["dense", "lexical"]
+Where = Mapping[str, Any]
+Metadata = Mapping[str, Any]
+
+MODES: tuple[Mode, ...] = ("hybrid", "dense", "lexical")
+_FIELDS = ("id", "text", "title", "metadata")
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """The unit that is indexed and returned.
+
+    ``metadata`` is any JSON object. An empty ``id`` means: derive one from the content when the
+    passage is stored.
+    """
+
+    text: str
+    id: str = ""
+    title: str = ""
+    metadata: Metadata = field(default_factory=dict)
+
+    @property
+    def content(self) -> str:
+        """What encoders and analyzers see: title and text, joined by a blank."""
+        return f"{self.title} {self.text}".strip()
+
+
+PassageLike = Passage | Mapping[str, Any] | str
+
+
+def as_passage(item: PassageLike) -> Passage:
+    """Return ``item`` as a Passage: a string is a text, a mapping has a passage's fields.
+
+    Raises PassageError for any other type and for a mapping with unknown fields.
+    """
+    if isinstance(item, Passage):
+        return item
+    if isinstance(item, str):
+        return Passage(text=item)
+    if not isinstance(item, Mapping):
+        raise PassageError(
+            f"a passage is a Passage, a mapping or a string, not {type(item).__name__}: "
+            f"{item!r:.80}"
+        )
+    unknown = [name for name in item if name not in _FIELDS]
+    if unknown:
+        near = get_close_matches(str(unknown[0]), _FIELDS, n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]!r}?" if near else "."
+        raise PassageError(
+            f"unknown field {unknown[0]!r} in passage {item.get('id')!r}: a passage has "
+            f"id, text, title and metadata{hint} Other values belong in metadata."
+        )
+    if "text" not in item:
+        raise PassageError(f"passage {item.get('id')!r} has no 'text'")
+    return Passage(**{name: item[name] for name in _FIELDS if item.get(name) is not None})
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderIdentity:
+    """What an index remembers of the model that filled it.
+
+    ``fingerprint`` covers weights, prompts, pooling, normalisation and maximum length.
+    """
+
+    name: str
+    dim: int
+    metric: Metric
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class LegHits:
+    """What one leg found: row numbers and scores, best first, ties by passage id."""
+
+    rows: Rows
+    scores: Scores
+
+    def __post_init__(self) -> None:
+        if self.rows.shape != self.scores.shape:
+            raise InputError(f"{self.rows.shape} rows for {self.scores.shape} scores")
+
+    @classmethod
+    def none(cls) -> "LegHits":
+        """Return the answer of a leg that found nothing."""
+        return cls(np.empty(0, np.int64), np.empty(0, np.float64))
+
+
+@dataclass(frozen=True, slots=True)
+class LegScore:
+    """One leg's share in a hit's score.
+
+    ``rank`` is None where the leg did not bring the passage by itself: its score was computed
+    afterwards. ``contribution`` is ``weight * normalized``.
+    """
+
+    score: float
+    rank: int | None
+    normalized: float
+    weight: float
+    contribution: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One retrieved passage: rank from 1, score higher is better."""
+
+    passage: Passage
+    score: float
+    rank: int
+    legs: Mapping[Leg, LegScore]
+
+    @property
+    def id(self) -> str:
+        """The passage's id."""
+        return self.passage.id
+
+
+@dataclass(frozen=True, slots=True)
+class TermMatch:
+    """One query term in one passage, as BM25 sees it.
+
+    ``idf`` is already multiplied by how often the query has the term; the contributions of all
+    terms sum to the passage's lexical score.
+    """
+
+    term: str
+    frequency: int
+    document_frequency: int
+    idf: float
+    contribution: float
