@@ -23,6 +23,8 @@ Leg = Literal["dense", "lexical"]
 Where = Mapping[str, Any]
 Metadata = Mapping[str, Any]
 
+PAYLOAD = "_payload"
+"""A metadata field of this name is kept with the passage, and can't be filtered by."""
 MODES: tuple[Mode, ...] = ("hybrid", "dense", "lexical")
 _FIELDS = ("id", "text", "title", "metadata")
 

@@ -70,7 +70,7 @@ def index(
         if as_json:
             print_json(summary)
         else:
-            out.print(tables.indexed(to, summary))
+            out.print(tables.indexed(to, summary), soft_wrap=True)
 
 
 @app.command()
@@ -140,7 +140,7 @@ def verify(
         if as_json:
             print_json({**asdict(report), "ok": report.ok})
         else:
-            out.print(tables.verification(folder, report))
+            out.print(tables.verification(folder, report), soft_wrap=True)
         if not report.ok:
             raise typer.Exit(DAMAGE)
 

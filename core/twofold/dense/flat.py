@@ -124,11 +124,13 @@ class FlatIndex:
         return self._by_product(queries, k, flags, total)
 
     def scores(self, query: Vectors, rows: Rows) -> Scores:
-        """Return the score of each row for one query (dim,); NaN where a row has no vector."""
+        """Return the score of each row for one query (dim,); NaN where none is live."""
         point = self.prepared(query[None, :])[0]
         out = np.full(len(rows), np.nan)
         for part in self.parts:
             places = part.locate(rows)
+            if part.live is not None:
+                places[~part.live[places]] = -1
             here = np.flatnonzero(places >= 0)
             if len(here):
                 out[here] = self.metric.scores(point, part.vectors[places[here]])

@@ -52,7 +52,7 @@ class ColumnSegment:
         """Type the metadata of ascending rows."""
         entries: dict[str, list[tuple[int, Any]]] = {}
         for doc, values in enumerate(metadata):
-            for name, value in flattened(dict(values)).items():
+            for name, value in flattened(values).items():
                 entries.setdefault(name, []).append((doc, value))
         names = sorted(entries)
         flat = [entry for name in names for entry in entries[name]]

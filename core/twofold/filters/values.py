@@ -1,8 +1,11 @@
 """Metadata values as typed numbers: a kind, a float and a string code. Types never mix."""
 
 import json
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any
+
+from twofold.types import PAYLOAD
 
 EXACT = 1 << 53
 """Integers up to this size are exact as floats."""
@@ -50,11 +53,12 @@ def nearest_float(value: int) -> float:
         return float("inf") if value > 0 else float("-inf")
 
 
-def flattened(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Return all fields, those of nested objects under dotted names too."""
+def flattened(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields to filter by, those of nested objects under dotted names too."""
+    fields = {name: value for name, value in metadata.items() if name != PAYLOAD}
     out: dict[str, Any] = {}
-    for name, value in metadata.items():
+    for name, value in fields.items():
         if isinstance(value, dict):
             for inner, leaf in flattened(value).items():
                 out.setdefault(f"{name}.{inner}", leaf)
-    return {**out, **metadata}
+    return {**out, **fields}

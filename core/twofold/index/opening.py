@@ -93,7 +93,7 @@ class Choices:
         return Settings(
             dense=dense,
             encoder=name,
-            named=self.given is None and name is not None,
+            named=name is not None and (self.given is None or _has_identity(self.given)),
             dim=self.dim,
             metric=metric,
             analyzer=analyzer,
@@ -128,6 +128,11 @@ class Choices:
 def encoder_name(encoder: Encoder) -> str:
     """Return an encoder object's name, and that of its class if it has none."""
     return str(getattr(encoder, "name", type(encoder).__qualname__))
+
+
+def _has_identity(encoder: Encoder) -> bool:
+    """Whether an encoder can be told from another by its identity, which isn't asked for yet."""
+    return getattr(type(encoder), "identity", None) is not None
 
 
 def create_index(layout: Layout, choices: Choices, *, create: bool) -> None:

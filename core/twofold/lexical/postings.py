@@ -56,13 +56,22 @@ class LiveSegment:
             lost,
         )
 
+    def locate(self, rows: Rows) -> NDArray[np.int64]:
+        """Return the local document of each live row, -1 for rows that are not here."""
+        docs = self.segment.locate(rows)
+        if self.live is not None:
+            docs[~self.live[docs]] = -1
+        return docs
+
     def document_frequencies(self, terms: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return in how many live documents each local term occurs, 0 for absent ones."""
-        here = np.maximum(terms, 0)
-        counts = self.segment.post_ptr[here + 1] - self.segment.post_ptr[here]
+        here = terms >= 0
+        found = terms[here]
+        counts = np.zeros(len(terms), np.int64)
+        counts[here] = self.segment.post_ptr[found + 1] - self.segment.post_ptr[found]
         if self.lost is not None:
-            counts = counts - self.lost[here]
-        return np.where(terms >= 0, counts, 0)
+            counts[here] -= self.lost[found]
+        return counts
 
     def table(self, formula: BM25, average: float) -> NDArray[np.float64]:
         """Return the frequency part of each code, kept until the average length changes."""
@@ -175,7 +184,7 @@ class PostingsIndex:
         matches: list[TermMatch] = []
         for each, terms in zip(self.segments, asked.local, strict=True):
             segment = each.segment
-            doc = int(segment.locate(np.array([row]))[0])
+            doc = int(each.locate(np.array([row]))[0])
             if doc < 0:
                 continue
             parts = self._contributions(each, np.array([doc]), asked, terms)[0]
@@ -226,7 +235,7 @@ class PostingsIndex:
         """Return, segment by segment, places in ``rows`` and their contributions by term."""
         out: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
         for each, terms in zip(self.segments, asked.local, strict=True):
-            docs = each.segment.locate(rows)
+            docs = each.locate(rows)
             places = np.flatnonzero(docs >= 0)
             if len(places):
                 out.append((places, self._contributions(each, docs[places], asked, terms)))

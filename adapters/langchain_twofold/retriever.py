@@ -1,0 +1,133 @@
+"""A LangChain retriever over a twofold index."""
+
+import os
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any
+
+from langchain_core.callbacks import (
+    AsyncCallbackManagerForRetrieverRun,
+    CallbackManagerForRetrieverRun,
+)
+from langchain_core.documents import Document
+from langchain_core.embeddings import Embeddings
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables.config import run_in_executor
+from pydantic import ConfigDict, Field, model_validator
+
+from langchain_twofold.documents import as_document, as_passage
+from langchain_twofold.embeddings import EmbeddingsEncoder
+from twofold import Encoder, Index, Metric, Retriever
+from twofold.index import AS_STORED, AsStored
+from twofold.types import Mode
+
+_PER_CALL = ("k", "filter", "mode")
+
+
+class TwofoldRetriever(BaseRetriever):
+    """Hybrid, dense or lexical retrieval; ``k``, ``filter`` and ``mode`` also at each call.
+
+    Over an existing index: ``TwofoldRetriever(index=index, k=5)``, or over a configured
+    retriever: ``TwofoldRetriever(retriever=Retriever(index, depth=200))``. From documents:
+    ``TwofoldRetriever.from_documents(documents, path="papers.twofold")``.
+
+    ``filter`` is twofold's ``where``. Each document is a fresh copy with its score, a Python
+    float, under ``score_key`` (None switches that off).
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
+    # Public, since configurable_fields builds the object anew from its public fields; a
+    # Retriever, checked below, since pydantic can't look into a dataclass with protocols.
+    retriever: Any
+    k: int = Field(default=10, ge=1)
+    filter: dict[str, Any] | None = None
+    mode: Mode = "hybrid"
+    score_key: str | None = "score"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _over(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Take ``index=`` for ``retriever=``, and the retriever's settings for those left out."""
+        values = dict(values)
+        if (index := values.pop("index", None)) is not None:
+            if "retriever" in values:
+                raise ValueError("give index= or retriever=, not both")
+            values["retriever"] = Retriever(index, mode=values.get("mode", index.modes[0]))
+        retriever = values.get("retriever")
+        if not isinstance(retriever, Retriever):
+            raise ValueError("give index= (a twofold Index) or retriever= (a twofold Retriever)")
+        return {"k": retriever.k, "mode": retriever.mode, **values}
+
+    @classmethod
+    def from_documents(
+        cls,
+        documents: Iterable[Document],
+        *,
+        encoder: Encoder | Embeddings | str | AsStored | None = AS_STORED,
+        path: str | os.PathLike[str] | None = None,
+        metric: Metric | str | None = None,
+        analyzer: str | AsStored | None = AS_STORED,
+        **settings: Any,
+    ) -> "TwofoldRetriever":
+        """Index documents in the folder ``path`` (a temporary one if None) and retrieve from it.
+
+        ``encoder`` is a model's name, a twofold encoder or a LangChain ``Embeddings``; the other
+        names are those of ``Index.open``, and ``settings`` are this class's fields.
+        """
+        if isinstance(encoder, Embeddings):
+            encoder = EmbeddingsEncoder(encoder)
+        index = Index.open(path, encoder=encoder, metric=metric, analyzer=analyzer)
+        index.upsert([as_passage(document) for document in documents])
+        return cls(index=index, **settings)  # type: ignore[call-arg]  # taken by the validator
+
+    @property
+    def index(self) -> Any:
+        """The index that is searched."""
+        return self.retriever.index
+
+    def _get_relevant_documents(
+        self,
+        query: str,
+        *,
+        run_manager: CallbackManagerForRetrieverRun,  # noqa: ARG002  # LangChain's contract
+        k: int | None = None,
+        filter: dict[str, Any] | None = None,  # noqa: A002  # LangChain's name
+        mode: Mode | None = None,
+        **others: Any,
+    ) -> list[Document]:
+        _refuse(others)
+        return self._search(query, k, filter, mode)
+
+    async def _aget_relevant_documents(
+        self,
+        query: str,
+        *,
+        run_manager: AsyncCallbackManagerForRetrieverRun,  # noqa: ARG002
+        k: int | None = None,
+        filter: dict[str, Any] | None = None,  # noqa: A002
+        mode: Mode | None = None,
+        **others: Any,
+    ) -> list[Document]:
+        _refuse(others)
+        return await run_in_executor(None, self._search, query, k, filter, mode)
+
+    def _search(
+        self, query: str, k: int | None, where: dict[str, Any] | None, mode: Mode | None
+    ) -> list[Document]:
+        hits = self.retriever.retrieve(
+            query,
+            k=k if k is not None else self.k,
+            where=where if where is not None else self.filter,
+            mode=mode if mode is not None else self.mode,
+        )
+        return [as_document(hit, self.score_key) for hit in hits]
+
+
+def _refuse(others: dict[str, Any]) -> None:
+    """Raise TypeError for arguments that would be lost, naming the nearest known one."""
+    unknown = [name for name in others if name != "verbose"]  # LangChain forwards verbose
+    if unknown:
+        near = get_close_matches(unknown[0], _PER_CALL, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(_PER_CALL)}"
+        raise TypeError(f"unknown argument {unknown[0]!r} for a query: {hint}")

@@ -1,0 +1,169 @@
+import asyncio
+import json
+import time
+
+import pytest
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.documents import Document
+from langchain_core.embeddings import DeterministicFakeEmbedding
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.runnables import ConfigurableField, RunnableLambda
+
+from langchain_twofold import TwofoldRetriever
+from twofold import Index, Retriever
+from twofold.errors import EncoderMismatchError, FilterError
+
+DOCUMENTS = [
+    Document(id="1", page_content="Plants make food by photosynthesis", metadata={"year": 2020}),
+    Document(id="2", page_content="The market sells food and plants", metadata={"year": 2021}),
+    Document(id="3", page_content="A history of the printing press", metadata={"year": 2022}),
+    Document(page_content="Ink for the printing press", metadata={"tags": ["ink"]}),
+]
+
+
+@pytest.fixture
+def retriever():
+    made = TwofoldRetriever.from_documents(DOCUMENTS, encoder="hashing", k=3)
+    yield made
+    made.index.close()
+
+
+def ids(documents):
+    return [document.id for document in documents]
+
+
+async def test_k_filter_and_mode_work_at_every_call_sync_and_async(retriever):
+    assert len(retriever.invoke("plants food")) == 3
+    calls = (
+        {"k": 1},
+        {"filter": {"year": {"$gt": 2020}}},
+        {"mode": "lexical"},
+        {"k": 2, "mode": "dense"},
+    )
+    for arguments in calls:
+        found = ids(retriever.invoke("plants food", **arguments))
+        assert ids(await retriever.ainvoke("plants food", **arguments)) == found
+        assert ids(retriever.batch(["plants food"], **arguments)[0]) == found
+        assert ids((await retriever.abatch(["plants food"], **arguments))[0]) == found
+        assert ids(retriever.bind(**arguments).invoke("plants food")) == found
+    assert ids(retriever.invoke("plants food", mode="lexical")) == ["1", "2"] or set(
+        ids(retriever.invoke("plants food", mode="lexical"))
+    ) == {"1", "2"}
+    assert "1" not in ids(retriever.invoke("plants food", filter={"year": {"$gt": 2020}}))
+
+
+def test_settings_at_construction(retriever):
+    other = TwofoldRetriever(index=retriever.index, k=1, filter={"year": 2022}, mode="dense")
+    assert ids(other.invoke("press")) == ["3"]
+    core = Retriever(retriever.index, mode="lexical", k=2)
+    assert TwofoldRetriever(retriever=core).mode == "lexical"
+    assert len(TwofoldRetriever(retriever=core).invoke("press")) == 2
+    for arguments in ({}, {"index": 3}, {"index": retriever.index, "retriever": core}):
+        with pytest.raises((ValueError, AttributeError)):
+            TwofoldRetriever(**arguments)
+    with pytest.raises(ValueError, match="extra"):
+        TwofoldRetriever(index=retriever.index, kk=3)
+
+
+def test_configurable_fields_keep_the_index(retriever):
+    flexible = retriever.configurable_fields(k=ConfigurableField(id="k"))
+    assert len(flexible.invoke("press food", config={"configurable": {"k": 2}})) == 2
+    assert len(flexible.invoke("press food", config={"configurable": {"k": 1}})) == 1
+
+
+def test_scores_are_plain_floats_and_documents_fresh_copies(retriever):
+    first = retriever.invoke("ink press")
+    assert all(type(document.metadata["score"]) is float for document in first)
+    json.dumps([document.metadata for document in first])
+    first[0].metadata["tags"] = ["changed"]
+    first[0].page_content = "changed"
+    again = retriever.invoke("ink press")
+    assert again[0].page_content == "Ink for the printing press"
+    assert again[0].metadata["tags"] == ["ink"]
+    assert "score" not in DOCUMENTS[0].metadata
+    silent = TwofoldRetriever(index=retriever.index, score_key=None)
+    assert "score" not in silent.invoke("ink press")[0].metadata
+
+
+def test_a_score_of_the_documents_own_is_kept():
+    own = [Document(id="1", page_content="a text", metadata={"score": "high"})]
+    made = TwofoldRetriever.from_documents(own, encoder="hashing")
+    with pytest.warns(UserWarning, match="'score' of its own, which is kept"):
+        assert made.invoke("text")[0].metadata["score"] == "high"
+    named = TwofoldRetriever(index=made.index, score_key="relevance")
+    assert isinstance(named.invoke("text")[0].metadata["relevance"], float)
+    made.index.close()
+
+
+async def test_unknown_arguments_are_refused_with_the_near_name(retriever):
+    retriever.invoke("food", verbose=True)
+    with pytest.raises(
+        TypeError, match="unknown argument 'filters' for a query: did you mean 'filter'"
+    ):
+        retriever.invoke("food", filters={})
+    with pytest.raises(TypeError, match="known are k, filter, mode"):
+        await retriever.ainvoke("food", search_kwargs={})
+    with pytest.raises(FilterError, match="unknown operator"):
+        retriever.invoke("food", filter={"year": {"$near": 3}})
+
+
+async def test_the_loop_is_not_blocked(retriever):
+    """While searches run, the loop keeps turning: it gets many turns, not one at the end."""
+    turns = 0
+
+    async def heartbeat():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    beat = asyncio.create_task(heartbeat())
+    started = time.perf_counter()
+    await asyncio.gather(*(retriever.ainvoke("plants food") for _ in range(20)))
+    assert time.perf_counter() > started
+    beat.cancel()
+    assert turns > 40
+
+
+def test_a_chain_and_its_callbacks(retriever):
+    class Handler(BaseCallbackHandler):
+        def __init__(self):
+            self.events = []
+
+        def on_retriever_start(self, serialized, query, **kwargs):
+            self.events.append(("start", query, kwargs.get("name")))
+
+        def on_retriever_end(self, documents, **kwargs):
+            self.events.append(("end", len(documents)))
+
+    handler = Handler()
+    joined = RunnableLambda(lambda documents: " | ".join(d.page_content for d in documents))
+    chain = retriever | joined | StrOutputParser()
+    assert "photosynthesis" in chain.invoke("plants", config={"callbacks": [handler]})
+    assert handler.events == [("start", "plants", "TwofoldRetriever"), ("end", 3)]
+
+
+def test_langchain_embeddings_as_encoder(tmp_path):
+    embeddings = DeterministicFakeEmbedding(size=16)
+    made = TwofoldRetriever.from_documents(DOCUMENTS, encoder=embeddings, path=tmp_path / "i")
+    assert made.index.dim == 16
+    assert made.invoke(DOCUMENTS[2].page_content, mode="dense", k=1)[0].id == "3"
+    made.index.close()
+    from langchain_twofold import EmbeddingsEncoder
+
+    with Index.open(tmp_path / "i", encoder=EmbeddingsEncoder(embeddings)) as index:
+        assert len(TwofoldRetriever(index=index).invoke("press")) == 4
+    other = EmbeddingsEncoder(DeterministicFakeEmbedding(size=8))
+    with Index.open(tmp_path / "i", encoder=other) as index, pytest.raises(EncoderMismatchError):
+        TwofoldRetriever(index=index).invoke("press")
+
+
+def test_titles_of_an_existing_index_are_in_the_metadata(index):
+    index.upsert([{"id": "t", "title": "A title", "text": "some text"}])
+    assert TwofoldRetriever(index=index).invoke("text")[0].metadata["title"] == "A title"
+
+
+def test_no_documents_give_no_answers():
+    made = TwofoldRetriever.from_documents([], encoder="hashing")
+    assert made.invoke("anything") == []
+    made.index.close()

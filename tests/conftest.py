@@ -1,0 +1,43 @@
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from twofold import HashingEncoder, Index
+
+DATA = Path(__file__).parent.parent / "examples" / "data" / "scifact-1000"
+
+
+@pytest.fixture(scope="session")
+def abstracts():
+    with gzip.open(DATA / "corpus.jsonl.gz", "rt", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+@pytest.fixture(scope="session")
+def claims():
+    lines = (DATA / "queries.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["text"] for line in lines]
+
+
+@pytest.fixture
+def index(tmp_path):
+    with Index.open(tmp_path / "index", encoder=HashingEncoder()) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory, abstracts):
+    """300 real abstracts, with a year that tests can filter by."""
+    with Index.open(tmp_path_factory.mktemp("library") / "index", encoder="hashing") as opened:
+        opened.upsert(
+            {
+                "id": each["_id"],
+                "title": each["title"],
+                "text": each["text"],
+                "metadata": {"year": 1990 + place % 30},
+            }
+            for place, each in enumerate(abstracts[:300])
+        )
+        yield opened

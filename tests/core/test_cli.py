@@ -1,0 +1,268 @@
+"""The command line, as a person and a machine meet it."""
+
+import gzip
+import json
+import subprocess
+import sys
+from itertools import pairwise
+
+import ir_measures
+import pytest
+from typer.testing import CliRunner
+
+from twofold.cli import app
+
+RECORDS = [
+    {
+        "_id": "1",
+        "title": "Photosynthesis",
+        "text": "Plants make glucose from light.",
+        "metadata": {"year": 2020},
+    },
+    {"_id": "2", "title": "", "text": "Grandmother's garden is full of plants.", "year": 2021},
+    {"_id": 3, "text": "The printing press was made in Mainz."},
+]
+QUERIES = [
+    {"_id": "q1", "text": "plants light"},
+    {"_id": "q2", "text": "printing"},
+    {"_id": "q3", "text": "x"},
+]
+
+
+@pytest.fixture
+def beir(tmp_path):
+    folder = tmp_path / "beir"
+    (folder / "qrels").mkdir(parents=True)
+    lines = "\n".join(json.dumps(record) for record in RECORDS)
+    with gzip.open(folder / "corpus.jsonl.gz", "wt", encoding="utf-8") as file:
+        file.write(lines + "\n\n")
+    (folder / "queries.jsonl").write_text("\n".join(json.dumps(each) for each in QUERIES))
+    (folder / "qrels" / "test.tsv").write_text(
+        "query-id\tcorpus-id\tscore\nq1\t1\t2\nq1\t2\t1\nq2\t3\t1\n"
+    )
+    return folder
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(each) for each in arguments])
+
+
+@pytest.fixture
+def built(beir, tmp_path):
+    result = run("index", beir, "--to", tmp_path / "i", "--encoder", "hashing", "--json")
+    assert result.exit_code == 0, result.stderr
+    summary = json.loads(result.stdout)
+    assert (summary["added"], summary["passages"]) == (3, 3)
+    assert summary["modes"] == ["hybrid", "dense", "lexical"]
+    return tmp_path / "i"
+
+
+def test_search_as_json_and_as_table(built):
+    result = run("search", built, "plants light", "-k", 2, "--json")
+    found = json.loads(result.stdout)
+    assert [hit["id"] for hit in found["hits"]] == ["1", "2"]
+    assert found["hits"][0]["metadata"] == {"year": 2020}
+    assert set(found["hits"][0]["legs"]) == {"dense", "lexical"}
+    assert found["legs_used"] == ["dense", "lexical"]
+    assert "reason" not in found["hits"][0]
+    explained = json.loads(run("search", built, "plants light", "--explain", "--json").stdout)
+    assert explained["hits"][0]["terms"][0]["term"] == "light"
+    table = run("search", built, "plants light", "--explain").stdout
+    assert "Photosynthesis" in table
+    assert "1st by meaning" in " ".join(table.split())
+    lexical = json.loads(run("search", built, "plants", "--mode", "lexical", "--json").stdout)
+    assert {hit["id"] for hit in lexical["hits"]} == {"1", "2"}
+    where = '{"year": {"$gt": 2020}}'
+    assert [
+        h["id"]
+        for h in json.loads(run("search", built, "plants", "--where", where, "--json").stdout)[
+            "hits"
+        ]
+    ] == ["2"]
+    assert "nothing found" in run("search", built, "zzz", "--mode", "lexical").stdout
+
+
+def test_eval_equals_ir_measures_own(built, beir):
+    options = ("--queries", beir / "queries.jsonl", "--qrels", beir / "qrels/test.tsv")
+    result = json.loads(run("eval", built, *options, "--json").stdout)
+    assert set(result) == {"hybrid", "dense", "lexical"}
+    hits = {
+        q["_id"]: json.loads(run("search", built, q["text"], "-k", 100, "--json").stdout)["hits"]
+        for q in QUERIES[:2]
+    }
+    scored = [
+        ir_measures.ScoredDoc(query_id, hit["id"], hit["score"])
+        for query_id, found in hits.items()
+        for hit in found
+    ]
+    qrels = list(ir_measures.read_trec_qrels("q1 0 1 2\nq1 0 2 1\nq2 0 3 1\n"))
+    wanted = ir_measures.calc_aggregate([ir_measures.nDCG @ 10, ir_measures.AP], qrels, scored)
+    assert result["hybrid"]["measures"]["nDCG@10"] == pytest.approx(wanted[ir_measures.nDCG @ 10])
+    assert result["hybrid"]["measures"]["AP"] == pytest.approx(wanted[ir_measures.AP])
+    assert result["hybrid"]["queries"] == 2
+    one = run("eval", built, *options, "--mode", "dense", "--measure", "P@1")
+    assert "P@1" in one.stdout
+    assert "lexical" not in one.stdout
+
+
+def test_verify_says_damage_with_exit_code_1(built):
+    assert "all as written" in run("verify", built, "--deep").stdout
+    report = json.loads(run("verify", built, "--json").stdout)
+    assert report["ok"]
+    vectors = next((built / "vectors").iterdir())
+    data = bytearray(vectors.read_bytes())
+    data[40] ^= 1
+    vectors.write_bytes(data)
+    result = run("verify", built)
+    assert result.exit_code == 1
+    assert "not those that were written" in result.stdout
+    assert not json.loads(run("verify", built, "--json").stdout)["ok"]
+    (built / "HEAD").write_bytes(b"x")
+    result = run("verify", built)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("damage: ")
+
+
+def test_indexing_again_changes_nothing_and_updates_are_counted(built, beir, tmp_path):
+    again = json.loads(run("index", beir, "--to", built, "--json").stdout)
+    assert (again["added"], again["updated"], again["unchanged"]) == (0, 0, 3)
+    lines = tmp_path / "more.jsonl"
+    lines.write_text('{"id": "2", "text": "changed"}\n{"id": "4", "text": "new"}')
+    more = json.loads(run("index", lines, "--to", built, "--json").stdout)
+    assert (more["added"], more["updated"], more["passages"]) == (1, 1, 4)
+    assert (
+        "4 passages (0 added, 0 updated, 2 unchanged)" in run("index", lines, "--to", built).stdout
+    )
+
+
+def test_a_folder_of_text_and_markdown(tmp_path):
+    folder = tmp_path / "docs"
+    (folder / "sub").mkdir(parents=True)
+    (folder / ".hidden").mkdir()
+    (folder / ".hidden" / "no.md").write_text("hidden words")
+    sentences = [f"Sentence number {n} speaks of topic{n}." for n in range(60)]
+    (folder / "sub" / "long.txt").write_text(
+        " ".join(sentences[:30]) + "\n\n" + " ".join(sentences[30:])
+    )
+    (folder / "guide.md").write_text("# The Guide\n\nSome *marked* text.\n\n## Part\n\nMore.\n")
+    (folder / "picture.png").write_bytes(b"\x89PNG")
+    options = (
+        "--to",
+        tmp_path / "i",
+        "--encoder",
+        "none",
+        "--size",
+        400,
+        "--overlap",
+        80,
+        "--json",
+    )
+    result = run("index", folder, *options)
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(run("search", tmp_path / "i", "topic47", "--json").stdout)["hits"]
+    text = (folder / "sub" / "long.txt").read_text()
+    assert found
+    for hit in found:
+        place = hit["metadata"]
+        assert place["source"] == "sub/long.txt"
+        assert text[place["start"] : place["end"]] == hit["text"]
+        assert len(hit["text"]) <= 400
+        assert hit["text"].startswith("Sentence")
+    guide = json.loads(run("search", tmp_path / "i", "marked", "--json").stdout)["hits"][0]
+    assert (guide["id"], guide["title"]) == ("guide.md#0", "The Guide")
+    assert not json.loads(run("search", tmp_path / "i", "hidden", "--json").stdout)["hits"]
+    neighbours = json.loads(run("search", tmp_path / "i", "sentence", "-k", 99, "--json").stdout)[
+        "hits"
+    ]
+    spans = sorted((hit["metadata"]["start"], hit["metadata"]["end"]) for hit in neighbours)
+    assert any(start < end for (_, end), (start, _) in pairwise(spans))
+
+
+def write(path, text):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_errors_name_what_and_where_and_leave_the_index(built, beir, tmp_path):
+    good = json.dumps({"id": "9", "text": "good"})
+    cases = [
+        (
+            ("index", write(tmp_path / "a.jsonl", f"{good}\n{{oops\n"), "--to", built),
+            "a.jsonl, line 2: not JSON",
+        ),
+        (
+            ("index", write(tmp_path / "b.jsonl", f"{good}\n[1]"), "--to", built),
+            "line 2: a JSON object is wanted",
+        ),
+        (
+            ("index", write(tmp_path / "c.jsonl", f"{good}\n{good}"), "--to", built),
+            "'9' is given twice",
+        ),
+        (
+            ("index", write(tmp_path / "d.jsonl", '{"id": "9"}'), "--to", built),
+            "line 1: 'text' is a string",
+        ),
+        (("index", write(tmp_path / "e.xml", "x"), "--to", built), "of no known kind"),
+        (("index", tmp_path / "missing", "--to", built), "there is no corpus"),
+        (("index", beir, "--to", beir), "is a folder but not an index"),
+        (("index", beir, "--to", built, "--encoder", "none"), "encoder='hashing' and opened with"),
+        (("index", beir, "--to", tmp_path / "j", "--metric", "l1"), "unknown metric 'l1'"),
+        (("search", tmp_path / "missing", "x"), "there is no index at"),
+        (("search", beir, "x"), "not an index"),
+        (("search", built, "x", "-k", 0), "k is 0"),
+        (("search", built, "x", "--where", "{"), "--where is JSON"),
+        (("search", built, "x", "--where", '{"a": {"$b": 1}}'), "unknown operator '$b'"),
+        (
+            ("eval", built, "--queries", tmp_path / "no", "--qrels", beir / "qrels/test.tsv"),
+            "there is no file",
+        ),
+        (
+            (
+                "eval",
+                built,
+                "--queries",
+                beir / "queries.jsonl",
+                "--qrels",
+                write(tmp_path / "q.tsv", "a\tb\n"),
+            ),
+            "q.tsv, line 1: query, passage and grade",
+        ),
+        (
+            (
+                "eval",
+                built,
+                "--queries",
+                beir / "queries.jsonl",
+                "--qrels",
+                beir / "qrels/test.tsv",
+                "--measure",
+                "Goodness",
+            ),
+            "unknown measure 'Goodness'",
+        ),
+        (("verify", beir), "not an index"),
+    ]
+    for arguments, words in cases:
+        result = run(*arguments)
+        assert result.exit_code == 2, (arguments, result.output)
+        assert words in result.stderr, (words, result.stderr)
+        assert result.stdout == ""
+    assert json.loads(run("verify", built, "--json").stdout)["passages"] == 3
+    broken = beir / "broken.jsonl.gz"
+    broken.write_bytes((beir / "corpus.jsonl.gz").read_bytes()[:-12])
+    assert "can't be read after line" in run("index", broken, "--to", built).stderr
+    latin = tmp_path / "latin.jsonl"
+    latin.write_bytes('{"id": "9", "text": "caf\xe9"}'.encode("latin-1"))
+    assert "line 1: not UTF-8" in run("index", latin, "--to", built).stderr
+
+
+def test_python_m_twofold(built):
+    command = [sys.executable, "-m", "twofold", "search", str(built), "plants", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert len(json.loads(done.stdout)["hits"]) == 3
+    failed = subprocess.run(
+        [*command[:4], "nowhere", "x"], capture_output=True, text=True, check=False
+    )
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("error: there is no index at nowhere")

@@ -1,0 +1,216 @@
+"""Damage is seen: what is derived is built anew loudly, what is not is reported."""
+
+import shutil
+import warnings
+
+import numpy as np
+import pytest
+
+from twofold import HashingEncoder, Index, Retriever
+from twofold.catalog import write_head
+from twofold.errors import CorruptIndexError, RebuildWarning
+
+
+class Encoder(HashingEncoder):
+    """Counts calls, so that a rebuild that encodes again shows."""
+
+    calls = 0
+
+    def encode_passages(self, texts):
+        type(self).calls += 1
+        return super().encode_passages(texts)
+
+    def encode_queries(self, texts):
+        return HashingEncoder().encode_passages(texts)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory, abstracts):
+    path = tmp_path_factory.mktemp("damage") / "index"
+    with Index.open(path, encoder=Encoder()) as index:
+        index.upsert(
+            {"id": a["_id"], "text": a["text"], "metadata": {"n": 1}} for a in abstracts[:600]
+        )
+        index.delete([a["_id"] for a in abstracts[:5]])
+        answers = _answers(index, abstracts)
+    return path, answers
+
+
+@pytest.fixture
+def copy(built, tmp_path):
+    shutil.copytree(built[0], tmp_path / "copy")
+    return tmp_path / "copy", built[1]
+
+
+def _answers(index, abstracts):
+    return [
+        [(hit.id, hit.score) for hit in Retriever(index).retrieve(each["title"], where={"n": 1})]
+        for each in abstracts[10:14]
+    ]
+
+
+def flip(path, at):
+    data = bytearray(path.read_bytes())
+    data[at] ^= 0x10
+    path.write_bytes(data)
+
+
+def test_a_damaged_or_missing_segment_is_built_anew_without_encoding(copy, abstracts):
+    path, answers = copy
+    files = sorted((path / "segments").iterdir())
+    assert len(files) >= 2
+    flip(files[0], files[0].stat().st_size // 2)
+    for file in files[1:]:
+        file.unlink()
+    before = {file.name for file in files}
+    with Index.open(path, encoder=Encoder()) as index:
+        Encoder.calls = 0
+        with pytest.warns(RebuildWarning, match="is built anew in memory"):
+            assert _answers(index, abstracts) == answers
+        report = index.verify()
+        assert len(report.problems) == len(files)
+        assert Encoder.calls == 1  # the canaries, once a process
+        index.upsert([{"id": "new", "text": "new text"}])
+        assert index.verify(deep=True).ok
+    assert not before & {file.name for file in (path / "segments").iterdir()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with Index.open(path, encoder=Encoder()) as index:
+            index.delete(["new"])
+            assert _answers(index, abstracts) == answers
+
+
+def test_readers_never_repair_on_disk(copy, abstracts):
+    path, answers = copy
+    file = next((path / "segments").iterdir())
+    file.unlink()
+    with Index.open(path, read_only=True) as index, pytest.warns(RebuildWarning):
+        assert _answers(index, abstracts) == answers
+    assert not file.exists()
+
+
+def test_every_flipped_bit_of_the_vectors_is_seen(copy):
+    path, _ = copy
+    file = next((path / "vectors").iterdir())
+    for at in np.random.default_rng(0).integers(0, file.stat().st_size, 10).tolist():
+        flip(file, at)
+        with Index.open(path) as index:
+            assert "are not those that were written" in index.verify().problems[0]
+            with pytest.raises(CorruptIndexError, match="restore the index from a copy"):
+                Retriever(index, mode="dense").retrieve("x")
+            assert len(Retriever(index, mode="lexical").retrieve("cells")) == 10
+        flip(file, at)
+    with Index.open(path) as index:
+        assert index.verify().ok
+
+
+def test_a_missing_or_short_vector_file_is_seen(copy):
+    path, _ = copy
+    file = next((path / "vectors").iterdir())
+    data = file.read_bytes()
+    file.write_bytes(data[:-100])
+    with Index.open(path) as index, pytest.warns(RebuildWarning):
+        assert "does not hold its" in index.verify().problems[0]
+    file.unlink()
+    with Index.open(path) as index, pytest.warns(RebuildWarning):
+        assert not index.verify().ok
+        with pytest.raises(CorruptIndexError):
+            Retriever(index).retrieve("x")
+
+
+def test_no_flipped_bit_of_the_catalog_goes_unseen(copy):
+    path, _ = copy
+    catalog = path / "catalog.sqlite"
+    size = catalog.stat().st_size
+    pages = np.random.default_rng(1)
+    seen = 0
+    for at in pages.integers(0, size, 60).tolist():
+        flip(catalog, at)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                with Index.open(path) as index:
+                    problems = index.verify().problems
+                    # A bit in unused space changes no row, and nothing that is read.
+                    if not problems:
+                        assert len(index) == 595
+                        assert list(index)
+        except CorruptIndexError:
+            problems = ("refused",)
+        seen += bool(problems)
+        flip(catalog, at)
+    assert seen > 40
+    with Index.open(path) as index:
+        assert index.verify(deep=True).ok
+
+
+def test_a_catalog_behind_its_head_is_damage(copy):
+    path, _ = copy
+    with Index.open(path) as index, index.view() as view:
+        generation = view.generation
+    write_head(path / "HEAD", generation + 1)
+    with pytest.raises(CorruptIndexError, match=f"generation {generation}.*{generation + 1} was"):
+        Index.open(path)
+
+
+def test_a_lost_or_broken_head_is_damage(copy):
+    path, _ = copy
+    head = (path / "HEAD").read_bytes()
+    (path / "HEAD").write_bytes(b"\0" * len(head))
+    with pytest.raises(CorruptIndexError, match="names no generation"):
+        Index.open(path)
+    (path / "HEAD").unlink()
+    with pytest.raises(CorruptIndexError, match="lost its HEAD"):
+        Index.open(path)
+
+
+def test_a_torn_head_leaves_the_other_slot(copy):
+    path, _ = copy
+    with Index.open(path, encoder=Encoder()) as index:
+        index.upsert(["x"])
+        with index.view() as view:
+            generation = view.generation
+    data = bytearray((path / "HEAD").read_bytes())
+    at = (generation + 1) % 2 * 4096
+    data[at : at + 4] = b"torn"
+    (path / "HEAD").write_bytes(data)
+    with Index.open(path) as index:
+        assert index.verify().ok
+
+
+def test_what_a_killed_writer_left_is_clean_and_cleared(copy):
+    path, _ = copy
+    (path / "segments" / "0000009999.lexical.tmp").write_bytes(b"half")
+    (path / "vectors" / "0000009999.f32").write_bytes(b"never committed")
+    with next((path / "vectors").glob("00000000*.f32")).open("ab") as file:
+        file.write(b"uncommitted tail")
+    with Index.open(path, encoder=Encoder()) as index:
+        assert index.verify().ok
+        index.upsert([{"id": "new", "text": "brand new text"}])
+        assert index.verify(deep=True).ok
+        assert Retriever(index).retrieve("brand new text")[0].id == "new"
+    assert not list(path.rglob("*9999*"))
+
+
+def test_a_copy_opens_on_read_only_media(copy, abstracts, monkeypatch):
+    path, answers = copy
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with Index.open(path, read_only=True) as index:
+        assert _answers(index, abstracts) == answers
+    assert not list(path.glob("catalog.sqlite-*"))
+
+
+def test_another_sqlite_file_is_not_taken_for_an_index(tmp_path):
+    import sqlite3
+
+    folder = tmp_path / "other"
+    folder.mkdir()
+    connection = sqlite3.connect(folder / "catalog.sqlite")
+    connection.execute("CREATE TABLE mine (x)")
+    connection.execute("PRAGMA application_id = 7")
+    connection.commit()
+    connection.close()
+    from twofold.errors import IndexNotFoundError
+
+    with pytest.raises((IndexNotFoundError, CorruptIndexError)):
+        Index.open(folder, create=False)

@@ -1,0 +1,109 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from oracles import matches
+from twofold.errors import FilterError
+from twofold.filters import ColumnSegment, matching, parse
+
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 3),
+    st.sampled_from([2**53 - 1, 2**53 + 1, 2**60, 2**60 + 1, -(2**70), 10**400]),
+    st.sampled_from([0.5, 1.0, -2.5, 1e300]),
+    st.sampled_from(["", "a", "b", "Ab", "abc", "\u00fc", "3"]),
+)
+values = st.one_of(scalars, st.lists(scalars, max_size=3))
+fields = st.sampled_from(["x", "y", "z"])
+metadata = st.dictionaries(fields, values, max_size=3)
+ordered = st.one_of(
+    st.integers(-3, 3), st.sampled_from([0.5, 2**60, 2**60 + 1]), st.sampled_from(["", "a", "b"])
+)
+conditions = st.one_of(
+    st.tuples(st.sampled_from(["$eq", "$ne"]), values),
+    st.tuples(st.sampled_from(["$gt", "$gte", "$lt", "$lte"]), ordered),
+    st.tuples(st.sampled_from(["$in", "$nin", "$any", "$all"]), st.lists(scalars, max_size=3)),
+    st.tuples(st.sampled_from(["$exists", "$empty"]), st.booleans()),
+    st.tuples(st.just("$contains"), scalars),
+    st.tuples(st.sampled_from(["$text", "$itext"]), st.sampled_from(["", "a", "B"])),
+).map(lambda pair: dict([pair]))
+leaves = st.dictionaries(fields, st.one_of(scalars, conditions), min_size=1, max_size=2)
+filters = st.recursive(
+    leaves,
+    lambda inner: st.one_of(
+        st.lists(inner, min_size=1, max_size=3).map(lambda parts: {"$and": parts}),
+        st.lists(inner, min_size=1, max_size=3).map(lambda parts: {"$or": parts}),
+        inner.map(lambda part: {"$not": part}),
+    ),
+    max_leaves=4,
+)
+
+
+def segment(start, rows):
+    numbers = np.arange(start, start + len(rows))
+    return ColumnSegment.build(numbers, [f"id{n}" for n in numbers], rows)
+
+
+@settings(deadline=None, max_examples=400)
+@given(where=filters, rows=st.lists(metadata, min_size=1, max_size=8), cut=st.integers(0, 8))
+def test_filters_mean_what_the_documentation_says(where, rows, cut):
+    parts = [segment(0, rows[:cut]), segment(len(rows[:cut]), rows[cut:])]
+    parts = [part for part in parts if len(part)]
+    wanted = [matches(where, each) for each in rows]
+    node = parse(where)
+    assert matching(node, parts).tolist() == wanted
+    whole = ColumnSegment.merge(parts, [np.ones(len(part), np.bool_) for part in parts])
+    assert matching(node, [whole]).tolist() == wanted
+    assert matching(node, [ColumnSegment.from_arrays(whole.arrays())]).tolist() == wanted
+
+
+@settings(deadline=None, max_examples=100)
+@given(rows=st.lists(metadata, min_size=1, max_size=8), data=st.data())
+def test_merging_leaves_nothing_of_deleted_rows(rows, data):
+    live = np.array(data.draw(st.lists(st.booleans(), min_size=len(rows), max_size=len(rows))))
+    if not live.any():
+        live[0] = True
+    merged = ColumnSegment.merge([segment(0, rows)], [live])
+    kept = [row for row, alive in zip(rows, live, strict=True) if alive]
+    numbers = np.flatnonzero(live)
+    fresh = ColumnSegment.build(numbers, [f"id{n}" for n in numbers], kept)
+    for name, array in fresh.arrays().items():
+        np.testing.assert_array_equal(merged.arrays()[name], array, err_msg=name)
+
+
+def test_nested_objects_are_reached_by_dots():
+    part = segment(0, [{"a": {"b": {"c": 1}}}, {"a.b.c": 1}, {"a": {"b": 2}}])
+    assert matching(parse({"a.b.c": 1}), [part]).tolist() == [True, True, False]
+
+
+def test_payload_is_not_a_field():
+    part = segment(0, [{"_payload": "big", "x": 1}])
+    assert part.fields.tolist() == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        (
+            {"year": {"$gte_": 3}},
+            r"unknown operator '\$gte_' on field 'year': did you mean \$gte\?",
+        ),
+        ({"$nor": [{"a": 1}]}, r"unknown operator '\$nor'.*did you mean \$or\?"),
+        ({"year": {"month": 3}}, "unknown operator 'month' on field 'year'"),
+        ({"year": {}}, "empty filter"),
+        ({"year": {"$in": "2021"}}, r"\$in on field 'year' takes a list"),
+        ({"year": {"$gt": [1]}}, r"\$gt on field 'year' takes a number or a string"),
+        ({"year": {"$gt": True}}, r"\$gt on field 'year' takes a number or a string"),
+        ({"year": {"$lt": float("nan")}}, "takes a number"),
+        ({"year": {"$exists": 1}}, "takes True or False"),
+        ({"$or": []}, "at least one filter"),
+        ({"$and": {"a": 1}}, "takes a list"),
+        ([("a", 1)], "a filter is a mapping"),
+        ({1: 2}, "field names are strings"),
+    ],
+)
+def test_what_is_no_filter_is_refused(where, words):
+    with pytest.raises(FilterError, match=words):
+        parse(where)

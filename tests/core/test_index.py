@@ -1,0 +1,423 @@
+"""What an index promises to a caller, one call after the other."""
+
+import numpy as np
+import pytest
+
+from twofold import HashingEncoder, Index, Metric, Passage, Retriever
+from twofold.errors import (
+    DegradedWarning,
+    EncoderMismatchError,
+    EncoderNotFoundError,
+    EncoderWarning,
+    FilterError,
+    IndexClosedError,
+    IndexLockedError,
+    IndexMismatchError,
+    IndexNotFoundError,
+    InputError,
+    PassageError,
+    QueryError,
+    ReadOnlyError,
+    UnsupportedStorageError,
+    VectorError,
+)
+
+
+class CountingEncoder(HashingEncoder):
+    """Counts the texts that it encodes, canaries left out."""
+
+    def __init__(self):
+        self.encoded = []
+
+    def encode_passages(self, texts):
+        self.encoded += [text for text in texts if "lazy dog" not in text]
+        return super().encode_passages(texts)
+
+
+def canary_free(encoder):
+    return [text for text in encoder.encoded if not text.startswith(("Plants", "Order", "Die"))]
+
+
+def test_passages_come_back_as_they_were_given(index):
+    metadata = {"a": [1, 2.5, "x", None, True], "b": {"c": "\u00fc"}, "big": 2**70}
+    given = Passage(id="p1", title="T", text="some text", metadata=metadata)
+    result = index.upsert([given, {"id": "p2", "text": "more", "metadata": None}, "just text"])
+    assert (result.added, result.updated, result.unchanged) == (3, 0, 0)
+    assert index.get(["p1"]) == [given]
+    assert index.get(["missing", "p2", "p1"]) == [Passage(id="p2", text="more"), given]
+    assert index.get([result.ids[2]])[0].text == "just text"
+    assert len(index) == 3
+    assert [each.id for each in index] == list(result.ids)
+    assert "p1" in index
+    assert "p3" not in index
+
+
+def test_plain_texts_get_the_same_ids_again_and_repeats_their_own(index):
+    first = index.upsert(["one", "two", "one"])
+    assert len(set(first.ids)) == 3
+    again = index.upsert(["one", "two", "one"])
+    assert again.ids == first.ids
+    assert again.unchanged == 3
+
+
+def test_an_update_replaces_and_a_delete_removes_in_both_legs(index):
+    index.upsert([{"id": "a", "text": "red apple"}, {"id": "b", "text": "green pear"}])
+    assert index.upsert([{"id": "a", "text": "blue plum"}]).updated == 1
+    for mode in index.modes:
+        retriever = Retriever(index, mode=mode)
+        assert "red apple" not in [hit.passage.text for hit in retriever.retrieve("red apple")]
+        assert retriever.retrieve("blue plum")[0].id == "a"
+    assert index.delete(["a", "unknown", "a"]) == 1
+    for mode in index.modes:
+        assert [hit.id for hit in Retriever(index, mode=mode).retrieve("plum pear")] == ["b"]
+    assert index.verify(deep=True).ok
+
+
+def test_delete_by_filter_and_by_both(index):
+    index.upsert({"id": f"{n}", "text": f"t{n}", "metadata": {"n": n}} for n in range(10))
+    assert index.delete(where={"n": {"$lt": 3}}) == 3
+    assert index.delete(["3", "9"], where={"n": {"$lt": 5}}) == 1
+    assert index.delete(where={"n": 99}) == 0
+    assert sorted(each.id for each in index) == ["4", "5", "6", "7", "8", "9"]
+    assert index.count({"n": {"$gte": 8}}) == 2
+    with pytest.raises(InputError, match="ids=, where= or both"):
+        index.delete()
+    with pytest.raises(InputError, match="not the string"):
+        index.delete("4")
+
+
+def test_unchanged_text_is_never_encoded_twice(tmp_path):
+    encoder = CountingEncoder()
+    with Index.open(tmp_path / "i", encoder=encoder) as index:
+        index.upsert(
+            [{"id": "a", "text": "one"}, {"id": "b", "text": "two"}, {"id": "c", "text": "one"}]
+        )
+        assert sorted(canary_free(encoder)) == ["one", "two"]
+        index.upsert(
+            [{"id": "a", "text": "one", "metadata": {"new": 1}}, {"id": "d", "text": "two"}]
+        )
+        index.upsert([{"id": "a", "text": "one", "metadata": {"new": 1}}])
+        assert sorted(canary_free(encoder)) == ["one", "two"]
+        assert index.count({"new": 1}) == 1
+        hits = Retriever(index, mode="dense", k=4).retrieve("one")
+        assert hits.scores[0] == hits.scores[1] == pytest.approx(1)
+        assert hits.ids[:2] == ["a", "c"]
+
+
+def test_everything_is_there_after_reopening(tmp_path):
+    path = tmp_path / "i"
+    with Index.open(path, encoder="hashing", metric="cosine") as index:
+        index.upsert({"id": f"{n}", "text": f"word{n} common"} for n in range(50))
+        index.delete(["7"])
+        before = [(h.id, h.score) for h in Retriever(index).retrieve("word3 common")]
+    with Index.open(path) as index:
+        assert len(index) == 49
+        assert index.metric is Metric.COSINE
+        assert [(h.id, h.score) for h in Retriever(index).retrieve("word3 common")] == before
+        index.upsert(["more"])
+        assert len(index) == 50
+
+
+def test_generators_commit_batch_by_batch_and_run_again(tmp_path):
+    encoder = CountingEncoder()
+
+    def stream(fail):
+        for n in range(700):
+            if fail and n == 600:
+                raise RuntimeError("stopped")
+            yield {"id": f"{n}", "text": f"text {n}"}
+
+    with Index.open(tmp_path / "i", encoder=encoder) as index:
+        with pytest.raises(RuntimeError, match="stopped"):
+            index.upsert(stream(fail=True))
+        assert len(index) == 512
+        seen = []
+        result = index.upsert(stream(fail=False), progress=seen.append)
+        assert (result.added, result.unchanged) == (188, 512)
+        assert seen[-1] == 700
+        assert len(canary_free(encoder)) == 700
+
+
+BAD = [
+    ([{"id": "a", "text": "x"}, {"id": "a", "text": "y"}], PassageError, "'a' is given twice"),
+    ([{"id": "a"}], PassageError, "'a' has no 'text'"),
+    ([{"id": "a", "text": 3}], PassageError, "text is a string, not int"),
+    ([{"id": 1, "text": "x"}], PassageError, "id is a string, not int"),
+    ([{"id": "a", "txt": "x"}], PassageError, "unknown field 'txt'.*did you mean 'text'"),
+    ([{"id": "a", "text": "x", "metadata": {"d": object()}}], PassageError, "kept as JSON"),
+    ([{"id": "a", "text": "x", "metadata": {"d": float("nan")}}], PassageError, "kept as JSON"),
+    ([{"id": "a", "text": "x", "metadata": {1: 2}}], PassageError, "string keys"),
+    ([{"id": "a", "text": "x", "metadata": [1]}], PassageError, "metadata is a dict"),
+    (
+        [{"id": "a", "text": "half \ud800 pair"}],
+        PassageError,
+        "half a surrogate pair at character 5",
+    ),
+    ([{"id": "\ud800", "text": "x"}], PassageError, "half a surrogate"),
+    ([{"id": "a", "text": "x" * 10_000_001}], PassageError, "10,000,001 bytes"),
+    ([3], PassageError, "not int"),
+    ("one text", PassageError, "put it into a list"),
+]
+
+
+@pytest.mark.parametrize(("passages", "error", "words"), BAD)
+def test_bad_passages_leave_the_index_as_it_was(index, passages, error, words):
+    index.upsert([{"id": "old", "text": "old text"}])
+    with index.view() as view:
+        before = view.generation
+    good = [{"id": f"{n}", "text": f"good {n}"} for n in range(2000)]
+    with pytest.raises(error, match=words):
+        index.upsert(good + passages if isinstance(passages, list) else passages)
+    with index.view() as view:
+        assert view.generation == before
+    assert [each.id for each in index] == ["old"]
+
+
+@pytest.mark.parametrize(
+    ("vectors", "words"),
+    [
+        (np.full((2, 4), np.nan, np.float32), "vector 0 has a value that is NaN"),
+        (np.ones((2, 5), np.float32), r"shape \(2, 5\): \(2, 4\)"),
+        (np.ones((3, 4), np.float32), r"shape \(3, 4\): \(2, 4\)"),
+        (np.ones((2, 4), np.int32), "floats are wanted"),
+        (np.array([[1, 0, 0, 0], [0, 0, 0, 0]], np.float32), "vector 1 has zero length"),
+        (np.ones(4, np.float32), r"shape \(4,\)"),
+        (None, "no encoder, and 2 texts have no stored vector"),
+    ],
+)
+def test_bad_vectors_leave_the_index_as_it_was(tmp_path, vectors, words):
+    with Index.open(tmp_path / "i", dim=4) as index:
+        index.upsert([{"id": "old", "text": "old"}], vectors=np.ones((1, 4), np.float32))
+        with pytest.raises(VectorError, match=words):
+            index.upsert([{"id": "a", "text": "x"}, {"id": "b", "text": "y"}], vectors=vectors)
+        assert [each.id for each in index] == ["old"]
+
+
+def test_callers_vectors(tmp_path):
+    vectors = np.eye(4, dtype=np.float32)
+    with Index.open(tmp_path / "i", dim=4, metric="dot") as index:
+        index.upsert([{"id": f"{n}", "text": f"t{n}"} for n in range(4)], vectors=vectors)
+        hits = Retriever(index).retrieve(vector=vectors[2])
+        assert hits[0].id == "2"
+        assert hits.legs_used == ("dense",)
+        assert "not asked" in hits.warnings[0]
+        with pytest.raises(QueryError, match="no encoder: give vectors"):
+            Retriever(index).retrieve("t1")
+        assert Retriever(index).retrieve("t1", vector=vectors[2])[0].id == "2"
+        assert Retriever(index, mode="lexical").retrieve("t1").ids == ["1"]
+        assert index.upsert([{"id": "1", "text": "t1"}], vectors=vectors[1:2]).unchanged == 1
+        assert index.upsert([{"id": "1", "text": "t1"}], vectors=vectors[3:]).updated == 1
+        assert Retriever(index, mode="dense", k=2).retrieve(vector=vectors[3]).ids == ["1", "3"]
+        with pytest.raises(QueryError, match=r"shape \(1, 3\)"):
+            Retriever(index).retrieve(vector=np.ones(3, np.float32))
+
+
+def test_one_leg_alone(tmp_path):
+    with Index.open(tmp_path / "words", encoder=None) as index:
+        assert index.modes == ("lexical",)
+        index.upsert(["red apple", "green pear"])
+        assert len(Retriever(index, mode="lexical").retrieve("apple")) == 1
+        with pytest.raises(QueryError, match="can't serve mode 'hybrid'"):
+            Retriever(index)
+        with pytest.raises(VectorError, match="no dense leg"):
+            index.upsert(["x"], vectors=np.ones((1, 2), np.float32))
+    with Index.open(tmp_path / "vectors", encoder="hashing", analyzer=None) as index:
+        assert index.modes == ("dense",)
+        index.upsert(["red apple", "green pear"])
+        assert Retriever(index, mode="dense").retrieve("apple")[0].passage.text == "red apple"
+        assert index.verify(deep=True).ok
+    with pytest.raises(InputError, match="no leg"):
+        Index.open(tmp_path / "nothing", encoder=None, analyzer=None)
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_passages_without_words_are_kept_and_counted(index):
+    with pytest.warns(DegradedWarning, match="2 passages have no words"):
+        result = index.upsert(
+            [{"id": "a", "text": ""}, {"id": "b", "text": "  "}, {"id": "c", "text": "x"}]
+        )
+    assert result.empty == 2
+    assert len(index) == 3
+    assert index.upsert([{"id": "t", "text": "", "title": "a title alone"}]).empty == 0
+    assert set(Retriever(index, k=9).retrieve("title alone").ids) == {"t", "c"}
+
+
+def test_what_contradicts_the_stored_is_refused(tmp_path):
+    path = tmp_path / "i"
+    with Index.open(path, encoder="hashing") as index:
+        index.upsert(["x"])
+    for arguments, words in [
+        ({"metric": "dot"}, "metric='cosine' and opened with metric='dot'"),
+        ({"dim": 7}, "dim=256 and opened with dim=7"),
+        ({"analyzer": None}, "analyzer='english' and opened with analyzer=None"),
+        ({"encoder": None}, "encoder='hashing' and opened with encoder=None"),
+    ]:
+        with pytest.raises(IndexMismatchError, match=words):
+            Index.open(path, **arguments)
+    with pytest.raises(InputError, match="unknown metric 'manhattan'"):
+        Index.open(path, metric="manhattan")
+    with pytest.raises(InputError, match="unknown analyzer"):
+        Index.open(path, analyzer="latin")
+
+
+class Shifted(HashingEncoder):
+    """Another model by another name, and one that hides who it is."""
+
+    name = "shifted"
+    identity = None
+
+    def encode_passages(self, texts):
+        return np.roll(super().encode_passages(texts), 1, axis=1)
+
+
+def test_another_model_is_refused_by_fingerprint_and_by_canaries(tmp_path, index):
+    index.upsert(["x"])
+    path = index.path
+    index.close()
+    with pytest.raises(
+        EncoderMismatchError, match=r"'hashing' \(256 dim.*'all-MiniLM-L6-v2' \(384"
+    ):
+        Index.open(path, encoder="all-MiniLM-L6-v2")
+    with pytest.raises(EncoderMismatchError, match="fixed sentences.*cosine"):
+        Index.open(path, encoder=Shifted())
+    with Index.open(path) as same:
+        assert len(Retriever(same).retrieve("x")) == 1
+
+
+class Drifting(HashingEncoder):
+    identity = None
+
+    def __init__(self, noise):
+        self.noise = noise
+
+    def encode_passages(self, texts):
+        rng = np.random.default_rng(0)
+        clean = super().encode_passages(texts)
+        return (clean + self.noise * rng.standard_normal(clean.shape)).astype(np.float32)
+
+
+def test_drift_warns_with_its_size(tmp_path):
+    with Index.open(tmp_path / "i", encoder=Drifting(0)) as index:
+        index.upsert(["x"])
+    with Index.open(tmp_path / "i", encoder=Drifting(2e-3)) as index:
+        with pytest.warns(EncoderWarning, match=r"drifted.*cosine 0\.99"):
+            Retriever(index).retrieve("x")
+    with Index.open(tmp_path / "i", encoder=Drifting(1e-5)) as index:
+        assert len(Retriever(index).retrieve("x")) == 1
+    with Index.open(tmp_path / "i") as index, pytest.raises(QueryError, match="encoder object"):
+        Retriever(index).retrieve("x")
+
+
+def test_another_metric_than_the_models_own_warns(tmp_path):
+    with Index.open(tmp_path / "i", encoder="hashing", metric="dot") as index:
+        with pytest.warns(
+            EncoderWarning, match="metric='dot', and 'hashing' was trained for 'cosine'"
+        ):
+            index.upsert(["x"])
+        assert index.metric is Metric.DOT
+
+
+class Broken(HashingEncoder):
+    identity = None
+
+    def __init__(self, vectors):
+        self.vectors = vectors
+
+    def encode_passages(self, texts):
+        return self.vectors
+
+
+def test_an_encoder_that_breaks_its_promise_is_named(tmp_path):
+    for vectors, words in [
+        (np.ones((1, 3)), r"encode_passages: vectors have shape \(1, 3\): \(4, 3\)"),
+        (np.full((4, 3), np.nan), "encode_passages: vector 0 has a value that is NaN"),
+    ]:
+        with Index.open(tmp_path / words[:3], encoder=Broken(vectors)) as index:
+            with pytest.raises(VectorError, match=words):
+                index.upsert(["x"])
+            assert len(index) == 0
+
+
+def test_where_there_is_no_index(tmp_path):
+    with pytest.raises(IndexNotFoundError, match="there is no index at"):
+        Index.open(tmp_path / "missing", create=False)
+    with pytest.raises(IndexNotFoundError, match="there is no index at"):
+        Index.open(tmp_path / "missing", read_only=True)
+    assert not (tmp_path / "missing").exists()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "photo.jpg").write_bytes(b"x")
+    with pytest.raises(IndexNotFoundError, match=r"not an index: it holds 'photo.jpg'"):
+        Index.open(tmp_path / "folder")
+    assert sorted(p.name for p in (tmp_path / "folder").iterdir()) == ["photo.jpg"]
+    with pytest.raises(IndexNotFoundError, match="is a file"):
+        Index.open(tmp_path / "folder" / "photo.jpg")
+    with pytest.raises(EncoderNotFoundError, match="no model folder"):
+        Index.open(tmp_path / "new", encoder="./no/such/model")
+    with pytest.raises(InputError, match="encode_queries and encode_passages"):
+        Index.open(tmp_path / "new", encoder=print)
+
+
+def test_one_writer_and_read_only(tmp_path):
+    path = tmp_path / "i"
+    with Index.open(path, encoder="hashing") as writer:
+        writer.upsert(["x"])
+        with Index.open(path) as second:
+            assert len(second) == 1
+            with pytest.raises(IndexLockedError, match="another writer holds"):
+                second.upsert(["y"])
+            writer.upsert(["z"])
+            assert len(second) == 2
+        with Index.open(path, read_only=True) as reader:
+            with pytest.raises(ReadOnlyError, match="read_only=True"):
+                reader.upsert(["y"])
+            with pytest.raises(ReadOnlyError):
+                reader.delete(["y"])
+    with Index.open(path) as next_writer:
+        next_writer.upsert(["y"])
+        assert len(next_writer) == 3
+
+
+def test_the_lock_goes_with_the_last_reference(tmp_path):
+    path = tmp_path / "i"
+    index = Index.open(path, encoder="hashing")
+    index.upsert(["x"])
+    hits = Retriever(index).retrieve("x")
+    del index
+    with Index.open(path) as second:
+        second.upsert(["y"])
+    assert hits[0].passage.text == "x"
+
+
+def test_a_closed_index_says_so(index):
+    index.close()
+    index.close()
+    for call in (lambda: len(index), lambda: index.upsert(["x"]), lambda: index.delete(["x"])):
+        with pytest.raises(IndexClosedError, match="was closed"):
+            call()
+
+
+def test_a_temporary_index_goes_when_closed():
+    with Index.open(None, encoder="hashing") as index:
+        index.upsert(["x"])
+        path = index.path
+        assert path.exists()
+    assert not path.exists()
+
+
+def test_a_newer_format_is_refused(tmp_path):
+    from dataclasses import replace
+
+    path = tmp_path / "i"
+    with Index.open(path, encoder="hashing") as index, index._catalog.writing() as writer:
+        writer.put_settings(replace(writer.settings(), format=99))
+    with pytest.raises(UnsupportedStorageError, match="format 99.*upgrade twofold"):
+        Index.open(path)
+
+
+def test_filters_are_checked_before_anything_else(index):
+    index.upsert(["x"])
+    with pytest.raises(FilterError, match="unknown operator"):
+        index.delete(where={"a": {"$bad": 1}})
+    with pytest.raises(FilterError, match="unknown operator"):
+        index.count({"a": {"$bad": 1}})
+    assert len(index) == 1

@@ -1,0 +1,226 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from twofold import Index, ReciprocalRank, Retriever, TheoreticalMinMax
+from twofold.errors import FilterError, InputError, QueryError
+from twofold.fusion import LegEvidence
+
+
+def test_every_hybrid_hit_carries_both_legs_and_they_add_up(library, claims):
+    retriever = Retriever(library, k=50)
+    seen_unranked = 0
+    for claim in claims[:20]:
+        hits = retriever.retrieve(claim)
+        assert len(hits) == 50
+        assert hits.legs_used == ("dense", "lexical")
+        assert hits.warnings == ()
+        for hit in hits:
+            assert set(hit.legs) == {"dense", "lexical"}
+            total = sum(share.contribution for share in hit.legs.values())
+            assert math.isclose(total, hit.score, abs_tol=1e-9)
+            for share in hit.legs.values():
+                assert math.isclose(share.contribution, share.weight * share.normalized)
+            assert -1 <= hit.legs["dense"].score <= 1
+            seen_unranked += hit.legs["dense"].rank is None or hit.legs["lexical"].rank is None
+            if hit.legs["lexical"].rank is not None:
+                assert hit.legs["lexical"].score > 0
+    assert seen_unranked > 0
+
+
+def test_completed_scores_are_those_the_leg_itself_gives(library, claims):
+    for claim in claims[:10]:
+        hybrid = Retriever(library, k=60, depth=30).retrieve(claim)
+        dense = Retriever(library, mode="dense", k=300).retrieve(claim)
+        lexical = Retriever(library, mode="lexical", k=300).retrieve(claim)
+        of_dense = dict(zip(dense.ids, dense.scores, strict=True))
+        of_lexical = dict(zip(lexical.ids, lexical.scores, strict=True))
+        for hit in hybrid:
+            assert hit.legs["dense"].score == of_dense[hit.id]
+            assert hit.legs["lexical"].score == of_lexical.get(hit.id, 0.0)
+
+
+def test_order_is_total_and_smaller_k_is_a_prefix(library, claims):
+    for mode in library.modes:
+        retriever = Retriever(library, mode=mode)
+        for claim in claims[:10]:
+            hits = retriever.retrieve(claim, k=40)
+            keys = [(-hit.score, hit.id) for hit in hits]
+            assert keys == sorted(keys)
+            assert [hit.rank for hit in hits] == list(range(1, len(hits) + 1))
+            assert retriever.retrieve(claim, k=7).ids == hits.ids[:7]
+
+
+def test_many_equals_one_by_one(library, claims):
+    for mode in library.modes:
+        retriever = Retriever(library, mode=mode, k=20)
+        together = retriever.retrieve_many(claims[:30])
+        for claim, hits in zip(claims[:30], together, strict=True):
+            alone = retriever.retrieve(claim)
+            assert alone.ids == hits.ids
+            assert alone.scores.tobytes() == hits.scores.tobytes()
+    vectors = library.encode_queries(claims[:5])
+    given_vectors = Retriever(library).retrieve_many(claims[:5], vectors=vectors)
+    assert [h.ids for h in given_vectors] == [
+        h.ids for h in Retriever(library).retrieve_many(claims[:5])
+    ]
+    assert Retriever(library).retrieve_many([]) == []
+
+
+def test_filters_apply_to_both_legs_and_leave_no_gap(library, claims):
+    matching = library.count({"year": 1993})
+    assert 5 < matching < 20
+    for mode in library.modes:
+        for claim in claims[:10]:
+            hits = Retriever(library, mode=mode, k=50).retrieve(claim, where={"year": 1993})
+            assert all(hit.passage.metadata["year"] == 1993 for hit in hits)
+            if mode != "lexical":
+                assert len(hits) == matching
+    assert len(Retriever(library).retrieve(claims[0], where={"year": 1})) == 0
+    fixed = Retriever(library, where={"year": 1993})
+    assert (
+        fixed.retrieve(claims[0]).ids
+        == Retriever(library).retrieve(claims[0], where={"year": 1993}).ids
+    )
+
+
+def test_an_empty_leg_is_said(library):
+    hits = Retriever(library).retrieve("zzzz qqqq")
+    assert len(hits) == 10
+    assert hits.legs_used == ("dense",)
+    assert hits.warnings == (
+        "the lexical leg found nothing: no passage shares a word with the query",
+    )
+    assert [hit.legs["lexical"].score for hit in hits] == [0.0] * 10
+    dense = Retriever(library, mode="dense").retrieve("zzzz qqqq")
+    assert hits.ids == dense.ids
+    with pytest.raises(QueryError, match="strict=True, and the lexical leg found nothing"):
+        Retriever(library, strict=True).retrieve("zzzz qqqq")
+
+
+@pytest.mark.parametrize("query", ["", "  ", "\n"])
+def test_a_blank_query_finds_nothing(library, query):
+    for mode in library.modes:
+        assert len(Retriever(library, mode=mode).retrieve(query)) == 0
+
+
+def test_an_empty_index_finds_nothing(index):
+    for mode in index.modes:
+        hits = Retriever(index, mode=mode).retrieve("anything")
+        assert list(hits) == []
+        assert hits.explain().hits == ()
+
+
+def test_more_wanted_than_there_is(index):
+    index.upsert(["one apple", "two apples", "no fruit"])
+    assert len(Retriever(index).retrieve("apple", k=1000)) == 3
+    assert len(Retriever(index, mode="lexical").retrieve("apple", k=1000)) == 2
+
+
+@pytest.mark.parametrize("k", [0, -1, 2.5, "3", True, None])
+def test_k_is_a_whole_number_of_at_least_one(library, k):
+    if k is not None:
+        with pytest.raises(QueryError, match="k is .*: a whole number of at least 1 is wanted"):
+            Retriever(library).retrieve("x", k=k)
+    with pytest.raises(QueryError, match="depth is"):
+        Retriever(library, depth=k)
+
+
+def test_bad_queries_are_refused(library):
+    retriever = Retriever(library)
+    for call, words in [
+        (lambda: retriever.retrieve(), "give a query text, a query vector, or both"),
+        (lambda: retriever.retrieve(3), "a query is a string, not int"),
+        (lambda: retriever.retrieve_many("text"), "takes a list of texts"),
+        (lambda: retriever.retrieve_many(["a", None]), "a query is a string, not NoneType"),
+        (lambda: retriever.retrieve("x", mode="sparse"), "unknown mode 'sparse'"),
+        (lambda: retriever.retrieve(vector=np.ones(3, np.float32)), r"shape \(1, 3\): \(1, 256\)"),
+        (lambda: retriever.retrieve(vector=np.full(256, np.nan)), "NaN"),
+        (lambda: retriever.retrieve(vector=np.ones((2, 256))), "retrieve takes"),
+        (lambda: retriever.retrieve_many(["a"], vectors=np.ones((2, 256))), "1 texts came with 2"),
+    ]:
+        with pytest.raises(QueryError, match=words):
+            call()
+    with pytest.raises(FilterError, match="unknown operator"):
+        retriever.retrieve("x", where={"year": {"$foo": 1}})
+
+
+def test_hits_are_a_sequence(library, claims):
+    hits = Retriever(library, k=5).retrieve(claims[0])
+    assert hits[-1].id == hits.ids[-1]
+    assert [hit.id for hit in hits[1:3]] == hits.ids[1:3]
+    assert hits[0] in hits
+    with pytest.raises(IndexError, match="5 hits, and hit 5"):
+        hits[5]
+    assert "5 hybrid hits" in repr(hits)
+
+
+def test_hits_keep_their_own_generation(tmp_path):
+    with Index.open(tmp_path / "i", encoder="hashing") as index:
+        index.upsert([{"id": "a", "text": "first version"}])
+        hits = Retriever(index).retrieve("version")
+        index.upsert([{"id": "a", "text": "second version"}])
+        index.delete(["a"])
+        assert hits[0].passage.text == "first version"
+        assert hits.explain().hits[0].terms[0].term == "version"
+
+
+def test_explanations_add_up_to_the_lexical_score(library, claims):
+    for claim in claims[:20]:
+        hits = Retriever(library, k=20).retrieve(claim)
+        for place, hit in enumerate(hits):
+            terms = hits.term_matches(place)
+            total = sum(each.contribution for each in terms)
+            assert math.isclose(total, hit.legs["lexical"].score, abs_tol=1e-9)
+            assert bool(terms) == (hit.legs["lexical"].score > 0)
+        explained = hits.explain()
+        assert explained.to_dict()["hits"][0]["id"] == hits[0].id
+        assert hits[0].id in str(explained)
+        assert "by words" in explained.hits[0].reason or "by meaning" in explained.hits[0].reason
+
+
+scores = st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=8)
+
+
+def evidence(values, lowest, ranks=None):
+    ranks = ranks if ranks is not None else range(1, len(values) + 1)
+    return LegEvidence(np.array(values, np.float64), np.array(list(ranks)), lowest)
+
+
+@settings(max_examples=200)
+@given(data=st.data(), weight=st.floats(0, 1))
+def test_theoretical_min_max_is_its_formula(data, weight):
+    dense = data.draw(scores)
+    lexical = data.draw(st.lists(st.floats(0, 40), min_size=len(dense), max_size=len(dense)))
+    fused = TheoreticalMinMax(weight).fuse(evidence(dense, -1.0), evidence(lexical, 0.0))
+    for place, score in enumerate(fused.scores):
+        top_dense, top_lexical = max(dense) + 1, max(lexical)
+        wanted = weight * ((dense[place] + 1) / top_dense if top_dense > 0 else 0)
+        wanted += (1 - weight) * (lexical[place] / top_lexical if top_lexical > 0 else 0)
+        assert math.isclose(score, wanted, abs_tol=1e-9)
+    doubled = TheoreticalMinMax(weight).fuse(
+        evidence(dense, -1.0), evidence([2 * each for each in lexical], 0.0)
+    )
+    np.testing.assert_allclose(doubled.scores, fused.scores, atol=1e-12)
+    assert fused.scores.max() <= 1 + 1e-12
+
+
+def test_a_passage_without_a_vector_counts_as_least():
+    fused = TheoreticalMinMax().fuse(evidence([0.5, np.nan], -1.0), evidence([1.0, 2.0], 0.0))
+    assert fused.dense.tolist() == [1.0, 0.0]
+
+
+def test_reciprocal_rank_is_its_formula():
+    rule = ReciprocalRank(rank_constant=60, dense_weight=0.25)
+    fused = rule.fuse(evidence([1, 2, 3], -1, [3, 0, 1]), evidence([1, 2, 3], 0, [1, 2, 0]))
+    wanted = [0.25 / 63 + 0.75 / 61, 0.75 / 62, 0.25 / 61]
+    np.testing.assert_allclose(fused.scores, wanted, rtol=1e-12)
+
+
+@pytest.mark.parametrize("make", [lambda: TheoreticalMinMax(1.5), lambda: ReciprocalRank(-1)])
+def test_bad_fusion_settings_are_refused(make):
+    with pytest.raises(InputError, match="wanted|between"):
+        make()

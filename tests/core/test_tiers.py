@@ -1,0 +1,33 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twofold import tiers
+from twofold.packed import PackedStrings
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=300))
+def test_few_segments_stay_and_rows_are_copied_seldom(batches):
+    sizes, copied = [], 0
+    for batch in batches:
+        sizes.append(batch)
+        while (run := tiers.due(sizes)) is not None:
+            merged = sum(sizes[run])
+            copied += merged
+            sizes[run] = [merged]
+    total = sum(batches)
+    assert sum(sizes) == total
+    depth = total.bit_length() // 2 + 1
+    assert len(sizes) <= 3 * depth * 2
+    assert copied <= total * (depth + 1)
+
+
+@given(st.lists(st.text()))
+def test_packed_strings_read_back(strings):
+    packed = PackedStrings.of(strings)
+    assert packed.tolist() == strings
+    assert [packed[n] for n in range(len(packed))] == strings
+    assert PackedStrings.concatenate([packed, packed]).tolist() == strings * 2
+    ranks = packed.ranks().tolist()
+    assert [strings[n] for n in sorted(range(len(strings)), key=ranks.__getitem__)] == sorted(
+        strings
+    )

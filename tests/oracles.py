@@ -1,0 +1,137 @@
+"""Plain and slow answers, sharing no code with the library."""
+
+import math
+from collections import Counter
+
+import numpy as np
+
+
+def lucene(documents, query, k1=1.2, b=0.75):
+    """Score {key: terms} for a list of query terms; only documents that share a term."""
+    filled = {key: terms for key, terms in documents.items() if terms}
+    if not filled:
+        return {}
+    average = sum(map(len, filled.values())) / len(filled)
+    frequency = Counter(term for terms in filled.values() for term in set(terms))
+    scores = {}
+    for key, terms in filled.items():
+        counts, score = Counter(terms), 0.0
+        for term, times in Counter(query).items():
+            if counts[term]:
+                n = frequency[term]
+                idf = math.log(1 + (len(filled) - n + 0.5) / (n + 0.5))
+                norm = k1 * (1 - b + b * len(terms) / average)
+                score += times * idf * counts[term] / (counts[term] + norm)
+        if any(counts[term] for term in query):
+            scores[key] = score
+    return scores
+
+
+def okapi(documents, query, k1=1.5, b=0.75, epsilon=0.25):
+    """Score as the Okapi formula of rank-bm25's readme does, in plain loops."""
+    filled = {key: terms for key, terms in documents.items() if terms}
+    if not filled:
+        return {}
+    average = sum(map(len, filled.values())) / len(filled)
+    frequency = Counter(term for terms in filled.values() for term in set(terms))
+    idf = {t: math.log(len(filled) - n + 0.5) - math.log(n + 0.5) for t, n in frequency.items()}
+    floor = epsilon * sum(idf.values()) / len(idf)
+    scores = {}
+    for key, terms in filled.items():
+        counts, score = Counter(terms), 0.0
+        for term in query:
+            if term in idf:
+                weight = idf[term] if idf[term] >= 0 else floor
+                norm = k1 * (1 - b + b * len(terms) / average)
+                score += weight * counts[term] * (k1 + 1) / (counts[term] + norm)
+        if any(counts[term] for term in query):
+            scores[key] = score
+    return scores
+
+
+def nearness(metric, query, vector):
+    """Score one pair of vectors in float64."""
+    q, v = np.asarray(query, float), np.asarray(vector, float)
+    if metric == "dot":
+        return float(q @ v)
+    if metric == "cosine":
+        return float(q @ v / math.sqrt(q @ q) / math.sqrt(v @ v))
+    return -math.sqrt(float(((q - v) ** 2).sum()))
+
+
+def matches(where, metadata):
+    """Evaluate a filter on one passage's metadata, as the documentation words it."""
+    return all(_clause(name, value, metadata) for name, value in where.items())
+
+
+_MISSING = object()
+
+
+def _clause(name, value, metadata):
+    if name == "$and":
+        return all(matches(each, metadata) for each in value)
+    if name == "$or":
+        return any(matches(each, metadata) for each in value)
+    if name == "$not":
+        return not matches(value, metadata)
+    if not isinstance(value, dict):
+        value = {"$eq": value}
+    stored = metadata.get(name, _MISSING)
+    return all(
+        _holds(operator, operand, stored, metadata, name) for operator, operand in value.items()
+    )
+
+
+def _kind(value):
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, int | float):
+        return "number"
+    if isinstance(value, str):
+        return "string"
+    return "list" if isinstance(value, list) else "object"
+
+
+def _same(a, b):
+    return a is not _MISSING and _kind(a) == _kind(b) and a == b
+
+
+def _holds(operator, operand, stored, metadata, name):
+    if operator == "$ne":
+        return not _same(stored, operand)
+    if operator == "$nin":
+        return not any(_same(stored, each) for each in operand)
+    if operator == "$not":
+        return not _clause(name, operand, metadata)
+    if operator == "$exists":
+        return (stored is not _MISSING) == operand
+    if operator == "$empty":
+        return (stored is _MISSING or stored in (None, "", [])) == operand
+    if stored is _MISSING:
+        return False
+    if operator == "$eq":
+        return _same(stored, operand)
+    if operator == "$in":
+        return any(_same(stored, each) for each in operand)
+    if operator in ("$gt", "$gte", "$lt", "$lte"):
+        if _kind(stored) != _kind(operand) or _kind(stored) not in ("number", "string"):
+            return False
+        return {
+            "$gt": stored > operand,
+            "$gte": stored >= operand,
+            "$lt": stored < operand,
+            "$lte": stored <= operand,
+        }[operator]
+    if operator == "$text":
+        return isinstance(stored, str) and operand in stored
+    if operator == "$itext":
+        return isinstance(stored, str) and operand.casefold() in stored.casefold()
+    if not isinstance(stored, list):
+        return False
+    if operator == "$contains":
+        return any(_same(each, operand) for each in stored)
+    if operator == "$any":
+        return any(_same(each, wanted) for each in stored for wanted in operand)
+    return all(any(_same(each, wanted) for each in stored) for wanted in operand)

@@ -1,0 +1,37 @@
+"""Each example runs, is short, and says what it should."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+SCRIPTS = {
+    "quickstart.py": ["1st by meaning", "since 2020: ['2']"],
+    "langchain_rag.py": ["glucose. [leaf]"],
+    "llama_index_rag.py": ["glucose. [leaf]"],
+}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_example(name):
+    environment = {k: v for k, v in os.environ.items() if k != "TWOFOLD_CHAT_MODEL"}
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name)],
+        capture_output=True,
+        text=True,
+        env=environment | {"HF_HUB_OFFLINE": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for words in SCRIPTS[name]:
+        assert words in done.stdout
+
+
+def test_examples_are_short_and_all_run_here():
+    scripts = sorted(EXAMPLES.glob("*.py"))
+    assert {path.name for path in scripts} == {*SCRIPTS, "demo.py", "extractive.py"}
+    for path in scripts:
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 80
