@@ -1,7 +1,5 @@
 """`make demo`: 1,000 real abstracts, real questions, and why each passage came back."""
 
-import gzip
-import json
 from pathlib import Path
 
 from rich import box
@@ -11,7 +9,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from twofold import Index, Retriever
-from twofold.corpus import read_qrels, read_queries
+from twofold.corpus import Corpus, read_qrels, read_queries
 from twofold.evaluation import evaluate
 
 HERE = Path(__file__).parent
@@ -63,10 +61,8 @@ def show(index: Index, query: str, k: int) -> None:
 
 
 def main() -> None:
-    with gzip.open(DATA / "corpus.jsonl.gz", "rt", encoding="utf-8") as file:
-        records = [json.loads(line) for line in file]
+    passages = list(Corpus.at(DATA))
     with Index.open(STORED, encoder="all-MiniLM-L6-v2") as index:
-        passages = [{"id": r["_id"], "title": r["title"], "text": r["text"]} for r in records]
         with Progress(console=console) as bar:
             task = bar.add_task("encoding and indexing 1,000 abstracts", total=len(passages))
             index.upsert(passages, progress=lambda done: bar.update(task, completed=done))
