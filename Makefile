@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 DEMO_VENV ?= .venv-demo
+BENCH_VENV ?= .venv-bench
 
 .PHONY: demo test test-all lint types layers unit bench eval clean
 
@@ -28,12 +29,15 @@ types: $(READY)
 layers: $(READY)
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.bench
-	$(BIN)/python benchmarks/frameworks.py
-	$(BIN)/python benchmarks/incremental.py
+# make bench CORPUS=some/corpus.jsonl.gz TEXTS=100000
+TEXTS ?= 100000
+bench: $(BENCH_VENV)/.ready
+	$(BENCH_VENV)/bin/python benchmarks/frameworks.py --corpus $(CORPUS) --texts $(TEXTS)
+	$(BENCH_VENV)/bin/python benchmarks/incremental.py --corpus $(CORPUS) --texts $(TEXTS)
 
+# make eval COLLECTIONS="one/folder another/folder"; without any, the one in examples/data
 eval: $(READY)
-	$(BIN)/python benchmarks/quality.py
+	$(BIN)/python benchmarks/quality.py $(COLLECTIONS)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -41,8 +45,12 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]' --group dev
 	touch $@
 
-$(VENV)/.bench: $(READY)
-	$(BIN)/python -m pip install --quiet --group bench
+# The peers need an older PyStemmer than constraints.txt has; only torch is held there.
+$(BENCH_VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --upgrade pip
+	grep '^torch==' constraints.txt > $(BENCH_VENV)/torch.txt
+	$(BENCH_VENV)/bin/python -m pip install --quiet --constraint $(BENCH_VENV)/torch.txt --editable '.[all]' --group bench
 	touch $@
 
 $(DEMO_VENV)/.ready: pyproject.toml constraints.txt
@@ -52,4 +60,4 @@ $(DEMO_VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(DEMO_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf $(VENV) $(DEMO_VENV) $(BENCH_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

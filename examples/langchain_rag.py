@@ -41,6 +41,11 @@ def chat_model() -> BaseChatModel | None:
     return made
 
 
+def cited(documents: list[Document]) -> str:
+    """Return passages with their ids."""
+    return "\n".join(f"[{each.id}] {each.page_content}" for each in documents)
+
+
 def chain(retriever: TwofoldRetriever) -> Runnable[str, str]:
     """Return question -> answer."""
     model = chat_model()
@@ -52,9 +57,7 @@ def chain(retriever: TwofoldRetriever) -> Runnable[str, str]:
                 retriever.index.encoder,
             )
         )
-    context = retriever | RunnableLambda(
-        lambda found: "\n".join(f"[{each.id}] {each.page_content}" for each in found)
-    )
+    context = retriever | RunnableLambda(cited)
     inputs = {"context": context, "question": RunnablePassthrough()}
     return inputs | PROMPT | model | StrOutputParser()
 

@@ -8,9 +8,9 @@ import importlib
 import os
 
 from extractive import answer
+from llama_index.core.base.base_query_engine import BaseQueryEngine
 from llama_index.core.llms import LLM
 from llama_index.core.query_engine import CitationQueryEngine, CustomQueryEngine
-from llama_index.core.query_engine.retriever_query_engine import BaseQueryEngine
 from llama_index.core.schema import TextNode
 
 from llama_index_twofold import TwofoldRetriever

@@ -2,7 +2,7 @@
 
 from twofold import Index, Retriever
 
-PASSAGES = [
+PASSAGES: list[dict[str, object] | str] = [
     {"id": "1", "text": "Plants feed on light: photosynthesis makes food of water and air."},
     {"id": "2", "text": "Chlorophyll makes leaves green.", "metadata": {"year": 2021}},
     {"id": "3", "text": "Grandmother's garden has herbs, flowers and seeds for the birds."},

@@ -5,7 +5,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from twofold.catalog.records import (
     StoredPassage,
     VectorSetRecord,
     rows_data,
+    values,
     verified,
 )
 from twofold.catalog.schema import APPLICATION_ID, SCHEMA
@@ -54,15 +55,15 @@ class CatalogReader:
             "SELECT generation, next_row, next_file, passages, digest, checksum FROM state"
         ).fetchone()
         state = State(generation, row, file, passages, int(digest))
-        if row_checksum(*astuple(state)) != checksum:
+        if row_checksum(*values(state)) != checksum:
             raise CorruptIndexError("the catalog's state is damaged: restore the index from a copy")
         return state
 
     def segments(self, *, blobs_after: int = -1) -> list[SegmentRecord]:
         """Return all segments by leg and rows; blobs only of those numbered above a number."""
         return [
-            verified(f"segment {values[0]}", checksum, SegmentRecord(*values))
-            for *values, checksum in self._connection.execute(
+            verified(f"segment {fields[0]}", checksum, SegmentRecord(*fields))
+            for *fields, checksum in self._connection.execute(
                 "SELECT number, leg, first, last, rows, file, "
                 "CASE WHEN number > ? THEN blob END, size, hash, checksum "
                 "FROM segments ORDER BY leg, first",
@@ -82,13 +83,13 @@ class CatalogReader:
         fresh: dict[int, BlockRecord] = {}
         for some in _runs([number for number in numbers if number not in known]):
             marks = ",".join("?" * len(some))
-            for *values, checksum in self._connection.execute(
+            for *fields, checksum in self._connection.execute(
                 "SELECT number, vector_set, file, first, count, rows, hash, checksum "
                 f"FROM vector_blocks WHERE number IN ({marks})",
                 some,
             ):
-                what = f"vector block {values[0]}"
-                fresh[values[0]] = verified(what, checksum, BlockRecord(*values))
+                what = f"vector block {fields[0]}"
+                fresh[fields[0]] = verified(what, checksum, BlockRecord(*fields))
         return [fresh[number] if number in fresh else known[number] for number in numbers]
 
     def vector_set(self) -> VectorSetRecord | None:
@@ -98,8 +99,8 @@ class CatalogReader:
         ).fetchone()
         if row is None:
             return None
-        *values, checksum = row
-        record: VectorSetRecord = verified("the encoder", checksum, VectorSetRecord(*values))
+        *fields, checksum = row
+        record: VectorSetRecord = verified("the encoder", checksum, VectorSetRecord(*fields))
         return record
 
     def tombstones(self) -> list[tuple[int, bytes]]:
@@ -148,8 +149,8 @@ class CatalogReader:
         rows = self._connection.execute("PRAGMA integrity_check").fetchall()
         return [str(row[0]) for row in rows if row[0] != "ok"]
 
-    def _passages(self, column: str, values: Sequence[Any]) -> Iterator[StoredPassage]:
-        for some in _runs(values):
+    def _passages(self, column: str, wanted: Sequence[Any]) -> Iterator[StoredPassage]:
+        for some in _runs(wanted):
             marks = ",".join("?" * len(some))
             yield from self._decoded(
                 "SELECT row, id, title, text, metadata, content, checksum FROM passages "
@@ -157,8 +158,8 @@ class CatalogReader:
                 some,
             )
 
-    def _decoded(self, query: str, values: Sequence[Any]) -> Iterator[StoredPassage]:
-        for *fields, checksum in self._connection.execute(query, values):
+    def _decoded(self, query: str, bound: Sequence[Any]) -> Iterator[StoredPassage]:
+        for *fields, checksum in self._connection.execute(query, bound):
             passage: StoredPassage = verified(
                 f"passage {fields[1]!r}", checksum, StoredPassage(*fields)
             )
@@ -177,25 +178,25 @@ class CatalogWriter(CatalogReader):
     def put_state(self, state: State) -> None:
         """Replace the counters."""
         self._connection.execute("DELETE FROM state")
-        values = (state.generation, state.next_row, state.next_file, state.passages)
-        checksum = row_checksum(*astuple(state))
+        *counters, _ = values(state)
+        checksum = row_checksum(*values(state))
         # The digest is unsigned 64-bit, which SQLite's integers are not.
         self._connection.execute(
-            "INSERT INTO state VALUES (?, ?, ?, ?, ?, ?)", (*values, str(state.digest), checksum)
+            "INSERT INTO state VALUES (?, ?, ?, ?, ?, ?)", (*counters, str(state.digest), checksum)
         )
 
     def put_vector_set(self, record: VectorSetRecord) -> None:
         """Add or replace a vector set."""
         self._connection.execute(
             "INSERT OR REPLACE INTO vector_sets VALUES (?, ?, ?, ?, ?)",
-            (*astuple(record), record.checksum),
+            (*values(record), record.checksum),
         )
 
     def add_passages(self, passages: Iterable[StoredPassage]) -> None:
         """Insert passages under new rows."""
         self._connection.executemany(
             "INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?, ?)",
-            ((*astuple(each), each.checksum) for each in passages),
+            ((*values(each), each.checksum) for each in passages),
         )
 
     def remove_passages(self, rows: Iterable[int]) -> None:
@@ -209,7 +210,7 @@ class CatalogWriter(CatalogReader):
         )
         self._connection.executemany(
             "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            ((*astuple(each), each.checksum) for each in added),
+            ((*values(each), each.checksum) for each in added),
         )
 
     def put_blocks(self, added: Iterable[BlockRecord], dropped: Iterable[int]) -> None:
@@ -219,7 +220,7 @@ class CatalogWriter(CatalogReader):
         )
         self._connection.executemany(
             "INSERT INTO vector_blocks VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            ((*astuple(each), each.checksum) for each in added),
+            ((*values(each), each.checksum) for each in added),
         )
 
     def add_tombstones(self, rows: Rows, *, instead: bool = False) -> None:
@@ -356,10 +357,10 @@ def _translated(path: Path) -> Iterator[None]:
         raise
 
 
-def _runs(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+def _runs(bound: Sequence[Any]) -> Iterator[Sequence[Any]]:
     """Cut a long list of values into runs that fit one statement."""
-    for start in range(0, len(values), _MANY):
-        yield values[start : start + _MANY]
+    for start in range(0, len(bound), _MANY):
+        yield bound[start : start + _MANY]
 
 
 def next_state(

@@ -158,6 +158,11 @@ class VectorSetRecord:
         return EncoderIdentity(**{**values, "metric": Metric(values["metric"])})
 
 
+def values(record: Any) -> tuple[Any, ...]:
+    """Return a record's fields, as its table has them."""
+    return tuple(getattr(record, name) for name in record.__slots__)
+
+
 def rows_data(rows: Rows) -> bytes:
     """Return row numbers as stored: u32, little-endian."""
     return rows.astype("<u4").tobytes()

@@ -1,0 +1,192 @@
+"""Hybrid queries: LangChain's and LlamaIndex's own hybrids, FAISS alone, and twofold, in one run.
+
+    python benchmarks/frameworks.py --corpus software-summaries/corpus.jsonl.gz --texts 100000
+
+All get the same texts, the same queries of six words drawn from them, and the same vectors
+(random directions; a query's vector lies near its text's), so that only retrieval is timed.
+Prints the median milliseconds a query, and how many times faster twofold is.
+"""
+
+import argparse
+import logging
+import random
+import re
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+from langchain_classic.retrievers import EnsembleRetriever
+from langchain_community.retrievers import BM25Retriever
+from langchain_community.vectorstores import FAISS
+from langchain_core.documents import Document
+from langchain_core.embeddings import Embeddings
+from llama_index.core import Settings, StorageContext, VectorStoreIndex
+from llama_index.core.embeddings import BaseEmbedding
+from llama_index.core.llms import MockLLM
+from llama_index.core.retrievers import QueryFusionRetriever
+from llama_index.core.retrievers.fusion_retriever import FUSION_MODES
+from llama_index.core.schema import TextNode
+from llama_index.retrievers.bm25 import BM25Retriever as LlamaBM25
+from llama_index.vector_stores.faiss import FaissVectorStore
+from numpy.typing import NDArray
+from sampling import sampled_texts
+
+from twofold import Index, Retriever
+
+DIM = 384
+
+
+@dataclass(frozen=True)
+class Task:
+    """Texts and queries with their vectors."""
+
+    texts: list[str]
+    vectors: NDArray[np.float32]
+    queries: list[str]
+    query_vectors: NDArray[np.float32]
+
+
+class GivenEmbeddings(Embeddings):
+    """LangChain's seam over vectors that are there already."""
+
+    def __init__(self, task: Task) -> None:
+        self.texts = dict(zip(task.texts, task.vectors, strict=True))
+        self.queries = dict(zip(task.queries, task.query_vectors, strict=True))
+
+    def embed_query(self, text: str) -> list[float]:
+        """Return a query's vector."""
+        vector: list[float] = self.queries[text].tolist()
+        return vector
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Return texts' vectors."""
+        return [self.texts[text].tolist() for text in texts]
+
+
+class GivenEmbedding(BaseEmbedding):
+    """LlamaIndex's seam over vectors that are there already."""
+
+    given: dict[str, list[float]]
+
+    def _get_query_embedding(self, query: str) -> list[float]:
+        return self.given[query]
+
+    def _get_text_embedding(self, text: str) -> list[float]:
+        return self.given[text]
+
+    async def _aget_query_embedding(self, query: str) -> list[float]:
+        return self.given[query]
+
+
+def make_task(texts: list[str], queries: int) -> Task:
+    """Draw queries and vectors, always the same."""
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((len(texts), DIM), dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    chosen = random.Random(1).sample(range(len(texts)), queries)
+    words = [re.findall(r"\w+", texts[place].lower()) for place in chosen]
+    asked = [" ".join(random.Random(2).sample(each, min(6, len(each)))) for each in words]
+    noise = 0.05 * rng.standard_normal((queries, DIM), dtype=np.float32)
+    return Task(texts, vectors, asked, vectors[chosen] + noise)
+
+
+def milliseconds(ask: Callable[[int], object], places: Sequence[int]) -> float:
+    """Return the median time of a query after one that warms up."""
+    ask(places[0])
+    times: list[float] = []
+    for place in places:
+        started = time.perf_counter()
+        ask(place)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times) * 1e3
+
+
+def langchain(task: Task) -> Callable[[int], object]:
+    """Build EnsembleRetriever([BM25Retriever, FAISS])."""
+    documents = [Document(page_content=text) for text in task.texts]
+    words = re.compile(r"\w\w+")
+    bm25 = BM25Retriever.from_documents(
+        documents, k=10, preprocess_func=lambda text: words.findall(text.lower())
+    )
+    dense = FAISS.from_documents(documents, GivenEmbeddings(task)).as_retriever(
+        search_kwargs={"k": 10}
+    )
+    both = EnsembleRetriever(retrievers=[bm25, dense], weights=[0.5, 0.5])
+    return lambda place: both.invoke(task.queries[place])
+
+
+def llama_index(task: Task) -> Callable[[int], object]:
+    """Build QueryFusionRetriever([VectorIndexRetriever(FAISS), BM25Retriever])."""
+    nodes = [
+        TextNode(text=text, id_=str(place), embedding=task.vectors[place].tolist())
+        for place, text in enumerate(task.texts)
+    ]
+    Settings.llm = MockLLM()
+    given = dict(zip(task.queries, task.query_vectors.tolist(), strict=True))
+    Settings.embed_model = GivenEmbedding(given=given)
+    storage = StorageContext.from_defaults(vector_store=FaissVectorStore(faiss.IndexFlatIP(DIM)))
+    dense = VectorStoreIndex(nodes, storage_context=storage).as_retriever(similarity_top_k=10)
+    lexical = LlamaBM25.from_defaults(nodes=nodes, similarity_top_k=10)
+    both = QueryFusionRetriever(
+        [dense, lexical],
+        similarity_top_k=10,
+        num_queries=1,
+        mode=FUSION_MODES.RECIPROCAL_RANK,
+        use_async=False,
+    )
+    return lambda place: both.retrieve(task.queries[place])
+
+
+def faiss_alone(task: Task) -> Callable[[int], object]:
+    """Build IndexFlatIP on one thread."""
+    index = faiss.IndexFlatIP(DIM)
+    index.add(task.vectors)
+    faiss.omp_set_num_threads(1)
+    return lambda place: index.search(task.query_vectors[place : place + 1], 10)
+
+
+def twofold(task: Task, folder: str) -> Callable[[int], object]:
+    """Build a durable index, and fetch the passages too."""
+    index = Index.open(folder, dim=DIM, metric="dot")
+    started = time.perf_counter()
+    index.upsert(
+        [{"id": str(place), "text": text} for place, text in enumerate(task.texts)],
+        vectors=task.vectors,
+    )
+    print(f"twofold built in {time.perf_counter() - started:.1f} s")
+    retriever = Retriever(index, k=10)
+    return lambda place: list(
+        retriever.retrieve(task.queries[place], vector=task.query_vectors[place])
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--corpus", required=True, help="a .jsonl[.gz] file")
+    parser.add_argument("--texts", type=int, default=100_000)
+    parser.add_argument("--queries", type=int, default=100)
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.WARNING)
+    task = make_task(sampled_texts(options.corpus, options.texts), options.queries)
+    every = range(options.queries)
+    with tempfile.TemporaryDirectory() as folder:
+        results = {
+            "twofold, hybrid": milliseconds(twofold(task, folder), every),
+            "FAISS flat, dense alone, one thread": milliseconds(faiss_alone(task), every),
+        }
+    faiss.omp_set_num_threads(2)
+    results["LlamaIndex QueryFusionRetriever"] = milliseconds(llama_index(task), every)
+    results["LangChain EnsembleRetriever"] = milliseconds(langchain(task), every[:15])
+    ours = results["twofold, hybrid"]
+    for name, value in results.items():
+        print(f"{name:40} {value:8.2f} ms {value / ours:8.2f} x twofold")
+
+
+if __name__ == "__main__":
+    main()
