@@ -1,6 +1,6 @@
 """The retriever: text in, hits out, over both legs of one index."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,7 +10,8 @@ from twofold.errors import QueryError
 from twofold.fusion import Fusion, LegEvidence, TheoreticalMinMax
 from twofold.hits import Answer, Hits, LegColumn
 from twofold.protocols import Store, View
-from twofold.types import MODES, Leg, LegHits, Mode, Rows, Scores, Vectors, Where
+from twofold.threads import beside
+from twofold.types import MODES, Leg, LegHits, Mask, Mode, Rows, Scores, Vectors, Where
 
 DEPTH = 100
 """Candidates that each leg brings to the fusion, whatever k is."""
@@ -81,20 +82,46 @@ class Retriever:
             vectors = self.index.encode_queries(queries)
         with self.index.view() as view:
             allowed = view.allowed(asked.where)
-            limit = max(asked.depth, asked.k) if asked.mode == "hybrid" else asked.k
-            dense: list[LegHits | None] = [None] * count
-            if asked.mode != "lexical" and vectors is not None:
-                dense = [*view.dense(vectors, limit, allowed)]
-            answers: list[Hits] = []
-            for place in range(count):
-                query = queries[place] if queries is not None else None
-                lexical = None
-                if asked.mode != "dense" and query is not None:
-                    lexical = view.lexical(query, limit, allowed)
-                found = dense[place] if query is None or query.strip() else LegHits.none()
-                vector = vectors[place] if vectors is not None else None
-                answers.append(asked._answer(view, query, vector, found, lexical))
-            return answers
+            dense, lexical = asked._legs(view, queries, vectors, allowed)
+            return [
+                asked._answer(
+                    view,
+                    queries[place] if queries is not None else None,
+                    vectors[place] if vectors is not None else None,
+                    dense[place] if dense is not None else None,
+                    lexical[place] if lexical is not None else None,
+                )
+                for place in range(count)
+            ]
+
+    def _legs(
+        self,
+        view: View,
+        queries: Sequence[str] | None,
+        vectors: Vectors | None,
+        allowed: Mask | None,
+    ) -> tuple[Sequence[LegHits] | None, Sequence[LegHits] | None]:
+        """Ask the legs that the mode and the queries have, side by side; None for the others."""
+        limit = max(self.depth, self.k) if self.mode == "hybrid" else self.k
+
+        def dense() -> Sequence[LegHits]:
+            assert vectors is not None  # asked only then
+            found = view.dense(vectors, limit, allowed)
+            if queries is None:
+                return found
+            # A blank text has a vector, but asks nothing.
+            pairs = zip(queries, found, strict=True)
+            return [hits if text.strip() else LegHits.none() for text, hits in pairs]
+
+        def lexical() -> Sequence[LegHits]:
+            assert queries is not None  # asked only then
+            return [view.lexical(query, limit, allowed) for query in queries]
+
+        if self.mode == "dense" or queries is None:
+            return dense(), None
+        if self.mode == "lexical":
+            return None, lexical()
+        return beside(dense, lexical)
 
     def _settled(self, k: int | None, where: Where | None, mode: Mode | None) -> "Retriever":
         """Return this retriever with the settings of one call."""
@@ -142,10 +169,12 @@ class Retriever:
         dense, lexical = found["dense"], found["lexical"]
         rows = np.union1d(dense.rows, lexical.rows)
         evidence: dict[Leg, LegEvidence] = {
-            "dense": LegEvidence(
-                view.dense_scores(vector, rows), _ranks(rows, dense), view.lowest_dense(vector)
+            "dense": _completed(
+                rows, dense, lambda some: view.dense_scores(vector, some), view.lowest_dense(vector)
             ),
-            "lexical": LegEvidence(view.lexical_scores(query, rows), _ranks(rows, lexical), 0.0),
+            "lexical": _completed(
+                rows, lexical, lambda some: view.lexical_scores(query, some), 0.0
+            ),
         }
         fused = self.fusion.fuse(evidence["dense"], evidence["lexical"])
         best = _best(view, rows, fused.scores, self.k)
@@ -182,11 +211,18 @@ def _best(view: View, rows: Rows, scores: Scores, k: int) -> NDArray[np.int64]:
     return order[:k]
 
 
-def _ranks(rows: Rows, hits: LegHits) -> NDArray[np.int64]:
-    """Return each row's 1-based place in a leg's list, 0 where it isn't; rows are ascending."""
+def _completed(
+    rows: Rows, hits: LegHits, scores_of: Callable[[Rows], Scores], lowest: float
+) -> LegEvidence:
+    """Return what a leg says of all ``rows`` (ascending), asking it for those it did not list."""
     ranks = np.zeros(len(rows), np.int64)
-    ranks[np.searchsorted(rows, hits.rows)] = np.arange(1, len(hits.rows) + 1)
-    return ranks
+    scores = np.empty(len(rows))
+    listed = np.searchsorted(rows, hits.rows)
+    ranks[listed] = np.arange(1, len(hits.rows) + 1)
+    scores[listed] = hits.scores
+    others = ranks == 0
+    scores[others] = scores_of(rows[others])
+    return LegEvidence(scores, ranks, lowest)
 
 
 def _column(

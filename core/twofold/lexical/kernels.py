@@ -49,13 +49,14 @@ def _sift_up(scores, docs, order, at):
 
 
 @njit(cache=True, nogil=True)
-def top(starts, ends, weights, post_doc, post_code, table, order, allowed, k):
+def top(starts, ends, weights, post_doc, post_code, table, order, allowed, k, floor):
     """Return the best k documents of one segment as (fixed-point scores, docs), unsorted.
 
     starts, ends: each query term's range in post_doc and post_code; weights: its idf times its
     count in the query; table: the term-frequency part of each code; order: each document's place
-    among the ids; allowed: one flag a document, or empty for all. Scores are gathered in windows
-    of documents that fit the cache, so no work is done where no term occurs.
+    among the ids; allowed: one flag a document, or empty for all; floor: the least score that
+    matters. Scores are gathered in windows of documents that fit the cache, so no work is done
+    where no term occurs.
     """
     terms = len(starts)
     at = starts.copy()
@@ -93,7 +94,7 @@ def top(starts, ends, weights, post_doc, post_code, table, order, allowed, k):
             sums[slot] = 0
             seen[slot] = False
             doc = base + slot
-            if size == k and score < best_scores[0]:
+            if score < floor or (size == k and score < best_scores[0]):
                 continue
             if len(allowed) > 0 and not allowed[doc]:
                 continue

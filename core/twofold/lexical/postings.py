@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from twofold import tiers
 from twofold.lexical.bm25 import BM25
 from twofold.lexical.segment import PostingsSegment
-from twofold.lexical.vocabulary import Hashes, hash_terms
+from twofold.lexical.vocabulary import hash_terms
 from twofold.protocols import Analyzer
 from twofold.types import LegHits, Mask, Rows, Scores, TermMatch
 
@@ -87,12 +87,12 @@ class LiveSegment:
 
 @dataclass(frozen=True, slots=True)
 class _Query:
-    """A query's terms as the whole index sees them: (2, t) hashes, weights idf * count."""
+    """A query's terms as the whole index sees them; a weight is idf times count."""
 
     terms: tuple[str, ...]
-    hashes: Hashes
     frequencies: NDArray[np.int64]
     weights: NDArray[np.float64]
+    average: float
     local: tuple[NDArray[np.int64], ...]
 
 
@@ -113,6 +113,8 @@ class PostingsIndex:
         self.analyzer = analyzer
         self.formula = formula if formula is not None else BM25()
         self.segments = tuple(segments)
+        # Search, completion and explanation ask the same: (query, segments, what they say).
+        self._last: tuple[str, tuple[LiveSegment, ...], _Query] | None = None
 
     def add(self, rows: Rows, ids: Sequence[str], texts: Sequence[str]) -> None:
         """Index ``texts`` under ascending rows, greater than all before; ``ids`` decide ties."""
@@ -135,9 +137,11 @@ class PostingsIndex:
         from twofold.lexical import kernels
 
         asked = self._ask(query)
-        average = self._average()
-        best: list[tuple[int, str, int]] = []
-        for each, terms in zip(self.segments, asked.local, strict=True):
+        found: list[tuple[LiveSegment, NDArray[np.int64], NDArray[np.int64]]] = []
+        floor = 0
+        # The largest first: what it finds bounds what the others must reach.
+        for at in sorted(range(len(self.segments)), key=lambda at: -len(self.segments[at].segment)):
+            each, terms = self.segments[at], asked.local[at]
             here = terms >= 0
             if not here.any():
                 continue
@@ -148,23 +152,16 @@ class PostingsIndex:
                 asked.weights[here],
                 segment.post_doc,
                 segment.post_code,
-                each.table(self.formula, average),
+                each.table(self.formula, asked.average),
                 segment.order,
                 _flags(each, allowed),
                 min(k, len(segment)),
+                floor,
             )
-            best += zip(
-                (-scores).tolist(),
-                [segment.ids[doc] for doc in docs.tolist()],
-                segment.rows[docs].tolist(),
-                strict=True,
-            )
-        best.sort()
-        del best[k:]
-        return LegHits(
-            np.array([row for _, _, row in best], np.int64),
-            np.array([-score for score, _, _ in best], np.int64) / kernels.SCALE,
-        )
+            found.append((each, scores, docs))
+            if len(scores) == k:
+                floor = max(floor, int(scores.min()))
+        return _merged(found, k)
 
     def scores(self, query: str, rows: Rows) -> Scores:
         """Return the score of each row, 0.0 where it shares no term with ``query``."""
@@ -205,16 +202,20 @@ class PostingsIndex:
         return tuple(sorted(matches, key=lambda match: (-match.contribution, match.term)))
 
     def _ask(self, query: str) -> _Query:
-        """Look a query's terms up in every segment and weigh them."""
+        """Look a query's terms up in every segment and weigh them; the last answer is kept."""
+        segments, last = self.segments, self._last
+        if last is not None and last[0] == query and last[1] is segments:
+            return last[2]
         counts: dict[str, int] = {}
         for term in self.analyzer.query_terms(query):
             counts[term] = counts.get(term, 0) + 1
         hashes = hash_terms(counts)
-        local = tuple(each.segment.vocabulary.find(hashes) for each in self.segments)
+        local = tuple(each.segment.vocabulary.find(hashes) for each in segments)
         frequencies = np.zeros(len(counts), np.int64)
-        for each, terms in zip(self.segments, local, strict=True):
+        for each, terms in zip(segments, local, strict=True):
             frequencies += each.document_frequencies(terms)
-        passages = sum(each.passages for each in self.segments)
+        passages = sum(each.passages for each in segments)
+        average = sum(each.length for each in segments) / passages if passages else 1.0
         weights = np.array(
             [
                 self.formula.idf(passages, frequency) * count if frequency else 0.0
@@ -222,12 +223,9 @@ class PostingsIndex:
             ],
             np.float64,
         )
-        return _Query(tuple(counts), hashes, frequencies, weights, local)
-
-    def _average(self) -> float:
-        """Return the average length of the live passages that have terms."""
-        passages = sum(each.passages for each in self.segments)
-        return sum(each.length for each in self.segments) / passages if passages else 1.0
+        asked = _Query(tuple(counts), frequencies, weights, average, local)
+        self._last = (query, segments, asked)
+        return asked
 
     def _parts(
         self, asked: _Query, rows: Rows
@@ -255,7 +253,7 @@ class PostingsIndex:
             segment.fwd_ptr,
             segment.fwd_term,
             segment.fwd_code,
-            each.table(self.formula, self._average()),
+            each.table(self.formula, asked.average),
         )
         return parts
 
@@ -263,6 +261,35 @@ class PostingsIndex:
 _NO_FLAGS = np.empty(0, np.bool_)
 _NO_FLAGS.flags.writeable = False
 _NO_ROWS = np.empty(0, np.int64)
+
+
+def _merged(
+    found: Sequence[tuple[LiveSegment, NDArray[np.int64], NDArray[np.int64]]], k: int
+) -> LegHits:
+    """Return the best ``k`` of each segment's best (fixed-point scores, documents), ties by id."""
+    from twofold.lexical import kernels
+
+    if not found:
+        return LegHits.none()
+    scores = np.concatenate([scores for _, scores, _ in found])
+    owners = np.repeat(np.arange(len(found)), [len(scores) for _, scores, _ in found])
+    docs = np.concatenate([docs for _, _, docs in found])
+    order = np.argsort(-scores, kind="stable")
+    if len(order) > k:  # whatever ties with the k-th stays, until ids decide
+        order = order[: np.searchsorted(-scores[order], -scores[order[k - 1]], side="right")]
+    ordered = scores[order]
+    ties = np.zeros(len(order), np.bool_)
+    ties[1:] = ordered[1:] == ordered[:-1]
+    ties[:-1] |= ties[1:]
+    if ties.any():
+        ids = [""] * len(order)
+        for at in np.flatnonzero(ties).tolist():
+            segment = found[owners[order[at]]][0].segment
+            ids[at] = segment.ids[int(docs[order[at]])]
+        order = order[sorted(range(len(order)), key=lambda at: (-int(ordered[at]), ids[at]))]
+    order = order[:k]
+    rows = np.concatenate([each.segment.rows[local] for each, _, local in found])
+    return LegHits(rows[order].astype(np.int64), scores[order] / kernels.SCALE)
 
 
 def _whole(segment: PostingsSegment) -> LiveSegment:
