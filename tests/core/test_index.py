@@ -212,6 +212,25 @@ def test_callers_vectors(tmp_path):
             Retriever(index).retrieve(vector=np.ones(3, np.float32))
 
 
+def test_callers_vectors_beside_an_encoder_have_its_dimensions(index):
+    with pytest.raises(VectorError, match="3 dimensions, and the index's encoder gives 256"):
+        index.upsert(["x"], vectors=np.ones((1, 3), np.float32))
+    assert len(index) == 0
+    vector = HashingEncoder().encode_passages(["another text"])
+    index.upsert([{"id": "a", "text": "x"}], vectors=vector)
+    assert Retriever(index, mode="dense").retrieve("another text")[0].score == pytest.approx(1)
+
+
+def test_settings_follow_what_another_writer_chose(tmp_path):
+    with Index.open(tmp_path / "i", encoder="hashing") as early:
+        assert early.dim is None
+        with Index.open(tmp_path / "i") as writer:
+            writer.upsert(["x"])
+        assert (early.dim, early.metric) == (256, Metric.COSINE)
+        early.upsert(["y"])
+        assert early.verify(deep=True).ok
+
+
 def test_one_leg_alone(tmp_path):
     with Index.open(tmp_path / "words", encoder=None) as index:
         assert index.modes == ("lexical",)

@@ -193,3 +193,54 @@ def test_no_thread_or_cycle_keeps_an_index_alive(tmp_path):
         assert known() is None
     finally:
         gc.enable()
+
+
+def test_threads_write_by_turns(tmp_path):
+    with Index.open(tmp_path / "i", encoder="hashing") as index:
+        errors = []
+
+        def write(name):
+            try:
+                for turn in range(15):
+                    index.upsert(
+                        [{"id": f"{name}-{turn}-{n}", "text": f"{name} {n}"} for n in range(4)]
+                    )
+                    index.delete([f"{name}-{turn}-0"])
+            except BaseException as error:  # noqa: BLE001  # told to the main thread
+                errors.append(error)
+
+        threads = [threading.Thread(target=write, args=(name,)) for name in "abcd"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert errors == []
+        assert len(index) == 4 * 15 * 3
+        assert index.verify(deep=True).ok
+
+
+CHILD = """
+import os, sys
+from twofold import Index
+from twofold.errors import IndexLockedError
+index = Index.open(None, encoder="hashing")
+index.upsert(["from the parent"])
+child = os.fork()
+if child == 0:
+    try:
+        index.upsert(["from the child"])
+    except IndexLockedError:
+        sys.exit(7)
+    sys.exit(0)
+_, status = os.waitpid(child, 0)
+assert os.waitstatus_to_exitcode(status) == 7, status
+index.upsert(["again"])
+assert len(index) == 2 and index.verify(deep=True).ok
+index.close()
+"""
+
+
+def test_a_forked_child_neither_writes_nor_takes_the_index_with_it():
+    command = [sys.executable, "-W", "ignore", "-c", CHILD]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -27,6 +27,7 @@ from twofold.errors import CorruptIndexError, IndexNotFoundError, UnsupportedSto
 from twofold.types import Rows
 
 _MANY = 500  # values in one IN (...)
+_INHERITED: list[list[sqlite3.Connection]] = []
 
 
 class CatalogReader:
@@ -295,14 +296,17 @@ class Catalog:
     def close(self) -> None:
         """Close all idle connections; the last one folds the write-ahead log into the file."""
         with self._lock:
-            for connection in self._idle:
-                connection.close()
-            self._idle.clear()
+            if os.getpid() == self._process:
+                for connection in self._idle:
+                    connection.close()
+                self._idle.clear()
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
-            if os.getpid() != self._process:  # connections don't survive a fork
+            if os.getpid() != self._process:
+                # SQLite's connections must not be used, nor closed, in a forked child.
+                _INHERITED.append(self._idle)
                 self._idle, self._process = [], os.getpid()
             connection = self._idle.pop() if self._idle else None
         if connection is None:

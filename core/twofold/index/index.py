@@ -13,7 +13,7 @@ from types import TracebackType
 
 import numpy as np
 
-from twofold.catalog import Catalog, WriteLock, read_head
+from twofold.catalog import Catalog, Settings, StoredPassage, WriteLock, read_head
 from twofold.errors import DegradedWarning, IndexClosedError, InputError
 from twofold.index.contract import EncoderContract
 from twofold.index.intake import BATCH, ENCODED_BATCH, Intake
@@ -56,22 +56,21 @@ class Index:
         try:
             with self._catalog.reading() as reader:
                 check_generation(layout, reader.generation(), choices.head)
-                self._settings = reader.settings()
+                settings = reader.settings()
                 vector_set = reader.vector_set()
-            choices.check(self._settings)
+            choices.check(settings)
             self._generations = Generations(self._catalog, layout)
             self._writer = IndexWriter(
                 self._catalog, layout, self._generations, read_only=choices.read_only
             )
-            given = choices.encoder(self._settings)
-            self._contract = EncoderContract(self._settings, given)
-            if vector_set is not None and choices.is_another(self._settings):
+            self._contract = EncoderContract(settings, choices.encoder(settings))
+            if vector_set is not None and choices.is_another(settings):
                 self._contract.check(vector_set)
         except BaseException:
             self._catalog.close()
             raise
         self._finalizer = weakref.finalize(
-            self, _release, self._catalog, self._writer.lock, temporary
+            self, _release, self._catalog, self._writer.lock, temporary, os.getpid()
         )
 
     @classmethod
@@ -112,12 +111,12 @@ class Index:
     @property
     def dim(self) -> int | None:
         """The vectors' dimensions, None before the first one."""
-        return self._settings.dim
+        return self._settings().dim
 
     @property
     def metric(self) -> Metric | None:
         """The vectors' metric, None before the first one."""
-        return self._settings.metric
+        return self._settings().metric
 
     @property
     def encoder(self) -> Encoder | None:
@@ -127,7 +126,7 @@ class Index:
     @property
     def modes(self) -> tuple[Mode, ...]:
         """The modes that a retriever over this index can use."""
-        settings = self._settings
+        settings = self._settings()
         if not settings.dense:
             return ("lexical",)
         return MODES if settings.analyzer is not None else ("dense",)
@@ -153,18 +152,17 @@ class Index:
         self._writer.begin()
         if vectors is not None and not isinstance(passages, Sequence):
             passages = list(passages)
-        planner = UpsertPlanner(self._settings, self._contract, vectors)
+        planner = UpsertPlanner(self._settings(), self._contract, vectors)
+        planner.check_vectors(len(passages) if isinstance(passages, Sequence) else None)
         encoded = vectors is None and self._contract.present
         ids: list[str] = []
         totals = np.zeros(5, np.int64)
-        given = len(passages) if isinstance(passages, Sequence) else None
-        planner.check_vectors(given)
         for batch in Intake().batches(passages, ENCODED_BATCH if encoded else BATCH):
-            with self._generations.view() as view:
-                plan = planner.plan(batch, view)
-            if plan.change is not None:
-                self._writer.commit(plan.change)
-                self._settings = plan.change.settings
+            with self._writer.turn:
+                with self._generations.view() as view:
+                    plan = planner.plan(batch, view)
+                if plan.change is not None:
+                    self._writer.commit(plan.change)
             ids += [passage.id for passage, _ in batch]
             totals += plan.counts
             if progress is not None:
@@ -186,25 +184,19 @@ class Index:
         """
         self._check_open()
         if ids is None and where is None:
-            raise InputError("delete takes ids=, where= or both; to delete all, remove the folder")
+            raise InputError("delete takes ids=, where= or both; to delete all, where={}")
         if isinstance(ids, str):
             raise InputError(f"ids is a list of ids, not the string {ids!r}")
         self._writer.begin()
-        with self._generations.view() as view:
-            allowed = view.allowed(where)
-            if ids is not None:
-                gone = list(view.reader.by_id(list(dict.fromkeys(ids))).values())
-                if allowed is not None:
-                    gone = [each for each in gone if allowed[each.row]]
-            else:
-                assert allowed is not None  # where is given if ids are not
-                gone = view.reader.by_row(np.flatnonzero(allowed).tolist())
-            snapshot = view.snapshot
-        if gone:
-            nothing = np.empty(0, np.int64), np.empty((0, self.dim or 0), np.float32)
-            self._writer.commit(
-                Change((), tuple(gone), *nothing, snapshot.settings, snapshot.vector_set)
-            )
+        wanted = list(dict.fromkeys(ids)) if ids is not None else None
+        with self._writer.turn:
+            with self._generations.view() as view:
+                snapshot, gone = view.snapshot, _chosen(view, wanted, where)
+            if gone:
+                nothing = np.empty(0, np.int64), np.empty((0, self.dim or 0), np.float32)
+                self._writer.commit(
+                    Change((), gone, *nothing, snapshot.settings, snapshot.vector_set)
+                )
         return len(gone)
 
     def get(self, ids: Iterable[str]) -> list[Passage]:
@@ -288,14 +280,32 @@ class Index:
     def __repr__(self) -> str:
         return f"Index.open({str(self.path)!r})"
 
+    def _settings(self) -> Settings:
+        """Return the settings of the newest generation."""
+        self._check_open()
+        with self._generations.view() as view:
+            return view.snapshot.settings
+
     def _check_open(self) -> None:
         if not self._finalizer.alive:
             raise IndexClosedError(f"the index {self.path} was closed: open it again")
 
 
-def _release(catalog: Catalog, lock: WriteLock, temporary: Path | None) -> None:
+def _chosen(
+    view: IndexView, ids: list[str] | None, where: Where | None
+) -> tuple[StoredPassage, ...]:
+    """Return the passages of these ids that a filter lets through; None for all ids."""
+    allowed = view.allowed(where)
+    if ids is not None:
+        found = view.reader.by_id(ids).values()
+        return tuple(each for each in found if allowed is None or allowed[each.row])
+    assert allowed is not None  # one of the two is given
+    return tuple(view.reader.by_row(np.flatnonzero(allowed).tolist()))
+
+
+def _release(catalog: Catalog, lock: WriteLock, temporary: Path | None, process: int) -> None:
     """Close an index; called by ``close`` or when the last reference to it goes."""
     catalog.close()
     lock.release()
-    if temporary is not None:
+    if temporary is not None and os.getpid() == process:
         shutil.rmtree(temporary, ignore_errors=True)

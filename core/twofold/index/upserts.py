@@ -9,7 +9,7 @@ import numpy as np
 from twofold.catalog import Settings, StoredPassage, VectorSetRecord
 from twofold.dense import check_vectors
 from twofold.errors import EncoderWarning, IndexMismatchError, VectorError
-from twofold.index.contract import EncoderContract
+from twofold.index.contract import CANARIES, EncoderContract
 from twofold.index.view import IndexView
 from twofold.index.writer import Change
 from twofold.metrics import Metric
@@ -65,6 +65,11 @@ class UpsertPlanner:
         settings, vector_set = view.snapshot.settings, view.snapshot.vector_set
         if settings.dense and vector_set is None:
             settings, vector_set = self._started(settings)
+            if given is not None and settings.dim not in (None, given.shape[1]):
+                raise VectorError(
+                    f"vectors have {given.shape[1]} dimensions, and the index's encoder gives "
+                    f"{settings.dim}"
+                )
         changed = [
             place
             for place, (passage, metadata) in enumerate(batch)
@@ -130,7 +135,8 @@ class UpsertPlanner:
             metric = metric if metric is not None else identity.metric
         metric = metric if metric is not None else Metric.COSINE
         record = self._contract.new_set(1, metric)
-        return replace(settings, metric=metric), record
+        dim = len(record.canaries) // (4 * len(CANARIES))
+        return replace(settings, metric=metric, dim=dim), record
 
     def _moves(self, stored: StoredPassage, vector: Vectors, view: IndexView) -> bool:
         """Whether a given vector is another than the one that is stored for a passage."""

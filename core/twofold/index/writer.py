@@ -1,5 +1,6 @@
 """Writes: plan a batch, put files down, commit the catalog, record HEAD."""
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -64,13 +65,18 @@ class IndexWriter:
         self._generations = generations
         self._read_only = read_only
         self.lock = WriteLock(layout.lock)
+        # Threads write by turns: from the generation that a change was planned upon to its commit.
+        self.turn = threading.RLock()
 
     def begin(self) -> None:
         """Take the write lock, and clear away what a killed writer left behind."""
         if self._read_only:
             raise ReadOnlyError(f"{self._layout.folder} was opened with read_only=True")
-        if self.lock.held:
-            return
+        with self.turn:
+            if not self.lock.held:
+                self._take()
+
+    def _take(self) -> None:
         self.lock.acquire()
         try:
             with self._generations.view() as view:
@@ -329,5 +335,5 @@ def check_generation(layout: Layout, generation: int, head: int) -> None:
             f"{layout.folder} is damaged: its catalog is at generation {generation}, and "
             f"generation {head} was committed; restore the index from a copy"
         )
-    if head < 0 and generation > 0:
+    if head < 0 and generation > 0 and read_head(layout.head) < 0:
         raise CorruptIndexError(f"{layout.folder} has lost its HEAD file: restore it from a copy")
