@@ -69,6 +69,18 @@ def test_scores_are_the_oracles(make, metric, count):
             assert alone.scores.tobytes() == index.scores(query, alone.rows).tobytes()
 
 
+def test_hundreds_of_queries_at_once(make, metric):
+    rng = np.random.default_rng(1)
+    index = filled(make, metric, rng.standard_normal((1500, 8)).astype(np.float32))
+    queries = rng.standard_normal((600, 8)).astype(np.float32)
+    together = index.search(queries, 3)
+    assert len(together) == 600
+    for place in (0, 255, 256, 599):
+        alone = index.search(queries[place : place + 1], 3)[0]
+        assert alone.rows.tolist() == together[place].rows.tolist()
+        assert alone.scores.tobytes() == together[place].scores.tobytes()
+
+
 @settings(deadline=None, max_examples=40)
 @given(data=st.data())
 @pytest.mark.parametrize("metric", list(Metric))

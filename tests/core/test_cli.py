@@ -131,7 +131,8 @@ def test_indexing_again_changes_nothing_and_updates_are_counted(built, beir, tmp
     more = json.loads(run("index", lines, "--to", built, "--json").stdout)
     assert (more["added"], more["updated"], more["passages"]) == (1, 1, 4)
     assert (
-        "4 passages (0 added, 0 updated, 2 unchanged)" in run("index", lines, "--to", built).stdout
+        "4 passages (0 added, 0 updated, 0 removed, 2 unchanged)"
+        in run("index", lines, "--to", built).stdout
     )
 
 
@@ -176,6 +177,19 @@ def test_a_folder_of_text_and_markdown(tmp_path):
     ]
     spans = sorted((hit["metadata"]["start"], hit["metadata"]["end"]) for hit in neighbours)
     assert any(start < end for (_, end), (start, _) in pairwise(spans))
+
+
+def test_a_file_that_got_shorter_leaves_no_parts_behind(tmp_path):
+    file = tmp_path / "docs" / "a.txt"
+    file.parent.mkdir()
+    file.write_text(" ".join(f"Sentence {n} is here." for n in range(60)))
+    options = ("--to", tmp_path / "i", "--encoder", "none", "--size", 200, "--json")
+    first = json.loads(run("index", file.parent, *options).stdout)
+    file.write_text("Sentence 0 is here.")
+    (file.parent / "b.txt").write_text("Another file.")
+    second = json.loads(run("index", file.parent, *options).stdout)
+    assert (second["added"], second["passages"]) == (1, 2)
+    assert second["removed"] == first["passages"] - 1
 
 
 def write(path, text):

@@ -47,7 +47,10 @@ def index(
     overlap: Annotated[int, typer.Option(help="Characters that neighbours share.")] = 150,
     as_json: Json = False,
 ) -> None:
-    """Add a corpus to an index; passages that are there already are updated."""
+    """Add a corpus to an index; passages that are there already are updated.
+
+    Parts that a file of a folder no longer has are removed.
+    """
     with running():
         passages = Corpus.at(corpus, Splitting(size, overlap))
         checking = Intake()
@@ -61,12 +64,18 @@ def index(
         ) as target:
             with progress("indexing", count, quiet=as_json) as report:
                 result = target.upsert(passages, progress=report)
+            removed = target.delete(_left_over(target, set(result.ids))) if passages.folder else 0
             total, modes = len(target), target.modes
         summary: dict[str, Any] = {
             name: getattr(result, name)
             for name in ("added", "updated", "unchanged", "truncated", "empty")
         }
-        summary |= {"passages": total, "modes": modes, "seconds": time.perf_counter() - started}
+        summary |= {
+            "removed": removed,
+            "passages": total,
+            "modes": modes,
+            "seconds": time.perf_counter() - started,
+        }
         if as_json:
             print_json(summary)
         else:
@@ -143,6 +152,18 @@ def verify(
             out.print(tables.verification(folder, report), soft_wrap=True)
         if not report.ok:
             raise typer.Exit(DAMAGE)
+
+
+def _left_over(target: Index, ids: set[str]) -> list[str]:
+    """Return stored parts of files that were just read again, and no longer have them."""
+    sources = {name.rpartition("#")[0] for name in ids}
+    return [
+        each.id
+        for each in target
+        if each.id not in ids
+        and each.metadata.get("source") in sources
+        and each.id == f"{each.metadata['source']}#{each.metadata.get('part')}"
+    ]
 
 
 def _or_none(name: str) -> str | None:

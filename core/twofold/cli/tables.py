@@ -20,7 +20,8 @@ def indexed(folder: Path, summary: dict[str, Any]) -> Text:
     """Return one line on what was indexed."""
     line = (
         f"{folder}: {summary['passages']:,} passages ({summary['added']:,} added, "
-        f"{summary['updated']:,} updated, {summary['unchanged']:,} unchanged) in "
+        f"{summary['updated']:,} updated, {summary['removed']:,} removed, "
+        f"{summary['unchanged']:,} unchanged) in "
         f"{summary['seconds']:.1f} s; modes {', '.join(summary['modes'])}"
     )
     if summary["truncated"]:

@@ -18,6 +18,8 @@ FEW = 1024
 """Up to this many eligible vectors are scored directly, without FAISS."""
 BLOCK = 16_384
 """Vectors in one matrix product of a batch: 25 MB at 384 dimensions."""
+GROUP = 256
+"""Queries in one matrix product: 17 MB of scores."""
 BATCH = 4
 """From this many queries on, one matrix product beats a scan for each."""
 
@@ -121,7 +123,8 @@ class FlatIndex:
             return [self._settled(query, places, k) for query in queries]
         if len(queries) < BATCH:
             return [self._by_scan(query, k, flags, total) for query in queries]
-        return self._by_product(queries, k, flags, total)
+        groups = [queries[at : at + GROUP] for at in range(0, len(queries), GROUP)]
+        return [hits for group in groups for hits in self._by_product(group, k, flags, total)]
 
     def scores(self, query: Vectors, rows: Rows) -> Scores:
         """Return the score of each row for one query (dim,); NaN where none is live."""
