@@ -7,6 +7,7 @@ from typing import Any
 from langchain_core.documents import Document
 
 from twofold import Hit, Passage
+from twofold.types import PAYLOAD
 
 
 def as_passage(document: Document) -> Passage:
@@ -24,6 +25,7 @@ def as_document(hit: Hit, score_key: str | None) -> Document:
     A key that the passage's own metadata has is left as it is, with a warning.
     """
     metadata: dict[str, Any] = copy.deepcopy(dict(hit.passage.metadata))
+    metadata.pop(PAYLOAD, None)
     if hit.passage.title:
         metadata.setdefault("title", hit.passage.title)
     if score_key is not None and score_key in metadata:

@@ -257,6 +257,8 @@ def _check_queries(queries: Sequence[str] | None, vectors: Vectors | None) -> in
     for query in queries if queries is not None else ():
         if not isinstance(query, str):
             raise QueryError(f"a query is a string, not {type(query).__name__}: {query!r:.80}")
+        if not query.isascii() and any("\ud800" <= char <= "\udfff" for char in query):
+            raise QueryError(f"a query has half a surrogate pair, which is no text: {query!r:.80}")
     if vectors is None:
         return len(queries) if queries is not None else 0
     if np.asarray(vectors).ndim != 2:

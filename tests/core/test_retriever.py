@@ -134,6 +134,7 @@ def test_bad_queries_are_refused(library):
     for call, words in [
         (lambda: retriever.retrieve(), "give a query text, a query vector, or both"),
         (lambda: retriever.retrieve(3), "a query is a string, not int"),
+        (lambda: retriever.retrieve("half \ud800"), "half a surrogate pair"),
         (lambda: retriever.retrieve_many("text"), "takes a list of texts"),
         (lambda: retriever.retrieve_many(["a", None]), "a query is a string, not NoneType"),
         (lambda: retriever.retrieve("x", mode="sparse"), "unknown mode 'sparse'"),

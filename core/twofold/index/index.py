@@ -97,7 +97,7 @@ class Index:
         UnsupportedStorageError on a network file system or for a newer format.
         """
         temporary = Path(tempfile.mkdtemp(prefix="twofold-")) if path is None else None
-        folder = temporary if temporary is not None else Path(os.fspath(path or ""))
+        folder = temporary if temporary is not None else _folder(path)
         layout = Layout(folder)
         choices = Choices.of(encoder, dim, metric, analyzer, read_only, read_head(layout.head))
         create_index(layout, choices, create=create and not read_only)
@@ -289,6 +289,16 @@ class Index:
     def _check_open(self) -> None:
         if not self._finalizer.alive:
             raise IndexClosedError(f"the index {self.path} was closed: open it again")
+
+
+def _folder(path: str | os.PathLike[str] | None) -> Path:
+    """Return a path as given; raise InputError for an empty one, which would be the folder here."""
+    name = os.fspath(path) if path is not None else ""
+    if not name:
+        raise InputError(
+            "the path of an index is empty: give a folder, or None for a temporary one"
+        )
+    return Path(name)
 
 
 def _chosen(
