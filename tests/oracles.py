@@ -95,7 +95,11 @@ def _kind(value):
 
 
 def _same(a, b):
-    return a is not _MISSING and _kind(a) == _kind(b) and a == b
+    if a is _MISSING or _kind(a) != _kind(b):
+        return False
+    if isinstance(a, list):
+        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
+    return a == b
 
 
 def _holds(operator, operand, stored, metadata, name):

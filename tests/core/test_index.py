@@ -213,7 +213,7 @@ def test_callers_vectors(tmp_path):
 
 
 def test_callers_vectors_beside_an_encoder_have_its_dimensions(index):
-    with pytest.raises(VectorError, match="3 dimensions, and the index's encoder gives 256"):
+    with pytest.raises(VectorError, match="vectors have 3 dimensions, and those of the index 256"):
         index.upsert(["x"], vectors=np.ones((1, 3), np.float32))
     assert len(index) == 0
     vector = HashingEncoder().encode_passages(["another text"])

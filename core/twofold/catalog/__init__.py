@@ -1,6 +1,6 @@
 """Durable storage: the catalog, its HEAD, vector files and containers of arrays."""
 
-from twofold.catalog.catalog import Catalog, CatalogReader, CatalogWriter, next_state
+from twofold.catalog.catalog import Catalog, CatalogReader, CatalogWriter
 from twofold.catalog.checksum import content_hash
 from twofold.catalog.container import pack, unpack
 from twofold.catalog.files import mapped, refuse_network, sync_folder, write_whole
@@ -32,7 +32,6 @@ __all__ = [
     "content_hash",
     "map_vectors",
     "mapped",
-    "next_state",
     "pack",
     "read_head",
     "refuse_network",

@@ -5,7 +5,6 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,10 @@ from twofold.catalog.schema import APPLICATION_ID, SCHEMA
 from twofold.errors import CorruptIndexError, IndexNotFoundError, UnsupportedStorageError
 from twofold.types import Rows
 
+_COUNTERS = "generation, next_row, next_file, passages, segments, vectors, digest"
 _MANY = 500  # values in one IN (...)
+_DAMAGE = ("malformed", "not a database", "Could not decode", "no such table", "corrupt")
+"""What SQLite's messages say where bytes have changed; error codes have no name before 3.11."""
 _INHERITED: list[list[sqlite3.Connection]] = []
 
 
@@ -45,17 +47,19 @@ class CatalogReader:
 
     def settings(self) -> Settings:
         """Return what was chosen when the index was made."""
-        text, checksum = self._connection.execute("SELECT value, checksum FROM settings").fetchone()
+        row = self._connection.execute("SELECT value, checksum FROM settings").fetchone()
+        text, checksum = row if row is not None else ("", 0)
         if row_checksum(text) != checksum:
             raise CorruptIndexError("the index's settings in the catalog are damaged")
         return Settings.from_json(text)
 
     def state(self) -> State:
         """Return the counters."""
-        generation, row, file, passages, digest, checksum = self._connection.execute(
-            "SELECT generation, next_row, next_file, passages, digest, checksum FROM state"
-        ).fetchone()
-        state = State(generation, row, file, passages, int(digest))
+        row = self._connection.execute(f"SELECT {_COUNTERS}, checksum FROM state").fetchone()
+        if row is None:
+            raise CorruptIndexError("the catalog has lost its state: restore the index from a copy")
+        *counters, digest, checksum = row
+        state = State(*counters, int(digest) if digest.isdecimal() else -1)
         if row_checksum(*values(state)) != checksum:
             raise CorruptIndexError("the catalog's state is damaged: restore the index from a copy")
         return state
@@ -182,9 +186,8 @@ class CatalogWriter(CatalogReader):
         *counters, _ = values(state)
         checksum = row_checksum(*values(state))
         # The digest is unsigned 64-bit, which SQLite's integers are not.
-        self._connection.execute(
-            "INSERT INTO state VALUES (?, ?, ?, ?, ?, ?)", (*counters, str(state.digest), checksum)
-        )
+        row = (*counters, str(state.digest), checksum)
+        self._connection.execute(f"INSERT INTO state VALUES ({','.join('?' * len(row))})", row)
 
     def put_vector_set(self, record: VectorSetRecord) -> None:
         """Add or replace a vector set."""
@@ -193,12 +196,11 @@ class CatalogWriter(CatalogReader):
             (*values(record), record.checksum),
         )
 
-    def add_passages(self, passages: Iterable[StoredPassage]) -> None:
-        """Insert passages under new rows."""
-        self._connection.executemany(
-            "INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?, ?)",
-            ((*values(each), each.checksum) for each in passages),
-        )
+    def add_passages(self, passages: Iterable[StoredPassage]) -> int:
+        """Insert passages under new rows; return the sum of their checksums."""
+        rows = [(*values(each), each.checksum) for each in passages]
+        self._connection.executemany("INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        return sum(row[-1] for row in rows)
 
     def remove_passages(self, rows: Iterable[int]) -> None:
         """Delete passages by row."""
@@ -248,6 +250,7 @@ class Catalog:
         self._idle: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
         self._process = os.getpid()
+        self._closed = False
         with self.reading() as reader:
             self._check_format(reader)
 
@@ -274,18 +277,19 @@ class Catalog:
     def reading(self) -> Iterator[CatalogReader]:
         """Open one read transaction."""
         with self._connection() as connection, _translated(self._path):
-            connection.execute("BEGIN")
             try:
+                connection.execute("BEGIN")
                 yield CatalogReader(connection)
             finally:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
 
     @contextmanager
     def writing(self) -> Iterator[CatalogWriter]:
         """Open one write transaction: committed and synced at the end, or undone on an error."""
         with self._connection() as connection, _translated(self._path):
-            connection.execute("BEGIN IMMEDIATE")
             try:
+                connection.execute("BEGIN IMMEDIATE")
                 yield CatalogWriter(connection)
                 connection.execute("COMMIT")
             except BaseException:
@@ -296,6 +300,7 @@ class Catalog:
     def close(self) -> None:
         """Close all idle connections; the last one folds the write-ahead log into the file."""
         with self._lock:
+            self._closed = True
             if os.getpid() == self._process:
                 for connection in self._idle:
                     connection.close()
@@ -315,15 +320,19 @@ class Catalog:
             yield connection
         finally:
             with self._lock:
-                self._idle.append(connection)
+                if self._closed or connection.in_transaction:
+                    connection.close()
+                else:
+                    self._idle.append(connection)
 
     def _connect(self) -> sqlite3.Connection:
         mode = "rw"
         if self._read_only:
             mode = "ro"
             log = self._path.with_name(self._path.name + "-wal")
-            if not log.exists() and not os.access(self._path.parent, os.W_OK):
-                mode = "ro&immutable=1"  # read-only media: no log, and no place for one
+            read_only_media = os.statvfs(self._path.parent).f_flag & os.ST_RDONLY
+            if read_only_media and not log.exists():
+                mode = "ro&immutable=1"  # nobody writes, and there is no place for a log
         with _translated(self._path):
             connection = sqlite3.connect(
                 f"{self._path.resolve().as_uri()}?mode={mode}",
@@ -353,8 +362,7 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        name = getattr(error, "sqlite_errorname", "") or ""
-        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or "no such table" in str(error):
+        if any(words in str(error) for words in _DAMAGE):
             raise CorruptIndexError(
                 f"{path} is damaged ({error}): restore the index from a copy"
             ) from error
@@ -365,18 +373,3 @@ def _runs(bound: Sequence[Any]) -> Iterator[Sequence[Any]]:
     """Cut a long list of values into runs that fit one statement."""
     for start in range(0, len(bound), _MANY):
         yield bound[start : start + _MANY]
-
-
-def next_state(
-    state: State, *, added: Sequence[StoredPassage], gone: Sequence[StoredPassage], files: int
-) -> State:
-    """Return the counters after a commit that adds and removes passages and makes files."""
-    digest = state.digest + sum(p.checksum for p in added) - sum(p.checksum for p in gone)
-    return replace(
-        state,
-        generation=state.generation + 1,
-        next_row=added[-1].row + 1 if added else state.next_row,
-        next_file=state.next_file + files,
-        passages=state.passages + len(added) - len(gone),
-        digest=digest % (1 << 64),
-    )

@@ -8,7 +8,10 @@ from typing import Any
 
 from twofold.errors import UnsupportedStorageError
 
-_NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "fuse.sshfs"}
+_NETWORK = {
+    *("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "lustre", "9p"),
+    *("fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.ceph-fuse", "fuse.s3fs", "fuse.rclone"),
+}
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -51,7 +54,7 @@ def refuse_network(folder: Path) -> None:
     for line in Path("/proc/mounts").read_text(encoding="utf-8", errors="replace").splitlines():
         _, point, filesystem, *_ = line.split(" ")
         point = point.replace("\\040", " ")
-        if place.is_relative_to(point) and len(point) > longest:
+        if place.is_relative_to(point) and len(point) >= longest:
             kind, longest = filesystem, len(point)
     if kind in _NETWORK:
         raise UnsupportedStorageError(

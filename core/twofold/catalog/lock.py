@@ -2,9 +2,12 @@
 
 import fcntl
 import os
+import weakref
 from pathlib import Path
 
 from twofold.errors import IndexLockedError
+
+_LOCKS: "weakref.WeakSet[WriteLock]" = weakref.WeakSet()
 
 
 class WriteLock:
@@ -13,12 +16,12 @@ class WriteLock:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._handle: int | None = None
-        self._holder = -1
+        _LOCKS.add(self)
 
     @property
     def held(self) -> bool:
-        """Whether this object holds the lock, in this process: a forked child does not."""
-        return self._handle is not None and self._holder == os.getpid()
+        """Whether this object holds the lock; a forked child's does not."""
+        return self._handle is not None
 
     def acquire(self) -> None:
         """Take the lock or raise IndexLockedError at once."""
@@ -32,13 +35,19 @@ class WriteLock:
             raise IndexLockedError(
                 f"another writer holds {self._path.parent}: close it first (readers need no lock)"
             ) from None
-        self._handle, self._holder = handle, os.getpid()
+        self._handle = handle
 
     def release(self) -> None:
         """Let go of the lock; nothing happens if it isn't held."""
-        if self._handle is None:
-            return
-        if self.held:  # a child shares the lock's file, and could keep it locked
-            fcntl.flock(self._handle, fcntl.LOCK_UN)
-        os.close(self._handle)
-        self._handle = None
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+
+def _let_go_in_child() -> None:
+    """Close what a forked child inherits: it would keep the lock when the writer is gone."""
+    for lock in _LOCKS:
+        lock.release()
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)

@@ -45,12 +45,17 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Counters of one generation; ``digest`` is the sum of all passages' checksums, mod 2**64."""
+    """Counters of one generation; ``digest`` is the sum of all passages' checksums, mod 2**64.
+
+    ``segments`` and ``vectors`` (dead ones included) tell whether one of them got lost.
+    """
 
     generation: int = 0
     next_row: int = 0
     next_file: int = 1
     passages: int = 0
+    segments: int = 0
+    vectors: int = 0
     digest: int = 0
 
 

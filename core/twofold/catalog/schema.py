@@ -6,7 +6,8 @@ SCHEMA = (
     "CREATE TABLE settings (value TEXT NOT NULL, checksum INTEGER NOT NULL)",
     """CREATE TABLE state (
         generation INTEGER NOT NULL, next_row INTEGER NOT NULL, next_file INTEGER NOT NULL,
-        passages INTEGER NOT NULL, digest TEXT NOT NULL, checksum INTEGER NOT NULL)""",
+        passages INTEGER NOT NULL, segments INTEGER NOT NULL, vectors INTEGER NOT NULL,
+        digest TEXT NOT NULL, checksum INTEGER NOT NULL)""",
     """CREATE TABLE passages (
         row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, title TEXT NOT NULL, text TEXT NOT NULL,
         metadata TEXT NOT NULL, content BLOB NOT NULL, checksum INTEGER NOT NULL)""",

@@ -18,6 +18,10 @@ FEW = 1024
 """Up to this many eligible vectors are scored directly, without FAISS."""
 BLOCK = 16_384
 """Vectors in one matrix product of a batch: 25 MB at 384 dimensions."""
+SMALL, LARGE = 1e-24, 1e36
+"""Products of lengths outside of these could vanish or overflow in float32."""
+MASKED = 1024
+"""Up to this many deleted vectors are fetched and dropped, which beats masking them."""
 GROUP = 256
 """Queries in one matrix product: 17 MB of scores."""
 BATCH = 4
@@ -118,7 +122,7 @@ class FlatIndex:
         )
         if total == 0:
             return [LegHits.none() for _ in queries]
-        if total <= max(FEW, k):
+        if total <= max(FEW, k) or not self._comfortable(queries):
             places = [_places(part, on) for part, on in zip(self.parts, flags, strict=True)]
             return [self._settled(query, places, k) for query in queries]
         if len(queries) < BATCH:
@@ -157,6 +161,15 @@ class FlatIndex:
             return self.metric.stored(check_vectors(queries, self.dim, len(queries)))
         except VectorError as error:
             raise QueryError(f"query vectors: {error}") from None
+
+    def _comfortable(self, queries: Vectors) -> bool:
+        """Whether products of these queries with any vector stay well inside float32."""
+        if self.metric is Metric.COSINE:
+            return True
+        lengths = np.linalg.norm(queries.astype(np.float64), axis=1)
+        reach = self._longest()
+        low, high = float(lengths.min(initial=1.0)) * reach, float(lengths.max(initial=0.0))
+        return low > SMALL and (high + reach) ** 2 < LARGE
 
     def _by_scan(
         self, query: Vectors, k: int, flags: Sequence[NDArray[np.bool_] | None], total: int
@@ -295,16 +308,21 @@ def _scan(
     """Return the places nearest to one query by FAISS, and float32 scores, higher is better."""
     import faiss
 
-    near = np.empty(wanted, np.float32)
-    places = np.empty(wanted, np.int64)
     search = faiss.knn_L2sqr if metric is Metric.EUCLIDEAN else faiss.knn_inner_product
     extra: list[Any] = []
-    if eligible is not None:
+    spared = 0
+    if eligible is not None and eligible is part.live:
+        dead = len(eligible) - int(np.count_nonzero(eligible))
+        spared = dead if dead <= MASKED else 0
+    if eligible is not None and not spared:
         bits = np.packbits(eligible, bitorder="little")
         extra = [faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))]
         if metric is Metric.EUCLIDEAN:
             extra.insert(0, None)  # squared lengths of the vectors, not needed
     count, dim = part.vectors.shape
+    fetched = min(wanted + spared, count)
+    near = np.empty(fetched, np.float32)
+    places = np.empty(fetched, np.int64)
     with one_faiss_thread():
         search(
             faiss.swig_ptr(query),
@@ -312,14 +330,16 @@ def _scan(
             dim,
             1,
             count,
-            wanted,
+            fetched,
             faiss.swig_ptr(near),
             faiss.swig_ptr(places),
             *extra,
         )
     found = places >= 0
-    near = near[found]
-    return places[found], -near if metric is Metric.EUCLIDEAN else near
+    if spared and eligible is not None:
+        found &= eligible[places]
+    places, near = places[found][:wanted], near[found][:wanted]
+    return places, -near if metric is Metric.EUCLIDEAN else near
 
 
 def _nearness(

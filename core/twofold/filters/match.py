@@ -1,16 +1,23 @@
 """Which rows a filter lets through: each condition is one pass over a typed column."""
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from twofold.filters.columns import Cells, ColumnSegment, Flags, kind_flags
-from twofold.filters.values import Kind, nearest_float, typed
+from twofold.filters.values import EXACT, Kind, nearest_float, typed
 from twofold.filters.where import All, Condition, Either, Node, Not, Operator
 from twofold.types import Mask
 
 _EMPTY_JSON = ("[]", "{}")
+_COMPARE: dict[Operator, Callable[[Any, Any], Any]] = {
+    Operator.GT: operator.gt,
+    Operator.GTE: operator.ge,
+    Operator.LT: operator.lt,
+    Operator.LTE: operator.le,
+}
 
 
 def matching(node: Node, segments: Sequence[ColumnSegment]) -> Mask:
@@ -62,7 +69,7 @@ def _cells_match(node: Condition, cells: Cells, segment: ColumnSegment, span: sl
     """Return which cells of one field satisfy a condition on its value."""
     match node.operator:
         case Operator.EQ:
-            return _equal(cells, node.value, segment)
+            return _any_equal(cells, (node.value,), segment)
         case Operator.IN:
             return _any_equal(cells, node.value, segment)
         case Operator.TEXT | Operator.ITEXT:
@@ -80,50 +87,38 @@ def _cells_match(node: Condition, cells: Cells, segment: ColumnSegment, span: sl
             return _ordered(cells, node.operator, node.value, segment)
 
 
-def _equal(cells: Cells, value: Any, segment: ColumnSegment) -> Flags:
-    """Return which cells hold just this value, of the same type."""
-    kind, number, text = typed(value)
-    same = cells.kinds == kind
-    if kind in (Kind.BOOL, Kind.NUMBER):
-        return np.asarray(same & (cells.numbers == number))
-    if kind is Kind.NULL:
-        return np.asarray(same)
-    return np.asarray(same & (cells.codes == np.int64(segment.code_of(text))))
-
-
 def _any_equal(cells: Cells, values: Sequence[Any], segment: ColumnSegment) -> Flags:
     """Return which cells hold one of these values."""
+    wanted: dict[Kind, list[float]] = {}
+    for kind, number, text in map(typed, values):
+        counted = kind in (Kind.NULL, Kind.BOOL, Kind.NUMBER)
+        wanted.setdefault(kind, []).append(number if counted else segment.code_of(text))
     out = np.zeros(len(cells.kinds), np.bool_)
-    for value in values:
-        out |= _equal(cells, value, segment)
+    for kind, numbers in wanted.items():
+        held = cells.numbers if kind in (Kind.NULL, Kind.BOOL, Kind.NUMBER) else cells.codes
+        out |= (cells.kinds == kind) & np.isin(held, numbers)
     return out
 
 
-def _ordered(cells: Cells, operator: Operator, value: float | str, segment: ColumnSegment) -> Flags:
+def _ordered(cells: Cells, asked: Operator, value: float | str, segment: ColumnSegment) -> Flags:
     """Return which cells lie on one side of a value of their own type."""
+    compare = _COMPARE[asked]
     if isinstance(value, str):
-        # Codes are ordered as their strings are: the border is the first code not below.
-        border = segment.code_from(value)
-        after = border + (segment.code_of(value) >= 0)
-        codes = cells.codes.astype(np.int64)
-        side = {
-            Operator.GT: codes >= after,
-            Operator.GTE: codes >= border,
-            Operator.LT: codes < border,
-            Operator.LTE: codes < after,
-        }[operator]
+        # Codes are ordered as their strings are: the border is the first code not below. Where
+        # no cell has the string itself, the border lies between two codes.
+        border = segment.code_from(value) - (0 if segment.code_of(value) >= 0 else 0.5)
+        side = compare(cells.codes.astype(np.float64), border)
         return np.asarray(kind_flags(cells, Kind.STRING) & side)
     number = nearest_float(value) if isinstance(value, int) else value
-    compare = {
-        Operator.GT: np.greater,
-        Operator.GTE: np.greater_equal,
-        Operator.LT: np.less,
-        Operator.LTE: np.less_equal,
-    }[operator]
-    out = kind_flags(cells, Kind.NUMBER, Kind.BIG) & compare(cells.numbers, number)
-    # Large integers that round to the same float are told apart by their digits.
-    for at in np.flatnonzero((cells.kinds == Kind.BIG) & (cells.numbers == number)):
-        out[at] = compare(int(segment.strings[int(cells.codes[at])]) - value, 0)
+    numeric = kind_flags(cells, Kind.NUMBER, Kind.BIG)
+    out = numeric & compare(cells.numbers, number)
+    # What rounds to the same float is told apart exactly, which Python's own numbers can.
+    for at in np.flatnonzero(numeric & (cells.numbers == number)).tolist():
+        big = cells.kinds[at] == Kind.BIG
+        exact = int(segment.strings[int(cells.codes[at])]) if big else float(cells.numbers[at])
+        out[at] = compare(exact, value)
+        if not big and abs(number) < EXACT:
+            break  # small numbers are exact, and all alike
     return np.asarray(out)
 
 

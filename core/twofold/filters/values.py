@@ -42,7 +42,18 @@ def typed(value: Any) -> tuple[Kind, float, str]:
             return Kind.NUMBER, float(value), ""
         return Kind.BIG, nearest_float(int(value)), str(int(value))
     kind = Kind.OBJECT if isinstance(value, dict) else Kind.LIST
-    return kind, 0.0, json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return kind, 0.0, json.dumps(_canonical(value), ensure_ascii=False, sort_keys=True)
+
+
+def _canonical(value: Any) -> Any:
+    """Return a JSON value in which equal numbers are written alike: 1.0 as 1."""
+    if isinstance(value, dict):
+        return {name: _canonical(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(inner) for inner in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
 
 
 def nearest_float(value: int) -> float:

@@ -67,6 +67,10 @@ class Either:
 Node = Condition | Not | All | Either
 
 
+_LONGEST = 10_000
+"""Bits of the longest integer that is compared; Python prints no longer ones."""
+
+
 def parse(where: Where) -> Node:
     """Return the tree of a filter.
 
@@ -136,6 +140,8 @@ def _is_scalar(value: object) -> bool:
     """Whether a value can be compared with one field value."""
     if isinstance(value, float) and math.isnan(value):
         return False
+    if isinstance(value, int) and value.bit_length() > _LONGEST:
+        return False
     return value is None or isinstance(value, str | int | float | bool)
 
 
@@ -148,12 +154,14 @@ def _unknown(name: str, known: list[str], place: str) -> FilterError:
 
 def _is_list(value: object) -> bool:
     """Whether a value is a list of values that can be compared."""
-    return isinstance(value, list | tuple) and all(_is_scalar(each) for each in value)
+    return isinstance(value, list | tuple) and all(
+        _is_scalar(each) or _is_list(each) for each in value
+    )
 
 
 _SCALAR = "a string, a number, a boolean or None"
 _OPERANDS: dict[Operator, tuple[Callable[[Any], bool], str]] = {
-    Operator.EQ: (lambda value: _is_scalar(value) or isinstance(value, list | tuple), "one value"),
+    Operator.EQ: (lambda value: _is_scalar(value) or _is_list(value), "one value"),
     **dict.fromkeys(
         (Operator.GT, Operator.GTE, Operator.LT, Operator.LTE),
         (lambda value: _is_number(value) or isinstance(value, str), "a number or a string"),

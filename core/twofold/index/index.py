@@ -16,7 +16,7 @@ import numpy as np
 from twofold.catalog import Catalog, Settings, StoredPassage, WriteLock, read_head
 from twofold.errors import DegradedWarning, IndexClosedError, InputError
 from twofold.index.contract import EncoderContract
-from twofold.index.intake import BATCH, ENCODED_BATCH, Intake
+from twofold.index.intake import BATCH, ENCODED_BATCH, Intake, refuse_single
 from twofold.index.layout import Layout
 from twofold.index.opening import AS_STORED, AsStored, Choices, create_index
 from twofold.index.upserts import UpsertPlanner
@@ -97,11 +97,15 @@ class Index:
         UnsupportedStorageError on a network file system or for a newer format.
         """
         temporary = Path(tempfile.mkdtemp(prefix="twofold-")) if path is None else None
-        folder = temporary if temporary is not None else _folder(path)
-        layout = Layout(folder)
-        choices = Choices.of(encoder, dim, metric, analyzer, read_only, read_head(layout.head))
-        create_index(layout, choices, create=create and not read_only)
-        return cls(layout, choices, temporary)
+        layout = Layout(temporary if temporary is not None else _folder(path))
+        try:
+            choices = Choices.of(encoder, dim, metric, analyzer, read_only, read_head(layout.head))
+            create_index(layout, choices, create=create and not read_only)
+            return cls(layout, choices, temporary)
+        except BaseException:
+            if temporary is not None:
+                shutil.rmtree(temporary, ignore_errors=True)
+            raise
 
     @property
     def path(self) -> Path:
@@ -149,6 +153,7 @@ class Index:
         A list is checked as a whole before anything is written, a generator batch by batch.
         """
         self._check_open()
+        refuse_single(passages)
         self._writer.begin()
         if vectors is not None and not isinstance(passages, Sequence):
             passages = list(passages)
@@ -158,6 +163,7 @@ class Index:
         ids: list[str] = []
         totals = np.zeros(5, np.int64)
         for batch in Intake().batches(passages, ENCODED_BATCH if encoded else BATCH):
+            self._check_open()
             with self._writer.turn:
                 with self._generations.view() as view:
                     plan = planner.plan(batch, view)
@@ -260,7 +266,7 @@ class Index:
         ``deep`` also builds postings and columns anew and compares them. Needs no encoder.
         """
         self._check_open()
-        return verify(self._layout, self._generations, deep=deep)
+        return verify(self._catalog, self._layout, deep=deep)
 
     def close(self) -> None:
         """Let go of the write lock and of all files; a temporary index is removed."""

@@ -1,7 +1,7 @@
 """What callers hand in, checked before anything is written."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -39,11 +39,6 @@ class Intake:
         A list is checked as a whole before the first run is given out; what is only iterable is
         checked run by run.
         """
-        if isinstance(items, str | bytes | dict | Passage):
-            raise PassageError(
-                f"upsert takes an iterable of passages, not one {type(items).__name__}: "
-                "put it into a list"
-            )
         checked: Iterator[tuple[Passage, str]] = map(self.checked, items)
         if isinstance(items, Sequence):
             checked = iter(list(checked))
@@ -85,6 +80,15 @@ class Intake:
         count = self._repeats.get(base, 0) + 1
         self._repeats[base] = count
         return base if count == 1 else f"{base}-{count}"
+
+
+def refuse_single(items: object) -> None:
+    """Raise PassageError for one passage given as if it were many."""
+    if isinstance(items, str | bytes | Mapping | Passage):
+        raise PassageError(
+            f"upsert takes an iterable of passages, not one {type(items).__name__}: "
+            "put it into a list"
+        )
 
 
 def _as_json(metadata: Any, name: str) -> str:

@@ -102,10 +102,11 @@ class Choices:
 
     def check(self, stored: Settings) -> None:
         """Raise IndexMismatchError where a choice contradicts what is stored."""
-        if self.dim is not None and stored.dim is not None and self.dim != stored.dim:
+        if self.dim is not None and self.dim != stored.dim:
             raise _mismatch("dim", stored.dim, self.dim)
-        if self.metric is not None and stored.metric is not None and self.metric != stored.metric:
-            raise _mismatch("metric", stored.metric.value, self.metric.value)
+        if self.metric is not None and self.metric != stored.metric:
+            before = stored.metric.value if stored.metric is not None else None
+            raise _mismatch("metric", before, self.metric.value)
         if not isinstance(self.analyzer, AsStored) and self.analyzer != stored.analyzer:
             raise _mismatch("analyzer", stored.analyzer, self.analyzer)
         if self.name is None and self.dim is None and stored.encoder is not None:

@@ -108,15 +108,23 @@ def load_snapshot(reader: CatalogReader, layout: Layout, before: Snapshot | None
         each.content for each in segments.values() if isinstance(each.content, ColumnSegment)
     )
     vector_set = reader.vector_set()
+    dense = _dense(reader, layout, settings, vector_set, dead, columns, before)
+    state = reader.state()
+    vectors = sum(each.count for each in dense.blocks.values()) if dense is not None else 0
+    if (len(segments), vectors) != (state.segments, state.vectors):
+        raise CorruptIndexError(
+            f"{layout.folder} has {len(segments)} segments and {vectors:,} vectors, and "
+            f"{state.segments} and {state.vectors:,} were committed: restore the index from a copy"
+        )
     return Snapshot(
-        state=reader.state(),
+        state=state,
         settings=settings,
         vector_set=vector_set,
         segments=segments,
         dead=dead,
         lexical=_lexical(settings, segments, dead, before),
         columns=columns,
-        dense=_dense(reader, layout, settings, vector_set, dead, columns, before),
+        dense=dense,
     )
 
 

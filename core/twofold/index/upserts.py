@@ -1,7 +1,7 @@
 """What an upsert changes: which passages are new or other, and where their vectors come from."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -52,11 +52,18 @@ class UpsertPlanner:
         wanted = dim if dim is not None else (vectors.shape[1] if vectors.ndim == 2 else -1)
         count = passages if passages is not None else len(vectors)
         self._vectors = check_vectors(vectors, wanted, count)
-        if self._settings.metric is Metric.COSINE:
+        if self._metric() is Metric.COSINE:
             lengths = np.einsum("ij,ij->i", self._vectors, self._vectors, dtype=np.float64)
             if not lengths.all():
                 place = int(np.flatnonzero(lengths == 0)[0])
                 raise VectorError(f"vector {place} has zero length, which has no cosine")
+
+    def _metric(self) -> Metric:
+        """Return the metric that the index has or will get."""
+        if self._settings.metric is not None:
+            return self._settings.metric
+        identity = self._contract.identity() if self._contract.present else None
+        return identity.metric if identity is not None else Metric.COSINE
 
     def plan(self, batch: Sequence[tuple[Passage, str]], view: IndexView) -> UpsertPlan:
         """Return what this batch changes in the generation of ``view``."""
@@ -65,11 +72,10 @@ class UpsertPlanner:
         settings, vector_set = view.snapshot.settings, view.snapshot.vector_set
         if settings.dense and vector_set is None:
             settings, vector_set = self._started(settings)
-            if given is not None and settings.dim not in (None, given.shape[1]):
-                raise VectorError(
-                    f"vectors have {given.shape[1]} dimensions, and the index's encoder gives "
-                    f"{settings.dim}"
-                )
+        if given is not None and settings.dim not in (None, given.shape[1]):
+            raise VectorError(
+                f"vectors have {given.shape[1]} dimensions, and those of the index {settings.dim}"
+            )
         changed = [
             place
             for place, (passage, metadata) in enumerate(batch)
@@ -88,15 +94,14 @@ class UpsertPlanner:
         truncated = 0
         rows, vectors = np.empty(0, np.int64), np.empty((0, settings.dim or 0), np.float32)
         if settings.dense and vector_set is not None:
+            assert settings.metric is not None  # set by _started
             if given is not None:
                 rows = np.array([each.row for each in added], np.int64)
-                vectors = given[changed]
+                vectors = settings.metric.stored(given[changed])
             else:
-                rows, vectors, truncated = self._found(added, view, settings, vector_set)
+                rows, vectors, truncated = self._found(added, stored, view, settings, vector_set)
             if settings.dim is None:
                 settings = replace(settings, dim=vectors.shape[1]) if len(rows) else settings
-            assert settings.metric is not None  # set by _started
-            vectors = settings.metric.stored(vectors)
             if not len(rows) and view.snapshot.vector_set is None:
                 settings, vector_set = view.snapshot.settings, None
         self._settings = settings
@@ -112,9 +117,7 @@ class UpsertPlanner:
 
     def _started(self, settings: Settings) -> tuple[Settings, VectorSetRecord]:
         """Return settings and vector set for the first vectors of an index."""
-        if not self._contract.present or (
-            self._vectors is not None and settings.metric is not None
-        ):
+        if not self._contract.present:
             default = settings.metric if settings.metric is not None else Metric.COSINE
             return replace(settings, metric=default), VectorSetRecord(1, "null", b"", 1)
         identity = self._contract.identity()
@@ -149,18 +152,22 @@ class UpsertPlanner:
     def _found(
         self,
         added: Sequence[StoredPassage],
+        stored: Mapping[str, StoredPassage],
         view: IndexView,
         settings: Settings,
         vector_set: VectorSetRecord,
     ) -> tuple[Rows, Vectors, int]:
-        """Return vectors for passages with words: stored for the same text, else encoded."""
-        wordy = [each for each in added if f"{each.title}{each.text}".strip()]
-        if not wordy:
-            return np.empty(0, np.int64), np.empty((0, settings.dim or 0), np.float32), 0
-        known = self._known(wordy, view)
+        """Return vectors without encoding what is known; passages without any have no row.
+
+        A passage whose text stays keeps its vector; else the same text's serves, else the text
+        is encoded once.
+        """
+        kept = self._kept(added, stored, view)
+        others = [each for each in added if each.row not in kept and _has_words(each)]
+        known = self._known(others, view)
         texts = {
             each.content: f"{each.title} {each.text}".strip()
-            for each in wordy
+            for each in others
             if each.content not in known
         }
         truncated = 0
@@ -172,19 +179,51 @@ class UpsertPlanner:
                 )
             new = list(texts.values())
             encoded = self._contract.encode_passages(new, settings.dim, vector_set)
+            # Stored vectors stay as they are: normalising twice would change their last bits.
+            encoded = settings.metric.stored(encoded) if settings.metric is not None else encoded
             count = getattr(self._contract.encoder(), "count_truncated", None)
             truncated = int(count(new)) if count is not None else 0
             known |= dict(zip(texts, encoded, strict=True))
-        rows = np.array([each.row for each in wordy], np.int64)
-        return rows, np.stack([known[each.content] for each in wordy]), truncated
+        vectors = kept | {each.row: known[each.content] for each in others}
+        rows = np.array(sorted(vectors), np.int64)
+        if not len(rows):
+            return rows, np.empty((0, settings.dim or 0), np.float32), truncated
+        return rows, np.stack([vectors[row] for row in rows.tolist()]), truncated
 
-    def _known(self, wordy: Sequence[StoredPassage], view: IndexView) -> dict[bytes, Vectors]:
-        """Return the stored vectors of texts that are in the index already, by content."""
+    def _kept(
+        self,
+        added: Sequence[StoredPassage],
+        stored: Mapping[str, StoredPassage],
+        view: IndexView,
+    ) -> dict[int, Vectors]:
+        """Return, by new row, the vectors of passages whose text is as it was."""
         if view.snapshot.dense is None:
             return {}
-        rows = view.reader.rows_with_content([each.content for each in wordy])
+        same = [
+            each
+            for each in added
+            if each.id in stored
+            and (each.title, each.text) == (stored[each.id].title, stored[each.id].text)
+        ]
+        before = np.array([stored[each.id].row for each in same], np.int64)
+        vectors, found = view.snapshot.dense.vectors(before)
+        return {each.row: vectors[place] for place, each in enumerate(same) if found[place]}
+
+    def _known(self, others: Sequence[StoredPassage], view: IndexView) -> dict[bytes, Vectors]:
+        """Return the stored vectors of texts that are in the index already, by content.
+
+        Caller's vectors are the caller's to give: they stand for one passage, not for its text.
+        """
+        if view.snapshot.dense is None or not self._contract.present:
+            return {}
+        rows = view.reader.rows_with_content([each.content for each in others])
         vectors, found = view.snapshot.dense.vectors(np.array(list(rows.values()), np.int64))
         return {content: vectors[place] for place, content in enumerate(rows) if found[place]}
+
+
+def _has_words(passage: StoredPassage) -> bool:
+    """Whether there is anything to encode."""
+    return bool(f"{passage.title}{passage.text}".strip())
 
 
 def _differs(stored: StoredPassage | None, passage: Passage, metadata: str) -> bool:

@@ -1,7 +1,7 @@
 """Writes: plan a batch, put files down, commit the catalog, record HEAD."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,14 +19,19 @@ from twofold.catalog import (
     WriteLock,
     append_vectors,
     content_hash,
-    next_state,
     pack,
     read_head,
+    refuse_network,
     rows_data,
     write_head,
     write_whole,
 )
-from twofold.errors import CorruptIndexError, ReadOnlyError
+from twofold.errors import (
+    CorruptIndexError,
+    IndexClosedError,
+    IndexLockedError,
+    ReadOnlyError,
+)
 from twofold.index.layout import Layout
 from twofold.index.legs import SegmentContent
 from twofold.index.merging import Merged, merged
@@ -77,8 +82,11 @@ class IndexWriter:
                 self._take()
 
     def _take(self) -> None:
+        refuse_network(self._layout.folder)
         self.lock.acquire()
         try:
+            for folder in (self._layout.vectors, self._layout.segments):
+                folder.mkdir(exist_ok=True)  # copying tools leave empty folders out
             with self._generations.view() as view:
                 snapshot = view.snapshot
             for path in self._layout.unused(snapshot.files):
@@ -92,30 +100,40 @@ class IndexWriter:
             raise
 
     def commit(self, change: Change) -> None:
-        """Make a change durable as a whole; on any error nothing has happened."""
+        """Make a change durable as a whole.
+
+        An error before the catalog's commit leaves nothing but unused files, which the next
+        writer clears; files are never taken back, since an interrupt may come after the commit.
+        """
+        if not self.lock.held:
+            raise IndexClosedError(f"the index {self._layout.folder} was closed during a write")
         with self._generations.view() as view:
             snapshot = view.snapshot
         files = _Files(self._layout, snapshot.state)
         gone = np.array(sorted(each.row for each in change.gone), np.int64)
         dead = np.union1d(snapshot.dead, gone)
-        try:
-            segments = self._segments(snapshot, change, dead, files)
-            blocks = self._blocks(snapshot, change, dead, files)
-            rewritten: list[_SegmentPlan | _BlockPlan] = [*segments, blocks]
-            with self._catalog.writing() as catalog:
-                _put(catalog, change)
-                for leg in rewritten:
-                    leg.put(catalog)
-                _put_tombstones(catalog, rewritten, gone, dead)
-                state = next_state(
-                    snapshot.state, added=change.added, gone=change.gone, files=files.used
-                )
-                catalog.put_state(state)
-        except BaseException:
-            files.remove()
-            raise
+        segments = self._segments(snapshot, change, dead, files)
+        blocks = self._blocks(snapshot, change, dead, files)
+        plans: list[_SegmentPlan | _BlockPlan] = [*segments, blocks]
+        with self._catalog.writing() as catalog:
+            if catalog.generation() != snapshot.generation:
+                raise IndexLockedError(f"another writer changed {self._layout.folder}")
+            digest = _put(catalog, change)
+            for plan in plans:
+                plan.put(catalog)
+            _put_tombstones(catalog, plans, gone, dead)
+            state = State(
+                generation=snapshot.generation + 1,
+                next_row=change.added[-1].row + 1 if change.added else snapshot.state.next_row,
+                next_file=snapshot.state.next_file + files.used,
+                passages=snapshot.state.passages + len(change.added) - len(change.gone),
+                segments=sum(len(plan.records) for plan in segments),
+                vectors=sum(block.count for block in blocks.records),
+                digest=(snapshot.state.digest + digest) % (1 << 64),
+            )
+            catalog.put_state(state)
         write_head(self._layout.head, state.generation)
-        used = {name for leg in rewritten for name in leg.files}
+        used = {record.file for plan in plans for record in plan.records}
         for name in snapshot.files - used:
             for path in (self._layout.segment_file(name), self._layout.vector_file(name)):
                 path.unlink(missing_ok=True)
@@ -173,9 +191,9 @@ class _SegmentPlan:
         catalog.put_segments(self.written, [record.number for record in self.result.dropped])
 
     @property
-    def files(self) -> set[str]:
-        records = (*self.result.kept, *self.written)
-        return {record.file for record in records if record.file is not None}
+    def records(self) -> tuple[SegmentRecord, ...]:
+        """All segments of the leg."""
+        return (*self.result.kept, *self.written)
 
     @property
     def cleaned(self) -> bool:
@@ -202,18 +220,19 @@ class _BlockPlan:
         catalog.put_blocks(self.written, [block.number for block in self.dropped])
 
     @property
-    def files(self) -> set[str]:
-        return {block.file for block in (*self.kept, *self.written)}
+    def records(self) -> tuple[BlockRecord, ...]:
+        """All blocks of the vector set."""
+        return (*self.kept, *self.written)
 
     @property
     def cleaned(self) -> bool:
-        """Whether dead rows may have left the vectors."""
-        return bool(self.dropped)
+        """Whether dead rows have left the vectors, which they do in a new file only."""
+        return bool(self.dropped) and not self.kept and self.written[0].first == 0
 
     def holds(self, rows: Rows) -> NDArray[np.bool_]:
         """Return which dead rows a block still has."""
         out = np.zeros(len(rows), np.bool_)
-        for block in (*self.kept, *self.written):
+        for block in self.records:
             out |= np.isin(rows, block.rows)
         return out
 
@@ -224,7 +243,6 @@ class _Files:
     def __init__(self, layout: Layout, state: State) -> None:
         self._layout = layout
         self._next = state.next_file
-        self._undo: list[Callable[[], None]] = []
         self.used = 0
 
     def segment(self, leg: str, content: SegmentContent) -> SegmentRecord:
@@ -246,7 +264,6 @@ class _Files:
             return record
         name = f"{number:010d}.{leg}"
         path = self._layout.segment_file(name)
-        self._undo.append(lambda: path.unlink(missing_ok=True))
         write_whole(path, data)
         return replace(record, file=name, blob=None)
 
@@ -268,8 +285,6 @@ class _Files:
         else:
             name, start = last.file, last.first + last.count
         path = self._layout.vector_file(name)
-        if start == 0:
-            self._undo.append(lambda: path.unlink(missing_ok=True))
         append_vectors(path, start, vectors)
         if before is not None and last is not None:
             rows = np.concatenate([last.rows, rows])
@@ -288,25 +303,20 @@ class _Files:
             for at in range(0, len(rows), BLOCK)
         )
 
-    def remove(self) -> None:
-        """Remove the files of a commit that failed; what stays is cleared by the next writer."""
-        for undo in self._undo:
-            undo()
-
     def _number(self) -> int:
         number = self._next + self.used
         self.used += 1
         return number
 
 
-def _put(catalog: CatalogWriter, change: Change) -> None:
-    """Write passages, settings and the vector set of a change."""
+def _put(catalog: CatalogWriter, change: Change) -> int:
+    """Write passages, settings and the vector set; return by how much the digest changes."""
     if change.settings != catalog.settings():
         catalog.put_settings(change.settings)
     if change.vector_set is not None and catalog.vector_set() != change.vector_set:
         catalog.put_vector_set(change.vector_set)
     catalog.remove_passages(each.row for each in change.gone)
-    catalog.add_passages(change.added)
+    return catalog.add_passages(change.added) - sum(each.checksum for each in change.gone)
 
 
 def _put_tombstones(
