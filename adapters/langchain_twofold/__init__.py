@@ -1,11 +1,12 @@
 """twofold in LangChain: one retriever over both legs."""
 
+from twofold.errors import MissingExtraError
+
 try:
     import langchain_core  # noqa: F401  # the gate of the extra
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
+    raise MissingExtraError(
         "langchain_twofold needs langchain-core. Install it with: pip install 'twofold[langchain]'",
-        name=error.name,
     ) from error
 
 from langchain_twofold.embeddings import EmbeddingsEncoder

@@ -11,7 +11,12 @@ from twofold.types import PAYLOAD
 
 
 def as_passage(document: Document) -> Passage:
-    """Return a document as a passage; without an id it gets one from its content."""
+    """Return a document as a passage; without an id it gets one from its content.
+
+    Raises TypeError for what is no document.
+    """
+    if not isinstance(document, Document):
+        raise TypeError(f"a Document is wanted, not {type(document).__name__}: {document!r:.80}")
     return Passage(
         id=document.id if document.id is not None else "",
         text=document.page_content,

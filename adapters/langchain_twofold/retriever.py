@@ -1,7 +1,8 @@
 """A LangChain retriever over a twofold index."""
 
+import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -17,11 +18,13 @@ from pydantic import ConfigDict, Field, model_validator
 
 from langchain_twofold.documents import as_document, as_passage
 from langchain_twofold.embeddings import EmbeddingsEncoder
-from twofold import Encoder, Index, Metric, Retriever
-from twofold.index import AS_STORED, AsStored
+from twofold import Encoder, Metric, Retriever
+from twofold.index import AS_STORED, AsStored, filled_index
 from twofold.types import Mode
 
+logger = logging.getLogger(__name__)
 _PER_CALL = ("k", "filter", "mode")
+_ALIASES = {"embedding": "encoder", "embeddings": "encoder", "top_k": "k", "where": "filter"}
 
 
 class TwofoldRetriever(BaseRetriever):
@@ -75,10 +78,11 @@ class TwofoldRetriever(BaseRetriever):
         ``encoder`` is a model's name, a twofold encoder or a LangChain ``Embeddings``; the other
         names are those of ``Index.open``, and ``settings`` are this class's fields.
         """
+        _refuse(settings, [*cls.model_fields, "encoder", "path", "metric", "analyzer"])
         if isinstance(encoder, Embeddings):
             encoder = EmbeddingsEncoder(encoder)
-        index = Index.open(path, encoder=encoder, metric=metric, analyzer=analyzer)
-        index.upsert([as_passage(document) for document in documents])
+        passages = [as_passage(document) for document in documents]
+        index = filled_index(path, passages, encoder=encoder, metric=metric, analyzer=analyzer)
         return cls(index=index, **settings)  # type: ignore[call-arg]  # taken by the validator
 
     @property
@@ -96,7 +100,7 @@ class TwofoldRetriever(BaseRetriever):
         mode: Mode | None = None,
         **others: Any,
     ) -> list[Document]:
-        _refuse(others)
+        _refuse(others, _PER_CALL)
         return self._search(query, k, filter, mode)
 
     async def _aget_relevant_documents(
@@ -109,7 +113,7 @@ class TwofoldRetriever(BaseRetriever):
         mode: Mode | None = None,
         **others: Any,
     ) -> list[Document]:
-        _refuse(others)
+        _refuse(others, _PER_CALL)
         return await run_in_executor(None, self._search, query, k, filter, mode)
 
     def _search(
@@ -121,13 +125,16 @@ class TwofoldRetriever(BaseRetriever):
             where=where if where is not None else self.filter,
             mode=mode if mode is not None else self.mode,
         )
+        for warning in hits.warnings:
+            logger.warning("%r: %s", query, warning)
         return [as_document(hit, self.score_key) for hit in hits]
 
 
-def _refuse(others: dict[str, Any]) -> None:
-    """Raise TypeError for arguments that would be lost, naming the nearest known one."""
-    unknown = [name for name in others if name != "verbose"]  # LangChain forwards verbose
+def _refuse(given: dict[str, Any], known: Sequence[str]) -> None:
+    """Raise TypeError for names that would be lost, naming the nearest known one."""
+    # LangChain forwards verbose to every query.
+    unknown = [name for name in given if name not in known and name != "verbose"]
     if unknown:
-        near = get_close_matches(unknown[0], _PER_CALL, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(_PER_CALL)}"
-        raise TypeError(f"unknown argument {unknown[0]!r} for a query: {hint}")
+        near = get_close_matches(_ALIASES.get(unknown[0], unknown[0]), known, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+        raise TypeError(f"unknown argument {unknown[0]!r}: {hint}")

@@ -1,12 +1,13 @@
 """twofold in LlamaIndex: one retriever over both legs."""
 
+from twofold.errors import MissingExtraError
+
 try:
     import llama_index.core  # noqa: F401  # the gate of the extra
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
+    raise MissingExtraError(
         "llama_index_twofold needs llama-index-core. Install it with: "
         "pip install 'twofold[llama-index]'",
-        name=error.name,
     ) from error
 
 from llama_index_twofold.embedding import EmbeddingEncoder

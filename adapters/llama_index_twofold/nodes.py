@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, TextNode
+from llama_index.core.schema import BaseNode, IndexNode, MetadataMode, NodeWithScore, TextNode
 from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_metadata_dict
 
 from twofold import Hit, Passage
@@ -14,8 +14,13 @@ _CONTENT, _TYPE = "_node_content", "_node_type"
 def as_passage(node: BaseNode) -> Passage:
     """Return a node as a passage, found by what LlamaIndex would embed of it.
 
-    The node's metadata and its document's id can be filtered; the whole node is kept beside.
+    The node's metadata and its document's id can be filtered; the whole node is kept beside,
+    without the live object of an IndexNode. Raises TypeError for what is no node.
     """
+    if not isinstance(node, BaseNode):
+        raise TypeError(f"a node is wanted, not {type(node).__name__}: {node!r:.80}")
+    if isinstance(node, IndexNode) and node.obj is not None:
+        node = node.model_copy(update={"obj": None})
     fields: dict[str, Any] = node_to_metadata_dict(node, remove_text=False, flat_metadata=False)
     whole = {name: fields.pop(name) for name in (_CONTENT, _TYPE)}
     return Passage(

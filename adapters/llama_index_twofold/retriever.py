@@ -1,8 +1,10 @@
 """A LlamaIndex retriever over a twofold index."""
 
 import asyncio
+import logging
 import os
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any
 
 import llama_index.core.instrumentation as instrument
@@ -17,9 +19,10 @@ from llama_index_twofold.embedding import EmbeddingEncoder
 from llama_index_twofold.filters import as_where
 from llama_index_twofold.nodes import as_node, as_passage
 from twofold import Encoder, Index, Metric, Retriever
-from twofold.index import AS_STORED, AsStored
+from twofold.index import AS_STORED, AsStored, filled_index
 from twofold.types import Mode, Vectors
 
+logger = logging.getLogger(__name__)
 dispatcher = instrument.get_dispatcher(__name__)  # type: ignore[attr-defined]  # no __all__
 
 
@@ -75,12 +78,16 @@ class TwofoldRetriever(BaseRetriever):
         """Index nodes in the folder ``path`` (a temporary one if None) and retrieve from it.
 
         ``encoder`` is a model's name, a twofold encoder or a LlamaIndex ``BaseEmbedding``; the
-        other names are those of ``Index.open``, and ``settings`` are this class's arguments.
+        other names are those of ``Index.open``, and ``settings`` are this class's arguments. The
+        ``obj`` of an IndexNode stays in memory: give it again as ``objects`` after reopening.
         """
+        signature(cls).bind_partial(**settings)  # a wrong name is a TypeError before any work
         if isinstance(encoder, BaseEmbedding):
             encoder = EmbeddingEncoder(encoder)
-        index = Index.open(path, encoder=encoder, metric=metric, analyzer=analyzer)
-        index.upsert([as_passage(node) for node in nodes])
+        objects = [each for each in nodes if isinstance(each, IndexNode) and each.obj is not None]
+        settings.setdefault("objects", objects)
+        passages = [as_passage(node) for node in nodes]
+        index = filled_index(path, passages, encoder=encoder, metric=metric, analyzer=analyzer)
         return cls(index, **settings)
 
     @property
@@ -97,6 +104,8 @@ class TwofoldRetriever(BaseRetriever):
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         query = query_bundle.query_str.strip()
         hits = self._engine.retrieve(query, vector=self._vector(query_bundle))
+        for warning in hits.warnings:
+            logger.warning("%r: %s", query, warning)
         return [as_node(hit) for hit in hits]
 
     @dispatcher.span

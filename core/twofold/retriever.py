@@ -14,7 +14,7 @@ from twofold.threads import beside
 from twofold.types import MODES, Leg, LegHits, Mask, Mode, Rows, Scores, Vectors, Where
 
 DEPTH = 100
-"""Candidates that each leg brings to the fusion, whatever k is."""
+"""Candidates that each leg brings to the fusion, or k where that is more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,10 @@ class Retriever:
     """Retrieves passages of an index; immutable, safe for many threads.
 
     ``mode`` is ``"hybrid"``, ``"dense"`` or ``"lexical"``, ``k`` the number of hits wanted,
-    ``where`` a filter for every query. ``depth`` candidates of each leg are scored by both legs
-    before ``fusion``. ``strict`` raises where a leg of a hybrid query finds nothing.
-    Every setting but the last three can be given anew with each query.
+    ``where`` a filter for every query; all three can be given anew with each query. ``depth``
+    candidates of each leg are scored by both legs before ``fusion``. ``strict`` raises where a leg
+    finds nothing. Scores compare the passages of one query: the best of each leg counts as 1,
+    however good it is.
     """
 
     index: Store
@@ -39,6 +40,11 @@ class Retriever:
         _check_count("k", self.k)
         _check_count("depth", self.depth)
         _check_mode(self.mode, self.index)
+        if not callable(getattr(self.fusion, "fuse", None)):
+            raise QueryError(
+                f"fusion is {self.fusion!r}: TheoreticalMinMax(), ReciprocalRank() or another "
+                "object with a method fuse is wanted"
+            )
 
     def retrieve(
         self,
@@ -75,14 +81,25 @@ class Retriever:
         ``vectors`` are (n, dim). Raises QueryError, FilterError.
         """
         asked = self._settled(k, where, mode)
+        vectors = None if vectors is None else np.asarray(vectors)
         count = _check_queries(queries, vectors)
+        if asked.mode == "lexical" and queries is None:
+            raise QueryError("mode 'lexical' needs a text: a vector has no words")
         if count == 0:
             return []
+        # A blank text asks nothing; a vector that was given with it still does.
+        blank = [not text.strip() for text in queries] if queries and vectors is None else None
         if asked.mode != "lexical" and vectors is None and queries is not None:
             vectors = self.index.encode_queries(queries)
         with self.index.view() as view:
             allowed = view.allowed(asked.where)
             dense, lexical = asked._legs(view, queries, vectors, allowed)
+            if dense is not None and blank is not None:
+                dense = [
+                    LegHits.none() if skip else hits
+                    for hits, skip in zip(dense, blank, strict=True)
+                ]
+            filtered = allowed is not None and not allowed.any()
             return [
                 asked._answer(
                     view,
@@ -90,6 +107,7 @@ class Retriever:
                     vectors[place] if vectors is not None else None,
                     dense[place] if dense is not None else None,
                     lexical[place] if lexical is not None else None,
+                    filtered=filtered,
                 )
                 for place in range(count)
             ]
@@ -106,12 +124,7 @@ class Retriever:
 
         def dense() -> Sequence[LegHits]:
             assert vectors is not None  # asked only then
-            found = view.dense(vectors, limit, allowed)
-            if queries is None:
-                return found
-            # A blank text has a vector, but asks nothing.
-            pairs = zip(queries, found, strict=True)
-            return [hits if text.strip() else LegHits.none() for text, hits in pairs]
+            return view.dense(vectors, limit, allowed)
 
         def lexical() -> Sequence[LegHits]:
             assert queries is not None  # asked only then
@@ -141,6 +154,8 @@ class Retriever:
         vector: Vectors | None,
         dense: LegHits | None,
         lexical: LegHits | None,
+        *,
+        filtered: bool,
     ) -> Hits:
         """Turn what the legs found into hits."""
         found: dict[Leg, LegHits] = {}
@@ -149,7 +164,7 @@ class Retriever:
         if lexical is not None:
             found["lexical"] = lexical
         used = tuple(leg for leg, hits in found.items() if len(hits.rows))
-        warnings = self._warnings(query, found)
+        warnings = self._warnings(query, found, filtered=filtered)
         if self.strict and warnings:
             raise QueryError(f"strict=True, and {warnings[0]}")
         if len(found) == 2 and query is not None and vector is not None:
@@ -184,13 +199,17 @@ class Retriever:
         }
         return rows[best], fused.scores[best], columns
 
-    def _warnings(self, query: str | None, found: dict[Leg, LegHits]) -> tuple[str, ...]:
-        """Say which leg of a hybrid query had nothing to give."""
-        if self.mode != "hybrid":
-            return ()
-        if query is None:
-            return ("the lexical leg was not asked: the query is a vector without a text",)
+    def _warnings(
+        self, query: str | None, found: dict[Leg, LegHits], *, filtered: bool
+    ) -> tuple[str, ...]:
+        """Say why a leg had nothing to give; a mode of one leg is a leg too."""
+        if filtered:
+            return ("the filter matches no passage",)
+        if query is not None and not query.strip() and not any(len(h.rows) for h in found.values()):
+            return ("the query is empty",)
         said: list[str] = []
+        if self.mode == "hybrid" and query is None:
+            said.append("the lexical leg was not asked: the query is a vector without a text")
         if "dense" in found and not len(found["dense"].rows):
             said.append("the dense leg found nothing: no passage that may be returned has a vector")
         if "lexical" in found and not len(found["lexical"].rows):
@@ -261,10 +280,10 @@ def _check_queries(queries: Sequence[str] | None, vectors: Vectors | None) -> in
             raise QueryError(f"a query has half a surrogate pair, which is no text: {query!r:.80}")
     if vectors is None:
         return len(queries) if queries is not None else 0
-    if np.asarray(vectors).ndim != 2:
+    if vectors.ndim != 2:
         raise QueryError(
-            f"query vectors have shape {np.asarray(vectors).shape}: retrieve takes (dim,), "
-            "retrieve_many (n, dim)"
+            f"query vectors have shape {vectors.shape}: retrieve takes (dim,), retrieve_many "
+            "(n, dim)"
         )
     if queries is not None and len(queries) != len(vectors):
         raise QueryError(f"{len(queries)} texts came with {len(vectors)} vectors")

@@ -73,7 +73,7 @@ def as_passage(item: PassageLike) -> Passage:
             f"unknown field {unknown[0]!r} in passage {item.get('id')!r}: a passage has "
             f"id, text, title and metadata{hint} Other values belong in metadata."
         )
-    if "text" not in item:
+    if item.get("text") is None:
         raise PassageError(f"passage {item.get('id')!r} has no 'text'")
     return Passage(**{name: item[name] for name in _FIELDS if item.get(name) is not None})
 

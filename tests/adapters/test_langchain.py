@@ -97,9 +97,7 @@ def test_a_score_of_the_documents_own_is_kept():
 
 async def test_unknown_arguments_are_refused_with_the_near_name(retriever):
     retriever.invoke("food", verbose=True)
-    with pytest.raises(
-        TypeError, match="unknown argument 'filters' for a query: did you mean 'filter'"
-    ):
+    with pytest.raises(TypeError, match="unknown argument 'filters': did you mean 'filter'"):
         retriever.invoke("food", filters={})
     with pytest.raises(TypeError, match="known are k, filter, mode"):
         await retriever.ainvoke("food", search_kwargs={})

@@ -123,6 +123,17 @@ def test_near_ties_below_float32_are_ordered_exactly(make):
     assert index.search(query, 3)[0].rows.tolist() == [1999, 1998, 1997]
 
 
+@pytest.mark.parametrize("scale", [1e-25, 1e-15, 1e15, 1e25])
+def test_lengths_beyond_float32_products_are_searched_exactly(make, metric, scale):
+    rng = np.random.default_rng(0)
+    vectors = (rng.standard_normal((3000, 16)) * scale).astype(np.float32)
+    index = filled(make, metric, vectors)
+    query = (rng.standard_normal(16) * scale).astype(np.float32)
+    scored = [(nearness(metric.value, query, each), -row) for row, each in enumerate(vectors)]
+    wanted = [-row for _, row in sorted(scored, reverse=True)[:5]]
+    assert index.search(query[None, :], 5)[0].rows.tolist() == wanted
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_what_is_not_finite_is_refused(make, metric, value):
     index = make(metric, 3)

@@ -15,6 +15,8 @@ def test_qrels_of_beir_and_of_trec_read_the_same(tmp_path):
     beir = write(tmp_path / "a.tsv", "query-id\tcorpus-id\tscore\nq1\td 1\t2\nq2\td2\t0\r\n\n")
     trec = write(tmp_path / "a.qrels", "q1 0 d1 2\nq2 0 d2 0\n")
     assert read_qrels(beir) == {"q1": {"d 1": 2}, "q2": {"d2": 0}}
+    decimal = write(tmp_path / "b.tsv", "q1\td1\t1.0\nq2\td2\t1")
+    assert read_qrels(decimal) == {"q1": {"d1": 1}, "q2": {"d2": 1}}
     assert read_qrels(trec) == {"q1": {"d1": 2}, "q2": {"d2": 0}}
 
 
@@ -30,6 +32,7 @@ def test_queries_as_json_lines_and_by_tab(tmp_path):
         ("a.tsv", "q1\td1\t1\nq2\td2\thigh\n", "line 2: grade 'high' is no whole number"),
         ("a.tsv", "q1\td1\t1\nq2 d2\n", "line 2: query, passage and grade are wanted"),
         ("a.tsv", "query-id\tcorpus-id\tscore\n", "holds no judgments"),
+        ("a.tsv", "q1\td1\t0.5\n", "line 1: grade '0.5' is no whole number"),
     ],
 )
 def test_bad_qrels_name_the_line(tmp_path, name, text, words):

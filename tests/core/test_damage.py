@@ -50,9 +50,9 @@ def _answers(index, abstracts):
     ]
 
 
-def flip(path, at):
+def flip(path, at, bit=4):
     data = bytearray(path.read_bytes())
-    data[at] ^= 0x10
+    data[at] ^= 1 << bit
     path.write_bytes(data)
 
 
@@ -110,13 +110,14 @@ def test_a_missing_or_short_vector_file_is_seen(copy):
     file = next((path / "vectors").iterdir())
     data = file.read_bytes()
     file.write_bytes(data[:-100])
-    with Index.open(path) as index, pytest.warns(RebuildWarning):
+    with Index.open(path) as index:
         assert "does not hold its" in index.verify().problems[0]
     file.unlink()
-    with Index.open(path) as index, pytest.warns(RebuildWarning):
+    with Index.open(path) as index:
         assert not index.verify().ok
-        with pytest.raises(CorruptIndexError):
+        with pytest.raises(CorruptIndexError, match="restore the index from a copy"):
             Retriever(index).retrieve("x")
+        assert len(Retriever(index, mode="lexical").retrieve("cells")) == 10
 
 
 def test_no_flipped_bit_of_the_catalog_goes_unseen(copy):
@@ -125,8 +126,11 @@ def test_no_flipped_bit_of_the_catalog_goes_unseen(copy):
     size = catalog.stat().st_size
     pages = np.random.default_rng(1)
     seen = 0
-    for at in pages.integers(0, size, 60).tolist():
-        flip(catalog, at)
+    data = catalog.read_bytes()
+    texts = [data.index(words) + 3 for words in (b"cells", b"patients", b"protein")]
+    settings = [data.index(b'"analyzer"') + 1]
+    for place, at in enumerate([*texts, *settings, *pages.integers(0, size, 60).tolist()]):
+        flip(catalog, at, place % 8)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -139,7 +143,7 @@ def test_no_flipped_bit_of_the_catalog_goes_unseen(copy):
         except CorruptIndexError:
             problems = ("refused",)
         seen += bool(problems)
-        flip(catalog, at)
+        flip(catalog, at, place % 8)
     assert seen > 40
     with Index.open(path) as index:
         assert index.verify(deep=True).ok
@@ -217,3 +221,64 @@ def test_another_sqlite_file_is_not_taken_for_an_index(tmp_path):
 
     with pytest.raises((IndexNotFoundError, CorruptIndexError)):
         Index.open(folder, create=False)
+
+
+def edit(path, statement):
+    import sqlite3
+
+    connection = sqlite3.connect(path / "catalog.sqlite")
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM vector_blocks WHERE number = (SELECT max(number) FROM vector_blocks)",
+        "DELETE FROM vector_sets",
+        "DELETE FROM segments WHERE leg = 'lexical'",
+        "DELETE FROM settings",
+        "DELETE FROM state",
+        "UPDATE state SET digest = 'x' || digest",
+        "UPDATE state SET passages = passages + 1",
+        "UPDATE settings SET value = replace(value, 'english', 'anglish')",
+    ],
+)
+def test_lost_rows_are_damage_and_nothing_is_thrown_away(copy, statement):
+    path, _ = copy
+    edit(path, statement)
+    files = sorted(file.name for file in path.rglob("*.*"))
+    with pytest.raises(CorruptIndexError), Index.open(path) as index:
+        index.upsert(["x"])
+    assert sorted(file.name for file in path.rglob("*.f32")) == [
+        name for name in files if name.endswith(".f32")
+    ]
+
+
+def test_a_lost_passage_is_seen(copy):
+    path, _ = copy
+    edit(path, "DELETE FROM passages WHERE row = (SELECT max(row) FROM passages)")
+    with Index.open(path) as index:
+        assert "passages were stored" in index.verify().problems[0]
+
+
+def test_verify_reads_again_what_an_open_index_holds(copy):
+    path, _ = copy
+    with Index.open(path) as index:
+        assert index.verify().ok
+        file = next((path / "segments").iterdir())
+        flip(file, 1000)
+        assert len(index.verify().problems) == 1
+        flip(file, 1000)
+        assert index.verify().ok
+
+
+def test_folders_that_a_copy_left_out_are_made_again(tmp_path):
+    with Index.open(tmp_path / "i", encoder=None) as index:
+        index.upsert(["small"])
+    (tmp_path / "i" / "segments").rmdir()
+    (tmp_path / "i" / "vectors").rmdir()
+    with Index.open(tmp_path / "i") as index:
+        index.upsert(["more"])
+        assert index.verify(deep=True).ok

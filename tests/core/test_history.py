@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from oracles import lucene, matches
 from twofold import Index, Retriever
+from twofold.dense import flat
 from twofold.lexical import EnglishAnalyzer
 
 WORDS = ["ant", "bee", "cow", "dog", "eel", "fox"]
@@ -93,7 +94,27 @@ class History(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
 
 
+class ScannedHistory(History):
+    """The same with a dense leg that leaves even a handful of vectors to FAISS."""
+
+    def __init__(self):
+        super().__init__()
+        self.before = flat.FEW, flat.SPARE, flat.BLOCK, flat.MASKED
+        flat.FEW, flat.SPARE, flat.BLOCK, flat.MASKED = 1, 1, 5, 4
+
+    def teardown(self):
+        flat.FEW, flat.SPARE, flat.BLOCK, flat.MASKED = self.before
+        super().teardown()
+
+
 TestHistory = History.TestCase
+TestScannedHistory = ScannedHistory.TestCase
+TestScannedHistory.settings = settings(
+    max_examples=25,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
 TestHistory.settings = settings(
     max_examples=25,
     stateful_step_count=25,

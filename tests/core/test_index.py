@@ -221,6 +221,38 @@ def test_callers_vectors_beside_an_encoder_have_its_dimensions(index):
     assert Retriever(index, mode="dense").retrieve("another text")[0].score == pytest.approx(1)
 
 
+def test_a_metadata_update_keeps_a_passages_own_vector(tmp_path):
+    vectors = np.eye(3, dtype=np.float32)
+    with Index.open(tmp_path / "i", dim=3, metric="dot") as index:
+        same = [{"id": "a", "text": "same"}, {"id": "b", "text": "same"}, {"id": "c", "text": ""}]
+        index.upsert(same, vectors=vectors)
+        index.upsert([{**each, "metadata": {"new": 1}} for each in same])
+        for place, each in enumerate("abc"):
+            hit = Retriever(index, mode="dense").retrieve(vector=vectors[place])[0]
+            assert (hit.id, hit.score) == (each, 1.0)
+        with pytest.raises(VectorError, match="no encoder, and 1 texts"):
+            index.upsert([{"id": "d", "text": "same"}])
+
+
+def test_vectors_don_t_bypass_the_contract_with_the_model(tmp_path):
+    with Index.open(tmp_path / "i", encoder="hashing", metric="cosine") as index:
+        with pytest.raises(VectorError, match="3 dimensions"):
+            index.upsert(["x"], vectors=np.ones((1, 3), np.float32))
+        index.upsert(["x"], vectors=np.ones((1, 256), np.float32))
+    with pytest.raises(EncoderMismatchError):
+        Index.open(tmp_path / "i", encoder="all-MiniLM-L6-v2")
+
+
+def test_a_zero_vector_anywhere_is_seen_before_anything_is_written(index):
+    vectors = np.ones((2000, 256), np.float32)
+    vectors[1500] = 0
+    with pytest.raises(VectorError, match="vector 1500 has zero length"):
+        index.upsert([f"text {n}" for n in range(2000)], vectors=vectors)
+    with pytest.raises(PassageError, match="put it into a list"):
+        index.upsert({"id": "a", "text": "x"}, vectors=vectors[:2])
+    assert len(index) == 0
+
+
 def test_settings_follow_what_another_writer_chose(tmp_path):
     with Index.open(tmp_path / "i", encoder="hashing") as early:
         assert early.dim is None
@@ -297,7 +329,7 @@ def test_another_model_is_refused_by_fingerprint_and_by_canaries(tmp_path, index
         EncoderMismatchError, match=r"'hashing' \(256 dim.*'all-MiniLM-L6-v2' \(384"
     ):
         Index.open(path, encoder="all-MiniLM-L6-v2")
-    with pytest.raises(EncoderMismatchError, match="fixed sentences.*cosine"):
+    with pytest.raises(EncoderMismatchError, match="fixed sentences.*differ by"):
         Index.open(path, encoder=Shifted())
     with Index.open(path) as same:
         assert len(Retriever(same).retrieve("x")) == 1
@@ -319,7 +351,7 @@ def test_drift_warns_with_its_size(tmp_path):
     with Index.open(tmp_path / "i", encoder=Drifting(0)) as index:
         index.upsert(["x"])
     with Index.open(tmp_path / "i", encoder=Drifting(2e-3)) as index:
-        with pytest.warns(EncoderWarning, match=r"drifted.*cosine 0\.99"):
+        with pytest.warns(EncoderWarning, match=r"drifted.*by 0\.0\d+ of their length"):
             Retriever(index).retrieve("x")
     with Index.open(tmp_path / "i", encoder=Drifting(1e-5)) as index:
         assert len(Retriever(index).retrieve("x")) == 1
@@ -376,6 +408,24 @@ def test_where_there_is_no_index(tmp_path):
         Index.open("")
     with pytest.raises(InputError, match="encode_queries and encode_passages"):
         Index.open(tmp_path / "new", encoder=print)
+
+
+def test_what_is_not_chosen_yet_can_t_be_contradicted_either(tmp_path):
+    with Index.open(tmp_path / "words", encoder=None):
+        pass
+    for arguments in ({"dim": 4}, {"metric": "dot"}, {"encoder": "hashing"}):
+        with pytest.raises(IndexMismatchError):
+            Index.open(tmp_path / "words", **arguments)
+
+
+def test_ids_are_checked(index):
+    index.upsert([{"id": "1", "text": "x"}])
+    for bad in ([1], ["\ud800"], [("1",)]):
+        with pytest.raises(InputError, match="an id is a string"):
+            index.delete(bad)
+        with pytest.raises(InputError, match="an id is a string"):
+            index.get(bad)
+    assert len(index) == 1
 
 
 def test_one_writer_and_read_only(tmp_path):

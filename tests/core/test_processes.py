@@ -4,14 +4,17 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from twofold import Index, Retriever
+from twofold.errors import IndexClosedError
 
 WRITER = """
 import sys
@@ -244,3 +247,64 @@ def test_a_forked_child_neither_writes_nor_takes_the_index_with_it():
     command = [sys.executable, "-W", "ignore", "-c", CHILD]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+class Interrupting(sqlite3.Connection):
+    """Raises KeyboardInterrupt right after a statement, as a signal during it would."""
+
+    after = ""
+
+    def execute(self, statement, *arguments):
+        done = super().execute(statement, *arguments)
+        if self.after and statement.startswith(self.after):
+            type(self).after = ""
+            raise KeyboardInterrupt
+        return done
+
+
+@pytest.mark.parametrize(("moment", "there"), [("BEGIN IMMEDIATE", 1), ("COMMIT", 2)])
+def test_an_interrupt_leaves_all_of_a_write_or_nothing(tmp_path, monkeypatch, moment, there):
+    plain = sqlite3.connect
+    monkeypatch.setattr("sqlite3.connect", lambda *a, **k: plain(*a, factory=Interrupting, **k))
+    vectors = np.eye(2, 8, dtype=np.float32)
+    with Index.open(tmp_path / "i", dim=8) as index:
+        index.upsert([{"id": "a", "text": "x"}], vectors=vectors[:1])
+        Interrupting.after = moment
+        with pytest.raises(KeyboardInterrupt):
+            index.upsert([{"id": "b", "text": "y"}], vectors=vectors[1:])
+        assert len(index) == there
+        assert index.verify(deep=True).ok
+        index.upsert([{"id": "b", "text": "y"}], vectors=vectors[1:])
+        assert Retriever(index, mode="dense").retrieve(vector=vectors[1])[0].id == "b"
+    with Index.open(tmp_path / "i") as index:
+        assert len(index) == 2
+        assert index.verify(deep=True).ok
+
+
+def test_an_index_closed_during_a_write_stops_it(tmp_path):
+    index = Index.open(tmp_path / "i", encoder=None)
+    passages = [{"id": f"{n}", "text": "x"} for n in range(3000)]
+    with pytest.raises(IndexClosedError):
+        index.upsert(passages, progress=lambda done: index.close())
+    with Index.open(tmp_path / "i") as again:
+        assert len(again) == 1024
+        assert again.verify(deep=True).ok
+
+
+def test_verify_beside_a_writer_gives_no_false_alarm(tmp_path):
+    with Index.open(tmp_path / "i", encoder="hashing") as index:
+        index.upsert(["start"])
+        stop, problems = threading.Event(), []
+
+        def check():
+            with Index.open(tmp_path / "i", read_only=True) as reader:
+                while not stop.is_set():
+                    problems.extend(reader.verify().problems)
+
+        thread = threading.Thread(target=check)
+        thread.start()
+        for turn in range(40):
+            index.upsert({"id": f"{n}", "text": f"turn {turn} word {n}"} for n in range(60))
+        stop.set()
+        thread.join()
+        assert problems == []

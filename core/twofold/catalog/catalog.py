@@ -58,8 +58,9 @@ class CatalogReader:
         row = self._connection.execute(f"SELECT {_COUNTERS}, checksum FROM state").fetchone()
         if row is None:
             raise CorruptIndexError("the catalog has lost its state: restore the index from a copy")
-        *counters, digest, checksum = row
-        state = State(*counters, int(digest) if digest.isdecimal() else -1)
+        digest, checksum = row[-2:]
+        counters: tuple[int, ...] = (*row[:-2], int(digest) if digest.isdecimal() else -1)
+        state = State(*counters)
         if row_checksum(*values(state)) != checksum:
             raise CorruptIndexError("the catalog's state is damaged: restore the index from a copy")
         return state

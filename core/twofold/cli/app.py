@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from twofold import __version__
 from twofold.cli import tables
 from twofold.cli.console import DAMAGE, ModeName, err, out, print_json, progress, running
 from twofold.corpus import Corpus, Splitting, read_qrels, read_queries
@@ -17,12 +18,24 @@ from twofold.index import AS_STORED, Index
 from twofold.index.intake import Intake
 from twofold.retriever import Retriever
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Dense and lexical retrieval over one durable index.",
-)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+def _version(wanted: bool) -> None:
+    """Print the version and stop."""
+    if wanted:
+        out.print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[  # acted upon by its callback
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Dense and lexical retrieval over one durable index."""
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of an index.")]
@@ -44,15 +57,19 @@ def index(
     metric: Annotated[str | None, typer.Option(help="dot, cosine or euclidean.")] = None,
     analyzer: Annotated[str | None, typer.Option(help="'english', or 'none'.")] = None,
     size: Annotated[int, typer.Option(help="Longest passage of a split file, characters.")] = 1000,
-    overlap: Annotated[int, typer.Option(help="Characters that neighbours share.")] = 150,
+    overlap: Annotated[
+        int | None, typer.Option(help="Characters that neighbours share.", show_default="150")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Add a corpus to an index; passages that are there already are updated.
 
-    Parts that a file of a folder no longer has are removed.
+    Parts that a file of a folder no longer has are removed; nothing else ever is.
     """
     with running():
-        passages = Corpus.at(corpus, Splitting(size, overlap))
+        passages = Corpus.at(
+            corpus, Splitting(size, overlap if overlap is not None else min(150, size // 4))
+        )
         checking = Intake()
         count = sum(1 for each in passages if checking.checked(each))
         started = time.perf_counter()

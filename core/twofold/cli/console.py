@@ -14,8 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from twofold.errors import CorruptIndexError, TwofoldError
 
-DAMAGE, COULD_NOT_RUN = 1, 2
-out = Console(highlight=False, soft_wrap=False)
+DAMAGE, COULD_NOT_RUN, INTERRUPTED = 1, 2, 130
+_WIDE = 160  # columns where output goes to a file or a pipe
+out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
 err = Console(stderr=True, highlight=False)
 
 
@@ -48,6 +49,9 @@ def running() -> Iterator[None]:
         except (TwofoldError, OSError) as error:
             _say("error", error)
             raise typer.Exit(COULD_NOT_RUN) from error
+        except KeyboardInterrupt as error:
+            _say("stopped", "what was committed is kept; run the command again to go on")
+            raise typer.Exit(INTERRUPTED) from error
 
 
 @contextmanager

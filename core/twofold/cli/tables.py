@@ -46,11 +46,12 @@ def hits_table(hits: Hits, *, explained: bool) -> Table | Text:
         shares = [_share(hit.legs[leg]) for leg in legs] if len(legs) > 1 else []
         cell = Text()
         if hit.passage.title:
-            cell.append(f"{hit.passage.title} ", style="bold")
-        cell.append(" ".join(hit.passage.text.split())[:_SNIPPET])
+            cell.append(f"{_printable(hit.passage.title)} ", style="bold")
+        text = _printable(hit.passage.text)
+        cell.append(text if len(text) <= _SNIPPET else f"{text[:_SNIPPET]} ...")
         if explained:
             cell.append(f"\n{reasons[place]}", style="italic")
-        table.add_row(str(hit.rank), Text(hit.id), f"{hit.score:.4f}", *shares, cell)
+        table.add_row(str(hit.rank), Text(_printable(hit.id)), f"{hit.score:.4f}", *shares, cell)
     return table
 
 
@@ -93,6 +94,11 @@ def verification(folder: Path, report: Verification) -> Text:
     lines = [f"  {problem}" for problem in report.problems]
     verdict = "all as written" if report.ok else f"{len(lines)} problems"
     return Text("\n".join([head + verdict, *lines]))
+
+
+def _printable(text: str) -> str:
+    """Return text on one line, without what a terminal would take for commands."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
 
 def _share(share: LegScore) -> str:

@@ -38,11 +38,11 @@ def read_qrels(path: Path) -> Qrels:
                 f"{path}, line {number}: query, passage and grade are wanted, not {line!r:.60}"
             )
         query_id, passage_id, grade = fields
+        if number == 1 and not any(char.isdigit() for char in grade):
+            continue  # the header
         try:
-            value = int(grade)
+            value = int(grade.removesuffix(".0"))
         except ValueError:
-            if number == 1:
-                continue  # the header
             raise CorpusError(
                 f"{path}, line {number}: grade {grade!r} is no whole number"
             ) from None

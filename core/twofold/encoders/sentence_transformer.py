@@ -1,7 +1,9 @@
 """Bi-encoders by sentence-transformers, with the prompts and the metric of the model itself."""
 
+import copy
 import json
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from twofold.errors import EncoderNotFoundError
+from twofold.errors import EncoderNotFoundError, EncoderWarning
 from twofold.metrics import Metric
 from twofold.types import EncoderIdentity, Vectors
 
@@ -55,10 +57,18 @@ class SentenceTransformerEncoder:
         """Name, dimensions, metric and fingerprint; the first use hashes all weights."""
         if self._identity is None:
             model = self.model
+            similarity = str(model.similarity_fn_name)
+            if similarity not in _METRICS:
+                warnings.warn(
+                    f"{self.name!r} was trained for {similarity!r}, which is not offered: "
+                    "cosine is used",
+                    EncoderWarning,
+                    stacklevel=3,
+                )
             self._identity = EncoderIdentity(
                 name=self.name,
                 dim=int(model.get_embedding_dimension()),
-                metric=_METRICS.get(str(model.similarity_fn_name), Metric.COSINE),
+                metric=_METRICS.get(similarity, Metric.COSINE),
                 fingerprint=_fingerprint(model),
             )
         return self._identity
@@ -74,9 +84,10 @@ class SentenceTransformerEncoder:
     def count_truncated(self, texts: Sequence[str]) -> int:
         """Return how many texts are longer than the model reads."""
         longest = self.model.max_seq_length
-        tokenizer = self.model.tokenizer
-        if longest is None or tokenizer is None:
+        if longest is None or self.model.tokenizer is None:
             return 0
+        # A copy, since counting switches truncation off, and other threads are encoding.
+        tokenizer = copy.deepcopy(self.model.tokenizer)
         # A token covers at least one character, two of them are [CLS] and [SEP].
         long = [text for text in texts if len(text) > longest - 2]
         if not long:

@@ -23,10 +23,10 @@ CANARIES = (
     "Die Verordnung tritt am Tag nach ihrer Verkündung in Kraft.",
 )
 """Fixed sentences, always encoded together, whose vectors tell one model from another."""
-ANOTHER_MODEL = 0.99
-"""Cosine below which a canary's vector can't come from the same model."""
-DRIFT = 1e-4
-"""Greatest 1 - cosine of a canary that is not worth a warning."""
+ANOTHER_MODEL = 0.14
+"""Part of its length by which no canary's vector moves with the same model: a cosine of .99."""
+DRIFT = 0.01
+"""Greatest such part that is not worth a warning."""
 
 
 class EncoderContract:
@@ -63,22 +63,22 @@ class EncoderContract:
         return identity
 
     def encode_queries(
-        self, texts: Sequence[str], dim: int | None, stored: VectorSetRecord | None
+        self, texts: Sequence[str], settings: Settings, stored: VectorSetRecord | None
     ) -> Vectors:
         """Return query vectors (n, dim) by the model that filled the index."""
-        self.check(stored)
+        self.check(settings, stored)
         vectors = np.asarray(self.encoder().encode_queries(list(texts)))
-        return _checked(vectors, len(texts), dim, "encode_queries")
+        return _checked(vectors, len(texts), settings.dim, "encode_queries")
 
     def encode_passages(
-        self, texts: Sequence[str], dim: int | None, stored: VectorSetRecord | None
+        self, texts: Sequence[str], settings: Settings, stored: VectorSetRecord | None
     ) -> Vectors:
         """Return passage vectors (n, dim) by the model that filled the index."""
-        self.check(stored)
+        self.check(settings, stored)
         vectors = np.asarray(self.encoder().encode_passages(list(texts)))
-        return _checked(vectors, len(texts), dim, "encode_passages")
+        return _checked(vectors, len(texts), settings.dim, "encode_passages")
 
-    def check(self, stored: VectorSetRecord | None) -> None:
+    def check(self, settings: Settings, stored: VectorSetRecord | None) -> None:
         """Compare the encoder with the stored vectors, once; raise EncoderMismatchError.
 
         Two fingerprints decide where both are known; else the canaries do. A model that is the
@@ -88,8 +88,8 @@ class EncoderContract:
             if self._checked or stored is None:
                 return
             self.compare_identity(stored)
-            if stored.canaries:
-                self._compare_canaries(stored)
+            if stored.canaries and settings.metric is not None:
+                self._compare_canaries(stored, settings.metric)
             self._checked = True
 
     def compare_identity(self, stored: VectorSetRecord) -> None:
@@ -114,26 +114,27 @@ class EncoderContract:
         vectors = np.asarray(self.encoder().encode_passages(list(CANARIES)))
         return _checked(vectors, len(CANARIES), None, "encode_passages")
 
-    def _compare_canaries(self, stored: VectorSetRecord) -> None:
+    def _compare_canaries(self, stored: VectorSetRecord, metric: Metric) -> None:
         was = np.frombuffer(stored.canaries, np.float32).reshape(len(CANARIES), -1)
-        now = self._canaries()
+        now = metric.stored(self._canaries())
         if was.shape != now.shape:
             raise EncoderMismatchError(
                 f"the index holds vectors of {was.shape[1]} dimensions, and the encoder gives "
                 f"{now.shape[1]}: it is another model"
             )
-        nearest = float(Metric.COSINE.scores(was[0], now[:1])[0])
-        for before, after in zip(was, now, strict=True):
-            nearest = min(nearest, float(Metric.COSINE.scores(before, after[None, :])[0]))
-        if nearest < ANOTHER_MODEL:
+        gap = np.linalg.norm(now - was, axis=1)
+        length = np.linalg.norm(was, axis=1)
+        worst = float((gap / np.maximum(length, np.finfo(np.float32).tiny)).max())
+        if not worst < ANOTHER_MODEL:
             raise EncoderMismatchError(
-                f"the encoder's vectors of fixed sentences are not those stored in the index "
-                f"(cosine {nearest:.4f}): it is another model, or used in another way"
+                "the encoder's vectors of fixed sentences are not those stored in the index (they "
+                f"differ by {worst:.3f} of their length): it is another model, or used in another "
+                "way"
             )
-        if 1 - nearest > DRIFT:
+        if worst > DRIFT:
             warnings.warn(
-                f"the encoder's vectors have drifted since the index was filled: cosine "
-                f"{nearest:.6f} at worst on fixed sentences",
+                f"the encoder's vectors have drifted since the index was filled: by {worst:.5f} of "
+                "their length at worst, on fixed sentences",
                 EncoderWarning,
                 stacklevel=4,
             )

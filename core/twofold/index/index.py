@@ -65,7 +65,7 @@ class Index:
             )
             self._contract = EncoderContract(settings, choices.encoder(settings))
             if vector_set is not None and choices.is_another(settings):
-                self._contract.check(vector_set)
+                self._contract.check(settings, vector_set)
         except BaseException:
             self._catalog.close()
             raise
@@ -191,10 +191,8 @@ class Index:
         self._check_open()
         if ids is None and where is None:
             raise InputError("delete takes ids=, where= or both; to delete all, where={}")
-        if isinstance(ids, str):
-            raise InputError(f"ids is a list of ids, not the string {ids!r}")
+        wanted = list(dict.fromkeys(_checked_ids(ids))) if ids is not None else None
         self._writer.begin()
-        wanted = list(dict.fromkeys(ids)) if ids is not None else None
         with self._writer.turn:
             with self._generations.view() as view:
                 snapshot, gone = view.snapshot, _chosen(view, wanted, where)
@@ -208,9 +206,7 @@ class Index:
     def get(self, ids: Iterable[str]) -> list[Passage]:
         """Return the passages of these ids in their order; unknown ids are left out."""
         self._check_open()
-        if isinstance(ids, str):
-            raise InputError(f"ids is a list of ids, not the string {ids!r}")
-        wanted = list(ids)
+        wanted = _checked_ids(ids)
         with self._generations.view() as view:
             found = view.reader.by_id(wanted)
         return [found[each].to_passage() for each in wanted if each in found]
@@ -247,8 +243,8 @@ class Index:
         """
         self._check_open()
         with self._generations.view() as view:
-            stored, dim = view.snapshot.vector_set, view.snapshot.settings.dim
-        return self._contract.encode_queries(texts, dim, stored)
+            snapshot = view.snapshot
+        return self._contract.encode_queries(texts, snapshot.settings, snapshot.vector_set)
 
     def warm(self) -> None:
         """Load what a first query would: model, kernels, and the checksums of the vectors."""
@@ -297,6 +293,33 @@ class Index:
             raise IndexClosedError(f"the index {self.path} was closed: open it again")
 
 
+def filled_index(
+    path: str | os.PathLike[str] | None,
+    passages: Sequence[PassageLike],
+    *,
+    encoder: Encoder | str | AsStored | None,
+    metric: Metric | str | None,
+    analyzer: str | AsStored | None,
+) -> Index:
+    """Return an index to retrieve from after adding ``passages``; the write lock is let go.
+
+    So a notebook cell can be run twice, and another process can write.
+    """
+    index = Index.open(path, encoder=encoder, metric=metric, analyzer=analyzer)
+    try:
+        index.upsert(passages)
+        if path is None:
+            return index
+        loaded = index.encoder if encoder is not None else None  # so that no model loads twice
+        return Index.open(path, encoder=loaded, metric=metric, analyzer=analyzer)
+    except BaseException:
+        index.close()
+        raise
+    finally:
+        if path is not None:
+            index.close()
+
+
 def _folder(path: str | os.PathLike[str] | None) -> Path:
     """Return a path as given; raise InputError for an empty one, which would be the folder here."""
     name = os.fspath(path) if path is not None else ""
@@ -305,6 +328,17 @@ def _folder(path: str | os.PathLike[str] | None) -> Path:
             "the path of an index is empty: give a folder, or None for a temporary one"
         )
     return Path(name)
+
+
+def _checked_ids(ids: Iterable[str]) -> list[str]:
+    """Return ids as a list; raise InputError for what can't be one."""
+    if isinstance(ids, str):
+        raise InputError(f"ids is a list of ids, not the string {ids!r}")
+    wanted = list(ids)
+    for each in wanted:
+        if not isinstance(each, str) or any("\ud800" <= char <= "\udfff" for char in each):
+            raise InputError(f"an id is a string of text, not {each!r:.80}")
+    return wanted
 
 
 def _chosen(

@@ -170,6 +170,7 @@ def create_index(layout: Layout, choices: Choices, *, create: bool) -> None:
         if read_head(layout.head) < 0 and _generation(layout) == 0:
             write_head(layout.head, 0)
         sync_folder(folder)
+        sync_folder(folder.resolve().parent)
     finally:
         lock.release()
 

@@ -62,12 +62,16 @@ class Snapshot:
     @property
     def damage(self) -> list[str]:
         """What was missing or damaged when this generation was loaded."""
-        segments = [
+        return self.rebuilt + (self.dense.missing if self.dense is not None else [])
+
+    @property
+    def rebuilt(self) -> list[str]:
+        """The segments that had to be built anew, and why."""
+        return [
             f"{each.record.leg} segment {each.record.number}: {each.damage}"
             for each in self.segments.values()
             if each.damage is not None
         ]
-        return segments + (self.dense.missing if self.dense is not None else [])
 
     def of_leg(self, leg: str) -> list[LoadedSegment]:
         """Return the segments of one leg in the order of their rows."""

@@ -87,10 +87,10 @@ class UpsertPlanner:
             StoredPassage.of(first + at, *batch[place]) for at, place in enumerate(changed)
         )
         gone = tuple(stored[each.id] for each in added if each.id in stored)
-        empty = sum(not passage.content for passage, _ in batch) if given is None else 0
+        silent = {passage.id for passage, _ in batch if not passage.content and given is None}
         counts = (len(added) - len(gone), len(gone), len(batch) - len(added))
         if not added:
-            return UpsertPlan(None, (*counts, 0, empty))
+            return UpsertPlan(None, (*counts, 0, 0))
         truncated = 0
         rows, vectors = np.empty(0, np.int64), np.empty((0, settings.dim or 0), np.float32)
         if settings.dense and vector_set is not None:
@@ -105,6 +105,8 @@ class UpsertPlanner:
             if not len(rows) and view.snapshot.vector_set is None:
                 settings, vector_set = view.snapshot.settings, None
         self._settings = settings
+        found = set(rows.tolist())
+        empty = sum(each.id in silent and each.row not in found for each in added)
         change = Change(added, gone, rows, vectors, settings, vector_set)
         return UpsertPlan(change, (*counts, truncated, empty))
 
@@ -178,7 +180,7 @@ class UpsertPlanner:
                     "give vectors="
                 )
             new = list(texts.values())
-            encoded = self._contract.encode_passages(new, settings.dim, vector_set)
+            encoded = self._contract.encode_passages(new, settings, vector_set)
             # Stored vectors stay as they are: normalising twice would change their last bits.
             encoded = settings.metric.stored(encoded) if settings.metric is not None else encoded
             count = getattr(self._contract.encoder(), "count_truncated", None)

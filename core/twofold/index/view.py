@@ -131,7 +131,7 @@ class Generations:
             snapshot = load_snapshot(reader, self._layout, before)
             if snapshot.damage and self._newest() != generation:
                 return None  # the files went because a writer has replaced them
-            for problem in snapshot.damage:
+            for problem in snapshot.rebuilt:
                 warnings.warn(
                     f"{self._layout.folder}: {problem}; a derived file is built anew in memory, "
                     "and on disk by the next write",
