@@ -165,3 +165,31 @@ def test_no_documents_give_no_answers():
     made = TwofoldRetriever.from_documents([], encoder="hashing")
     assert made.invoke("anything") == []
     made.index.close()
+
+
+def test_wrong_settings_are_refused_before_anything_is_indexed(tmp_path):
+    path = tmp_path / "i"
+    for settings, words in [
+        ({"embedding": 3}, "unknown argument 'embedding': did you mean 'encoder'"),
+        ({"top_k": 3}, "unknown argument 'top_k': did you mean 'k'"),
+    ]:
+        with pytest.raises(TypeError, match=words):
+            TwofoldRetriever.from_documents(DOCUMENTS, path=path, **settings)
+    with pytest.raises(TypeError, match="a Document is wanted, not str"):
+        TwofoldRetriever.from_documents(["text"], path=path, encoder="hashing")
+    assert not path.exists()
+
+
+def test_a_notebook_cell_can_be_run_twice(tmp_path):
+    first = TwofoldRetriever.from_documents(DOCUMENTS, encoder="hashing", path=tmp_path / "i")
+    second = TwofoldRetriever.from_documents(DOCUMENTS, encoder="hashing", path=tmp_path / "i")
+    assert ids(first.invoke("press")) == ids(second.invoke("press"))
+    first.index.upsert(["one more"])
+    assert len(second.index) == len(DOCUMENTS) + 1
+    first.index.close()
+    second.index.close()
+
+
+def test_what_a_leg_lacked_is_logged(retriever, caplog):
+    assert retriever.invoke("zzzz")
+    assert "no passage shares a word with the query" in caplog.text

@@ -205,3 +205,24 @@ def test_llama_index_embeddings_as_encoder():
     assert made.index.dim == 8
     assert np.isfinite([each.score for each in made.retrieve("press")]).all()
     made.index.close()
+
+
+def test_live_objects_of_index_nodes_are_found_too(retriever):
+    inner = IndexNode(id_="n", text="all about printing", index_id="inner", obj=retriever)
+    outer = TwofoldRetriever.from_nodes([inner], encoder="hashing")
+    assert ids(outer.retrieve("printing"))[0] == "3"
+    assert inner.obj is retriever
+    outer.index.close()
+
+
+def test_wrong_settings_are_refused_before_anything_is_indexed(tmp_path):
+    with pytest.raises(TypeError, match="top_k"):
+        TwofoldRetriever.from_nodes(NODES, path=tmp_path / "i", encoder="hashing", top_k=3)
+    with pytest.raises(TypeError, match="a node is wanted, not str"):
+        TwofoldRetriever.from_nodes(["text"], path=tmp_path / "i", encoder="hashing")
+    assert not (tmp_path / "i").exists()
+
+
+def test_a_bundle_with_a_vector_and_no_text(retriever):
+    vector = retriever.index.encode_queries(["printing press"])[0].tolist()
+    assert ids(retriever.retrieve(QueryBundle("", embedding=vector)))[0] == "3"

@@ -107,6 +107,22 @@ def test_a_blank_query_finds_nothing(library, query):
         assert len(Retriever(library, mode=mode).retrieve(query)) == 0
 
 
+def test_warnings_say_the_true_reason(library):
+    retriever = Retriever(library)
+    assert retriever.retrieve("cells", where={"year": 1}).warnings == (
+        "the filter matches no passage",
+    )
+    assert retriever.retrieve(" ").warnings == ("the query is empty",)
+    vector = library.encode_queries(["cells"])[0]
+    assert len(retriever.retrieve(" ", vector=vector)) == 10
+    lexical = Retriever(library, mode="lexical")
+    assert "no passage shares a word" in lexical.retrieve("zzzz").warnings[0]
+    with pytest.raises(QueryError, match="needs a text"):
+        lexical.retrieve(vector=vector)
+    with pytest.raises(QueryError, match="fusion is 'rrf'"):
+        Retriever(library, fusion="rrf")
+
+
 def test_an_empty_index_finds_nothing(index):
     for mode in index.modes:
         hits = Retriever(index, mode=mode).retrieve("anything")
