@@ -1,10 +1,17 @@
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from twofold import HashingEncoder, Index
+
+# The same examples on every run of CI; anywhere else new ones are tried each time.
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 DATA = Path(__file__).parent.parent / "examples" / "data" / "scifact-1000"
 

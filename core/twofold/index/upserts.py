@@ -104,7 +104,6 @@ class UpsertPlanner:
                 settings = replace(settings, dim=vectors.shape[1]) if len(rows) else settings
             if not len(rows) and view.snapshot.vector_set is None:
                 settings, vector_set = view.snapshot.settings, None
-        self._settings = settings
         found = set(rows.tolist())
         empty = sum(each.id in silent and each.row not in found for each in added)
         change = Change(added, gone, rows, vectors, settings, vector_set)
