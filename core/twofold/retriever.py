@@ -1,6 +1,6 @@
 """The retriever: text in, hits out, over both legs of one index."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -93,7 +93,7 @@ class Retriever:
             vectors = self.index.encode_queries(queries)
         with self.index.view() as view:
             allowed = view.allowed(asked.where)
-            dense, lexical = asked._legs(view, queries, vectors, allowed)
+            dense, lexical, completed = asked._legs(view, queries, vectors, allowed)
             if dense is not None and blank is not None:
                 dense = [
                     LegHits.none() if skip else hits
@@ -107,6 +107,7 @@ class Retriever:
                     vectors[place] if vectors is not None else None,
                     dense[place] if dense is not None else None,
                     lexical[place] if lexical is not None else None,
+                    completed[place] if completed is not None else None,
                     filtered=filtered,
                 )
                 for place in range(count)
@@ -118,8 +119,11 @@ class Retriever:
         queries: Sequence[str] | None,
         vectors: Vectors | None,
         allowed: Mask | None,
-    ) -> tuple[Sequence[LegHits] | None, Sequence[LegHits] | None]:
-        """Ask the legs that the mode and the queries have, side by side; None for the others."""
+    ) -> tuple[Sequence[LegHits] | None, Sequence[LegHits] | None, Sequence[Scores] | None]:
+        """Ask the legs that the mode and the queries have, side by side; None for the others.
+
+        The third are the dense scores of what the lexical leg found, if both are asked.
+        """
         limit = max(self.depth, self.k) if self.mode == "hybrid" else self.k
 
         def dense() -> Sequence[LegHits]:
@@ -130,11 +134,18 @@ class Retriever:
             assert queries is not None  # asked only then
             return [view.lexical(query, limit, allowed) for query in queries]
 
+        def lexical_completed() -> tuple[Sequence[LegHits], Sequence[Scores]]:
+            assert vectors is not None  # asked only then
+            found = lexical()
+            pairs = zip(vectors, found, strict=True)
+            return found, [view.dense_scores(vector, hits.rows) for vector, hits in pairs]
+
         if self.mode == "dense" or queries is None:
-            return dense(), None
+            return dense(), None, None
         if self.mode == "lexical":
-            return None, lexical()
-        return beside(dense, lexical)
+            return None, lexical(), None
+        found, (words, completed) = beside(dense, lexical_completed)
+        return found, words, completed
 
     def _settled(self, k: int | None, where: Where | None, mode: Mode | None) -> "Retriever":
         """Return this retriever with the settings of one call."""
@@ -154,10 +165,11 @@ class Retriever:
         vector: Vectors | None,
         dense: LegHits | None,
         lexical: LegHits | None,
+        completed: Scores | None,
         *,
         filtered: bool,
     ) -> Hits:
-        """Turn what the legs found into hits."""
+        """Turn what the legs found into hits; ``completed`` scores the lexical ones densely."""
         found: dict[Leg, LegHits] = {}
         if dense is not None:
             found["dense"] = dense
@@ -167,8 +179,8 @@ class Retriever:
         warnings = self._warnings(query, found, filtered=filtered)
         if self.strict and warnings:
             raise QueryError(f"strict=True, and {warnings[0]}")
-        if len(found) == 2 and query is not None and vector is not None:
-            rows, scores, legs = self._fused(view, query, vector, found)
+        if completed is not None and query is not None and vector is not None:
+            rows, scores, legs = self._fused(view, query, vector, found, completed)
         else:
             (leg, hits), *_ = found.items()
             rows, scores = hits.rows[: self.k], hits.scores[: self.k]
@@ -178,17 +190,20 @@ class Retriever:
         return Hits(answer, scores, legs, rows, view.passages(rows), view.term_matches)
 
     def _fused(
-        self, view: View, query: str, vector: Vectors, found: dict[Leg, LegHits]
+        self,
+        view: View,
+        query: str,
+        vector: Vectors,
+        found: dict[Leg, LegHits],
+        completed: Scores,
     ) -> tuple[Rows, Scores, dict[Leg, LegColumn]]:
         """Score every candidate of either leg by both, fuse, and keep the best."""
         dense, lexical = found["dense"], found["lexical"]
         rows = np.union1d(dense.rows, lexical.rows)
         evidence: dict[Leg, LegEvidence] = {
-            "dense": _completed(
-                rows, dense, lambda some: view.dense_scores(vector, some), view.lowest_dense(vector)
-            ),
-            "lexical": _completed(
-                rows, lexical, lambda some: view.lexical_scores(query, some), 0.0
+            "dense": _evidence(rows, dense, lexical.rows, completed, view.lowest_dense(vector)),
+            "lexical": _evidence(
+                rows, lexical, dense.rows, view.lexical_scores(query, dense.rows), 0.0
             ),
         }
         fused = self.fusion.fuse(evidence["dense"], evidence["lexical"])
@@ -230,17 +245,16 @@ def _best(view: View, rows: Rows, scores: Scores, k: int) -> NDArray[np.int64]:
     return order[:k]
 
 
-def _completed(
-    rows: Rows, hits: LegHits, scores_of: Callable[[Rows], Scores], lowest: float
+def _evidence(
+    rows: Rows, hits: LegHits, others: Rows, completed: Scores, lowest: float
 ) -> LegEvidence:
-    """Return what a leg says of all ``rows`` (ascending), asking it for those it did not list."""
+    """Return what a leg says of all ``rows`` (ascending): those it listed and the ``others``."""
     ranks = np.zeros(len(rows), np.int64)
     scores = np.empty(len(rows))
+    scores[np.searchsorted(rows, others)] = completed
     listed = np.searchsorted(rows, hits.rows)
-    ranks[listed] = np.arange(1, len(hits.rows) + 1)
     scores[listed] = hits.scores
-    others = ranks == 0
-    scores[others] = scores_of(rows[others])
+    ranks[listed] = np.arange(1, len(hits.rows) + 1)
     return LegEvidence(scores, ranks, lowest)
 
 

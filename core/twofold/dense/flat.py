@@ -30,12 +30,17 @@ BATCH = 4
 
 @dataclass(frozen=True, slots=True)
 class VectorPart:
-    """Vectors (n, dim) of ascending rows; ``live`` flags those not deleted, None for all."""
+    """Vectors (n, dim) of ascending rows; ``live`` flags those not deleted, None for all.
+
+    ``reach`` is the greatest length of any vector, ``live_reach`` that of a live one.
+    """
 
     rows: Rows
     vectors: Vectors
     live: NDArray[np.bool_] | None
     lengths: NDArray[np.float64]
+    reach: float
+    live_reach: float
 
     @classmethod
     def of(
@@ -46,14 +51,15 @@ class VectorPart:
         ``start`` is a part of the same vectors when there were fewer: its lengths still hold.
         """
         if metric is Metric.COSINE:
-            return cls(rows, vectors, None, np.ones(len(rows)))
+            return cls(rows, vectors, None, np.ones(len(rows)), 1.0, 1.0)
         known = start.lengths if start is not None else np.empty(0)
         squares = [
             np.einsum("ij,ij->i", block, block, dtype=np.float64)
             for block in _blocks(vectors[len(known) :])
         ]
         lengths = np.concatenate([known, *(np.sqrt(each) for each in squares)])
-        return cls(rows, vectors, None, lengths)
+        reach = float(lengths.max(initial=0.0))
+        return cls(rows, vectors, None, lengths, reach, reach)
 
     def without(self, dead: Rows) -> "VectorPart":
         """Return this part without more rows."""
@@ -63,7 +69,8 @@ class VectorPart:
             return self
         live = np.ones(len(self.rows), np.bool_) if self.live is None else self.live.copy()
         live[places] = False
-        return VectorPart(self.rows, self.vectors, live, self.lengths)
+        live_reach = float(self.lengths[live].max(initial=0.0))
+        return VectorPart(self.rows, self.vectors, live, self.lengths, self.reach, live_reach)
 
     def locate(self, rows: Rows) -> NDArray[np.int64]:
         """Return the place of each row, -1 for rows that are not here."""
@@ -148,7 +155,7 @@ class FlatIndex:
         if self.metric is Metric.COSINE:
             return -1.0
         length = float(np.linalg.norm(query.astype(np.float64)))
-        reach = self._longest(live=True)
+        reach = max((part.live_reach for part in self.parts), default=0.0)
         return -(length + reach) if self.metric is Metric.EUCLIDEAN else -length * reach
 
     def prepared(self, queries: Vectors) -> Vectors:
@@ -264,15 +271,9 @@ class FlatIndex:
             rows, scores = rows[by_id], scores[by_id]
         return LegHits(rows[:k], scores[:k])
 
-    def _longest(self, *, live: bool = False) -> float:
+    def _longest(self) -> float:
         """Return the greatest length of a vector, 0.0 if there is none."""
-        if self.metric is Metric.COSINE:
-            return 1.0
-        longest = 0.0
-        for part in self.parts:
-            lengths = part.lengths if part.live is None or not live else part.lengths[part.live]
-            longest = max(longest, float(lengths.max(initial=0.0)))
-        return longest
+        return max((part.reach for part in self.parts), default=0.0)
 
     def _own_ids(self, rows: Rows) -> list[str]:
         """Return the ids given to ``add``."""
