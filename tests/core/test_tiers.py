@@ -1,8 +1,10 @@
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from twofold import tiers
 from twofold.packed import PackedStrings
+from twofold.rownumbers import allowed_places, places_of
 
 
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=300))
@@ -19,6 +21,20 @@ def test_few_segments_stay_and_rows_are_copied_seldom(batches):
     depth = total.bit_length() // 2 + 1
     assert len(sizes) <= 3 * depth * 2
     assert copied <= total * (depth + 1)
+
+
+@given(
+    st.sets(st.integers(0, 40)),
+    st.lists(st.integers(0, 60)),
+    st.lists(st.booleans(), max_size=50),
+    st.sampled_from([np.uint32, np.int64]),
+)
+def test_rows_are_found_where_they_are(held, asked, mask, dtype):
+    ascending = np.array(sorted(held), dtype)
+    places = places_of(np.array(asked, np.int64), ascending).tolist()
+    assert places == [sorted(held).index(row) if row in held else -1 for row in asked]
+    flags = allowed_places(ascending, np.array(mask, np.bool_)).tolist()
+    assert flags == [row < len(mask) and mask[row] for row in sorted(held)]
 
 
 @given(st.lists(st.text()))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from twofold.errors import QueryError, VectorError
 from twofold.metrics import Metric
+from twofold.rownumbers import allowed_places, places_of
 from twofold.threads import one_faiss_thread
 from twofold.types import LegHits, Mask, Rows, Scores, Vectors
 
@@ -74,18 +75,13 @@ class VectorPart:
 
     def locate(self, rows: Rows) -> NDArray[np.int64]:
         """Return the place of each row, -1 for rows that are not here."""
-        if len(self.rows) == 0:
-            return np.full(len(rows), -1, np.int64)
-        at = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
-        return np.where(self.rows[at] == rows, at, -1)
+        return places_of(rows, self.rows)
 
     def eligible(self, allowed: Mask | None) -> NDArray[np.bool_] | None:
         """Return one flag a vector, or None for all."""
         if allowed is None:
             return self.live
-        flags = np.zeros(len(self.rows), np.bool_)
-        known = int(np.searchsorted(self.rows, len(allowed)))
-        flags[:known] = allowed[self.rows[:known]]
+        flags = allowed_places(self.rows, allowed)
         return flags if self.live is None else flags & self.live
 
 

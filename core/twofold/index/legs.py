@@ -12,6 +12,7 @@ from twofold.catalog import StoredPassage
 from twofold.filters import ColumnSegment
 from twofold.lexical import PostingsSegment
 from twofold.protocols import Analyzer
+from twofold.rownumbers import places_of
 from twofold.types import Rows
 
 
@@ -101,9 +102,8 @@ def live_flags(content: SegmentContent, dead: Rows) -> NDArray[np.bool_]:
     flags = np.ones(len(rows), np.bool_)
     if len(rows) and len(dead):
         low, high = np.searchsorted(dead, [int(rows[0]), int(rows[-1]) + 1])
-        near = dead[low:high]
-        at = np.searchsorted(rows, near)
-        flags[at[rows[at] == near]] = False
+        at = places_of(dead[low:high], rows)
+        flags[at[at >= 0]] = False
     return flags
 
 

@@ -22,6 +22,7 @@ from twofold.index.dense_leg import DenseLeg
 from twofold.index.layout import Layout
 from twofold.index.legs import ColumnKind, LexicalKind, SegmentContent, SegmentKind
 from twofold.lexical import LiveSegment, PostingsIndex, analyzer_named
+from twofold.rownumbers import places_of
 from twofold.types import Rows
 
 
@@ -136,8 +137,8 @@ def ids_of(columns: tuple[ColumnSegment, ...], rows: Rows) -> list[str]:
     """Return the ids of rows by the columns."""
     ids = [""] * len(rows)
     for segment in columns:
-        at = np.minimum(np.searchsorted(segment.rows, rows), len(segment) - 1)
-        for place in np.flatnonzero(segment.rows[at] == rows).tolist():
+        at = places_of(rows, segment.rows)
+        for place in np.flatnonzero(at >= 0).tolist():
             ids[place] = segment.ids[int(at[place])]
     return ids
 

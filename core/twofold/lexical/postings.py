@@ -11,6 +11,7 @@ from twofold.lexical.bm25 import BM25
 from twofold.lexical.segment import PostingsSegment
 from twofold.lexical.vocabulary import hash_terms
 from twofold.protocols import Analyzer
+from twofold.rownumbers import allowed_places
 from twofold.types import LegHits, Mask, Rows, Scores, TermMatch
 
 
@@ -301,10 +302,7 @@ def _flags(each: LiveSegment, allowed: Mask | None) -> NDArray[np.bool_]:
     """Return one flag a local document, or an empty array for all."""
     if allowed is None:
         return each.live if each.live is not None else _NO_FLAGS
-    rows = each.segment.rows
-    flags = np.zeros(len(rows), np.bool_)
-    known = int(np.searchsorted(rows, len(allowed)))
-    flags[:known] = allowed[rows[:known]]
+    flags = allowed_places(each.segment.rows, allowed)
     if each.live is not None:
         flags &= each.live
     flags.flags.writeable = False

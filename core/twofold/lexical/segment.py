@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from twofold.lexical.vocabulary import Hashes, Vocabulary
 from twofold.packed import PackedStrings
+from twofold.rownumbers import places_of
 from twofold.types import Rows
 
 Codes = NDArray[np.uint16] | NDArray[np.uint32]
@@ -183,10 +184,7 @@ class PostingsSegment:
 
     def locate(self, rows: Rows) -> NDArray[np.int64]:
         """Return the local document of each row, -1 for rows that are not here."""
-        if len(self.rows) == 0:
-            return np.full(len(rows), -1, np.int64)
-        at = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
-        return np.where(self.rows[at] == rows, at, -1)
+        return places_of(rows, self.rows)
 
 
 def _pair_keys(frequencies: NDArray[Any], lengths: NDArray[Any]) -> NDArray[np.uint64]:
