@@ -120,7 +120,7 @@ class Retriever:
         vectors: Vectors | None,
         allowed: Mask | None,
     ) -> tuple[Sequence[LegHits] | None, Sequence[LegHits] | None, Sequence[Scores] | None]:
-        """Ask the legs that the mode and the queries have, side by side; None for the others.
+        """Ask the legs that the mode and the queries have; None for the others.
 
         The third are the dense scores of what the lexical leg found, if both are asked.
         """
@@ -144,6 +144,9 @@ class Retriever:
             return dense(), None, None
         if self.mode == "lexical":
             return None, lexical(), None
+        if len(queries) == 1:  # the scan of one query uses both cores by itself
+            words, completed = lexical_completed()
+            return dense(), words, completed
         found, (words, completed) = beside(dense, lexical_completed)
         return found, words, completed
 

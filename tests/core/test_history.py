@@ -94,16 +94,19 @@ class History(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
 
 
+SMALL = {"FEW": 1, "SPARE": 1, "BLOCK": 5, "MASKED": 4, "SPLIT": 8}
+
+
 class ScannedHistory(History):
     """The same with a dense leg that leaves even a handful of vectors to FAISS."""
 
     def __init__(self):
         super().__init__()
-        self.before = flat.FEW, flat.SPARE, flat.BLOCK, flat.MASKED
-        flat.FEW, flat.SPARE, flat.BLOCK, flat.MASKED = 1, 1, 5, 4
+        self.before = {name: getattr(flat, name) for name in SMALL}
+        vars(flat).update(SMALL)
 
     def teardown(self):
-        flat.FEW, flat.SPARE, flat.BLOCK, flat.MASKED = self.before
+        vars(flat).update(self.before)
         super().teardown()
 
 

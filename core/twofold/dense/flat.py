@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from twofold.errors import QueryError, VectorError
 from twofold.metrics import Metric
 from twofold.rownumbers import allowed_places, places_of
-from twofold.threads import one_faiss_thread
+from twofold.threads import beside, one_faiss_thread
 from twofold.types import LegHits, Mask, Rows, Scores, Vectors
 
 SPARE = 32
@@ -21,6 +21,8 @@ BLOCK = 16_384
 """Vectors in one matrix product of a batch: 25 MB at 384 dimensions."""
 SMALL, LARGE = 1e-24, 1e36
 """Products of lengths outside of these could vanish or overflow in float32."""
+SPLIT = 20_000
+"""From this many vectors on, a scan is worth a second thread."""
 MASKED = 1024
 """Up to this many deleted vectors are fetched and dropped, which beats masking them."""
 GROUP = 256
@@ -180,7 +182,7 @@ class FlatIndex:
         """Let FAISS scan every part for one query."""
         wanted = min(k + SPARE, total)
         found = [
-            _scan(self.metric, query, part, on, min(wanted, len(part.rows)))
+            _scanned(self.metric, query, part, on, wanted)
             for part, on in zip(self.parts, flags, strict=True)
         ]
         return self._certain(query, found, k, wanted, flags, total)
@@ -226,12 +228,12 @@ class FlatIndex:
         total: int,
     ) -> LegHits:
         """Score candidates exactly; look at every vector near the border if that is in doubt."""
-        settled = self._settled(query, [places for places, _ in found], k)
         if wanted == total:
-            return settled
+            return self._settled(query, [places for places, _ in found], k)
         approximate = np.concatenate([scores for _, scores in found])
         # No vector that was left out is nearer than the wanted-th that was found, up to rounding.
         left_out = float(np.partition(approximate, -wanted)[-wanted])
+        settled = self._settled(query, [at[near >= left_out] for at, near in found], k)
         length = float(np.linalg.norm(query.astype(np.float64)))
         slack = self.metric.error_bound(self.dim, length, self._longest())
         worst = float(settled.scores[-1])
@@ -295,35 +297,60 @@ def check_vectors(vectors: Vectors, dim: int, count: int) -> Vectors:
     return out
 
 
-def _scan(
+def _scanned(
     metric: Metric,
     query: Vectors,
     part: VectorPart,
     eligible: NDArray[np.bool_] | None,
     wanted: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the places nearest to one query by FAISS, and float32 scores, higher is better."""
+    """Return the places nearest to one query, and float32 scores, higher is better.
+
+    A large part is scanned by halves on two threads, each by one thread of FAISS.
+    """
+    count = len(part.rows)
+    if count < SPLIT:
+        return _scan(metric, query, part, eligible, wanted, slice(0, count))
+    lower, upper = beside(
+        lambda: _scan(metric, query, part, eligible, wanted, slice(0, count // 2)),
+        lambda: _scan(metric, query, part, eligible, wanted, slice(count // 2, count)),
+    )
+    return np.concatenate([lower[0], upper[0]]), np.concatenate([lower[1], upper[1]])
+
+
+def _scan(
+    metric: Metric,
+    query: Vectors,
+    part: VectorPart,
+    eligible: NDArray[np.bool_] | None,
+    wanted: int,
+    some: slice,
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Let FAISS scan some of a part's vectors."""
     import faiss
 
+    vectors = part.vectors[some]
+    flags = eligible[some] if eligible is not None else None
     search = faiss.knn_L2sqr if metric is Metric.EUCLIDEAN else faiss.knn_inner_product
     extra: list[Any] = []
     spared = 0
-    if eligible is not None and eligible is part.live:
-        dead = len(eligible) - int(np.count_nonzero(eligible))
+    if flags is not None and eligible is part.live:
+        dead = len(flags) - int(np.count_nonzero(flags))
+        flags = flags if dead else None
         spared = dead if dead <= MASKED else 0
-    if eligible is not None and not spared:
-        bits = np.packbits(eligible, bitorder="little")
+    if flags is not None and not spared:
+        bits = np.packbits(flags, bitorder="little")
         extra = [faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))]
         if metric is Metric.EUCLIDEAN:
             extra.insert(0, None)  # squared lengths of the vectors, not needed
-    count, dim = part.vectors.shape
+    count, dim = vectors.shape
     fetched = min(wanted + spared, count)
     near = np.empty(fetched, np.float32)
     places = np.empty(fetched, np.int64)
     with one_faiss_thread():
         search(
             faiss.swig_ptr(query),
-            faiss.swig_ptr(part.vectors),
+            faiss.swig_ptr(vectors),
             dim,
             1,
             count,
@@ -333,9 +360,9 @@ def _scan(
             *extra,
         )
     found = places >= 0
-    if spared and eligible is not None:
-        found &= eligible[places]
-    places, near = places[found][:wanted], near[found][:wanted]
+    if spared and flags is not None:
+        found &= flags[places]
+    places, near = places[found][:wanted] + some.start, near[found][:wanted]
     return places, -near if metric is Metric.EUCLIDEAN else near
 
 
