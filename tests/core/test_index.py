@@ -492,3 +492,11 @@ def test_filters_are_checked_before_anything_else(index):
     with pytest.raises(FilterError, match="unknown operator"):
         index.count({"a": {"$bad": 1}})
     assert len(index) == 1
+
+
+def test_warm_loads_what_a_first_query_needs(index):
+    index.warm()
+    index.upsert(["a text"])
+    index.warm()
+    with index.view() as view:
+        assert view.snapshot.dense._index is not None

@@ -7,7 +7,14 @@ from numpy.typing import NDArray
 
 from langchain_twofold import TwofoldRetriever as LangChainRetriever
 from llama_index_twofold import TwofoldRetriever as LlamaIndexRetriever
-from twofold import Encoder, Hit, Hits, Index, Passage, Retriever, TheoreticalMinMax
+from twofold import Encoder, Hit, Hits, Index, Metric, Passage, Retriever, TheoreticalMinMax
+from twofold.dense import FlatIndex
+from twofold.lexical import EnglishAnalyzer, PostingsIndex, RankBM25Index
+from twofold.protocols import DenseIndex, LexicalIndex
+
+lexical: LexicalIndex = PostingsIndex(EnglishAnalyzer())
+reference: LexicalIndex = RankBM25Index(EnglishAnalyzer())
+dense: DenseIndex = FlatIndex(Metric.DOT, 3)
 
 
 class Mine:

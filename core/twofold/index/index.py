@@ -311,13 +311,11 @@ def filled_index(
         if path is None:
             return index
         loaded = index.encoder if encoder is not None else None  # so that no model loads twice
-        return Index.open(path, encoder=loaded, metric=metric, analyzer=analyzer)
     except BaseException:
         index.close()
         raise
-    finally:
-        if path is not None:
-            index.close()
+    index.close()
+    return Index.open(path, encoder=loaded, metric=metric, analyzer=analyzer)
 
 
 def _folder(path: str | os.PathLike[str] | None) -> Path:

@@ -9,7 +9,6 @@ from numba import njit
 
 SCALE = float(1 << 40)
 WINDOW = 8192
-NO_TERM = -1
 
 
 @njit(cache=True, nogil=True)
@@ -114,7 +113,7 @@ def top(starts, ends, weights, post_doc, post_code, table, order, allowed, k, fl
 def term_scores(docs, terms, weights, fwd_ptr, fwd_term, fwd_code, table):
     """Return what each term adds to each document, fixed-point int64 (docs, terms).
 
-    docs and terms are local numbers, NO_TERM where the segment lacks the term.
+    docs and terms are local numbers, a term -1 where the segment lacks it.
     """
     out = np.zeros((len(docs), len(terms)), np.int64)
     for i in range(len(docs)):
