@@ -1,20 +1,34 @@
 """Why a passage came back: each leg's share, and the words that matched."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from twofold.types import Hit, TermMatch
+from twofold.types import Hit, Passage, TermMatch, TermSpan
 
 _TERMS = 4
 
 
 @dataclass(frozen=True, slots=True)
+class Word:
+    """A term as the passage has it: the form that occurs most, and how often the term does."""
+
+    form: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class HitExplanation:
-    """One hit with the terms behind its lexical score, most telling first."""
+    """One hit with the terms behind its lexical score, most telling first.
+
+    ``words`` tells how the passage writes each term; terms that its analyzer can't show are
+    missing there.
+    """
 
     hit: Hit
     terms: tuple[TermMatch, ...]
+    words: Mapping[str, Word]
 
     @property
     def reason(self) -> str:
@@ -26,16 +40,23 @@ class HitExplanation:
         elif dense is not None:
             parts.append(f"meaning {dense.score:.3f}")
         if lexical is not None and self.terms:
-            words = ", ".join(
-                f"{each.term!r}" + (f" x{each.frequency}" if each.frequency > 1 else "")
-                for each in self.terms[:_TERMS]
-            )
-            more = f" and {len(self.terms) - _TERMS} more" if len(self.terms) > _TERMS else ""
             place = f"{_ordinal(lexical.rank)} by words" if lexical.rank is not None else "words"
-            parts.append(f"{place} ({lexical.score:.2f}): {words}{more}")
+            parts.append(f"{place} ({lexical.score:.2f}): {self._contained()}")
         elif lexical is not None:
             parts.append("no word in common")
         return "; ".join(parts)
+
+    def _contained(self) -> str:
+        """Say which words the passage has, and how often."""
+        shared = [each for each in self.terms if each.frequency]
+        said: list[str] = []
+        for each in shared[:_TERMS]:
+            word = self.words.get(each.term, Word(each.term, each.frequency))
+            said.append(f"{word.form!r}" + (f" {word.count} times" if word.count > 1 else ""))
+        if len(shared) > _TERMS:
+            said.append(f"{len(shared) - _TERMS} more")
+        last = f" and {said[-1]}" if len(said) > 1 else said[-1]
+        return f"contains {', '.join(said[:-1])}{last}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values, for JSON."""
@@ -44,7 +65,10 @@ class HitExplanation:
             "rank": self.hit.rank,
             "score": self.hit.score,
             "legs": {leg: asdict(share) for leg, share in self.hit.legs.items()},
-            "terms": [asdict(each) for each in self.terms],
+            "terms": [
+                asdict(each) | {"word": word.form if (word := self.words.get(each.term)) else None}
+                for each in self.terms
+            ],
             "reason": self.reason,
         }
 
@@ -74,6 +98,7 @@ class Explanation:
                 f"{share.contribution:.4f}"
                 for leg, share in each.hit.legs.items()
             ]
+            lines += [f"       {_line(term)}" for term in each.terms]
         return "\n".join(lines)
 
 
@@ -82,10 +107,38 @@ def explain(
     warnings: tuple[str, ...],
     hits: Sequence[Hit],
     term_matches: Callable[[int], tuple[TermMatch, ...]],
+    spans: Callable[[str], Sequence[TermSpan]],
 ) -> Explanation:
-    """Return the explanation of ``hits``; ``term_matches`` takes a hit's place from 0."""
-    explained = (HitExplanation(hit, term_matches(at)) for at, hit in enumerate(hits))
+    """Return the explanation of ``hits``.
+
+    ``term_matches`` takes a hit's place from 0; ``spans`` finds the query's terms in a text.
+    """
+    explained = (
+        HitExplanation(hit, term_matches(at), _words(hit.passage, spans))
+        for at, hit in enumerate(hits)
+    )
     return Explanation(query, warnings, tuple(explained))
+
+
+def _words(passage: Passage, spans: Callable[[str], Sequence[TermSpan]]) -> dict[str, Word]:
+    """Return how a passage writes the query's terms."""
+    forms: dict[str, Counter[str]] = {}
+    for text in (passage.title, passage.text):
+        for each in spans(text):
+            forms.setdefault(each.term, Counter())[text[each.start : each.end]] += 1
+    return {
+        term: Word(counts.most_common(1)[0][0], counts.total()) for term, counts in forms.items()
+    }
+
+
+def _line(match: TermMatch) -> str:
+    """Return one term's share in a lexical score."""
+    repeated = f"{match.query_frequency} x " if match.query_frequency > 1 else ""
+    return (
+        f"{match.term!r}: {repeated}idf {match.idf:.3f} (in {match.document_frequency:,} passages) "
+        f"x {match.part:.3f} ({match.frequency} times in {match.length:,} terms, average "
+        f"{match.average_length:.1f}) = {match.contribution:.4f}"
+    )
 
 
 def _ordinal(number: int) -> str:

@@ -1,6 +1,6 @@
 """Hits: what a query found, best first, with the share of each leg."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import overload
 
@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.explain import Explanation, explain
-from twofold.protocols import PassageBatch
-from twofold.types import Hit, Leg, LegScore, Mode, Rows, Scores, TermMatch
+from twofold.highlights import Highlights, joined
+from twofold.protocols import PassageBatch, Scorer, View
+from twofold.types import Hit, Leg, LegScore, Mode, Rows, Scores, TermMatch, TermSpan
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +62,16 @@ class Hits(Sequence[Hit]):
         legs: Mapping[Leg, LegColumn],
         rows: Rows,
         passages: PassageBatch,
-        term_matches: Callable[[str, int], tuple[TermMatch, ...]],
+        view: View,
+        scorer: Scorer | None,
     ) -> None:
         self.answer = answer
         self.scores = scores
         self._legs = legs
         self._rows = rows
         self._passages = passages
-        self._term_matches = term_matches
+        self._view = view
+        self._scorer = scorer
 
     @property
     def query(self) -> str | None:
@@ -122,8 +125,20 @@ class Hits(Sequence[Hit]):
         """Return what each query term adds to a hit's lexical score; empty without that leg."""
         if "lexical" not in self._legs or self.query is None:
             return ()
-        return self._term_matches(self.query, int(self._rows[place]))
+        return self._view.term_matches(self.query, int(self._rows[place]), self._scorer)
+
+    def highlights(self, place: int) -> Highlights:
+        """Return where the query's words stand in a hit's title and text."""
+        passage = self[place].passage
+        title, text = joined(self._spans(passage.title)), joined(self._spans(passage.text))
+        return Highlights(passage, title, text)
 
     def explain(self) -> Explanation:
         """Say why each of these passages came back."""
-        return explain(self.answer.query, self.warnings, list(self), self.term_matches)
+        return explain(self.query, self.warnings, list(self), self.term_matches, self._spans)
+
+    def _spans(self, text: str) -> list[TermSpan]:
+        """Return where the query's terms stand in a text; nowhere without a lexical leg."""
+        if "lexical" not in self._legs or self.query is None or not text:
+            return []
+        return self._view.spans(self.query, text)

@@ -1,8 +1,12 @@
 """The seams: what an encoder, a leg and a store must offer to be used by a retriever."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from twofold.types import (
     LegHits,
@@ -12,6 +16,7 @@ from twofold.types import (
     Rows,
     Scores,
     TermMatch,
+    TermSpan,
     Vectors,
     Where,
 )
@@ -34,6 +39,7 @@ class Encoder(Protocol):
         ...
 
 
+@runtime_checkable
 class Analyzer(Protocol):
     """Text to terms. ``name`` and ``version`` belong to the index that was built with it."""
 
@@ -53,6 +59,53 @@ class Analyzer(Protocol):
 
     def query_terms(self, text: str) -> list[str]:
         """Return the terms to be looked up, repeats included."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusStatistics:
+    """What a scoring function asks of the whole collection; deleted passages don't count.
+
+    ``passages`` have terms; ``average`` is their mean length in terms; ``frequencies`` gives the
+    document frequency of every term, in no particular order.
+    """
+
+    passages: int
+    average: float
+    frequencies: Callable[[], NDArray[np.int64]]
+
+
+class Scorer(Protocol):
+    """A scoring function: the sum over shared terms of query count * idf * part."""
+
+    def idf(self, frequencies: NDArray[Any], corpus: CorpusStatistics) -> Scores:
+        """Return the idf of terms with these document frequencies, all at least 1."""
+        ...
+
+    def parts(self, frequencies: NDArray[Any], lengths: NDArray[Any], average: float) -> Scores:
+        """Return the part of each (frequency in a passage, passage length).
+
+        It never falls with the frequency, never grows with the length, and is at least 0.
+        """
+        ...
+
+    @property
+    def absent(self) -> float:
+        """The part of a term that a passage lacks."""
+        ...
+
+    @property
+    def cosine(self) -> bool:
+        """Whether sums are divided by the lengths of the query's and the passage's vectors."""
+        ...
+
+
+@runtime_checkable
+class SpanAnalyzer(Analyzer, Protocol):
+    """An analyzer that can also say where in a text its terms stand."""
+
+    def spans(self, text: str) -> list[TermSpan]:
+        """Return each of the text's ``passage_terms`` with its span in ``text``, by start."""
         ...
 
 
@@ -112,8 +165,10 @@ class View(Protocol):
         """Search the dense leg with vectors (n, dim)."""
         ...
 
-    def lexical(self, query: str, k: int, allowed: Mask | None) -> LegHits:
-        """Search the lexical leg."""
+    def lexical(
+        self, queries: Sequence[str], k: int, allowed: Mask | None, scorer: Scorer | None
+    ) -> list[LegHits]:
+        """Search the lexical leg; no scorer is the store's own."""
         ...
 
     def dense_scores(self, query: Vectors, rows: Rows) -> Scores:
@@ -124,7 +179,7 @@ class View(Protocol):
         """Return a bound that no passage's dense score can be below, for one query (dim,)."""
         ...
 
-    def lexical_scores(self, query: str, rows: Rows) -> Scores:
+    def lexical_scores(self, query: str, rows: Rows, scorer: Scorer | None) -> Scores:
         """Return the lexical score of each row."""
         ...
 
@@ -132,8 +187,12 @@ class View(Protocol):
         """Return the ids of rows."""
         ...
 
-    def term_matches(self, query: str, row: int) -> tuple[TermMatch, ...]:
+    def term_matches(self, query: str, row: int, scorer: Scorer | None) -> tuple[TermMatch, ...]:
         """Return what each query term adds to the row's lexical score."""
+        ...
+
+    def spans(self, query: str, text: str) -> list[TermSpan]:
+        """Return where the query's terms stand in a text, by start."""
         ...
 
     def passages(self, rows: Rows) -> "PassageBatch":

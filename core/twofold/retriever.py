@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 from twofold.errors import QueryError
 from twofold.fusion import Fusion, LegEvidence, TheoreticalMinMax
 from twofold.hits import Answer, Hits, LegColumn
-from twofold.protocols import Store, View
+from twofold.protocols import Scorer, Store, View
 from twofold.threads import beside
 from twofold.types import MODES, Leg, LegHits, Mask, Mode, Rows, Scores, Vectors, Where
 
+SPLIT = 32
+"""Queries in each half of a lexical batch, below which a second thread is not worth it."""
 DEPTH = 100
 """Candidates that each leg brings to the fusion, or k where that is more."""
 
@@ -21,6 +23,7 @@ DEPTH = 100
 class Retriever:
     """Retrieves passages of an index; immutable, safe for many threads.
 
+    ``scorer`` is the lexical leg's scoring function with its parameters, None for ``BM25()``.
     ``mode`` is ``"hybrid"``, ``"dense"`` or ``"lexical"``, ``k`` the number of hits wanted,
     ``where`` a filter for every query; all three can be given anew with each query. ``depth``
     candidates of each leg are scored by both legs before ``fusion``. ``strict`` raises where a leg
@@ -35,6 +38,7 @@ class Retriever:
     fusion: Fusion = field(default_factory=TheoreticalMinMax)
     depth: int = DEPTH
     strict: bool = False
+    scorer: Scorer | None = None
 
     def __post_init__(self) -> None:
         _check_count("k", self.k)
@@ -54,6 +58,7 @@ class Retriever:
         where: Where | None = None,
         mode: Mode | None = None,
         vector: Vectors | None = None,
+        scorer: Scorer | None = None,
     ) -> Hits:
         """Return the best ``k`` passages for a text, a query vector (dim,), or both.
 
@@ -65,7 +70,9 @@ class Retriever:
         """
         vectors = None if vector is None else np.asarray(vector)[None, :]
         queries = None if query is None else [query]
-        return self.retrieve_many(queries, k=k, where=where, mode=mode, vectors=vectors)[0]
+        return self.retrieve_many(
+            queries, k=k, where=where, mode=mode, vectors=vectors, scorer=scorer
+        )[0]
 
     def retrieve_many(
         self,
@@ -75,12 +82,13 @@ class Retriever:
         where: Where | None = None,
         mode: Mode | None = None,
         vectors: Vectors | None = None,
+        scorer: Scorer | None = None,
     ) -> list[Hits]:
         """Return ``retrieve`` of each query, with one encoder call and one matrix product.
 
         ``vectors`` are (n, dim). Raises QueryError, FilterError.
         """
-        asked = self._settled(k, where, mode)
+        asked = self._settled(k, where, mode, scorer)
         vectors = None if vectors is None else np.asarray(vectors)
         count = _check_queries(queries, vectors)
         if asked.mode == "lexical" and queries is None:
@@ -132,7 +140,7 @@ class Retriever:
 
         def lexical() -> Sequence[LegHits]:
             assert queries is not None  # asked only then
-            return [view.lexical(query, limit, allowed) for query in queries]
+            return view.lexical(queries, limit, allowed, self.scorer)
 
         def lexical_completed() -> tuple[Sequence[LegHits], Sequence[Scores]]:
             assert vectors is not None  # asked only then
@@ -143,22 +151,39 @@ class Retriever:
         if self.mode == "dense" or queries is None:
             return dense(), None, None
         if self.mode == "lexical":
-            return None, lexical(), None
+            return None, self._by_words(view, queries, allowed), None
         if len(queries) == 1:  # the scan of one query uses both cores by itself
             words, completed = lexical_completed()
             return dense(), words, completed
         found, (words, completed) = beside(dense, lexical_completed)
         return found, words, completed
 
-    def _settled(self, k: int | None, where: Where | None, mode: Mode | None) -> "Retriever":
+    def _by_words(
+        self, view: View, queries: Sequence[str], allowed: Mask | None
+    ) -> Sequence[LegHits]:
+        """Ask the lexical leg alone, many queries in two halves on two threads."""
+        half = len(queries) // 2
+
+        def ask(some: Sequence[str]) -> list[LegHits]:
+            return view.lexical(some, self.k, allowed, self.scorer)
+
+        if half < SPLIT:
+            return ask(queries)
+        first, second = beside(lambda: ask(queries[:half]), lambda: ask(queries[half:]))
+        return first + second
+
+    def _settled(
+        self, k: int | None, where: Where | None, mode: Mode | None, scorer: Scorer | None
+    ) -> "Retriever":
         """Return this retriever with the settings of one call."""
-        if k is None and where is None and mode is None:
+        if k is None and where is None and mode is None and scorer is None:
             return self
         return replace(
             self,
             k=k if k is not None else self.k,
             where=where if where is not None else self.where,
             mode=mode if mode is not None else self.mode,
+            scorer=scorer if scorer is not None else self.scorer,
         )
 
     def _answer(
@@ -190,7 +215,7 @@ class Retriever:
             ranks = np.arange(1, len(rows) + 1)
             legs = {leg: LegColumn(scores, ranks, scores, 1.0)}
         answer = Answer(query, self.mode, view.generation, used, warnings)
-        return Hits(answer, scores, legs, rows, view.passages(rows), view.term_matches)
+        return Hits(answer, scores, legs, rows, view.passages(rows), view, self.scorer)
 
     def _fused(
         self,
@@ -206,7 +231,7 @@ class Retriever:
         evidence: dict[Leg, LegEvidence] = {
             "dense": _evidence(rows, dense, lexical.rows, completed, view.lowest_dense(vector)),
             "lexical": _evidence(
-                rows, lexical, dense.rows, view.lexical_scores(query, dense.rows), 0.0
+                rows, lexical, dense.rows, view.lexical_scores(query, dense.rows, self.scorer), 0.0
             ),
         }
         fused = self.fusion.fuse(evidence["dense"], evidence["lexical"])

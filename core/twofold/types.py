@@ -139,15 +139,31 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
-class TermMatch:
-    """One query term in one passage, as BM25 sees it.
+class TermSpan:
+    """A term where it stands in a text: characters from ``start`` to ``end``."""
 
-    ``idf`` is already multiplied by how often the query has the term; the contributions of all
-    terms sum to the passage's lexical score.
+    term: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class TermMatch:
+    """One query term in one passage, as the scoring function sees it.
+
+    ``contribution = query_frequency * idf * part``, and the contributions of all terms sum to the
+    passage's lexical score. ``part`` is what the scoring function makes of the ``frequency`` and
+    of the passage's ``length`` in terms (``average_length`` is the collection's).
+    ``document_frequency`` is in how many passages the term occurs. ``frequency`` is 0 for a
+    missing term, listed only where the scoring function counts it.
     """
 
     term: str
+    query_frequency: int
     frequency: int
     document_frequency: int
     idf: float
+    length: int
+    average_length: float
+    part: float
     contribution: float

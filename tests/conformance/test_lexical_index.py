@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oracles import lucene, okapi
-from twofold.lexical import EnglishAnalyzer, PostingsIndex, RankBM25Index
+from twofold.lexical import LanguageAnalyzer, PostingsIndex, RankBM25Index
 
 IMPLEMENTATIONS = {"postings": (PostingsIndex, lucene), "rank-bm25": (RankBM25Index, okapi)}
 WORDS = ["ant", "bee", "cow", "dog", "eel", "fox", "gnu", "hen", "the", "D"]
@@ -23,7 +23,7 @@ def rows(*numbers):
 
 
 def expected(documents, ids, query, oracle):
-    analyzer = EnglishAnalyzer()
+    analyzer = LanguageAnalyzer()
     terms = {row: analyzer.passage_terms(text) for row, text in documents.items()}
     scores = oracle(terms, analyzer.query_terms(query))
     return sorted(scores.items(), key=lambda pair: (-round(pair[1], 9), ids[pair[0]]))
@@ -47,7 +47,7 @@ def check(found, wanted, ids):
 @pytest.mark.parametrize("name", IMPLEMENTATIONS)
 def test_scores_are_the_oracles_after_any_history(name, batches, dead, query):
     make, oracle = IMPLEMENTATIONS[name]
-    index = make(EnglishAnalyzer())
+    index = make(LanguageAnalyzer())
     documents, ids = {}, {}
     for batch in batches:
         numbers = np.arange(len(ids), len(ids) + len(batch))
@@ -68,7 +68,7 @@ def test_scores_are_the_oracles_after_any_history(name, batches, dead, query):
 
 def test_filters_apply_before_the_best_are_chosen(case):
     make, oracle = case
-    index = make(EnglishAnalyzer())
+    index = make(LanguageAnalyzer())
     documents = {n: f"ant {'bee ' * (n % 5)} cow{n}" for n in range(40)}
     ids = {n: f"{n:02}" for n in documents}
     index.add(rows(*documents), list(ids.values()), list(documents.values()))
@@ -85,7 +85,7 @@ def test_filters_apply_before_the_best_are_chosen(case):
 
 def test_ties_go_to_the_smaller_id_even_at_the_border(case):
     make, _ = case
-    index = make(EnglishAnalyzer())
+    index = make(LanguageAnalyzer())
     names = [f"{(37 * n) % 100:02}" for n in range(100)]
     for start in range(0, 100, 10):
         some = slice(start, start + 10)
@@ -98,7 +98,7 @@ def test_ties_go_to_the_smaller_id_even_at_the_border(case):
 @pytest.mark.parametrize("query", ["", "   ", "???", "unheard", "\x00"])
 def test_what_matches_nothing_finds_nothing(case, query):
     make, _ = case
-    index = make(EnglishAnalyzer())
+    index = make(LanguageAnalyzer())
     assert len(index.search(query, 5).rows) == 0
     index.add(rows(0, 1), ["a", "b"], ["ant bee", ""])
     assert len(index.search(query, 5).rows) == 0
@@ -108,7 +108,7 @@ def test_what_matches_nothing_finds_nothing(case, query):
 
 def test_real_text(case, abstracts, claims):
     make, oracle = case
-    index = make(EnglishAnalyzer())
+    index = make(LanguageAnalyzer())
     documents = {n: f"{each['title']} {each['text']}" for n, each in enumerate(abstracts[:200])}
     ids = {n: each["_id"] for n, each in enumerate(abstracts[:200])}
     index.add(rows(*documents), list(ids.values()), list(documents.values()))

@@ -1,11 +1,24 @@
+import subprocess
+import sys
+
 import pytest
+import Stemmer
 from hypothesis import given
 from hypothesis import strategies as st
 
 from twofold.errors import InputError
-from twofold.lexical import EnglishAnalyzer, analyzer_named
+from twofold.lexical import LANGUAGES, LanguageAnalyzer, analyzer_named, as_analyzer, signature
 
-analyzer = EnglishAnalyzer()
+analyzer = LanguageAnalyzer()
+languages = st.sampled_from(sorted(LANGUAGES))
+# What has tripped analyzers: marks, ligatures, jamo, other digits, controls, astral letters.
+odd = st.text(
+    st.sampled_from("aAbI\u0130\u0131e\u0301\u0308n\u0303\u00df\ufb01\u212a\u2460\u3392")
+    | st.sampled_from("\uff76\uff9e\u1100\u1161\u11a8\uac00\u0e01\u0e33\u0e34\u0915\u093c\u093f")
+    | st.sampled_from("\u0660\u0663\u4e00\u6587\u30fc'\u2019-_.#+ \x00\u200d\u202e\U0001f600")
+    | st.sampled_from("\U0001d400\U00016fe4")
+)
+any_text = st.text() | odd
 
 
 @pytest.mark.parametrize(
@@ -16,18 +29,36 @@ analyzer = EnglishAnalyzer()
         ("vitamin D, C", ["vitamin", "d", "c"]),
         ("the dog\u2019s bone", ["the", "dog", "bone"]),
         ("\uff26\uff35\uff2c\uff2c \ufb01sh", ["full", "fish"]),
-        ("snake_case CVE-2024-1234", ["snake", "case", "cve", "2024", "1234"]),
+        ("CVE-2024-1234", ["cve", "2024", "1234", "cve2024.1234"]),
+        ("C++ and C#", ["c", "and", "c", "c++", "c#"]),
+        ("getUserName", ["getusernam", "get", "user", "name"]),
+        ("iPhone 15", ["iphon", "15", "i", "phone"]),
+        ("e5-small-v2", ["e5", "small", "v2", "e5smallv2"]),
+        ("wi-fi wifi", ["wi", "fi", "wifi", "wifi"]),
+        ("3.14", ["3", "14", "3.14"]),
+        ("snake_case", ["snake", "case", "snakecas"]),
+        (
+            "pd.DataFrame.merge",
+            ["pd", "datafram", "merg", "pddataframemerg", "data", "frame"],
+        ),
+        ("HTTPServer GPUs", ["httpserver", "gpus", "http", "server"]),
+        ("end. Next", ["end", "next"]),
+        ("\u0663\u0662", ["32"]),  # Arabic-Indic digits
         (
             "\u91cf\u5b50\u529b\u5b66",
             [*"\u91cf\u5b50\u529b\u5b66", "\u91cf\u5b50", "\u5b50\u529b", "\u529b\u5b66"],
         ),
         ("GPU\u8a08\u7b97", ["gpu", "\u8a08", "\u7b97", "\u8a08\u7b97"]),
         ("\ud55c\uad6d\uc5b4", ["\ud55c", "\uad6d", "\uc5b4", "\ud55c\uad6d", "\uad6d\uc5b4"]),
+        (
+            "\u0e01\u0e34\u0e19\u0e02",
+            ["\u0e01\u0e34", "\u0e19", "\u0e02", "\u0e01\u0e34\u0e19", "\u0e19\u0e02"],
+        ),
         ("\u0939\u093f\u0928\u094d\u0926\u0940", ["\u0939\u093f\u0928\u094d\u0926\u0940"]),
         ("", []),
         (" .,;!? ", []),
     ],
-)
+)  # fmt: skip
 def test_passage_terms(text, terms):
     assert analyzer.passage_terms(text) == terms
 
@@ -37,22 +68,167 @@ def test_passage_terms(text, terms):
     [
         ("How do plants make food?", ["plant", "make", "food"]),
         ("what is it", ["what", "is", "it"]),  # nothing else is left
-        ("\u91cf\u5b50\u529b", ["\u91cf\u5b50", "\u5b50\u529b"]),
-        ("\u529b", ["\u529b"]),
-        ("the \u91cf\u5b50", ["\u91cf\u5b50"]),
+        ("\u91cf\u5b50", ["\u91cf", "\u5b50", "\u91cf\u5b50"]),
+        ("\u0e01\u0e34\u0e19\u0e02", ["\u0e01\u0e34\u0e19", "\u0e19\u0e02"]),
+        ("\u0e01", ["\u0e01"]),
+        ("the \u529b", ["\u529b"]),
+        ("What is C++?", ["c", "c++"]),
+        ("vitamin D", ["vitamin", "d"]),
     ],
 )
 def test_query_terms(query, terms):
     assert analyzer.query_terms(query) == terms
 
 
-@given(st.text())
-def test_any_text_has_terms_and_they_find_it(text):
-    terms = analyzer.passage_terms(text)
-    assert set(analyzer.query_terms(text)) <= set(terms)
-    assert bool(analyzer.query_terms(text)) == bool(terms)
+@pytest.mark.parametrize(
+    ("whole", "queries"),
+    [
+        ("see CVE-2024-1234.", ["CVE-2024-1234", "cve 2024", "1234"]),
+        ("iPhone 15 Pro Max", ["iphone 15 pro max", "iPhone", "IPHONE", "phone"]),
+        ("written in C++", ["C++", "c++"]),
+        ("call getUserName()", ["getUserName", "getusername", "user name"]),
+        ("pandas.DataFrame.merge", ["pandas.DataFrame.merge", "DataFrame", "merge", "data frame"]),
+        ("e5-small-v2", ["e5-small-v2", "e5", "E5 Small"]),
+    ],
+)
+def test_identifiers_are_found_whole_and_in_part(whole, queries):
+    terms = set(analyzer.passage_terms(whole))
+    for query in queries:
+        assert terms & set(analyzer.query_terms(query)), query
+    # The whole is a term that its parts alone don't make.
+    assert len(terms) > len(set(analyzer.passage_terms(" ".join(queries[-1:]))))
 
 
-def test_unknown_analyzer_names_the_known_ones():
-    with pytest.raises(InputError, match="unknown analyzer 'klingon': use one of 'english'"):
+@pytest.mark.parametrize(
+    ("language", "one", "other", "same"),
+    [
+        ("french", "caf\u00e9", "cafe", True),
+        ("french", "l'eau", "eau", True),
+        ("french", "qu'elle aujourd\u2019hui", "aujourd hui elle qu", True),
+        ("spanish", "a\u00f1o", "ano", False),
+        ("spanish", "canci\u00f3n", "cancion", True),
+        ("vietnamese", "m\u00e1", "ma", False),
+        ("german", "H\u00e4user", "Haus", True),
+        ("german", "Stra\u00dfe", "STRASSE", True),
+        ("german", "M\u00fcller", "Mueller", True),
+        ("turkish", "\u0130STANBUL", "istanbul", True),
+        ("turkish", "ISPARTA", "\u0131sparta", True),
+        ("turkish", "Ankara'da", "ankara da", True),
+        ("persian", "\u0643\u062a\u0627\u0628\u064a", "\u06a9\u062a\u0627\u0628\u06cc", True),
+        ("russian", "\u043a\u043e\u0448\u043a\u0438", "\u043a\u043e\u0448\u043a\u0430", True),
+        ("greek", "\u0393\u0391\u03a4\u0395\u03a3", "\u03b3\u03ac\u03c4\u03b5\u03c2", True),
+        ("multilingual", "running", "run", False),
+    ],
+)  # fmt: skip
+def test_what_a_language_takes_for_the_same(language, one, other, same):
+    each = analyzer_named(language)
+    assert (sorted(each.passage_terms(one)) == sorted(each.passage_terms(other))) is same
+
+
+def test_every_stemmer_has_its_language():
+    variants = {"porter", "dutch_porter"}  # of English and Dutch
+    assert set(Stemmer.algorithms()) - variants == {
+        each.stemmer for each in LANGUAGES.values() if each.stemmer == each.name
+    }
+
+
+def test_stop_words_are_dropped_from_queries_only():
+    for name, text, kept in [
+        ("french", "le chat de la maison", 2),
+        ("german", "der Hund und die Katze", 2),
+        ("russian", "\u043a\u043e\u0448\u043a\u0430 \u0438 \u043f\u0435\u0441", 2),
+    ]:
+        each = analyzer_named(name)
+        assert len(each.query_terms(text)) == kept
+        assert len(each.passage_terms(text)) == len(text.split())
+    with_lists = [name for name, each in LANGUAGES.items() if each.stop_words()]
+    assert len(with_lists) > 40
+
+
+@given(any_text, languages)
+def test_any_text_has_terms_and_they_find_it(text, language):
+    each = analyzer_named(language)
+    terms = each.passage_terms(text)
+    assert set(each.query_terms(text)) <= set(terms)
+    assert bool(each.query_terms(text)) == bool(terms)
+    assert all(terms)
+
+
+@given(any_text, languages)
+def test_spans_are_where_the_terms_stand(text, language):
+    each = analyzer_named(language)
+    spans = each.spans(text)
+    assert sorted(span.term for span in spans) == sorted(each.passage_terms(text))
+    assert all(0 <= span.start < span.end <= len(text) for span in spans)
+    assert [span.start for span in spans] == sorted(span.start for span in spans)
+
+
+@pytest.mark.parametrize(
+    ("text", "term", "shown"),
+    [
+        ("The Dogs' running", "run", "running"),
+        ("un Cafe\u0301 noir", "cafe", "Cafe\u0301"),
+        ("\uff26\uff35\uff2c\uff2c width", "full", "\uff26\uff35\uff2c\uff2c"),
+        ("see CVE-2024-1234 now", "cve2024.1234", "CVE-2024-1234"),
+        ("a getUserName() call", "user", "User"),
+        ("\u5728\u91cf\u5b50\u529b\u5b66", "\u5b50\u529b", "\u5b50\u529b"),
+        ("\u1112\u1161\u11ab\u1100\u116e\u11a8", "\ud55c", "\u1112\u1161\u11ab"),
+        ("the \ufb01sh", "fish", "\ufb01sh"),
+    ],
+)
+def test_spans_of_changed_forms(text, term, shown):
+    found = [each for each in analyzer.spans(text) if each.term == term]
+    assert [text[each.start : each.end] for each in found] == [shown]
+
+
+def test_names_and_codes():
+    assert analyzer_named("de").name == "german"
+    with pytest.raises(InputError, match="unknown analyzer 'klingon': use one of multilingual"):
         analyzer_named("klingon")
+
+
+def test_signatures_tell_analyzers_apart():
+    signatures = {signature(LanguageAnalyzer(each)) for each in LANGUAGES.values()}
+    assert len(signatures) > 40  # Hebrew and Latvian, say, differ by their stop words alone
+    assert signature(analyzer) == signature(analyzer_named("english"))
+
+
+def letters(text):
+    return list(text.replace(" ", ""))
+
+
+def test_a_function_is_an_analyzer(monkeypatch):
+    each = as_analyzer(letters)
+    assert each.name.endswith("test_analyzer:letters")
+    assert each.passage_terms("a bc") == each.query_terms("a bc") == ["a", "b", "c"]
+    assert [(s.term, s.start) for s in each.spans("a Bc")] == [("a", 0), ("B", 2), ("c", 3)]
+    for bad in (lambda text: text.split(), str.split, 7):
+        with pytest.raises(InputError, match="analyzer"):
+            as_analyzer(bad)
+    with pytest.raises(InputError, match="gave 3: a list of strings is wanted"):
+        as_analyzer(number).passage_terms("x")
+    with pytest.raises(InputError, match="gave 'x': a list"):
+        as_analyzer(same).passage_terms("x")
+
+
+def number(text):
+    return 3
+
+
+def same(text):
+    return text
+
+
+@pytest.mark.parametrize("path", ["os:system", "nowhere_to_be_found:f", "twofold:nothing"])
+def test_import_paths_that_lead_nowhere(path):
+    with pytest.raises(InputError, match="can't be imported|of the standard library"):
+        analyzer_named(path)
+
+
+def test_analyzers_are_the_same_in_another_process():
+    code = (
+        "from twofold.lexical import analyzer_named as a, signature as s;"
+        "print(s(a('english')), s(a('th')))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.split() == [signature(analyzer_named(each)) for each in ("en", "thai")]

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from oracles import lucene, matches
 from twofold import Index, Retriever
 from twofold.dense import flat
-from twofold.lexical import EnglishAnalyzer
+from twofold.lexical import LanguageAnalyzer
 
 WORDS = ["ant", "bee", "cow", "dog", "eel", "fox"]
 ids = st.integers(0, 40).map(lambda n: f"p{n:02}")
@@ -61,7 +61,7 @@ class History(RuleBasedStateMachine):
     @rule(query=texts, year=years)
     def search(self, query, year):
         where = {"year": {"$gte": year}}
-        analyzer = EnglishAnalyzer()
+        analyzer = LanguageAnalyzer()
         terms = {key: analyzer.passage_terms(text) for key, (text, _) in self.live.items()}
         wanted = lucene(terms, analyzer.query_terms(query))
         wanted = {key: s for key, s in wanted.items() if self.live[key][1] >= year}

@@ -9,11 +9,11 @@ from langchain_twofold import TwofoldRetriever as LangChainRetriever
 from llama_index_twofold import TwofoldRetriever as LlamaIndexRetriever
 from twofold import Encoder, Hit, Hits, Index, Metric, Passage, Retriever, TheoreticalMinMax
 from twofold.dense import FlatIndex
-from twofold.lexical import EnglishAnalyzer, PostingsIndex, RankBM25Index
+from twofold.lexical import LanguageAnalyzer, PostingsIndex, RankBM25Index
 from twofold.protocols import DenseIndex, LexicalIndex
 
-lexical: LexicalIndex = PostingsIndex(EnglishAnalyzer())
-reference: LexicalIndex = RankBM25Index(EnglishAnalyzer())
+lexical: LexicalIndex = PostingsIndex(LanguageAnalyzer())
+reference: LexicalIndex = RankBM25Index(LanguageAnalyzer())
 dense: DenseIndex = FlatIndex(Metric.DOT, 3)
 
 

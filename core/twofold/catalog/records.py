@@ -19,7 +19,9 @@ class Settings:
     """What was chosen when the index was made; ``dim`` and ``metric`` may follow later.
 
     ``encoder`` is the name to find the model by, None for caller's vectors or no dense leg;
-    ``named`` tells whether that name can be looked up again.
+    ``named`` tells whether that name can be looked up again. ``analyzer`` is a language or an
+    import path, None for no lexical leg; ``analyzer_signature`` tells what terms it gave, and the
+    terms of titles count ``title_weight`` times.
     """
 
     format: int = FORMAT
@@ -30,6 +32,8 @@ class Settings:
     metric: Metric | None = None
     analyzer: str | None = None
     analyzer_version: int = 0
+    analyzer_signature: str = ""
+    title_weight: int = 1
 
     def to_json(self) -> str:
         """Return the settings as JSON."""

@@ -23,6 +23,7 @@ from twofold.index.upserts import UpsertPlanner
 from twofold.index.verification import Verification, verify
 from twofold.index.view import Generations, IndexView
 from twofold.index.writer import Change, IndexWriter, check_generation
+from twofold.lexical import AnalyzerLike
 from twofold.metrics import Metric
 from twofold.protocols import Encoder
 from twofold.types import MODES, Mode, Passage, PassageLike, Vectors, Where
@@ -59,7 +60,7 @@ class Index:
                 settings = reader.settings()
                 vector_set = reader.vector_set()
             choices.check(settings)
-            self._generations = Generations(self._catalog, layout)
+            self._generations = Generations(self._catalog, layout, choices.own_analyzer)
             self._writer = IndexWriter(
                 self._catalog, layout, self._generations, read_only=choices.read_only
             )
@@ -81,7 +82,8 @@ class Index:
         encoder: Encoder | str | AsStored | None = AS_STORED,
         dim: int | None = None,
         metric: Metric | str | None = None,
-        analyzer: str | AsStored | None = AS_STORED,
+        analyzer: AnalyzerLike | AsStored | None = AS_STORED,
+        title_weight: int | None = None,
         create: bool = True,
         read_only: bool = False,
     ) -> "Index":
@@ -90,7 +92,11 @@ class Index:
         What is left out is as stored, and for a new index all-MiniLM-L6-v2, that model's own
         metric, and the ``"english"`` analyzer. ``encoder=None`` without ``dim`` makes an index
         without a dense leg, ``dim`` alone one of caller's vectors, ``analyzer=None`` one without a
-        lexical leg. ``path=None`` is a temporary folder, removed when the index is closed.
+        lexical leg. An analyzer is a language's name or code (``twofold.lexical.LANGUAGES``), any
+        function from a text to its terms, stored by its import path (opening imports it: open
+        such an index only from people you trust), or an ``Analyzer``. The terms of titles count
+        ``title_weight`` times. ``path=None`` is a temporary folder, removed when the index is
+        closed.
 
         Raises IndexNotFoundError where there is nothing to open, IndexMismatchError where an
         argument contradicts what is stored, CorruptIndexError where stored bytes have changed,
@@ -99,7 +105,9 @@ class Index:
         temporary = Path(tempfile.mkdtemp(prefix="twofold-")) if path is None else None
         layout = Layout(temporary if temporary is not None else _folder(path))
         try:
-            choices = Choices.of(encoder, dim, metric, analyzer, read_only, read_head(layout.head))
+            choices = Choices.of(
+                encoder, dim, metric, analyzer, title_weight, read_only, read_head(layout.head)
+            )
             create_index(layout, choices, create=create and not read_only)
             return cls(layout, choices, temporary)
         except BaseException:
@@ -254,7 +262,7 @@ class Index:
             if view.snapshot.dense is not None:
                 view.snapshot.dense.index()
             if view.snapshot.lexical is not None:
-                view.lexical("warm", 1, None)
+                view.lexical(["warm"], 1, None)
 
     def verify(self, *, deep: bool = False) -> Verification:
         """Read every byte of the index and report what is not as it was written.
@@ -262,7 +270,7 @@ class Index:
         ``deep`` also builds postings and columns anew and compares them. Needs no encoder.
         """
         self._check_open()
-        return verify(self._catalog, self._layout, deep=deep)
+        return verify(self._catalog, self._layout, self._generations.analyzer, deep=deep)
 
     def close(self) -> None:
         """Let go of the write lock and of all files; a temporary index is removed."""
@@ -299,7 +307,7 @@ def filled_index(
     *,
     encoder: Encoder | str | AsStored | None,
     metric: Metric | str | None,
-    analyzer: str | AsStored | None,
+    analyzer: AnalyzerLike | AsStored | None,
 ) -> Index:
     """Return an index to retrieve from after adding ``passages``; the write lock is let go.
 

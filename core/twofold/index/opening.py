@@ -15,10 +15,11 @@ from twofold.catalog import (
 )
 from twofold.encoders import DEFAULT_ENCODER, encoder_named
 from twofold.errors import IndexMismatchError, IndexNotFoundError, InputError
+from twofold.index.analysis import analyzed_by, check_analyzer
 from twofold.index.layout import Layout
-from twofold.lexical import analyzer_named
+from twofold.lexical import AnalyzerLike, analyzer_named, as_analyzer
 from twofold.metrics import Metric
-from twofold.protocols import Encoder
+from twofold.protocols import Analyzer, Encoder
 
 
 class AsStored(Enum):
@@ -42,7 +43,8 @@ class Choices:
     name: str | AsStored | None
     dim: int | None
     metric: Metric | None
-    analyzer: str | AsStored | None
+    analyzer: Analyzer | AsStored | None
+    title_weight: int | None
     read_only: bool
     head: int
 
@@ -52,7 +54,8 @@ class Choices:
         encoder: Encoder | str | AsStored | None,
         dim: int | None,
         metric: Metric | str | None,
-        analyzer: str | AsStored | None,
+        analyzer: AnalyzerLike | AsStored | None,
+        title_weight: int | None,
         read_only: bool,
         head: int,
     ) -> "Choices":
@@ -70,10 +73,10 @@ class Choices:
             )
         if dim is not None and (not isinstance(dim, int) or isinstance(dim, bool) or dim < 1):
             raise InputError(f"dim is {dim!r}: a whole number of at least 1 is wanted")
-        if isinstance(analyzer, str):
-            analyzer_named(analyzer)
+        if analyzer is not None and not isinstance(analyzer, AsStored):
+            analyzer = as_analyzer(analyzer)
         chosen = Metric.of(metric) if metric is not None else None
-        return cls(given, name, dim, chosen, analyzer, read_only, head)
+        return cls(given, name, dim, chosen, analyzer, title_weight, read_only, head)
 
     def settings(self) -> Settings:
         """Return the settings of a new index with these choices."""
@@ -81,7 +84,7 @@ class Choices:
         if isinstance(name, AsStored):
             name = DEFAULT_ENCODER if self.dim is None else None
         if isinstance(analyzer, AsStored):
-            analyzer = DEFAULT_ANALYZER
+            analyzer = analyzer_named(DEFAULT_ANALYZER)
         dense = name is not None or self.dim is not None
         if not dense and analyzer is None:
             raise InputError("encoder=None and analyzer=None leave no leg to search with")
@@ -90,15 +93,17 @@ class Choices:
         metric = self.metric
         if metric is None and name is None and dense:
             metric = Metric.COSINE  # caller's vectors have no metric of their own
-        return Settings(
+        settings = Settings(
             dense=dense,
             encoder=name,
             named=name is not None and (self.given is None or _has_identity(self.given)),
             dim=self.dim,
             metric=metric,
-            analyzer=analyzer,
-            analyzer_version=analyzer_named(analyzer).version if analyzer is not None else 0,
         )
+        if analyzer is None:
+            return settings
+        weight = self.title_weight if self.title_weight is not None else settings.title_weight
+        return analyzed_by(settings, analyzer, weight)
 
     def check(self, stored: Settings) -> None:
         """Raise IndexMismatchError where a choice contradicts what is stored."""
@@ -107,12 +112,23 @@ class Choices:
         if self.metric is not None and self.metric != stored.metric:
             before = stored.metric.value if stored.metric is not None else None
             raise _mismatch("metric", before, self.metric.value)
-        if not isinstance(self.analyzer, AsStored) and self.analyzer != stored.analyzer:
-            raise _mismatch("analyzer", stored.analyzer, self.analyzer)
+        if self.analyzer is None and stored.analyzer is not None:
+            raise _mismatch("analyzer", stored.analyzer, None)
+        if self.own_analyzer is not None:
+            if stored.analyzer is None:
+                raise _mismatch("analyzer", None, self.own_analyzer.name)
+            check_analyzer(stored, self.own_analyzer)
+        if self.title_weight is not None and self.title_weight != stored.title_weight:
+            raise _mismatch("title_weight", stored.title_weight, self.title_weight)
         if self.name is None and self.dim is None and stored.encoder is not None:
             raise _mismatch("encoder", stored.encoder, None)
         if not isinstance(self.name, AsStored) and self.name is not None and not stored.dense:
             raise _mismatch("encoder", None, self.name)
+
+    @property
+    def own_analyzer(self) -> Analyzer | None:
+        """The analyzer that was given, if any."""
+        return None if isinstance(self.analyzer, AsStored) else self.analyzer
 
     def is_another(self, stored: Settings) -> bool:
         """Whether an encoder was given that isn't, by its name, the stored one."""

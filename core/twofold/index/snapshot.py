@@ -16,12 +16,14 @@ from twofold.catalog import (
     mapped,
     unpack,
 )
-from twofold.errors import CorruptIndexError, IndexMismatchError
+from twofold.errors import CorruptIndexError
 from twofold.filters import ColumnSegment
+from twofold.index.analysis import StoredAnalyzer
 from twofold.index.dense_leg import DenseLeg
 from twofold.index.layout import Layout
 from twofold.index.legs import ColumnKind, LexicalKind, SegmentContent, SegmentKind
-from twofold.lexical import LiveSegment, PostingsIndex, analyzer_named
+from twofold.lexical import LiveSegment, PostingsIndex
+from twofold.protocols import Analyzer
 from twofold.rownumbers import places_of
 from twofold.types import Rows
 
@@ -43,6 +45,7 @@ class Snapshot:
     settings: Settings
     vector_set: VectorSetRecord | None
     segments: Mapping[int, LoadedSegment]
+    kinds: Mapping[str, SegmentKind]
     dead: Rows
     lexical: PostingsIndex | None
     columns: tuple[ColumnSegment, ...]
@@ -79,28 +82,31 @@ class Snapshot:
         return [each for each in self.segments.values() if each.record.leg == leg]
 
 
-def segment_kinds(settings: Settings) -> dict[str, SegmentKind]:
-    """Return the kinds of segments that an index with these settings keeps, by leg."""
+def segment_kinds(settings: Settings, given: Analyzer | None) -> dict[str, SegmentKind]:
+    """Return the kinds of segments that an index with these settings keeps, by leg.
+
+    ``given`` is the caller's own analyzer, if any.
+    """
     kinds: dict[str, SegmentKind] = {"columns": ColumnKind()}
     if settings.analyzer is not None:
-        analyzer = analyzer_named(settings.analyzer)
-        if analyzer.version != settings.analyzer_version:
-            raise IndexMismatchError(
-                f"the index was built with version {settings.analyzer_version} of the analyzer "
-                f"{settings.analyzer!r}, and this is version {analyzer.version}: build it anew"
-            )
-        kinds["lexical"] = LexicalKind(analyzer)
+        kinds["lexical"] = LexicalKind(StoredAnalyzer(settings, given), settings.title_weight)
     return kinds
 
 
-def load_snapshot(reader: CatalogReader, layout: Layout, before: Snapshot | None) -> Snapshot:
+def load_snapshot(
+    reader: CatalogReader,
+    layout: Layout,
+    before: Snapshot | None,
+    given: Analyzer | None = None,
+) -> Snapshot:
     """Read the generation of a read transaction, taking over what ``before`` has loaded.
 
     Derived segments that are missing or damaged are built anew in memory, and listed in
     ``damage``. Raises CorruptIndexError where the catalog itself is damaged.
     """
     settings = reader.settings()
-    kinds = segment_kinds(settings)
+    same = before is not None and before.settings == settings
+    kinds = before.kinds if before is not None and same else segment_kinds(settings, given)
     known = before.segments if before is not None else {}
     segments: dict[int, LoadedSegment] = {}
     for record in reader.segments(blobs_after=max(known, default=-1)):
@@ -127,7 +133,8 @@ def load_snapshot(reader: CatalogReader, layout: Layout, before: Snapshot | None
         vector_set=vector_set,
         segments=segments,
         dead=dead,
-        lexical=_lexical(settings, segments, dead, before),
+        kinds=kinds,
+        lexical=_lexical(kinds.get("lexical"), segments, dead, before),
         columns=columns,
         dense=dense,
     )
@@ -166,13 +173,13 @@ def _dead_rows(reader: CatalogReader) -> Rows:
 
 
 def _lexical(
-    settings: Settings,
+    kind: SegmentKind | None,
     segments: Mapping[int, LoadedSegment],
     dead: Rows,
     before: Snapshot | None,
 ) -> PostingsIndex | None:
     """Return the lexical leg; segments that were live before only lose the newly dead."""
-    if settings.analyzer is None:
+    if not isinstance(kind, LexicalKind):
         return None
     earlier = (
         {id(each.segment): each for each in before.lexical.segments}
@@ -187,7 +194,7 @@ def _lexical(
             live.append(
                 known.without(fresh) if known is not None else LiveSegment.of(each.content, dead)  # type: ignore[arg-type]  # of this leg
             )
-    return PostingsIndex(analyzer_named(settings.analyzer), segments=live)
+    return PostingsIndex(kind.analyzer, segments=live)
 
 
 def _dense(

@@ -8,7 +8,8 @@ from twofold.catalog import Catalog, CatalogReader, read_head
 from twofold.errors import CorruptIndexError
 from twofold.index.layout import Layout
 from twofold.index.legs import live_flags
-from twofold.index.snapshot import LoadedSegment, Snapshot, load_snapshot, segment_kinds
+from twofold.index.snapshot import LoadedSegment, Snapshot, load_snapshot
+from twofold.protocols import Analyzer
 
 _TRIES = 5
 
@@ -29,21 +30,25 @@ class Verification:
         return not self.problems
 
 
-def verify(catalog: Catalog, layout: Layout, *, deep: bool) -> Verification:
+def verify(
+    catalog: Catalog, layout: Layout, analyzer: Analyzer | None, *, deep: bool
+) -> Verification:
     """Verify the newest generation; ``deep`` builds what is derived anew and compares.
 
     Everything is read again from disk. A writer that goes on meanwhile is no damage: where files
     went because the generation moved on, the newer one is verified instead.
     """
     for _ in range(_TRIES):
-        report = _verified(catalog, layout, deep=deep)
+        report = _verified(catalog, layout, analyzer, deep=deep)
         with catalog.reading() as reader:
             if report.ok or reader.generation() == report.generation:
                 return report
     return report
 
 
-def _verified(catalog: Catalog, layout: Layout, *, deep: bool) -> Verification:
+def _verified(
+    catalog: Catalog, layout: Layout, analyzer: Analyzer | None, *, deep: bool
+) -> Verification:
     problems: list[str] = []
     try:
         head = read_head(layout.head)  # before the catalog, which may move on
@@ -51,7 +56,7 @@ def _verified(catalog: Catalog, layout: Layout, *, deep: bool) -> Verification:
         head = -1
         problems.append(str(error))
     with catalog.reading() as reader:
-        snapshot = load_snapshot(reader, layout, None)
+        snapshot = load_snapshot(reader, layout, None, analyzer)
         problems += reader.check() + snapshot.damage
         if head > snapshot.generation:
             problems.append(
@@ -86,7 +91,7 @@ def _passages(reader: CatalogReader, snapshot: Snapshot) -> list[str]:
     problems: list[str] = []
     if (count, digest % (1 << 64)) != (snapshot.state.passages, snapshot.state.digest):
         problems.append(f"{snapshot.state.passages:,} passages were stored, {count:,} are there")
-    for leg in segment_kinds(snapshot.settings):
+    for leg in snapshot.kinds:
         held = [
             each.content.rows[live_flags(each.content, snapshot.dead)]
             for each in snapshot.of_leg(leg)
@@ -100,7 +105,7 @@ def _differing(reader: CatalogReader, snapshot: Snapshot, each: LoadedSegment) -
     """Build a segment anew and return whether the stored one says something else."""
     record = each.record
     name = f"{record.leg} segment {record.number}"
-    kind = segment_kinds(snapshot.settings)[record.leg]
+    kind = snapshot.kinds[record.leg]
     live = live_flags(each.content, snapshot.dead)
     if not live.any():
         return []

@@ -2,7 +2,7 @@
 
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -14,7 +14,18 @@ from twofold.filters import matching, parse
 from twofold.index.layout import Layout
 from twofold.index.snapshot import Snapshot, ids_of, load_snapshot
 from twofold.lexical import PostingsIndex
-from twofold.types import LegHits, Mask, Passage, Rows, Scores, TermMatch, Vectors, Where
+from twofold.protocols import Analyzer, Scorer, SpanAnalyzer
+from twofold.types import (
+    LegHits,
+    Mask,
+    Passage,
+    Rows,
+    Scores,
+    TermMatch,
+    TermSpan,
+    Vectors,
+    Where,
+)
 
 _TRIES = 20
 
@@ -63,9 +74,11 @@ class IndexView:
             return [LegHits.none() for _ in queries]
         return self.snapshot.dense.index().search(queries, k, allowed)
 
-    def lexical(self, query: str, k: int, allowed: Mask | None) -> LegHits:
+    def lexical(
+        self, queries: Sequence[str], k: int, allowed: Mask | None, scorer: Scorer | None = None
+    ) -> list[LegHits]:
         """Search the lexical leg."""
-        return self._postings().search(query, k, allowed)
+        return self._postings().search_many(queries, k, allowed, scorer)
 
     def dense_scores(self, query: Vectors, rows: Rows) -> Scores:
         """Return the dense score of each row for one query (dim,), NaN without a vector."""
@@ -79,13 +92,23 @@ class IndexView:
             return 0.0
         return self.snapshot.dense.index().lowest(query)
 
-    def lexical_scores(self, query: str, rows: Rows) -> Scores:
+    def lexical_scores(self, query: str, rows: Rows, scorer: Scorer | None = None) -> Scores:
         """Return the lexical score of each row."""
-        return self._postings().scores(query, rows)
+        return self._postings().scores(query, rows, scorer)
 
-    def term_matches(self, query: str, row: int) -> tuple[TermMatch, ...]:
+    def term_matches(
+        self, query: str, row: int, scorer: Scorer | None = None
+    ) -> tuple[TermMatch, ...]:
         """Return what each query term adds to the row's lexical score."""
-        return self._postings().term_matches(query, row)
+        return self._postings().term_matches(query, row, scorer)
+
+    def spans(self, query: str, text: str) -> list[TermSpan]:
+        """Return where the query's terms stand in a text; nothing if its analyzer can't tell."""
+        analyzer = self._postings().analyzer
+        if not isinstance(analyzer, SpanAnalyzer):
+            return []
+        wanted = set(analyzer.query_terms(query))
+        return [each for each in analyzer.spans(text) if each.term in wanted]
 
     def ids(self, rows: Rows) -> list[str]:
         """Return the ids of rows."""
@@ -102,11 +125,15 @@ class IndexView:
 
 
 class Generations:
-    """Finds the generation that a query sees, and keeps the last one loaded."""
+    """Finds the generation that a query sees, and keeps the last one loaded.
 
-    def __init__(self, catalog: Catalog, layout: Layout) -> None:
+    ``analyzer`` is the caller's own, None for the one that the settings name.
+    """
+
+    def __init__(self, catalog: Catalog, layout: Layout, analyzer: Analyzer | None) -> None:
         self._catalog = catalog
         self._layout = layout
+        self.analyzer = analyzer
         self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None
 
@@ -128,7 +155,7 @@ class Generations:
             before = self._snapshot
             if before is not None and before.generation >= generation:
                 return before if before.generation == generation else None
-            snapshot = load_snapshot(reader, self._layout, before)
+            snapshot = load_snapshot(reader, self._layout, before, self.analyzer)
             if snapshot.damage and self._newest() != generation:
                 return None  # the files went because a writer has replaced them
             for problem in snapshot.rebuilt:

@@ -35,7 +35,7 @@ from twofold.errors import (
 from twofold.index.layout import Layout
 from twofold.index.legs import SegmentContent
 from twofold.index.merging import Merged, merged
-from twofold.index.snapshot import Snapshot, segment_kinds
+from twofold.index.snapshot import Snapshot
 from twofold.index.view import Generations
 from twofold.types import Rows, Vectors
 
@@ -143,7 +143,7 @@ class IndexWriter:
     ) -> list["_SegmentPlan"]:
         """Write the segments of every leg that this change makes."""
         plans: list[_SegmentPlan] = []
-        for leg, kind in segment_kinds(snapshot.settings).items():
+        for leg, kind in snapshot.kinds.items():
             fresh = kind.build(change.added) if change.added else None
             result = merged(kind, snapshot.of_leg(leg), fresh, dead)
             written = tuple(files.segment(leg, content) for content in result.written)

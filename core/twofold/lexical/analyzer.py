@@ -1,110 +1,145 @@
-"""Text to terms: Unicode words, folded and stemmed; Chinese, Japanese and Korean by bigrams."""
+"""Text to terms in the words' own language, and back to the spans of the text."""
 
 import re
 import threading
-import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-from twofold.errors import InputError
-from twofold.lexical import stopwords
-from twofold.protocols import Analyzer
+from twofold.lexical.folding import aligned, compatible, folded
+from twofold.lexical.languages import LANGUAGES, Language
+from twofold.lexical.words import identifier_pieces, is_run, run_pieces, word_pattern
+from twofold.types import TermSpan
 
-# Han, kana, Hangul: written without blanks between words, or with long compounds.
-_CJK = "\u1100-\u11ff\u2e80-\u2fdf\u3005\u3007\u3040-\u30ff\u3130-\u318f\u31f0-\u31ff" + (
-    "\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
-)
-_CJK_START = re.compile(rf"[{_CJK}]")
-_APOSTROPHES = str.maketrans({"\u2019": "'", "\u02bc": "'", "\uff07": "'"})
+_VERSION = 2
+_KEPT_STEMS = 1 << 17
 _LOCAL = threading.local()  # a PyStemmer object must not be shared between threads
-# Marks that belong to Latin letters; those of other scripts carry meaning (Hindi vowels, say).
-_LATIN_MARKS = re.compile(r"(?<=[a-z])[\u0300-\u036f]+")
 
 
 @dataclass(frozen=True, slots=True)
-class EnglishAnalyzer:
-    """English words by the Snowball (Porter2) stemmer, everything else as it is written.
+class LanguageAnalyzer:
+    """Words by Unicode, folded and stemmed as their language asks.
 
-    NFKC and casefold, diacritics of Latin letters folded ("cafe" finds "caf\u00e9"), one-character
-    words kept ("vitamin D"). A run of Chinese, Japanese or Korean becomes its characters and
-    their pairs; queries use the pairs. Stop words are indexed, and dropped from a query unless
-    nothing else is left of it.
+    NFKC and casefold; one-character words kept ("vitamin D"). Identifiers are found whole and in
+    part ("CVE-2024-1234", "getUserName", "C++"). A run of Chinese, Japanese, Korean, Thai, Lao,
+    Khmer or Burmese becomes its characters and their pairs. Stop words are indexed, and dropped
+    from a query unless nothing else is left of it. Stemmers: Porter, Snowball (2001).
     """
 
-    name: str = "english"
-    version: int = 1
+    language: Language = LANGUAGES["english"]
+    version: int = _VERSION
+
+    @property
+    def name(self) -> str:
+        """The language's English name."""
+        return self.language.name
+
+    @property
+    def probes(self) -> tuple[str, ...]:
+        """Texts whose terms tell another version of the stemmer or of the stop words."""
+        return (" ".join(sorted(self.language.stop_words())),)
 
     def passage_terms(self, text: str) -> list[str]:
-        """Return the terms of ``text`` in order, repeats included."""
-        terms: list[str] = []
-        words: list[str] = []
-        for word in _words(text):
-            if _CJK_START.match(word):
-                terms += word
-                terms += _pairs(word)
-            else:
-                words.append(word)
-        return _stem(words) + terms
+        """Return the terms of ``text``, repeats included."""
+        return self._terms(text, asked=False)
 
     def query_terms(self, text: str) -> list[str]:
-        """Return the terms of a query; a run of CJK is asked for by its pairs."""
-        terms: list[str] = []
-        words: list[str] = []
-        for word in _words(text):
-            if _CJK_START.match(word):
-                terms += _pairs(word) if len(word) > 1 else word
-            else:
-                words.append(word)
-        kept = [word for word in words if word not in stopwords.ENGLISH]
-        return _stem(kept if kept or terms else words) + terms
+        """Return the terms of a query, without those that any text has."""
+        return self._terms(text, asked=True)
+
+    def spans(self, text: str) -> list[TermSpan]:
+        """Return where in ``text`` each of its ``passage_terms`` stands, by start."""
+        found = sorted(self._pieces(text), key=lambda piece: (piece[1], -piece[2]))
+        stems = _stemmed([word for word, _, _ in found], self.language.stemmer)
+        return [TermSpan(stem, *piece[1:]) for stem, piece in zip(stems, found, strict=True)]
+
+    def _terms(self, text: str, *, asked: bool) -> list[str]:
+        language = self.language
+        text = compatible(text, language)
+        words: list[str] = _pattern(language).findall(folded(text, language))
+        pieces = [folded(piece, language) for piece, _, _ in identifier_pieces(text)]
+        runs: list[str] = []
+        if not text.isascii() and any(map(is_run, words)):
+            every, words = words, []
+            for word in every:
+                if is_run(word):
+                    runs += [piece for piece, _, _ in run_pieces(word, asked=asked)]
+                else:
+                    words.append(word)
+        if asked:
+            words, runs = self._telling(words, pieces, runs)
+        return _stemmed(words, language.stemmer) + _stemmed(pieces, language.stemmer) + runs
+
+    def _telling(
+        self, words: list[str], pieces: Sequence[str], runs: list[str]
+    ) -> tuple[list[str], list[str]]:
+        """Return a query's words and runs without stop words, or all where nothing is left."""
+        stops = _folded_stops(self.language)
+        telling = [word for word in words if word not in stops]
+        pairs = [run for run in runs if run not in stops]
+        return (telling, pairs) if telling or pairs or pieces else (words, runs)
+
+    def _pieces(self, text: str) -> Iterator[tuple[str, int, int]]:
+        """Yield unstemmed terms with their spans in ``text`` itself."""
+        language = self.language
+        small = aligned(text, language, fold=True)
+        for found in _pattern(language).finditer(small.text):
+            if not is_run(found[0]):
+                yield (found[0], *small.span(found.start(), found.end()))
+                continue
+            for piece, start, end in run_pieces(found[0], asked=False):
+                yield (piece, *small.span(found.start() + start, found.start() + end))
+        cased = aligned(text, language, fold=False)
+        for piece, start, end in identifier_pieces(cased.text):
+            yield (folded(piece, language), *cased.span(start, end))
 
 
-_ANALYZERS: dict[str, Analyzer] = {"english": EnglishAnalyzer()}
+def _pattern(language: Language) -> re.Pattern[str]:
+    return word_pattern(splits=language.splits, elides=language.elides)
 
 
-def analyzer_named(name: str) -> Analyzer:
-    """Return the analyzer of that name; raise InputError, naming the known ones."""
-    if name not in _ANALYZERS:
-        known = ", ".join(repr(each) for each in _ANALYZERS)
-        raise InputError(f"unknown analyzer {name!r}: use one of {known}")
-    return _ANALYZERS[name]
+class _Stemmer(dict[str, str]):
+    """Stems of words as they are asked for; PyStemmer's own cache slows down when it is full."""
 
-
-def _words(text: str) -> list[str]:
-    """Return the folded words and CJK runs of ``text`` in order."""
-    if not text.isascii():
-        text = unicodedata.normalize("NFKC", text).translate(_APOSTROPHES)
-        text = unicodedata.normalize("NFD", text.casefold())
-        # Hangul falls apart under NFD; NFC puts it, and every other script, together again.
-        text = unicodedata.normalize("NFC", _LATIN_MARKS.sub("", text))
-    else:
-        text = text.lower()
-    return _word_pattern().findall(text)
-
-
-@cache
-def _word_pattern() -> re.Pattern[str]:
-    """Match a run of CJK, or a word of letters, digits and marks with inner apostrophes."""
-    # Python's \w leaves out combining marks, without which Hindi and Thai words fall apart.
-    marks = "".join(
-        char for char in map(chr, range(0x10000)) if unicodedata.category(char)[0] == "M"
-    )
-    letters = rf"(?:(?![{_CJK}])(?:[^\W_]|[{re.escape(marks)}]))+"
-    return re.compile(rf"[{_CJK}]+|{letters}(?:'{letters})*")
-
-
-def _pairs(run: str) -> list[str]:
-    """Return the overlapping pairs of a run of characters."""
-    return [run[place : place + 2] for place in range(len(run) - 1)]
-
-
-def _stem(words: Sequence[str]) -> list[str]:
-    stemmer: Any = getattr(_LOCAL, "stemmer", None)
-    if stemmer is None:
+    def __init__(self, algorithm: str) -> None:
         import Stemmer
 
-        stemmer = _LOCAL.stemmer = Stemmer.Stemmer("english")
-    stems: list[str] = stemmer.stemWords(words)
-    return stems
+        super().__init__()
+        self._engine: Any = Stemmer.Stemmer(algorithm, 0)
+
+    def __missing__(self, word: str) -> str:
+        if len(self) > _KEPT_STEMS:
+            self.clear()
+        # A long "word" is no word of a language; kept as it is, it takes no room here.
+        stem: str = self._engine.stemWord(word) if len(word) <= _LONGEST else word
+        if len(word) <= _LONGEST:
+            self[word] = stem
+        return stem
+
+
+_LONGEST = 64
+
+
+def _stemmed(words: Sequence[str], algorithm: str | None) -> list[str]:
+    """Return the stems of words."""
+    if algorithm is None:
+        return list(words)
+    stemmers: dict[str, _Stemmer] | None = getattr(_LOCAL, "stemmers", None)
+    if stemmers is None:
+        stemmers = _LOCAL.stemmers = {}
+    if algorithm not in stemmers:
+        stemmers[algorithm] = _Stemmer(algorithm)
+    stems = stemmers[algorithm]
+    return [stems[word] for word in words]
+
+
+_STOPS: dict[str, frozenset[str]] = {}
+
+
+def _folded_stops(language: Language) -> frozenset[str]:
+    """Return a language's stop words as its texts are folded."""
+    if language.name not in _STOPS:
+        _STOPS[language.name] = frozenset(
+            folded(compatible(word, language), language) for word in language.stop_words()
+        )
+    return _STOPS[language.name]

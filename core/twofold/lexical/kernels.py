@@ -1,14 +1,28 @@
 """Compiled loops over postings. They check no bounds: their arrays were checked when loaded.
 
-Importing this module imports numba (half a second), so it is imported when first needed.
-Scores are fixed-point integers in units of 2**-40, so that their sum does not depend on order.
+Importing this module imports numba (half a second), so it is imported when first needed. Scores
+are integers, in units of 1 / scale, so that their sum does not depend on order.
 """
 
 import numpy as np
 from numba import njit
 
-SCALE = float(1 << 40)
-WINDOW = 8192
+_SHIFT = 13
+WINDOW = 1 << _SHIFT
+"""Documents whose scores are gathered at a time; their sums stay in the fastest caches."""
+_WIDE = np.uint64(WINDOW)
+_ONE = np.uint64(1)
+_STREAMED = 32
+"""Postings read one after the other in the time of searching a list for one document."""
+_UNSEEN = -(np.int64(1) << np.int64(62))
+_ENDLESS = np.int64(1) << np.int64(61)
+# Places and slots are unsigned, since numba checks signed indices for being negative.
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _fixed(weight, part, scale):
+    """Return a contribution as an integer; monotone in both factors."""
+    return np.int64(weight * part * scale + 0.5)
 
 
 @njit(cache=True, nogil=True)
@@ -18,110 +32,350 @@ def _before(score, place, other_score, other_place):
 
 
 @njit(cache=True, nogil=True)
-def _sift_down(scores, docs, order, size):
-    """Restore a heap whose root is its worst document after the root was replaced."""
+def _push(scores, docs, order, size, k, score, doc):
+    """Offer a document to a heap whose root is its worst; return the heap's size."""
+    if size < k:
+        at = size
+        scores[at] = score
+        docs[at] = doc
+        while at > 0:
+            above = (at - 1) >> 1
+            if not _before(scores[above], order[docs[above]], score, order[doc]):
+                break
+            scores[at] = scores[above]
+            docs[at] = docs[above]
+            at = above
+        scores[at] = score
+        docs[at] = doc
+        return size + 1
+    if not _before(score, order[doc], scores[0], order[docs[0]]):
+        return size
     at = 0
     while True:
-        worst = at
-        for child in (2 * at + 1, 2 * at + 2):
-            if child < size and _before(
-                scores[worst], order[docs[worst]], scores[child], order[docs[child]]
+        child = 2 * at + 1
+        if child >= k:
+            break
+        if child + 1 < k and _before(
+            scores[child], order[docs[child]], scores[child + 1], order[docs[child + 1]]
+        ):
+            child += 1
+        if not _before(score, order[doc], scores[child], order[docs[child]]):
+            break
+        scores[at] = scores[child]
+        docs[at] = docs[child]
+        at = child
+    scores[at] = score
+    docs[at] = doc
+    return size
+
+
+@njit(cache=True, nogil=True)
+def _sort(scores, docs, order, size):
+    """Put a heap of documents into order, the best first."""
+    for last in range(size - 1, 0, -1):
+        score = scores[last]
+        doc = docs[last]
+        scores[last] = scores[0]
+        docs[last] = docs[0]
+        at = 0
+        while True:
+            child = 2 * at + 1
+            if child >= last:
+                break
+            if child + 1 < last and _before(
+                scores[child], order[docs[child]], scores[child + 1], order[docs[child + 1]]
             ):
-                worst = child
-        if worst == at:
-            return
-        scores[at], scores[worst] = scores[worst], scores[at]
-        docs[at], docs[worst] = docs[worst], docs[at]
-        at = worst
+                child += 1
+            if not _before(score, order[doc], scores[child], order[docs[child]]):
+                break
+            scores[at] = scores[child]
+            docs[at] = docs[child]
+            at = child
+        scores[at] = score
+        docs[at] = doc
 
 
 @njit(cache=True, nogil=True)
-def _sift_up(scores, docs, order, at):
-    """Restore the heap after a document was put at its end."""
-    while at > 0:
-        above = (at - 1) // 2
-        if not _before(scores[above], order[docs[above]], scores[at], order[docs[at]]):
-            return
-        scores[at], scores[above] = scores[above], scores[at]
-        docs[at], docs[above] = docs[above], docs[at]
-        at = above
+def _seek(post_doc, low, high, doc):
+    """Return the first place in post_doc[low:high] that is not before ``doc``, by galloping."""
+    if low >= high or np.int64(post_doc[low]) >= doc:
+        return low
+    step = _ONE
+    while low + step < high and np.int64(post_doc[low + step]) < doc:
+        low += step
+        step += step
+    high = min(high, low + step)
+    low += _ONE
+    while low < high:
+        middle = (low + high) >> _ONE
+        if np.int64(post_doc[middle]) < doc:
+            low = middle + _ONE
+        else:
+            high = middle
+    return low
 
 
 @njit(cache=True, nogil=True)
-def top(starts, ends, weights, post_doc, post_code, table, order, allowed, k, floor):
-    """Return the best k documents of one segment as (fixed-point scores, docs), unsorted.
+def lookup(high, low, wanted_high, wanted_low, post_ptr, lost, terms, frequencies):
+    """Find hashed terms in a vocabulary ascending by (high, low); 0 or more deletes ``lost``.
 
-    starts, ends: each query term's range in post_doc and post_code; weights: its idf times its
-    count in the query; table: the term-frequency part of each code; order: each document's place
-    among the ids; allowed: one flag a document, or empty for all; floor: the least score that
-    matters. Scores are gathered in windows of documents that fit the cache, so no work is done
-    where no term occurs.
+    Writes each term's number (-1 if it isn't here) to ``terms``, and adds its live document
+    frequency to ``frequencies``.
     """
-    terms = len(starts)
-    at = starts.copy()
-    sums = np.zeros(WINDOW, np.int64)
-    seen = np.zeros(WINDOW, np.bool_)
-    touched = np.empty(WINDOW, np.int64)
+    for i in range(len(wanted_high)):
+        first = 0
+        last = len(high)
+        while first < last:
+            middle = (first + last) >> 1
+            if high[middle] < wanted_high[i] or (
+                high[middle] == wanted_high[i] and low[middle] < wanted_low[i]
+            ):
+                first = middle + 1
+            else:
+                last = middle
+        terms[i] = -1
+        if first < len(high) and high[first] == wanted_high[i] and low[first] == wanted_low[i]:
+            terms[i] = first
+            frequencies[i] += post_ptr[first + 1] - post_ptr[first]
+            if len(lost) > 0:
+                frequencies[i] -= lost[first]
+
+
+@njit(cache=True, nogil=True)
+def _highest_part(term, post_ptr, post_code, long_terms, bound_ptr, bound_code, table):
+    """Return the greatest part that a posting of the term has: from its frontier if it has one."""
+    start = post_ptr[term]
+    end = post_ptr[term + 1]
+    place = np.searchsorted(long_terms, term)
+    best = 0.0
+    if place < len(long_terms) and long_terms[place] == term:
+        for p in range(bound_ptr[place], bound_ptr[place + 1]):
+            best = max(best, table[bound_code[p]])
+    else:
+        for p in range(start, end):
+            best = max(best, table[post_code[p]])
+    return best
+
+
+@njit(cache=True, nogil=True)
+def top(
+    query_ptr,
+    query_term,
+    query_weight,
+    scales,
+    post_ptr,
+    post_doc,
+    post_code,
+    long_terms,
+    bound_ptr,
+    bound_code,
+    table,
+    order,
+    allowed,
+    floors,
+    wanted,
+):
+    """Return the best documents of one segment for many queries, exactly.
+
+    query_ptr (queries + 1): each query's range in query_term (local numbers, -1 for terms that
+    aren't here) and query_weight. scales: what a query's scores are multiplied by. table: the
+    part of each code. order: each document's place among the ids. allowed: one flag a document,
+    or none at all. floors: the score that a query's documents must reach, raised where as many
+    as are wanted reach more.
+
+    Returns scores and docs (queries, at most wanted), best first, and how many each query has.
+
+    Windowed MaxScore: Turtle and Flood, Query Evaluation: Strategies and Optimizations (1995), in
+    windows of documents as Lucene's bulk scorer. Terms stand in order of their bounds; the first
+    ones, whose bounds together don't reach the k-th best score so far, bring no documents: they
+    are added, one after the other, to those that others bring and that are still within reach. A
+    document that could tie is scored, for its id decides. Where a weight is negative, nothing
+    bounds, and all are scored.
+    """
+    queries = len(query_ptr) - 1
+    k = min(wanted, len(order))
+    all_scores = np.empty((queries, k), np.int64)
+    all_docs = np.empty((queries, k), np.int64)
+    sizes = np.zeros(queries, np.int64)
+    sums = np.full(WINDOW, _UNSEEN, np.int64)
+    # One more than fits: a slot is written before it is known whether it counts.
+    seen = np.empty(WINDOW + 1, np.uint64)
+    near = np.empty(WINDOW + 1, np.uint64)
+    most = 0
+    for q in range(queries):
+        most = max(most, query_ptr[q + 1] - query_ptr[q])
+    term = np.empty(most, np.int64)
+    weight = np.empty(most, np.float64)
+    bound = np.empty(most, np.int64)
+    share = np.empty(most, np.int64)  # postings that a window has on average
+    reach = np.zeros(most + 1, np.int64)
+    at = np.empty(most, np.uint64)
+    end = np.empty(most, np.uint64)
+    for q in range(queries):
+        terms = 0
+        bounded = True
+        scale = scales[q]
+        for p in range(query_ptr[q], query_ptr[q + 1]):
+            if query_term[p] < 0:
+                continue
+            bounded = bounded and query_weight[p] >= 0.0
+            part = _highest_part(
+                query_term[p], post_ptr, post_code, long_terms, bound_ptr, bound_code, table
+            )
+            here = _fixed(query_weight[p], part, scale)
+            place = terms
+            while place > 0 and bound[place - 1] > here:
+                term[place] = term[place - 1]
+                weight[place] = weight[place - 1]
+                bound[place] = bound[place - 1]
+                place -= 1
+            term[place] = query_term[p]
+            weight[place] = query_weight[p]
+            bound[place] = here
+            terms += 1
+        for t in range(terms):
+            at[t] = post_ptr[term[t]]
+            end[t] = post_ptr[term[t] + 1]
+            share[t] = (post_ptr[term[t] + 1] - post_ptr[term[t]]) * WINDOW // len(order)
+            reach[t + 1] = reach[t] + bound[t] if bounded else _ENDLESS
+        scores = all_scores[q]
+        docs = all_docs[q]
+        size = 0
+        floor = floors[q]
+        first = 0  # terms before it bring no documents
+        while True:
+            while first < terms and reach[first + 1] < floor:
+                first += 1
+            base = np.int64(_ENDLESS)
+            for t in range(first, terms):
+                if at[t] < end[t]:
+                    base = min(base, np.int64(post_doc[at[t]]))
+            if base == _ENDLESS:
+                break
+            base = (base >> _SHIFT) << _SHIFT
+            start = np.uint64(base)
+            many = 0
+            for t in range(first, terms):
+                heavy = weight[t]
+                stop = end[t]
+                p = at[t]
+                while p < stop:
+                    slot = np.uint64(post_doc[p]) - start
+                    if slot >= _WIDE:
+                        break
+                    part = _fixed(heavy, table[post_code[p]], scale)
+                    before = sums[slot]
+                    fresh = before == _UNSEEN
+                    seen[many] = slot
+                    many += fresh
+                    sums[slot] = part if fresh else before + part
+                    p += _ONE
+                at[t] = p
+            need = floor - reach[first]
+            few = 0
+            for i in range(many):
+                near[few] = seen[i]
+                few += sums[seen[i]] >= need
+            if len(allowed) > 0:
+                kept = 0
+                for i in range(few):
+                    near[kept] = near[i]
+                    kept += allowed[start + near[i]]
+                few = kept
+            for t in range(first - 1, -1, -1):
+                if few == 0:
+                    break
+                heavy = weight[t]
+                stop = end[t]
+                p = _seek(post_doc, at[t], stop, base)
+                if share[t] < few * _STREAMED:
+                    while p < stop:
+                        slot = np.uint64(post_doc[p]) - start
+                        if slot >= _WIDE:
+                            break
+                        before = sums[slot]
+                        part = _fixed(heavy, table[post_code[p]], scale)
+                        sums[slot] = before if before == _UNSEEN else before + part
+                        p += _ONE
+                    at[t] = p
+                else:
+                    stop = _seek(post_doc, p, stop, base + WINDOW)
+                    at[t] = stop
+                    for i in range(few):
+                        doc = start + near[i]
+                        low = p
+                        high = stop
+                        while low < high:
+                            middle = (low + high) >> _ONE
+                            if np.uint64(post_doc[middle]) < doc:
+                                low = middle + _ONE
+                            else:
+                                high = middle
+                        if low < stop and np.uint64(post_doc[low]) == doc:
+                            sums[near[i]] += _fixed(heavy, table[post_code[low]], scale)
+                need = floor - reach[t]
+                kept = 0
+                for i in range(few):
+                    slot = near[i]
+                    near[kept] = slot
+                    kept += sums[slot] >= need
+                few = kept
+            for i in range(few):
+                score = sums[near[i]]
+                if score >= floor:
+                    doc = np.int64(start + near[i])
+                    size = _push(scores, docs, order, size, k, score, doc)
+                    if size == wanted:
+                        floor = max(floor, scores[0])
+            for i in range(many):
+                sums[seen[i]] = _UNSEEN
+        _sort(scores, docs, order, size)
+        floors[q] = floor
+        sizes[q] = size
+    return all_scores, all_docs, sizes
+
+
+@njit(cache=True, nogil=True)
+def top_of(docs, terms, weights, scale, fwd_ptr, fwd_term, fwd_code, table, norms, order, k):
+    """Return the best k of these documents that have a term, by their own terms.
+
+    norms: a factor for each document, or none at all. Returns (scores, docs), best first.
+    """
     best_scores = np.empty(k, np.int64)
     best_docs = np.empty(k, np.int64)
     size = 0
-    while True:
-        first = np.int64(-1)
-        for t in range(terms):
-            if at[t] < ends[t] and (first < 0 or np.int64(post_doc[at[t]]) < first):
-                first = np.int64(post_doc[at[t]])
-        if first < 0:
-            break
-        base = first
-        limit = base + WINDOW
-        count = 0
-        for t in range(terms):
-            weight = weights[t]
-            p = at[t]
-            while p < ends[t] and np.int64(post_doc[p]) < limit:
-                slot = np.int64(post_doc[p]) - base
-                if not seen[slot]:
-                    seen[slot] = True
-                    touched[count] = slot
-                    count += 1
-                sums[slot] += np.int64(weight * table[post_code[p]] * SCALE + 0.5)
-                p += 1
-            at[t] = p
-        for i in range(count):
-            slot = touched[i]
-            score = sums[slot]
-            sums[slot] = 0
-            seen[slot] = False
-            doc = base + slot
-            if score < floor or (size == k and score < best_scores[0]):
-                continue
-            if len(allowed) > 0 and not allowed[doc]:
-                continue
-            if size < k:
-                best_scores[size] = score
-                best_docs[size] = doc
-                size += 1
-                _sift_up(best_scores, best_docs, order, size - 1)
-            elif _before(score, order[doc], best_scores[0], order[best_docs[0]]):
-                best_scores[0] = score
-                best_docs[0] = doc
-                _sift_down(best_scores, best_docs, order, size)
+    for i in range(len(docs)):
+        doc = docs[i]
+        norm = norms[doc] if len(norms) > 0 else 1.0
+        score = np.int64(0)
+        found = False
+        for j in range(len(terms)):
+            p = find(fwd_term, fwd_ptr[doc], fwd_ptr[doc + 1], terms[j])
+            if p >= 0:
+                score += _fixed(weights[j], table[fwd_code[p]] * norm, scale)
+                found = True
+        if found:
+            size = _push(best_scores, best_docs, order, size, k, score, doc)
+    _sort(best_scores, best_docs, order, size)
     return best_scores[:size], best_docs[:size]
 
 
 @njit(cache=True, nogil=True)
-def term_scores(docs, terms, weights, fwd_ptr, fwd_term, fwd_code, table):
-    """Return what each term adds to each document, fixed-point int64 (docs, terms).
+def term_scores(docs, terms, weights, scale, fwd_ptr, fwd_term, fwd_code, table, norms):
+    """Return what each term adds to each document, int64 (docs, terms), and its code or -1.
 
     docs and terms are local numbers, a term -1 where the segment lacks it.
     """
     out = np.zeros((len(docs), len(terms)), np.int64)
+    codes = np.full((len(docs), len(terms)), -1, np.int64)
     for i in range(len(docs)):
+        norm = norms[docs[i]] if len(norms) > 0 else 1.0
         for j in range(len(terms)):
             p = find(fwd_term, fwd_ptr[docs[i]], fwd_ptr[docs[i] + 1], terms[j])
             if p >= 0:
-                out[i, j] = np.int64(weights[j] * table[fwd_code[p]] * SCALE + 0.5)
-    return out
+                out[i, j] = _fixed(weights[j], table[fwd_code[p]] * norm, scale)
+                codes[i, j] = fwd_code[p]
+    return out, codes
 
 
 @njit(cache=True, nogil=True)
@@ -140,24 +394,13 @@ def find(fwd_term, low, high, term):
 
 
 @njit(cache=True, nogil=True)
-def invert(fwd_ptr, fwd_term, terms):
-    """Turn the forward index (document to terms) into postings (term to documents).
-
-    Returns post_ptr (terms + 1), post_doc (postings) ascending within a term, and for each
-    posting its place in the forward index. One counting sort.
-    """
-    post_ptr = np.zeros(terms + 1, np.int64)
-    for p in range(len(fwd_term)):
-        post_ptr[np.int64(fwd_term[p]) + 1] += 1
-    for t in range(terms):
-        post_ptr[t + 1] += post_ptr[t]
-    free = post_ptr[:-1].copy()
-    post_doc = np.empty(len(fwd_term), np.uint32)
-    source = np.empty(len(fwd_term), np.int64)
-    for doc in range(len(fwd_ptr) - 1):
+def vector_lengths(fwd_ptr, fwd_term, fwd_code, table, idf):
+    """Return the Euclidean length of each document's vector of part * idf."""
+    out = np.zeros(len(fwd_ptr) - 1, np.float64)
+    for doc in range(len(out)):
+        total = 0.0
         for p in range(fwd_ptr[doc], fwd_ptr[doc + 1]):
-            slot = free[np.int64(fwd_term[p])]
-            free[np.int64(fwd_term[p])] = slot + 1
-            post_doc[slot] = doc
-            source[slot] = p
-    return post_ptr, post_doc, source
+            each = table[fwd_code[p]] * idf[np.int64(fwd_term[p])]
+            total += each * each
+        out[doc] = np.sqrt(total)
+    return out

@@ -1,309 +1,265 @@
-"""The lexical leg: segments of postings, searched by BM25, exact after any history."""
+"""The lexical leg: segments of postings, exact after any history."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twofold import tiers
-from twofold.lexical.bm25 import BM25
+from twofold.lexical.collection import Collection
+from twofold.lexical.live import LiveSegment
+from twofold.lexical.merging import SegmentHits, best_of
+from twofold.lexical.questions import Questions, asked
+from twofold.lexical.scoring import BM25
 from twofold.lexical.segment import PostingsSegment
-from twofold.lexical.vocabulary import hash_terms
-from twofold.protocols import Analyzer
-from twofold.rownumbers import allowed_places
+from twofold.protocols import Analyzer, Scorer
 from twofold.types import LegHits, Mask, Rows, Scores, TermMatch
 
-
-@dataclass(frozen=True, slots=True)
-class LiveSegment:
-    """A segment, which of its documents are deleted, and what that takes off its statistics."""
-
-    segment: PostingsSegment
-    live: NDArray[np.bool_] | None = None
-    passages: int = 0
-    length: int = 0
-    lost: NDArray[np.int64] | None = None
-    _tables: dict[tuple[float, float, float], NDArray[np.float64]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, segment: PostingsSegment, dead: Rows) -> "LiveSegment":
-        """Return ``segment`` without the rows of ``dead``; those that aren't here don't matter."""
-        total = int(segment.lengths.sum(dtype=np.int64))
-        return cls(segment, None, int((segment.lengths > 0).sum()), total).without(dead)
-
-    def without(self, dead: Rows) -> "LiveSegment":
-        """Return this segment without more rows."""
-        docs = self.segment.locate(dead)
-        docs = np.unique(docs[docs >= 0])
-        if self.live is not None:
-            docs = docs[self.live[docs]]
-        if len(docs) == 0:
-            return self
-        segment = self.segment
-        live = np.ones(len(segment), np.bool_) if self.live is None else self.live.copy()
-        live[docs] = False
-        live.flags.writeable = False
-        terms = len(segment.vocabulary)
-        lost = np.zeros(terms, np.int64) if self.lost is None else self.lost.copy()
-        for doc in docs.tolist():  # a document has a term once, so += counts right
-            lost[segment.fwd_term[segment.fwd_ptr[doc] : segment.fwd_ptr[doc + 1]]] += 1
-        lengths = segment.lengths[docs]
-        return LiveSegment(
-            segment,
-            live,
-            self.passages - int((lengths > 0).sum()),
-            self.length - int(lengths.sum(dtype=np.int64)),
-            lost,
-        )
-
-    def locate(self, rows: Rows) -> NDArray[np.int64]:
-        """Return the local document of each live row, -1 for rows that are not here."""
-        docs = self.segment.locate(rows)
-        if self.live is not None:
-            docs[~self.live[docs]] = -1
-        return docs
-
-    def document_frequencies(self, terms: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return in how many live documents each local term occurs, 0 for absent ones."""
-        here = terms >= 0
-        found = terms[here]
-        counts = np.zeros(len(terms), np.int64)
-        counts[here] = self.segment.post_ptr[found + 1] - self.segment.post_ptr[found]
-        if self.lost is not None:
-            counts[here] -= self.lost[found]
-        return counts
-
-    def table(self, formula: BM25, average: float) -> NDArray[np.float64]:
-        """Return the frequency part of each code, kept until the average length changes."""
-        key = (formula.k1, formula.b, average)
-        table = self._tables.get(key)
-        if table is None:
-            table = formula.frequency_parts(self.segment.pair_tf, self.segment.pair_length, average)
-            table.flags.writeable = False
-            self._tables.clear()
-            self._tables[key] = table
-        return table
-
-
-@dataclass(frozen=True, slots=True)
-class _Query:
-    """A query's terms as the whole index sees them; a weight is idf times count."""
-
-    terms: tuple[str, ...]
-    frequencies: NDArray[np.int64]
-    weights: NDArray[np.float64]
-    average: float
-    local: tuple[NDArray[np.int64], ...]
+_LOOKUP = 16
+"""Postings that can be read in the time of finding one term in one passage."""
+_LOWEST = -(1 << 62)
+_NO_NORMS = np.empty(0)
 
 
 class PostingsIndex:
-    """An incremental BM25 index in memory, or over memory-mapped segments.
+    """An incremental lexical index in memory, or over memory-mapped segments.
 
     Document frequencies, the number of passages and their average length are integers kept exact
-    under deletes, and scores are sums of fixed-point integers (2**-40), so that hits and scores
-    depend on the live passages alone. Passages without terms don't count.
+    under deletes, and scores are sums of fixed-point integers, so that hits and scores depend on
+    the live passages alone. Passages without terms don't count. ``scorer`` is the scoring function
+    where a query gives none.
     """
 
     def __init__(
         self,
         analyzer: Analyzer,
-        formula: BM25 | None = None,
+        scorer: Scorer | None = None,
         segments: Sequence[LiveSegment] = (),
     ) -> None:
         self.analyzer = analyzer
-        self.formula = formula if formula is not None else BM25()
-        self.segments = tuple(segments)
-        # Search, completion and explanation ask the same: (query, segments, what they say).
-        self._last: tuple[str, tuple[LiveSegment, ...], _Query] | None = None
+        self.scorer = scorer if scorer is not None else BM25()
+        self._collection = Collection(segments)
+        # Search, completion and explanation ask the same; the last questions are kept.
+        self._last: tuple[object, Questions] | None = None
 
     def add(self, rows: Rows, ids: Sequence[str], texts: Sequence[str]) -> None:
         """Index ``texts`` under ascending rows, greater than all before; ``ids`` decide ties."""
         documents = [self.analyzer.passage_terms(text) for text in texts]
-        segments = [*self.segments, _whole(PostingsSegment.build(rows, ids, documents))]
+        segments = [*self.segments, LiveSegment.of(PostingsSegment.build(rows, ids, documents))]
         while (run := tiers.due([len(each.segment) for each in segments])) is not None:
             group = segments[run]
             merged = PostingsSegment.merge(
                 [each.segment for each in group], [each.live for each in group]
             )
-            segments[run] = [_whole(merged)]
-        self.segments = tuple(segments)
+            segments[run] = [LiveSegment.of(merged)]
+        self._collection = Collection(segments)
 
     def delete(self, rows: Rows) -> None:
         """Forget these rows; unknown ones are ignored."""
-        self.segments = tuple(each.without(rows) for each in self.segments)
+        self._collection = Collection([each.without(rows) for each in self.segments])
 
-    def search(self, query: str, k: int, allowed: Mask | None = None) -> LegHits:
+    @property
+    def segments(self) -> tuple[LiveSegment, ...]:
+        """The segments in the order of their rows."""
+        return self._collection.segments
+
+    def search(
+        self, query: str, k: int, allowed: Mask | None = None, scorer: Scorer | None = None
+    ) -> LegHits:
         """Return the best ``k`` allowed rows that share a term with ``query``."""
-        from twofold.lexical import kernels
+        return self.search_many([query], k, allowed, scorer)[0]
 
-        asked = self._ask(query)
-        found: list[tuple[LiveSegment, NDArray[np.int64], NDArray[np.int64]]] = []
-        floor = 0
+    def search_many(
+        self,
+        queries: Sequence[str],
+        k: int,
+        allowed: Mask | None = None,
+        scorer: Scorer | None = None,
+    ) -> list[LegHits]:
+        """Return ``search`` of each query, with what can be done once done once."""
+        questions = self._ask(queries, scorer)
+        floors = np.full(len(questions), _LOWEST, np.int64)
         # The largest first: what it finds bounds what the others must reach.
-        for at in sorted(range(len(self.segments)), key=lambda at: -len(self.segments[at].segment)):
-            each, terms = self.segments[at], asked.local[at]
-            here = terms >= 0
-            if not here.any():
-                continue
-            segment = each.segment
-            scores, docs = kernels.top(
-                segment.post_ptr[terms[here]],
-                segment.post_ptr[terms[here] + 1],
-                asked.weights[here],
-                segment.post_doc,
-                segment.post_code,
-                each.table(self.formula, asked.average),
-                segment.order,
-                _flags(each, allowed),
-                min(k, len(segment)),
-                floor,
-            )
-            found.append((each, scores, docs))
-            if len(scores) == k:
-                floor = max(floor, int(scores.min()))
-        return _merged(found, k)
+        largest_first = sorted(range(len(self.segments)), key=lambda at: -len(self.segments[at]))
+        found = [
+            self._search_segment(questions, at, k, allowed, floors)
+            for at in largest_first
+            if (questions.local[at] >= 0).any()
+        ]
+        return best_of(found, questions, k)
 
-    def scores(self, query: str, rows: Rows) -> Scores:
+    def scores(self, query: str, rows: Rows, scorer: Scorer | None = None) -> Scores:
         """Return the score of each row, 0.0 where it shares no term with ``query``."""
-        from twofold.lexical import kernels
-
-        asked = self._ask(query)
-        totals = np.zeros(len(rows), np.int64)
-        for places, parts in self._parts(asked, rows):
-            totals[places] = parts.sum(axis=1)
-        return np.asarray(totals / kernels.SCALE)
-
-    def term_matches(self, query: str, row: int) -> tuple[TermMatch, ...]:
-        """Return what each query term that the row has adds to its score, most first."""
-        from twofold.lexical import kernels
-
-        asked = self._ask(query)
-        matches: list[TermMatch] = []
-        for each, terms in zip(self.segments, asked.local, strict=True):
-            segment = each.segment
-            doc = int(each.locate(np.array([row]))[0])
-            if doc < 0:
-                continue
-            parts = self._contributions(each, np.array([doc]), asked, terms)[0]
-            for place, term in enumerate(asked.terms):
-                at = kernels.find(
-                    segment.fwd_term, segment.fwd_ptr[doc], segment.fwd_ptr[doc + 1], terms[place]
-                )
-                if at >= 0:
-                    matches.append(
-                        TermMatch(
-                            term=term,
-                            frequency=int(segment.pair_tf[segment.fwd_code[at]]),
-                            document_frequency=int(asked.frequencies[place]),
-                            idf=float(asked.weights[place]),
-                            contribution=float(parts[place] / kernels.SCALE),
-                        )
-                    )
-        return tuple(sorted(matches, key=lambda match: (-match.contribution, match.term)))
-
-    def _ask(self, query: str) -> _Query:
-        """Look a query's terms up in every segment and weigh them; the last answer is kept."""
-        segments, last = self.segments, self._last
-        if last is not None and last[0] == query and last[1] is segments:
-            return last[2]
-        counts: dict[str, int] = {}
-        for term in self.analyzer.query_terms(query):
-            counts[term] = counts.get(term, 0) + 1
-        hashes = hash_terms(counts)
-        local = tuple(each.segment.vocabulary.find(hashes) for each in segments)
-        frequencies = np.zeros(len(counts), np.int64)
-        for each, terms in zip(segments, local, strict=True):
-            frequencies += each.document_frequencies(terms)
-        passages = sum(each.passages for each in segments)
-        average = sum(each.length for each in segments) / passages if passages else 1.0
-        weights = np.array(
-            [
-                self.formula.idf(passages, frequency) * count if frequency else 0.0
-                for frequency, count in zip(frequencies.tolist(), counts.values(), strict=True)
-            ],
-            np.float64,
-        )
-        asked = _Query(tuple(counts), frequencies, weights, average, local)
-        self._last = (query, segments, asked)
-        return asked
-
-    def _parts(
-        self, asked: _Query, rows: Rows
-    ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """Return, segment by segment, places in ``rows`` and their contributions by term."""
-        out: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
-        for each, terms in zip(self.segments, asked.local, strict=True):
+        questions = self._ask([query], scorer)
+        totals = np.zeros(len(rows))
+        for at, each in enumerate(self.segments):
             docs = each.locate(rows)
             places = np.flatnonzero(docs >= 0)
             if len(places):
-                out.append((places, self._contributions(each, docs[places], asked, terms)))
-        return out
+                parts, codes = self._contributions(questions, at, docs[places])
+                score = parts.sum(axis=1) / questions.scales[0] + questions.shift(0)
+                totals[places] = np.where((codes >= 0).any(axis=1), score, 0.0)
+        return totals
 
-    def _contributions(
-        self, each: LiveSegment, docs: NDArray[np.int64], asked: _Query, terms: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
-        """Return fixed-point contributions (docs, terms)."""
+    def term_matches(
+        self, query: str, row: int, scorer: Scorer | None = None
+    ) -> tuple[TermMatch, ...]:
+        """Return what each query term that the row has adds to its score, most first.
+
+        Terms that it lacks are among them where the scoring function counts them.
+        """
+        questions = self._ask([query], scorer)
+        absent = questions.scorer.absent
+        matches: list[TermMatch] = []
+        for at, each in enumerate(self.segments):
+            doc = int(each.locate(np.array([row]))[0])
+            if doc < 0:
+                continue
+            parts, codes = self._contributions(questions, at, np.array([doc]))
+            if (codes < 0).all():
+                continue
+            for place, term in enumerate(questions.terms):
+                code = int(codes[0, place])
+                weight = float(questions.weights[place])
+                if code < 0 and (not absent or not questions.frequencies[place]):
+                    continue
+                score = float(parts[0, place] / questions.scales[0]) + weight * absent
+                matches.append(
+                    TermMatch(
+                        term=term,
+                        query_frequency=int(questions.counts[place]),
+                        frequency=int(each.segment.pair_tf[code]) if code >= 0 else 0,
+                        document_frequency=int(questions.frequencies[place]),
+                        idf=float(questions.idf[place]),
+                        length=int(each.segment.lengths[doc]),
+                        average_length=questions.average,
+                        part=score / weight if weight else 0.0,
+                        contribution=score,
+                    )
+                )
+        return tuple(sorted(matches, key=lambda match: (-match.contribution, match.term)))
+
+    def _search_segment(
+        self,
+        questions: Questions,
+        at: int,
+        k: int,
+        allowed: Mask | None,
+        floors: NDArray[np.int64],
+    ) -> SegmentHits:
+        """Search one segment, raising ``floors`` to the k-th best score of each query."""
         from twofold.lexical import kernels
 
+        each, terms = self.segments[at], questions.local[at]
         segment = each.segment
-        parts: NDArray[np.int64] = kernels.term_scores(
-            docs,
+        flags = each.flags(allowed)
+        table = each.table(questions.scorer, questions.average)
+        direct = self._few(questions, at, flags, filtered=allowed is not None)
+        if direct:
+            terms = terms.copy()
+            for query in direct:
+                terms[questions.of(query)] = -1
+        scores, docs, sizes = kernels.top(
+            questions.query_ptr,
             terms,
-            asked.weights,
+            questions.weights,
+            questions.scales,
+            segment.post_ptr,
+            segment.post_doc,
+            segment.post_code,
+            segment.long_terms,
+            segment.bound_ptr,
+            segment.bound_code,
+            table,
+            segment.order,
+            flags,
+            floors,
+            k,
+        )
+        for query, candidates in direct.items():
+            own = questions.of(query)
+            best, places = kernels.top_of(
+                candidates,
+                questions.local[at][own],
+                questions.weights[own],
+                questions.scales[query],
+                segment.fwd_ptr,
+                segment.fwd_term,
+                segment.fwd_code,
+                table,
+                self._norms(questions, at),
+                segment.order,
+                min(k, len(segment)),
+            )
+            sizes[query] = len(best)
+            scores[query, : len(best)], docs[query, : len(best)] = best, places
+            if len(best) == k:
+                floors[query] = max(floors[query], best[-1])
+        return SegmentHits(segment, scores, docs, sizes)
+
+    def _few(
+        self, questions: Questions, at: int, flags: NDArray[np.bool_], *, filtered: bool
+    ) -> dict[int, NDArray[np.int64]]:
+        """Return, by query, the documents to be scored one by one instead of posting by posting.
+
+        These are the allowed ones where they are few beside a query's postings; and for cosines,
+        which nothing bounds, all that have a term.
+        """
+        segment, terms = self.segments[at].segment, questions.local[at]
+        normed = questions.scorer.cosine
+        if not normed and not filtered:
+            return {}
+        few = np.flatnonzero(flags) if filtered else None
+        out: dict[int, NDArray[np.int64]] = {}
+        for query in range(len(questions)):
+            own = terms[questions.of(query)]
+            own = own[own >= 0]
+            starts, ends = segment.post_ptr[own], segment.post_ptr[own + 1]
+            if few is not None and len(few) * len(own) * _LOOKUP < int((ends - starts).sum()):
+                out[query] = few
+            elif normed and len(own):
+                lists = [segment.post_doc[a:b] for a, b in zip(starts, ends, strict=True)]
+                docs = np.unique(np.concatenate(lists)).astype(np.int64)
+                out[query] = docs[flags[docs]] if len(flags) else docs
+        return out
+
+    def _ask(self, queries: Sequence[str], scorer: Scorer | None) -> Questions:
+        """Look the terms of queries up in every segment and weigh them."""
+        scorer = scorer if scorer is not None else self.scorer
+        collection, last = self._collection, self._last
+        key = (tuple(queries), scorer)
+        if last is not None and last[0] == key and last[1].collection is collection:
+            return last[1]
+        terms = [self.analyzer.query_terms(query) for query in queries]
+        questions = asked(terms, collection, scorer)
+        self._last = (key, questions)
+        return questions
+
+    def _norms(self, questions: Questions, at: int) -> Scores:
+        """Return what a document's contributions are multiplied by, nothing for most scorers."""
+        if not questions.scorer.cosine:
+            return _NO_NORMS
+        return self._collection.norms(questions.scorer)[at]
+
+    def _contributions(
+        self, questions: Questions, at: int, docs: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return fixed-point contributions (docs, terms) of one query, and codes, -1 for none."""
+        from twofold.lexical import kernels
+
+        each = self.segments[at]
+        segment = each.segment
+        parts: NDArray[np.int64]
+        codes: NDArray[np.int64]
+        parts, codes = kernels.term_scores(
+            docs,
+            questions.local[at],
+            questions.weights,
+            questions.scales[0],
             segment.fwd_ptr,
             segment.fwd_term,
             segment.fwd_code,
-            each.table(self.formula, asked.average),
+            each.table(questions.scorer, questions.average),
+            self._norms(questions, at),
         )
-        return parts
-
-
-_NO_FLAGS = np.empty(0, np.bool_)
-_NO_FLAGS.flags.writeable = False
-_NO_ROWS = np.empty(0, np.int64)
-
-
-def _merged(
-    found: Sequence[tuple[LiveSegment, NDArray[np.int64], NDArray[np.int64]]], k: int
-) -> LegHits:
-    """Return the best ``k`` of each segment's best (fixed-point scores, documents), ties by id."""
-    from twofold.lexical import kernels
-
-    if not found:
-        return LegHits.none()
-    scores = np.concatenate([scores for _, scores, _ in found])
-    owners = np.repeat(np.arange(len(found)), [len(scores) for _, scores, _ in found])
-    docs = np.concatenate([docs for _, _, docs in found])
-    order = np.argsort(-scores, kind="stable")
-    if len(order) > k:  # whatever ties with the k-th stays, until ids decide
-        order = order[: np.searchsorted(-scores[order], -scores[order[k - 1]], side="right")]
-    ordered = scores[order]
-    ties = np.zeros(len(order), np.bool_)
-    ties[1:] = ordered[1:] == ordered[:-1]
-    ties[:-1] |= ties[1:]
-    if ties.any():
-        ids = [""] * len(order)
-        for at in np.flatnonzero(ties).tolist():
-            segment = found[owners[order[at]]][0].segment
-            ids[at] = segment.ids[int(docs[order[at]])]
-        order = order[sorted(range(len(order)), key=lambda at: (-int(ordered[at]), ids[at]))]
-    order = order[:k]
-    rows = np.concatenate([each.segment.rows[local] for each, _, local in found])
-    return LegHits(rows[order].astype(np.int64), scores[order] / kernels.SCALE)
-
-
-def _whole(segment: PostingsSegment) -> LiveSegment:
-    """Return ``segment`` with nothing deleted."""
-    return LiveSegment.of(segment, _NO_ROWS)
-
-
-def _flags(each: LiveSegment, allowed: Mask | None) -> NDArray[np.bool_]:
-    """Return one flag a local document, or an empty array for all."""
-    if allowed is None:
-        return each.live if each.live is not None else _NO_FLAGS
-    flags = allowed_places(each.segment.rows, allowed)
-    if each.live is not None:
-        flags &= each.live
-    flags.flags.writeable = False
-    return flags
+        return parts, codes

@@ -12,6 +12,8 @@ from twofold.packed import PackedStrings
 from twofold.rownumbers import places_of
 from twofold.types import Rows
 
+LONG = 128
+"""Postings from which a term's bounds are stored: fewer are looked through faster."""
 Codes = NDArray[np.uint16] | NDArray[np.uint32]
 """A posting's code: the number of its distinct pair of term frequency and passage length."""
 
@@ -22,6 +24,9 @@ class PostingsSegment:
 
     A posting costs 6 bytes (document u32, code u16; u32 beyond 65,536 distinct pairs), and as
     much again in the forward index, from which statistics stay exact when rows are deleted.
+    ``order`` is each document's place among the ids. Terms with LONG postings or more
+    (``long_terms``) have a frontier of codes, from which the best part of any scoring function
+    is read (``kernels.top``).
     """
 
     rows: NDArray[np.uint32]
@@ -34,6 +39,9 @@ class PostingsSegment:
     post_ptr: NDArray[np.int64]
     post_doc: NDArray[np.uint32]
     post_code: Codes
+    long_terms: NDArray[np.uint32]
+    bound_ptr: NDArray[np.int64]
+    bound_code: Codes
     fwd_ptr: NDArray[np.int64]
     fwd_term: NDArray[np.uint32]
     fwd_code: Codes
@@ -44,7 +52,8 @@ class PostingsSegment:
     ) -> "PostingsSegment":
         """Index each document's terms (repeats included) under its row, rows ascending."""
         numbers: dict[str, int] = {}
-        flat = [numbers.setdefault(term, len(numbers)) for terms in documents for term in terms]
+        number = numbers.setdefault
+        flat = [number(term, len(numbers)) for terms in documents for term in terms]
         vocabulary, by_hash = Vocabulary.of(list(numbers))
         lengths = np.array([len(terms) for terms in documents], np.uint32)
         docs = np.repeat(np.arange(len(documents), dtype=np.int64), lengths)
@@ -54,10 +63,12 @@ class PostingsSegment:
         fwd_ptr = np.searchsorted(doc_of, np.arange(len(documents) + 1))
         pairs = _pair_keys(frequencies, lengths[doc_of])
         distinct, codes = np.unique(pairs, return_inverse=True)
+        packed = PackedStrings.of(ids)
         return cls._finish(
             rows=rows,
             lengths=lengths,
-            ids=PackedStrings.of(ids),
+            ids=packed,
+            order=packed.ranks(),
             vocabulary=vocabulary,
             pairs=distinct,
             fwd_ptr=fwd_ptr.astype(np.int64),
@@ -97,12 +108,14 @@ class PostingsSegment:
             [new[part.fwd_code[on]] for (part, on), new in zip(triples, recode, strict=True)]
         )
         pairs = list(zip(parts, keep, strict=True))
+        ids = PackedStrings.concatenate(
+            [part.ids.take(np.flatnonzero(alive)) for part, alive in pairs]
+        )
         return cls._finish(
             rows=np.concatenate([part.rows[alive] for part, alive in pairs]),
             lengths=np.concatenate([part.lengths[alive] for part, alive in pairs]),
-            ids=PackedStrings.concatenate(
-                [part.ids.take(np.flatnonzero(alive)) for part, alive in pairs]
-            ),
+            ids=ids,
+            order=_merged_order(ids, pairs),
             vocabulary=vocabulary,
             pairs=distinct,
             fwd_ptr=fwd_ptr,
@@ -117,29 +130,40 @@ class PostingsSegment:
         rows: NDArray[Any],
         lengths: NDArray[np.uint32],
         ids: PackedStrings,
+        order: NDArray[np.uint32],
         vocabulary: Vocabulary,
         pairs: NDArray[np.uint64],
         fwd_ptr: NDArray[np.int64],
         fwd_term: NDArray[np.uint32],
         codes: NDArray[np.int64],
     ) -> "PostingsSegment":
-        """Derive postings and tie order from a forward index."""
-        from twofold.lexical import kernels
+        """Derive postings and bounds from a forward index."""
+        from twofold.lexical import building
 
         narrow = len(pairs) <= 1 << 16
         fwd_code: Codes = codes.astype(np.uint16) if narrow else codes.astype(np.uint32)
-        post_ptr, post_doc, source = kernels.invert(fwd_ptr, fwd_term, len(vocabulary))
+        pair_tf = (pairs >> np.uint64(32)).astype(np.uint32)
+        pair_length = (pairs & np.uint64(0xFFFFFFFF)).astype(np.uint32)
+        post_ptr, post_doc, post_code = building.invert(
+            fwd_ptr, fwd_term, fwd_code, len(vocabulary)
+        )
+        long_terms, bound_ptr, bound_code = building.frontiers(
+            post_ptr, post_code, pair_tf, pair_length, LONG
+        )
         segment = cls(
             rows=rows.astype(np.uint32),
             lengths=lengths,
             ids=ids,
-            order=ids.ranks(),
+            order=order,
             vocabulary=vocabulary,
-            pair_tf=(pairs >> np.uint64(32)).astype(np.uint32),
-            pair_length=(pairs & np.uint64(0xFFFFFFFF)).astype(np.uint32),
+            pair_tf=pair_tf,
+            pair_length=pair_length,
             post_ptr=post_ptr,
             post_doc=post_doc,
-            post_code=fwd_code[source],
+            post_code=post_code,
+            long_terms=long_terms,
+            bound_ptr=bound_ptr,
+            bound_code=bound_code,
             fwd_ptr=fwd_ptr,
             fwd_term=fwd_term,
             fwd_code=fwd_code,
@@ -169,6 +193,9 @@ class PostingsSegment:
             "post_ptr": self.post_ptr,
             "post_doc": self.post_doc,
             "post_code": self.post_code,
+            "long_terms": self.long_terms,
+            "bound_ptr": self.bound_ptr,
+            "bound_code": self.bound_code,
             "fwd_ptr": self.fwd_ptr,
             "fwd_term": self.fwd_term,
             "fwd_code": self.fwd_code,
@@ -190,6 +217,28 @@ class PostingsSegment:
 def _pair_keys(frequencies: NDArray[Any], lengths: NDArray[Any]) -> NDArray[np.uint64]:
     """Return term frequency and passage length as one sortable number each."""
     return (frequencies.astype(np.uint64) << np.uint64(32)) | lengths.astype(np.uint64)
+
+
+def _merged_order(
+    ids: PackedStrings, parts: Sequence[tuple[PostingsSegment, NDArray[np.bool_]]]
+) -> NDArray[np.uint32]:
+    """Return the places of ``ids``, the parts' live ones, by merging the orders of the parts."""
+    from twofold.lexical import building
+
+    runs: list[NDArray[np.int64]] = []
+    start = 0
+    for part, alive in parts:
+        by_id = np.empty(len(part), np.int64)
+        by_id[part.order] = np.arange(len(part))
+        numbers = np.cumsum(alive) - 1 + start
+        runs.append(numbers[by_id[alive[by_id]]])
+        start += int(alive.sum())
+    run_ptr = np.zeros(len(runs) + 1, np.int64)
+    np.cumsum([len(run) for run in runs], out=run_ptr[1:])
+    order: NDArray[np.uint32] = building.merged_ranks(
+        ids.offsets, ids.data, np.concatenate(runs), run_ptr
+    )
+    return order
 
 
 def _union_pairs(

@@ -1,0 +1,69 @@
+"""Where a query's words stand in a passage, for marking them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from twofold.types import Passage, TermSpan
+
+Span = tuple[int, int]
+"""Characters of a text, from the first to before the second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Highlights:
+    """The spans of a passage's title and text that match, ascending and without overlap."""
+
+    passage: Passage
+    title: tuple[Span, ...]
+    text: tuple[Span, ...]
+
+    def marked(self, before: str = "**", after: str = "**") -> str:
+        """Return the text with every match between two marks."""
+        return mark(self.passage.text, self.text, before, after)
+
+    def snippet(self, length: int = 160, before: str = "**", after: str = "**") -> str:
+        """Return the stretch of about ``length`` characters with most matches, marked."""
+        text = self.passage.text
+        if len(text) <= length:
+            return self.marked(before, after)
+        start = _densest(self.text, length)
+        if start > 0:  # not in the middle of a word
+            start = text.find(" ", max(0, start - length // 8), start) + 1 or start
+        end = min(start + length, len(text))
+        inside = [(a - start, min(b, end) - start) for a, b in self.text if start <= a < end]
+        lead, tail = "... " if start else "", " ..." if end < len(text) else ""
+        return f"{lead}{mark(text[start:end], inside, before, after)}{tail}"
+
+
+def mark(text: str, spans: Iterable[Span], before: str, after: str) -> str:
+    """Return ``text`` with each of these ascending spans between two marks."""
+    parts: list[str] = []
+    at = 0
+    for start, end in spans:
+        parts += [text[at:start], before, text[start:end], after]
+        at = end
+    return "".join([*parts, text[at:]])
+
+
+def joined(spans: Iterable[TermSpan]) -> tuple[Span, ...]:
+    """Return the spans, overlapping ones as one: parts of an identifier, or pairs of a run."""
+    out: list[Span] = []
+    for start, end in sorted((each.start, each.end) for each in spans):
+        if out and start < out[-1][1]:
+            out[-1] = out[-1][0], max(out[-1][1], end)
+        else:
+            out.append((start, end))
+    return tuple(out)
+
+
+def _densest(spans: tuple[Span, ...], length: int) -> int:
+    """Return the start of the stretch that holds most spans, the first of the best."""
+    best, most = 0, 0
+    last = 0
+    for first, (start, _) in enumerate(spans):
+        last = max(last, first)
+        while last < len(spans) and spans[last][1] <= start + length:
+            last += 1
+        if last - first > most:
+            best, most = start, last - first
+    return best

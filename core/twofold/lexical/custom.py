@@ -1,0 +1,103 @@
+"""Analyzers of the user's own: any function from a text to its terms, found by its import path."""
+
+import importlib
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from twofold.errors import InputError
+from twofold.lexical.analyzer import LanguageAnalyzer
+from twofold.lexical.languages import language_named
+from twofold.protocols import Analyzer
+from twofold.types import TermSpan
+
+AnalyzerLike = Analyzer | Callable[[str], Iterable[str]] | str
+"""A language's name or code, an import path, a function of a text, or an Analyzer."""
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionAnalyzer:
+    """The terms that one function gives, for passages and queries alike.
+
+    ``name`` is the function's import path, ``"package.module:function"``.
+    """
+
+    function: Callable[[str], Iterable[str]]
+    name: str
+    version: int = 0
+
+    def passage_terms(self, text: str) -> list[str]:
+        """Return the terms of ``text``; raise InputError if they aren't strings."""
+        given = self.function(text)
+        terms = given if isinstance(given, list) else None
+        if terms is None and isinstance(given, Iterable) and not isinstance(given, str | bytes):
+            terms = list(given)
+        if terms is None or not all(isinstance(term, str) for term in terms):
+            raise InputError(
+                f"the analyzer {self.name!r} gave {given!r:.60}: a list of strings is wanted"
+            )
+        return [term for term in terms if term]
+
+    def query_terms(self, text: str) -> list[str]:
+        """Return the terms of a query."""
+        return self.passage_terms(text)
+
+    def spans(self, text: str) -> list[TermSpan]:
+        """Return where the terms stand that can be read in ``text``, ignoring case."""
+        low = text.lower() if len(text.lower()) == len(text) else text
+        out: list[TermSpan] = []
+        at = 0
+        for term in self.passage_terms(text):
+            start = low.find(term.lower(), at)
+            if start >= 0:
+                out.append(TermSpan(term, start, start + len(term)))
+                at = start + len(term)
+        return out
+
+
+def as_analyzer(given: AnalyzerLike) -> Analyzer:
+    """Return the analyzer that was meant; raise InputError for what is none or can't be stored."""
+    if isinstance(given, str):
+        return analyzer_named(given)
+    if isinstance(given, Analyzer):
+        return given
+    if not callable(given):
+        raise InputError(
+            f"an analyzer is a language's name, a function from a text to its terms, or an object "
+            f"with passage_terms and query_terms, not {given!r:.60}"
+        )
+    path = f"{getattr(given, '__module__', None)}:{getattr(given, '__qualname__', None)}"
+    if "<" in path or "None" in path.split(":"):
+        raise InputError(
+            f"the analyzer {given!r:.80} has no import path to be found by when the index is "
+            "opened again: define it with def at the top of a module"
+        )
+    return FunctionAnalyzer(given, path, int(getattr(given, "version", 0)))
+
+
+def analyzer_named(name: str) -> Analyzer:
+    """Return a language's analyzer, or import one by ``"package.module:function"``.
+
+    Raises InputError where there is none of that name.
+    """
+    if ":" not in name:
+        return LanguageAnalyzer(language_named(name))
+    module, _, path = name.partition(":")
+    if module.partition(".")[0] in sys.stdlib_module_names:
+        raise InputError(
+            f"the analyzer {name!r} is of the standard library, which has none: an index that "
+            "names it is not to be trusted"
+        )
+    try:
+        found: Any = importlib.import_module(module)
+        for part in path.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"the analyzer {name!r} can't be imported ({error}): give the function itself as "
+            "analyzer=, or put its module where Python finds it"
+        ) from error
+    if isinstance(found, type):
+        found = found()
+    return found if isinstance(found, Analyzer) else FunctionAnalyzer(found, name)

@@ -1,0 +1,112 @@
+"""What is particular to each language: its stemmer, its stop words, and which marks are folded."""
+
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from twofold.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """How the words of one language become terms.
+
+    ``stemmer`` is the name of a Snowball algorithm, None for languages without one. ``folds``
+    tells whether readers expect "cafe" to find "caf\u00e9"; ``letters`` are those whose marks stay
+    all the same. ``splits`` tells whether an apostrophe parts words, and ``elides`` whether a lone
+    letter before it is a particle, as in French "l'eau". ``dotless`` is the Turkish pair of i and
+    dotless \u0131.
+    """
+
+    name: str
+    code: str
+    stemmer: str | None = None
+    folds: bool = False
+    letters: str = ""
+    splits: bool = False
+    elides: bool = False
+    dotless: bool = False
+
+    def stop_words(self) -> frozenset[str]:
+        """Return words that carry no topic, as published; empty where no list is known."""
+        return _listed(self.name)
+
+
+def _stemmed(name: str, code: str, **particulars: bool | str) -> Language:
+    return Language(name, code, stemmer=name, **particulars)  # type: ignore[arg-type]  # checked in the table
+
+
+MULTILINGUAL = Language("multilingual", "mul")
+"""Words as they are, in any script; no stemming, no folding, no stop words."""
+_ALL = (
+    MULTILINGUAL,
+    _stemmed("arabic", "ar"),
+    _stemmed("armenian", "hy"),
+    _stemmed("basque", "eu", folds=True, letters="\u00f1"),
+    Language("bengali", "bn"),
+    Language("bulgarian", "bg"),
+    _stemmed("catalan", "ca", folds=True, splits=True, elides=True),
+    Language("chinese", "zh", stemmer="english", folds=True),
+    _stemmed("czech", "cs"),
+    _stemmed("danish", "da"),
+    _stemmed("dutch", "nl", folds=True),
+    _stemmed("english", "en", folds=True),
+    _stemmed("esperanto", "eo"),
+    _stemmed("estonian", "et"),
+    _stemmed("finnish", "fi"),
+    _stemmed("french", "fr", folds=True, splits=True, elides=True),
+    Language("galician", "gl", folds=True, letters="\u00f1"),
+    _stemmed("german", "de", folds=True),
+    _stemmed("greek", "el", folds=True),
+    Language("hebrew", "he"),
+    _stemmed("hindi", "hi"),
+    _stemmed("hungarian", "hu"),
+    _stemmed("indonesian", "id"),
+    _stemmed("irish", "ga", splits=True, elides=True),
+    _stemmed("italian", "it", folds=True, splits=True, elides=True),
+    Language("japanese", "ja", stemmer="english", folds=True),
+    Language("korean", "ko", stemmer="english", folds=True),
+    Language("latvian", "lv"),
+    _stemmed("lithuanian", "lt"),
+    _stemmed("nepali", "ne"),
+    _stemmed("norwegian", "no"),
+    _stemmed("persian", "fa"),
+    _stemmed("polish", "pl"),
+    _stemmed("portuguese", "pt", folds=True),
+    _stemmed("romanian", "ro", folds=True),
+    _stemmed("russian", "ru"),
+    _stemmed("serbian", "sr"),
+    _stemmed("sesotho", "st"),
+    _stemmed("spanish", "es", folds=True, letters="\u00f1"),
+    _stemmed("swedish", "sv"),
+    _stemmed("tamil", "ta"),
+    Language("telugu", "te"),
+    Language("thai", "th", stemmer="english", folds=True),
+    _stemmed("turkish", "tr", splits=True, dotless=True),
+    Language("ukrainian", "uk"),
+    Language("vietnamese", "vi"),
+    _stemmed("yiddish", "yi"),
+)
+LANGUAGES = {each.name: each for each in _ALL}
+_BY_CODE = {each.code: each for each in _ALL}
+
+
+def language_named(name: str) -> Language:
+    """Return a language by its English name or its ISO 639 code; raise InputError."""
+    found = LANGUAGES.get(name) or _BY_CODE.get(name)
+    if found is None:
+        raise InputError(
+            f"unknown analyzer {name!r}: use one of {', '.join(LANGUAGES)}, a language's code "
+            "such as 'de', or a function that gives the terms of a text"
+        )
+    return found
+
+
+@cache
+def _listed(name: str) -> frozenset[str]:
+    """Read a language's list; lines that begin with # say where it comes from."""
+    path = resources.files("twofold.lexical") / "stopwords" / f"{name}.txt"
+    if not path.is_file():
+        return frozenset()
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return frozenset(word for line in lines if not line.startswith("#") for word in line.split())

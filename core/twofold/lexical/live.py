@@ -1,0 +1,107 @@
+"""A segment with its deletions: what is live in it, and what is known about it."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twofold.lexical.segment import PostingsSegment
+from twofold.protocols import Scorer
+from twofold.rownumbers import allowed_places
+from twofold.types import Mask, Rows
+
+_KEPT_TABLES = 4
+NOTHING = np.empty(0, np.int64)
+_NO_FLAGS = np.empty(0, np.bool_)
+for _each in (NOTHING, _NO_FLAGS):
+    _each.flags.writeable = False
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSegment:
+    """A segment, which of its documents are deleted, and what that takes off its statistics.
+
+    ``passages`` are the live documents that have terms, ``length`` is the sum of their lengths,
+    ``lost`` is by how much the deleted ones lower each term's document frequency.
+    """
+
+    segment: PostingsSegment
+    live: NDArray[np.bool_] | None = None
+    passages: int = 0
+    length: int = 0
+    lost: NDArray[np.int64] = field(default_factory=lambda: NOTHING)
+    _tables: dict[tuple[Scorer, float], NDArray[np.float64]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, segment: PostingsSegment, dead: Rows = NOTHING) -> "LiveSegment":
+        """Return ``segment`` without the rows of ``dead``; those that aren't here don't matter."""
+        total = int(segment.lengths.sum(dtype=np.int64))
+        return cls(segment, None, int(np.count_nonzero(segment.lengths)), total).without(dead)
+
+    def without(self, dead: Rows) -> "LiveSegment":
+        """Return this segment without more rows."""
+        docs = self.segment.locate(dead)
+        docs = np.unique(docs[docs >= 0])
+        if self.live is not None:
+            docs = docs[self.live[docs]]
+        if len(docs) == 0:
+            return self
+        segment = self.segment
+        live = np.ones(len(segment), np.bool_) if self.live is None else self.live.copy()
+        live[docs] = False
+        lost = self.lost.copy() if len(self.lost) else np.zeros(len(segment.vocabulary), np.int64)
+        starts, ends = segment.fwd_ptr[docs], segment.fwd_ptr[docs + 1]
+        terms = [segment.fwd_term[low:high] for low, high in zip(starts, ends, strict=True)]
+        np.add.at(lost, np.concatenate(terms), 1)
+        for each in (live, lost):
+            each.flags.writeable = False
+        lengths = segment.lengths[docs]
+        return LiveSegment(
+            segment,
+            live,
+            self.passages - int(np.count_nonzero(lengths)),
+            self.length - int(lengths.sum(dtype=np.int64)),
+            lost,
+        )
+
+    def __len__(self) -> int:
+        """Return how many documents it holds, deleted ones included."""
+        return len(self.segment)
+
+    def locate(self, rows: Rows) -> NDArray[np.int64]:
+        """Return the local document of each live row, -1 for rows that are not here."""
+        docs = self.segment.locate(rows)
+        if self.live is not None:
+            docs[~self.live[docs]] = -1
+        return docs
+
+    def flags(self, allowed: Mask | None) -> NDArray[np.bool_]:
+        """Return one flag a local document, or an empty array for all."""
+        if allowed is None:
+            return self.live if self.live is not None else _NO_FLAGS
+        flags = allowed_places(self.segment.rows, allowed)
+        if self.live is not None:
+            flags &= self.live
+        flags.flags.writeable = False
+        return flags
+
+    def frequencies(self) -> NDArray[np.int64]:
+        """Return the document frequency of every local term."""
+        counts = np.diff(self.segment.post_ptr)
+        return counts - self.lost if len(self.lost) else counts
+
+    def table(self, scorer: Scorer, average: float) -> NDArray[np.float64]:
+        """Return a scoring function's part for each code, kept while it is asked for.
+
+        What a missing term would score is taken off, so that only shared terms need be added.
+        """
+        key = (scorer, average)
+        table = self._tables.get(key)
+        if table is None:
+            segment = self.segment
+            table = scorer.parts(segment.pair_tf, segment.pair_length, average) - scorer.absent
+            table.flags.writeable = False
+            if len(self._tables) >= _KEPT_TABLES:
+                self._tables.clear()
+            self._tables[key] = table
+        return table
