@@ -212,6 +212,10 @@ class PassageBatch(Protocol):
         """Decode the passage at ``place``."""
         ...
 
+    def part(self, start: int, stop: int) -> "PassageBatch":
+        """Return those from ``start`` to before ``stop``."""
+        ...
+
 
 class Store(Protocol):
     """What a retriever asks of a place that holds passages."""

@@ -108,8 +108,8 @@ class Retriever:
                     for hits, skip in zip(dense, blank, strict=True)
                 ]
             filtered = allowed is not None and not allowed.any()
-            return [
-                asked._answer(
+            drafts = [
+                asked._draft(
                     view,
                     queries[place] if queries is not None else None,
                     vectors[place] if vectors is not None else None,
@@ -120,6 +120,7 @@ class Retriever:
                 )
                 for place in range(count)
             ]
+            return _fetched(view, drafts, asked.scorer)
 
     def _legs(
         self,
@@ -186,7 +187,7 @@ class Retriever:
             scorer=scorer if scorer is not None else self.scorer,
         )
 
-    def _answer(
+    def _draft(
         self,
         view: View,
         query: str | None,
@@ -196,8 +197,8 @@ class Retriever:
         completed: Scores | None,
         *,
         filtered: bool,
-    ) -> Hits:
-        """Turn what the legs found into hits; ``completed`` scores the lexical ones densely."""
+    ) -> "_Draft":
+        """Rank what the legs found; ``completed`` scores the lexical ones densely."""
         found: dict[Leg, LegHits] = {}
         if dense is not None:
             found["dense"] = dense
@@ -215,7 +216,7 @@ class Retriever:
             ranks = np.arange(1, len(rows) + 1)
             legs = {leg: LegColumn(scores, ranks, scores, 1.0)}
         answer = Answer(query, self.mode, view.generation, used, warnings)
-        return Hits(answer, scores, legs, rows, view.passages(rows), view, self.scorer)
+        return _Draft(answer, scores, legs, rows)
 
     def _fused(
         self,
@@ -258,6 +259,29 @@ class Retriever:
         if "lexical" in found and not len(found["lexical"].rows):
             said.append("the lexical leg found nothing: no passage shares a word with the query")
         return tuple(said)
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """Hits whose passages have not been fetched yet."""
+
+    answer: Answer
+    scores: Scores
+    legs: dict[Leg, LegColumn]
+    rows: Rows
+
+
+def _fetched(view: View, drafts: Sequence[_Draft], scorer: Scorer | None) -> list[Hits]:
+    """Fetch the passages of all hits at once."""
+    passages = view.passages(np.concatenate([draft.rows for draft in drafts]))
+    hits: list[Hits] = []
+    start = 0
+    for draft in drafts:
+        end = start + len(draft.rows)
+        part = passages.part(start, end)
+        hits.append(Hits(draft.answer, draft.scores, draft.legs, draft.rows, part, view, scorer))
+        start = end
+    return hits
 
 
 def _best(view: View, rows: Rows, scores: Scores, k: int) -> NDArray[np.int64]:

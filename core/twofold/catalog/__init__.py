@@ -8,6 +8,7 @@ from twofold.catalog.head import read_head, write_head
 from twofold.catalog.lock import WriteLock
 from twofold.catalog.records import (
     BlockRecord,
+    PassageFields,
     SegmentRecord,
     Settings,
     State,
@@ -22,6 +23,7 @@ __all__ = [
     "Catalog",
     "CatalogReader",
     "CatalogWriter",
+    "PassageFields",
     "SegmentRecord",
     "Settings",
     "State",

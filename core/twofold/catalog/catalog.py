@@ -8,15 +8,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from twofold.catalog.checksum import row_checksum
+from twofold.catalog.checksum import passage_checksum, row_checksum
 from twofold.catalog.records import (
     FORMAT,
     BlockRecord,
+    PassageFields,
     SegmentRecord,
     Settings,
     State,
     StoredPassage,
     VectorSetRecord,
+    not_as_written,
     rows_data,
     values,
     verified,
@@ -122,23 +124,24 @@ class CatalogReader:
 
     def by_id(self, ids: Sequence[str]) -> dict[str, StoredPassage]:
         """Return the passages of these ids; missing ones are left out."""
-        return {each.id: each for each in self._passages("id", ids)}
+        return {each[1]: StoredPassage(*each) for each in self._passages("id", ids)}
 
-    def by_row(self, rows: Sequence[int]) -> list[StoredPassage]:
-        """Return the passages of these rows in this order; raise if one is missing."""
-        found = {each.row: each for each in self._passages("row", rows)}
-        missing = [row for row in rows if row not in found]
-        if missing:
-            raise CorruptIndexError(f"passage row {missing[0]} is missing from the catalog")
-        return [found[row] for row in rows]
+    def by_row(self, rows: Sequence[int]) -> list[PassageFields]:
+        """Return the fields of these rows' passages, in this order; raise if one is missing."""
+        found = {each[0]: each for each in self._passages("row", rows)}
+        try:
+            return [found[row] for row in rows]
+        except KeyError as error:
+            raise CorruptIndexError(f"passage row {error} is missing from the catalog") from None
 
     def between(self, first: int, last: int) -> Iterator[StoredPassage]:
         """Yield the passages of rows from ``first`` to ``last``, ascending."""
-        return self._decoded(
+        for each in self._verified(
             "SELECT row, id, title, text, metadata, content, checksum FROM passages "
             "WHERE row BETWEEN ? AND ? ORDER BY row",
             (first, last),
-        )
+        ):
+            yield StoredPassage(*each)
 
     def rows_with_content(self, contents: Sequence[bytes]) -> dict[bytes, int]:
         """Return a row for each of these contents that is stored already."""
@@ -155,21 +158,22 @@ class CatalogReader:
         rows = self._connection.execute("PRAGMA integrity_check").fetchall()
         return [str(row[0]) for row in rows if row[0] != "ok"]
 
-    def _passages(self, column: str, wanted: Sequence[Any]) -> Iterator[StoredPassage]:
+    def _passages(self, column: str, wanted: Sequence[Any]) -> Iterator[PassageFields]:
         for some in _runs(wanted):
             marks = ",".join("?" * len(some))
-            yield from self._decoded(
+            yield from self._verified(
                 "SELECT row, id, title, text, metadata, content, checksum FROM passages "
                 f"WHERE {column} IN ({marks})",
                 some,
             )
 
-    def _decoded(self, query: str, bound: Sequence[Any]) -> Iterator[StoredPassage]:
-        for *fields, checksum in self._connection.execute(query, bound):
-            passage: StoredPassage = verified(
-                f"passage {fields[1]!r}", checksum, StoredPassage(*fields)
-            )
-            yield passage
+    def _verified(self, query: str, bound: Sequence[Any]) -> Iterator[PassageFields]:
+        for row, name, title, text, metadata, content, checksum in self._connection.execute(
+            query, bound
+        ):
+            if passage_checksum(row, name, title, text, metadata, content) != checksum:
+                raise not_as_written(f"passage {name!r}")
+            yield row, name, title, text, metadata, content
 
 
 class CatalogWriter(CatalogReader):

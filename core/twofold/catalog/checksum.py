@@ -9,17 +9,30 @@ Field = str | bytes | int | None
 
 def row_checksum(*fields: Field) -> int:
     """Return a signed 64-bit checksum of a row's fields, types and lengths included."""
-    state = xxhash.xxh3_64()
-    for field in fields:
-        if isinstance(field, str):
-            data, tag = field.encode(), b"s"
-        elif isinstance(field, bytes):
-            data, tag = field, b"b"
-        else:
-            data, tag = repr(field).encode(), b"i"
-        state.update(tag + len(data).to_bytes(8, "little"))
-        state.update(data)
-    return int.from_bytes(state.digest(), "big", signed=True)
+    parts = [
+        f"s{len(field)}:{field}"
+        if isinstance(field, str)
+        else f"b{field.hex()}"
+        if isinstance(field, bytes)
+        else f"i{field!r}"
+        for field in fields
+    ]
+    return _signed("\0".join(parts))
+
+
+def passage_checksum(
+    row: int, name: str, title: str, text: str, metadata: str, content: bytes
+) -> int:
+    """Return ``row_checksum`` of a passage's fields, in less time: every hit is verified."""
+    return _signed(
+        f"i{row}\0s{len(name)}:{name}\0s{len(title)}:{title}\0s{len(text)}:{text}"
+        f"\0s{len(metadata)}:{metadata}\0b{content.hex()}"
+    )
+
+
+def _signed(text: str) -> int:
+    digest = xxhash.xxh3_64_intdigest(text.encode())
+    return digest - (1 << 64) if digest >> 63 else digest
 
 
 def content_hash(data: Any) -> bytes:

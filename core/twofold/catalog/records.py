@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from twofold.catalog.checksum import content_hash, row_checksum
+from twofold.catalog.checksum import content_hash, passage_checksum, row_checksum
 from twofold.errors import CorruptIndexError
 from twofold.metrics import Metric
 from twofold.types import EncoderIdentity, Passage, Rows
@@ -63,6 +63,10 @@ class State:
     digest: int = 0
 
 
+PassageFields = tuple[int, str, str, str, str, bytes]
+"""The fields of a StoredPassage, before one is made of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredPassage:
     """One row of the passages table; ``content`` is the hash of what encoders see."""
@@ -83,7 +87,9 @@ class StoredPassage:
     @property
     def checksum(self) -> int:
         """The checksum of all fields."""
-        return row_checksum(self.row, self.id, self.title, self.text, self.metadata, self.content)
+        return passage_checksum(
+            self.row, self.id, self.title, self.text, self.metadata, self.content
+        )
 
     def to_passage(self) -> Passage:
         """Decode the row."""
@@ -180,7 +186,12 @@ def rows_data(rows: Rows) -> bytes:
 def verified(what: str, given: int, record: Any) -> Any:
     """Return ``record`` if its checksum is the stored one, else raise CorruptIndexError."""
     if record.checksum != given:
-        raise CorruptIndexError(
-            f"{what} in the catalog is not what was written: restore the index from a copy"
-        )
+        raise not_as_written(what)
     return record
+
+
+def not_as_written(what: str) -> CorruptIndexError:
+    """Return the error for a row whose checksum is not the stored one."""
+    return CorruptIndexError(
+        f"{what} in the catalog is not what was written: restore the index from a copy"
+    )

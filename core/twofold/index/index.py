@@ -356,7 +356,8 @@ def _chosen(
         found = view.reader.by_id(ids).values()
         return tuple(each for each in found if allowed is None or allowed[each.row])
     assert allowed is not None  # one of the two is given
-    return tuple(view.reader.by_row(np.flatnonzero(allowed).tolist()))
+    rows = np.flatnonzero(allowed).tolist()
+    return tuple(StoredPassage(*each) for each in view.reader.by_row(rows))
 
 
 def _release(catalog: Catalog, lock: WriteLock, temporary: Path | None, process: int) -> None:

@@ -11,7 +11,7 @@ import xxhash
 from twofold.errors import PassageError
 from twofold.types import Passage, PassageLike, as_passage
 
-BATCH = 1024
+BATCH = 4096
 """Passages in one commit."""
 ENCODED_BATCH = 256
 """Passages in one commit where they are encoded first, so that little is lost when stopped."""
@@ -55,7 +55,7 @@ class Intake:
                 kind = type(value).__name__
                 raise PassageError(f"passage {name}: {field} is a string, not {kind} {value!r:.40}")
             try:
-                size = len(value.encode())
+                size = len(value) if value.isascii() else len(value.encode())
             except UnicodeEncodeError as error:
                 raise PassageError(
                     f"passage {name}: {field} has half a surrogate pair at character "
@@ -93,6 +93,8 @@ def refuse_single(items: object) -> None:
 
 def _as_json(metadata: Any, name: str) -> str:
     """Return metadata as JSON that reads back equal."""
+    if metadata == {}:
+        return "{}"
     if not isinstance(metadata, dict) or not _has_string_keys(metadata):
         raise PassageError(
             f"passage {name}: metadata is a dict with string keys, not {metadata!r:.60}"

@@ -93,7 +93,7 @@ class ColumnKind:
     def build(self, passages: Sequence[StoredPassage]) -> ColumnSegment:
         """Type metadata."""
         rows, ids = _rows_and_ids(passages)
-        return ColumnSegment.build(rows, ids, [json.loads(each.metadata) for each in passages])
+        return ColumnSegment.build(rows, ids, [_metadata(each) for each in passages])
 
     def merge(
         self, parts: Sequence[ColumnSegment], live: Sequence[NDArray[np.bool_]]
@@ -115,6 +115,12 @@ def live_flags(content: SegmentContent, dead: Rows) -> NDArray[np.bool_]:
         at = places_of(dead[low:high], rows)
         flags[at[at >= 0]] = False
     return flags
+
+
+def _metadata(passage: StoredPassage) -> dict[str, Any]:
+    """Decode a passage's metadata."""
+    fields: dict[str, Any] = json.loads(passage.metadata) if passage.metadata != "{}" else {}
+    return fields
 
 
 def _rows_and_ids(passages: Sequence[StoredPassage]) -> tuple[Rows, list[str]]:

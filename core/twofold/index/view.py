@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from twofold.catalog import Catalog, CatalogReader, StoredPassage
+from twofold.catalog import Catalog, CatalogReader, PassageFields, StoredPassage
 from twofold.errors import CorruptIndexError, QueryError, RebuildWarning
 from twofold.filters import matching, parse
 from twofold.index.layout import Layout
@@ -34,15 +34,19 @@ _TRIES = 20
 class FetchedPassages:
     """Passages read in the query's own transaction, decoded when touched."""
 
-    stored: tuple[StoredPassage, ...]
+    stored: Sequence[PassageFields]
 
     @property
     def ids(self) -> list[str]:
         """The passages' ids."""
-        return [each.id for each in self.stored]
+        return [each[1] for each in self.stored]
 
     def __getitem__(self, place: int) -> Passage:
-        return self.stored[place].to_passage()
+        return StoredPassage(*self.stored[place]).to_passage()
+
+    def part(self, start: int, stop: int) -> "FetchedPassages":
+        """Return those from ``start`` to before ``stop``."""
+        return FetchedPassages(self.stored[start:stop])
 
 
 class IndexView:
@@ -116,7 +120,7 @@ class IndexView:
 
     def passages(self, rows: Rows) -> FetchedPassages:
         """Fetch passages by row."""
-        return FetchedPassages(tuple(self.reader.by_row(rows.tolist())))
+        return FetchedPassages(self.reader.by_row(rows.tolist()))
 
     def _postings(self) -> PostingsIndex:
         if self.snapshot.lexical is None:

@@ -2,17 +2,23 @@
 
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain
 
 from twofold.lexical.folding import aligned, compatible, folded
 from twofold.lexical.languages import LANGUAGES, Language
-from twofold.lexical.words import identifier_pieces, is_run, run_pieces, word_pattern
+from twofold.lexical.words import (
+    identifier_pieces,
+    identifier_spans,
+    identifiers,
+    is_run,
+    run_pieces,
+    word_pattern,
+)
 from twofold.types import TermSpan
 
 _VERSION = 2
-_KEPT_STEMS = 1 << 17
 _LOCAL = threading.local()  # a PyStemmer object must not be shared between threads
 
 
@@ -41,7 +47,9 @@ class LanguageAnalyzer:
 
     def passage_terms(self, text: str) -> list[str]:
         """Return the terms of ``text``, repeats included."""
-        return self._terms(text, asked=False)
+        # No term reaches across a blank, and most of what stands between blanks comes again.
+        known = _chunks(self)
+        return list(chain.from_iterable(map(known.__getitem__, text.split())))
 
     def query_terms(self, text: str) -> list[str]:
         """Return the terms of a query, without those that any text has."""
@@ -50,14 +58,16 @@ class LanguageAnalyzer:
     def spans(self, text: str) -> list[TermSpan]:
         """Return where in ``text`` each of its ``passage_terms`` stands, by start."""
         found = sorted(self._pieces(text), key=lambda piece: (piece[1], -piece[2]))
-        stems = _stemmed([word for word, _, _ in found], self.language.stemmer)
+        stems = map(_stemmer(self.language.stemmer), [word for word, _, _ in found])
         return [TermSpan(stem, *piece[1:]) for stem, piece in zip(stems, found, strict=True)]
 
     def _terms(self, text: str, *, asked: bool) -> list[str]:
         language = self.language
         text = compatible(text, language)
         words: list[str] = _pattern(language).findall(folded(text, language))
-        pieces = [folded(piece, language) for piece, _, _ in identifier_pieces(text)]
+        pieces = [each[0] for whole in identifiers(text) for each in identifier_pieces(whole)]
+        if pieces:  # folded at once: none has a blank
+            pieces = folded(" ".join(pieces), language).split(" ")
         runs: list[str] = []
         if not text.isascii() and any(map(is_run, words)):
             every, words = words, []
@@ -68,7 +78,7 @@ class LanguageAnalyzer:
                     words.append(word)
         if asked:
             words, runs = self._telling(words, pieces, runs)
-        return _stemmed(words, language.stemmer) + _stemmed(pieces, language.stemmer) + runs
+        return [*map(_stemmer(language.stemmer), words + pieces), *runs]
 
     def _telling(
         self, words: list[str], pieces: Sequence[str], runs: list[str]
@@ -90,7 +100,7 @@ class LanguageAnalyzer:
             for piece, start, end in run_pieces(found[0], asked=False):
                 yield (piece, *small.span(found.start() + start, found.start() + end))
         cased = aligned(text, language, fold=False)
-        for piece, start, end in identifier_pieces(cased.text):
+        for piece, start, end in identifier_spans(cased.text):
             yield (folded(piece, language), *cased.span(start, end))
 
 
@@ -98,39 +108,55 @@ def _pattern(language: Language) -> re.Pattern[str]:
     return word_pattern(splits=language.splits, elides=language.elides)
 
 
-class _Stemmer(dict[str, str]):
-    """Stems of words as they are asked for; PyStemmer's own cache slows down when it is full."""
+class _Chunks(dict[str, list[str]]):
+    """The terms of what stands between blanks, as they are asked for."""
 
-    def __init__(self, algorithm: str) -> None:
-        import Stemmer
-
+    def __init__(self, analyzer: LanguageAnalyzer) -> None:
         super().__init__()
-        self._engine: Any = Stemmer.Stemmer(algorithm, 0)
+        self._analyzer = analyzer
+        self._stem = _stemmer(analyzer.language.stemmer)
+        self._plain = not analyzer.language.dotless
 
-    def __missing__(self, word: str) -> str:
-        if len(self) > _KEPT_STEMS:
-            self.clear()
-        # A long "word" is no word of a language; kept as it is, it takes no room here.
-        stem: str = self._engine.stemWord(word) if len(word) <= _LONGEST else word
-        if len(word) <= _LONGEST:
-            self[word] = stem
-        return stem
+    def __missing__(self, chunk: str) -> list[str]:
+        word = chunk.strip('.,;:()"')
+        if self._plain and word.isascii() and word.isalpha() and word[1:].islower():
+            terms = [self._stem(word.lower())]
+        else:
+            terms = self._analyzer._terms(chunk, asked=False)
+        if len(chunk) <= _LONGEST:
+            if len(self) >= _MOST:
+                self.clear()
+            self[chunk] = terms
+        return terms
 
 
-_LONGEST = 64
-
-
-def _stemmed(words: Sequence[str], algorithm: str | None) -> list[str]:
-    """Return the stems of words."""
+def _stemmer(algorithm: str | None) -> Callable[[str], str]:
+    """Return this thread's function from a word to its stem."""
     if algorithm is None:
-        return list(words)
-    stemmers: dict[str, _Stemmer] | None = getattr(_LOCAL, "stemmers", None)
+        return str
+    stemmers: dict[str, Callable[[str], str]] | None = getattr(_LOCAL, "stemmers", None)
     if stemmers is None:
         stemmers = _LOCAL.stemmers = {}
     if algorithm not in stemmers:
-        stemmers[algorithm] = _Stemmer(algorithm)
-    stems = stemmers[algorithm]
-    return [stems[word] for word in words]
+        import Stemmer
+
+        # Without its own cache, which slows down when it is full.
+        stemmers[algorithm] = Stemmer.Stemmer(algorithm, 0).stemWord
+    return stemmers[algorithm]
+
+
+def _chunks(analyzer: LanguageAnalyzer) -> _Chunks:
+    """Return what this thread remembers of an analyzer's terms."""
+    known: dict[str, _Chunks] | None = getattr(_LOCAL, "chunks", None)
+    if known is None:
+        known = _LOCAL.chunks = {}
+    if analyzer.name not in known:
+        known[analyzer.name] = _Chunks(analyzer)
+    return known[analyzer.name]
+
+
+_LONGEST = 64
+_MOST = 1 << 17
 
 
 _STOPS: dict[str, frozenset[str]] = {}

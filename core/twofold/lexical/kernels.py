@@ -174,8 +174,11 @@ def top(
     allowed,
     floors,
     wanted,
+    all_scores,
+    all_docs,
+    sizes,
 ):
-    """Return the best documents of one segment for many queries, exactly.
+    """Find the best documents of one segment for many queries, exactly.
 
     query_ptr (queries + 1): each query's range in query_term (local numbers, -1 for terms that
     aren't here) and query_weight. scales: what a query's scores are multiplied by. table: the
@@ -183,7 +186,7 @@ def top(
     or none at all. floors: the score that a query's documents must reach, raised where as many
     as are wanted reach more.
 
-    Returns scores and docs (queries, at most wanted), best first, and how many each query has.
+    Writes scores and docs (queries, k), best first, and how many each query has to sizes.
 
     Windowed MaxScore: Turtle and Flood, Query Evaluation: Strategies and Optimizations (1995), in
     windows of documents as Lucene's bulk scorer. Terms stand in order of their bounds; the first
@@ -193,14 +196,12 @@ def top(
     bounds, and all are scored.
     """
     queries = len(query_ptr) - 1
-    k = min(wanted, len(order))
-    all_scores = np.empty((queries, k), np.int64)
-    all_docs = np.empty((queries, k), np.int64)
-    sizes = np.zeros(queries, np.int64)
-    sums = np.full(WINDOW, _UNSEEN, np.int64)
+    k = all_scores.shape[1]
+    width = min(WINDOW, len(order))
+    sums = np.full(width, _UNSEEN, np.int64)
     # One more than fits: a slot is written before it is known whether it counts.
-    seen = np.empty(WINDOW + 1, np.uint64)
-    near = np.empty(WINDOW + 1, np.uint64)
+    seen = np.empty(width + 1, np.uint64)
+    near = np.empty(width + 1, np.uint64)
     most = 0
     for q in range(queries):
         most = max(most, query_ptr[q + 1] - query_ptr[q])
@@ -332,7 +333,48 @@ def top(
         _sort(scores, docs, order, size)
         floors[q] = floor
         sizes[q] = size
-    return all_scores, all_docs, sizes
+
+
+@njit(cache=True, nogil=True)
+def merge(scores, docs, sizes, k):
+    """Merge what several segments found: scores and docs (segments, queries, k), best first.
+
+    Returns, for each query, scores, segments and docs of the best, how many they are, and
+    whether documents of different segments tie among them. Those that tie with the k-th are
+    all there.
+    """
+    segments, queries, width = scores.shape
+    room = segments * width
+    out_scores = np.empty((queries, room), np.int64)
+    out_segments = np.empty((queries, room), np.int64)
+    out_docs = np.empty((queries, room), np.int64)
+    counts = np.zeros(queries, np.int64)
+    unclear = np.zeros(queries, np.bool_)
+    at = np.empty(segments, np.int64)
+    for q in range(queries):
+        at[:] = 0
+        count = 0
+        while count < room:
+            best = -1
+            for s in range(segments):
+                if at[s] < sizes[s, q] and (
+                    best < 0 or scores[s, q, at[s]] > scores[best, q, at[best]]
+                ):
+                    best = s
+            if best < 0:
+                break
+            score = scores[best, q, at[best]]
+            if count >= k and score < out_scores[q, count - 1]:
+                break
+            if count > 0 and score == out_scores[q, count - 1]:
+                unclear[q] = unclear[q] or best != out_segments[q, count - 1]
+            out_scores[q, count] = score
+            out_segments[q, count] = best
+            out_docs[q, count] = docs[best, q, at[best]]
+            at[best] += 1
+            count += 1
+        counts[q] = count
+    return out_scores, out_segments, out_docs, counts, unclear
 
 
 @njit(cache=True, nogil=True)

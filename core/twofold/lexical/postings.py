@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from twofold import tiers
 from twofold.lexical.collection import Collection
 from twofold.lexical.live import LiveSegment
-from twofold.lexical.merging import SegmentHits, best_of
+from twofold.lexical.merging import Found, best_of
 from twofold.lexical.questions import Questions, asked
 from twofold.lexical.scoring import BM25
 from twofold.lexical.segment import PostingsSegment
@@ -17,6 +17,8 @@ from twofold.types import LegHits, Mask, Rows, Scores, TermMatch
 
 _LOOKUP = 16
 """Postings that can be read in the time of finding one term in one passage."""
+_ROOM = 1 << 20
+"""Hits gathered at a time, for as many queries as this allows."""
 _LOWEST = -(1 << 62)
 _NO_NORMS = np.empty(0)
 
@@ -77,16 +79,12 @@ class PostingsIndex:
         scorer: Scorer | None = None,
     ) -> list[LegHits]:
         """Return ``search`` of each query, with what can be done once done once."""
-        questions = self._ask(queries, scorer)
-        floors = np.full(len(questions), _LOWEST, np.int64)
-        # The largest first: what it finds bounds what the others must reach.
-        largest_first = sorted(range(len(self.segments)), key=lambda at: -len(self.segments[at]))
-        found = [
-            self._search_segment(questions, at, k, allowed, floors)
-            for at in largest_first
-            if (questions.local[at] >= 0).any()
+        step = max(_ROOM // k, 1)
+        return [
+            hits
+            for start in range(0, len(queries), step)
+            for hits in self._search_some(queries[start : start + step], k, allowed, scorer)
         ]
-        return best_of(found, questions, k)
 
     def scores(self, query: str, rows: Rows, scorer: Scorer | None = None) -> Scores:
         """Return the score of each row, 0.0 where it shares no term with ``query``."""
@@ -139,6 +137,21 @@ class PostingsIndex:
                 )
         return tuple(sorted(matches, key=lambda match: (-match.contribution, match.term)))
 
+    def _search_some(
+        self, queries: Sequence[str], k: int, allowed: Mask | None, scorer: Scorer | None
+    ) -> list[LegHits]:
+        """Search with as many queries as there is room for."""
+        questions = self._ask(queries, scorer)
+        segments = questions.collection.segments
+        width = min(k, max(map(len, segments), default=0))
+        found = Found.nothing(len(segments), len(questions), width)
+        floors = np.full(len(questions), _LOWEST, np.int64)
+        # The largest first: what it finds bounds what the others must reach.
+        for at in sorted(range(len(segments)), key=lambda at: -len(segments[at])):
+            if (questions.local[at] >= 0).any():
+                self._search_segment(questions, at, k, allowed, floors, found)
+        return best_of(found, segments, questions, k)
+
     def _search_segment(
         self,
         questions: Questions,
@@ -146,7 +159,8 @@ class PostingsIndex:
         k: int,
         allowed: Mask | None,
         floors: NDArray[np.int64],
-    ) -> SegmentHits:
+        found: Found,
+    ) -> None:
         """Search one segment, raising ``floors`` to the k-th best score of each query."""
         from twofold.lexical import kernels
 
@@ -159,7 +173,8 @@ class PostingsIndex:
             terms = terms.copy()
             for query in direct:
                 terms[questions.of(query)] = -1
-        scores, docs, sizes = kernels.top(
+        scores, docs, sizes = found.scores[at], found.docs[at], found.sizes[at]
+        kernels.top(
             questions.query_ptr,
             terms,
             questions.weights,
@@ -175,6 +190,9 @@ class PostingsIndex:
             flags,
             floors,
             k,
+            scores,
+            docs,
+            sizes,
         )
         for query, candidates in direct.items():
             own = questions.of(query)
@@ -195,7 +213,6 @@ class PostingsIndex:
             scores[query, : len(best)], docs[query, : len(best)] = best, places
             if len(best) == k:
                 floors[query] = max(floors[query], best[-1])
-        return SegmentHits(segment, scores, docs, sizes)
 
     def _few(
         self, questions: Questions, at: int, flags: NDArray[np.bool_], *, filtered: bool

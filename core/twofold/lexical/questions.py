@@ -1,7 +1,9 @@
 """Queries as a whole index sees them: terms looked up in every segment, and weighed."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,7 +117,7 @@ def _scales(
 
     They depend on the query and the statistics alone, never on how passages are stored.
     """
-    part = max(float(scorer.parts(np.array([_LONGEST]), np.array([1]), 1.0)[0]), 1.0)
+    part = _greatest_part(cast(Hashable, scorer))
     scales = np.full(len(query_ptr) - 1, 2.0**_FINEST)
     if np.abs(weights).sum() * part < 2.0 ** (61 - _FINEST):
         return scales
@@ -123,6 +125,12 @@ def _scales(
         top = np.abs(weights[query_ptr[query] : query_ptr[query + 1]]).sum() * part
         scales[query] = 2.0 ** min(_FINEST, 61 - int(np.ceil(np.log2(max(top, 1.0)))))
     return scales
+
+
+@lru_cache(maxsize=64)
+def _greatest_part(scorer: Any) -> float:
+    """Return a bound of a scoring function's parts, at least 1."""
+    return max(float(scorer.parts(np.array([_LONGEST]), np.array([1]), 1.0)[0]), 1.0)
 
 
 def _normed(

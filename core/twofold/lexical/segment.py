@@ -1,7 +1,9 @@
 """An immutable piece of the lexical leg: vocabulary, postings and forward index of some rows."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -51,9 +53,8 @@ class PostingsSegment:
         cls, rows: Rows, ids: Sequence[str], documents: Sequence[Sequence[str]]
     ) -> "PostingsSegment":
         """Index each document's terms (repeats included) under its row, rows ascending."""
-        numbers: dict[str, int] = {}
-        number = numbers.setdefault
-        flat = [number(term, len(numbers)) for terms in documents for term in terms]
+        numbers: defaultdict[str, int] = defaultdict(count().__next__)
+        flat = [numbers[term] for terms in documents for term in terms]
         vocabulary, by_hash = Vocabulary.of(list(numbers))
         lengths = np.array([len(terms) for terms in documents], np.uint32)
         docs = np.repeat(np.arange(len(documents), dtype=np.int64), lengths)

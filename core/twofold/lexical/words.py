@@ -72,24 +72,40 @@ def _unit_pattern() -> re.Pattern[str]:
     return re.compile(rf".[{re.escape(marks)}]*", re.DOTALL)
 
 
-def identifier_pieces(text: str) -> Iterator[Piece]:
-    """Yield what the words of a text leave out of its identifiers; case as written.
+def identifiers(text: str) -> list[str]:
+    """Return what looks like an identifier in a text; case as written."""
+    return _IDENTIFIER.findall(text)
+
+
+def identifier_spans(text: str) -> Iterator[Piece]:
+    """Yield the pieces of each identifier with their spans in the text."""
+    for found in _IDENTIFIER.finditer(text):
+        for piece, start, end in identifier_pieces(found[0]):
+            yield piece, found.start() + start, found.start() + end
+
+
+def identifier_pieces(whole: str) -> list[Piece]:
+    """Return what the words of a text leave out of an identifier.
 
     "pandas.DataFrame" is also one word without its separators (which stay, as dots, between
     digits), "DataFrame" also two, and "C++" and "C#" are more than a C.
     """
-    for found in _IDENTIFIER.finditer(text):
-        whole, start = found[0], found.start()
-        if whole[-1] in "+#":
-            yield whole, start, found.end()
-            continue
-        if _SEPARATOR.search(whole):
-            dotted = _BETWEEN_DIGITS.sub("\0", whole)
-            yield _SEPARATOR.sub("", dotted).replace("\0", "."), start, found.end()
-        at = start
-        for part in _SEPARATOR.split(whole):
-            humps = _HUMP.split(part)
-            for hump in humps if len(humps) > 1 else ():
-                yield hump, at, at + len(hump)
-                at += len(hump)
-            at += 1 if len(humps) > 1 else len(part) + 1
+    if whole[-1] in "+#":
+        return [(whole, 0, len(whole))]
+    pieces: list[Piece] = []
+    parts = _SEPARATOR.split(whole)
+    if len(parts) > 1:
+        joined = "".join(parts)
+        if _BETWEEN_DIGITS.search(whole):
+            joined = _SEPARATOR.sub("", _BETWEEN_DIGITS.sub("\0", whole)).replace("\0", ".")
+        pieces.append((joined, 0, len(whole)))
+    at = 0
+    for part in parts:
+        humps = _HUMP.split(part) if not part.islower() else ()
+        if len(humps) > 1:
+            start = at
+            for hump in humps:
+                pieces.append((hump, start, start + len(hump)))
+                start += len(hump)
+        at += len(part) + 1
+    return pieces
