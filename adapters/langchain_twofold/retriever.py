@@ -20,6 +20,7 @@ from langchain_twofold.documents import as_document, as_passage
 from langchain_twofold.embeddings import EmbeddingsEncoder
 from twofold import Encoder, Metric, Retriever
 from twofold.index import AS_STORED, AsStored, filled_index
+from twofold.lexical import AnalyzerLike
 from twofold.types import Mode
 
 logger = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ class TwofoldRetriever(BaseRetriever):
         encoder: Encoder | Embeddings | str | AsStored | None = AS_STORED,
         path: str | os.PathLike[str] | None = None,
         metric: Metric | str | None = None,
-        analyzer: str | AsStored | None = AS_STORED,
+        analyzer: AnalyzerLike | AsStored | None = AS_STORED,
         **settings: Any,
     ) -> "TwofoldRetriever":
         """Index documents in the folder ``path`` (a temporary one if None) and retrieve from it.

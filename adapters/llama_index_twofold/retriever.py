@@ -20,6 +20,7 @@ from llama_index_twofold.filters import as_where
 from llama_index_twofold.nodes import as_node, as_passage
 from twofold import Encoder, Index, Metric, Retriever
 from twofold.index import AS_STORED, AsStored, filled_index
+from twofold.lexical import AnalyzerLike
 from twofold.types import Mode, Vectors
 
 logger = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class TwofoldRetriever(BaseRetriever):
             fusion=retriever.fusion,
             depth=retriever.depth,
             strict=retriever.strict,
+            scorer=retriever.scorer,
         )
         super().__init__(callback_manager=callback_manager, objects=objects, verbose=verbose)
 
@@ -72,7 +74,7 @@ class TwofoldRetriever(BaseRetriever):
         encoder: Encoder | BaseEmbedding | str | AsStored | None = AS_STORED,
         path: str | os.PathLike[str] | None = None,
         metric: Metric | str | None = None,
-        analyzer: str | AsStored | None = AS_STORED,
+        analyzer: AnalyzerLike | AsStored | None = AS_STORED,
         **settings: Any,
     ) -> "TwofoldRetriever":
         """Index nodes in the folder ``path`` (a temporary one if None) and retrieve from it.

@@ -5,6 +5,7 @@ from twofold.errors import TwofoldError
 from twofold.fusion import ReciprocalRank, TheoreticalMinMax
 from twofold.hits import Hits
 from twofold.index import Index, UpsertResult, Verification
+from twofold.lexical import BM25
 from twofold.metrics import Metric
 from twofold.protocols import Encoder
 from twofold.retriever import Retriever
@@ -12,6 +13,7 @@ from twofold.types import Hit, LegScore, Passage
 
 __version__ = "0.1.0"
 __all__ = [
+    "BM25",
     "Encoder",
     "HashingEncoder",
     "Hit",

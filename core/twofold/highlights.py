@@ -23,16 +23,22 @@ class Highlights:
 
     def snippet(self, length: int = 160, before: str = "**", after: str = "**") -> str:
         """Return the stretch of about ``length`` characters with most matches, marked."""
+        return mark(*self.excerpt(length), before, after)
+
+    def excerpt(self, length: int = 160) -> tuple[str, tuple[Span, ...]]:
+        """Return the stretch of about ``length`` characters with most matches, and its spans."""
         text = self.passage.text
         if len(text) <= length:
-            return self.marked(before, after)
+            return text, self.text
         start = _densest(self.text, length)
-        if start > 0:  # not in the middle of a word
-            start = text.find(" ", max(0, start - length // 8), start) + 1 or start
+        if start > 0:  # some words before it, and not the middle of one
+            start = max(0, start - length // 8)
+            start = text.find(" ", start, start + length // 8) + 1 or start
         end = min(start + length, len(text))
-        inside = [(a - start, min(b, end) - start) for a, b in self.text if start <= a < end]
         lead, tail = "... " if start else "", " ..." if end < len(text) else ""
-        return f"{lead}{mark(text[start:end], inside, before, after)}{tail}"
+        shift = len(lead) - start
+        spans = tuple((a + shift, b + shift) for a, b in self.text if start <= a and b <= end)
+        return f"{lead}{text[start:end]}{tail}", spans
 
 
 def mark(text: str, spans: Iterable[Span], before: str, after: str) -> str:
@@ -62,7 +68,7 @@ def _densest(spans: tuple[Span, ...], length: int) -> int:
     last = 0
     for first, (start, _) in enumerate(spans):
         last = max(last, first)
-        while last < len(spans) and spans[last][1] <= start + length:
+        while last < len(spans) and spans[last][1] <= start + length * 3 // 4:
             last += 1
         if last - first > most:
             best, most = start, last - first

@@ -75,6 +75,7 @@ class CorpusStatistics:
     frequencies: Callable[[], NDArray[np.int64]]
 
 
+@runtime_checkable
 class Scorer(Protocol):
     """A scoring function: the sum over shared terms of query count * idf * part."""
 
@@ -87,6 +88,10 @@ class Scorer(Protocol):
 
         It never falls with the frequency, never grows with the length, and is at least 0.
         """
+        ...
+
+    def stretch(self, lengths: NDArray[Any], average: float) -> Scores:
+        """Return the length normalisation: above 1 where a length holds a passage back."""
         ...
 
     @property

@@ -44,6 +44,13 @@ class Retriever:
         _check_count("k", self.k)
         _check_count("depth", self.depth)
         _check_mode(self.mode, self.index)
+        if self.scorer is not None and (
+            isinstance(self.scorer, type) or not isinstance(self.scorer, Scorer)
+        ):
+            raise QueryError(
+                f"scorer is {self.scorer!r}: BM25(k1=1.2, b=0.75) or another scoring function of "
+                "twofold.lexical is wanted"
+            )
         if not callable(getattr(self.fusion, "fuse", None)):
             raise QueryError(
                 f"fusion is {self.fusion!r}: TheoreticalMinMax(), ReciprocalRank() or another "

@@ -153,7 +153,8 @@ class TermMatch:
 
     ``contribution = query_frequency * idf * part``, and the contributions of all terms sum to the
     passage's lexical score. ``part`` is what the scoring function makes of the ``frequency`` and
-    of the passage's ``length`` in terms (``average_length`` is the collection's).
+    of ``length_norm``, the passage's ``length`` in terms beside ``average_length``, the
+    collection's: BM25's 1 - b + b * length / average length.
     ``document_frequency`` is in how many passages the term occurs. ``frequency`` is 0 for a
     missing term, listed only where the scoring function counts it.
     """
@@ -165,5 +166,6 @@ class TermMatch:
     idf: float
     length: int
     average_length: float
+    length_norm: float
     part: float
     contribution: float

@@ -16,6 +16,8 @@ from twofold.errors import QueryError
 from twofold.evaluation import MEASURES, evaluate
 from twofold.index import AS_STORED, Index
 from twofold.index.intake import Intake
+from twofold.lexical import SCORERS, scorer_named
+from twofold.protocols import Scorer
 from twofold.retriever import Retriever
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -37,6 +39,15 @@ def options(
     """Dense and lexical retrieval over one durable index."""
 
 
+_ANALYZER = (
+    "A language ('english', 'de', ... , 'multilingual'), a function's import path "
+    "('package.module:function'), or 'none'."
+)
+_SCORING = f"The lexical leg's scoring function: {', '.join(SCORERS)}."
+Scoring = Annotated[str | None, typer.Option(help=_SCORING, show_default="lucene")]
+K1 = Annotated[float | None, typer.Option("--k1", help="BM25's k1: what repeats of a word add.")]
+B = Annotated[float | None, typer.Option("--b", help="BM25's b: how length counts, 0 to 1.")]
+Delta = Annotated[float | None, typer.Option(help="The delta of bm25l and bm25+.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of an index.")]
 
@@ -55,7 +66,10 @@ def index(
         str | None, typer.Option(help="A model's name or folder, 'hashing', or 'none'.")
     ] = None,
     metric: Annotated[str | None, typer.Option(help="dot, cosine or euclidean.")] = None,
-    analyzer: Annotated[str | None, typer.Option(help="'english', or 'none'.")] = None,
+    analyzer: Annotated[str | None, typer.Option(help=_ANALYZER)] = None,
+    title_weight: Annotated[
+        int | None, typer.Option(help="How often the words of a title count.", show_default="1")
+    ] = None,
     size: Annotated[int, typer.Option(help="Longest passage of a split file, characters.")] = 1000,
     overlap: Annotated[
         int | None, typer.Option(help="Characters that neighbours share.", show_default="150")
@@ -78,6 +92,7 @@ def index(
             encoder=AS_STORED if encoder is None else _or_none(encoder),
             metric=metric,
             analyzer=AS_STORED if analyzer is None else _or_none(analyzer),
+            title_weight=title_weight,
         ) as target:
             with progress("indexing", count, quiet=as_json) as report:
                 result = target.upsert(passages, progress=report)
@@ -107,12 +122,16 @@ def search(
     mode: Annotated[ModeName | None, typer.Option(help="Default: hybrid if possible.")] = None,
     where: Annotated[str | None, typer.Option(metavar="JSON", help="A filter.")] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say why each came back.")] = False,
+    scoring: Scoring = None,
+    k1: K1 = None,
+    b: B = None,
+    delta: Delta = None,
     as_json: Json = False,
 ) -> None:
     """Retrieve passages for a query."""
     with running(), Index.open(folder, create=False, read_only=True) as source:
         chosen = mode.value if mode is not None else source.modes[0]
-        retriever = Retriever(source, mode=chosen, k=k)
+        retriever = Retriever(source, mode=chosen, k=k, scorer=_scorer(scoring, k1, b, delta))
         hits = retriever.retrieve(query, where=_filter(where))
         if as_json:
             print_json(tables.hits_as_dict(hits, explained=explain))
@@ -132,6 +151,10 @@ def evaluation(
         list[str] | None, typer.Option(help="In ir_measures' grammar; may be repeated.")
     ] = None,
     k: Annotated[int, typer.Option("-k", help="Hits measured.")] = 100,
+    scoring: Scoring = None,
+    k1: K1 = None,
+    b: B = None,
+    delta: Delta = None,
     as_json: Json = False,
 ) -> None:
     """Measure retrieval on judged queries."""
@@ -139,8 +162,9 @@ def evaluation(
         texts, judgments = read_queries(queries), read_qrels(qrels)
         modes = (mode.value,) if mode is not None else source.modes
         measures = measure if measure else list(MEASURES)
+        scorer = _scorer(scoring, k1, b, delta)
         results = [
-            evaluate(Retriever(source, mode=each), texts, judgments, measures, k=k)
+            evaluate(Retriever(source, mode=each, scorer=scorer), texts, judgments, measures, k=k)
             for each in modes
         ]
         if as_json:
@@ -152,6 +176,26 @@ def evaluation(
             )
         else:
             out.print(tables.evaluations(results))
+
+
+@app.command()
+def reanalyze(
+    folder: Folder,
+    analyzer: Annotated[str, typer.Argument(metavar="ANALYZER", help=_ANALYZER)],
+    title_weight: Annotated[
+        int | None, typer.Option(help="How often the words of a title count: as it was.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Build an index's postings anew with another analyzer; nothing is encoded."""
+    with running(), Index.open(folder, create=False) as target:
+        started = time.perf_counter()
+        target.reanalyze(analyzer, title_weight=title_weight)
+        seconds = time.perf_counter() - started
+        if as_json:
+            print_json({"analyzer": analyzer, "passages": len(target), "seconds": seconds})
+        else:
+            out.print(f"{folder}: {len(target):,} passages analysed in {seconds:.1f} s")
 
 
 @app.command()
@@ -186,6 +230,15 @@ def _left_over(target: Index, ids: set[str]) -> list[str]:
 def _or_none(name: str) -> str | None:
     """Return a name, None for the word that stands for none."""
     return None if name == "none" else name
+
+
+def _scorer(
+    name: str | None, k1: float | None, b: float | None, delta: float | None
+) -> Scorer | None:
+    """Return the scoring function of the options, None if none was given."""
+    if (name, k1, b, delta) == (None, None, None, None):
+        return None
+    return scorer_named(name if name is not None else "lucene", k1=k1, b=b, delta=delta)
 
 
 def _filter(text: str | None) -> dict[str, Any] | None:

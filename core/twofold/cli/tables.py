@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from twofold.evaluation import Evaluation
+from twofold.highlights import Highlights
 from twofold.hits import Hits
 from twofold.index import Verification
 from twofold.types import Leg, LegScore
@@ -47,8 +48,7 @@ def hits_table(hits: Hits, *, explained: bool) -> Table | Text:
         cell = Text()
         if hit.passage.title:
             cell.append(f"{_printable(hit.passage.title)} ", style="bold")
-        text = _printable(hit.passage.text)
-        cell.append(text if len(text) <= _SNIPPET else f"{text[:_SNIPPET]} ...")
+        cell.append(_excerpt(hits.highlights(place)))
         if explained:
             cell.append(f"\n{reasons[place]}", style="italic")
         table.add_row(str(hit.rank), Text(_printable(hit.id)), f"{hit.score:.4f}", *shares, cell)
@@ -96,9 +96,26 @@ def verification(folder: Path, report: Verification) -> Text:
     return Text("\n".join([head + verdict, *lines]))
 
 
+def _excerpt(highlights: Highlights) -> Text:
+    """Return a stretch of a passage with the query's words underlined."""
+    text, spans = highlights.excerpt(_SNIPPET)
+    cell, at = Text(), 0
+    for start, end in spans:
+        cell.append(_unbroken(text[at:start]))
+        cell.append(_unbroken(text[start:end]), style="underline")
+        at = end
+    cell.append(_unbroken(text[at:]))
+    return cell
+
+
+def _unbroken(text: str) -> str:
+    """Return text without line breaks, and without what a terminal would take for commands."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
 def _printable(text: str) -> str:
-    """Return text on one line, without what a terminal would take for commands."""
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    """Return text on one line, with single blanks."""
+    return " ".join(_unbroken(text).split())
 
 
 def _share(share: LegScore) -> str:

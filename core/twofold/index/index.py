@@ -15,15 +15,17 @@ import numpy as np
 
 from twofold.catalog import Catalog, Settings, StoredPassage, WriteLock, read_head
 from twofold.errors import DegradedWarning, IndexClosedError, InputError
+from twofold.index.analysis import analyzed_by
 from twofold.index.contract import EncoderContract
 from twofold.index.intake import BATCH, ENCODED_BATCH, Intake, refuse_single
 from twofold.index.layout import Layout
+from twofold.index.legs import LexicalKind
 from twofold.index.opening import AS_STORED, AsStored, Choices, create_index
 from twofold.index.upserts import UpsertPlanner
 from twofold.index.verification import Verification, verify
 from twofold.index.view import Generations, IndexView
 from twofold.index.writer import Change, IndexWriter, check_generation
-from twofold.lexical import AnalyzerLike
+from twofold.lexical import AnalyzerLike, as_analyzer
 from twofold.metrics import Metric
 from twofold.protocols import Encoder
 from twofold.types import MODES, Mode, Passage, PassageLike, Vectors, Where
@@ -210,6 +212,30 @@ class Index:
                     Change((), gone, *nothing, snapshot.settings, snapshot.vector_set)
                 )
         return len(gone)
+
+    def reanalyze(self, analyzer: AnalyzerLike, *, title_weight: int | None = None) -> None:
+        """Build the postings anew with another analyzer, or after this one has changed.
+
+        Nothing is encoded, and all else stays; readers see the old postings until the new ones
+        are committed. ``title_weight`` stays as it is if left out. An index without a lexical leg
+        gets one. Raises InputError, IndexLockedError, ReadOnlyError.
+        """
+        self._check_open()
+        own = as_analyzer(analyzer)
+        self._writer.begin()
+        with self._writer.turn:
+            with self._generations.view() as view:
+                snapshot = view.snapshot
+            weight = title_weight if title_weight is not None else snapshot.settings.title_weight
+            settings = analyzed_by(snapshot.settings, own, weight)
+            nothing = np.empty(0, np.int64), np.empty((0, self.dim or 0), np.float32)
+            kind = LexicalKind(own, weight)
+            before, self._generations.analyzer = self._generations.analyzer, own
+            try:
+                self._writer.commit(Change((), (), *nothing, settings, snapshot.vector_set, kind))
+            except BaseException:
+                self._generations.analyzer = before
+                raise
 
     def get(self, ids: Iterable[str]) -> list[Passage]:
         """Return the passages of these ids in their order; unknown ids are left out."""

@@ -2,12 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
 
 from twofold import tiers
-from twofold.catalog import SegmentRecord
+from twofold.catalog import CatalogReader, SegmentRecord
 from twofold.index.legs import SegmentContent, SegmentKind, live_flags
-from twofold.index.snapshot import LoadedSegment
+from twofold.index.snapshot import LoadedSegment, Snapshot
 from twofold.types import Rows
+
+_REBUILT = 4096  # passages analysed at a time
 
 
 @dataclass(slots=True)
@@ -62,3 +67,16 @@ def merged(
         written=tuple(item.content for item in items if item.record is None),
         dropped=tuple(each.record for each in stored if each.record.number not in numbers),
     )
+
+
+def rebuilt(kind: SegmentKind, snapshot: Snapshot, reader: CatalogReader) -> Merged:
+    """Return the segments of a leg built from all stored passages, instead of those it has."""
+    contents: list[SegmentContent] = []
+    passages = reader.between(0, snapshot.state.next_row)
+    while batch := list(islice(passages, _REBUILT)):
+        contents.append(kind.build(batch))
+        while (run := tiers.due([len(each.rows) for each in contents])) is not None:
+            flags = [np.ones(len(each.rows), np.bool_) for each in contents[run]]
+            contents[run] = [kind.merge(contents[run], flags)]
+    dropped = tuple(each.record for each in snapshot.of_leg(kind.leg))
+    return Merged((), (), tuple(contents), dropped)

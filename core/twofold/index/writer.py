@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from twofold.catalog import (
     BlockRecord,
     Catalog,
+    CatalogReader,
     CatalogWriter,
     SegmentRecord,
     Settings,
@@ -33,8 +34,8 @@ from twofold.errors import (
     ReadOnlyError,
 )
 from twofold.index.layout import Layout
-from twofold.index.legs import SegmentContent
-from twofold.index.merging import Merged, merged
+from twofold.index.legs import LexicalKind, SegmentContent
+from twofold.index.merging import Merged, merged, rebuilt
 from twofold.index.snapshot import Snapshot
 from twofold.index.view import Generations
 from twofold.types import Rows, Vectors
@@ -49,7 +50,10 @@ GARBAGE = 1024
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What one commit does; ``vectors`` belong to ``vector_rows``, rows that were just added."""
+    """What one commit does; ``vectors`` belong to ``vector_rows``, rows that were just added.
+
+    ``reanalyzed`` builds the postings of all passages anew, in a commit that adds none.
+    """
 
     added: tuple[StoredPassage, ...]
     gone: tuple[StoredPassage, ...]
@@ -57,6 +61,7 @@ class Change:
     vectors: Vectors
     settings: Settings
     vector_set: VectorSetRecord | None
+    reanalyzed: LexicalKind | None = None
 
 
 class IndexWriter:
@@ -109,10 +114,10 @@ class IndexWriter:
             raise IndexClosedError(f"the index {self._layout.folder} was closed during a write")
         with self._generations.view() as view:
             snapshot = view.snapshot
-        files = _Files(self._layout, snapshot.state)
-        gone = np.array(sorted(each.row for each in change.gone), np.int64)
-        dead = np.union1d(snapshot.dead, gone)
-        segments = self._segments(snapshot, change, dead, files)
+            files = _Files(self._layout, snapshot.state)
+            gone = np.array(sorted(each.row for each in change.gone), np.int64)
+            dead = np.union1d(snapshot.dead, gone)
+            segments = self._segments(snapshot, change, dead, files, view.reader)
         blocks = self._blocks(snapshot, change, dead, files)
         plans: list[_SegmentPlan | _BlockPlan] = [*segments, blocks]
         with self._catalog.writing() as catalog:
@@ -139,11 +144,22 @@ class IndexWriter:
                 path.unlink(missing_ok=True)
 
     def _segments(
-        self, snapshot: Snapshot, change: Change, dead: Rows, files: "_Files"
+        self,
+        snapshot: Snapshot,
+        change: Change,
+        dead: Rows,
+        files: "_Files",
+        reader: CatalogReader,
     ) -> list["_SegmentPlan"]:
         """Write the segments of every leg that this change makes."""
         plans: list[_SegmentPlan] = []
-        for leg, kind in snapshot.kinds.items():
+        kinds = dict(snapshot.kinds)
+        if change.reanalyzed is not None:
+            kinds.pop(change.reanalyzed.leg, None)
+            result = rebuilt(change.reanalyzed, snapshot, reader)
+            written = tuple(files.segment(change.reanalyzed.leg, each) for each in result.written)
+            plans.append(_SegmentPlan(result, written))
+        for leg, kind in kinds.items():
             fresh = kind.build(change.added) if change.added else None
             result = merged(kind, snapshot.of_leg(leg), fresh, dead)
             written = tuple(files.segment(leg, content) for content in result.written)

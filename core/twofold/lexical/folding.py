@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
@@ -57,8 +58,8 @@ class Alignment:
     """Where the characters of a changed text come from: [starts[i], ends[i]) in the original."""
 
     text: str
-    starts: tuple[int, ...]
-    ends: tuple[int, ...]
+    starts: Sequence[int]
+    ends: Sequence[int]
 
     def span(self, start: int, end: int) -> tuple[int, int]:
         """Return the original's span of this text's characters from ``start`` to ``end``."""
@@ -71,6 +72,9 @@ def aligned(text: str, language: Language, *, fold: bool) -> Alignment:
     Each character is changed together with the marks that follow it, since normalisation never
     reaches across such clusters.
     """
+    if text.isascii():
+        changed = folded(compatible(text, language), language) if fold else text
+        return Alignment(changed, range(len(text)), range(1, len(text) + 1))
     out: list[str] = []
     starts: list[int] = []
     ends: list[int] = []
@@ -81,7 +85,7 @@ def aligned(text: str, language: Language, *, fold: bool) -> Alignment:
         out.append(changed)
         starts += [found.start()] * len(changed)
         ends += [found.end()] * len(changed)
-    return Alignment("".join(out), tuple(starts), tuple(ends))
+    return Alignment("".join(out), starts, ends)
 
 
 # The blocks that have characters which compose with the one before.

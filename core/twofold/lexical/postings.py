@@ -119,19 +119,25 @@ class PostingsIndex:
             for place, term in enumerate(questions.terms):
                 code = int(codes[0, place])
                 weight = float(questions.weights[place])
+                count, idf = int(questions.counts[place]), float(questions.idf[place])
                 if code < 0 and (not absent or not questions.frequencies[place]):
                     continue
                 score = float(parts[0, place] / questions.scales[0]) + weight * absent
                 matches.append(
                     TermMatch(
                         term=term,
-                        query_frequency=int(questions.counts[place]),
+                        query_frequency=count,
                         frequency=int(each.segment.pair_tf[code]) if code >= 0 else 0,
                         document_frequency=int(questions.frequencies[place]),
-                        idf=float(questions.idf[place]),
+                        idf=idf,
                         length=int(each.segment.lengths[doc]),
                         average_length=questions.average,
-                        part=score / weight if weight else 0.0,
+                        length_norm=float(
+                            questions.scorer.stretch(
+                                each.segment.lengths[doc : doc + 1], questions.average
+                            )[0]
+                        ),
+                        part=score / (count * idf) if idf else 0.0,
                         contribution=score,
                     )
                 )

@@ -168,6 +168,10 @@ class OkapiBM25(BM25):
     k1: float = 1.5
     epsilon: float = 0.25
 
+    def __post_init__(self) -> None:
+        BM25.__post_init__(self)
+        _check("epsilon", self.epsilon, 0, math.inf)
+
     def idf(self, frequencies: _Counts, corpus: CorpusStatistics) -> _Floats:
         """Return the idf of terms that occur in that many passages."""
         own = self._odds(frequencies, corpus.passages)
@@ -190,6 +194,10 @@ class OkapiBM25L(BM25):
 
     k1: float = 1.5
     delta: float = 0.5
+
+    def __post_init__(self) -> None:
+        BM25.__post_init__(self)
+        _check("delta", self.delta, 0, math.inf)
 
     def idf(self, frequencies: _Counts, corpus: CorpusStatistics) -> _Floats:
         """Return the idf of terms that occur in that many passages."""
@@ -221,6 +229,10 @@ class TfIdf:
         """Return tf, or 1 + ln(tf)."""
         tf = frequencies.astype(np.float64)
         return np.asarray(1 + np.log(tf)) if self.sublinear else tf
+
+    def stretch(self, lengths: _Counts, average: float) -> _Floats:  # noqa: ARG002  # as the protocol has it
+        """Return 1 for every length: vectors are normalised as a whole."""
+        return np.ones(len(lengths))
 
     @property
     def absent(self) -> float:

@@ -9,6 +9,7 @@ from twofold.protocols import Analyzer
 _PROBES = (
     "The quick brown foxes weren't running;",
     "they jumped over Zo\xeb's caf\xe9 in 2024.",
+    'a|b/c\\d,e;f:g\th\ni [j] {k} <l> @m #n $o %p ^q &r *s =t ~u `v "w" !x ?y.z',
     "getUserName() in pandas.DataFrame.merge, CVE-2024-1234, C++ and e5-small-v2",
     "Die H\xe4user der Stra\xdfe.",
     "L'eau des for\xeats.",
