@@ -283,11 +283,11 @@ def test_an_interrupt_leaves_all_of_a_write_or_nothing(tmp_path, monkeypatch, mo
 
 def test_an_index_closed_during_a_write_stops_it(tmp_path):
     index = Index.open(tmp_path / "i", encoder=None)
-    passages = [{"id": f"{n}", "text": "x"} for n in range(3000)]
+    passages = [{"id": f"{n}", "text": "x"} for n in range(9000)]
     with pytest.raises(IndexClosedError):
         index.upsert(passages, progress=lambda done: index.close())
     with Index.open(tmp_path / "i") as again:
-        assert len(again) == 1024
+        assert len(again) == 4096
         assert again.verify(deep=True).ok
 
 
