@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+from twofold.errors import InputError
 from twofold.lexical.folding import aligned, compatible, folded
 from twofold.lexical.languages import LANGUAGES, Language
 from twofold.lexical.words import (
@@ -143,6 +144,17 @@ def _stemmer(algorithm: str | None) -> Callable[[str], str]:
         # Without its own cache, which slows down when it is full.
         stemmers[algorithm] = Stemmer.Stemmer(algorithm, 0).stemWord
     return stemmers[algorithm]
+
+
+def check_stemmer(language: Language) -> None:
+    """Raise InputError if the installed PyStemmer is too old to know a language."""
+    import Stemmer
+
+    if language.stemmer is not None and language.stemmer not in Stemmer.algorithms():
+        raise InputError(
+            f"PyStemmer {Stemmer.version()} has no stemmer for {language.name!r}: "
+            "pip install 'PyStemmer>=3.1', or use analyzer='multilingual'"
+        )
 
 
 def _chunks(analyzer: LanguageAnalyzer) -> _Chunks:

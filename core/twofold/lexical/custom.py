@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from twofold.errors import InputError
-from twofold.lexical.analyzer import LanguageAnalyzer
+from twofold.lexical.analyzer import LanguageAnalyzer, check_stemmer
 from twofold.lexical.languages import language_named
 from twofold.protocols import Analyzer
 from twofold.types import TermSpan
@@ -82,7 +82,9 @@ def analyzer_named(name: str) -> Analyzer:
     Raises InputError where there is none of that name.
     """
     if ":" not in name:
-        return LanguageAnalyzer(language_named(name))
+        language = language_named(name)
+        check_stemmer(language)
+        return LanguageAnalyzer(language)
     module, _, path = name.partition(":")
     if module.partition(".")[0] in sys.stdlib_module_names:
         raise InputError(

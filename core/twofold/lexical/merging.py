@@ -10,6 +10,9 @@ from twofold.lexical.live import LiveSegment
 from twofold.lexical.questions import Questions
 from twofold.types import LegHits
 
+_ONE_BY_ONE = 32
+"""Documents up to which picking each by itself takes less time than numpy's calls."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -38,18 +41,12 @@ def best_of(
         order = _by_id(segments, scores[query, some], owners[query, some], docs[query, some])
         owners[query, some] = owners[query, order]
         docs[query, some] = docs[query, order]
-    counts = np.minimum(counts, k)
-    taken = np.arange(scores.shape[1]) < counts[:, None]
-    rows = _rows(segments, owners[taken], docs[taken])
-    values = scores[taken] / np.repeat(questions.scales, counts)
-    ends = np.cumsum(counts).tolist()
     hits: list[LegHits] = []
-    start = 0
-    for query, end in enumerate(ends):
-        shift = questions.shift(query)
-        some = slice(start, end)
-        hits.append(LegHits(rows[some], values[some] + shift if shift else values[some]))
-        start = end
+    sizes = np.minimum(counts, k).tolist()
+    for query, (size, scale) in enumerate(zip(sizes, questions.scales.tolist(), strict=True)):
+        some = slice(0, size)
+        rows = _rows(segments, owners[query, some], docs[query, some])
+        hits.append(LegHits(rows, scores[query, some] / scale + questions.shift(query)))
     return hits
 
 
@@ -57,6 +54,9 @@ def _rows(
     segments: Sequence[LiveSegment], owners: NDArray[np.int64], docs: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Return the rows of documents of several segments."""
+    if len(docs) <= _ONE_BY_ONE:
+        pairs = zip(owners.tolist(), docs.tolist(), strict=True)
+        return np.array([segments[owner].segment.rows[doc] for owner, doc in pairs], np.int64)
     rows = np.empty(len(docs), np.int64)
     for at, each in enumerate(segments):
         mine = owners == at
