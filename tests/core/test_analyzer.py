@@ -154,6 +154,13 @@ def test_any_text_has_terms_and_they_find_it(text, language):
     assert all(terms)
 
 
+@given(st.text("aB1-_.'+#,( \u00e9", max_size=12), languages)
+def test_what_is_remembered_of_a_chunk_is_what_a_text_gives(text, language):
+    each = analyzer_named(language)
+    direct = each._terms(text, asked=False)
+    assert sorted(each.passage_terms(text)) == sorted(direct)
+
+
 @given(any_text, languages)
 def test_spans_are_where_the_terms_stand(text, language):
     each = analyzer_named(language)

@@ -159,12 +159,8 @@ class Postings(RuleBasedStateMachine):
 
     @rule()
     def merge(self):
-        segments = self.index.segments
-        if segments:
-            whole = PostingsSegment.merge(
-                [each.segment for each in segments], [each.live for each in segments]
-            )
-            self.index = PostingsIndex(splitting, segments=[LiveSegment.of(whole)])
+        self.index.merge()
+        assert len(self.index.segments) <= 1
 
     @rule()
     def snapshot(self):

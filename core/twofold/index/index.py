@@ -172,7 +172,8 @@ class Index:
         encoded = vectors is None and self._contract.present
         ids: list[str] = []
         totals = np.zeros(5, np.int64)
-        for batch in Intake().batches(passages, ENCODED_BATCH if encoded else BATCH):
+        size = ENCODED_BATCH if encoded else BATCH
+        for batch in Intake().batches(passages, size):
             self._check_open()
             with self._writer.turn:
                 with self._generations.view() as view:
@@ -183,6 +184,8 @@ class Index:
             totals += plan.counts
             if progress is not None:
                 progress(len(ids))
+        if len(ids) > size and 2 * int(totals[0]) >= len(self):
+            self._compact()
         result = UpsertResult(tuple(ids), *totals.tolist())
         if result.empty:
             warnings.warn(
@@ -191,6 +194,17 @@ class Index:
                 stacklevel=2,
             )
         return result
+
+    def _compact(self) -> None:
+        """Leave one segment a leg, as a large load deserves: queries visit every segment."""
+        with self._writer.turn:
+            with self._generations.view() as view:
+                snapshot = view.snapshot
+            if any(len(snapshot.of_leg(leg)) > 1 for leg in snapshot.kinds):
+                nothing = np.empty(0, np.int64), np.empty((0, self.dim or 0), np.float32)
+                vector_set = snapshot.vector_set
+                change = Change((), (), *nothing, snapshot.settings, vector_set, compact=True)
+                self._writer.commit(change)
 
     def delete(self, ids: Iterable[str] | None = None, *, where: Where | None = None) -> int:
         """Delete the passages of these ids, or those that a filter matches; return how many.

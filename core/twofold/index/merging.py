@@ -38,10 +38,13 @@ def merged(
     stored: Sequence[LoadedSegment],
     fresh: SegmentContent | None,
     dead: Rows,
+    *,
+    compact: bool = False,
 ) -> Merged:
     """Return the segments of a leg after ``fresh`` rows came and the ``dead`` ones went.
 
     A segment loses its dead rows when it is merged, and at the latest when they are most of it.
+    ``compact`` merges all of them.
     """
     items: list[_Item] = []
     for each in stored:
@@ -55,10 +58,13 @@ def merged(
             items.append(_Item(each.content, each.record))
     if fresh is not None:
         items.append(_Item(fresh, None))
-    while (run := tiers.due([len(item.content.rows) for item in items])) is not None:
+    sizes = [len(item.content.rows) for item in items]
+    run = slice(0, len(items)) if compact and len(items) > 1 else tiers.due(sizes)
+    while run is not None:
         contents = [item.content for item in items[run]]
         flags = [live_flags(content, dead) for content in contents]
         items[run] = [_Item(kind.merge(contents, flags), None)]
+        run = tiers.due([len(item.content.rows) for item in items])
     kept = tuple(item.record for item in items if item.record is not None)
     numbers = {record.number for record in kept}
     return Merged(

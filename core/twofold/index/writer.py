@@ -52,7 +52,8 @@ GARBAGE = 1024
 class Change:
     """What one commit does; ``vectors`` belong to ``vector_rows``, rows that were just added.
 
-    ``reanalyzed`` builds the postings of all passages anew, in a commit that adds none.
+    ``reanalyzed`` builds the postings of all passages anew, in a commit that adds none;
+    ``compact`` leaves one segment a leg.
     """
 
     added: tuple[StoredPassage, ...]
@@ -62,6 +63,7 @@ class Change:
     settings: Settings
     vector_set: VectorSetRecord | None
     reanalyzed: LexicalKind | None = None
+    compact: bool = False
 
 
 class IndexWriter:
@@ -161,7 +163,7 @@ class IndexWriter:
             plans.append(_SegmentPlan(result, written))
         for leg, kind in kinds.items():
             fresh = kind.build(change.added) if change.added else None
-            result = merged(kind, snapshot.of_leg(leg), fresh, dead)
+            result = merged(kind, snapshot.of_leg(leg), fresh, dead, compact=change.compact)
             written = tuple(files.segment(leg, content) for content in result.written)
             plans.append(_SegmentPlan(result, written))
         return plans

@@ -14,6 +14,7 @@ from twofold.lexical.words import (
     identifier_spans,
     identifiers,
     is_run,
+    lower_parts,
     run_pieces,
     word_pattern,
 )
@@ -122,6 +123,9 @@ class _Chunks(dict[str, list[str]]):
         word = chunk.strip('.,;:()"')
         if self._plain and word.isascii() and word.isalpha() and word[1:].islower():
             terms = [self._stem(word.lower())]
+        elif (parts := lower_parts(word)) and self._plain:
+            pieces = [piece for piece, _, _ in identifier_pieces(word)]
+            terms = [*map(self._stem, parts + pieces)]
         else:
             terms = self._analyzer._terms(chunk, asked=False)
         if len(chunk) <= _LONGEST:

@@ -56,6 +56,13 @@ class PostingsIndex:
             segments[run] = [LiveSegment.of(merged)]
         self._collection = Collection(segments)
 
+    def merge(self) -> None:
+        """Leave one segment, without what was deleted; what it finds stays the same."""
+        if self.segments:
+            parts = [each.segment for each in self.segments]
+            merged = PostingsSegment.merge(parts, [each.live for each in self.segments])
+            self._collection = Collection([LiveSegment.of(merged)])
+
     def delete(self, rows: Rows) -> None:
         """Forget these rows; unknown ones are ignored."""
         self._collection = Collection([each.without(rows) for each in self.segments])

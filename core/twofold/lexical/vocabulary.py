@@ -18,7 +18,7 @@ The hash is taken for the term: among a billion terms, two share one with probab
 
 def hash_terms(terms: Iterable[str]) -> Hashes:
     """Return the (2, n) hashes of ``terms`` in their order."""
-    digests = b"".join(xxhash.xxh3_128_digest(term.encode()) for term in terms)
+    digests = b"".join([xxhash.xxh3_128_digest(term.encode()) for term in terms])
     # A digest is big-endian, high half first.
     halves = np.frombuffer(digests, ">u8").reshape(-1, 2)
     return np.ascontiguousarray(halves.T.astype(np.uint64))

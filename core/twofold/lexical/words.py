@@ -21,6 +21,7 @@ _HUMPED = r"[A-Za-z0-9]*(?:[a-z][A-Z]|[A-Z]{2}[a-z]{2})[A-Za-z0-9]*"
 _SIGNED = r"[A-Za-z](?:\+\+|#)(?![\w+#])"
 # Tried only where a word starts: at every letter, it would take quadratic time.
 _IDENTIFIER = re.compile(rf"(?<![{_ALPHABETIC}])(?:{_JOINED}|{_HUMPED}|{_SIGNED})")
+_LOWER = re.compile(r"[a-z0-9]+(?:[-_.][a-z0-9]+)*")
 _SEPARATOR = re.compile(r"[-_.]")
 _BETWEEN_DIGITS = re.compile(r"(?<=\d)[-_.](?=\d)")
 
@@ -82,6 +83,11 @@ def identifier_spans(text: str) -> Iterator[Piece]:
     for found in _IDENTIFIER.finditer(text):
         for piece, start, end in identifier_pieces(found[0]):
             yield piece, found.start() + start, found.start() + end
+
+
+def lower_parts(word: str) -> list[str]:
+    """Return the parts of a word of small letters and digits; nothing if it has anything else."""
+    return _SEPARATOR.split(word) if _LOWER.fullmatch(word) else []
 
 
 def identifier_pieces(whole: str) -> list[Piece]:

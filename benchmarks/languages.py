@@ -1,0 +1,61 @@
+"""nDCG@10 of the lexical leg alone, with the analyzer of each collection's language.
+
+    python benchmarks/languages.py FOLDER[:ANALYZER] ...
+
+FOLDER is in BEIR's layout; without an analyzer, a folder named by a language's code ("xquad/th")
+uses that language, another one English. Beside it: words as they are ("multilingual"), the
+English analyzer, and titles counted twice.
+"""
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from twofold import Index, Retriever
+from twofold.corpus import Corpus, read_qrels, read_queries
+from twofold.errors import InputError
+from twofold.evaluation import evaluate
+from twofold.lexical import language_named
+
+DEFAULT = Path(__file__).parent.parent / "examples" / "data" / "scifact-1000"
+MEASURE = "nDCG@10"
+console = Console()
+
+
+def language_of(folder: Path) -> str:
+    """Return the language that a folder's name is a code of, else English."""
+    try:
+        return language_named(folder.name).name
+    except InputError:
+        return "english"
+
+
+def main() -> None:
+    table = Table("collection", "analyzer", MEASURE, "multilingual", "english", "titles twice")
+    for given in sys.argv[1:] or [str(DEFAULT)]:
+        name, _, chosen = given.partition(":")
+        folder = Path(name).resolve()
+        analyzer = chosen if chosen else language_of(folder)
+        queries = next(path for path in sorted(folder.glob("queries.jsonl*")))
+        texts, qrels = read_queries(queries), read_qrels(folder / "qrels" / "test.tsv")
+        passages = list(Corpus.at(folder))
+        values: list[str] = []
+        with Index.open(None, encoder=None, analyzer=analyzer) as index:
+            index.upsert(passages)
+            for again, weight in (
+                (analyzer, 1),
+                ("multilingual", 1),
+                ("english", 1),
+                (analyzer, 2),
+            ):
+                index.reanalyze(again, title_weight=weight)
+                result = evaluate(Retriever(index, mode="lexical"), texts, qrels, [MEASURE])
+                values.append(f"{result.measures[MEASURE]:.4f}")
+        table.add_row("/".join(folder.parts[-2:]), analyzer, *values)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()
