@@ -34,10 +34,12 @@ TEXTS ?= 100000
 bench: $(BENCH_VENV)/.ready
 	$(BENCH_VENV)/bin/python benchmarks/frameworks.py --corpus $(CORPUS) --texts $(TEXTS)
 	$(BENCH_VENV)/bin/python benchmarks/incremental.py --corpus $(CORPUS) --texts $(TEXTS)
+	$(BENCH_VENV)/bin/python benchmarks/lexical.py --corpus $(CORPUS) --texts $(TEXTS)
 
 # make eval COLLECTIONS="one/folder another/folder"; without any, the one in examples/data
 eval: $(READY)
 	$(BIN)/python benchmarks/quality.py $(COLLECTIONS)
+	$(BIN)/python benchmarks/languages.py $(COLLECTIONS)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

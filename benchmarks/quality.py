@@ -31,6 +31,7 @@ def measured(folder: Path) -> dict[str, float]:
         with Progress(console=console, transient=True) as bar:
             task = bar.add_task(f"encoding {name}", total=len(passages))
             index.upsert(passages, progress=lambda done: bar.update(task, completed=done))
+        index.reanalyze("english")  # the vectors may be of an earlier run
         queries = next(path for path in sorted(folder.glob("queries.jsonl*")))
         texts, qrels = read_queries(queries), read_qrels(folder / "qrels" / "test.tsv")
         systems = {

@@ -10,7 +10,7 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import ConfigurableField, RunnableLambda
 
 from langchain_twofold import TwofoldRetriever
-from twofold import Index, Retriever
+from twofold import BM25, Index, Retriever
 from twofold.errors import EncoderMismatchError, FilterError
 
 DOCUMENTS = [
@@ -193,3 +193,14 @@ def test_a_notebook_cell_can_be_run_twice(tmp_path):
 def test_what_a_leg_lacked_is_logged(retriever, caplog):
     assert retriever.invoke("zzzz")
     assert "no passage shares a word with the query" in caplog.text
+
+
+def test_analyzer_and_scoring_function_reach_the_lexical_leg():
+    documents = [Document(id="1", page_content="Die H\u00e4user der Stadt")]
+    made = TwofoldRetriever.from_documents(documents, encoder=None, analyzer="de", mode="lexical")
+    (plain,) = made.invoke("Haus")
+    core = Retriever(made.index, mode="lexical", scorer=BM25(k1=0.1))
+    (other,) = TwofoldRetriever(retriever=core).invoke("Haus")
+    assert plain.metadata["score"] != other.metadata["score"]
+    assert other.metadata["score"] == core.retrieve("Haus")[0].score
+    made.index.close()

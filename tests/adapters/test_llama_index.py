@@ -26,7 +26,7 @@ from llama_index.core.vector_stores import (
 )
 
 from llama_index_twofold import TwofoldRetriever, as_where
-from twofold import Retriever
+from twofold import BM25, Retriever
 from twofold.errors import QueryError
 
 NODES = [
@@ -226,3 +226,14 @@ def test_wrong_settings_are_refused_before_anything_is_indexed(tmp_path):
 def test_a_bundle_with_a_vector_and_no_text(retriever):
     vector = retriever.index.encode_queries(["printing press"])[0].tolist()
     assert ids(retriever.retrieve(QueryBundle("", embedding=vector)))[0] == "3"
+
+
+def test_analyzer_and_scoring_function_reach_the_lexical_leg():
+    nodes = [TextNode(id_="1", text="Die H\u00e4user der Stadt")]
+    made = TwofoldRetriever.from_nodes(nodes, encoder=None, analyzer="de", mode="lexical")
+    (plain,) = made.retrieve("Haus")
+    core = Retriever(made.index, mode="lexical", scorer=BM25(k1=0.1))
+    (other,) = TwofoldRetriever(retriever=core).retrieve("Haus")
+    assert plain.score != other.score
+    assert other.score == core.retrieve("Haus")[0].score
+    made.index.close()

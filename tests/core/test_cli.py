@@ -280,3 +280,58 @@ def test_python_m_twofold(built):
     )
     assert failed.returncode == 2
     assert failed.stderr.startswith("error: there is no index at nowhere")
+
+
+def test_scoring_functions_and_their_parameters(built):
+    def best(*options):
+        result = run("search", built, "plants light", "--mode", "lexical", "--json", *options)
+        assert result.exit_code == 0, result.stderr
+        return json.loads(result.stdout)["hits"][0]["score"]
+
+    scores = {best(), best("--k1", 0.5), best("--b", 0), best("--scoring", "bm25+", "--delta", 2)}
+    assert len(scores | {best("--scoring", "tfidf")}) == 5
+    for options, message in (
+        (("--k1", -1), "k1 is -1.0"),
+        (("--b", 2), "between 0 and 1"),
+        (("--delta", 1), "'lucene' has no parameter 'delta'"),
+        (("--scoring", "tfidf", "--k1", 1), "has no parameter 'k1'"),
+        (("--scoring", "bm26"), "unknown scoring function 'bm26'"),
+    ):
+        result = run("search", built, "plants", *options)
+        assert result.exit_code == 2
+        assert message in result.stderr
+    judged = ("--queries", built.parent / "beir" / "queries.jsonl")
+    judged += ("--qrels", built.parent / "beir" / "qrels" / "test.tsv")
+    for options in ((), ("--scoring", "robertson", "--k1", 0.9)):
+        result = run("eval", built, *judged, "--mode", "lexical", "--json", *options)
+        assert json.loads(result.stdout)["lexical"]["measures"]["nDCG@10"] == 1
+
+
+def test_analyzers_and_reanalysing(beir, tmp_path):
+    target = tmp_path / "german"
+    options = ("--encoder", "none", "--analyzer", "de", "--title-weight", 3, "--json")
+    assert run("index", beir, "--to", target, *options).exit_code == 0
+    found = json.loads(run("search", target, "Photosynthesis", "--explain", "--json").stdout)
+    assert found["hits"][0]["terms"][0]["frequency"] == 3
+    again = run("index", beir, "--to", target, "--analyzer", "english")
+    assert again.exit_code == 2
+    assert "analyzer 'german'" in again.stderr
+    result = run("reanalyze", target, "en", "--title-weight", 0, "--json")
+    assert json.loads(result.stdout)["passages"] == 3
+    assert json.loads(run("search", target, "Photosynthesis", "--json").stdout)["hits"] == []
+    assert run("verify", target, "--deep").exit_code == 0
+    for wrong, message in (("xx", "unknown analyzer"), ("os:system", "standard library")):
+        result = run("reanalyze", target, wrong)
+        assert result.exit_code == 2
+        assert message in result.stderr
+    assert run("reanalyze", tmp_path / "nowhere", "en").exit_code == 2
+    missing = run("index", beir, "--to", tmp_path / "x", "--analyzer", "none", "--encoder", "none")
+    assert missing.exit_code == 2
+
+
+def test_the_words_that_matched_are_underlined(built):
+    command = [sys.executable, "-m", "twofold", "search", str(built), "plants", "-k", "1"]
+    result = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={"FORCE_COLOR": "1", "PATH": ""}
+    )
+    assert "\x1b[4mPlants\x1b[0m" in result.stdout
