@@ -30,14 +30,13 @@ class Highlights:
         text = self.passage.text
         if len(text) <= length:
             return text, self.text
-        start = _densest(self.text, length)
-        if start > 0:  # some words before it, and not the middle of one
-            start = max(0, start - length // 8)
+        start = max(0, _densest(self.text, length) - length // 8)  # some words before it
+        if start > 0:  # and not the middle of one
             start = text.find(" ", start, start + length // 8) + 1 or start
         end = min(start + length, len(text))
         lead, tail = "... " if start else "", " ..." if end < len(text) else ""
         shift = len(lead) - start
-        spans = tuple((a + shift, b + shift) for a, b in self.text if start <= a and b <= end)
+        spans = tuple((a + shift, min(b, end) + shift) for a, b in self.text if start <= a < end)
         return f"{lead}{text[start:end]}{tail}", spans
 
 
@@ -67,7 +66,7 @@ def _densest(spans: tuple[Span, ...], length: int) -> int:
     best, most = 0, 0
     last = 0
     for first, (start, _) in enumerate(spans):
-        last = max(last, first)
+        last = max(last, first + 1)  # the first one counts, however long
         while last < len(spans) and spans[last][1] <= start + length * 3 // 4:
             last += 1
         if last - first > most:

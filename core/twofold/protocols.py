@@ -77,7 +77,12 @@ class CorpusStatistics:
 
 @runtime_checkable
 class Scorer(Protocol):
-    """A scoring function: the sum over shared terms of query count * idf * part."""
+    """A scoring function: the sum over shared terms of query count * idf * part.
+
+    A value: hashable and never changed, and equal ones score alike, since what they give is kept.
+    """
+
+    def __hash__(self) -> int: ...
 
     def idf(self, frequencies: NDArray[Any], corpus: CorpusStatistics) -> Scores:
         """Return the idf of terms with these document frequencies, all at least 1."""

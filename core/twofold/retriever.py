@@ -45,11 +45,13 @@ class Retriever:
         _check_count("depth", self.depth)
         _check_mode(self.mode, self.index)
         if self.scorer is not None and (
-            isinstance(self.scorer, type) or not isinstance(self.scorer, Scorer)
+            isinstance(self.scorer, type)
+            or not isinstance(self.scorer, Scorer)
+            or self.scorer.__hash__ is None
         ):
             raise QueryError(
-                f"scorer is {self.scorer!r}: BM25(k1=1.2, b=0.75) or another scoring function of "
-                "twofold.lexical is wanted"
+                f"scorer is {self.scorer!r}: BM25(k1=1.2, b=0.75) or another scoring function, "
+                "one that is hashable, is wanted"
             )
         if not callable(getattr(self.fusion, "fuse", None)):
             raise QueryError(
@@ -236,11 +238,12 @@ class Retriever:
         """Score every candidate of either leg by both, fuse, and keep the best."""
         dense, lexical = found["dense"], found["lexical"]
         rows = np.union1d(dense.rows, lexical.rows)
+        words = view.lexical_scores(query, dense.rows, self.scorer)
+        # Below 0 is no word in common only for rank-bm25's Okapi, where a mean idf is negative.
+        lowest = min(0.0, words.min(initial=0.0), lexical.scores.min(initial=0.0))
         evidence: dict[Leg, LegEvidence] = {
             "dense": _evidence(rows, dense, lexical.rows, completed, view.lowest_dense(vector)),
-            "lexical": _evidence(
-                rows, lexical, dense.rows, view.lexical_scores(query, dense.rows, self.scorer), 0.0
-            ),
+            "lexical": _evidence(rows, lexical, dense.rows, words, lowest),
         }
         fused = self.fusion.fuse(evidence["dense"], evidence["lexical"])
         best = _best(view, rows, fused.scores, self.k)

@@ -29,9 +29,8 @@ class Encoder(HashingEncoder):
 def built(tmp_path_factory, abstracts):
     path = tmp_path_factory.mktemp("damage") / "index"
     with Index.open(path, encoder=Encoder()) as index:
-        index.upsert(
-            {"id": a["_id"], "text": a["text"], "metadata": {"n": 1}} for a in abstracts[:600]
-        )
+        for some in (abstracts[:450], abstracts[450:600]):  # so that there are segments
+            index.upsert({"id": a["_id"], "text": a["text"], "metadata": {"n": 1}} for a in some)
         index.delete([a["_id"] for a in abstracts[:5]])
         answers = _answers(index, abstracts)
     return path, answers

@@ -1,12 +1,18 @@
 """The lexical leg of an index: its analyzer, its titles, its explanations, and hostile text."""
 
+import sqlite3
 import subprocess
 import sys
 
 import pytest
 
 from twofold import Index, Retriever
-from twofold.errors import IndexMismatchError, InputError, QueryError
+from twofold.errors import (
+    IndexMismatchError,
+    InputError,
+    QueryError,
+    UnsupportedStorageError,
+)
 from twofold.index import AS_STORED
 from twofold.lexical import BM25, LanguageAnalyzer, language_named
 
@@ -103,7 +109,6 @@ def test_an_analyzer_object_is_given_again(tmp_path):
         assert index.get(["2"])[0].text == PLANTS[1]["text"]
         with pytest.raises(IndexMismatchError, match="unknown analyzer 'shouting'"):
             lexical(index, "lamps")
-    assert vars(Shouting)["version"] == 3
 
 
 def test_other_versions_and_other_terms_are_refused(tmp_path):
@@ -171,6 +176,7 @@ def test_titles_count_as_often_as_they_weigh(tmp_path):
             index.upsert(PLANTS)
             hits = lexical(index, "light")
             assert best is None or hits.ids[:1] == best
+            assert ("2" in hits.ids) is (weight > 0)
             match = hits.explain().hits[hits.ids.index("1")].terms[0]
             assert match.frequency == 2
             assert match.length == 8 + weight
@@ -205,8 +211,6 @@ def test_explanations_are_sentences_about_the_words_of_the_text():
         assert first.reason == (
             f"1st by words ({hits.scores[0]:.2f}): contains 'food' 2 times, 'make', 'Light' 2 "
             "times and 'Plants'"
-        ) or sorted(first.reason[first.reason.index("contains") :].replace(" and", ",")) == sorted(
-            "contains 'food' 2 times, 'make', 'light' 2 times, 'Plants'"
         )
         assert sum(each.contribution for each in first.terms) == pytest.approx(hits.scores[0])
 
@@ -275,14 +279,12 @@ def test_hostile_text_never_corrupts(tmp_path, analyzer):
     with pytest.warns(match="have no words"), opened(tmp_path / "i", analyzer=analyzer) as index:
         index.upsert([{"id": key, "text": text} for key, text in HOSTILE.items()])
         index.upsert([{"id": "plain", "text": "a plain word"}])
-        for key, text in HOSTILE.items():
+        for text in HOSTILE.values():
             hits = lexical(index, text[:100_000], k=20)
-            terms = index.encoder is None and lexical(index, text[:100_000], k=20).ids
-            assert terms == hits.ids
             for place in range(len(hits)):
                 found = hits.highlights(place)
                 assert found.marked("", "") == found.passage.text
-                assert len(found.snippet()) < 2_000 or key in ("marks",)
+                assert len(found.snippet(160, "", "")) <= 168
             str(hits.explain())
         assert lexical(index, "plain").ids == ["plain"]
         assert index.verify(deep=True).ok
@@ -292,3 +294,47 @@ def test_hostile_text_never_corrupts(tmp_path, analyzer):
         assert "megabyte" in lexical(index, HOSTILE["megabyte"]).ids
         index.delete(HOSTILE)
         assert lexical(index, "word").ids == ["plain"]
+
+
+def test_a_large_load_ends_in_one_segment(tmp_path):
+    passages = [{"id": f"{n}", "text": f"word{n % 100}"} for n in range(9_000)]
+    with opened(tmp_path / "i") as index:
+        index.upsert(passages)
+        assert index.verify().segments == 2  # postings and columns
+        index.upsert([{"id": "more", "text": "word"}])
+        assert index.verify().segments == 4
+        index.reanalyze("german")
+        assert index.verify().segments == 3
+        assert index.verify(deep=True).ok
+        assert (index.analyzer, index.title_weight) == ("german", 1)
+        assert len(lexical(index, "word7", k=1_000)) == 90
+
+
+def test_damage_beside_a_lost_analyzer_leaves_the_rest(tmp_path):
+    passages = [{"id": f"{n}", "text": f"a word {n}"} for n in range(9_000)]
+    with Index.open(tmp_path / "i", encoder="hashing", analyzer=Shouting()) as index:
+        index.upsert(passages)
+    file = next((tmp_path / "i" / "segments").glob("*.lexical"))
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    with pytest.warns(match="unknown analyzer 'shouting'"), Index.open(tmp_path / "i") as index:
+        assert Retriever(index, mode="dense").retrieve("word 7").ids[0] == "7"
+        assert not index.verify(deep=True).ok
+        for change in (lambda: index.delete(["1"]), lambda: lexical(index, "word")):
+            with pytest.raises(IndexMismatchError):
+                change()
+        index.reanalyze("english")
+        assert index.verify(deep=True).ok
+        assert lexical(index, "7").ids == ["7"]
+
+
+def test_an_index_of_an_older_format_says_so(tmp_path):
+    opened(tmp_path / "i").close()
+    with sqlite3.connect(tmp_path / "i" / "catalog.sqlite") as catalog:
+        catalog.execute(
+            "UPDATE settings SET value = replace(value, '\"format\": 2', '\"format\": 1')"
+        )
+    catalog.close()
+    with pytest.raises(UnsupportedStorageError, match=r"format 1, .* index the passages anew"):
+        opened(tmp_path / "i")

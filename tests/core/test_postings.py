@@ -118,8 +118,7 @@ def test_a_small_k_finds_the_beginning_of_a_large_one(scorer):
     assert many[0].rows.tolist() == alone.rows.tolist()
 
 
-def test_selective_queries_do_no_work_for_others():
-    """A frequent and a rare term: only documents near the rare one are looked at."""
+def test_a_rare_term_beside_a_frequent_one():
     index = PostingsIndex(splitting)
     texts = ["common"] * 50_000
     texts[12_345] += " rare"

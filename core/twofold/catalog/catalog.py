@@ -1,5 +1,6 @@
 """The catalog: passages, settings and the list of what belongs to a generation, in SQLite."""
 
+import json
 import os
 import sqlite3
 import threading
@@ -54,6 +55,14 @@ class CatalogReader:
         if row_checksum(text) != checksum:
             raise CorruptIndexError("the index's settings in the catalog are damaged")
         return Settings.from_json(text)
+
+    def stated_format(self) -> int:
+        """Return the format that unverified settings name; FORMAT where they name none."""
+        row = self._connection.execute("SELECT value FROM settings").fetchone()
+        try:
+            return int(json.loads(row[0])["format"])
+        except (TypeError, ValueError, KeyError):
+            return FORMAT
 
     def state(self) -> State:
         """Return the counters."""
@@ -357,11 +366,17 @@ class Catalog:
         found = reader._connection.execute("PRAGMA application_id").fetchone()[0]
         if found != APPLICATION_ID:
             raise IndexNotFoundError(f"{self._path} is not a twofold catalog")
-        number = reader.settings().format
-        if number > FORMAT:
+        try:
+            number = reader.settings().format
+        except CorruptIndexError:
+            number = reader.stated_format()  # before checksums were as they are
+            if number >= FORMAT:
+                raise
+        if number != FORMAT:
+            todo = "upgrade twofold" if number > FORMAT else "index the passages anew"
             raise UnsupportedStorageError(
-                f"{self._path.parent} has format {number}, and this version of twofold reads up to "
-                f"{FORMAT}: upgrade twofold"
+                f"{self._path.parent} has format {number}, and this version of twofold reads "
+                f"format {FORMAT}: {todo}"
             )
 
 

@@ -11,7 +11,7 @@ from twofold.errors import CorruptIndexError
 from twofold.metrics import Metric
 from twofold.types import EncoderIdentity, Passage, Rows
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ _SCORING = f"The lexical leg's scoring function: {', '.join(SCORERS)}."
 Scoring = Annotated[str | None, typer.Option(help=_SCORING, show_default="lucene")]
 K1 = Annotated[float | None, typer.Option("--k1", help="BM25's k1: what repeats of a word add.")]
 B = Annotated[float | None, typer.Option("--b", help="BM25's b: how length counts, 0 to 1.")]
-Delta = Annotated[float | None, typer.Option(help="The delta of bm25l and bm25+.")]
+Delta = Annotated[float | None, typer.Option(help="The delta of bm25l, bm25+ and okapi-l.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of an index.")]
 

@@ -8,6 +8,8 @@ from twofold.lexical import analyzer_named, signature
 from twofold.protocols import Analyzer, SpanAnalyzer
 from twofold.types import TermSpan
 
+_MOST_TITLE_WEIGHT = 100
+
 
 class StoredAnalyzer:
     """The analyzer of an index's settings, looked up and checked when it is first used.
@@ -79,13 +81,7 @@ def check_analyzer(settings: Settings, analyzer: Analyzer) -> None:
 
 
 def analyzed_by(settings: Settings, analyzer: Analyzer, title_weight: int) -> Settings:
-    """Return settings of an index that this analyzer builds; raise InputError."""
-    if not isinstance(title_weight, int) or isinstance(title_weight, bool):
-        raise InputError(f"title_weight is {title_weight!r}: a whole number is wanted")
-    if not 0 <= title_weight <= MOST_TITLE_WEIGHT:
-        raise InputError(
-            f"title_weight is {title_weight}: it must lie between 0 and {MOST_TITLE_WEIGHT}"
-        )
+    """Return settings of an index that this analyzer builds."""
     return replace(
         settings,
         analyzer=analyzer.name,
@@ -95,4 +91,10 @@ def analyzed_by(settings: Settings, analyzer: Analyzer, title_weight: int) -> Se
     )
 
 
-MOST_TITLE_WEIGHT = 100
+def check_title_weight(weight: int) -> None:
+    """Raise InputError unless a title can weigh that much."""
+    whole = isinstance(weight, int) and not isinstance(weight, bool)
+    if not whole or not 0 <= weight <= _MOST_TITLE_WEIGHT:
+        raise InputError(
+            f"title_weight is {weight!r}: a whole number from 0 to {_MOST_TITLE_WEIGHT} is wanted"
+        )

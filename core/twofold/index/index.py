@@ -7,7 +7,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from twofold.catalog import Catalog, Settings, StoredPassage, WriteLock, read_head
 from twofold.errors import DegradedWarning, IndexClosedError, InputError
-from twofold.index.analysis import analyzed_by
+from twofold.index.analysis import analyzed_by, check_title_weight
 from twofold.index.contract import EncoderContract
 from twofold.index.intake import BATCH, ENCODED_BATCH, Intake, refuse_single
 from twofold.index.layout import Layout
@@ -138,6 +138,16 @@ class Index:
         return self._contract.encoder() if self._contract.present else None
 
     @property
+    def analyzer(self) -> str | None:
+        """The name of the analyzer that the index was built with, None without a lexical leg."""
+        return self._settings().analyzer
+
+    @property
+    def title_weight(self) -> int:
+        """How often the terms of a title count."""
+        return self._settings().title_weight
+
+    @property
     def modes(self) -> tuple[Mode, ...]:
         """The modes that a retriever over this index can use."""
         settings = self._settings()
@@ -201,10 +211,8 @@ class Index:
             with self._generations.view() as view:
                 snapshot = view.snapshot
             if any(len(snapshot.of_leg(leg)) > 1 for leg in snapshot.kinds):
-                nothing = np.empty(0, np.int64), np.empty((0, self.dim or 0), np.float32)
-                vector_set = snapshot.vector_set
-                change = Change((), (), *nothing, snapshot.settings, vector_set, compact=True)
-                self._writer.commit(change)
+                change = Change.of_nothing(snapshot.settings, snapshot.vector_set)
+                self._writer.commit(replace(change, compact=True))
 
     def delete(self, ids: Iterable[str] | None = None, *, where: Where | None = None) -> int:
         """Delete the passages of these ids, or those that a filter matches; return how many.
@@ -221,10 +229,8 @@ class Index:
             with self._generations.view() as view:
                 snapshot, gone = view.snapshot, _chosen(view, wanted, where)
             if gone:
-                nothing = np.empty(0, np.int64), np.empty((0, self.dim or 0), np.float32)
-                self._writer.commit(
-                    Change((), gone, *nothing, snapshot.settings, snapshot.vector_set)
-                )
+                change = Change.of_nothing(snapshot.settings, snapshot.vector_set)
+                self._writer.commit(replace(change, gone=gone))
         return len(gone)
 
     def reanalyze(self, analyzer: AnalyzerLike, *, title_weight: int | None = None) -> None:
@@ -236,17 +242,22 @@ class Index:
         """
         self._check_open()
         own = as_analyzer(analyzer)
+        if title_weight is not None:
+            check_title_weight(title_weight)
         self._writer.begin()
         with self._writer.turn:
             with self._generations.view() as view:
                 snapshot = view.snapshot
             weight = title_weight if title_weight is not None else snapshot.settings.title_weight
             settings = analyzed_by(snapshot.settings, own, weight)
-            nothing = np.empty(0, np.int64), np.empty((0, self.dim or 0), np.float32)
-            kind = LexicalKind(own, weight)
+            change = replace(
+                Change.of_nothing(settings, snapshot.vector_set),
+                reanalyzed=LexicalKind(own, weight),
+            )
+            # Before the commit: the loaded generation keeps its own, the next one needs this.
             before, self._generations.analyzer = self._generations.analyzer, own
             try:
-                self._writer.commit(Change((), (), *nothing, settings, snapshot.vector_set, kind))
+                self._writer.commit(change)
             except BaseException:
                 self._generations.analyzer = before
                 raise

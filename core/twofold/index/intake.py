@@ -93,7 +93,7 @@ def refuse_single(items: object) -> None:
 
 def _as_json(metadata: Any, name: str) -> str:
     """Return metadata as JSON that reads back equal."""
-    if metadata == {}:
+    if isinstance(metadata, dict) and not metadata:
         return "{}"
     if not isinstance(metadata, dict) or not _has_string_keys(metadata):
         raise PassageError(

@@ -8,6 +8,7 @@ import numpy as np
 
 from twofold import tiers
 from twofold.catalog import CatalogReader, SegmentRecord
+from twofold.errors import IndexMismatchError
 from twofold.index.legs import SegmentContent, SegmentKind, live_flags
 from twofold.index.snapshot import LoadedSegment, Snapshot
 from twofold.types import Rows
@@ -48,6 +49,11 @@ def merged(
     """
     items: list[_Item] = []
     for each in stored:
+        if each.lost:
+            raise IndexMismatchError(
+                f"a {kind.leg} segment is damaged, and the analyzer that built it is not to be had:"
+                " give it as analyzer=, or use another one with Index.reanalyze"
+            )
         live = live_flags(each.content, dead)
         alive = int(live.sum())
         if alive == 0:
@@ -84,5 +90,8 @@ def rebuilt(kind: SegmentKind, snapshot: Snapshot, reader: CatalogReader) -> Mer
         while (run := tiers.due([len(each.rows) for each in contents])) is not None:
             flags = [np.ones(len(each.rows), np.bool_) for each in contents[run]]
             contents[run] = [kind.merge(contents[run], flags)]
+    if len(contents) > 1:
+        flags = [np.ones(len(each.rows), np.bool_) for each in contents]
+        contents = [kind.merge(contents, flags)]
     dropped = tuple(each.record for each in snapshot.of_leg(kind.leg))
     return Merged((), (), tuple(contents), dropped)

@@ -15,7 +15,7 @@ from twofold.catalog import (
 )
 from twofold.encoders import DEFAULT_ENCODER, encoder_named
 from twofold.errors import IndexMismatchError, IndexNotFoundError, InputError
-from twofold.index.analysis import analyzed_by, check_analyzer
+from twofold.index.analysis import analyzed_by, check_analyzer, check_title_weight
 from twofold.index.layout import Layout
 from twofold.lexical import AnalyzerLike, analyzer_named, as_analyzer
 from twofold.metrics import Metric
@@ -75,6 +75,8 @@ class Choices:
             raise InputError(f"dim is {dim!r}: a whole number of at least 1 is wanted")
         if analyzer is not None and not isinstance(analyzer, AsStored):
             analyzer = as_analyzer(analyzer)
+        if title_weight is not None:
+            check_title_weight(title_weight)
         chosen = Metric.of(metric) if metric is not None else None
         return cls(given, name, dim, chosen, analyzer, title_weight, read_only, head)
 
@@ -101,6 +103,8 @@ class Choices:
             metric=metric,
         )
         if analyzer is None:
+            if self.title_weight is not None:
+                raise InputError("title_weight weighs words, and analyzer=None leaves them out")
             return settings
         weight = self.title_weight if self.title_weight is not None else settings.title_weight
         return analyzed_by(settings, analyzer, weight)
@@ -119,7 +123,11 @@ class Choices:
                 raise _mismatch("analyzer", None, self.own_analyzer.name)
             check_analyzer(stored, self.own_analyzer)
         if self.title_weight is not None and self.title_weight != stored.title_weight:
-            raise _mismatch("title_weight", stored.title_weight, self.title_weight)
+            raise IndexMismatchError(
+                f"the index was made with title_weight={stored.title_weight} and opened with "
+                f"title_weight={self.title_weight}: leave it out to open the index as it is, or "
+                "build its postings anew with Index.reanalyze"
+            )
         if self.name is None and self.dim is None and stored.encoder is not None:
             raise _mismatch("encoder", stored.encoder, None)
         if not isinstance(self.name, AsStored) and self.name is not None and not stored.dense:

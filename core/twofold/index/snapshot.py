@@ -16,7 +16,7 @@ from twofold.catalog import (
     mapped,
     unpack,
 )
-from twofold.errors import CorruptIndexError
+from twofold.errors import CorruptIndexError, IndexMismatchError
 from twofold.filters import ColumnSegment
 from twofold.index.analysis import StoredAnalyzer
 from twofold.index.dense_leg import DenseLeg
@@ -30,11 +30,16 @@ from twofold.types import Rows
 
 @dataclass(frozen=True, slots=True)
 class LoadedSegment:
-    """A segment in memory; ``damage`` says why it had to be built anew from the catalog."""
+    """A segment in memory; ``damage`` says why it had to be built anew from the catalog.
+
+    ``lost``: it could not be, for want of its analyzer, and ``content`` is empty; what needs the
+    analyzer raises, and the rest goes on.
+    """
 
     record: SegmentRecord
     content: SegmentContent
     damage: str | None = None
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +167,10 @@ def _load(
             raise CorruptIndexError("its bytes are not those that were written")
         return LoadedSegment(record, kind.load(unpack(data)))
     except (OSError, ValueError) as error:  # CorruptIndexError is an OSError
-        content = kind.build(list(reader.between(record.first, record.last)))
+        try:
+            content = kind.build(list(reader.between(record.first, record.last)))
+        except IndexMismatchError as gone:
+            return LoadedSegment(record, kind.build([]), f"{error}; {gone}", lost=True)
         return LoadedSegment(record, content, damage=str(error))
 
 

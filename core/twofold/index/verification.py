@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from twofold.catalog import Catalog, CatalogReader, read_head
-from twofold.errors import CorruptIndexError
+from twofold.errors import CorruptIndexError, IndexMismatchError
 from twofold.index.layout import Layout
 from twofold.index.legs import live_flags
 from twofold.index.snapshot import LoadedSegment, Snapshot, load_snapshot
@@ -109,7 +109,10 @@ def _differing(reader: CatalogReader, snapshot: Snapshot, each: LoadedSegment) -
     live = live_flags(each.content, snapshot.dead)
     if not live.any():
         return []
-    fresh = kind.build(list(reader.between(record.first, record.last)))
+    try:
+        fresh = kind.build(list(reader.between(record.first, record.last)))
+    except IndexMismatchError as error:
+        return [f"{name} can't be compared: {error}"]
     compacted = kind.merge([each.content], [live])
     fresh = kind.merge([fresh], [np.ones(len(fresh.rows), np.bool_)])
     same = all(

@@ -65,6 +65,12 @@ class Change:
     reanalyzed: LexicalKind | None = None
     compact: bool = False
 
+    @classmethod
+    def of_nothing(cls, settings: Settings, vector_set: VectorSetRecord | None) -> "Change":
+        """Return a change that neither adds nor removes passages."""
+        nothing = np.empty(0, np.int64), np.empty((0, settings.dim or 0), np.float32)
+        return cls((), (), *nothing, settings, vector_set)
+
 
 class IndexWriter:
     """The one writer of an index; takes the lock at its first commit and keeps it."""

@@ -4,6 +4,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain
 
 from twofold.errors import InputError
@@ -21,6 +22,10 @@ from twofold.lexical.words import (
 from twofold.types import TermSpan
 
 _VERSION = 2
+_LONGEST = 64
+"""Characters of a chunk that is worth remembering; longer ones seldom come again."""
+_MOST = 1 << 17
+"""Chunks remembered for each language and thread: some 20 MB."""
 _LOCAL = threading.local()  # a PyStemmer object must not be shared between threads
 
 
@@ -163,25 +168,16 @@ def check_stemmer(language: Language) -> None:
 
 def _chunks(analyzer: LanguageAnalyzer) -> _Chunks:
     """Return what this thread remembers of an analyzer's terms."""
-    known: dict[str, _Chunks] | None = getattr(_LOCAL, "chunks", None)
+    known: dict[Language, _Chunks] | None = getattr(_LOCAL, "chunks", None)
     if known is None:
         known = _LOCAL.chunks = {}
-    if analyzer.name not in known:
-        known[analyzer.name] = _Chunks(analyzer)
-    return known[analyzer.name]
+    chunks = known.get(analyzer.language)
+    if chunks is None:
+        chunks = known[analyzer.language] = _Chunks(analyzer)
+    return chunks
 
 
-_LONGEST = 64
-_MOST = 1 << 17
-
-
-_STOPS: dict[str, frozenset[str]] = {}
-
-
+@cache
 def _folded_stops(language: Language) -> frozenset[str]:
     """Return a language's stop words as its texts are folded."""
-    if language.name not in _STOPS:
-        _STOPS[language.name] = frozenset(
-            folded(compatible(word, language), language) for word in language.stop_words()
-        )
-    return _STOPS[language.name]
+    return frozenset(folded(compatible(word, language), language) for word in language.stop_words())

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.lexical.live import LiveSegment
+from twofold.lexical.vocabulary import numbered
 from twofold.protocols import CorpusStatistics, Scorer
 from twofold.types import Scores
 
@@ -15,12 +16,16 @@ class Collection:
 
     def __init__(self, segments: Sequence[LiveSegment]) -> None:
         self.segments = tuple(segments)
-        passages = sum(each.passages for each in self.segments)
+        self.passages = sum(each.passages for each in self.segments)
         length = sum(each.length for each in self.segments)
-        average = length / passages if passages else 1.0
-        self.statistics = CorpusStatistics(passages, average, self._frequencies)
+        self.average = length / self.passages if self.passages else 1.0
         self._counted: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
         self._norms: tuple[Scorer, list[Scores]] | None = None
+
+    @property
+    def statistics(self) -> CorpusStatistics:
+        """What scoring functions ask; made anew, for a cycle would keep memory maps alive."""
+        return CorpusStatistics(self.passages, self.average, self._frequencies)
 
     def norms(self, scorer: Scorer) -> list[Scores]:
         """Return, for each segment, 1 / the length of each document's vector of part * idf."""
@@ -40,7 +45,7 @@ class Collection:
                 segment.fwd_ptr,
                 segment.fwd_term,
                 segment.fwd_code,
-                each.table(scorer, self.statistics.average),
+                each.table(scorer, self.average),
                 idf[start : start + terms],
             )
             norms.append(1 / np.where(lengths > 0, lengths, 1.0))
@@ -58,12 +63,7 @@ class Collection:
         if self._counted is None:
             hashes = [each.segment.vocabulary.hashes for each in self.segments]
             every = np.concatenate([np.empty((2, 0), np.uint64), *hashes], axis=1)
-            by_hash = np.lexsort((every[1], every[0]))
-            ordered = every[:, by_hash]
-            fresh = np.ones(len(by_hash), np.bool_)
-            fresh[1:] = (ordered[:, 1:] != ordered[:, :-1]).any(axis=0)
-            numbers = np.empty(len(by_hash), np.int64)
-            numbers[by_hash] = np.cumsum(fresh) - 1
+            _, fresh, numbers = numbered(every)
             counts = [np.empty(0, np.int64), *(each.frequencies() for each in self.segments)]
             totals = np.zeros(int(fresh.sum()), np.int64)
             np.add.at(totals, numbers, np.concatenate(counts))

@@ -16,6 +16,10 @@ AnalyzerLike = Analyzer | Callable[[str], Iterable[str]] | str
 """A language's name or code, an import path, a function of a text, or an Analyzer."""
 
 
+_NEAR = 2000
+"""Characters within which the next term is looked for: one that isn't there must not cost all."""
+
+
 @dataclass(frozen=True, slots=True)
 class FunctionAnalyzer:
     """The terms that one function gives, for passages and queries alike.
@@ -45,11 +49,12 @@ class FunctionAnalyzer:
 
     def spans(self, text: str) -> list[TermSpan]:
         """Return where the terms stand that can be read in ``text``, ignoring case."""
-        low = text.lower() if len(text.lower()) == len(text) else text
+        # Character by character: only so do places in both stay the same.
+        low = "".join(lowered if len(lowered := char.lower()) == 1 else char for char in text)
         out: list[TermSpan] = []
         at = 0
         for term in self.passage_terms(text):
-            start = low.find(term.lower(), at)
+            start = low.find(term.lower(), at, at + _NEAR)
             if start >= 0:
                 out.append(TermSpan(term, start, start + len(term)))
                 at = start + len(term)
@@ -60,20 +65,26 @@ def as_analyzer(given: AnalyzerLike) -> Analyzer:
     """Return the analyzer that was meant; raise InputError for what is none or can't be stored."""
     if isinstance(given, str):
         return analyzer_named(given)
-    if isinstance(given, Analyzer):
+    if isinstance(given, LanguageAnalyzer):
+        check_stemmer(given.language)
+    if isinstance(given, Analyzer) and not isinstance(given, type):
         return given
-    if not callable(given):
+    if not callable(given) or isinstance(given, type):
         raise InputError(
             f"an analyzer is a language's name, a function from a text to its terms, or an object "
             f"with passage_terms and query_terms, not {given!r:.60}"
         )
     path = f"{getattr(given, '__module__', None)}:{getattr(given, '__qualname__', None)}"
-    if "<" in path or "None" in path.split(":"):
+    try:
+        same = _imported(path) is given
+    except InputError:
+        same = False
+    if not same:
         raise InputError(
             f"the analyzer {given!r:.80} has no import path to be found by when the index is "
-            "opened again: define it with def at the top of a module"
+            "opened again: define it with def at the top of a module of your own"
         )
-    return FunctionAnalyzer(given, path, int(getattr(given, "version", 0)))
+    return _of_function(given, path)
 
 
 def analyzer_named(name: str) -> Analyzer:
@@ -85,21 +96,42 @@ def analyzer_named(name: str) -> Analyzer:
         language = language_named(name)
         check_stemmer(language)
         return LanguageAnalyzer(language)
-    module, _, path = name.partition(":")
-    if module.partition(".")[0] in sys.stdlib_module_names:
-        raise InputError(
-            f"the analyzer {name!r} is of the standard library, which has none: an index that "
-            "names it is not to be trusted"
-        )
+    found = _imported(name)
+    if isinstance(found, Analyzer) and not isinstance(found, type):
+        return found
+    if not callable(found) or isinstance(found, type):
+        raise InputError(f"the analyzer {name!r} is {found!r:.60}: a function is wanted")
+    return _of_function(found, name)
+
+
+def _of_function(function: Callable[[str], Iterable[str]], path: str) -> FunctionAnalyzer:
+    return FunctionAnalyzer(function, path, int(getattr(function, "version", 0)))
+
+
+def _imported(path: str) -> Any:
+    """Return what an import path leads to; raise InputError where that is nothing of the user's.
+
+    What a path in a stranger's index leads to must not be called: the standard library is refused
+    by whatever name. It is no sandbox, since importing a module already runs it.
+    """
+    module, _, names = path.partition(":")
     try:
         found: Any = importlib.import_module(module)
-        for part in path.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
+        for name in names.split("."):
+            found = getattr(found, name)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise InputError(
-            f"the analyzer {name!r} can't be imported ({error}): give the function itself as "
+            f"the analyzer {path!r} can't be imported ({error}): give the function itself as "
             "analyzer=, or put its module where Python finds it"
         ) from error
-    if isinstance(found, type):
-        found = found()
-    return found if isinstance(found, Analyzer) else FunctionAnalyzer(found, name)
+    home = str(getattr(found, "__module__", None) or type(found).__module__)
+    roots = {each.partition(".")[0] for each in (home, module)} - {"__main__"}
+    if roots & (_OTHERS | sys.stdlib_module_names):
+        raise InputError(
+            f"the analyzer {path!r} is of the standard library, which has none: an index that "
+            "names it is not to be trusted"
+        )
+    return found
+
+
+_OTHERS = {"posix", "nt"}  # what os is made of

@@ -117,7 +117,9 @@ def _seek(post_doc, low, high, doc):
 
 @njit(cache=True, nogil=True)
 def lookup(high, low, wanted_high, wanted_low, post_ptr, lost, terms, frequencies):
-    """Find hashed terms in a vocabulary ascending by (high, low); 0 or more deletes ``lost``.
+    """Find hashed terms in a vocabulary ascending by (high, low).
+
+    lost: by how much deleted documents lower each term's frequency, or nothing at all.
 
     Writes each term's number (-1 if it isn't here) to ``terms``, and adds its live document
     frequency to ``frequencies``.
@@ -340,8 +342,8 @@ def merge(scores, docs, sizes, k):
     """Merge what several segments found: scores and docs (segments, queries, k), best first.
 
     Returns, for each query, scores, segments and docs of the best, how many they are, and
-    whether documents of different segments tie among them. Those that tie with the k-th are
-    all there.
+    whether documents of different segments tie among them. Those that tie with the k-th follow
+    it, as far as their segment listed them.
     """
     segments, queries, width = scores.shape
     room = segments * width

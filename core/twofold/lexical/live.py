@@ -26,17 +26,20 @@ class LiveSegment:
     """
 
     segment: PostingsSegment
-    live: NDArray[np.bool_] | None = None
-    passages: int = 0
-    length: int = 0
-    lost: NDArray[np.int64] = field(default_factory=lambda: NOTHING)
-    _tables: dict[tuple[Scorer, float], NDArray[np.float64]] = field(default_factory=dict)
+    live: NDArray[np.bool_] | None
+    passages: int
+    length: int
+    lost: NDArray[np.int64]
+    _tables: dict[tuple[Scorer, float], NDArray[np.float64]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def of(cls, segment: PostingsSegment, dead: Rows = NOTHING) -> "LiveSegment":
         """Return ``segment`` without the rows of ``dead``; those that aren't here don't matter."""
         total = int(segment.lengths.sum(dtype=np.int64))
-        return cls(segment, None, int(np.count_nonzero(segment.lengths)), total).without(dead)
+        passages = int(np.count_nonzero(segment.lengths))
+        return cls(segment, None, passages, total, NOTHING).without(dead)
 
     def without(self, dead: Rows) -> "LiveSegment":
         """Return this segment without more rows."""

@@ -18,7 +18,7 @@ from twofold.types import LegHits, Mask, Rows, Scores, TermMatch
 _LOOKUP = 16
 """Postings that can be read in the time of finding one term in one passage."""
 _ROOM = 1 << 20
-"""Hits gathered at a time, for as many queries as this allows."""
+"""Hits gathered at a time, of all segments, for as many queries as this allows."""
 _LOWEST = -(1 << 62)
 _NO_NORMS = np.empty(0)
 
@@ -41,7 +41,7 @@ class PostingsIndex:
         self.analyzer = analyzer
         self.scorer = scorer if scorer is not None else BM25()
         self._collection = Collection(segments)
-        # Search, completion and explanation ask the same; the last questions are kept.
+        # The completion and the explanation of one query ask what its search asked.
         self._last: tuple[object, Questions] | None = None
 
     def add(self, rows: Rows, ids: Sequence[str], texts: Sequence[str]) -> None:
@@ -86,7 +86,11 @@ class PostingsIndex:
         scorer: Scorer | None = None,
     ) -> list[LegHits]:
         """Return ``search`` of each query, with what can be done once done once."""
-        step = max(_ROOM // k, 1)
+        segments = self.segments
+        width = min(k, max(map(len, segments), default=0))
+        if width < 1:
+            return [LegHits.none() for _ in queries]
+        step = max(_ROOM // (width * len(segments)), 1)
         return [
             hits
             for start in range(0, len(queries), step)
@@ -97,7 +101,7 @@ class PostingsIndex:
         """Return the score of each row, 0.0 where it shares no term with ``query``."""
         questions = self._ask([query], scorer)
         totals = np.zeros(len(rows))
-        for at, each in enumerate(self.segments):
+        for at, each in enumerate(questions.collection.segments):
             docs = each.locate(rows)
             places = np.flatnonzero(docs >= 0)
             if len(places):
@@ -116,7 +120,7 @@ class PostingsIndex:
         questions = self._ask([query], scorer)
         absent = questions.scorer.absent
         matches: list[TermMatch] = []
-        for at, each in enumerate(self.segments):
+        for at, each in enumerate(questions.collection.segments):
             doc = int(each.locate(np.array([row]))[0])
             if doc < 0:
                 continue
@@ -177,7 +181,7 @@ class PostingsIndex:
         """Search one segment, raising ``floors`` to the k-th best score of each query."""
         from twofold.lexical import kernels
 
-        each, terms = self.segments[at], questions.local[at]
+        each, terms = questions.collection.segments[at], questions.local[at]
         segment = each.segment
         flags = each.flags(allowed)
         table = each.table(questions.scorer, questions.average)
@@ -235,7 +239,7 @@ class PostingsIndex:
         These are the allowed ones where they are few beside a query's postings; and for cosines,
         which nothing bounds, all that have a term.
         """
-        segment, terms = self.segments[at].segment, questions.local[at]
+        segment, terms = questions.collection.segments[at].segment, questions.local[at]
         normed = questions.scorer.cosine
         if not normed and not filtered:
             return {}
@@ -269,7 +273,7 @@ class PostingsIndex:
         """Return what a document's contributions are multiplied by, nothing for most scorers."""
         if not questions.scorer.cosine:
             return _NO_NORMS
-        return self._collection.norms(questions.scorer)[at]
+        return questions.collection.norms(questions.scorer)[at]
 
     def _contributions(
         self, questions: Questions, at: int, docs: NDArray[np.int64]
@@ -277,7 +281,7 @@ class PostingsIndex:
         """Return fixed-point contributions (docs, terms) of one query, and codes, -1 for none."""
         from twofold.lexical import kernels
 
-        each = self.segments[at]
+        each = questions.collection.segments[at]
         segment = each.segment
         parts: NDArray[np.int64]
         codes: NDArray[np.int64]

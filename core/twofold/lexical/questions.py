@@ -1,20 +1,19 @@
 """Queries as a whole index sees them: terms looked up in every segment, and weighed."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twofold.lexical.collection import Collection
+from twofold.lexical.segment import MOST_TERMS
 from twofold.lexical.vocabulary import hash_terms
 from twofold.protocols import Scorer
 
 _FINEST = 40
-"""Scores are counted in units of 2**-40, or coarser where their sum would not fit 62 bits."""
-_LONGEST = 10_000_000  # no term occurs more often in a passage
+"""Scores are counted in units of 2**-40, or coarser where their sum would not fit 61 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ class Questions:
     @property
     def average(self) -> float:
         """The passages' mean length in terms."""
-        return self.collection.statistics.average
+        return self.collection.average
 
     def __len__(self) -> int:
         return len(self.query_ptr) - 1
@@ -117,7 +116,7 @@ def _scales(
 
     They depend on the query and the statistics alone, never on how passages are stored.
     """
-    part = _greatest_part(cast(Hashable, scorer))
+    part = 1.0 if scorer.cosine else _greatest_part(scorer)
     scales = np.full(len(query_ptr) - 1, 2.0**_FINEST)
     if np.abs(weights).sum() * part < 2.0 ** (61 - _FINEST):
         return scales
@@ -128,9 +127,9 @@ def _scales(
 
 
 @lru_cache(maxsize=64)
-def _greatest_part(scorer: Any) -> float:
+def _greatest_part(scorer: Scorer) -> float:
     """Return a bound of a scoring function's parts, at least 1."""
-    return max(float(scorer.parts(np.array([_LONGEST]), np.array([1]), 1.0)[0]), 1.0)
+    return max(float(scorer.parts(np.array([MOST_TERMS]), np.array([1]), 1.0)[0]), 1.0)
 
 
 def _normed(

@@ -7,7 +7,7 @@ any parameters, at any query. The variants: Kamphuis et al., Which BM25 Do You M
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -159,7 +159,7 @@ class BM25Plus(BM25):
 
 @dataclass(frozen=True, slots=True)
 class OkapiBM25(BM25):
-    """``BM25Okapi`` of rank-bm25 0.2.2, to the last digits.
+    """``BM25Okapi`` of rank-bm25 0.2.2.
 
     idf = ln((N - n + 0.5) / (n + 0.5)); where that is negative, ``epsilon`` times the mean over
     all terms; parts times (k1 + 1).
@@ -267,12 +267,14 @@ def scorer_named(name: str, **parameters: float | None) -> Scorer:
         raise InputError(f"unknown scoring function {name!r}: use one of {', '.join(SCORERS)}")
     kind = SCORERS[name]
     given = {key: value for key, value in parameters.items() if value is not None}
-    try:
-        return kind(**given)
-    except TypeError:
+    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # all are dataclasses
+    unknown = [key for key in given if key not in known]
+    if unknown:
         raise InputError(
-            f"the scoring function {name!r} has no parameter {' or '.join(map(repr, given))}"
-        ) from None
+            f"the scoring function {name!r} has no parameter {unknown[0]!r}: it has "
+            f"{', '.join(known)}"
+        )
+    return kind(**given)
 
 
 def _check(name: str, value: float, low: float, high: float) -> None:

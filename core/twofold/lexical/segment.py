@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twofold.errors import InputError
 from twofold.lexical.vocabulary import Hashes, Vocabulary
 from twofold.packed import PackedStrings
 from twofold.rownumbers import places_of
 from twofold.types import Rows
 
+MOST_TERMS = 1 << 24
+"""Terms of one document, which bound what any scoring function can give."""
 LONG = 128
 """Postings from which a term's bounds are stored: fewer are looked through faster."""
 Codes = NDArray[np.uint16] | NDArray[np.uint32]
@@ -52,7 +55,15 @@ class PostingsSegment:
     def build(
         cls, rows: Rows, ids: Sequence[str], documents: Sequence[Sequence[str]]
     ) -> "PostingsSegment":
-        """Index each document's terms (repeats included) under its row, rows ascending."""
+        """Index each document's terms (repeats included) under its row, rows ascending.
+
+        Raises InputError for a document of more than MOST_TERMS.
+        """
+        longest = max(map(len, documents), default=0)
+        if longest > MOST_TERMS:
+            raise InputError(
+                f"a passage has {longest:,} terms, {MOST_TERMS:,} are taken: split it into passages"
+            )
         numbers: defaultdict[str, int] = defaultdict(count().__next__)
         flat = [numbers[term] for terms in documents for term in terms]
         vocabulary, by_hash = Vocabulary.of(list(numbers))

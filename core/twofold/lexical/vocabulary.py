@@ -51,12 +51,7 @@ class Vocabulary:
         """
         kept = [part.hashes[:, keep] for part, keep in zip(parts, used, strict=True)]
         hashes = np.concatenate(kept, axis=1)
-        by_hash = _argsort(hashes)
-        ordered = hashes[:, by_hash]
-        fresh = np.ones(ordered.shape[1], np.bool_)
-        fresh[1:] = (ordered[:, 1:] != ordered[:, :-1]).any(axis=0)
-        numbers = np.empty(len(fresh), np.int64)
-        numbers[by_hash] = np.cumsum(fresh) - 1
+        by_hash, fresh, numbers = numbered(hashes)
         maps: list[NDArray[np.int64]] = []
         start = 0
         for part, keep in zip(parts, used, strict=True):
@@ -69,22 +64,27 @@ class Vocabulary:
             [part.terms.take(np.flatnonzero(keep)) for part, keep in zip(parts, used, strict=True)]
         )
         packed = strings.take(by_hash[fresh])
-        return cls(np.ascontiguousarray(ordered[:, fresh]), packed), maps
+        return cls(np.ascontiguousarray(hashes[:, by_hash[fresh]]), packed), maps
 
     def __len__(self) -> int:
         return len(self.terms)
 
-    def find(self, wanted: Hashes) -> NDArray[np.int64]:
-        """Return the number of each wanted term, -1 for those that are not here."""
-        high, low = self.hashes
-        found = np.full(wanted.shape[1], -1, np.int64)
-        for place, at in enumerate(high.searchsorted(wanted[0]).tolist()):
-            while at < len(high) and high[at] == wanted[0, place]:
-                if low[at] == wanted[1, place]:
-                    found[place] = at
-                    break
-                at += 1
-        return found
+
+def numbered(
+    hashes: Hashes,
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
+    """Number terms by their hash, equal ones alike.
+
+    Returns their order by hash, which of that order are the first of their kind, and the number
+    of each term.
+    """
+    by_hash = _argsort(hashes)
+    ordered = hashes[:, by_hash]
+    fresh = np.ones(len(by_hash), np.bool_)
+    fresh[1:] = (ordered[:, 1:] != ordered[:, :-1]).any(axis=0)
+    numbers = np.empty(len(by_hash), np.int64)
+    numbers[by_hash] = np.cumsum(fresh) - 1
+    return by_hash, fresh, numbers
 
 
 def _argsort(hashes: Hashes) -> NDArray[np.int64]:
