@@ -261,7 +261,7 @@ def same(text):
     "path",
     [
         "os:system",
-        "nowhere_to_be_found:f",
+        "nowhere_to_be:f",
         "twofold:nothing",
         ":f",
         "twofold.index.index:os.system",
