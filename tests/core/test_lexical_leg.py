@@ -333,8 +333,6 @@ def test_an_index_of_an_older_format_says_so(tmp_path):
     opened(tmp_path / "i").close()
     with sqlite3.connect(tmp_path / "i" / "catalog.sqlite") as catalog:
         catalog.execute("UPDATE settings SET value = replace(value, ': 2,', ': 1,')")
-            "UPDATE settings SET value = replace(value, '\"format\": 2', '\"format\": 1')"
-        )
     catalog.close()
     with pytest.raises(UnsupportedStorageError, match=r"format 1, .* index the passages anew"):
         opened(tmp_path / "i")
