@@ -217,3 +217,10 @@ class Postings(RuleBasedStateMachine):
 
 Postings.TestCase.settings = settings(deadline=None, max_examples=40, stateful_step_count=25)
 TestPostings = Postings.TestCase
+
+
+def test_nothing_wanted_is_nothing_found():
+    index = PostingsIndex(splitting)
+    assert index.search_many(["a", "b"], 5)[1].rows.tolist() == []
+    index.add(np.arange(2), ["x", "y"], ["a", "b"])
+    assert index.search("a", 0).rows.tolist() == []

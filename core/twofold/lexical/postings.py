@@ -88,9 +88,7 @@ class PostingsIndex:
         """Return ``search`` of each query, with what can be done once done once."""
         segments = self.segments
         width = min(k, max(map(len, segments), default=0))
-        if width < 1:
-            return [LegHits.none() for _ in queries]
-        step = max(_ROOM // (width * len(segments)), 1)
+        step = max(_ROOM // max(width * len(segments), 1), 1)
         return [
             hits
             for start in range(0, len(queries), step)
@@ -160,12 +158,12 @@ class PostingsIndex:
         """Search with as many queries as there is room for."""
         questions = self._ask(queries, scorer)
         segments = questions.collection.segments
-        width = min(k, max(map(len, segments), default=0))
+        width = max(min(k, max(map(len, segments), default=0)), 0)
         found = Found.nothing(len(segments), len(questions), width)
         floors = np.full(len(questions), _LOWEST, np.int64)
         # The largest first: what it finds bounds what the others must reach.
         for at in sorted(range(len(segments)), key=lambda at: -len(segments[at])):
-            if (questions.local[at] >= 0).any():
+            if width and (questions.local[at] >= 0).any():
                 self._search_segment(questions, at, k, allowed, floors, found)
         return best_of(found, segments, questions, k)
 
