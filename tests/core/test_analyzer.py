@@ -3,13 +3,21 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import Stemmer
 from hypothesis import given
 from hypothesis import strategies as st
 
 from twofold.errors import InputError
-from twofold.lexical import LANGUAGES, LanguageAnalyzer, analyzer_named, as_analyzer, signature
+from twofold.lexical import (
+    LANGUAGES,
+    LanguageAnalyzer,
+    PostingsIndex,
+    analyzer_named,
+    as_analyzer,
+    signature,
+)
 
 analyzer = LanguageAnalyzer()
 languages = st.sampled_from(sorted(LANGUAGES))
@@ -247,6 +255,59 @@ def test_terms_that_are_not_in_the_text_cost_little():
 
 def reversed_words(text):
     return [word[::-1] for word in text.split()]
+
+
+@pytest.mark.parametrize("language", ["english", "thai", "multilingual"])
+def test_stacked_marks_take_linear_time(language):
+    each = analyzer_named(language)
+    stack = "a" + "\u0301\u0316" * 200_000  # some minutes if it were quadratic
+    terms = each.passage_terms(stack)
+    assert terms
+    assert [span.term for span in each.spans(stack)] == terms
+    assert each.passage_terms("a" + "\u0301" * 40) == each.passage_terms("a" + "\u0301" * 50)
+
+
+def test_no_term_is_empty_even_where_a_stemmer_leaves_nothing():
+    arabic = analyzer_named("ar")
+    assert arabic.passage_terms("\u0640") == ["\u0640"]
+    assert arabic.passage_terms("\u0651") != arabic.passage_terms("\u0640")
+
+
+def test_functions_that_fail(tmp_path, monkeypatch):
+    (tmp_path / "broken_module.py").write_text("raise RuntimeError('while imported')\n")
+    (tmp_path / "odd_module.py").write_text(
+        "pi = 3.14\n"
+        "class Kept:\n"
+        "    name, version = 'odd_module:Kept', 1\n"
+        "    def passage_terms(self, text):\n"
+        "        return text.split()\n"
+        "    query_terms = passage_terms\n"
+        "class Needs(Kept):\n"
+        "    def __init__(self, more): ...\n"
+        "def late(text):\n"
+        "    raise KeyError(text)\n"
+        "def dated(text):\n"
+        "    return text.split()\n"
+        "dated.version = '2024'\n"
+        "def half(text):\n"
+        "    return ['\\ud800']\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    for path, message in (
+        ("broken_module:f", "while imported"),
+        ("odd_module:pi", "a function is wanted"),
+        ("odd_module:Needs", "without arguments"),
+        ("odd_module:dated", "version '2024'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            analyzer_named(path)
+    assert analyzer_named("odd_module:Kept").passage_terms("a b") == ["a", "b"]
+    for path in ("odd_module:late", "odd_module:Kept.passage_terms"):
+        with pytest.raises(InputError, match="fails on plain text"):
+            signature(analyzer_named(path))
+    index = PostingsIndex(analyzer_named("odd_module:half"))
+    with pytest.raises(InputError, match="half a surrogate pair"):
+        index.add(np.arange(1), ["x"], ["text"])
 
 
 def number(text):

@@ -181,7 +181,9 @@ def evaluation(
 @app.command()
 def reanalyze(
     folder: Folder,
-    analyzer: Annotated[str, typer.Argument(metavar="ANALYZER", help=_ANALYZER)],
+    analyzer: Annotated[
+        str, typer.Argument(metavar="ANALYZER", help="A language, or a function's import path.")
+    ],
     title_weight: Annotated[
         int | None, typer.Option(help="How often the words of a title count: as it was.")
     ] = None,

@@ -1,5 +1,6 @@
 """The analyzer that belongs to an index: found, and compared with the one that built it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from twofold.catalog import Settings
@@ -14,15 +15,15 @@ _MOST_TITLE_WEIGHT = 100
 class StoredAnalyzer:
     """The analyzer of an index's settings, looked up and checked when it is first used.
 
-    ``given`` is the caller's own, used instead of looking for one by its name. So an index whose
-    analyzer is gone or has changed still opens, serves its dense leg, and can be analysed anew.
-    Every use raises IndexMismatchError where it gives other terms than the one that built the
-    index.
+    ``given`` are the caller's own, of which the one that built the index is used; if there is
+    none, one is looked for by its name. So an index whose analyzer is gone or has changed still
+    opens, serves its dense leg, and can be analysed anew. Every use raises IndexMismatchError
+    where nothing gives the terms that the index was built with.
     """
 
-    def __init__(self, settings: Settings, given: Analyzer | None) -> None:
+    def __init__(self, settings: Settings, given: Sequence[Analyzer]) -> None:
         self._settings = settings
-        self._given = given
+        self._given = tuple(given)
         self._found: Analyzer | None = None
 
     @property
@@ -50,28 +51,37 @@ class StoredAnalyzer:
 
     def _checked(self) -> Analyzer:
         if self._found is None:
-            try:
-                found = self._given if self._given is not None else analyzer_named(self.name)
-            except InputError as error:
-                raise IndexMismatchError(f"the index can't be asked for words: {error}") from error
-            check_analyzer(self._settings, found)
-            self._found = found
+            own = [each for each in self._given if _built(self._settings, each)]
+            self._found = own[-1] if own else self._looked_up()
         return self._found
+
+    def _looked_up(self) -> Analyzer:
+        try:
+            found = analyzer_named(self.name)
+        except InputError as error:
+            raise IndexMismatchError(f"the index can't be asked for words: {error}") from error
+        check_analyzer(self._settings, found)
+        return found
+
+
+def _built(settings: Settings, analyzer: Analyzer) -> bool:
+    """Whether an index with these settings was built by this analyzer."""
+    stored = settings.analyzer, settings.analyzer_version, settings.analyzer_signature
+    return stored == (analyzer.name, analyzer.version, signature(analyzer))
 
 
 def check_analyzer(settings: Settings, analyzer: Analyzer) -> None:
     """Raise IndexMismatchError unless an index with these settings was built by this analyzer."""
-    stored = settings.analyzer, settings.analyzer_version, settings.analyzer_signature
-    given = analyzer.name, analyzer.version, signature(analyzer)
-    if stored == given:
+    if _built(settings, analyzer):
         return
-    if stored[0] != given[0]:
-        what = f"the analyzer {stored[0]!r} and not {given[0]!r}"
-    elif stored[1] != given[1]:
-        what = f"version {stored[1]} of the analyzer {stored[0]!r}, and this is version {given[1]}"
+    name, version = settings.analyzer, settings.analyzer_version
+    if name != analyzer.name:
+        what = f"the analyzer {name!r} and not {analyzer.name!r}"
+    elif version != analyzer.version:
+        what = f"version {version} of the analyzer {name!r}, and this is version {analyzer.version}"
     else:
         what = (
-            f"the analyzer {stored[0]!r} when it gave other terms (its function, or a package that "
+            f"the analyzer {name!r} when it gave other terms (its function, or a package that "
             "it uses, has changed)"
         )
     raise IndexMismatchError(

@@ -62,7 +62,8 @@ class Index:
                 settings = reader.settings()
                 vector_set = reader.vector_set()
             choices.check(settings)
-            self._generations = Generations(self._catalog, layout, choices.own_analyzer)
+            own = choices.own_analyzer
+            self._generations = Generations(self._catalog, layout, [own] if own is not None else [])
             self._writer = IndexWriter(
                 self._catalog, layout, self._generations, read_only=choices.read_only
             )
@@ -254,13 +255,8 @@ class Index:
                 Change.of_nothing(settings, snapshot.vector_set),
                 reanalyzed=LexicalKind(own, weight),
             )
-            # Before the commit: the loaded generation keeps its own, the next one needs this.
-            before, self._generations.analyzer = self._generations.analyzer, own
-            try:
-                self._writer.commit(change)
-            except BaseException:
-                self._generations.analyzer = before
-                raise
+            self._generations.analyzers.append(own)  # each generation takes the one that built it
+            self._writer.commit(change)
 
     def get(self, ids: Iterable[str]) -> list[Passage]:
         """Return the passages of these ids in their order; unknown ids are left out."""
@@ -321,7 +317,7 @@ class Index:
         ``deep`` also builds postings and columns anew and compares them. Needs no encoder.
         """
         self._check_open()
-        return verify(self._catalog, self._layout, self._generations.analyzer, deep=deep)
+        return verify(self._catalog, self._layout, self._generations.analyzers, deep=deep)
 
     def close(self) -> None:
         """Let go of the write lock and of all files; a temporary index is removed."""

@@ -1,6 +1,6 @@
 """One generation of an index in memory: both legs and the columns, immutable."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,10 +87,10 @@ class Snapshot:
         return [each for each in self.segments.values() if each.record.leg == leg]
 
 
-def segment_kinds(settings: Settings, given: Analyzer | None) -> dict[str, SegmentKind]:
+def segment_kinds(settings: Settings, given: Sequence[Analyzer]) -> dict[str, SegmentKind]:
     """Return the kinds of segments that an index with these settings keeps, by leg.
 
-    ``given`` is the caller's own analyzer, if any.
+    ``given`` are the caller's own analyzers, if any.
     """
     kinds: dict[str, SegmentKind] = {"columns": ColumnKind()}
     if settings.analyzer is not None:
@@ -102,7 +102,7 @@ def load_snapshot(
     reader: CatalogReader,
     layout: Layout,
     before: Snapshot | None,
-    given: Analyzer | None = None,
+    given: Sequence[Analyzer] = (),
 ) -> Snapshot:
     """Read the generation of a read transaction, taking over what ``before`` has loaded.
 

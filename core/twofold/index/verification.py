@@ -1,5 +1,6 @@
 """Verification: every byte read and compared with its checksum, and the parts with each other."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +32,7 @@ class Verification:
 
 
 def verify(
-    catalog: Catalog, layout: Layout, analyzer: Analyzer | None, *, deep: bool
+    catalog: Catalog, layout: Layout, analyzers: Sequence[Analyzer], *, deep: bool
 ) -> Verification:
     """Verify the newest generation; ``deep`` builds what is derived anew and compares.
 
@@ -39,7 +40,7 @@ def verify(
     went because the generation moved on, the newer one is verified instead.
     """
     for _ in range(_TRIES):
-        report = _verified(catalog, layout, analyzer, deep=deep)
+        report = _verified(catalog, layout, analyzers, deep=deep)
         with catalog.reading() as reader:
             if report.ok or reader.generation() == report.generation:
                 return report
@@ -47,7 +48,7 @@ def verify(
 
 
 def _verified(
-    catalog: Catalog, layout: Layout, analyzer: Analyzer | None, *, deep: bool
+    catalog: Catalog, layout: Layout, analyzers: Sequence[Analyzer], *, deep: bool
 ) -> Verification:
     problems: list[str] = []
     try:
@@ -56,7 +57,7 @@ def _verified(
         head = -1
         problems.append(str(error))
     with catalog.reading() as reader:
-        snapshot = load_snapshot(reader, layout, None, analyzer)
+        snapshot = load_snapshot(reader, layout, None, analyzers)
         problems += reader.check() + snapshot.damage
         if head > snapshot.generation:
             problems.append(

@@ -131,13 +131,13 @@ class IndexView:
 class Generations:
     """Finds the generation that a query sees, and keeps the last one loaded.
 
-    ``analyzer`` is the caller's own, None for the one that the settings name.
+    ``analyzers`` are the caller's own, beside the one that the settings name.
     """
 
-    def __init__(self, catalog: Catalog, layout: Layout, analyzer: Analyzer | None) -> None:
+    def __init__(self, catalog: Catalog, layout: Layout, analyzers: list[Analyzer]) -> None:
         self._catalog = catalog
         self._layout = layout
-        self.analyzer = analyzer
+        self.analyzers = analyzers
         self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None
 
@@ -159,7 +159,7 @@ class Generations:
             before = self._snapshot
             if before is not None and before.generation >= generation:
                 return before if before.generation == generation else None
-            snapshot = load_snapshot(reader, self._layout, before, self.analyzer)
+            snapshot = load_snapshot(reader, self._layout, before, self.analyzers)
             if snapshot.damage and self._newest() != generation:
                 return None  # the files went because a writer has replaced them
             for problem in snapshot.rebuilt:

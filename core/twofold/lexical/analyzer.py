@@ -151,7 +151,9 @@ def _stemmer(algorithm: str | None) -> Callable[[str], str]:
         import Stemmer
 
         # Without its own cache, which slows down when it is full.
-        stemmers[algorithm] = Stemmer.Stemmer(algorithm, 0).stemWord
+        engine = Stemmer.Stemmer(algorithm, 0).stemWord
+        # The Arabic one leaves nothing of some marks.
+        stemmers[algorithm] = lambda word: engine(word) or word
     return stemmers[algorithm]
 
 

@@ -97,15 +97,29 @@ def analyzer_named(name: str) -> Analyzer:
         check_stemmer(language)
         return LanguageAnalyzer(language)
     found = _imported(name)
+    if isinstance(found, type) and isinstance(found, Analyzer):
+        found = _made(found, name)
     if isinstance(found, Analyzer) and not isinstance(found, type):
         return found
-    if not callable(found) or isinstance(found, type):
+    if isinstance(found, type):
         raise InputError(f"the analyzer {name!r} is {found!r:.60}: a function is wanted")
     return _of_function(found, name)
 
 
+def _made(kind: type, name: str) -> Any:
+    try:
+        return kind()
+    except TypeError as error:
+        raise InputError(
+            f"the analyzer {name!r} can't be made without arguments: {error}"
+        ) from error
+
+
 def _of_function(function: Callable[[str], Iterable[str]], path: str) -> FunctionAnalyzer:
-    return FunctionAnalyzer(function, path, int(getattr(function, "version", 0)))
+    version = getattr(function, "version", 0)
+    if not isinstance(version, int):
+        raise InputError(f"the analyzer {path!r} has version {version!r}: a whole number is wanted")
+    return FunctionAnalyzer(function, path, version)
 
 
 def _imported(path: str) -> Any:
@@ -119,11 +133,13 @@ def _imported(path: str) -> Any:
         found: Any = importlib.import_module(module)
         for name in names.split("."):
             found = getattr(found, name)
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
+    except Exception as error:  # a module may raise anything while it is imported
         raise InputError(
             f"the analyzer {path!r} can't be imported ({error}): give the function itself as "
             "analyzer=, or put its module where Python finds it"
         ) from error
+    if not callable(found) and not isinstance(found, Analyzer):
+        raise InputError(f"the analyzer {path!r} is {found!r:.60}: a function is wanted")
     home = str(getattr(found, "__module__", None) or type(found).__module__)
     roots = {each.partition(".")[0] for each in (home, module)} - {"__main__"}
     if roots & (_OTHERS | sys.stdlib_module_names):

@@ -21,6 +21,8 @@ def compatible(text: str, language: Language) -> str:
     """Return ``text`` in NFKC with plain apostrophes and decimal digits, its case kept."""
     if text.isascii():
         return text
+    # More marks on a character than any language puts there take normalising quadratic time.
+    text = _stacked().sub(r"\1", text)
     text = unicodedata.normalize("NFKC", text).translate(_APOSTROPHES)
     if language.code == "fa":
         text = text.translate(_PERSIAN)
@@ -93,15 +95,29 @@ _BLOCKS = ((0, 0x10000), (0x10A00, 0x12000), (0x1D100, 0x1D200), (0x1E000, 0x1F0
 
 
 @cache
+def _stacked() -> re.Pattern[str]:
+    """Match a run of more than 30 marks, as Unicode's stream-safe format (UAX #15) counts."""
+    marks = "".join(re.escape(char) for char in _block_chars() if _is_mark(char))
+    return re.compile(f"([{marks}]{{30}})[{marks}]+")
+
+
+@cache
 def _cluster() -> re.Pattern[str]:
     """Match one character and what composes with it: marks, and the later jamo of a syllable."""
     joining = "".join(
-        re.escape(char)
-        for char in map(chr, chain.from_iterable(range(*block) for block in _BLOCKS))
-        if not "\ud800" <= char <= "\udfff" and _joins(unicodedata.normalize("NFKD", char)[0])
+        re.escape(char) for char in _block_chars() if _joins(unicodedata.normalize("NFKD", char)[0])
     )
     return re.compile(rf".[{joining}]*", re.DOTALL)
 
 
+def _block_chars() -> list[str]:
+    chars = map(chr, chain.from_iterable(range(*block) for block in _BLOCKS))
+    return [char for char in chars if not "\ud800" <= char <= "\udfff"]
+
+
+def _is_mark(char: str) -> bool:
+    return unicodedata.category(char)[0] == "M"
+
+
 def _joins(char: str) -> bool:
-    return unicodedata.category(char)[0] == "M" or "\u1160" <= char <= "\u11ff"
+    return _is_mark(char) or "\u1160" <= char <= "\u11ff"

@@ -4,6 +4,7 @@ import json
 
 import xxhash
 
+from twofold.errors import InputError
 from twofold.protocols import Analyzer
 
 _PROBES = (
@@ -30,8 +31,15 @@ def signature(analyzer: Analyzer) -> str:
     """Return a hash of what the analyzer makes of sentences in several languages.
 
     Another version of a stemmer or of a user's function shows in it. An analyzer may add
-    ``probes``, texts of its own.
+    ``probes``, texts of its own. Raises InputError where it fails on one of them.
     """
     probes = [*_PROBES, *getattr(analyzer, "probes", ())]
-    terms = [(analyzer.passage_terms(text), analyzer.query_terms(text)) for text in probes]
+    try:
+        terms = [(analyzer.passage_terms(text), analyzer.query_terms(text)) for text in probes]
+    except InputError:
+        raise
+    except Exception as error:  # a user's function may raise anything
+        raise InputError(
+            f"the analyzer {analyzer.name!r} fails on plain text: {error!r}"
+        ) from error
     return xxhash.xxh3_64_hexdigest(json.dumps(terms).encode())

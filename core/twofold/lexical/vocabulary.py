@@ -7,6 +7,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from twofold.errors import InputError
 from twofold.packed import PackedStrings
 
 Hashes = NDArray[np.uint64]
@@ -17,8 +18,14 @@ The hash is taken for the term: among a billion terms, two share one with probab
 
 
 def hash_terms(terms: Iterable[str]) -> Hashes:
-    """Return the (2, n) hashes of ``terms`` in their order."""
-    digests = b"".join([xxhash.xxh3_128_digest(term.encode()) for term in terms])
+    """Return the (2, n) hashes of ``terms`` in their order; raise InputError for lone surrogates."""
+    try:
+        digests = b"".join([xxhash.xxh3_128_digest(term.encode()) for term in terms])
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"the analyzer gave a term with half a surrogate pair, which is no text: "
+            f"{error.object!r:.60}"
+        ) from None
     # A digest is big-endian, high half first.
     halves = np.frombuffer(digests, ">u8").reshape(-1, 2)
     return np.ascontiguousarray(halves.T.astype(np.uint64))
