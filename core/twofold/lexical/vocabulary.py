@@ -18,7 +18,7 @@ The hash is taken for the term: among a billion terms, two share one with probab
 
 
 def hash_terms(terms: Iterable[str]) -> Hashes:
-    """Return the (2, n) hashes of ``terms`` in their order; raise InputError for lone surrogates."""
+    """Return the (2, n) hashes of ``terms``; raise InputError for half a surrogate pair."""
     try:
         digests = b"".join([xxhash.xxh3_128_digest(term.encode()) for term in terms])
     except UnicodeEncodeError as error:
