@@ -46,6 +46,11 @@ class HitExplanation:
             parts.append("no word in common")
         return "; ".join(parts)
 
+    @property
+    def details(self) -> tuple[str, ...]:
+        """One line a term: its frequencies, its idf, and how they make its contribution."""
+        return tuple(_line(term) for term in self.terms)
+
     def _contained(self) -> str:
         """Say which words the passage has, and how often."""
         shared = [each for each in self.terms if each.frequency]
@@ -98,7 +103,7 @@ class Explanation:
                 f"{share.contribution:.4f}"
                 for leg, share in each.hit.legs.items()
             ]
-            lines += [f"       {_line(term)}" for term in each.terms]
+            lines += [f"       {line}" for line in each.details]
         return "\n".join(lines)
 
 

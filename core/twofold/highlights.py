@@ -21,6 +21,10 @@ class Highlights:
         """Return the text with every match between two marks."""
         return mark(self.passage.text, self.text, before, after)
 
+    def marked_title(self, before: str = "**", after: str = "**") -> str:
+        """Return the title with every match between two marks."""
+        return mark(self.passage.title, self.title, before, after)
+
     def snippet(self, length: int = 160, before: str = "**", after: str = "**") -> str:
         """Return the stretch of about ``length`` characters with most matches, marked."""
         return mark(*self.excerpt(length), before, after)
@@ -51,10 +55,10 @@ def mark(text: str, spans: Iterable[Span], before: str, after: str) -> str:
 
 
 def joined(spans: Iterable[TermSpan]) -> tuple[Span, ...]:
-    """Return the spans, overlapping ones as one: parts of an identifier, or pairs of a run."""
+    """Return the spans, those that touch as one: parts of an identifier, or pairs of a run."""
     out: list[Span] = []
     for start, end in sorted((each.start, each.end) for each in spans):
-        if out and start < out[-1][1]:
+        if out and start <= out[-1][1]:
             out[-1] = out[-1][0], max(out[-1][1], end)
         else:
             out.append((start, end))

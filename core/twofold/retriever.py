@@ -50,8 +50,8 @@ class Retriever:
             or self.scorer.__hash__ is None
         ):
             raise QueryError(
-                f"scorer is {self.scorer!r}: BM25(k1=1.2, b=0.75) or another scoring function, "
-                "one that is hashable, is wanted"
+                f"scorer is {self.scorer!r}: an object is wanted, such as BM25(k1=1.2, b=0.75) or "
+                "scorer_named('bm25+') of twofold.lexical, and one that is hashable"
             )
         if not callable(getattr(self.fusion, "fuse", None)):
             raise QueryError(
@@ -340,7 +340,10 @@ def _check_mode(mode: str, index: Store) -> None:
         raise QueryError(f"unknown mode {mode!r}: use one of {names}")
     if mode not in index.modes:
         names = ", ".join(repr(each) for each in index.modes)
-        raise QueryError(f"this index can't serve mode {mode!r}: it lacks a leg; it serves {names}")
+        raise QueryError(
+            f"this index can't serve mode {mode!r}: it lacks a leg; it serves {names}: give "
+            f"mode={index.modes[0]!r}"
+        )
 
 
 def _check_queries(queries: Sequence[str] | None, vectors: Vectors | None) -> int:

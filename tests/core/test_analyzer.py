@@ -1,6 +1,9 @@
+import importlib
+import os
 import shlex
 import subprocess
 import sys
+import types
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +12,7 @@ import Stemmer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twofold.errors import InputError
+from twofold.errors import DegradedWarning, InputError
 from twofold.lexical import (
     LANGUAGES,
     LanguageAnalyzer,
@@ -114,6 +117,9 @@ def test_identifiers_are_found_whole_and_in_part(text, whole, queries):
         ("french", "caf\u00e9", "cafe", True),
         ("french", "l'eau", "eau", True),
         ("french", "qu'elle aujourd\u2019hui", "aujourd hui elle qu", True),
+        ("french", "C\u0153ur", "coeur", True),
+        ("english", "Sm\u00f8rrebr\u00f8d \u0141\u00f3d\u017a", "smorrebrod lodz", True),
+        ("danish", "br\u00f8d", "brod", False),
         ("spanish", "a\u00f1o", "ano", False),
         ("spanish", "canci\u00f3n", "cancion", True),
         ("vietnamese", "m\u00e1", "ma", False),
@@ -198,7 +204,10 @@ def test_spans_of_changed_forms(text, term, shown):
 
 
 def test_names_and_codes():
-    assert analyzer_named("de").name == "german"
+    for name in ("de", "DE", "de-CH", "de_AT", " German "):
+        assert analyzer_named(name).name == "german"
+    with pytest.raises(InputError, match="did you mean 'german'"):
+        analyzer_named("germna")
     with pytest.raises(InputError, match="unknown analyzer 'klingon': use one of multilingual"):
         analyzer_named("klingon")
 
@@ -308,6 +317,30 @@ def test_functions_that_fail(tmp_path, monkeypatch):
     index = PostingsIndex(analyzer_named("odd_module:half"))
     with pytest.raises(InputError, match="half a surrogate pair"):
         index.add(np.arange(1), ["x"], ["text"])
+
+
+def test_a_bound_method_under_a_name_of_its_module(tmp_path, monkeypatch):
+    (tmp_path / "cutter.py").write_text(
+        "class Cutter:\n    def lcut(self, text):\n        return text.split()\n"
+        "_one = Cutter()\nlcut = _one.lcut\ncalled = None\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("cutter")
+    assert as_analyzer(module.lcut).name == "cutter:lcut"
+    assert analyzer_named("cutter:lcut").passage_terms("a b") == ["a", "b"]
+    with pytest.raises(InputError, match="no import path"):
+        as_analyzer(module.Cutter().lcut)
+
+
+def test_a_function_of_a_script_is_warned_about(monkeypatch):
+    script = types.ModuleType("__main__")
+    exec("def cut(text):\n    return text.split()", script.__dict__)
+    monkeypatch.setitem(sys.modules, "__main__", script)
+    with pytest.warns(DegradedWarning, match="defined in a script or a notebook"):
+        assert as_analyzer(script.cut).name == "__main__:cut"
+    script.system = os.system
+    with pytest.raises(InputError, match="standard library"):
+        analyzer_named("__main__:system")
 
 
 def number(text):

@@ -40,8 +40,8 @@ def options(
 
 
 _ANALYZER = (
-    "A language ('english', 'de', ... , 'multilingual'), a function's import path "
-    "('package.module:function'), or 'none'."
+    "A language ('english', 'de', ... ; 'multilingual' takes words as they are), the import path "
+    "of a function on PYTHONPATH ('package.module:function'), or 'none'."
 )
 _SCORING = f"The lexical leg's scoring function: {', '.join(SCORERS)}."
 Scoring = Annotated[str | None, typer.Option(help=_SCORING, show_default="lucene")]

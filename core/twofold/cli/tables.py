@@ -42,7 +42,7 @@ def hits_table(hits: Hits, *, explained: bool) -> Table | Text:
     for leg in legs if len(legs) > 1 else ():
         table.add_column(leg, justify="right", no_wrap=True)
     table.add_column("why" if explained else "passage", ratio=1)
-    reasons = [each.reason for each in hits.explain().hits] if explained else []
+    explanations = hits.explain().hits if explained else ()
     for place, hit in enumerate(hits):
         shares = [_share(hit.legs[leg]) for leg in legs] if len(legs) > 1 else []
         cell = Text()
@@ -50,7 +50,8 @@ def hits_table(hits: Hits, *, explained: bool) -> Table | Text:
             cell.append(f"{_printable(hit.passage.title)} ", style="bold")
         cell.append(_excerpt(hits.highlights(place)))
         if explained:
-            cell.append(f"\n{reasons[place]}", style="italic")
+            cell.append(f"\n{explanations[place].reason}", style="italic")
+            cell.append("".join(f"\n  {line}" for line in explanations[place].details), "dim")
         table.add_row(str(hit.rank), Text(_printable(hit.id)), f"{hit.score:.4f}", *shares, cell)
     return table
 

@@ -60,7 +60,7 @@ class StoredAnalyzer:
             found = analyzer_named(self.name)
         except InputError as error:
             raise IndexMismatchError(f"the index can't be asked for words: {error}") from error
-        check_analyzer(self._settings, found)
+        check_analyzer(self._settings, found, todo="restore it, or")
         return found
 
 
@@ -70,8 +70,16 @@ def _built(settings: Settings, analyzer: Analyzer) -> bool:
     return stored == (analyzer.name, analyzer.version, signature(analyzer))
 
 
-def check_analyzer(settings: Settings, analyzer: Analyzer) -> None:
-    """Raise IndexMismatchError unless an index with these settings was built by this analyzer."""
+def check_analyzer(
+    settings: Settings,
+    analyzer: Analyzer,
+    *,
+    todo: str = "leave analyzer= out to open it as it is, or",
+) -> None:
+    """Raise IndexMismatchError unless an index with these settings was built by this analyzer.
+
+    ``todo`` is what to do about it but for building the postings anew.
+    """
     if _built(settings, analyzer):
         return
     name, version = settings.analyzer, settings.analyzer_version
@@ -85,8 +93,8 @@ def check_analyzer(settings: Settings, analyzer: Analyzer) -> None:
             "it uses, has changed)"
         )
     raise IndexMismatchError(
-        f"the index was built with {what}: leave analyzer= out to open it as it is, and build its "
-        "postings anew, without encoding anything, with Index.reanalyze(analyzer)"
+        f"the index was built with {what}: {todo} build its postings anew, without encoding "
+        "anything, with Index.reanalyze(analyzer) or `twofold reanalyze`"
     )
 
 

@@ -2,11 +2,13 @@
 
 import importlib
 import sys
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from types import MethodType
 from typing import Any
 
-from twofold.errors import InputError
+from twofold.errors import DegradedWarning, InputError
 from twofold.lexical.analyzer import LanguageAnalyzer, check_stemmer
 from twofold.lexical.languages import language_named
 from twofold.protocols import Analyzer
@@ -74,15 +76,19 @@ def as_analyzer(given: AnalyzerLike) -> Analyzer:
             f"an analyzer is a language's name, a function from a text to its terms, or an object "
             f"with passage_terms and query_terms, not {given!r:.60}"
         )
-    path = f"{getattr(given, '__module__', None)}:{getattr(given, '__qualname__', None)}"
-    try:
-        same = _imported(path) is given
-    except InputError:
-        same = False
-    if not same:
+    path = _path_of(given)
+    if path is None:
         raise InputError(
             f"the analyzer {given!r:.80} has no import path to be found by when the index is "
-            "opened again: define it with def at the top of a module of your own"
+            "opened again: define it with def at the top of a module of your own, or give the path "
+            "of a name that leads to it, 'package.module:name'"
+        )
+    if path.startswith("__main__:"):
+        warnings.warn(
+            f"the analyzer {path!r} is defined in a script or a notebook: nothing else will find "
+            "it when it opens the index; put it into a module",
+            DegradedWarning,
+            stacklevel=3,
         )
     return _of_function(given, path)
 
@@ -104,6 +110,27 @@ def analyzer_named(name: str) -> Analyzer:
     if isinstance(found, type):
         raise InputError(f"the analyzer {name!r} is {found!r:.60}: a function is wanted")
     return _of_function(found, name)
+
+
+def _path_of(given: Any) -> str | None:
+    """Return an import path that leads to this object: by its own name, or by one in its module."""
+    home = getattr(given, "__module__", None)
+    names = [getattr(given, "__qualname__", "")]
+    # A bound method that a module offers under a name of its own, as jieba does with lcut.
+    names += [
+        name
+        for name, value in vars(sys.modules.get(home or "", object)).items()
+        if value is given or (isinstance(value, MethodType) and value == given)
+    ]
+    for name in filter(None, names):
+        path = f"{home}:{name}"
+        try:
+            found = _imported(path)
+        except InputError:
+            continue
+        if found is given or (isinstance(found, MethodType) and found == given):
+            return path
+    return None
 
 
 def _made(kind: type, name: str) -> Any:

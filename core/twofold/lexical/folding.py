@@ -13,6 +13,10 @@ _APOSTROPHES = str.maketrans({"\u2019": "'", "\u02bc": "'", "\uff07": "'"})
 _DOTLESS = str.maketrans({"I": "\u0131", "\u0130": "i"})
 # Persian is often typed on Arabic keyboards.
 _PERSIAN = str.maketrans({"\u064a": "\u06cc", "\u0643": "\u06a9"})
+# Ligatures and strokes, which Unicode doesn't take apart.
+_STROKES = str.maketrans(
+    {"\u0153": "oe", "\u00e6": "ae", "\u00f8": "o", "\u0142": "l", "\u0111": "d", "\u00f0": "d"}
+)
 _LETTERS = "a-z\u03b1-\u03c9"  # Latin and Greek; marks of other scripts carry meaning
 _MARKS = "\u0300-\u036f"
 
@@ -37,7 +41,8 @@ def folded(text: str, language: Language) -> str:
         return text.lower()
     text = text.casefold()
     if language.folds:
-        text = _foldable(language.letters).sub("", unicodedata.normalize("NFD", text))
+        text = unicodedata.normalize("NFD", text).translate(_STROKES)
+        text = _foldable(language.letters).sub("", text)
     return unicodedata.normalize("NFC", text)
 
 

@@ -1,6 +1,8 @@
 """What is particular to each language: its stemmer, its stop words, and which marks are folded."""
 
+import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 
@@ -37,7 +39,7 @@ def _stemmed(name: str, code: str, **particulars: bool | str) -> Language:
 
 
 MULTILINGUAL = Language("multilingual", "mul")
-"""Words as they are, in any script; no stemming, no folding, no stop words."""
+"""Words as they are but for their case, in any script; no stemming, folding or stop words."""
 _ALL = (
     MULTILINGUAL,
     _stemmed("arabic", "ar"),
@@ -93,11 +95,14 @@ _BY_CODE = {each.code: each for each in _ALL}
 
 def language_named(name: str) -> Language:
     """Return a language by its English name or its ISO 639 code; raise InputError."""
-    found = LANGUAGES.get(name) or _BY_CODE.get(name)
+    plain = name.strip().lower()
+    found = LANGUAGES.get(plain) or _BY_CODE.get(re.split("[-_]", plain)[0])
     if found is None:
+        near = get_close_matches(plain, LANGUAGES, n=1)
+        hint = f"did you mean {near[0]!r}? Else " if near else ""
         raise InputError(
-            f"unknown analyzer {name!r}: use one of {', '.join(LANGUAGES)}, a language's code "
-            "such as 'de', or a function that gives the terms of a text"
+            f"unknown analyzer {name!r}: {hint}use one of {', '.join(LANGUAGES)}, a language's "
+            "code such as 'de', or a function that gives the terms of a text"
         )
     return found
 

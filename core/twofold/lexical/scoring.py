@@ -246,6 +246,7 @@ class TfIdf:
 
 
 SCORERS: dict[str, type[Scorer]] = {
+    "bm25": BM25,
     "lucene": BM25,
     "robertson": RobertsonBM25,
     "atire": ATIREBM25,
