@@ -30,6 +30,7 @@ from twofold.types import Rows
 
 _COUNTERS = "generation, next_row, next_file, passages, segments, vectors, digest"
 _MANY = 500  # values in one IN (...)
+_MAPPED = 1 << 30  # bytes of the catalog
 _DAMAGE = ("malformed", "not a database", "Could not decode", "no such table", "corrupt")
 """What SQLite's messages say where bytes have changed; error codes have no name before 3.11."""
 _INHERITED: list[list[sqlite3.Connection]] = []
@@ -279,6 +280,8 @@ class Catalog:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
+            # Pages are read where they are mapped, as segments and vectors are, not copied.
+            connection.execute(f"PRAGMA mmap_size = {_MAPPED}")
             connection.execute("BEGIN IMMEDIATE")
             if connection.execute("PRAGMA application_id").fetchone()[0] == 0:
                 for statement in SCHEMA:
@@ -360,6 +363,8 @@ class Catalog:
                 check_same_thread=False,
             )
             connection.execute("PRAGMA synchronous = FULL")
+            # Pages are read where they are mapped, as segments and vectors are, not copied.
+            connection.execute(f"PRAGMA mmap_size = {_MAPPED}")
         return connection
 
     def _check_format(self, reader: CatalogReader) -> None:
