@@ -62,4 +62,4 @@ $(DEMO_VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(DEMO_VENV) $(BENCH_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf $(VENV) $(DEMO_VENV) $(BENCH_VENV) .demo .eval .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
