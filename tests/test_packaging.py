@@ -24,9 +24,11 @@ def test_the_wheel_holds_every_module_and_marker(wheel):
     sources = {
         path.relative_to(root).as_posix()
         for root in (ROOT / "core", ROOT / "adapters")
-        for path in root.rglob("*.py")
+        for path in root.rglob("*")
+        if path.suffix in (".py", ".txt")
     }
     assert len(sources) > 50
+    assert "twofold/lexical/stopwords/english.txt" in sources
     assert sources <= names
     for package in PACKAGES:
         assert f"{package}/py.typed" in names
