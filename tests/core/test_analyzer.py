@@ -108,7 +108,7 @@ def test_identifiers_are_found_whole_and_in_part(text, whole, queries):
     terms = set(analyzer.passage_terms(text))
     assert whole in terms
     for query in queries:
-        assert set(analyzer.query_terms(query)) <= terms | {"pro", "max", "15"}, query
+        assert set(analyzer.query_terms(query)) <= terms, query
 
 
 @pytest.mark.parametrize(
@@ -258,8 +258,8 @@ def test_languages_of_the_users_own_are_remembered_apart():
 
 
 def test_terms_that_are_not_in_the_text_cost_little():
-    spans = as_analyzer(reversed_words).spans("ab " * 40_000)
-    assert spans == []
+    # Some minutes if each were looked for to the end of the text.
+    assert as_analyzer(reversed_words).spans("ab " * 400_000) == []
 
 
 def reversed_words(text):

@@ -6,9 +6,12 @@ import warnings
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from twofold import HashingEncoder, Index, Retriever
 from twofold.catalog import write_head
+from twofold.catalog.checksum import passage_checksum, row_checksum
 from twofold.errors import CorruptIndexError, RebuildWarning
 
 
@@ -47,6 +50,15 @@ def _answers(index, abstracts):
         [(hit.id, hit.score) for hit in Retriever(index).retrieve(each["title"], where={"n": 1})]
         for each in abstracts[10:14]
     ]
+
+
+@given(st.integers(0, 1 << 40), st.text(), st.text(), st.text(), st.text(), st.binary())
+def test_a_passages_checksum_is_that_of_its_row(row, name, title, text, metadata, content):
+    fields = (row, name, title, text, metadata, content)
+    assert passage_checksum(*fields) == row_checksum(*fields)
+    if title:  # what moves from one field to another shows
+        moved = passage_checksum(row, name + title, "", text, metadata, content)
+        assert moved != row_checksum(*fields)
 
 
 def flip(path, at, bit=4):

@@ -280,8 +280,6 @@ class Catalog:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
-            # Pages are read where they are mapped, as segments and vectors are, not copied.
-            connection.execute(f"PRAGMA mmap_size = {_MAPPED}")
             connection.execute("BEGIN IMMEDIATE")
             if connection.execute("PRAGMA application_id").fetchone()[0] == 0:
                 for statement in SCHEMA:

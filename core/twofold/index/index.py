@@ -103,7 +103,7 @@ class Index:
 
         Raises IndexNotFoundError where there is nothing to open, IndexMismatchError where an
         argument contradicts what is stored, CorruptIndexError where stored bytes have changed,
-        UnsupportedStorageError on a network file system or for a newer format.
+        UnsupportedStorageError on a network file system or for another format.
         """
         temporary = Path(tempfile.mkdtemp(prefix="twofold-")) if path is None else None
         layout = Layout(temporary if temporary is not None else _folder(path))

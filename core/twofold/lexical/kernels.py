@@ -32,6 +32,27 @@ def _before(score, place, other_score, other_place):
 
 
 @njit(cache=True, nogil=True)
+def _sink(scores, docs, order, size, score, doc):
+    """Put a document in place of a heap's root, and down to where it belongs."""
+    at = 0
+    while True:
+        child = 2 * at + 1
+        if child >= size:
+            break
+        if child + 1 < size and _before(
+            scores[child], order[docs[child]], scores[child + 1], order[docs[child + 1]]
+        ):
+            child += 1
+        if not _before(score, order[doc], scores[child], order[docs[child]]):
+            break
+        scores[at] = scores[child]
+        docs[at] = docs[child]
+        at = child
+    scores[at] = score
+    docs[at] = doc
+
+
+@njit(cache=True, nogil=True)
 def _push(scores, docs, order, size, k, score, doc):
     """Offer a document to a heap whose root is its worst; return the heap's size."""
     if size < k:
@@ -50,22 +71,7 @@ def _push(scores, docs, order, size, k, score, doc):
         return size + 1
     if not _before(score, order[doc], scores[0], order[docs[0]]):
         return size
-    at = 0
-    while True:
-        child = 2 * at + 1
-        if child >= k:
-            break
-        if child + 1 < k and _before(
-            scores[child], order[docs[child]], scores[child + 1], order[docs[child + 1]]
-        ):
-            child += 1
-        if not _before(score, order[doc], scores[child], order[docs[child]]):
-            break
-        scores[at] = scores[child]
-        docs[at] = docs[child]
-        at = child
-    scores[at] = score
-    docs[at] = doc
+    _sink(scores, docs, order, k, score, doc)
     return size
 
 
@@ -77,22 +83,7 @@ def _sort(scores, docs, order, size):
         doc = docs[last]
         scores[last] = scores[0]
         docs[last] = docs[0]
-        at = 0
-        while True:
-            child = 2 * at + 1
-            if child >= last:
-                break
-            if child + 1 < last and _before(
-                scores[child], order[docs[child]], scores[child + 1], order[docs[child + 1]]
-            ):
-                child += 1
-            if not _before(score, order[doc], scores[child], order[docs[child]]):
-                break
-            scores[at] = scores[child]
-            docs[at] = docs[child]
-            at = child
-        scores[at] = score
-        docs[at] = doc
+        _sink(scores, docs, order, last, score, doc)
 
 
 @njit(cache=True, nogil=True)

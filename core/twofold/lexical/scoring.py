@@ -158,7 +158,7 @@ class BM25Plus(BM25):
 
 
 @dataclass(frozen=True, slots=True)
-class OkapiBM25(BM25):
+class OkapiBM25(ATIREBM25):
     """``BM25Okapi`` of rank-bm25 0.2.2.
 
     idf = ln((N - n + 0.5) / (n + 0.5)); where that is negative, ``epsilon`` times the mean over
@@ -182,10 +182,6 @@ class OkapiBM25(BM25):
     @staticmethod
     def _odds(frequencies: _Counts, passages: int) -> _Floats:
         return np.asarray(np.log(passages - frequencies + 0.5) - np.log(frequencies + 0.5))
-
-    def parts(self, frequencies: _Counts, lengths: _Counts, average: float) -> _Floats:
-        """Return tf * (k1 + 1) / (tf + K)."""
-        return np.asarray((self.k1 + 1) * BM25.parts(self, frequencies, lengths, average))
 
 
 @dataclass(frozen=True, slots=True)
