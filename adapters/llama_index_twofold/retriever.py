@@ -121,6 +121,7 @@ class TwofoldRetriever(BaseRetriever):
         if query_bundle.embedding is not None:
             return np.asarray(query_bundle.embedding, np.float32)
         if query_bundle.custom_embedding_strs:
-            vectors = self._engine.index.encode_queries(query_bundle.custom_embedding_strs)
+            with self._engine.index.view() as view:
+                vectors = view.encode_queries(query_bundle.custom_embedding_strs)
             return np.asarray(vectors.mean(axis=0), np.float32)
         return None

@@ -150,8 +150,13 @@ class DenseIndex(Protocol):
         """Forget these rows; unknown ones are ignored."""
         ...
 
-    def search(self, queries: Vectors, k: int, allowed: Mask | None = None) -> list[LegHits]:
-        """Return the best ``k`` of the allowed rows for each query (n, dim)."""
+    def search(
+        self, queries: Vectors, k: int, allowed: Mask | None = None, effort: float = 1.0
+    ) -> list[LegHits]:
+        """Return the best ``k`` of the allowed rows for each query (n, dim).
+
+        ``effort`` multiplies what an approximate index spends; ``math.inf`` is exact.
+        """
         ...
 
     def scores(self, query: Vectors, rows: Rows) -> Scores:
@@ -171,7 +176,11 @@ class View(Protocol):
         """Return the rows that a filter lets through, or None for all."""
         ...
 
-    def dense(self, queries: Vectors, k: int, allowed: Mask | None) -> list[LegHits]:
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """Return query vectors (n, dim) by the encoder that filled this generation."""
+        ...
+
+    def dense(self, queries: Vectors, k: int, allowed: Mask | None, effort: float) -> list[LegHits]:
         """Search the dense leg with vectors (n, dim)."""
         ...
 
@@ -237,8 +246,4 @@ class Store(Protocol):
 
     def view(self) -> AbstractContextManager[View]:
         """Open one whole generation for a query."""
-        ...
-
-    def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        """Return query vectors (n, dim) by the encoder that filled the store."""
         ...

@@ -1,7 +1,9 @@
 """The retriever: text in, hits out, over both legs of one index."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +29,9 @@ class Retriever:
     ``mode`` is ``"hybrid"``, ``"dense"`` or ``"lexical"``, ``k`` the number of hits wanted,
     ``where`` a filter for every query; all three can be given anew with each query. ``depth``
     candidates of each leg are scored by both legs before ``fusion``. ``strict`` raises where a leg
-    finds nothing. Scores compare the passages of one query: the best of each leg counts as 1,
-    however good it is.
+    finds nothing. Over a dense leg that is approximate, ``effort`` multiplies what is spent on a
+    search, and ``exact`` looks at all vectors. Scores compare the passages of one query: the best
+    of each leg counts as 1, however good it is.
     """
 
     index: Store
@@ -39,6 +42,8 @@ class Retriever:
     depth: int = DEPTH
     strict: bool = False
     scorer: Scorer | None = None
+    exact: bool = False
+    effort: float = 1.0
 
     def __post_init__(self) -> None:
         _check_count("k", self.k)
@@ -52,6 +57,11 @@ class Retriever:
             raise QueryError(
                 f"scorer is {self.scorer!r}: an object is wanted, such as BM25(k1=1.2, b=0.75) or "
                 "scorer_named('bm25+') of twofold.lexical, and one that is hashable"
+            )
+        if isinstance(self.effort, str | bool) or not 0 < self.effort < math.inf:
+            raise QueryError(
+                f"effort is {self.effort!r}: a number above 0 is wanted, 1.0 for what the dense "
+                "leg's kind says; exact=True looks at all vectors"
             )
         if not callable(getattr(self.fusion, "fuse", None)):
             raise QueryError(
@@ -68,6 +78,8 @@ class Retriever:
         mode: Mode | None = None,
         vector: Vectors | None = None,
         scorer: Scorer | None = None,
+        exact: bool | None = None,
+        effort: float | None = None,
     ) -> Hits:
         """Return the best ``k`` passages for a text, a query vector (dim,), or both.
 
@@ -80,7 +92,14 @@ class Retriever:
         vectors = None if vector is None else np.asarray(vector)[None, :]
         queries = None if query is None else [query]
         return self.retrieve_many(
-            queries, k=k, where=where, mode=mode, vectors=vectors, scorer=scorer
+            queries,
+            k=k,
+            where=where,
+            mode=mode,
+            vectors=vectors,
+            scorer=scorer,
+            exact=exact,
+            effort=effort,
         )[0]
 
     def retrieve_many(
@@ -92,12 +111,16 @@ class Retriever:
         mode: Mode | None = None,
         vectors: Vectors | None = None,
         scorer: Scorer | None = None,
+        exact: bool | None = None,
+        effort: float | None = None,
     ) -> list[Hits]:
         """Return ``retrieve`` of each query, with one encoder call and one matrix product.
 
         ``vectors`` are (n, dim). Raises QueryError, FilterError.
         """
-        asked = self._settled(k, where, mode, scorer)
+        asked = self._settled(
+            k=k, where=where, mode=mode, scorer=scorer, exact=exact, effort=effort
+        )
         vectors = None if vectors is None else np.asarray(vectors)
         count = _check_queries(queries, vectors)
         if asked.mode == "lexical" and queries is None:
@@ -106,9 +129,9 @@ class Retriever:
             return []
         # A blank text asks nothing; a vector that was given with it still does.
         blank = [not text.strip() for text in queries] if queries and vectors is None else None
-        if asked.mode != "lexical" and vectors is None and queries is not None:
-            vectors = self.index.encode_queries(queries)
         with self.index.view() as view:
+            if asked.mode != "lexical" and vectors is None and queries is not None:
+                vectors = view.encode_queries(queries)
             allowed = view.allowed(asked.where)
             dense, lexical, completed = asked._legs(view, queries, vectors, allowed)
             if dense is not None and blank is not None:
@@ -143,10 +166,11 @@ class Retriever:
         The third are the dense scores of what the lexical leg found, if both are asked.
         """
         limit = max(self.depth, self.k) if self.mode == "hybrid" else self.k
+        effort = math.inf if self.exact else self.effort
 
         def dense() -> Sequence[LegHits]:
             assert vectors is not None  # asked only then
-            return view.dense(vectors, limit, allowed)
+            return view.dense(vectors, limit, allowed, effort)
 
         def lexical() -> Sequence[LegHits]:
             assert queries is not None  # asked only then
@@ -182,19 +206,10 @@ class Retriever:
         first, second = beside(lambda: ask(queries[:half]), lambda: ask(queries[half:]))
         return first + second
 
-    def _settled(
-        self, k: int | None, where: Where | None, mode: Mode | None, scorer: Scorer | None
-    ) -> "Retriever":
-        """Return this retriever with the settings of one call."""
-        if k is None and where is None and mode is None and scorer is None:
-            return self
-        return replace(
-            self,
-            k=k if k is not None else self.k,
-            where=where if where is not None else self.where,
-            mode=mode if mode is not None else self.mode,
-            scorer=scorer if scorer is not None else self.scorer,
-        )
+    def _settled(self, **given: Any) -> "Retriever":
+        """Return this retriever with the settings of one call; None means: as they are."""
+        changed = {name: value for name, value in given.items() if value is not None}
+        return replace(self, **changed) if changed else self
 
     def _draft(
         self,

@@ -1,6 +1,6 @@
 """The one place that starts threads, and sets how many other libraries use.
 
-FAISS itself runs on one thread: with OpenMP on two, a flat scan of 100,000 vectors takes up to four
+FAISS searches on one thread: with OpenMP on two, a flat scan of 100,000 vectors takes up to four
 times as long as on one, while two halves on two threads of ours take two thirds. A forked child
 can't use OpenMP pools that its parent started, so it runs on one too.
 """
@@ -15,6 +15,7 @@ from typing import TypeVar
 _First = TypeVar("_First")
 _Second = TypeVar("_Second")
 _pool: ThreadPoolExecutor | None = None
+_forked = False
 
 
 def beside(first: Callable[[], _First], second: Callable[[], _Second]) -> tuple[_First, _Second]:
@@ -32,12 +33,12 @@ def beside(first: Callable[[], _First], second: Callable[[], _Second]) -> tuple[
 
 
 @contextmanager
-def one_faiss_thread() -> Iterator[None]:
-    """Let FAISS calls of this Python thread run on one thread; others are not touched."""
+def faiss_threads(count: int) -> Iterator[None]:
+    """Let FAISS calls of this Python thread run on so many threads; others are not touched."""
     import faiss
 
     before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
+    faiss.omp_set_num_threads(1 if _forked else count)
     try:
         yield
     finally:
@@ -46,8 +47,8 @@ def one_faiss_thread() -> Iterator[None]:
 
 def _after_fork_in_child() -> None:
     """Keep libraries that are already loaded from waiting for threads that did not survive."""
-    global _pool
-    _pool = None
+    global _pool, _forked
+    _pool, _forked = None, True
     if "faiss" in sys.modules:
         sys.modules["faiss"].omp_set_num_threads(1)
     if "torch" in sys.modules:

@@ -11,7 +11,21 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from oracles import lucene, matches
 from twofold import Index, Retriever
-from twofold.dense import flat
+from twofold.dense import (
+    HNSW,
+    IVF,
+    IVFPQ,
+    Auto,
+    Flat,
+    OneBit,
+    approximate,
+    flat,
+    neighbours,
+    part,
+    resolved,
+    scanning,
+    upkeep,
+)
 from twofold.lexical import LanguageAnalyzer
 
 WORDS = ["ant", "bee", "cow", "dog", "eel", "fox"]
@@ -94,36 +108,69 @@ class History(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
 
 
-SMALL = {"FEW": 1, "SPARE": 1, "BLOCK": 5, "MASKED": 4, "SPLIT": 8}
-
-
 class ScannedHistory(History):
     """The same with a dense leg that leaves even a handful of vectors to FAISS."""
 
+    small = (
+        (flat, {"FEW": 1, "SPARE": 1}),
+        (part, {"BLOCK": 5}),
+        (scanning, {"MASKED": 4, "SPLIT": 8}),
+    )
+
     def __init__(self):
         super().__init__()
-        self.before = {name: getattr(flat, name) for name in SMALL}
-        vars(flat).update(SMALL)
+        self.before = [{name: vars(module)[name] for name in small} for module, small in self.small]
+        for module, small in self.small:
+            vars(module).update(small)
 
     def teardown(self):
-        vars(flat).update(self.before)
+        for (module, _), before in zip(self.small, self.before, strict=True):
+            vars(module).update(before)
         super().teardown()
+
+
+class StructuredHistory(ScannedHistory):
+    """The same with structures over a handful of vectors, which they propose all of."""
+
+    small = ((upkeep, {"TAIL": 4}), (approximate, {"FEW": 0}), (neighbours, {"_BLOCK": 3}))
+
+    @initialize()
+    def begin(self):
+        super().begin()
+        self.index.reindex("one-bit")
+
+    @rule(
+        kind=st.sampled_from(
+            [
+                OneBit(),
+                OneBit(lists=2, probes=2),
+                HNSW(links=4),
+                HNSW(codes="float32"),
+                IVF(lists=2, probes=2),
+                IVF(lists=1, codes="float16"),
+                IVFPQ(lists=2, probes=2),
+                Flat("int8"),
+                Flat(),
+                Auto(approximate_from=10),
+            ]
+        )
+    )
+    def reindex(self, kind):
+        found = self.index.reindex(kind)
+        chosen = resolved(kind, len(self.live))
+        assert found == (chosen if self.live else Flat())
 
 
 TestHistory = History.TestCase
 TestScannedHistory = ScannedHistory.TestCase
-TestScannedHistory.settings = settings(
-    max_examples=25,
-    stateful_step_count=25,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
-TestHistory.settings = settings(
-    max_examples=25,
-    stateful_step_count=25,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+TestStructuredHistory = StructuredHistory.TestCase
+for each in (TestHistory, TestScannedHistory, TestStructuredHistory):
+    each.settings = settings(
+        max_examples=25,
+        stateful_step_count=25,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
 
 
 def test_garbage_is_collected(tmp_path):

@@ -110,10 +110,11 @@ class CatalogReader:
                 fresh[fields[0]] = verified(what, checksum, BlockRecord(*fields))
         return [fresh[number] if number in fresh else known[number] for number in numbers]
 
-    def vector_set(self) -> VectorSetRecord | None:
-        """Return the active vector set, None before the first vector."""
+    def vector_set(self, *, active: bool = True) -> VectorSetRecord | None:
+        """Return the active vector set, or the one that is being filled; None if there is none."""
         row = self._connection.execute(
-            "SELECT number, identity, canaries, active, checksum FROM vector_sets WHERE active"
+            "SELECT number, identity, canaries, active, checksum FROM vector_sets WHERE active = ?",
+            (int(active),),
         ).fetchone()
         if row is None:
             return None
@@ -154,12 +155,14 @@ class CatalogReader:
             yield StoredPassage(*each)
 
     def rows_with_content(self, contents: Sequence[bytes]) -> dict[bytes, int]:
-        """Return a row for each of these contents that is stored already."""
+        """Return the first row of each of these contents that is stored already."""
         found: dict[bytes, int] = {}
         for some in _runs(contents):
             marks = ",".join("?" * len(some))
             found |= self._connection.execute(
-                f"SELECT content, row FROM passages WHERE content IN ({marks})", some
+                f"SELECT content, min(row) FROM passages WHERE content IN ({marks}) "
+                "GROUP BY content",
+                some,
             )
         return found
 
@@ -214,6 +217,10 @@ class CatalogWriter(CatalogReader):
             "INSERT OR REPLACE INTO vector_sets VALUES (?, ?, ?, ?, ?)",
             (*values(record), record.checksum),
         )
+
+    def drop_vector_set(self, number: int) -> None:
+        """Forget a vector set; its blocks are dropped beside."""
+        self._connection.execute("DELETE FROM vector_sets WHERE number = ?", (number,))
 
     def add_passages(self, passages: Iterable[StoredPassage]) -> int:
         """Insert passages under new rows; return the sum of their checksums."""

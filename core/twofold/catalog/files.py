@@ -3,8 +3,9 @@
 import mmap
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from twofold.errors import UnsupportedStorageError
 
@@ -14,11 +15,11 @@ _NETWORK = {
 }
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a new file so that a crash leaves all of it or none: temp file, fsync, rename."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("wb") as file:
-        file.write(data)
+        write(file)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

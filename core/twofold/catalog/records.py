@@ -11,7 +11,7 @@ from twofold.errors import CorruptIndexError
 from twofold.metrics import Metric
 from twofold.types import EncoderIdentity, Passage, Rows
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Settings:
     ``encoder`` is the name to find the model by, None for caller's vectors or no dense leg;
     ``named`` tells whether that name can be looked up again. ``analyzer`` is a language or an
     import path, None for no lexical leg; ``analyzer_signature`` tells what terms it gave, and the
-    terms of titles count ``title_weight`` times.
+    terms of titles count ``title_weight`` times. ``kind`` is the dense leg's kind as JSON.
     """
 
     format: int = FORMAT
@@ -34,6 +34,7 @@ class Settings:
     analyzer_version: int = 0
     analyzer_signature: str = ""
     title_weight: int = 1
+    kind: str = '{"kind": "auto"}'
 
     def to_json(self) -> str:
         """Return the settings as JSON."""
@@ -83,6 +84,11 @@ class StoredPassage:
         """Return ``passage``, checked before, as a row."""
         content = content_hash(passage.content.encode())
         return cls(row, passage.id, passage.title, passage.text, metadata, content)
+
+    @property
+    def encoded_text(self) -> str:
+        """What encoders see; empty if there are no words."""
+        return f"{self.title} {self.text}".strip()
 
     @property
     def checksum(self) -> int:
@@ -153,7 +159,10 @@ class BlockRecord:
 
 @dataclass(frozen=True, slots=True)
 class VectorSetRecord:
-    """The vectors of one encoder; ``canaries`` are float32 vectors of fixed sentences."""
+    """The vectors of one encoder; ``canaries`` are float32 vectors of fixed sentences.
+
+    ``active`` is 1 for the set that is searched, 0 for one that is still being filled.
+    """
 
     number: int
     identity: str

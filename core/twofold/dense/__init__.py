@@ -1,5 +1,44 @@
 """The dense leg: stored vectors, searched by FAISS."""
 
-from twofold.dense.flat import FlatIndex, VectorPart, check_vectors
+from twofold.dense.approximate import ApproximateIndex
+from twofold.dense.checking import check_vectors
+from twofold.dense.flat import FlatIndex
+from twofold.dense.kinds import (
+    HNSW,
+    IVF,
+    IVFPQ,
+    Auto,
+    Flat,
+    Kind,
+    OneBit,
+    as_dict,
+    check_kind,
+    kind_named,
+    kind_of,
+    resolved,
+)
+from twofold.dense.neighbours import Neighbours
+from twofold.dense.part import VectorPart
+from twofold.dense.upkeep import TAIL, Piece
 
-__all__ = ["FlatIndex", "VectorPart", "check_vectors"]
+__all__ = [
+    "HNSW",
+    "IVF",
+    "IVFPQ",
+    "TAIL",
+    "ApproximateIndex",
+    "Auto",
+    "Flat",
+    "FlatIndex",
+    "Kind",
+    "Neighbours",
+    "OneBit",
+    "Piece",
+    "VectorPart",
+    "as_dict",
+    "check_kind",
+    "check_vectors",
+    "kind_named",
+    "kind_of",
+    "resolved",
+]

@@ -30,53 +30,54 @@ DRIFT = 0.01
 
 
 class EncoderContract:
-    """The encoder of one open index, looked up and checked when its vectors are first needed."""
+    """The encoders of one open index, each looked up and checked when first needed.
 
-    def __init__(self, settings: Settings, given: Encoder | None) -> None:
-        self._name = settings.encoder
-        self._named = settings.named
+    ``given`` is the caller's own. There is one for each vector set that was used, so that threads
+    that still see the set before a switch go on with its model.
+    """
+
+    def __init__(self, given: Encoder | None) -> None:
         self._given = given
+        self._named: dict[str, Encoder] = {}
+        self._of_set: dict[int, Encoder] = {}
         self._lock = threading.Lock()
-        self._checked = False
 
-    @property
-    def present(self) -> bool:
+    def present(self, settings: Settings) -> bool:
         """Whether texts can be encoded at all."""
-        return self._given is not None or self._name is not None
+        return self._given is not None or settings.encoder is not None
 
-    def encoder(self) -> Encoder:
-        """Return the encoder; raise QueryError if the index has none."""
-        if self._given is None:
-            if self._name is None:
-                raise QueryError("this index has no encoder: give vectors instead of texts")
-            if not self._named:
-                raise QueryError(
-                    f"this index was filled by an encoder object ({self._name}): open it with "
-                    "encoder= that object to encode texts, or give vectors"
-                )
-            self._given = encoder_named(self._name)
-        return self._given
-
-    def identity(self) -> EncoderIdentity | None:
-        """Return the encoder's identity if it has one."""
-        identity: EncoderIdentity | None = getattr(self.encoder(), "identity", None)
-        return identity
+    def encoder(self, settings: Settings, stored: VectorSetRecord | None) -> Encoder:
+        """Return the encoder of a vector set; raise QueryError if there is none."""
+        if stored is not None and stored.number in self._of_set:
+            return self._of_set[stored.number]
+        if self._given is not None:
+            return self._given
+        name = settings.encoder
+        if name is None:
+            raise QueryError("this index has no encoder: give vectors instead of texts")
+        if not settings.named:
+            raise QueryError(
+                f"this index was filled by an encoder object ({name}): open it with encoder= that "
+                "object to encode texts, or give vectors"
+            )
+        if name not in self._named:
+            self._named[name] = encoder_named(name)
+        return self._named[name]
 
     def encode_queries(
         self, texts: Sequence[str], settings: Settings, stored: VectorSetRecord | None
     ) -> Vectors:
         """Return query vectors (n, dim) by the model that filled the index."""
         self.check(settings, stored)
-        vectors = np.asarray(self.encoder().encode_queries(list(texts)))
-        return _checked(vectors, len(texts), settings.dim, "encode_queries")
+        vectors = self.encoder(settings, stored).encode_queries(list(texts))
+        return _checked(np.asarray(vectors), len(texts), settings.dim, "encode_queries")
 
     def encode_passages(
         self, texts: Sequence[str], settings: Settings, stored: VectorSetRecord | None
     ) -> Vectors:
         """Return passage vectors (n, dim) by the model that filled the index."""
         self.check(settings, stored)
-        vectors = np.asarray(self.encoder().encode_passages(list(texts)))
-        return _checked(vectors, len(texts), settings.dim, "encode_passages")
+        return encoded_passages(self.encoder(settings, stored), texts, settings.dim)
 
     def check(self, settings: Settings, stored: VectorSetRecord | None) -> None:
         """Compare the encoder with the stored vectors, once; raise EncoderMismatchError.
@@ -85,59 +86,103 @@ class EncoderContract:
         same but moves its canaries, by another library version say, is a warning.
         """
         with self._lock:
-            if self._checked or stored is None:
+            if stored is None or stored.number in self._of_set:
                 return
-            self.compare_identity(stored)
+            encoder = self.encoder(settings, stored)
+            _compare_identities(stored.to_identity(), identity_of(encoder))
             if stored.canaries and settings.metric is not None:
-                self._compare_canaries(stored, settings.metric)
-            self._checked = True
+                _compare_canaries(encoder, stored, settings.metric)
+            self._of_set[stored.number] = encoder
 
-    def compare_identity(self, stored: VectorSetRecord) -> None:
-        """Raise EncoderMismatchError if both identities are known and differ."""
-        was, now = stored.to_identity(), self.identity()
-        if was is None or now is None or was.fingerprint == now.fingerprint:
-            return
-        raise EncoderMismatchError(
-            f"the index holds vectors of {_described(was)}, and the encoder given is "
-            f"{_described(now)}: open the index with the first, or make a new index"
-        )
-
-    def new_set(self, number: int, metric: Metric) -> VectorSetRecord:
+    def new_set(self, number: int, encoder: Encoder, metric: Metric) -> VectorSetRecord:
         """Return the record of a vector set that this encoder is about to fill."""
-        identity = self.identity()
-        canaries = metric.stored(self._canaries())
+        identity = identity_of(encoder)
+        canaries = metric.stored(encoded_passages(encoder, CANARIES, None))
         text = dumps(asdict(identity) if identity is not None else None)
-        self._checked = True
+        self._of_set[number] = encoder
         return VectorSetRecord(number, text, canaries.tobytes(), 1)
 
-    def _canaries(self) -> Vectors:
-        vectors = np.asarray(self.encoder().encode_passages(list(CANARIES)))
-        return _checked(vectors, len(CANARIES), None, "encode_passages")
+    def adopt(self, number: int, encoder: Encoder) -> None:
+        """Use this encoder for a vector set that it fills, and from then on."""
+        self._of_set[number] = encoder
+        self._given = encoder if self._given is not None else None
 
-    def _compare_canaries(self, stored: VectorSetRecord, metric: Metric) -> None:
-        was = np.frombuffer(stored.canaries, np.float32).reshape(len(CANARIES), -1)
-        now = metric.stored(self._canaries())
-        if was.shape != now.shape:
-            raise EncoderMismatchError(
-                f"the index holds vectors of {was.shape[1]} dimensions, and the encoder gives "
-                f"{now.shape[1]}: it is another model"
-            )
-        gap = np.linalg.norm(now - was, axis=1)
-        length = np.linalg.norm(was, axis=1)
-        worst = float((gap / np.maximum(length, np.finfo(np.float32).tiny)).max())
-        if not worst < ANOTHER_MODEL:
-            raise EncoderMismatchError(
-                "the encoder's vectors of fixed sentences are not those stored in the index (they "
-                f"differ by {worst:.3f} of their length): it is another model, or used in another "
-                "way"
-            )
-        if worst > DRIFT:
-            warnings.warn(
-                f"the encoder's vectors have drifted since the index was filled: by {worst:.5f} of "
-                "their length at worst, on fixed sentences",
-                EncoderWarning,
-                stacklevel=4,
-            )
+
+def identity_of(encoder: Encoder) -> EncoderIdentity | None:
+    """Return an encoder's identity if it has one."""
+    identity: EncoderIdentity | None = getattr(encoder, "identity", None)
+    return identity
+
+
+def metric_for(identity: EncoderIdentity | None, wanted: Metric | None) -> Metric:
+    """Return the metric wanted, else the model's own, else cosine; warn where the first two differ.
+
+    The warning is for the caller of the index's method that asked.
+    """
+    own = identity.metric if identity is not None else None
+    if own is not None and wanted is not None and wanted is not own:
+        name = identity.name if identity is not None else ""
+        warnings.warn(
+            f"the index uses metric={wanted.value!r}, and {name!r} was trained for {own.value!r}: "
+            "results may be poorer than the model's best",
+            EncoderWarning,
+            stacklevel=6,
+        )
+    if wanted is not None:
+        return wanted
+    return own if own is not None else Metric.COSINE
+
+
+def encoded_passages(encoder: Encoder, texts: Sequence[str], dim: int | None) -> Vectors:
+    """Return an encoder's passage vectors (n, dim), of any dimensions where ``dim`` is None."""
+    vectors = np.asarray(encoder.encode_passages(list(texts)))
+    return _checked(vectors, len(texts), dim, "encode_passages")
+
+
+def _compare_identities(was: EncoderIdentity | None, now: EncoderIdentity | None) -> None:
+    """Raise EncoderMismatchError if both are known and differ."""
+    if was is None or now is None or was.fingerprint == now.fingerprint:
+        return
+    raise EncoderMismatchError(
+        f"the index holds vectors of {_described(was)}, and the encoder given is "
+        f"{_described(now)}: open the index with the first, change it to the second with "
+        "Index.reencode, or make a new index"
+    )
+
+
+def has_drifted(encoder: Encoder, stored: VectorSetRecord, metric: Metric) -> bool:
+    """Whether an encoder gives other vectors of the canaries than those that are stored."""
+    return bool(stored.canaries) and not _drift(encoder, stored, metric) <= DRIFT
+
+
+def _drift(encoder: Encoder, stored: VectorSetRecord, metric: Metric) -> float:
+    """Return by what part of its length a canary's vector has moved at worst."""
+    was = np.frombuffer(stored.canaries, np.float32).reshape(len(CANARIES), -1)
+    now = metric.stored(encoded_passages(encoder, CANARIES, None))
+    if was.shape != now.shape:
+        raise EncoderMismatchError(
+            f"the index holds vectors of {was.shape[1]} dimensions, and the encoder gives "
+            f"{now.shape[1]}: it is another model"
+        )
+    gap = np.linalg.norm(now - was, axis=1)
+    length = np.linalg.norm(was, axis=1)
+    return float((gap / np.maximum(length, np.finfo(np.float32).tiny)).max())
+
+
+def _compare_canaries(encoder: Encoder, stored: VectorSetRecord, metric: Metric) -> None:
+    worst = _drift(encoder, stored, metric)
+    if not worst < ANOTHER_MODEL:
+        raise EncoderMismatchError(
+            "the encoder's vectors of fixed sentences are not those stored in the index (they "
+            f"differ by {worst:.3f} of their length): it is another model, or used in another way"
+        )
+    if worst > DRIFT:
+        warnings.warn(
+            f"the encoder's vectors have drifted since the index was filled: by {worst:.5f} of "
+            "their length at worst, on fixed sentences",
+            EncoderWarning,
+            stacklevel=5,
+        )
 
 
 def _checked(vectors: Vectors, count: int, dim: int | None, method: str) -> Vectors:

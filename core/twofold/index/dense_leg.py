@@ -1,50 +1,68 @@
-"""The dense leg of one generation: vector files mapped and verified when first searched."""
+"""The dense leg of one generation: files mapped, and verified when first searched."""
 
 import threading
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.catalog import BlockRecord, content_hash, map_vectors
-from twofold.dense import FlatIndex, VectorPart
-from twofold.errors import CorruptIndexError
+from twofold.catalog import BlockRecord, SegmentRecord, content_hash, map_vectors, mapped
+from twofold.dense import TAIL, ApproximateIndex, Auto, Kind, Neighbours, VectorPart
+from twofold.errors import CorruptIndexError, RebuildWarning
 from twofold.index.layout import Layout
 from twofold.metrics import Metric
 from twofold.types import Rows, Vectors
 
 
+@dataclass(frozen=True, slots=True)
+class DenseRecords:
+    """What the catalog says of a dense leg: its form, blocks of vectors, and structures."""
+
+    metric: Metric
+    dim: int
+    kind: Kind | Auto
+    blocks: Sequence[BlockRecord]
+    structures: Sequence[SegmentRecord]
+
+
 class DenseLeg:
-    """Blocks of vectors, less the dead rows; what an earlier generation verified isn't again."""
+    """Blocks of vectors, less the dead rows; what an earlier generation verified isn't again.
+
+    A structure that is missing or damaged is left out, loudly, and what it held is scanned.
+    """
 
     def __init__(
         self,
         layout: Layout,
-        metric: Metric,
-        dim: int,
-        blocks: Sequence[BlockRecord],
+        records: DenseRecords,
         dead: Rows,
         ids_of: Callable[[Rows], list[str]],
         before: "DenseLeg | None",
     ) -> None:
-        self.metric = metric
-        self.dim = dim
-        self.blocks: Mapping[int, BlockRecord] = {block.number: block for block in blocks}
+        self.metric = records.metric
+        self.dim = records.dim
+        self.kind = records.kind
+        self.blocks: Mapping[int, BlockRecord] = {block.number: block for block in records.blocks}
+        self.structures = tuple(records.structures)
         self._layout = layout
         self._dead = dead
         self._ids_of = ids_of
         self._lock = threading.Lock()
-        self._index: FlatIndex | None = None
+        self._index: ApproximateIndex | None = None
         self._parts: dict[str, VectorPart] = {}
+        self._loaded: dict[int, Neighbours] = {}
         # An unbuilt generation knows nothing: what to build upon is what it would have used.
         self._before: DenseLeg | None = (
             before._before if before is not None and before._index is None else before
         )
         self.missing: list[str] = []
         self._maps = self._mapped(before)
+        self._structure_maps = self._mapped_structures(before)
 
-    def index(self) -> FlatIndex:
-        """Return the searchable index; raise CorruptIndexError where bytes have changed."""
+    def index(self) -> ApproximateIndex:
+        """Return the searchable index; raise CorruptIndexError where vectors have changed."""
         with self._lock:
             if self._index is None:
                 if self.missing:
@@ -60,6 +78,24 @@ class DenseLeg:
             [np.empty(0, np.int64), *(block.rows for block in self.blocks.values())]
         )
 
+    @property
+    def tail(self) -> int:
+        """How many vectors came after the structures, dead ones included."""
+        end = self.structures[-1].last if self.structures else -1
+        count = 0
+        for block in reversed(list(self.blocks.values())):
+            after = int((block.rows > end).sum())
+            count += after
+            if after < block.count:
+                break
+        return count
+
+    def is_due(self, *, compact: bool) -> bool:
+        """Whether structures are to be built, or one for all vectors if ``compact``."""
+        if not compact and not self.structures and self.tail <= TAIL:
+            return False
+        return self.index().due(compact=compact) is not None
+
     def vectors(self, rows: Rows) -> tuple[Vectors, NDArray[np.bool_]]:
         """Return the stored vectors (n, dim) of rows, and which of them have one."""
         out = np.zeros((len(rows), self.dim), np.float32)
@@ -72,14 +108,18 @@ class DenseLeg:
         return out, found
 
     def damage(self) -> list[str]:
-        """Return what is wrong with the stored vectors, block by block; all are read."""
+        """Return what is wrong with the stored vectors and structures; all are read."""
         problems = list(self.missing)
         for file, blocks in self._by_file().items():
             if file in self._maps:
                 problems += self._changed(file, blocks)
+        for record in self.structures:
+            problem = self._changed_structure(record)
+            if problem is not None:
+                problems.append(problem)
         return problems
 
-    def _build(self) -> FlatIndex:
+    def _build(self) -> ApproximateIndex:
         before = self._before
         known = before.blocks if before is not None else {}
         parts: list[VectorPart] = []
@@ -91,7 +131,29 @@ class DenseLeg:
             start = before._parts.get(file) if before is not None else None
             self._parts[file] = VectorPart.of(self.metric, rows, self._maps[file], start)
             parts.append(self._parts[file].without(self._dead))
-        return FlatIndex(self.metric, self.dim, parts, self._ids_of)
+        structures = self._structures(before)
+        return ApproximateIndex(self.kind, self.metric, self.dim, parts, structures, self._ids_of)
+
+    def _structures(self, before: "DenseLeg | None") -> list[Neighbours]:
+        """Load the structures, up to the first that is damaged: what comes after is scanned."""
+        known = before._loaded if before is not None else {}
+        out: list[Neighbours] = []
+        for record in self.structures:
+            loaded = known.get(record.number)
+            if loaded is None:
+                problem = self._changed_structure(record)
+                if problem is not None:
+                    warnings.warn(
+                        f"{problem}; its vectors are scanned, which is exact and slower, until the "
+                        "next write builds it anew",
+                        RebuildWarning,
+                        stacklevel=5,
+                    )
+                    break
+                loaded = Neighbours.read(self._structure_maps[record.number])
+            self._loaded[record.number] = loaded
+            out.append(loaded)
+        return out
 
     def _by_file(self) -> dict[str, list[BlockRecord]]:
         files: dict[str, list[BlockRecord]] = {}
@@ -115,6 +177,19 @@ class DenseLeg:
                 self.missing.append(str(error))
         return maps
 
+    def _mapped_structures(self, before: "DenseLeg | None") -> dict[int, object]:
+        known = before._structure_maps if before is not None else {}
+        maps: dict[int, object] = {}
+        for record in self.structures:
+            assert record.file is not None  # structures are never small
+            try:
+                maps[record.number] = known.get(record.number) or mapped(
+                    self._layout.segment_file(record.file), record.size
+                )
+            except (FileNotFoundError, ValueError):
+                continue  # said when it is needed
+        return maps
+
     def _changed(self, file: str, blocks: Sequence[BlockRecord]) -> list[str]:
         """Return the blocks whose bytes are not those that were written."""
         return [
@@ -123,3 +198,11 @@ class DenseLeg:
             for block in blocks
             if content_hash(self._maps[file][block.first : block.first + block.count]) != block.hash
         ]
+
+    def _changed_structure(self, record: SegmentRecord) -> str | None:
+        """Return what is wrong with a structure's file, None if its bytes are as written."""
+        name = f"{self._layout.folder}: dense structure {record.number}"
+        data = self._structure_maps.get(record.number)
+        if data is None:
+            return f"{name} is missing or shorter than it was"
+        return None if content_hash(data) == record.hash else f"{name} is not what was written"

@@ -1,5 +1,6 @@
 """The index: one durable folder with passages, vectors and postings."""
 
+import json
 import os
 import shutil
 import tempfile
@@ -10,21 +11,34 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 import numpy as np
 
 from twofold.catalog import Catalog, Settings, StoredPassage, WriteLock, read_head
+from twofold.dense import Auto, Flat, Kind, as_dict, check_kind, kind_named
+from twofold.encoders import encoder_named
 from twofold.errors import DegradedWarning, IndexClosedError, InputError
 from twofold.index.analysis import analyzed_by, check_title_weight
-from twofold.index.contract import EncoderContract
+from twofold.index.change import Change
+from twofold.index.contract import EncoderContract, has_drifted, identity_of, metric_for
 from twofold.index.intake import BATCH, ENCODED_BATCH, Intake, refuse_single
 from twofold.index.layout import Layout
 from twofold.index.legs import LexicalKind
-from twofold.index.opening import AS_STORED, AsStored, Choices, create_index
+from twofold.index.opening import (
+    AS_STORED,
+    AsStored,
+    Choices,
+    check_encoder,
+    create_index,
+    encoder_name,
+    has_identity,
+)
+from twofold.index.reencoding import Reencoding
 from twofold.index.upserts import UpsertPlanner
 from twofold.index.verification import Verification, verify
 from twofold.index.view import Generations, IndexView
-from twofold.index.writer import Change, IndexWriter, check_generation
+from twofold.index.writer import IndexWriter, check_generation
 from twofold.lexical import AnalyzerLike, as_analyzer
 from twofold.metrics import Metric
 from twofold.protocols import Encoder
@@ -63,11 +77,13 @@ class Index:
                 vector_set = reader.vector_set()
             choices.check(settings)
             own = choices.own_analyzer
-            self._generations = Generations(self._catalog, layout, [own] if own is not None else [])
+            self._contract = EncoderContract(choices.encoder(settings))
+            self._generations = Generations(
+                self._catalog, layout, [own] if own is not None else [], self._contract
+            )
             self._writer = IndexWriter(
                 self._catalog, layout, self._generations, read_only=choices.read_only
             )
-            self._contract = EncoderContract(settings, choices.encoder(settings))
             if vector_set is not None and choices.is_another(settings):
                 self._contract.check(settings, vector_set)
         except BaseException:
@@ -136,7 +152,11 @@ class Index:
     @property
     def encoder(self) -> Encoder | None:
         """The encoder, loaded when first used; None where the index takes caller's vectors."""
-        return self._contract.encoder() if self._contract.present else None
+        with self.view() as view:
+            settings, vector_set = view.snapshot.settings, view.snapshot.vector_set
+        if not self._contract.present(settings):
+            return None
+        return self._contract.encoder(settings, vector_set)
 
     @property
     def analyzer(self) -> str | None:
@@ -178,9 +198,10 @@ class Index:
         self._writer.begin()
         if vectors is not None and not isinstance(passages, Sequence):
             passages = list(passages)
-        planner = UpsertPlanner(self._settings(), self._contract, vectors)
+        settings = self._settings()
+        planner = UpsertPlanner(settings, self._contract, vectors)
         planner.check_vectors(len(passages) if isinstance(passages, Sequence) else None)
-        encoded = vectors is None and self._contract.present
+        encoded = vectors is None and self._contract.present(settings)
         ids: list[str] = []
         totals = np.zeros(5, np.int64)
         size = ENCODED_BATCH if encoded else BATCH
@@ -195,8 +216,7 @@ class Index:
             totals += plan.counts
             if progress is not None:
                 progress(len(ids))
-        if len(ids) > size and 2 * int(totals[0]) >= len(self):
-            self._compact()
+        self._tend(compact=len(ids) > size and 2 * int(totals[0]) >= len(self))
         result = UpsertResult(tuple(ids), *totals.tolist())
         if result.empty:
             warnings.warn(
@@ -206,14 +226,22 @@ class Index:
             )
         return result
 
-    def _compact(self) -> None:
-        """Leave one segment a leg, as a large load deserves: queries visit every segment."""
+    def _tend(self, *, compact: bool) -> None:
+        """Build the structures over vectors that are due.
+
+        ``compact`` leaves one segment a leg, as a large load deserves: queries visit every one.
+        """
         with self._writer.turn:
             with self._generations.view() as view:
                 snapshot = view.snapshot
-            if any(len(snapshot.of_leg(leg)) > 1 for leg in snapshot.kinds):
+            dense = snapshot.dense
+            several = any(len(snapshot.of_leg(leg)) > 1 for leg in snapshot.kinds)
+            due = dense is not None and dense.is_due(compact=compact)
+            if due or (compact and several):
                 change = Change.of_nothing(snapshot.settings, snapshot.vector_set)
-                self._writer.commit(replace(change, compact=True))
+                built: Literal["left", "due", "anew"] = "due" if due else "left"
+                built = "anew" if due and compact else built
+                self._writer.commit(replace(change, compact=compact, structures=built))
 
     def delete(self, ids: Iterable[str] | None = None, *, where: Where | None = None) -> int:
         """Delete the passages of these ids, or those that a filter matches; return how many.
@@ -232,6 +260,7 @@ class Index:
             if gone:
                 change = Change.of_nothing(snapshot.settings, snapshot.vector_set)
                 self._writer.commit(replace(change, gone=gone))
+                self._tend(compact=False)
         return len(gone)
 
     def reanalyze(self, analyzer: AnalyzerLike, *, title_weight: int | None = None) -> None:
@@ -257,6 +286,68 @@ class Index:
             )
             self._generations.analyzers.append(own)  # each generation takes the one that built it
             self._writer.commit(change)
+
+    def reencode(
+        self,
+        encoder: Encoder | str,
+        *,
+        metric: Metric | str | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> int:
+        """Change to another encoder; return how many texts were encoded.
+
+        Queries go on with the old vectors until all passages have new ones. Batches are committed
+        one by one: a call that was stopped goes on where it was when it is made again with the
+        same encoder. ``metric`` is the model's own if left out. An index without a dense leg gets
+        one. Nothing is done where the vectors are this encoder's already. ``progress`` is called
+        with the number of passages done.
+
+        Raises InputError, EncoderNotFoundError, VectorError, IndexLockedError, ReadOnlyError.
+        """
+        self._check_open()
+        own = encoder_named(encoder) if isinstance(encoder, str) else check_encoder(encoder)
+        name = encoder if isinstance(encoder, str) else encoder_name(own)
+        named = isinstance(encoder, str) or has_identity(own)
+        chosen = metric_for(identity_of(own), Metric.of(metric) if metric is not None else None)
+        self._writer.begin()
+        with self._generations.view() as view:
+            stored, settings = view.snapshot.vector_set, view.snapshot.settings
+        if stored is not None and chosen is settings.metric:
+            identity = identity_of(own)
+            same = identity is not None and identity == stored.to_identity()
+            if same and not has_drifted(own, stored, chosen):
+                return 0
+        reencoding = Reencoding(self._layout, self._writer, self._generations, self._contract, own)
+        wanted = replace(settings, encoder=name, named=named)
+        return reencoding.run(wanted, chosen, progress if progress is not None else lambda _: None)
+
+    def reindex(self, kind: Kind | Auto | str) -> Kind:
+        """Change what finds near vectors; return the kind in use, which ``Auto`` has chosen.
+
+        A kind is a spec of ``twofold.dense``, such as ``HNSW(search_effort=200)``, or its name.
+        Structures are built at once, and after larger writes. Nothing is encoded. Raises
+        InputError, IndexLockedError, ReadOnlyError.
+        """
+        self._check_open()
+        chosen = kind_named(kind) if isinstance(kind, str) else check_kind(kind)
+        self._writer.begin()
+        with self._writer.turn:
+            with self._generations.view() as view:
+                snapshot = view.snapshot
+            settings = replace(snapshot.settings, kind=json.dumps(as_dict(chosen)))
+            change = Change.of_nothing(settings, snapshot.vector_set)
+            self._writer.commit(replace(change, structures="anew"))
+        return self.kind
+
+    @property
+    def kind(self) -> Kind:
+        """What finds near vectors now; up to 10,000 that came last are scanned, whatever it is."""
+        with self.view() as view:
+            dense = view.snapshot.dense
+        if dense is None or not dense.structures:
+            return Flat()
+        structures = dense.index().structures
+        return structures[0].kind if structures else Flat()
 
     def get(self, ids: Iterable[str]) -> list[Passage]:
         """Return the passages of these ids in their order; unknown ids are left out."""
@@ -296,16 +387,14 @@ class Index:
 
         Raises QueryError if it has none, EncoderMismatchError if it is another one.
         """
-        self._check_open()
-        with self._generations.view() as view:
-            snapshot = view.snapshot
-        return self._contract.encode_queries(texts, snapshot.settings, snapshot.vector_set)
+        with self.view() as view:
+            return view.encode_queries(texts)
 
     def warm(self) -> None:
         """Load what a first query would: model, kernels, and the checksums of the vectors."""
-        if self._contract.present:
-            self.encode_queries(["warm"])
         with self.view() as view:
+            if self._contract.present(view.snapshot.settings):
+                view.encode_queries(["warm"])
             if view.snapshot.dense is not None:
                 view.snapshot.dense.index()
             if view.snapshot.lexical is not None:

@@ -64,13 +64,8 @@ class Choices:
         name: str | AsStored | None = AS_STORED
         if encoder is None or isinstance(encoder, str | AsStored):
             name = encoder
-        elif isinstance(encoder, Encoder):
-            given, name = encoder, encoder_name(encoder)
         else:
-            raise InputError(
-                f"an encoder is a model's name or an object with encode_queries and "
-                f"encode_passages, not {encoder!r:.80}"
-            )
+            given, name = check_encoder(encoder), encoder_name(encoder)
         if dim is not None and (not isinstance(dim, int) or isinstance(dim, bool) or dim < 1):
             raise InputError(f"dim is {dim!r}: a whole number of at least 1 is wanted")
         if analyzer is not None and not isinstance(analyzer, AsStored):
@@ -98,7 +93,7 @@ class Choices:
         settings = Settings(
             dense=dense,
             encoder=name,
-            named=name is not None and (self.given is None or _has_identity(self.given)),
+            named=name is not None and (self.given is None or has_identity(self.given)),
             dim=self.dim,
             metric=metric,
         )
@@ -155,7 +150,17 @@ def encoder_name(encoder: Encoder) -> str:
     return str(getattr(encoder, "name", type(encoder).__qualname__))
 
 
-def _has_identity(encoder: Encoder) -> bool:
+def check_encoder(encoder: object) -> Encoder:
+    """Return an encoder; raise InputError for what is none."""
+    if not isinstance(encoder, Encoder):
+        raise InputError(
+            "an encoder is a model's name or an object with encode_queries and encode_passages, "
+            f"not {encoder!r:.80}"
+        )
+    return encoder
+
+
+def has_identity(encoder: Encoder) -> bool:
     """Whether an encoder can be told from another by its identity, which isn't asked for yet."""
     return getattr(type(encoder), "identity", None) is not None
 

@@ -1,5 +1,6 @@
 """One generation of an index in memory: both legs and the columns, immutable."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from twofold.catalog import (
+    BlockRecord,
     CatalogReader,
     SegmentRecord,
     Settings,
@@ -16,16 +18,20 @@ from twofold.catalog import (
     mapped,
     unpack,
 )
+from twofold.dense import kind_of
 from twofold.errors import CorruptIndexError, IndexMismatchError
 from twofold.filters import ColumnSegment
 from twofold.index.analysis import StoredAnalyzer
-from twofold.index.dense_leg import DenseLeg
+from twofold.index.dense_leg import DenseLeg, DenseRecords
 from twofold.index.layout import Layout
 from twofold.index.legs import ColumnKind, LexicalKind, SegmentContent, SegmentKind
 from twofold.lexical import LiveSegment, PostingsIndex
 from twofold.protocols import Analyzer
 from twofold.rownumbers import places_of
 from twofold.types import Rows
+
+DENSE = "dense"
+"""The leg of structures over vectors, which the dense leg loads by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,14 @@ class LoadedSegment:
 
 
 @dataclass(frozen=True, slots=True)
+class Filling:
+    """A vector set that another encoder is filling while the active one serves."""
+
+    record: VectorSetRecord
+    blocks: tuple[BlockRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """What a query of one generation needs, without any tie to files that may go."""
 
@@ -55,6 +69,7 @@ class Snapshot:
     lexical: PostingsIndex | None
     columns: tuple[ColumnSegment, ...]
     dense: DenseLeg | None
+    filling: Filling | None
 
     @property
     def generation(self) -> int:
@@ -64,9 +79,13 @@ class Snapshot:
     @property
     def files(self) -> set[str]:
         """The names of all vector and segment files that it uses."""
-        names = {each.record.file for each in self.segments.values()}
-        blocks = self.dense.blocks.values() if self.dense is not None else ()
-        return {name for name in names if name is not None} | {block.file for block in blocks}
+        records = [each.record for each in self.segments.values()]
+        blocks = list(self.filling.blocks) if self.filling is not None else []
+        if self.dense is not None:
+            records += self.dense.structures
+            blocks += self.dense.blocks.values()
+        names = {record.file for record in records if record.file is not None}
+        return names | {block.file for block in blocks}
 
     @property
     def damage(self) -> list[str]:
@@ -114,8 +133,11 @@ def load_snapshot(
     kinds = before.kinds if before is not None and same else segment_kinds(settings, given)
     known = before.segments if before is not None else {}
     segments: dict[int, LoadedSegment] = {}
+    structures: list[SegmentRecord] = []
     for record in reader.segments(blobs_after=max(known, default=-1)):
-        if record.number in known:
+        if record.leg == DENSE:
+            structures.append(record)
+        elif record.number in known:
             segments[record.number] = known[record.number]
         else:
             segments[record.number] = _load(reader, layout, record, kinds[record.leg])
@@ -124,12 +146,28 @@ def load_snapshot(
         each.content for each in segments.values() if isinstance(each.content, ColumnSegment)
     )
     vector_set = reader.vector_set()
-    dense = _dense(reader, layout, settings, vector_set, dead, columns, before)
+    dense: DenseLeg | None = None
+    filling = _filling(reader, before)
+    if vector_set is not None and settings.dim is not None and settings.metric is not None:
+        earlier = before.dense if before is not None else None
+        if before is not None and before.vector_set != vector_set:
+            earlier = None  # of another model
+        records = DenseRecords(
+            settings.metric,
+            settings.dim,
+            kind_of(json.loads(settings.kind)),
+            reader.blocks(vector_set.number, earlier.blocks if earlier is not None else {}),
+            structures,
+        )
+        dense = DenseLeg(layout, records, dead, lambda rows: ids_of(columns, rows), earlier)
     state = reader.state()
-    vectors = sum(each.count for each in dense.blocks.values()) if dense is not None else 0
-    if (len(segments), vectors) != (state.segments, state.vectors):
+    blocks = list(filling.blocks) if filling is not None else []
+    blocks += dense.blocks.values() if dense is not None else ()
+    vectors = sum(block.count for block in blocks)
+    count = len(segments) + len(structures)
+    if (count, vectors) != (state.segments, state.vectors):
         raise CorruptIndexError(
-            f"{layout.folder} has {len(segments)} segments and {vectors:,} vectors, and "
+            f"{layout.folder} has {count} segments and {vectors:,} vectors, and "
             f"{state.segments} and {state.vectors:,} were committed: restore the index from a copy"
         )
     return Snapshot(
@@ -142,6 +180,7 @@ def load_snapshot(
         lexical=_lexical(kinds.get("lexical"), segments, dead, before),
         columns=columns,
         dense=dense,
+        filling=filling,
     )
 
 
@@ -205,26 +244,12 @@ def _lexical(
     return PostingsIndex(kind.analyzer, segments=live)
 
 
-def _dense(
-    reader: CatalogReader,
-    layout: Layout,
-    settings: Settings,
-    vector_set: VectorSetRecord | None,
-    dead: Rows,
-    columns: tuple[ColumnSegment, ...],
-    before: Snapshot | None,
-) -> DenseLeg | None:
-    """Return the dense leg, None before the first vector."""
-    if vector_set is None or settings.dim is None or settings.metric is None:
+def _filling(reader: CatalogReader, before: Snapshot | None) -> Filling | None:
+    """Return the vector set that is being filled, if there is one."""
+    record = reader.vector_set(active=False)
+    if record is None:
         return None
-    earlier = before.dense if before is not None else None
-    known = earlier.blocks if earlier is not None else {}
-    return DenseLeg(
-        layout,
-        settings.metric,
-        settings.dim,
-        reader.blocks(vector_set.number, known),
-        dead,
-        lambda rows: ids_of(columns, rows),
-        earlier,
-    )
+    earlier = before.filling if before is not None else None
+    same = earlier is not None and earlier.record.number == record.number
+    known = {block.number: block for block in earlier.blocks} if earlier and same else {}
+    return Filling(record, tuple(reader.blocks(record.number, known)))

@@ -1,6 +1,5 @@
 """What an upsert changes: which passages are new or other, and where their vectors come from."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -8,10 +7,10 @@ import numpy as np
 
 from twofold.catalog import Settings, StoredPassage, VectorSetRecord
 from twofold.dense import check_vectors
-from twofold.errors import EncoderWarning, IndexMismatchError, VectorError
-from twofold.index.contract import CANARIES, EncoderContract
+from twofold.errors import IndexMismatchError, VectorError
+from twofold.index.change import Change
+from twofold.index.contract import CANARIES, EncoderContract, identity_of, metric_for
 from twofold.index.view import IndexView
-from twofold.index.writer import Change
 from twofold.metrics import Metric
 from twofold.types import Passage, Rows, Vectors
 
@@ -62,7 +61,9 @@ class UpsertPlanner:
         """Return the metric that the index has or will get."""
         if self._settings.metric is not None:
             return self._settings.metric
-        identity = self._contract.identity() if self._contract.present else None
+        if not self._contract.present(self._settings):
+            return Metric.COSINE
+        identity = identity_of(self._contract.encoder(self._settings, None))
         return identity.metric if identity is not None else Metric.COSINE
 
     def plan(self, batch: Sequence[tuple[Passage, str]], view: IndexView) -> UpsertPlan:
@@ -118,27 +119,18 @@ class UpsertPlanner:
 
     def _started(self, settings: Settings) -> tuple[Settings, VectorSetRecord]:
         """Return settings and vector set for the first vectors of an index."""
-        if not self._contract.present:
+        if not self._contract.present(settings):
             default = settings.metric if settings.metric is not None else Metric.COSINE
             return replace(settings, metric=default), VectorSetRecord(1, "null", b"", 1)
-        identity = self._contract.identity()
-        metric = settings.metric
-        if identity is not None:
-            if settings.dim is not None and settings.dim != identity.dim:
-                raise IndexMismatchError(
-                    f"the index was made with dim={settings.dim}, and its encoder "
-                    f"{identity.name!r} gives {identity.dim} dimensions"
-                )
-            if metric is not None and metric is not identity.metric:
-                warnings.warn(
-                    f"the index uses metric={metric.value!r}, and {identity.name!r} was trained "
-                    f"for {identity.metric.value!r}: results may be poorer than the model's best",
-                    EncoderWarning,
-                    stacklevel=5,
-                )
-            metric = metric if metric is not None else identity.metric
-        metric = metric if metric is not None else Metric.COSINE
-        record = self._contract.new_set(1, metric)
+        encoder = self._contract.encoder(settings, None)
+        identity = identity_of(encoder)
+        if identity is not None and settings.dim not in (None, identity.dim):
+            raise IndexMismatchError(
+                f"the index was made with dim={settings.dim}, and its encoder "
+                f"{identity.name!r} gives {identity.dim} dimensions"
+            )
+        metric = metric_for(identity, settings.metric)
+        record = self._contract.new_set(1, encoder, metric)
         dim = len(record.canaries) // (4 * len(CANARIES))
         return replace(settings, metric=metric, dim=dim), record
 
@@ -164,16 +156,12 @@ class UpsertPlanner:
         is encoded once.
         """
         kept = self._kept(added, stored, view)
-        others = [each for each in added if each.row not in kept and _has_words(each)]
+        others = [each for each in added if each.row not in kept and each.encoded_text]
         known = self._known(others, view)
-        texts = {
-            each.content: f"{each.title} {each.text}".strip()
-            for each in others
-            if each.content not in known
-        }
+        texts = {each.content: each.encoded_text for each in others if each.content not in known}
         truncated = 0
         if texts:
-            if not self._contract.present:
+            if not self._contract.present(settings):
                 raise VectorError(
                     f"this index has no encoder, and {len(texts)} texts have no stored vector: "
                     "give vectors="
@@ -182,7 +170,8 @@ class UpsertPlanner:
             encoded = self._contract.encode_passages(new, settings, vector_set)
             # Stored vectors stay as they are: normalising twice would change their last bits.
             encoded = settings.metric.stored(encoded) if settings.metric is not None else encoded
-            count = getattr(self._contract.encoder(), "count_truncated", None)
+            encoder = self._contract.encoder(settings, vector_set)
+            count = getattr(encoder, "count_truncated", None)
             truncated = int(count(new)) if count is not None else 0
             known |= dict(zip(texts, encoded, strict=True))
         vectors = kept | {each.row: known[each.content] for each in others}
@@ -215,16 +204,11 @@ class UpsertPlanner:
 
         Caller's vectors are the caller's to give: they stand for one passage, not for its text.
         """
-        if view.snapshot.dense is None or not self._contract.present:
+        if view.snapshot.dense is None or not self._contract.present(view.snapshot.settings):
             return {}
         rows = view.reader.rows_with_content([each.content for each in others])
         vectors, found = view.snapshot.dense.vectors(np.array(list(rows.values()), np.int64))
         return {content: vectors[place] for place, content in enumerate(rows) if found[place]}
-
-
-def _has_words(passage: StoredPassage) -> bool:
-    """Whether there is anything to encode."""
-    return bool(f"{passage.title}{passage.text}".strip())
 
 
 def _differs(stored: StoredPassage | None, passage: Passage, metadata: str) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 from twofold.catalog import Catalog, CatalogReader, PassageFields, StoredPassage
 from twofold.errors import CorruptIndexError, QueryError, RebuildWarning
 from twofold.filters import matching, parse
+from twofold.index.contract import EncoderContract
 from twofold.index.layout import Layout
 from twofold.index.snapshot import Snapshot, ids_of, load_snapshot
 from twofold.lexical import PostingsIndex
@@ -52,9 +53,12 @@ class FetchedPassages:
 class IndexView:
     """Both legs, the filter and the passages of one generation."""
 
-    def __init__(self, snapshot: Snapshot, reader: CatalogReader) -> None:
+    def __init__(
+        self, snapshot: Snapshot, reader: CatalogReader, contract: EncoderContract
+    ) -> None:
         self.snapshot = snapshot
         self.reader = reader
+        self._contract = contract
 
     @property
     def generation(self) -> int:
@@ -72,11 +76,22 @@ class IndexView:
         mask[self.snapshot.dead[self.snapshot.dead < len(mask)]] = False
         return mask
 
-    def dense(self, queries: Vectors, k: int, allowed: Mask | None) -> list[LegHits]:
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """Return query vectors (n, dim) by the encoder of this generation's vectors.
+
+        Raises QueryError if there is none, EncoderMismatchError if it is another one.
+        """
+        return self._contract.encode_queries(
+            texts, self.snapshot.settings, self.snapshot.vector_set
+        )
+
+    def dense(
+        self, queries: Vectors, k: int, allowed: Mask | None, effort: float = 1.0
+    ) -> list[LegHits]:
         """Search the dense leg with vectors (n, dim); an index without vectors finds nothing."""
         if self.snapshot.dense is None:
             return [LegHits.none() for _ in queries]
-        return self.snapshot.dense.index().search(queries, k, allowed)
+        return self.snapshot.dense.index().search(queries, k, allowed, effort)
 
     def lexical(
         self, queries: Sequence[str], k: int, allowed: Mask | None, scorer: Scorer | None = None
@@ -134,8 +149,15 @@ class Generations:
     ``analyzers`` are the caller's own, beside the one that the settings name.
     """
 
-    def __init__(self, catalog: Catalog, layout: Layout, analyzers: list[Analyzer]) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        layout: Layout,
+        analyzers: list[Analyzer],
+        contract: EncoderContract,
+    ) -> None:
         self._catalog = catalog
+        self._contract = contract
         self._layout = layout
         self.analyzers = analyzers
         self._lock = threading.Lock()
@@ -148,7 +170,7 @@ class Generations:
             with self._catalog.reading() as reader:
                 snapshot = self._loaded(reader)
                 if snapshot is not None:
-                    yield IndexView(snapshot, reader)
+                    yield IndexView(snapshot, reader, self._contract)
                     return
         raise CorruptIndexError(f"{self._layout.folder} changes faster than it can be read")
 

@@ -1,75 +1,42 @@
 """Writes: plan a batch, put files down, commit the catalog, record HEAD."""
 
+import json
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from twofold.catalog import (
-    BlockRecord,
     Catalog,
     CatalogReader,
     CatalogWriter,
     SegmentRecord,
-    Settings,
     State,
-    StoredPassage,
-    VectorSetRecord,
     WriteLock,
-    append_vectors,
-    content_hash,
-    pack,
     read_head,
     refuse_network,
-    rows_data,
     write_head,
-    write_whole,
 )
+from twofold.dense import kind_of
 from twofold.errors import (
     CorruptIndexError,
     IndexClosedError,
     IndexLockedError,
     ReadOnlyError,
 )
+from twofold.index.change import Change
+from twofold.index.dense_leg import DenseLeg, DenseRecords
+from twofold.index.files import BLOCK, CommitFiles
 from twofold.index.layout import Layout
-from twofold.index.legs import LexicalKind, SegmentContent
-from twofold.index.merging import Merged, merged, rebuilt
+from twofold.index.merging import merged, rebuilt
+from twofold.index.plans import BlockPlan, SegmentPlan, StructurePlan
 from twofold.index.snapshot import Snapshot
 from twofold.index.view import Generations
-from twofold.types import Rows, Vectors
+from twofold.types import Rows
 
-IN_CATALOG = 1 << 18
-"""Segments up to this many bytes live in the catalog itself, larger ones in files."""
-BLOCK = 1024
-"""Vectors up to which the last block still grows, so that small writes don't make many."""
 GARBAGE = 1024
 """Dead vectors below which a vector file is never rewritten."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What one commit does; ``vectors`` belong to ``vector_rows``, rows that were just added.
-
-    ``reanalyzed`` builds the postings of all passages anew, in a commit that adds none;
-    ``compact`` leaves one segment a leg.
-    """
-
-    added: tuple[StoredPassage, ...]
-    gone: tuple[StoredPassage, ...]
-    vector_rows: Rows
-    vectors: Vectors
-    settings: Settings
-    vector_set: VectorSetRecord | None
-    reanalyzed: LexicalKind | None = None
-    compact: bool = False
-
-    @classmethod
-    def of_nothing(cls, settings: Settings, vector_set: VectorSetRecord | None) -> "Change":
-        """Return a change that neither adds nor removes passages."""
-        nothing = np.empty(0, np.int64), np.empty((0, settings.dim or 0), np.float32)
-        return cls((), (), *nothing, settings, vector_set)
 
 
 class IndexWriter:
@@ -122,16 +89,18 @@ class IndexWriter:
             raise IndexClosedError(f"the index {self._layout.folder} was closed during a write")
         with self._generations.view() as view:
             snapshot = view.snapshot
-            files = _Files(self._layout, snapshot.state)
+            files = CommitFiles(self._layout, snapshot.state)
             gone = np.array(sorted(each.row for each in change.gone), np.int64)
             dead = np.union1d(snapshot.dead, gone)
             segments = self._segments(snapshot, change, dead, files, view.reader)
-        blocks = self._blocks(snapshot, change, dead, files)
-        plans: list[_SegmentPlan | _BlockPlan] = [*segments, blocks]
+        vectors = self._vectors(snapshot, change, dead, files)
+        structures = self._structures(snapshot, change, dead, vectors[0], files)
+        of_legs: list[SegmentPlan | StructurePlan] = [*segments, structures]
+        plans = [*of_legs, *vectors]
         with self._catalog.writing() as catalog:
             if catalog.generation() != snapshot.generation:
                 raise IndexLockedError(f"another writer changed {self._layout.folder}")
-            digest = _put(catalog, change)
+            digest = _put(catalog, change, snapshot)
             for plan in plans:
                 plan.put(catalog)
             _put_tombstones(catalog, plans, gone, dead)
@@ -140,8 +109,8 @@ class IndexWriter:
                 next_row=change.added[-1].row + 1 if change.added else snapshot.state.next_row,
                 next_file=snapshot.state.next_file + files.used,
                 passages=snapshot.state.passages + len(change.added) - len(change.gone),
-                segments=sum(len(plan.records) for plan in segments),
-                vectors=sum(block.count for block in blocks.records),
+                segments=sum(len(plan.records) for plan in of_legs),
+                vectors=sum(block.count for plan in vectors for block in plan.records),
                 digest=(snapshot.state.digest + digest) % (1 << 64),
             )
             catalog.put_state(state)
@@ -156,32 +125,95 @@ class IndexWriter:
         snapshot: Snapshot,
         change: Change,
         dead: Rows,
-        files: "_Files",
+        files: CommitFiles,
         reader: CatalogReader,
-    ) -> list["_SegmentPlan"]:
+    ) -> list[SegmentPlan]:
         """Write the segments of every leg that this change makes."""
-        plans: list[_SegmentPlan] = []
+        plans: list[SegmentPlan] = []
         kinds = dict(snapshot.kinds)
         if change.reanalyzed is not None:
             kinds.pop(change.reanalyzed.leg, None)
             result = rebuilt(change.reanalyzed, snapshot, reader)
             written = tuple(files.segment(change.reanalyzed.leg, each) for each in result.written)
-            plans.append(_SegmentPlan(result, written))
+            plans.append(SegmentPlan(result, written))
         for leg, kind in kinds.items():
             fresh = kind.build(change.added) if change.added else None
             result = merged(kind, snapshot.of_leg(leg), fresh, dead, compact=change.compact)
             written = tuple(files.segment(leg, content) for content in result.written)
-            plans.append(_SegmentPlan(result, written))
+            plans.append(SegmentPlan(result, written))
         return plans
 
+    def _vectors(
+        self, snapshot: Snapshot, change: Change, dead: Rows, files: CommitFiles
+    ) -> list[BlockPlan]:
+        """Write the vectors of the set that is searched after the commit, and of one being filled.
+
+        The first plan is that of the set that is searched.
+        """
+        filling = snapshot.filling
+        blocks = filling.blocks if filling is not None else ()
+        if change.fill is None:
+            kept = BlockPlan(blocks, (), ())
+            return [self._blocks(snapshot, change, dead, files), kept]
+        fill, others = change.fill, BlockPlan((), (), ())
+        if filling is not None and filling.record.number != fill.record.number:
+            blocks, others = (), BlockPlan((), (), filling.blocks)  # another model's, given up
+        last = blocks[-1] if blocks else None
+        number = fill.record.number
+        fresh = files.vectors(number, last, fill.rows, fill.vectors, before=None)
+        filled = BlockPlan(blocks, fresh, ())
+        active = tuple(snapshot.dense.blocks.values()) if snapshot.dense is not None else ()
+        if fill.switch:
+            return [filled, BlockPlan((), (), active), others]
+        return [BlockPlan(active, (), ()), filled, others]
+
+    def _structures(
+        self,
+        snapshot: Snapshot,
+        change: Change,
+        dead: Rows,
+        vectors: BlockPlan,
+        files: CommitFiles,
+    ) -> StructurePlan:
+        """Build the structures over vectors that are due, from what the commit leaves of those."""
+        dense, settings = snapshot.dense, change.settings
+        before = dense.structures if dense is not None else ()
+        switched = change.fill is not None and change.fill.switch
+        if switched or vectors.cleaned:
+            before_kept: tuple[SegmentRecord, ...] = ()
+        else:
+            before_kept = before
+        if not switched and change.structures == "left":
+            gone = tuple(each for each in before if each not in before_kept)
+            return StructurePlan(before_kept, (), gone)
+        if settings.dim is None or settings.metric is None or not vectors.records:
+            return StructurePlan((), (), before)
+        records = DenseRecords(
+            settings.metric,
+            settings.dim,
+            kind_of(json.loads(settings.kind)),
+            vectors.records,
+            before_kept,
+        )
+        # Ids decide ties in searches, and nothing is searched here.
+        leg = DenseLeg(self._layout, records, dead, lambda rows: [""] * len(rows), dense)
+        index = leg.index()
+        pieces = index.due(compact=switched or change.structures == "anew")
+        intact = before_kept[: len(index.structures)]
+        if pieces is None:
+            return StructurePlan(intact, (), tuple(each for each in before if each not in intact))
+        kept = tuple(intact[piece.members[0]] for piece in pieces if piece.stays)
+        written = tuple(files.structure(index.made(piece)) for piece in pieces if not piece.stays)
+        return StructurePlan(kept, written, tuple(each for each in before if each not in kept))
+
     def _blocks(
-        self, snapshot: Snapshot, change: Change, dead: Rows, files: "_Files"
-    ) -> "_BlockPlan":
+        self, snapshot: Snapshot, change: Change, dead: Rows, files: CommitFiles
+    ) -> BlockPlan:
         """Append the new vectors, or write all live ones anew where most are dead."""
         dense = snapshot.dense
         stored = list(dense.blocks.values()) if dense is not None else []
         if change.vector_set is None:
-            return _BlockPlan(tuple(stored), (), ())
+            return BlockPlan(tuple(stored), (), ())
         number = change.vector_set.number
         rows, vectors = change.vector_rows, change.vectors
         if dense is not None:
@@ -192,160 +224,38 @@ class IndexWriter:
                 rows = np.concatenate([alive, rows])
                 vectors = np.concatenate([kept, vectors]) if len(vectors) else kept
                 fresh = files.vectors(number, None, rows, vectors, before=None)
-                return _BlockPlan((), fresh, tuple(stored))
+                return BlockPlan((), fresh, tuple(stored))
         if len(rows) == 0:
-            return _BlockPlan(tuple(stored), (), ())
+            return BlockPlan(tuple(stored), (), ())
         last = stored[-1] if stored else None
         if dense is not None and last is not None and last.count + len(rows) <= BLOCK:
             before, _ = dense.vectors(last.rows)
             fresh = files.vectors(number, last, rows, vectors, before=before)
-            return _BlockPlan(tuple(stored[:-1]), fresh, (last,))
+            return BlockPlan(tuple(stored[:-1]), fresh, (last,))
         fresh = files.vectors(number, last, rows, vectors, before=None)
-        return _BlockPlan(tuple(stored), fresh, ())
+        return BlockPlan(tuple(stored), fresh, ())
 
 
-@dataclass(frozen=True, slots=True)
-class _SegmentPlan:
-    """One leg's segments after a commit."""
-
-    result: Merged
-    written: tuple[SegmentRecord, ...]
-
-    def put(self, catalog: CatalogWriter) -> None:
-        catalog.put_segments(self.written, [record.number for record in self.result.dropped])
-
-    @property
-    def records(self) -> tuple[SegmentRecord, ...]:
-        """All segments of the leg."""
-        return (*self.result.kept, *self.written)
-
-    @property
-    def cleaned(self) -> bool:
-        """Whether dead rows may have left this leg."""
-        return bool(self.result.dropped)
-
-    def holds(self, rows: Rows) -> NDArray[np.bool_]:
-        """Return which dead rows a kept segment still has; written ones have none."""
-        out = np.zeros(len(rows), np.bool_)
-        for content in self.result.kept_contents:
-            out |= np.isin(rows, content.rows)
-        return out
-
-
-@dataclass(frozen=True, slots=True)
-class _BlockPlan:
-    """The vector blocks after a commit."""
-
-    kept: tuple[BlockRecord, ...]
-    written: tuple[BlockRecord, ...]
-    dropped: tuple[BlockRecord, ...]
-
-    def put(self, catalog: CatalogWriter) -> None:
-        catalog.put_blocks(self.written, [block.number for block in self.dropped])
-
-    @property
-    def records(self) -> tuple[BlockRecord, ...]:
-        """All blocks of the vector set."""
-        return (*self.kept, *self.written)
-
-    @property
-    def cleaned(self) -> bool:
-        """Whether dead rows have left the vectors, which they do in a new file only."""
-        return bool(self.dropped) and not self.kept and self.written[0].first == 0
-
-    def holds(self, rows: Rows) -> NDArray[np.bool_]:
-        """Return which dead rows a block still has."""
-        out = np.zeros(len(rows), np.bool_)
-        for block in self.records:
-            out |= np.isin(rows, block.rows)
-        return out
-
-
-class _Files:
-    """Names and writes the files of one commit, and takes them back if it fails."""
-
-    def __init__(self, layout: Layout, state: State) -> None:
-        self._layout = layout
-        self._next = state.next_file
-        self.used = 0
-
-    def segment(self, leg: str, content: SegmentContent) -> SegmentRecord:
-        """Write a segment, a small one into the record itself."""
-        number = self._number()
-        data = pack(content.arrays())
-        record = SegmentRecord(
-            number=number,
-            leg=leg,
-            first=int(content.rows[0]),
-            last=int(content.rows[-1]),
-            rows=len(content.rows),
-            file=None,
-            blob=data,
-            size=len(data),
-            hash=content_hash(data),
-        )
-        if len(data) <= IN_CATALOG:
-            return record
-        name = f"{number:010d}.{leg}"
-        path = self._layout.segment_file(name)
-        write_whole(path, data)
-        return replace(record, file=name, blob=None)
-
-    def vectors(
-        self,
-        vector_set: int,
-        last: BlockRecord | None,
-        rows: Rows,
-        vectors: Vectors,
-        *,
-        before: Vectors | None,
-    ) -> tuple[BlockRecord, ...]:
-        """Append vectors after the ``last`` block, or to a new file; return their blocks.
-
-        ``before`` are the vectors of the last block where it is to grow by the new ones.
-        """
-        if last is None:
-            name, start = f"{self._number():010d}.f32", 0
-        else:
-            name, start = last.file, last.first + last.count
-        path = self._layout.vector_file(name)
-        append_vectors(path, start, vectors)
-        if before is not None and last is not None:
-            rows = np.concatenate([last.rows, rows])
-            vectors = np.concatenate([before, vectors])
-            start = last.first
-        return tuple(
-            BlockRecord(
-                number=self._number(),
-                vector_set=vector_set,
-                file=name,
-                first=start + at,
-                count=len(rows[at : at + BLOCK]),
-                rows_data=rows_data(rows[at : at + BLOCK]),
-                hash=content_hash(np.ascontiguousarray(vectors[at : at + BLOCK])),
-            )
-            for at in range(0, len(rows), BLOCK)
-        )
-
-    def _number(self) -> int:
-        number = self._next + self.used
-        self.used += 1
-        return number
-
-
-def _put(catalog: CatalogWriter, change: Change) -> int:
-    """Write passages, settings and the vector set; return by how much the digest changes."""
+def _put(catalog: CatalogWriter, change: Change, snapshot: Snapshot) -> int:
+    """Write passages, settings and vector sets; return by how much the digest changes."""
     if change.settings != catalog.settings():
         catalog.put_settings(change.settings)
-    if change.vector_set is not None and catalog.vector_set() != change.vector_set:
+    if change.vector_set is not None and change.vector_set != snapshot.vector_set:
         catalog.put_vector_set(change.vector_set)
+    fill, filling = change.fill, snapshot.filling
+    if fill is not None:
+        if filling is not None and filling.record.number != fill.record.number:
+            catalog.drop_vector_set(filling.record.number)
+        if fill.switch and snapshot.vector_set is not None:
+            catalog.drop_vector_set(snapshot.vector_set.number)
+        catalog.put_vector_set(replace(fill.record, active=int(fill.switch)))
     catalog.remove_passages(each.row for each in change.gone)
     return catalog.add_passages(change.added) - sum(each.checksum for each in change.gone)
 
 
 def _put_tombstones(
     catalog: CatalogWriter,
-    plans: Sequence[_SegmentPlan | _BlockPlan],
+    plans: Sequence[SegmentPlan | BlockPlan | StructurePlan],
     gone: Rows,
     dead: Rows,
 ) -> None:

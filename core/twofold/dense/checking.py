@@ -1,0 +1,25 @@
+"""What vectors must be to be stored or searched with."""
+
+import numpy as np
+
+from twofold.errors import VectorError
+from twofold.types import Vectors
+
+
+def check_vectors(vectors: Vectors, dim: int, count: int) -> Vectors:
+    """Return ``vectors`` as contiguous float32 (count, dim), or raise VectorError saying why not.
+
+    Floats of any width are taken; what is not finite as float32 is refused.
+    """
+    given = np.asarray(vectors)
+    if given.ndim != 2 or given.shape != (count, dim):
+        raise VectorError(f"vectors have shape {given.shape}: ({count}, {dim}) is wanted")
+    if given.dtype.kind != "f":
+        raise VectorError(f"vectors are of {given.dtype}: floats are wanted, best float32")
+    with np.errstate(over="ignore"):
+        out = np.ascontiguousarray(given, np.float32)
+    finite = np.isfinite(out).all(axis=1)
+    if not finite.all():
+        place = int(np.flatnonzero(~finite)[0])
+        raise VectorError(f"vector {place} has a value that is NaN or infinite as float32")
+    return out

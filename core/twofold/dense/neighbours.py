@@ -1,0 +1,120 @@
+"""Approximate neighbours among the vectors of some rows: an immutable FAISS structure."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twofold.dense.kinds import Kind, Search, Size, as_dict, kind_of
+from twofold.dense.space import Space
+from twofold.metrics import Metric
+from twofold.threads import faiss_threads
+from twofold.types import Rows, Vectors
+
+_LENGTH = 8
+"""Bytes at the end of a file that give the length of its footer."""
+_LEAST = 64
+"""Points to train on, repeated if there are fewer."""
+_BLOCK = 65_536
+"""Vectors added at once: 100 MB at 384 dimensions is all that a build holds as floats."""
+
+Source = Callable[[Rows], tuple[Vectors, NDArray[np.float64]]]
+"""Stored vectors (n, dim) of rows, and their lengths."""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """Proposes rows near to a query; ``rows`` are ascending, and places count them from 0."""
+
+    kind: Kind
+    space: Space
+    rows: NDArray[np.uint32]
+    structure: Any
+
+    @classmethod
+    def build(cls, kind: Kind, metric: Metric, rows: Rows, source: Source) -> "Neighbours":
+        """Train on a sample, and add block after block; all floats are never held at once."""
+        vectors, lengths = source(rows[:1])
+        reach = 0.0
+        if metric is Metric.DOT:
+            for start in range(0, len(rows), _BLOCK):
+                _, lengths = source(rows[start : start + _BLOCK])
+                reach = max(reach, float(lengths.max()))
+        space = Space(metric, vectors.shape[1], reach)
+        structure = kind.empty(Size(space.width, len(rows)))
+        chosen = np.random.default_rng(0).permutation(len(rows))[: kind.sample(len(rows))]
+        with faiss_threads(os.cpu_count() or 1):
+            points = space.points(*source(rows[np.sort(chosen)]))
+            structure.train(np.resize(points, (max(len(points), _LEAST), space.width)))
+            for start in range(0, len(rows), _BLOCK):
+                structure.add(space.points(*source(rows[start : start + _BLOCK])))
+        return cls(kind, space, rows.astype(np.uint32), structure)
+
+    def propose(
+        self,
+        queries: Vectors,
+        k: int,
+        effort: float,
+        eligible: NDArray[np.bool_] | None,
+    ) -> NDArray[np.int64]:
+        """Return rows likely to hold the best ``k``, (queries, candidates), -1 for none.
+
+        ``queries`` (n, dim) are prepared ones; ``eligible`` flags places, None for all.
+        """
+        import faiss
+
+        count = len(self.rows)
+        wanted = min(self.kind.candidates(k, effort), count)
+        selector = None
+        if eligible is not None:
+            bits = np.packbits(eligible, bitorder="little")
+            selector = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
+        parameters = self.kind.parameters(Search(count, wanted, effort, selector))
+        points = self.space.queries(queries)
+        with faiss_threads(1):
+            _, places = self.structure.search(points, wanted, params=parameters)
+        return np.where(places >= 0, self.rows[places].astype(np.int64), -1)
+
+    def write(self, file: BinaryIO) -> None:
+        """Write everything, the structure piece by piece: first it, then rows, then a footer."""
+        import faiss
+
+        writer = faiss.PyCallbackIOWriter(file.write)
+        faiss.write_index(self.structure, writer)
+        del writer  # which may hold back some bytes until now
+        size = file.tell()
+        file.write(self.rows.astype("<u4").tobytes())
+        footer = {
+            "kind": as_dict(self.kind),
+            "metric": self.space.metric.value,
+            "dim": self.space.dim,
+            "reach": self.space.reach,
+            "size": size,
+            "rows": len(self.rows),
+        }
+        text = json.dumps(footer).encode()
+        file.write(text + len(text).to_bytes(_LENGTH, "little"))
+
+    @classmethod
+    def read(cls, data: Any) -> "Neighbours":
+        """Return what was written; ``data`` is a buffer whose checksum was compared before.
+
+        Codes are used where they lie, so that processes share a memory map.
+        """
+        import faiss
+
+        view = memoryview(data)
+        end = len(view) - _LENGTH
+        footer = json.loads(bytes(view[end - int.from_bytes(view[end:], "little") : end]))
+        size, count = footer["size"], footer["rows"]
+        array = np.frombuffer(data, np.uint8)
+        reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(array), size)
+        structure = faiss.read_index(reader)
+        structure.referenced_objects = [array]  # whose memory it uses
+        rows = np.frombuffer(data, np.uint8, 4 * count, size).view("<u4")
+        space = Space(Metric(footer["metric"]), footer["dim"], footer["reach"])
+        return cls(kind_of(footer["kind"]), space, rows, structure)

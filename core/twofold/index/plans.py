@@ -1,0 +1,96 @@
+"""What becomes of each leg's records in one commit."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twofold.catalog import BlockRecord, CatalogWriter, SegmentRecord
+from twofold.index.merging import Merged
+from twofold.types import Rows
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentPlan:
+    """One leg's segments after a commit."""
+
+    result: Merged
+    written: tuple[SegmentRecord, ...]
+
+    def put(self, catalog: CatalogWriter) -> None:
+        """Record what was written, and forget what it replaces."""
+        catalog.put_segments(self.written, [record.number for record in self.result.dropped])
+
+    @property
+    def records(self) -> tuple[SegmentRecord, ...]:
+        """All segments of the leg."""
+        return (*self.result.kept, *self.written)
+
+    @property
+    def cleaned(self) -> bool:
+        """Whether dead rows may have left this leg."""
+        return bool(self.result.dropped)
+
+    def holds(self, rows: Rows) -> NDArray[np.bool_]:
+        """Return which dead rows a kept segment still has; written ones have none."""
+        out = np.zeros(len(rows), np.bool_)
+        for content in self.result.kept_contents:
+            out |= np.isin(rows, content.rows)
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class BlockPlan:
+    """The vector blocks after a commit."""
+
+    kept: tuple[BlockRecord, ...]
+    written: tuple[BlockRecord, ...]
+    dropped: tuple[BlockRecord, ...]
+
+    def put(self, catalog: CatalogWriter) -> None:
+        """Record what was written, and forget what it replaces."""
+        catalog.put_blocks(self.written, [block.number for block in self.dropped])
+
+    @property
+    def records(self) -> tuple[BlockRecord, ...]:
+        """All blocks of the vector set."""
+        return (*self.kept, *self.written)
+
+    @property
+    def cleaned(self) -> bool:
+        """Whether dead rows have left the vectors, which they do in a new file only."""
+        anew = not self.written or self.written[0].first == 0
+        return bool(self.dropped) and not self.kept and anew
+
+    def holds(self, rows: Rows) -> NDArray[np.bool_]:
+        """Return which dead rows a block still has."""
+        out = np.zeros(len(rows), np.bool_)
+        for block in self.records:
+            out |= np.isin(rows, block.rows)
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class StructurePlan:
+    """The dense leg's structures after a commit.
+
+    Their dead rows are known by those of the vectors, which never leave before them.
+    """
+
+    kept: tuple[SegmentRecord, ...]
+    written: tuple[SegmentRecord, ...]
+    dropped: tuple[SegmentRecord, ...]
+    cleaned: bool = False
+
+    def put(self, catalog: CatalogWriter) -> None:
+        """Record what was built, and forget what it replaces."""
+        catalog.put_segments(self.written, [record.number for record in self.dropped])
+
+    @property
+    def records(self) -> tuple[SegmentRecord, ...]:
+        """All structures."""
+        return (*self.kept, *self.written)
+
+    def holds(self, rows: Rows) -> NDArray[np.bool_]:
+        """Return that no dead row is remembered for them."""
+        return np.zeros(len(rows), np.bool_)

@@ -1,0 +1,136 @@
+"""Another encoder for an index: a new vector set is filled while the old one serves."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+
+from twofold.catalog import Settings, StoredPassage, VectorSetRecord, map_vectors
+from twofold.index.change import Change, Fill
+from twofold.index.contract import CANARIES, EncoderContract, encoded_passages
+from twofold.index.intake import ENCODED_BATCH
+from twofold.index.layout import Layout
+from twofold.index.snapshot import Filling
+from twofold.index.view import Generations, IndexView
+from twofold.index.writer import IndexWriter
+from twofold.metrics import Metric
+from twofold.protocols import Encoder
+from twofold.types import Vectors
+
+
+class Reencoding:
+    """Fills a vector set in the order of the rows, each batch committed, and switches at the end.
+
+    What a call that was stopped had encoded is kept: the same encoder goes on from there, another
+    one starts anew. Passages that come meanwhile have greater rows, and those that go are skipped.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        writer: IndexWriter,
+        generations: Generations,
+        contract: EncoderContract,
+        encoder: Encoder,
+    ) -> None:
+        self._layout = layout
+        self._writer = writer
+        self._generations = generations
+        self._contract = contract
+        self._encoder = encoder
+
+    def run(self, settings: Settings, metric: Metric, progress: Callable[[int], None]) -> int:
+        """Fill and switch; ``settings`` name the encoder. Return how many texts were encoded."""
+        with self._generations.view() as view:
+            record = self._record(view, metric)
+        dim = len(record.canaries) // (4 * len(CANARIES))
+        encoded, done, more = 0, 0, True
+        while more:
+            with self._writer.turn:
+                with self._generations.view() as view:
+                    snapshot, filling = view.snapshot, view.snapshot.filling
+                    if filling is not None and filling.record.number != record.number:
+                        filling = None
+                    begun = filling.blocks if filling is not None else ()
+                    start = int(begun[-1].rows[-1]) + 1 if begun else 0
+                    rest = view.reader.between(start, snapshot.state.next_row)
+                    # Blank ones have no vector, and must not end a batch early.
+                    texts = (each for each in rest if each.encoded_text)
+                    batch = list(islice(texts, ENCODED_BATCH))
+                    known = self._known(view, filling, batch, start, dim)
+                more = len(batch) == ENCODED_BATCH
+                fresh, vectors = self._encoded(batch, known, metric, dim)
+                rows = np.array([each.row for each in batch], np.int64)
+                now = snapshot.settings
+                if not more:
+                    self._contract.adopt(record.number, self._encoder)
+                    now = replace(
+                        now,
+                        dense=True,
+                        encoder=settings.encoder,
+                        named=settings.named,
+                        dim=dim,
+                        metric=metric,
+                    )
+                change = Change.of_nothing(now, snapshot.vector_set)
+                fill = Fill(record, rows, vectors, switch=not more)
+                self._writer.commit(replace(change, fill=fill))
+            encoded += fresh
+            done += len(batch)
+            progress(done)
+        return encoded
+
+    def _record(self, view: IndexView, metric: Metric) -> VectorSetRecord:
+        """Return the set that was begun with this encoder, or a new one."""
+        active, filling = view.snapshot.vector_set, view.snapshot.filling
+        number = 1 + max(
+            active.number if active is not None else 0,
+            filling.record.number if filling is not None else 0,
+        )
+        record = replace(self._contract.new_set(number, self._encoder, metric), active=0)
+        if filling is not None and record.identity == filling.record.identity != "null":
+            same = np.array_equal(
+                np.frombuffer(record.canaries, np.float32),
+                np.frombuffer(filling.record.canaries, np.float32),
+            )
+            return filling.record if same else record
+        return record
+
+    def _known(
+        self,
+        view: IndexView,
+        filling: Filling | None,
+        batch: Sequence[StoredPassage],
+        start: int,
+        dim: int,
+    ) -> dict[bytes, Vectors]:
+        """Return the vectors of texts that this set has already, by content."""
+        first = view.reader.rows_with_content([each.content for each in batch])
+        earlier = {content: row for content, row in first.items() if row < start}
+        if filling is None or not earlier:
+            return {}
+        out: dict[bytes, Vectors] = {}
+        for content, row in earlier.items():
+            for block in filling.blocks:
+                at = np.flatnonzero(block.rows == row)
+                if len(at):
+                    path = self._layout.vector_file(block.file)
+                    stored = map_vectors(path, block.first + block.count, dim)
+                    out[content] = stored[block.first + int(at[0])]
+        return out
+
+    def _encoded(
+        self,
+        batch: Sequence[StoredPassage],
+        known: dict[bytes, Vectors],
+        metric: Metric,
+        dim: int,
+    ) -> tuple[int, Vectors]:
+        """Return how many texts were encoded, and the vectors of all (n, dim)."""
+        texts = {each.content: each.encoded_text for each in batch if each.content not in known}
+        if texts:
+            vectors = metric.stored(encoded_passages(self._encoder, list(texts.values()), dim))
+            known = known | dict(zip(texts, vectors, strict=True))
+        out = [known[each.content] for each in batch]
+        return len(texts), np.stack(out) if out else np.empty((0, dim), np.float32)
