@@ -1,5 +1,10 @@
 """One suite for every dense index and metric: scores against a plain oracle."""
 
+import functools
+import io
+import json
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,15 +12,49 @@ from hypothesis import strategies as st
 
 from oracles import nearness
 from twofold import Metric
-from twofold.dense import FlatIndex
-from twofold.errors import QueryError, VectorError
+from twofold.dense import (
+    HNSW,
+    IVF,
+    IVFPQ,
+    ApproximateIndex,
+    Auto,
+    Flat,
+    FlatIndex,
+    Neighbours,
+    OneBit,
+    as_dict,
+    kind_named,
+    kind_of,
+)
+from twofold.errors import InputError, QueryError, VectorError
 
-IMPLEMENTATIONS = {"flat": FlatIndex}
+KINDS = [
+    Auto(),
+    Flat("float16"),
+    Flat("int8"),
+    HNSW(),
+    HNSW(links=16, codes="float32"),
+    HNSW(codes="float16"),
+    IVF(),
+    IVF(lists=8, probes=8, codes="float16"),
+    IVF(lists=8, probes=4, codes="float32"),
+    IVFPQ(),
+    OneBit(),
+]
+IMPLEMENTATIONS = {
+    "flat": FlatIndex,
+    "approximate": functools.partial(ApproximateIndex, OneBit()),
+}
 
 
 @pytest.fixture(params=IMPLEMENTATIONS)
 def make(request):
     return IMPLEMENTATIONS[request.param]
+
+
+@pytest.fixture(params=KINDS, ids=str)
+def kind(request):
+    return request.param
 
 
 @pytest.fixture(params=list(Metric))
@@ -178,3 +217,129 @@ def test_rows_without_a_vector_score_nan(make, metric):
     assert np.isfinite(scores[0])
     assert np.isnan(scores[1])
     assert make(metric, 2).search(np.ones((2, 2), np.float32), 3)[1].rows.tolist() == []
+
+
+def near_ones(rng, count, dim=48):
+    """Vectors in clusters, of lengths from a half to two."""
+    centres = rng.standard_normal((20, dim))
+    vectors = centres[rng.integers(0, 20, count)] + 0.7 * rng.standard_normal((count, dim))
+    return (vectors * rng.uniform(0.5, 2, (count, 1))).astype(np.float32)
+
+
+def test_structures_propose_and_stored_vectors_decide(kind, metric):
+    rng = np.random.default_rng(3)
+    vectors = near_ones(rng, 6000)
+    index = ApproximateIndex(kind, metric, vectors.shape[1])
+    ids = [f"{n:06}" for n in range(6000)]
+    index.add(np.arange(5000), ids[:5000], vectors[:5000])
+    index.tend(compact=True)
+    assert len(index.structures) == (0 if kind == Auto() else 1)
+    index.add(np.arange(5000, 6000), ids[5000:], vectors[5000:])  # a tail
+    dead = rng.choice(6000, 900, replace=False)
+    index.delete(dead)
+    queries = near_ones(rng, 12)
+    live = np.setdiff1d(np.arange(6000), dead)
+    for share in (None, 0.9, 0.3, 0.002):
+        mask = None if share is None else rng.random(6000) < share
+        keep = [row for row in live.tolist() if mask is None or mask[row]]
+        found = 0
+        for query, hits in zip(queries, index.search(queries, 10, mask), strict=True):
+            assert len(hits.rows) == min(10, len(keep))
+            assert set(hits.rows.tolist()) <= set(keep)
+            scores = [nearness(metric.value, query, vectors[row]) for row in hits.rows.tolist()]
+            np.testing.assert_allclose(hits.scores, scores, atol=3e-6)
+            assert (np.diff(hits.scores) <= 0).all()
+            best = {row for _, row in expected(metric, query, vectors, keep)[:10]}
+            found += len(best & set(hits.rows.tolist())) / len(best)
+            exact = index.search(query[None, :], 10, mask, math.inf)[0]
+            check(exact, expected(metric, query, vectors, keep)[:10])
+        assert found / len(queries) > 0.9
+
+
+def test_a_batch_is_its_queries(kind, metric):
+    rng = np.random.default_rng(4)
+    index = filled(functools.partial(ApproximateIndex, kind), metric, near_ones(rng, 4000))
+    index.tend(compact=True)
+    queries = near_ones(rng, 70)
+    for query, together in zip(queries, index.search(queries, 5), strict=True):
+        alone = index.search(query[None, :], 5)[0]
+        assert alone.rows.tolist() == together.rows.tolist()
+        assert alone.scores.tobytes() == together.scores.tobytes()
+
+
+def test_more_effort_finds_no_less(kind):
+    rng = np.random.default_rng(5)
+    vectors = rng.standard_normal((8000, 64)).astype(np.float32)  # the hardest: no clusters
+    index = filled(functools.partial(ApproximateIndex, kind), Metric.EUCLIDEAN, vectors)
+    index.tend(compact=True)
+    queries = rng.standard_normal((30, 64)).astype(np.float32)
+    best = [set(hits.rows.tolist()) for hits in index.search(queries, 10, effort=math.inf)]
+
+    def recall(effort):
+        found = index.search(queries, 10, effort=effort)
+        return np.mean([len(b & set(f.rows.tolist())) for b, f in zip(best, found, strict=True)])
+
+    assert recall(0.3) <= recall(1.0) + 0.1
+    assert recall(1.0) <= recall(30.0) + 1e-9
+    assert recall(30.0) > 9.9
+
+
+def test_a_structure_reads_back_as_it_was_written(kind, metric):
+    rng = np.random.default_rng(6)
+    vectors = near_ones(rng, 3000)
+    index = filled(functools.partial(ApproximateIndex, kind), metric, vectors)
+    index.tend(compact=True)
+    for structure in index.structures:
+        file = io.BytesIO()
+        structure.write(file)
+        again = Neighbours.read(file.getvalue())
+        assert again.kind == structure.kind
+        assert again.rows.tolist() == structure.rows.tolist()
+        queries = metric.stored(near_ones(rng, 9))
+        one, two = (each.propose(queries, 10, 1.0, None) for each in (structure, again))
+        assert one.tolist() == two.tolist()
+
+
+def test_structures_follow_growth_and_shrinkage():
+    rng = np.random.default_rng(7)
+    index = ApproximateIndex(OneBit(), Metric.COSINE, 16)
+    for start in range(0, 100_000, 5000):
+        some = rng.standard_normal((5000, 16)).astype(np.float32)
+        rows = np.arange(start, start + 5000)
+        index.add(rows, [f"{row:06}" for row in rows], some)
+        tail = start + 5000 - sum(len(each.rows) for each in index.structures)
+        assert 0 <= tail <= 10_000
+    assert 1 < len(index.structures) < 6
+    index.tend(compact=True)
+    assert [len(each.rows) for each in index.structures] == [100_000]
+    assert index.due() is None
+    index.delete(np.arange(0, 60_000))
+    assert [len(each.rows) for each in index.structures] == [40_000]
+    index.delete(np.arange(0, 100_000))
+    assert index.structures == ()
+    assert len(index.search(np.ones((1, 16), np.float32), 5)[0].rows) == 0
+
+
+@pytest.mark.parametrize(
+    ("make_kind", "words"),
+    [
+        (lambda: HNSW(links=1), "at least 2"),
+        (lambda: HNSW(search_effort=0), "search_effort is 0: a whole number of at least 1"),
+        (lambda: IVF(probes=True), "probes is True"),
+        (lambda: IVF(lists=2.5), "lists is 2.5"),
+        (lambda: OneBit(rescored=None), "rescored is None"),
+        (lambda: Flat("float8"), "codes is 'float8': 'float32', 'float16' or 'int8'"),
+        (lambda: kind_named("hsnw"), "did you mean 'hnsw'"),
+        (lambda: kind_named("one-bit:int8"), "unknown kind 'one-bit:int8'"),
+        (lambda: kind_named("hnsw:int9"), "codes is 'int9'"),
+    ],
+)
+def test_kinds_that_can_t_be_are_refused(make_kind, words):
+    with pytest.raises(InputError, match=words):
+        make_kind()
+
+
+def test_kinds_keep_their_form_as_json():
+    for kind in KINDS:
+        assert kind_of(json.loads(json.dumps(as_dict(kind)))) == kind
+    assert kind_named("hnsw:float16") == HNSW(codes="float16")

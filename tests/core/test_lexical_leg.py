@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from twofold import Index, Retriever
+from twofold.catalog.records import FORMAT
 from twofold.errors import (
     IndexMismatchError,
     InputError,
@@ -337,7 +338,7 @@ def test_damage_beside_a_lost_analyzer_leaves_the_rest(tmp_path):
 def test_an_index_of_an_older_format_says_so(tmp_path):
     opened(tmp_path / "i").close()
     with sqlite3.connect(tmp_path / "i" / "catalog.sqlite") as catalog:
-        catalog.execute("UPDATE settings SET value = replace(value, ': 2,', ': 1,')")
+        catalog.execute(f"UPDATE settings SET value = replace(value, ': {FORMAT},', ': 1,')")
     catalog.close()
     with pytest.raises(UnsupportedStorageError, match=r"format 1, .* index the passages anew"):
         opened(tmp_path / "i")

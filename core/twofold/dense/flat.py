@@ -84,18 +84,14 @@ class FlatIndex:
                 out[here] = self.metric.scores(point, part.vectors[places[here]])
         return out
 
-    def stored(self, rows: Rows) -> tuple[Vectors, NDArray[np.float64]]:
-        """Return the vectors (n, dim) of ascending rows that are here, and their lengths."""
-        if len(self.parts) == 1:
-            places = self.parts[0].locate(rows)
-            return self.parts[0].vectors[places], self.parts[0].lengths[places]
-        vectors = np.empty((len(rows), self.dim), np.float32)
-        lengths = np.empty(len(rows))
+    def stored(self, rows: Rows) -> Vectors:
+        """Return the vectors (n, dim) of rows that are here."""
+        out = np.empty((len(rows), self.dim), np.float32)
         for part in self.parts:
             places = part.locate(rows)
             here = places >= 0
-            vectors[here], lengths[here] = part.vectors[places[here]], part.lengths[places[here]]
-        return vectors, lengths
+            out[here] = part.vectors[places[here]]
+        return out
 
     def lowest(self, query: Vectors) -> float:
         """Return a bound that no live vector's score can be below, for one query (dim,)."""

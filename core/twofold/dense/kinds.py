@@ -1,7 +1,7 @@
 """What finds near vectors: frozen specs, each of which makes its FAISS structure.
 
-All structures compare by squared Euclidean distance (see ``space``), and only propose candidates:
-scores are always those of the stored float32 vectors.
+Structures only propose candidates: scores are always those of the stored float32 vectors. Unit
+vectors, as cosine has them, are compared by Euclidean distance.
 """
 
 import math
@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from typing import Any, Literal
 
 from twofold.errors import InputError
+from twofold.metrics import Metric
 
 Codes = Literal["float32", "float16", "int8"]
 _QUANTIZERS = {"float16": "QT_fp16", "int8": "QT_8bit"}
@@ -29,10 +30,19 @@ SPARE = 32
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How many vectors of how many dimensions a structure is made for."""
+    """How many vectors of how many dimensions a structure is made for, and their metric."""
 
     dim: int
     count: int
+    metric: Metric
+
+    @property
+    def distance(self) -> int:
+        """FAISS's number of the metric."""
+        import faiss
+
+        dot = self.metric is Metric.DOT
+        return int(faiss.METRIC_INNER_PRODUCT if dot else faiss.METRIC_L2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +71,7 @@ class Flat:
         """Return FAISS's scalar quantizer, untrained."""
         import faiss
 
-        return faiss.IndexScalarQuantizer(size.dim, _quantizer(self.codes), faiss.METRIC_L2)
+        return faiss.IndexScalarQuantizer(size.dim, _quantizer(self.codes), size.distance)
 
     def sample(self, count: int) -> int:
         """Return how many of ``count`` vectors to train on."""
@@ -102,9 +112,9 @@ class HNSW:
         import faiss
 
         if self.codes == "float32":
-            made = faiss.IndexHNSWFlat(size.dim, self.links, faiss.METRIC_L2)
+            made = faiss.IndexHNSWFlat(size.dim, self.links, size.distance)
         else:
-            made = faiss.IndexHNSWSQ(size.dim, _quantizer(self.codes), self.links, faiss.METRIC_L2)
+            made = faiss.IndexHNSWSQ(size.dim, _quantizer(self.codes), self.links, size.distance)
         made.hnsw.efConstruction = self.build_effort
         return made
 
@@ -178,11 +188,9 @@ class IVF(_InvertedFile):
 
         dim, lists, centroids = size.dim, self._lists(size.count), faiss.IndexFlatL2(size.dim)
         if self.codes == "float32":
-            return _prepared(faiss.IndexIVFFlat(centroids, dim, lists, faiss.METRIC_L2))
+            return _prepared(faiss.IndexIVFFlat(centroids, dim, lists, size.distance))
         codes = _quantizer(self.codes)
-        return _prepared(
-            faiss.IndexIVFScalarQuantizer(centroids, dim, lists, codes, faiss.METRIC_L2)
-        )
+        return _prepared(faiss.IndexIVFScalarQuantizer(centroids, dim, lists, codes, size.distance))
 
     def candidates(self, k: int, effort: float) -> int:
         """Return how many candidates to score exactly for the best ``k``."""
@@ -210,9 +218,7 @@ class IVFPQ(_InvertedFile):
         wanted = 2 * self.code_bytes if self.code_bytes is not None else dim // 4
         pieces = max(n for n in range(1, dim + 1) if dim % n == 0 and n <= max(wanted, 1))
         lists, centroids = self._lists(size.count), faiss.IndexFlatL2(dim)
-        return _prepared(
-            faiss.IndexIVFPQFastScan(centroids, dim, lists, pieces, 4, faiss.METRIC_L2)
-        )
+        return _prepared(faiss.IndexIVFPQFastScan(centroids, dim, lists, pieces, 4, size.distance))
 
     def candidates(self, k: int, effort: float) -> int:
         """Return how many candidates to score exactly for the best ``k``."""
@@ -238,7 +244,7 @@ class OneBit(_InvertedFile):
         rotation = faiss.RandomRotationMatrix(dim, dim)
         rotation.init(_SEED)
         lists, centroids = self._lists(size.count), faiss.IndexFlatL2(dim)
-        file = faiss.IndexIVFRaBitQFastScan(centroids, dim, lists, faiss.METRIC_L2)
+        file = faiss.IndexIVFRaBitQFastScan(centroids, dim, lists, size.distance)
         return faiss.IndexPreTransform(rotation, _prepared(file))
 
     def candidates(self, k: int, effort: float) -> int:

@@ -10,20 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.dense.kinds import Kind, Search, Size, as_dict, kind_of
-from twofold.dense.space import Space
 from twofold.metrics import Metric
 from twofold.threads import faiss_threads
 from twofold.types import Rows, Vectors
 
 _LENGTH = 8
 """Bytes at the end of a file that give the length of its footer."""
+_ALIGNED = 16
+"""Dimensions are a multiple of this inside structures."""
+_PARALLEL = 20_000
+"""Vectors from which on threads help to build; below, they mostly wait for each other."""
 _LEAST = 64
 """Points to train on, repeated if there are fewer."""
 _BLOCK = 65_536
 """Vectors added at once: 100 MB at 384 dimensions is all that a build holds as floats."""
 
-Source = Callable[[Rows], tuple[Vectors, NDArray[np.float64]]]
-"""Stored vectors (n, dim) of rows, and their lengths."""
+Source = Callable[[Rows], Vectors]
+"""Gives the stored vectors (n, dim) of rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,28 +34,21 @@ class Neighbours:
     """Proposes rows near to a query; ``rows`` are ascending, and places count them from 0."""
 
     kind: Kind
-    space: Space
     rows: NDArray[np.uint32]
     structure: Any
 
     @classmethod
     def build(cls, kind: Kind, metric: Metric, rows: Rows, source: Source) -> "Neighbours":
         """Train on a sample, and add block after block; all floats are never held at once."""
-        vectors, lengths = source(rows[:1])
-        reach = 0.0
-        if metric is Metric.DOT:
-            for start in range(0, len(rows), _BLOCK):
-                _, lengths = source(rows[start : start + _BLOCK])
-                reach = max(reach, float(lengths.max()))
-        space = Space(metric, vectors.shape[1], reach)
-        structure = kind.empty(Size(space.width, len(rows)))
         chosen = np.random.default_rng(0).permutation(len(rows))[: kind.sample(len(rows))]
-        with faiss_threads(os.cpu_count() or 1):
-            points = space.points(*source(rows[np.sort(chosen)]))
-            structure.train(np.resize(points, (max(len(points), _LEAST), space.width)))
+        points = _padded(source(rows[np.sort(chosen)]))
+        width = points.shape[1]
+        structure = kind.empty(Size(width, len(rows), metric))
+        with faiss_threads((os.cpu_count() or 1) if len(rows) > _PARALLEL else 1):
+            structure.train(np.resize(points, (max(len(points), _LEAST), width)))
             for start in range(0, len(rows), _BLOCK):
-                structure.add(space.points(*source(rows[start : start + _BLOCK])))
-        return cls(kind, space, rows.astype(np.uint32), structure)
+                structure.add(_padded(source(rows[start : start + _BLOCK])))
+        return cls(kind, rows.astype(np.uint32), structure)
 
     def propose(
         self,
@@ -74,7 +70,7 @@ class Neighbours:
             bits = np.packbits(eligible, bitorder="little")
             selector = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
         parameters = self.kind.parameters(Search(count, wanted, effort, selector))
-        points = self.space.queries(queries)
+        points = _padded(queries)
         with faiss_threads(1):
             _, places = self.structure.search(points, wanted, params=parameters)
         return np.where(places >= 0, self.rows[places].astype(np.int64), -1)
@@ -90,9 +86,6 @@ class Neighbours:
         file.write(self.rows.astype("<u4").tobytes())
         footer = {
             "kind": as_dict(self.kind),
-            "metric": self.space.metric.value,
-            "dim": self.space.dim,
-            "reach": self.space.reach,
             "size": size,
             "rows": len(self.rows),
         }
@@ -116,5 +109,12 @@ class Neighbours:
         structure = faiss.read_index(reader)
         structure.referenced_objects = [array]  # whose memory it uses
         rows = np.frombuffer(data, np.uint8, 4 * count, size).view("<u4")
-        space = Space(Metric(footer["metric"]), footer["dim"], footer["reach"])
-        return cls(kind_of(footer["kind"]), space, rows, structure)
+        return cls(kind_of(footer["kind"]), rows, structure)
+
+
+def _padded(vectors: Vectors) -> Vectors:
+    """Return vectors filled up with zeros to dimensions that FAISS has fast instructions for."""
+    missing = -vectors.shape[1] % _ALIGNED
+    if missing:
+        vectors = np.pad(vectors, ((0, 0), (0, missing)))
+    return np.ascontiguousarray(vectors)
