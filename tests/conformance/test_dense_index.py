@@ -327,7 +327,7 @@ def test_structures_follow_growth_and_shrinkage():
         (lambda: HNSW(search_effort=0), "search_effort is 0: a whole number of at least 1"),
         (lambda: IVF(probes=True), "probes is True"),
         (lambda: IVF(lists=2.5), "lists is 2.5"),
-        (lambda: OneBit(rescored=None), "rescored is None"),
+        (lambda: OneBit(rescored=0), "rescored is 0"),
         (lambda: Flat("float8"), "codes is 'float8': 'float32', 'float16' or 'int8'"),
         (lambda: kind_named("hsnw"), "did you mean 'hnsw'"),
         (lambda: kind_named("one-bit:int8"), "unknown kind 'one-bit:int8'"),

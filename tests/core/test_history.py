@@ -157,7 +157,7 @@ class StructuredHistory(ScannedHistory):
     )
     def reindex(self, kind):
         found = self.index.reindex(kind)
-        chosen = resolved(kind, len(self.live))
+        chosen = resolved(kind, len(self.live), 256)
         assert found == (chosen if self.live else Flat())
 
 

@@ -78,7 +78,7 @@ class ApproximateIndex:
             for each, on in zip(self.structures, self._live, strict=True)
         ]
         tail = sum(part.count for part in self._tails)
-        return upkeep(self.kind, held, tail, compact=compact)
+        return upkeep(self.kind, self.exact.dim, held, tail, compact=compact)
 
     def made(self, piece: Piece) -> Neighbours:
         """Return the structure of a piece, built if it is not there yet."""

@@ -23,6 +23,10 @@ _ROUNDS = 10
 """Rounds of k-means."""
 _SCANNED = 250_000
 """Vectors of one bit a dimension that are read in about a millisecond."""
+_FLOATS = 400 * 384
+"""Floats of stored vectors that candidates are scored by."""
+_BITS = 128
+"""Bits that tell near vectors apart well enough."""
 _SEED = 7
 SPARE = 32
 """Candidates scored beyond k, since codes are not exact."""
@@ -47,13 +51,14 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """One search among ``count`` vectors for ``wanted`` candidates.
+    """One search for the best ``k`` of ``count`` vectors of ``dim`` dimensions.
 
     ``effort`` 1.0 is as the kind says; ``selector`` is FAISS's, None for all vectors.
     """
 
+    dim: int
     count: int
-    wanted: int
+    k: int
     effort: float
     selector: Any
 
@@ -77,9 +82,9 @@ class Flat:
         """Return how many of ``count`` vectors to train on."""
         return min(count, _RANGES)
 
-    def candidates(self, k: int, effort: float) -> int:
-        """Return how many candidates to score exactly for the best ``k``."""
-        return math.ceil((k + SPARE) * max(effort, 1.0))
+    def candidates(self, search: Search) -> int:
+        """Return how many candidates to score exactly."""
+        return math.ceil((search.k + SPARE) * max(search.effort, 1.0))
 
     def parameters(self, search: Search) -> Any:
         """Return FAISS's parameters of a search."""
@@ -122,15 +127,15 @@ class HNSW:
         """Return how many of ``count`` vectors to train on."""
         return min(count, _RANGES)
 
-    def candidates(self, k: int, effort: float) -> int:
-        """Return how many candidates to score exactly for the best ``k``."""
-        return math.ceil((k + SPARE) * max(effort, 1.0))
+    def candidates(self, search: Search) -> int:
+        """Return how many candidates to score exactly."""
+        return math.ceil((search.k + SPARE) * max(search.effort, 1.0))
 
     def parameters(self, search: Search) -> Any:
         """Return the length of the list of candidates."""
         import faiss
 
-        width = max(math.ceil(self.search_effort * search.effort), search.wanted)
+        width = max(math.ceil(self.search_effort * search.effort), self.candidates(search))
         return faiss.SearchParametersHNSW(efSearch=min(width, search.count), sel=search.selector)
 
 
@@ -192,9 +197,9 @@ class IVF(_InvertedFile):
         codes = _quantizer(self.codes)
         return _prepared(faiss.IndexIVFScalarQuantizer(centroids, dim, lists, codes, size.distance))
 
-    def candidates(self, k: int, effort: float) -> int:
-        """Return how many candidates to score exactly for the best ``k``."""
-        return math.ceil((k + SPARE) * max(effort, 1.0))
+    def candidates(self, search: Search) -> int:
+        """Return how many candidates to score exactly."""
+        return math.ceil((search.k + SPARE) * max(search.effort, 1.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,13 +207,13 @@ class IVFPQ(_InvertedFile):
     """An inverted file of product-quantized vectors, ``code_bytes`` each, in pieces of four bits.
 
     Left out, a byte stands for eight dimensions, and lists and probes are as in ``IVF``.
-    ``rescored`` candidates or more are scored exactly. Jegou, Douze and Schmid (TPAMI 2011);
-    scanned in registers: Andre, Kermarrec and Le Scouarnec, Cache Locality Is Not Enough (VLDB
-    2015).
+    ``rescored`` candidates or more are scored exactly, as in ``OneBit``. Jegou, Douze and Schmid
+    (TPAMI 2011); scanned in registers: Andre, Kermarrec and Le Scouarnec, Cache Locality Is Not
+    Enough (VLDB 2015).
     """
 
     code_bytes: int | None = None
-    rescored: int = 400
+    rescored: int | None = None
 
     def empty(self, size: Size) -> Any:
         """Return an empty inverted file; the pieces divide the dimensions evenly."""
@@ -220,21 +225,24 @@ class IVFPQ(_InvertedFile):
         lists, centroids = self._lists(size.count), faiss.IndexFlatL2(dim)
         return _prepared(faiss.IndexIVFPQFastScan(centroids, dim, lists, pieces, 4, size.distance))
 
-    def candidates(self, k: int, effort: float) -> int:
-        """Return how many candidates to score exactly for the best ``k``."""
-        return math.ceil(max(self.rescored, 2 * k) * effort)
+    def candidates(self, search: Search) -> int:
+        """Return how many candidates to score exactly."""
+        return _rescored(self.rescored, search)
 
 
 @dataclass(frozen=True, slots=True)
 class OneBit(_InvertedFile):
     """One bit a dimension, of vectors turned at random: the smallest, and the quickest to build.
 
-    ``rescored`` candidates or more are scored exactly. Left out, a list has 1,500 vectors and more,
-    and all lists are read up to 250,000 vectors, a sixteenth of them from 4,000,000 on. Gao and
-    Long, RaBitQ: Quantizing High-Dimensional Vectors with a Theoretical Error Bound (SIGMOD 2024).
+    ``rescored`` candidates or more are scored exactly. Left out, those are 400 at 384 dimensions
+    and more at fewer, which tell less; a list has 1,500 vectors and more, and all lists are read up
+    to 250,000 vectors, a sixteenth of them from 4,000,000 on.
+
+    Gao and Long, RaBitQ: Quantizing High-Dimensional Vectors with a Theoretical Error Bound for
+    Approximate Nearest Neighbor Search (SIGMOD 2024).
     """
 
-    rescored: int = 400
+    rescored: int | None = None
 
     def empty(self, size: Size) -> Any:
         """Return an empty inverted file behind a rotation."""
@@ -247,9 +255,9 @@ class OneBit(_InvertedFile):
         file = faiss.IndexIVFRaBitQFastScan(centroids, dim, lists, size.distance)
         return faiss.IndexPreTransform(rotation, _prepared(file))
 
-    def candidates(self, k: int, effort: float) -> int:
-        """Return how many candidates to score exactly for the best ``k``."""
-        return math.ceil(max(self.rescored, 2 * k) * effort)
+    def candidates(self, search: Search) -> int:
+        """Return how many candidates to score exactly."""
+        return _rescored(self.rescored, search)
 
     def parameters(self, search: Search) -> Any:
         """Return how many lists to read."""
@@ -272,7 +280,10 @@ Kind = Flat | HNSW | IVF | IVFPQ | OneBit
 
 @dataclass(frozen=True, slots=True)
 class Auto:
-    """``Flat()``, which is exact, below ``approximate_from`` vectors, and ``OneBit()`` above."""
+    """``Flat()``, which is exact, below ``approximate_from`` vectors, and ``OneBit()`` above.
+
+    Vectors of fewer than 128 dimensions have too few bits: they are given to ``HNSW()``.
+    """
 
     approximate_from: int = 20_000
 
@@ -288,11 +299,13 @@ def check_kind(kind: object) -> Kind | Auto:
     return kind
 
 
-def resolved(kind: Kind | Auto, count: int) -> Kind:
-    """Return the kind that serves ``count`` vectors."""
+def resolved(kind: Kind | Auto, count: int, dim: int) -> Kind:
+    """Return the kind that serves ``count`` vectors of ``dim`` dimensions."""
     if not isinstance(kind, Auto):
         return kind
-    return Flat() if count < kind.approximate_from else OneBit()
+    if count < kind.approximate_from:
+        return Flat()
+    return OneBit() if dim >= _BITS else HNSW()
 
 
 _NAMES: dict[str, type[Kind | Auto]] = {
@@ -350,6 +363,12 @@ def _quantizer(codes: Codes) -> Any:
     import faiss
 
     return getattr(faiss.ScalarQuantizer, _QUANTIZERS[codes])
+
+
+def _rescored(wanted: int | None, search: Search) -> int:
+    """Return how many candidates to score exactly; left out, they hold a fixed number of floats."""
+    usual = max(_FLOATS // search.dim, 100) if wanted is None else wanted
+    return math.ceil(max(usual, 2 * search.k) * search.effort)
 
 
 def _power_of_two(value: float) -> int:

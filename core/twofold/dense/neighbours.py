@@ -64,12 +64,13 @@ class Neighbours:
         import faiss
 
         count = len(self.rows)
-        wanted = min(self.kind.candidates(k, effort), count)
         selector = None
         if eligible is not None:
             bits = np.packbits(eligible, bitorder="little")
             selector = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
-        parameters = self.kind.parameters(Search(count, wanted, effort, selector))
+        search = Search(queries.shape[1], count, k, effort, selector)
+        wanted = min(self.kind.candidates(search), count)
+        parameters = self.kind.parameters(search)
         points = _padded(queries)
         with faiss_threads(1):
             _, places = self.structure.search(points, wanted, params=parameters)

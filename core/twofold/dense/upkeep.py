@@ -32,7 +32,7 @@ class Piece:
 
 
 def upkeep(
-    kind: Kind | Auto, held: Sequence[Held], tail: int, *, compact: bool
+    kind: Kind | Auto, dim: int, held: Sequence[Held], tail: int, *, compact: bool
 ) -> list[Piece] | None:
     """Return what should stand instead of the structures ``held``, None if nothing is due.
 
@@ -40,7 +40,7 @@ def upkeep(
     leaves one structure of the kind for all rows.
     """
     total = sum(each.live for each in held) + tail
-    chosen = resolved(kind, total)
+    chosen = resolved(kind, total, dim)
     sparse = [2 * each.live < each.rows for each in held]
     if chosen == Flat() or not total:
         return [] if held and (compact or any(sparse)) else None

@@ -1,7 +1,10 @@
 """The durable hybrid index."""
 
-from twofold.index.index import Index, UpsertResult, filled_index
+from twofold.index.filled import filled_index
+from twofold.index.index import Index
 from twofold.index.opening import AS_STORED, AsStored
+from twofold.index.recall import Recall
+from twofold.index.upserts import UpsertResult
 from twofold.index.verification import Verification
 from twofold.index.view import IndexView
 
@@ -10,6 +13,7 @@ __all__ = [
     "AsStored",
     "Index",
     "IndexView",
+    "Recall",
     "UpsertResult",
     "Verification",
     "filled_index",

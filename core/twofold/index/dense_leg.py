@@ -53,6 +53,7 @@ class DenseLeg:
         self._index: ApproximateIndex | None = None
         self._parts: dict[str, VectorPart] = {}
         self._loaded: dict[int, Neighbours] = {}
+        self._damaged: set[int] = set()
         # An unbuilt generation knows nothing: what to build upon is what it would have used.
         self._before: DenseLeg | None = (
             before._before if before is not None and before._index is None else before
@@ -137,12 +138,16 @@ class DenseLeg:
     def _structures(self, before: "DenseLeg | None") -> list[Neighbours]:
         """Load the structures, up to the first that is damaged: what comes after is scanned."""
         known = before._loaded if before is not None else {}
+        self._damaged |= before._damaged if before is not None else set()
         out: list[Neighbours] = []
         for record in self.structures:
             loaded = known.get(record.number)
+            if record.number in self._damaged:
+                break
             if loaded is None:
                 problem = self._changed_structure(record)
                 if problem is not None:
+                    self._damaged.add(record.number)
                     warnings.warn(
                         f"{problem}; its vectors are scanned, which is exact and slower, until the "
                         "next write builds it anew",

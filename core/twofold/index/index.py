@@ -8,20 +8,20 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
 import numpy as np
 
-from twofold.catalog import Catalog, Settings, StoredPassage, WriteLock, read_head
+from twofold.catalog import Catalog, Settings, WriteLock, read_head
 from twofold.dense import Auto, Flat, Kind, as_dict, check_kind, kind_named
-from twofold.encoders import encoder_named
 from twofold.errors import DegradedWarning, IndexClosedError, InputError
 from twofold.index.analysis import analyzed_by, check_title_weight
 from twofold.index.change import Change
-from twofold.index.contract import EncoderContract, has_drifted, identity_of, metric_for
+from twofold.index.chosen import checked_ids, chosen_passages
+from twofold.index.contract import EncoderContract
 from twofold.index.intake import BATCH, ENCODED_BATCH, Intake, refuse_single
 from twofold.index.layout import Layout
 from twofold.index.legs import LexicalKind
@@ -29,13 +29,11 @@ from twofold.index.opening import (
     AS_STORED,
     AsStored,
     Choices,
-    check_encoder,
     create_index,
-    encoder_name,
-    has_identity,
 )
+from twofold.index.recall import Recall, recall_of
 from twofold.index.reencoding import Reencoding
-from twofold.index.upserts import UpsertPlanner
+from twofold.index.upserts import UpsertPlanner, UpsertResult
 from twofold.index.verification import Verification, verify
 from twofold.index.view import Generations, IndexView
 from twofold.index.writer import IndexWriter, check_generation
@@ -43,22 +41,6 @@ from twofold.lexical import AnalyzerLike, as_analyzer
 from twofold.metrics import Metric
 from twofold.protocols import Encoder
 from twofold.types import MODES, Mode, Passage, PassageLike, Vectors, Where
-
-
-@dataclass(frozen=True, slots=True)
-class UpsertResult:
-    """What an upsert did. ``ids`` are in the order given, new ones included.
-
-    ``truncated`` texts are longer than the encoder reads; ``empty`` passages have no words and
-    are found by no leg.
-    """
-
-    ids: tuple[str, ...]
-    added: int
-    updated: int
-    unchanged: int
-    truncated: int
-    empty: int
 
 
 class Index:
@@ -252,11 +234,11 @@ class Index:
         self._check_open()
         if ids is None and where is None:
             raise InputError("delete takes ids=, where= or both; to delete all, where={}")
-        wanted = list(dict.fromkeys(_checked_ids(ids))) if ids is not None else None
+        wanted = list(dict.fromkeys(checked_ids(ids))) if ids is not None else None
         self._writer.begin()
         with self._writer.turn:
             with self._generations.view() as view:
-                snapshot, gone = view.snapshot, _chosen(view, wanted, where)
+                snapshot, gone = view.snapshot, chosen_passages(view, wanted, where)
             if gone:
                 change = Change.of_nothing(snapshot.settings, snapshot.vector_set)
                 self._writer.commit(replace(change, gone=gone))
@@ -305,21 +287,9 @@ class Index:
         Raises InputError, EncoderNotFoundError, VectorError, IndexLockedError, ReadOnlyError.
         """
         self._check_open()
-        own = encoder_named(encoder) if isinstance(encoder, str) else check_encoder(encoder)
-        name = encoder if isinstance(encoder, str) else encoder_name(own)
-        named = isinstance(encoder, str) or has_identity(own)
-        chosen = metric_for(identity_of(own), Metric.of(metric) if metric is not None else None)
         self._writer.begin()
-        with self._generations.view() as view:
-            stored, settings = view.snapshot.vector_set, view.snapshot.settings
-        if stored is not None and chosen is settings.metric:
-            identity = identity_of(own)
-            same = identity is not None and identity == stored.to_identity()
-            if same and not has_drifted(own, stored, chosen):
-                return 0
-        reencoding = Reencoding(self._layout, self._writer, self._generations, self._contract, own)
-        wanted = replace(settings, encoder=name, named=named)
-        return reencoding.run(wanted, chosen, progress if progress is not None else lambda _: None)
+        reencoding = Reencoding(self._layout, self._writer, self._generations, self._contract)
+        return reencoding.run(encoder, metric, progress)
 
     def reindex(self, kind: Kind | Auto | str) -> Kind:
         """Change what finds near vectors; return the kind in use, which ``Auto`` has chosen.
@@ -352,7 +322,7 @@ class Index:
     def get(self, ids: Iterable[str]) -> list[Passage]:
         """Return the passages of these ids in their order; unknown ids are left out."""
         self._check_open()
-        wanted = _checked_ids(ids)
+        wanted = checked_ids(ids)
         with self._generations.view() as view:
             found = view.reader.by_id(wanted)
         return [found[each].to_passage() for each in wanted if each in found]
@@ -389,6 +359,22 @@ class Index:
         """
         with self.view() as view:
             return view.encode_queries(texts)
+
+    def recall(
+        self,
+        sample: int = 200,
+        *,
+        k: int = 10,
+        queries: Sequence[str] | Vectors | None = None,
+        effort: float = 1.0,
+    ) -> Recall:
+        """Measure what the dense leg finds of the exact answer, now and for these queries.
+
+        ``queries`` are texts, or vectors (n, dim), best real ones; left out, a seeded ``sample`` of
+        the stored vectors asks for its neighbours. Raises QueryError.
+        """
+        with self.view() as view:
+            return recall_of(view, queries, sample, k, effort)
 
     def warm(self) -> None:
         """Load what a first query would: model, kernels, and the checksums of the vectors."""
@@ -437,31 +423,6 @@ class Index:
             raise IndexClosedError(f"the index {self.path} was closed: open it again")
 
 
-def filled_index(
-    path: str | os.PathLike[str] | None,
-    passages: Sequence[PassageLike],
-    *,
-    encoder: Encoder | str | AsStored | None,
-    metric: Metric | str | None,
-    analyzer: AnalyzerLike | AsStored | None,
-) -> Index:
-    """Return an index to retrieve from after adding ``passages``; the write lock is let go.
-
-    So a notebook cell can be run twice, and another process can write.
-    """
-    index = Index.open(path, encoder=encoder, metric=metric, analyzer=analyzer)
-    try:
-        index.upsert(passages)
-        if path is None:
-            return index
-        loaded = index.encoder if encoder is not None else None  # so that no model loads twice
-    except BaseException:
-        index.close()
-        raise
-    index.close()
-    return Index.open(path, encoder=loaded, metric=metric, analyzer=analyzer)
-
-
 def _folder(path: str | os.PathLike[str] | None) -> Path:
     """Return a path as given; raise InputError for an empty one, which would be the folder here."""
     name = os.fspath(path) if path is not None else ""
@@ -470,30 +431,6 @@ def _folder(path: str | os.PathLike[str] | None) -> Path:
             "the path of an index is empty: give a folder, or None for a temporary one"
         )
     return Path(name)
-
-
-def _checked_ids(ids: Iterable[str]) -> list[str]:
-    """Return ids as a list; raise InputError for what can't be one."""
-    if isinstance(ids, str):
-        raise InputError(f"ids is a list of ids, not the string {ids!r}")
-    wanted = list(ids)
-    for each in wanted:
-        if not isinstance(each, str) or any("\ud800" <= char <= "\udfff" for char in each):
-            raise InputError(f"an id is a string of text, not {each!r:.80}")
-    return wanted
-
-
-def _chosen(
-    view: IndexView, ids: list[str] | None, where: Where | None
-) -> tuple[StoredPassage, ...]:
-    """Return the passages of these ids that a filter lets through; None for all ids."""
-    allowed = view.allowed(where)
-    if ids is not None:
-        found = view.reader.by_id(ids).values()
-        return tuple(each for each in found if allowed is None or allowed[each.row])
-    assert allowed is not None  # one of the two is given
-    rows = np.flatnonzero(allowed).tolist()
-    return tuple(StoredPassage(*each) for each in view.reader.by_row(rows))
 
 
 def _release(catalog: Catalog, lock: WriteLock, temporary: Path | None, process: int) -> None:

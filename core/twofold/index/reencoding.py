@@ -7,10 +7,19 @@ from itertools import islice
 import numpy as np
 
 from twofold.catalog import Settings, StoredPassage, VectorSetRecord, map_vectors
+from twofold.encoders import encoder_named
 from twofold.index.change import Change, Fill
-from twofold.index.contract import CANARIES, EncoderContract, encoded_passages
+from twofold.index.contract import (
+    CANARIES,
+    EncoderContract,
+    encoded_passages,
+    has_drifted,
+    identity_of,
+    metric_for,
+)
 from twofold.index.intake import ENCODED_BATCH
 from twofold.index.layout import Layout
+from twofold.index.opening import check_encoder, encoder_name, has_identity
 from twofold.index.snapshot import Filling
 from twofold.index.view import Generations, IndexView
 from twofold.index.writer import IndexWriter
@@ -32,19 +41,51 @@ class Reencoding:
         writer: IndexWriter,
         generations: Generations,
         contract: EncoderContract,
-        encoder: Encoder,
     ) -> None:
         self._layout = layout
         self._writer = writer
         self._generations = generations
         self._contract = contract
-        self._encoder = encoder
 
-    def run(self, settings: Settings, metric: Metric, progress: Callable[[int], None]) -> int:
-        """Fill and switch; ``settings`` name the encoder. Return how many texts were encoded."""
+    def run(
+        self,
+        encoder: Encoder | str,
+        metric: Metric | str | None,
+        progress: Callable[[int], None] | None,
+    ) -> int:
+        """Fill and switch; return how many texts were encoded, 0 if nothing was to be done."""
+        own = encoder_named(encoder) if isinstance(encoder, str) else check_encoder(encoder)
+        name = encoder if isinstance(encoder, str) else encoder_name(own)
+        named = isinstance(encoder, str) or has_identity(own)
+        chosen = metric_for(identity_of(own), Metric.of(metric) if metric is not None else None)
         with self._generations.view() as view:
-            record = self._record(view, metric)
-        dim = len(record.canaries) // (4 * len(CANARIES))
+            stored, settings = view.snapshot.vector_set, view.snapshot.settings
+            if stored is not None and chosen is settings.metric:
+                identity = identity_of(own)
+                same = identity is not None and identity == stored.to_identity()
+                if same and not has_drifted(own, stored, chosen):
+                    return 0
+            record = self._record(view, own, chosen)
+        target = replace(
+            settings,
+            dense=True,
+            encoder=name,
+            named=named,
+            dim=len(record.canaries) // (4 * len(CANARIES)),
+            metric=chosen,
+        )
+        return self._fill(own, record, target, progress)
+
+    def _fill(
+        self,
+        encoder: Encoder,
+        record: VectorSetRecord,
+        target: Settings,
+        progress: Callable[[int], None] | None,
+    ) -> int:
+        """Commit batch after batch, the last of them with the ``target`` settings' switch."""
+        assert target.dim is not None
+        assert target.metric is not None
         encoded, done, more = 0, 0, True
         while more:
             with self._writer.turn:
@@ -58,37 +99,38 @@ class Reencoding:
                     # Blank ones have no vector, and must not end a batch early.
                     texts = (each for each in rest if each.encoded_text)
                     batch = list(islice(texts, ENCODED_BATCH))
-                    known = self._known(view, filling, batch, start, dim)
+                    known = self._known(view, filling, batch, start, target.dim)
                 more = len(batch) == ENCODED_BATCH
-                fresh, vectors = self._encoded(batch, known, metric, dim)
+                fresh, vectors = _encoded(encoder, batch, known, target.metric, target.dim)
                 rows = np.array([each.row for each in batch], np.int64)
                 now = snapshot.settings
                 if not more:
-                    self._contract.adopt(record.number, self._encoder)
+                    self._contract.adopt(record.number, encoder)
                     now = replace(
                         now,
                         dense=True,
-                        encoder=settings.encoder,
-                        named=settings.named,
-                        dim=dim,
-                        metric=metric,
+                        encoder=target.encoder,
+                        named=target.named,
+                        dim=target.dim,
+                        metric=target.metric,
                     )
                 change = Change.of_nothing(now, snapshot.vector_set)
                 fill = Fill(record, rows, vectors, switch=not more)
                 self._writer.commit(replace(change, fill=fill))
             encoded += fresh
             done += len(batch)
-            progress(done)
+            if progress is not None:
+                progress(done)
         return encoded
 
-    def _record(self, view: IndexView, metric: Metric) -> VectorSetRecord:
+    def _record(self, view: IndexView, encoder: Encoder, metric: Metric) -> VectorSetRecord:
         """Return the set that was begun with this encoder, or a new one."""
         active, filling = view.snapshot.vector_set, view.snapshot.filling
         number = 1 + max(
             active.number if active is not None else 0,
             filling.record.number if filling is not None else 0,
         )
-        record = replace(self._contract.new_set(number, self._encoder, metric), active=0)
+        record = replace(self._contract.new_set(number, encoder, metric), active=0)
         if filling is not None and record.identity == filling.record.identity != "null":
             same = np.array_equal(
                 np.frombuffer(record.canaries, np.float32),
@@ -120,17 +162,18 @@ class Reencoding:
                     out[content] = stored[block.first + int(at[0])]
         return out
 
-    def _encoded(
-        self,
-        batch: Sequence[StoredPassage],
-        known: dict[bytes, Vectors],
-        metric: Metric,
-        dim: int,
-    ) -> tuple[int, Vectors]:
-        """Return how many texts were encoded, and the vectors of all (n, dim)."""
-        texts = {each.content: each.encoded_text for each in batch if each.content not in known}
-        if texts:
-            vectors = metric.stored(encoded_passages(self._encoder, list(texts.values()), dim))
-            known = known | dict(zip(texts, vectors, strict=True))
-        out = [known[each.content] for each in batch]
-        return len(texts), np.stack(out) if out else np.empty((0, dim), np.float32)
+
+def _encoded(
+    encoder: Encoder,
+    batch: Sequence[StoredPassage],
+    known: dict[bytes, Vectors],
+    metric: Metric,
+    dim: int,
+) -> tuple[int, Vectors]:
+    """Return how many texts were encoded, and the vectors of all (n, dim)."""
+    texts = {each.content: each.encoded_text for each in batch if each.content not in known}
+    if texts:
+        vectors = metric.stored(encoded_passages(encoder, list(texts.values()), dim))
+        known = known | dict(zip(texts, vectors, strict=True))
+    out = [known[each.content] for each in batch]
+    return len(texts), np.stack(out) if out else np.empty((0, dim), np.float32)

@@ -16,6 +16,22 @@ from twofold.types import Passage, Rows, Vectors
 
 
 @dataclass(frozen=True, slots=True)
+class UpsertResult:
+    """What an upsert did. ``ids`` are in the order given, new ones included.
+
+    ``truncated`` texts are longer than the encoder reads; ``empty`` passages have no words and
+    are found by no leg.
+    """
+
+    ids: tuple[str, ...]
+    added: int
+    updated: int
+    unchanged: int
+    truncated: int
+    empty: int
+
+
+@dataclass(frozen=True, slots=True)
 class UpsertPlan:
     """A batch's change, None if nothing changes, and its counts.
 
