@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from twofold.map.corpus_map import CorpusMap, QueryPlace
 
 SHOWN = 300  # characters of a passage in its hover box
+SVG_MOST = 20_000  # points that a browser redraws in time as shapes; more are left to WebGL
 _LINE = 64
 _LABEL = 34
 _LINES: dict[LinkKind, dict[str, Any]] = {
@@ -40,13 +41,23 @@ _RINGS: dict[LinkKind, str] = {
     "dense": "circle-open",
     "lexical": "square-open",
 }
+_CONFIG: dict[str, Any] = {
+    "displaylogo": False,
+    "modeBarButtonsToRemove": ["select2d", "lasso2d"],
+    "plotlyServerURL": "",
+    "responsive": True,
+    "scrollZoom": True,
+    # Plotly's own button for sharing would upload the passages.
+    "showSendToCloud": False,
+}
 # The policy keeps the page from asking any machine for anything, whatever a passage says.
 _PAGE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; \
-script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:">
+script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; \
+form-action 'none'; base-uri 'none'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>html, body {{ margin: 0; height: 100%; }} body > div {{ height: 100%; }}</style>
@@ -70,7 +81,7 @@ def page(drawn: "CorpusMap") -> str:
         include_mathjax=False,
         div_id="map",
         default_height="100%",
-        config={"displaylogo": False, "responsive": True, "scrollZoom": True},
+        config=_CONFIG,
     )
     return _PAGE.format(title=escape(heading(drawn, 120)), figure=body)
 
@@ -112,7 +123,8 @@ def _scatter(
     """Return one trace of passages."""
     import plotly.graph_objects as go
 
-    return go.Scatter(
+    kind = go.Scatter if len(drawn.passages) <= SVG_MOST else go.Scattergl
+    return kind(
         x=drawn.points[places, 0],
         y=drawn.points[places, 1],
         mode="markers",
