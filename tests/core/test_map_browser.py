@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from twofold import HashingEncoder, Index, Passage
 from twofold.map import Categories, CorpusMap
@@ -76,13 +76,8 @@ def hover(page, element):
     """Move the mouse onto a point, and return what the hover box says."""
     page.mouse.move(5, 5)
     page.wait_for_selector(".hoverlayer .hovertext", state="detached")
-    page.mouse.move(*middle(element))
+    page.mouse.move(*middle(element), steps=5)
     return page.wait_for_selector(".hoverlayer .hovertext").text_content()
-
-
-def lines_of(page, place):
-    """The paths of the lines of one trace, by its place among all."""
-    return page.locator(f".scatterlayer .trace:nth-child({place + 1}) .js-line")
 
 
 def test_a_page_shows_points_stars_and_lines(opened, library):
@@ -147,15 +142,12 @@ def test_a_legend_entry_hides_and_shows_its_trace(opened, library):
     drawn = CorpusMap.of(library, QUERIES[:1], sample=30)
     page, _, _ = opened(drawn)
     entry = page.locator(".legend .traces", has_text="lexical only")
-    before = page.locator(".scatterlayer .js-line").count()
+    before = page.locator(".scatterlayer .js-line").count()  # each line is one
+    lexical = set(drawn.queries[0].lexical.places) - set(drawn.queries[0].dense.places)
     entry.locator(".legendtoggle").click()
-    page.wait_for_function(
-        f"document.querySelectorAll('.scatterlayer .js-line').length === {before - 1}"
-    )
+    expect(page.locator(".scatterlayer .js-line")).to_have_count(before - len(lexical))
     entry.locator(".legendtoggle").click()
-    page.wait_for_function(
-        f"document.querySelectorAll('.scatterlayer .js-line').length === {before}"
-    )
+    expect(page.locator(".scatterlayer .js-line")).to_have_count(before)
 
 
 def test_hostile_text_is_shown_and_never_run(opened, tmp_path):
@@ -225,8 +217,9 @@ def test_many_points_are_drawn_by_webgl(opened):
         queries=(),
     )
     page, _, complaints = opened(drawn)
-    page.wait_for_selector("canvas", state="attached")
-    page.wait_for_function("document.getElementById('map')._fullLayout._has('gl2d')")
+    expect(page.locator(".gl-canvas").first).to_be_attached()
+    expect(page.locator(".scatterlayer .point")).to_have_count(0)
+    expect(page.locator("body")).not_to_contain_text("WebGL is not supported")
     image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     assert (np.ptp(np.asarray(image).astype(int), axis=2) > 40).mean() > 0.02
     assert complaints == []

@@ -56,7 +56,7 @@ _PAGE = """<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; \
-script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; \
+script-src 'unsafe-inline'{compiled}; style-src 'unsafe-inline'; img-src data: blob:; \
 form-action 'none'; base-uri 'none'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
@@ -83,7 +83,9 @@ def page(drawn: "CorpusMap") -> str:
         default_height="100%",
         config=_CONFIG,
     )
-    return _PAGE.format(title=escape(heading(drawn, 120)), figure=body)
+    # Plotly compiles what it hands to WebGL.
+    compiled = " 'unsafe-eval'" if len(drawn.passages) > SVG_MOST else ""
+    return _PAGE.format(title=escape(heading(drawn, 120)), figure=body, compiled=compiled)
 
 
 def _points(drawn: "CorpusMap", texts: list[str]) -> Iterator[Any]:
@@ -179,7 +181,12 @@ def _lines_to_hits(
             "opacity": 1,
         },
         name=link_label(bundle),
-        hovertext=[text for place in bundle.places.tolist() for text in (texts[place], "", "")],
+        # The lines' ends lie on the star, and a browser's mouse finds either.
+        hovertext=[
+            text
+            for place in bundle.places.tolist()
+            for text in (texts[place], _query_text(query), "")
+        ],
         hoverinfo="text",
         **group,
     )
@@ -205,7 +212,7 @@ def _star(query: "QueryPlace", number: str, group: dict[str, Any]) -> Any:
         textfont={"size": 12, "color": INK},
         cliponaxis=False,
         name="the query",
-        hovertext=["<br>".join(["<b>query</b>", *_lines(query.text, _LINE, SHOWN)])],
+        hovertext=[_query_text(query)],
         hoverinfo="text",
         **group,
     )
@@ -237,6 +244,7 @@ def _layout(drawn: "CorpusMap") -> dict[str, Any]:
         "hovermode": "closest",
         "hoverlabel": {"align": "left", "bgcolor": "white", "font": {"size": 13, "color": INK}},
         "dragmode": "pan",
+        "showlegend": True,  # of a single category too
         "legend": {"groupclick": "toggleitem", "itemsizing": "trace", "tracegroupgap": 14},
         "margin": {"l": 50, "r": 20, "t": 90, "b": 50},
     }
@@ -263,6 +271,11 @@ def _hover_texts(drawn: "CorpusMap") -> list[str]:
             for place, rank, score in found:
                 texts[place] += f"<br>{name}<b>{leg} rank {rank}, score {score:.3f}</b>"
     return texts
+
+
+def _query_text(query: "QueryPlace") -> str:
+    """Return a query's hover box."""
+    return "<br>".join(["<b>query</b>", *_lines(query.text, _LINE, SHOWN)])
 
 
 def _lines(text: str, width: int, most: int) -> list[str]:
