@@ -184,9 +184,9 @@ def test_the_page_keeps_to_itself_even_where_a_script_would_not(opened, library)
     assert blocked == "img-src"
 
 
-@pytest.mark.parametrize("color", [None, "year"])
-def test_a_screenshot_is_not_blank_and_nothing_overlaps(opened, library, color):
-    page, _, complaints = opened(CorpusMap.of(library, QUERIES, color=color))
+@pytest.mark.parametrize(("color", "times"), [(None, 1), ("year", 1), ("year", 5)])
+def test_a_screenshot_is_not_blank_and_nothing_overlaps(opened, library, color, times):
+    page, _, complaints = opened(CorpusMap.of(library, QUERIES * times, color=color))
     pixels = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB")).astype(int)
     assert pixels.shape == (850, 1400, 3)
     assert 0.02 < (pixels.min(axis=2) < 250).mean() < 0.6

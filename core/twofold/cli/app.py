@@ -1,4 +1,4 @@
-"""The command line: ``twofold index``, ``search``, ``eval`` and ``verify``."""
+"""The command line: ``twofold index``, ``search``, ``eval``, ``map`` and others."""
 
 import json
 import time

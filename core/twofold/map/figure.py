@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 SIZE = (12.0, 7.2)  # inches
 DPI = 150
+MOST = 3
+"""Queries whose hits are counted in the legend; more have one line each."""
 _LABEL = 30
 _POINT = 20  # square points, as Matplotlib counts areas
 _LINES: dict[LinkKind, dict[str, Any]] = {
@@ -48,9 +50,14 @@ def figure(drawn: "CorpusMap") -> bytes:
     axes, side = canvas.add_subplot(grid[0, 0]), canvas.add_subplot(grid[0, 1])
     side.set_axis_off()
     handles = _points(drawn, axes, side)
-    for number, query in enumerate(drawn.queries, 1):
-        several = len(drawn.queries) > 1
-        handles += _query(drawn, axes, query, str(number) if several else "")
+    several = len(drawn.queries) > 1
+    parts = [
+        _query(drawn, axes, query, str(number) if several else "")
+        for number, query in enumerate(drawn.queries, 1)
+    ]
+    handles += (
+        _brief(drawn, parts) if len(parts) > MOST else [each for part in parts for each in part]
+    )
     _frame(drawn, axes)
     if handles:
         _legend(side, handles)
@@ -123,6 +130,16 @@ def _query(
             zorder=6,
         )
     return handles
+
+
+def _brief(drawn: "CorpusMap", parts: list[list[tuple[Any, str]]]) -> list[tuple[Any, str]]:
+    """Return a legend with one star a query, and each kind of line once."""
+    stars = [
+        (part[-1][0], fill(shortened(f"{number} · {query.text}", 2 * _LABEL), _LABEL))
+        for number, (query, part) in enumerate(zip(drawn.queries, parts, strict=True), 1)
+    ]
+    lines = {label.partition(" (")[0]: handle for part in parts for handle, label in part[1:-1]}
+    return [_title("\nqueries"), *stars, *((handle, label) for label, handle in lines.items())]
 
 
 def _frame(drawn: "CorpusMap", axes: Any) -> None:

@@ -245,7 +245,13 @@ def _layout(drawn: "CorpusMap") -> dict[str, Any]:
         "hoverlabel": {"align": "left", "bgcolor": "white", "font": {"size": 13, "color": INK}},
         "dragmode": "pan",
         "showlegend": True,  # of a single category too
-        "legend": {"groupclick": "toggleitem", "itemsizing": "trace", "tracegroupgap": 14},
+        "legend": {
+            "groupclick": "toggleitem",
+            "itemsizing": "trace",
+            "tracegroupgap": 14,
+            # It scrolls where it is longer; below it is the colour bar's place.
+            "maxheight": 1 if isinstance(drawn.coloring, Categories) else 0.55,
+        },
         "margin": {"l": 50, "r": 20, "t": 90, "b": 50},
     }
 
