@@ -321,16 +321,15 @@ def test_the_picture_is_a_picture(library, color):
 
 
 def test_many_queries_leave_the_legend_room(library):
-    queries = [f"{QUERY} of mice, rats and fishes in {place}" for place in range(9)]
+    queries = [f"{QUERY} of mice, rats and fishes in {place}" for place in range(30)]
     drawn = CorpusMap.of(library, queries, color="year", k=2)
     pixels = np.asarray(Image.open(io.BytesIO(drawn.png())).convert("RGB")).astype(int)
     assert (pixels[:, -3:] > 250).all()
     # Between the last line of the legend and the colour bar nothing is drawn.
-    side = (pixels[:, 1380:] < 250).any(axis=(1, 2))
-    bar = 1080 - int(0.41 * 1080)
-    assert not side[bar - 40 : bar - 10].any()
-    assert side[: bar - 40].any()
-    assert side[bar:].any()
+    side = (pixels[:, 1440:] < 250).any(axis=(1, 2))
+    assert side[:600].any()
+    assert not side[640:670].any()
+    assert side[700:].any()
 
 
 def test_formulas_and_underscores_are_drawn_as_text(index):

@@ -192,7 +192,7 @@ def test_a_screenshot_is_not_blank_and_nothing_overlaps(opened, library, color, 
     assert 0.02 < (pixels.min(axis=2) < 250).mean() < 0.6
     assert (np.ptp(pixels, axis=2) > 40).mean() > 0.005
     plot = page.locator(".nsewdrag").bounding_box()
-    legend = page.locator(".legend").bounding_box()
+    legend = page.locator(".legend .bg").bounding_box()
     assert legend["x"] >= plot["x"] + plot["width"]
     assert legend["x"] + legend["width"] <= SIZE["width"]
     assert plot["width"] > SIZE["width"] / 2

@@ -30,6 +30,8 @@ SIZE = (12.0, 7.2)  # inches
 DPI = 150
 MOST = 3
 """Queries whose hits are counted in the legend; more have one line each."""
+LISTED = 9
+"""Queries that are in the legend, above the place of a colour bar."""
 _LABEL = 30
 _POINT = 20  # square points, as Matplotlib counts areas
 _LINES: dict[LinkKind, dict[str, Any]] = {
@@ -133,11 +135,13 @@ def _query(
 
 
 def _brief(drawn: "CorpusMap", parts: list[list[tuple[Any, str]]]) -> list[tuple[Any, str]]:
-    """Return a legend with one star a query, and each kind of line once."""
+    """Return a legend with one line for each of the first queries, and each kind of line once."""
     stars = [
-        (part[-1][0], fill(shortened(f"{number} · {query.text}", 2 * _LABEL), _LABEL))
+        (part[-1][0], shortened(f"{number} · {query.text}", _LABEL))
         for number, (query, part) in enumerate(zip(drawn.queries, parts, strict=True), 1)
     ]
+    if len(stars) > LISTED:
+        stars[LISTED:] = [_title(f"and {len(stars) - LISTED:,} more")]
     lines = {label.partition(" (")[0]: handle for part in parts for handle, label in part[1:-1]}
     return [_title("\nqueries"), *stars, *((handle, label) for label, handle in lines.items())]
 
