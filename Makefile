@@ -19,7 +19,8 @@ test-all: $(READY) browser
 # The page of a map is looked at in a real browser, Debian's Chromium or another one on the PATH.
 BROWSERS = chromium chromium-browser google-chrome
 browser:
-	@command -v $(BROWSERS) > /dev/null || if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; \
+	@for name in $(BROWSERS); do command -v $$name > /dev/null && exit 0; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; \
 	then apt-get update -qq && apt-get install -y -qq chromium > /dev/null; \
 	else echo "make test-all needs Chromium: sudo apt-get install chromium" >&2; exit 1; fi
 
