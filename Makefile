@@ -6,15 +6,23 @@ READY = $(VENV)/.ready
 DEMO_VENV ?= .venv-demo
 BENCH_VENV ?= .venv-bench
 
-.PHONY: demo test test-all lint types layers unit bench eval clean
+.PHONY: demo test test-all browser lint types layers unit bench eval clean
 
 demo: $(DEMO_VENV)/.ready
 	$(DEMO_VENV)/bin/python examples/demo.py
 
 test: lint types layers unit
 
-test-all: $(READY)
+test-all: $(READY) browser
 	$(BIN)/pytest -q -m slow
+
+# The page of a map is looked at in a real browser, Debian's Chromium or another one on the PATH.
+BROWSERS = chromium chromium-browser google-chrome
+browser:
+	@for name in $(BROWSERS); do command -v $$name > /dev/null && exit 0; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; \
+	then apt-get update -qq && apt-get install -y -qq chromium > /dev/null; \
+	else echo "make test-all needs Chromium: sudo apt-get install chromium" >&2; exit 1; fi
 
 unit: $(READY)
 	$(BIN)/pytest -q -m "not slow"

@@ -60,7 +60,7 @@ def test_the_installed_wheel_gives_the_same_names(wheel, tmp_path):
 def test_importing_the_core_is_light():
     heavy = (
         "torch sentence_transformers transformers faiss numba langchain_core llama_index "
-        "ir_measures typer"
+        "ir_measures typer plotly matplotlib sklearn umap"
     )
     found = f"[name for name in {heavy.split()} if name in sys.modules]"
     script = f"import sys, twofold; print({found})"
@@ -70,10 +70,12 @@ def test_importing_the_core_is_light():
     assert done.stdout.strip() == "[]"
 
 
-def test_an_adapter_without_its_framework_names_the_extra(tmp_path):
+def test_what_needs_an_extra_names_it_where_it_is_missing(tmp_path):
     for adapter, framework, extra in [
         ("langchain_twofold", "langchain_core", "langchain"),
         ("llama_index_twofold", "llama_index", "llama-index"),
+        ("twofold.map", "plotly", "map"),
+        ("twofold.map", "umap", "map"),
     ]:
         script = f"import sys; sys.modules[{framework!r}] = None\nimport {adapter}"
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

@@ -45,6 +45,18 @@ def faiss_threads(count: int) -> Iterator[None]:
         faiss.omp_set_num_threads(before)
 
 
+@contextmanager
+def one_native_thread() -> Iterator[None]:
+    """Let BLAS and OpenMP run on one thread, so that sums have one order on every machine.
+
+    Holds for the whole process meanwhile. Needs threadpoolctl, which scikit-learn brings along.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        yield
+
+
 def _after_fork_in_child() -> None:
     """Keep libraries that are already loaded from waiting for threads that did not survive."""
     global _pool, _forked
