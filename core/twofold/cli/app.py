@@ -10,9 +10,21 @@ import typer
 
 from twofold import __version__
 from twofold.cli import tables
-from twofold.cli.console import DAMAGE, ModeName, err, out, print_json, progress, running
+from twofold.cli.console import (
+    DAMAGE,
+    Folder,
+    Json,
+    ModeName,
+    err,
+    out,
+    print_json,
+    progress,
+    running,
+)
+from twofold.cli.dense import recall, reencode, reindex
 from twofold.cli.map import draw_map
 from twofold.corpus import Corpus, Splitting, read_qrels, read_queries
+from twofold.dense import as_dict
 from twofold.errors import QueryError
 from twofold.evaluation import MEASURES, evaluate
 from twofold.index import AS_STORED, Index
@@ -23,6 +35,8 @@ from twofold.retriever import Retriever
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("map")(draw_map)
+for verb in (reindex, reencode, recall):
+    app.command()(verb)
 
 
 def _version(wanted: bool) -> None:
@@ -50,8 +64,6 @@ Scoring = Annotated[str | None, typer.Option(help=_SCORING, show_default="lucene
 K1 = Annotated[float | None, typer.Option("--k1", help="BM25's k1: what repeats of a word add.")]
 B = Annotated[float | None, typer.Option("--b", help="BM25's b: how length counts, 0 to 1.")]
 Delta = Annotated[float | None, typer.Option(help="The delta of bm25l, bm25+ and okapi-l.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of an index.")]
 
 
 @app.command()
@@ -76,6 +88,9 @@ def index(
     overlap: Annotated[
         int | None, typer.Option(help="Characters that neighbours share.", show_default="150")
     ] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="What finds near vectors: see reindex.", show_default="auto")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Add a corpus to an index; passages that are there already are updated.
@@ -96,10 +111,12 @@ def index(
             analyzer=AS_STORED if analyzer is None else _or_none(analyzer),
             title_weight=title_weight,
         ) as target:
+            if kind is not None:
+                target.reindex(kind)
             with progress("indexing", count, quiet=as_json) as report:
                 result = target.upsert(passages, progress=report)
             removed = target.delete(_left_over(target, set(result.ids))) if passages.folder else 0
-            total, modes = len(target), target.modes
+            total, modes, near = len(target), target.modes, target.kind
         summary: dict[str, Any] = {
             name: getattr(result, name)
             for name in ("added", "updated", "unchanged", "truncated", "empty")
@@ -108,6 +125,7 @@ def index(
             "removed": removed,
             "passages": total,
             "modes": modes,
+            "kind": as_dict(near) if "dense" in modes else None,
             "seconds": time.perf_counter() - started,
         }
         if as_json:
@@ -128,12 +146,17 @@ def search(
     k1: K1 = None,
     b: B = None,
     delta: Delta = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Look at all vectors.")] = False,
+    effort: Annotated[
+        float, typer.Option(help="What an approximate dense leg spends, times this.")
+    ] = 1.0,
     as_json: Json = False,
 ) -> None:
     """Retrieve passages for a query."""
     with running(), Index.open(folder, create=False, read_only=True) as source:
         chosen = mode.value if mode is not None else source.modes[0]
-        retriever = Retriever(source, mode=chosen, k=k, scorer=_scorer(scoring, k1, b, delta))
+        scorer = _scorer(scoring, k1, b, delta)
+        retriever = Retriever(source, mode=chosen, k=k, scorer=scorer, exact=exact, effort=effort)
         hits = retriever.retrieve(query, where=_filter(where))
         if as_json:
             print_json(tables.hits_as_dict(hits, explained=explain))

@@ -6,7 +6,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -26,6 +27,10 @@ class ModeName(str, Enum):
     HYBRID = "hybrid"
     DENSE = "dense"
     LEXICAL = "lexical"
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of an index.")]
 
 
 def print_json(value: Any) -> None:

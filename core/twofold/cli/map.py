@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from twofold.cli.console import out, print_json, running
+from twofold.cli.console import Folder, Json, out, print_json, running
 from twofold.index import Index
 
 
@@ -18,7 +18,7 @@ class MethodName(str, Enum):
 
 
 def draw_map(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of an index.")],
+    folder: Folder,
     target: Annotated[
         Path, typer.Option("--out", metavar="FILE", help="The page (.html) or picture (.png).")
     ],
@@ -33,7 +33,7 @@ def draw_map(
     ),
     sample: Annotated[int, typer.Option(help="Passages shown; hits come on top.")] = 5000,
     k: Annotated[int, typer.Option("-k", help="Hits of each leg.")] = 10,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Draw the passages of an index in two dimensions, and queries among their hits."""
     with running():

@@ -25,6 +25,8 @@ def indexed(folder: Path, summary: dict[str, Any]) -> Text:
         f"{summary['unchanged']:,} unchanged) in "
         f"{summary['seconds']:.1f} s; modes {', '.join(summary['modes'])}"
     )
+    if summary["kind"] is not None:
+        line += f"; near vectors by {summary['kind']['kind']}"
     if summary["truncated"]:
         line += f"; {summary['truncated']:,} texts are longer than the encoder reads"
     return Text(line)
