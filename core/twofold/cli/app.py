@@ -1,4 +1,4 @@
-"""The command line: ``twofold index``, ``search``, ``eval`` and ``verify``."""
+"""The command line: ``twofold index``, ``search``, ``eval``, ``export`` and ``verify``."""
 
 import json
 import time
@@ -11,6 +11,7 @@ import typer
 from twofold import __version__
 from twofold.cli import tables
 from twofold.cli.console import DAMAGE, ModeName, err, out, print_json, progress, running
+from twofold.cli.export import export
 from twofold.corpus import Corpus, Splitting, read_qrels, read_queries
 from twofold.errors import QueryError
 from twofold.evaluation import MEASURES, evaluate
@@ -21,6 +22,7 @@ from twofold.protocols import Scorer
 from twofold.retriever import Retriever
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.command()(export)
 
 
 def _version(wanted: bool) -> None:
@@ -63,7 +65,11 @@ def index(
     ],
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="The index, made if missing.")],
     encoder: Annotated[
-        str | None, typer.Option(help="A model's name or folder, 'hashing', or 'none'.")
+        str | None,
+        typer.Option(
+            help="A model's name or folder, 'hashing', or 'none'; "
+            "'NAME?pooling=cls' has options, 'QUERIES | PASSAGES' two towers."
+        ),
     ] = None,
     metric: Annotated[str | None, typer.Option(help="dot, cosine or euclidean.")] = None,
     analyzer: Annotated[str | None, typer.Option(help=_ANALYZER)] = None,
