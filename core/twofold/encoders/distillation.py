@@ -130,9 +130,10 @@ def _special_ids(tokenizer: Any) -> set[int]:
 
 def _save(folder: Path, tokenizer: Any, table: NDArray[np.float32]) -> None:
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import Normalize, StaticEmbedding
+    from sentence_transformers.base.modules import Normalize
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
-    modules = [StaticEmbedding(tokenizer, embedding_weights=table), Normalize()]
+    modules: list[Any] = [StaticEmbedding(tokenizer, embedding_weights=table), Normalize()]
     model = SentenceTransformer(modules=modules, device="cpu", similarity_fn_name="cosine")
     model.save_pretrained(str(folder), create_model_card=False)
 

@@ -1,6 +1,9 @@
 """From a sentence-transformers model to ONNX graphs: every layer, from tokens to the vector."""
 
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
@@ -175,12 +178,30 @@ def _quantize(path: Path) -> None:
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     prepared, small = path.with_suffix(".prepared"), path.with_suffix(".small")
-    quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True, skip_optimization=True)
-    quantize_dynamic(
-        str(prepared), str(small), per_channel=True, reduce_range=True, weight_type=QuantType.QInt8
-    )
+    with _quiet_root_logger():
+        quant_pre_process(
+            str(path), str(prepared), skip_symbolic_shape=True, skip_optimization=True
+        )
+        quantize_dynamic(
+            str(prepared),
+            str(small),
+            per_channel=True,
+            reduce_range=True,
+            weight_type=QuantType.QInt8,
+        )
     prepared.unlink()
     small.replace(path)
+
+
+@contextmanager
+def _quiet_root_logger() -> Iterator[None]:
+    """Keep the quantiser, which logs by the root logger, from giving it a handler for good."""
+    root, handler = logging.getLogger(), logging.NullHandler()
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
 
 
 def _worst_cosine(exported: OnnxEncoder, model: SentenceTransformerEncoder) -> float:

