@@ -6,12 +6,11 @@ from twofold.encoders.hashing import HashingEncoder
 from twofold.encoders.onnx import OnnxEncoder, is_onnx_folder
 from twofold.encoders.options import AS_SAVED, BETWEEN_TOWERS, ModelOptions, model_and_options
 from twofold.encoders.sentence_transformer import SentenceTransformerEncoder
-from twofold.encoders.towers import Tower, TowersEncoder
+from twofold.encoders.towers import NamedEncoder, TowersEncoder
 from twofold.errors import InputError
-from twofold.protocols import Encoder
 
 
-def encoder_named(name: str) -> Encoder:
+def encoder_named(name: str) -> NamedEncoder:
     """Return the encoder of that spec; models are loaded when first used.
 
     ``"model"``, ``"model?pooling=cls&max_length=128"`` with the fields of ModelOptions,
@@ -30,7 +29,7 @@ def encoder_named(name: str) -> Encoder:
     return _one(name)
 
 
-def _one(spec: str) -> Tower:
+def _one(spec: str) -> NamedEncoder:
     """Return the encoder of one tower's spec."""
     if spec == HashingEncoder.name:
         return HashingEncoder()

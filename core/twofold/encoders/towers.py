@@ -11,7 +11,7 @@ from twofold.protocols import Encoder
 from twofold.types import EncoderIdentity, Vectors
 
 
-class Tower(Encoder, Protocol):
+class NamedEncoder(Encoder, Protocol):
     """An encoder that can be told from another."""
 
     @property
@@ -32,7 +32,7 @@ class TowersEncoder:
     metrics differ.
     """
 
-    def __init__(self, queries: Tower, passages: Tower) -> None:
+    def __init__(self, queries: NamedEncoder, passages: NamedEncoder) -> None:
         for role, tower in (("queries", queries), ("passages", passages)):
             if isinstance(tower, TowersEncoder):
                 raise InputError(f"the tower for {role} has two towers itself: give one model")
