@@ -304,7 +304,7 @@ def test_a_folder_of_any_name_comes_back_by_its_own(models, tmp_path):
         ("m?dim=3&dim=4", "is there twice"),
         ("m?", "no options after"),
         ("?dim=3", "names no model"),
-        ("", "names no model"),
+        ("", "the name or the folder of one"),
         ("a | b | c", "3 towers: two are wanted"),
         ("m?zzz=1", "there are pooling, max_length"),
     ],
@@ -338,6 +338,18 @@ def test_bad_arguments_say_what_is_wanted(models):
     ]:
         with pytest.raises(InputError, match=message):
             encoder.encode_passages(texts)
+
+
+def test_a_model_is_a_name_or_a_path(models):
+    encoder = SentenceTransformerEncoder(models / "raw")
+    assert encoder.name == str(models / "raw")
+    one_by_one = encoder.encode_passages(text for text in TEXTS)
+    np.testing.assert_array_equal(one_by_one, encoder.encode_passages(TEXTS))
+    for bad in (None, 3, b"model", ""):
+        with pytest.raises(InputError):
+            SentenceTransformerEncoder(bad)
+        with pytest.raises(InputError):
+            encoder_named(bad)
 
 
 def test_an_index_reopens_an_encoder_with_its_options(models, tmp_path):

@@ -66,7 +66,7 @@ def test_a_distilled_model_is_a_sentence_transformers_folder(tiny, tmp_path):
 
 
 def test_what_cannot_be_distilled_says_why(tiny, tmp_path):
-    for dim, message in [(33, "which has 32 dimensions"), (0, "dim is 0"), (True, "dim is True")]:
+    for dim, message in [(33, "which has 32"), (0, "dim is 0"), (True, "dim is True")]:
         with pytest.raises(InputError, match=message):
             distilled(str(tiny), tmp_path / "static", dim=dim, options=MEAN)
     static = distilled(str(tiny), tmp_path / "static", dim=4, options=MEAN)

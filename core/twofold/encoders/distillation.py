@@ -21,7 +21,7 @@ _WORD = "a"
 
 
 def distilled(
-    model: str, folder: str | Path, *, dim: int = 256, options: ModelOptions = AS_SAVED
+    model: str | Path, folder: str | Path, *, dim: int = 256, options: ModelOptions = AS_SAVED
 ) -> SentenceTransformerEncoder:
     """Write a static model to ``folder``, in sentence-transformers' form, and return its encoder.
 
@@ -41,8 +41,10 @@ def distilled(
         raise InputError(f"dim is {dim!r}: a whole number of at least 1 is wanted")
     ready = SentenceTransformerEncoder(model, options=options).loaded
     if dim > ready.dim:
-        raise InputError(f"dim={dim} of {model!r}, which has {ready.dim} dimensions: give less")
-    tokenizer = _tokenizer(ready, model)
+        raise InputError(
+            f"dim={dim} of {str(model)!r}, which has {ready.dim} dimensions: give less"
+        )
+    tokenizer = _tokenizer(ready, str(model))
     vocabulary: dict[str, int] = tokenizer.get_vocab()
     special = _special_ids(ready.tokenizer("document"))
     used = np.array(

@@ -11,6 +11,7 @@ import numpy as np
 import xxhash
 
 from twofold.encoders.options import AS_SAVED, ModelOptions, spec_of
+from twofold.encoders.sources import model_name
 from twofold.encoders.texts import checked_texts, shown_progress
 from twofold.encoders.tokens import TokenCounter
 from twofold.errors import EncoderNotFoundError, InputError, MissingExtraError
@@ -117,7 +118,7 @@ class OnnxEncoder:
     ) -> None:
         if threads is not None and threads < 1:
             raise InputError(f"threads is {threads}: at least 1 is wanted")
-        self.name = spec_of(str(folder), AS_SAVED)
+        self.name = spec_of(model_name(folder), AS_SAVED)
         self.progress = progress
         self._folder = Path(folder)
         self._threads = threads if threads is not None else os.cpu_count() or 1
@@ -128,7 +129,7 @@ class OnnxEncoder:
     @classmethod
     def export(
         cls,
-        model: str,
+        model: str | Path,
         folder: str | Path,
         *,
         precision: Precision = "float32",

@@ -41,7 +41,9 @@ _SAME = 0.9999
 _POOR = 0.95
 
 
-def export_onnx(model: str, folder: Path, precision: Precision, options: ModelOptions) -> None:
+def export_onnx(
+    model: str | Path, folder: Path, precision: Precision, options: ModelOptions
+) -> None:
     """Write ``folder`` whole or not at all; what is raised is said at ``OnnxEncoder.export``."""
     if precision not in get_args(Precision):
         raise InputError(f"precision is {precision!r}: 'float32' or 'int8' is wanted")
@@ -52,7 +54,7 @@ def export_onnx(model: str, folder: Path, precision: Precision, options: ModelOp
     ready = encoder.loaded
     ready.model.float().eval()
     with written_whole(folder) as work:
-        manifest = _manifest(ready, spec_of(model, options), precision)
+        manifest = _manifest(ready, spec_of(str(model), options), precision)
         _write_tower(work, manifest.query, ready, "query")
         if manifest.passage.graph != manifest.query.graph:
             _write_tower(work, manifest.passage, ready, "document")
@@ -60,7 +62,7 @@ def export_onnx(model: str, folder: Path, precision: Precision, options: ModelOp
         exact = _worst_cosine(OnnxEncoder(work), encoder)
         if not exact >= _SAME:
             raise InputError(
-                f"the graph of {model!r} gives other vectors than the model itself (cosine "
+                f"the graph of {str(model)!r} gives other vectors than the model itself (cosine "
                 f"{exact:.4f} at worst): it can't be exported, use SentenceTransformerEncoder"
             )
         if precision == "int8":
@@ -70,8 +72,8 @@ def export_onnx(model: str, folder: Path, precision: Precision, options: ModelOp
             rough = _worst_cosine(OnnxEncoder(work), encoder)
             if not rough >= _POOR:
                 warnings.warn(
-                    f"{model!r} suffers from int8: the cosine to its own vectors is {rough:.3f} at "
-                    "worst, on fixed texts; measure it before you use it",
+                    f"{str(model)!r} suffers from int8: the cosine to its own vectors is "
+                    f"{rough:.3f} at worst, on fixed texts; measure it before you use it",
                     EncoderWarning,
                     stacklevel=4,
                 )

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from twofold.encoders.loading import LoadedModel, Task, loaded
 from twofold.encoders.options import AS_SAVED, ModelOptions, spec_of
 from twofold.encoders.processes import Processes
-from twofold.encoders.sources import model_source
+from twofold.encoders.sources import model_name, model_source
 from twofold.encoders.texts import batches, checked_texts, shown_progress
 from twofold.encoders.tokens import TokenCounter
 from twofold.errors import InputError
@@ -37,7 +38,7 @@ class SentenceTransformerEncoder:
 
     def __init__(
         self,
-        model: str,
+        model: str | Path,
         *,
         options: ModelOptions = AS_SAVED,
         device: str | Sequence[str] | None = None,
@@ -50,10 +51,10 @@ class SentenceTransformerEncoder:
             raise InputError(
                 "device is an empty sequence: name one device or more, or leave it out"
             )
-        self.name = spec_of(model, options)
+        self._title = model_name(model)
+        self.name = spec_of(self._title, options)
         self.progress = progress
-        self._title = model
-        self._source = model_source(model)
+        self._source = model_source(self._title)
         self._options = options
         self._devices = (device,) if device is None or isinstance(device, str) else tuple(device)
         self._many = not (device is None or isinstance(device, str))

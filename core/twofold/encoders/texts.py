@@ -13,6 +13,7 @@ def checked_texts(texts: Sequence[str]) -> list[str]:
     """Return the texts as a list; raise InputError for what no tokenizer can read."""
     if isinstance(texts, str):
         raise InputError(f"a sequence of texts is wanted, not one text: [{texts!r:.40}]")
+    texts = list(texts)
     for place, text in enumerate(texts):
         if not isinstance(text, str):
             raise InputError(f"text {place} is of type {type(text).__name__}: a str is wanted")
@@ -24,7 +25,7 @@ def checked_texts(texts: Sequence[str]) -> list[str]:
                     f"text {place} has a lone surrogate at {error.start}, which is no character: "
                     "decode it with errors='replace'"
                 ) from None
-    return list(texts)
+    return texts
 
 
 def batches(sizes: NDArray[np.int64], budget: int) -> list[NDArray[np.int64]]:
