@@ -7,7 +7,7 @@ can't use OpenMP pools that its parent started, so it runs on one too.
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
@@ -30,6 +30,21 @@ def beside(first: Callable[[], _First], second: Callable[[], _Second]) -> tuple[
         _pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="twofold")
     other = _pool.submit(second)
     return first(), other.result()
+
+
+def spread(
+    function: Callable[[_First], _Second], items: Sequence[_First], threads: int
+) -> Iterator[_Second]:
+    """Give what ``function`` makes of each item, in order; several at a time, taken from the front.
+
+    The threads are this call's own: a caller may be a thread of ``beside``, whose pool could be
+    full of such callers.
+    """
+    if threads == 1 or len(items) < 2:
+        yield from map(function, items)
+        return
+    with ThreadPoolExecutor(min(threads, len(items)), thread_name_prefix="twofold") as pool:
+        yield from pool.map(function, items)
 
 
 @contextmanager

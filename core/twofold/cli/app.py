@@ -1,4 +1,4 @@
-"""The command line: ``twofold index``, ``search``, ``eval``, ``map`` and others."""
+"""The command line: ``twofold index``, ``search``, ``eval`` and others."""
 
 import json
 import time
@@ -22,6 +22,7 @@ from twofold.cli.console import (
     running,
 )
 from twofold.cli.dense import recall, reencode, reindex
+from twofold.cli.export import export
 from twofold.cli.map import draw_map
 from twofold.corpus import Corpus, Splitting, read_qrels, read_queries
 from twofold.dense import as_dict
@@ -35,7 +36,7 @@ from twofold.retriever import Retriever
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("map")(draw_map)
-for verb in (reindex, reencode, recall):
+for verb in (reindex, reencode, recall, export):
     app.command()(verb)
 
 
@@ -77,7 +78,11 @@ def index(
     ],
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="The index, made if missing.")],
     encoder: Annotated[
-        str | None, typer.Option(help="A model's name or folder, 'hashing', or 'none'.")
+        str | None,
+        typer.Option(
+            help="A model's name or folder, 'hashing', or 'none'; "
+            "'NAME?pooling=cls' has options, 'QUERIES | PASSAGES' two towers."
+        ),
     ] = None,
     metric: Annotated[str | None, typer.Option(help="dot, cosine or euclidean.")] = None,
     analyzer: Annotated[str | None, typer.Option(help=_ANALYZER)] = None,

@@ -1,7 +1,21 @@
 """Encoders: texts to vectors."""
 
+from twofold.encoders.distillation import distilled
 from twofold.encoders.hashing import HashingEncoder
-from twofold.encoders.lookup import DEFAULT_ENCODER, encoder_named
+from twofold.encoders.lookup import encoder_named
+from twofold.encoders.onnx import OnnxEncoder
+from twofold.encoders.options import ModelOptions
 from twofold.encoders.sentence_transformer import SentenceTransformerEncoder
+from twofold.encoders.sources import DEFAULT_ENCODER
+from twofold.encoders.towers import TowersEncoder
 
-__all__ = ["DEFAULT_ENCODER", "HashingEncoder", "SentenceTransformerEncoder", "encoder_named"]
+__all__ = [
+    "DEFAULT_ENCODER",
+    "HashingEncoder",
+    "ModelOptions",
+    "OnnxEncoder",
+    "SentenceTransformerEncoder",
+    "TowersEncoder",
+    "distilled",
+    "encoder_named",
+]

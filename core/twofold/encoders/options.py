@@ -1,0 +1,107 @@
+"""How a model is used, and the one line of text that says model and use."""
+
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, get_args
+from urllib.parse import quote, unquote
+
+from twofold.errors import InputError
+
+Pooling = Literal["cls", "mean", "max"]
+POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
+BETWEEN_TOWERS = " | "
+_MARKS = str.maketrans({"%": "%25", "?": "%3F", "|": "%7C"})
+"""The characters that a model's name may not show, since they part a spec."""
+_FLAGS = {"true": True, "false": False}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """What to do otherwise than the model's makers saved it; None leaves a thing as saved.
+
+    ``pooling`` makes one vector of a text's token vectors. ``max_length`` is in tokens, special
+    ones included. ``dim`` keeps the first dimensions of a model trained for that (Kusupati et al.
+    2022, Matryoshka representation learning); one that gives unit vectors goes on doing so.
+    ``query_prompt`` and ``passage_prompt`` are put before each text. Raises InputError for a value
+    that can't be meant.
+    """
+
+    pooling: Pooling | None = None
+    max_length: int | None = None
+    dim: int | None = None
+    normalize: bool | None = None
+    query_prompt: str | None = None
+    passage_prompt: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.pooling is not None and self.pooling not in POOLINGS:
+            names = ", ".join(repr(name) for name in POOLINGS)
+            raise InputError(f"pooling is {self.pooling!r}: use one of {names}, or None")
+        for name in ("max_length", "dim"):
+            value: object = getattr(self, name)
+            whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+            if value is not None and not whole:
+                raise InputError(f"{name} is {value!r}: a whole number of at least 1 is wanted")
+        if self.normalize is not None and not isinstance(self.normalize, bool):
+            raise InputError(f"normalize is {self.normalize!r}: True, False or None is wanted")
+        for name in ("query_prompt", "passage_prompt"):
+            prompt: object = getattr(self, name)
+            if prompt is not None and not isinstance(prompt, str):
+                raise InputError(f"{name} is {prompt!r}: a string or None is wanted")
+
+
+AS_SAVED = ModelOptions()
+"""A model as its makers saved it."""
+
+
+def spec_of(model: str, options: ModelOptions) -> str:
+    """Return the line that ``parsed`` reads: ``model?pooling=cls&max_length=128``."""
+    chosen = {
+        name: str(value).lower() if isinstance(value, bool) else str(value)
+        for name in _names()
+        if (value := getattr(options, name)) is not None
+    }
+    parts = [f"{name}={quote(value, safe='')}" for name, value in chosen.items()]
+    return model.translate(_MARKS) + ("?" + "&".join(parts) if parts else "")
+
+
+def model_and_options(spec: str) -> tuple[str, ModelOptions]:
+    """Return a spec's model and options; a folder may be named as it is, and then has none."""
+    return (spec, AS_SAVED) if spec and Path(spec).is_dir() else parsed(spec)
+
+
+def parsed(spec: str) -> tuple[str, ModelOptions]:
+    """Return a spec's model and options; raise InputError for what isn't an option."""
+    model, mark, query = spec.partition("?")
+    if not model:
+        raise InputError(f"the encoder {spec!r} names no model: 'model?pooling=cls' is wanted")
+    if mark and not query:
+        raise InputError(f"the encoder {spec!r} has no options after its '?': leave that out")
+    values: dict[str, Any] = {}
+    for part in query.split("&") if query else ():
+        name, equals, text = part.partition("=")
+        if name not in _names():
+            near = get_close_matches(name, _names(), n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_names())}"
+            raise InputError(f"unknown option {name!r} in the encoder {spec!r}: {hint}")
+        if not equals or name in values:
+            problem = "is there twice" if name in values else "has no value"
+            raise InputError(
+                f"option {name!r} in the encoder {spec!r} {problem}: once as NAME=VALUE"
+            )
+        values[name] = _value(name, unquote(text))
+    return unquote(model), ModelOptions(**values)
+
+
+def _value(name: str, text: str) -> object:
+    """Return the value of an option's text; what can't be read is left to the options' check."""
+    if name in ("max_length", "dim"):
+        return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else text
+    if name == "normalize":
+        return _FLAGS.get(text, text)
+    return text
+
+
+def _names() -> list[str]:
+    return [field.name for field in fields(ModelOptions)]
