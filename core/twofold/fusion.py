@@ -97,7 +97,7 @@ class ReciprocalRank:
 
 def _scaled(leg: LegEvidence) -> Scores:
     """Map scores so that the least possible one is 0 and the best is 1; NaN counts as least."""
-    scores = np.nan_to_num(leg.scores, nan=leg.lowest)
+    scores = np.where(np.isnan(leg.scores), leg.lowest, leg.scores)
     span = float(scores.max(initial=leg.lowest)) - leg.lowest
     return (scores - leg.lowest) / span if span > 0 else np.zeros(len(scores))
 

@@ -252,13 +252,17 @@ class Retriever:
     ) -> tuple[Rows, Scores, dict[Leg, LegColumn]]:
         """Score every candidate of either leg by both, fuse, and keep the best."""
         dense, lexical = found["dense"], found["lexical"]
-        rows = np.union1d(dense.rows, lexical.rows)
+        both = np.concatenate([dense.rows, lexical.rows])
+        rows, places = np.unique(both, return_inverse=True)
+        near, worded = places[: len(dense.rows)], places[len(dense.rows) :]
         words = view.lexical_scores(query, dense.rows, self.scorer)
         # Below 0 is no word in common only for rank-bm25's Okapi, where a mean idf is negative.
         lowest = min(0.0, words.min(initial=0.0), lexical.scores.min(initial=0.0))
         evidence: dict[Leg, LegEvidence] = {
-            "dense": _evidence(rows, dense, lexical.rows, completed, view.lowest_dense(vector)),
-            "lexical": _evidence(rows, lexical, dense.rows, words, lowest),
+            "dense": _evidence(
+                len(rows), dense, near, worded, completed, view.lowest_dense(vector)
+            ),
+            "lexical": _evidence(len(rows), lexical, worded, near, words, lowest),
         }
         fused = self.fusion.fuse(evidence["dense"], evidence["lexical"])
         best = _best(view, rows, fused.scores, self.k)
@@ -323,13 +327,17 @@ def _best(view: View, rows: Rows, scores: Scores, k: int) -> NDArray[np.int64]:
 
 
 def _evidence(
-    rows: Rows, hits: LegHits, others: Rows, completed: Scores, lowest: float
+    count: int,
+    hits: LegHits,
+    listed: NDArray[np.int64],
+    others: NDArray[np.int64],
+    completed: Scores,
+    lowest: float,
 ) -> LegEvidence:
-    """Return what a leg says of all ``rows`` (ascending): those it listed and the ``others``."""
-    ranks = np.zeros(len(rows), np.int64)
-    scores = np.empty(len(rows))
-    scores[np.searchsorted(rows, others)] = completed
-    listed = np.searchsorted(rows, hits.rows)
+    """Return what a leg says of all candidates, by place: those it listed and the ``others``."""
+    ranks = np.zeros(count, np.int64)
+    scores = np.empty(count)
+    scores[others] = completed
     scores[listed] = hits.scores
     ranks[listed] = np.arange(1, len(hits.rows) + 1)
     return LegEvidence(scores, ranks, lowest)

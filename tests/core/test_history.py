@@ -151,7 +151,7 @@ class StructuredHistory(ScannedHistory):
                 IVFPQ(lists=2, probes=2),
                 Flat("int8"),
                 Flat(),
-                Auto(approximate_from=10),
+                Auto(graph_from=10, bits_from=20),
             ]
         )
     )

@@ -35,6 +35,8 @@ def large(tmp_path_factory):
     path = tmp_path_factory.mktemp("structures") / "index"
     with Index.open(path, dim=DIM, metric="euclidean") as index:
         index.upsert(passages(0, 26_000), vectors=clusters(26_000))
+        assert index.kind == HNSW()
+        index.reindex(Auto(bits_from=25_000))
         assert index.kind == OneBit()
     return path
 
@@ -61,6 +63,7 @@ def test_the_default_is_exact_while_it_is_small(tmp_path):
 
 def test_few_dimensions_are_too_few_bits(tmp_path):
     with Index.open(tmp_path / "i", dim=16) as index:
+        index.reindex(Auto(bits_from=20_000))
         index.upsert(passages(0, 21_000), vectors=clusters(21_000)[:, :16])
         assert index.kind == HNSW()
         assert index.recall(50).mean > 0.95
@@ -92,7 +95,7 @@ def test_effort_and_exact_are_chosen_by_query(large):
         for effort in (0, -1, math.inf, math.nan, "2", True):
             with pytest.raises(QueryError, match="effort is"):
                 retriever.retrieve(vector=queries[0], effort=effort)
-        index.reindex(Auto())
+        index.reindex(Auto(bits_from=25_000))
 
 
 def test_filters_return_all_that_match(large):
@@ -136,7 +139,7 @@ def test_a_growing_index_builds_as_it_grows_and_stays_searchable(tmp_path):
         with index.view() as view:
             assert view.snapshot.dense.tail <= 10_000
             assert 1 <= len(view.snapshot.dense.structures) <= 5
-        assert index.recall(queries=queries).mean > 0.97
+        assert index.recall(queries=queries).mean > 0.85  # no structure within the clusters
         assert index.verify().ok
 
 
@@ -187,7 +190,7 @@ def test_reindex_tells_what_it_chose_and_keeps_it(copy):
         assert index.recall(50).mean > 0.95
     with Index.open(copy) as index:
         assert index.kind == HNSW(codes="float16")
-        assert index.reindex("auto") == OneBit()
+        assert index.reindex("auto") == HNSW()
         assert index.reindex("flat") == Flat()
         assert not list(copy.rglob("*.dense"))
         for bad in ("hsnw", 3, HNSW):

@@ -28,7 +28,7 @@ _FLOATS = 400 * 384
 _BITS = 128
 """Bits that tell near vectors apart well enough."""
 _SEED = 7
-SPARE = 32
+SPARE = 16
 """Candidates scored beyond k, since codes are not exact."""
 
 
@@ -103,7 +103,7 @@ class HNSW:
     """
 
     links: int = 32
-    build_effort: int = 100
+    build_effort: int = 200
     search_effort: int = 128
     codes: Codes = "int8"
 
@@ -280,12 +280,14 @@ Kind = Flat | HNSW | IVF | IVFPQ | OneBit
 
 @dataclass(frozen=True, slots=True)
 class Auto:
-    """``Flat()``, which is exact, below ``approximate_from`` vectors, and ``OneBit()`` above.
+    """The kind that suits the number of vectors and of their dimensions.
 
-    Vectors of fewer than 128 dimensions have too few bits: they are given to ``HNSW()``.
+    ``Flat()``, which is exact, below ``graph_from`` vectors; ``HNSW()`` below ``bits_from``, and
+    for vectors of fewer than 128 dimensions, whose bits are too few; else ``OneBit()``.
     """
 
-    approximate_from: int = 20_000
+    graph_from: int = 20_000
+    bits_from: int = 500_000
 
     def __post_init__(self) -> None:
         _check(self)
@@ -303,9 +305,9 @@ def resolved(kind: Kind | Auto, count: int, dim: int) -> Kind:
     """Return the kind that serves ``count`` vectors of ``dim`` dimensions."""
     if not isinstance(kind, Auto):
         return kind
-    if count < kind.approximate_from:
+    if count < kind.graph_from:
         return Flat()
-    return OneBit() if dim >= _BITS else HNSW()
+    return OneBit() if count >= kind.bits_from and dim >= _BITS else HNSW()
 
 
 _NAMES: dict[str, type[Kind | Auto]] = {
