@@ -15,6 +15,9 @@ from twofold.index.layout import Layout
 from twofold.metrics import Metric
 from twofold.types import Rows, Vectors
 
+READ = 4 << 30
+"""Bytes of vectors up to which all are read and compared before a first search."""
+
 
 @dataclass(frozen=True, slots=True)
 class DenseRecords:
@@ -29,6 +32,8 @@ class DenseRecords:
 
 class DenseLeg:
     """Blocks of vectors, less the dead rows; what an earlier generation verified isn't again.
+
+    Above 4 GiB, vectors are compared with their checksums by ``damage`` alone.
 
     A structure that is missing or damaged is left out, loudly, and what it held is scanned.
     """
@@ -122,7 +127,9 @@ class DenseLeg:
 
     def _build(self) -> ApproximateIndex:
         before = self._before
-        known = before.blocks if before is not None else {}
+        known: Mapping[int, BlockRecord] = before.blocks if before is not None else {}
+        if sum(vectors.nbytes for vectors in self._maps.values()) > READ:
+            known = self.blocks  # reading them would take longer than an answer may
         parts: list[VectorPart] = []
         for file, blocks in self._by_file().items():
             changed = self._changed(file, [each for each in blocks if each.number not in known])
