@@ -24,12 +24,12 @@ from twofold.lexical import AnalyzerLike
 from twofold.types import Mode
 
 logger = logging.getLogger(__name__)
-_PER_CALL = ("k", "filter", "mode")
+_PER_CALL = ("k", "filter", "mode", "exact")
 _ALIASES = {"embedding": "encoder", "embeddings": "encoder", "top_k": "k", "where": "filter"}
 
 
 class TwofoldRetriever(BaseRetriever):
-    """Hybrid, dense or lexical retrieval; ``k``, ``filter`` and ``mode`` also at each call.
+    """Hybrid, dense or lexical retrieval; ``k``, ``filter``, ``mode``, ``exact`` also at each call.
 
     Over an existing index: ``TwofoldRetriever(index=index, k=5)``, or over a configured
     retriever: ``TwofoldRetriever(retriever=Retriever(index, depth=200))``. From documents:
@@ -99,10 +99,11 @@ class TwofoldRetriever(BaseRetriever):
         k: int | None = None,
         filter: dict[str, Any] | None = None,  # noqa: A002  # LangChain's name
         mode: Mode | None = None,
+        exact: bool | None = None,
         **others: Any,
     ) -> list[Document]:
         _refuse(others, _PER_CALL)
-        return self._search(query, k, filter, mode)
+        return self._search(query, k, filter, mode, exact)
 
     async def _aget_relevant_documents(
         self,
@@ -112,19 +113,26 @@ class TwofoldRetriever(BaseRetriever):
         k: int | None = None,
         filter: dict[str, Any] | None = None,  # noqa: A002
         mode: Mode | None = None,
+        exact: bool | None = None,
         **others: Any,
     ) -> list[Document]:
         _refuse(others, _PER_CALL)
-        return await run_in_executor(None, self._search, query, k, filter, mode)
+        return await run_in_executor(None, self._search, query, k, filter, mode, exact)
 
     def _search(
-        self, query: str, k: int | None, where: dict[str, Any] | None, mode: Mode | None
+        self,
+        query: str,
+        k: int | None,
+        where: dict[str, Any] | None,
+        mode: Mode | None,
+        exact: bool | None,
     ) -> list[Document]:
         hits = self.retriever.retrieve(
             query,
             k=k if k is not None else self.k,
             where=where if where is not None else self.filter,
             mode=mode if mode is not None else self.mode,
+            exact=exact,
         )
         for warning in hits.warnings:
             logger.warning("%r: %s", query, warning)

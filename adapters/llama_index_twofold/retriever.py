@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from inspect import signature
 from typing import Any
 
@@ -54,15 +55,11 @@ class TwofoldRetriever(BaseRetriever):
             assert index is not None  # one of the two is given
             retriever = Retriever(index, mode=mode if mode is not None else index.modes[0])
         where = as_where(filters) if isinstance(filters, MetadataFilters) else filters
-        self._engine = Retriever(
-            retriever.index,
+        self._engine = replace(
+            retriever,
             mode=mode if mode is not None else retriever.mode,
             k=similarity_top_k if similarity_top_k is not None else retriever.k,
             where=where if where is not None else retriever.where,
-            fusion=retriever.fusion,
-            depth=retriever.depth,
-            strict=retriever.strict,
-            scorer=retriever.scorer,
         )
         super().__init__(callback_manager=callback_manager, objects=objects, verbose=verbose)
 

@@ -2,6 +2,7 @@ import asyncio
 import json
 import time
 
+import numpy as np
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.documents import Document
@@ -11,6 +12,7 @@ from langchain_core.runnables import ConfigurableField, RunnableLambda
 
 from langchain_twofold import TwofoldRetriever
 from twofold import BM25, Index, Retriever
+from twofold.dense import IVF
 from twofold.errors import EncoderMismatchError, FilterError
 
 DOCUMENTS = [
@@ -50,6 +52,21 @@ async def test_k_filter_and_mode_work_at_every_call_sync_and_async(retriever):
         ids(retriever.invoke("plants food", mode="lexical"))
     ) == {"1", "2"}
     assert "1" not in ids(retriever.invoke("plants food", filter={"year": {"$gt": 2020}}))
+
+
+async def test_an_exact_search_at_one_call(tmp_path):
+    rng = np.random.default_rng(0)
+    with Index.open(tmp_path / "i", encoder="hashing") as index:
+        vectors = rng.standard_normal((3000, 256)).astype(np.float32)
+        index.upsert([f"text {n}" for n in range(3000)], vectors=vectors)
+        index.reindex(IVF(lists=64, probes=1))
+        retriever = TwofoldRetriever(index=index, mode="dense")
+        wanted = Retriever(index, mode="dense", exact=True).retrieve("text 7").ids
+        assert ids(retriever.invoke("text 7")) != wanted
+        assert ids(retriever.invoke("text 7", exact=True)) == wanted
+        assert ids(await retriever.ainvoke("text 7", exact=True)) == wanted
+        with pytest.raises(TypeError, match="did you mean 'exact'"):
+            retriever.invoke("text 7", exat=True)
 
 
 def test_settings_at_construction(retriever):

@@ -53,6 +53,11 @@ def ids(nodes):
     return [each.node.node_id for each in nodes]
 
 
+def test_a_configured_retriever_keeps_all_its_settings(retriever):
+    core = Retriever(retriever.index, exact=True, effort=2.0, depth=7, strict=True)
+    assert TwofoldRetriever(retriever=core).retriever == core
+
+
 async def test_it_is_a_real_retriever_sync_and_async(retriever):
     assert isinstance(retriever, BaseRetriever)
     found = retriever.retrieve("how do plants make food")

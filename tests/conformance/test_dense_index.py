@@ -26,6 +26,7 @@ from twofold.dense import (
     kind_named,
     kind_of,
 )
+from twofold.encoders import encoder_named
 from twofold.errors import InputError, QueryError, VectorError
 
 KINDS = [
@@ -343,3 +344,30 @@ def test_kinds_keep_their_form_as_json():
     for kind in KINDS:
         assert kind_of(json.loads(json.dumps(as_dict(kind)))) == kind
     assert kind_named("hnsw:float16") == HNSW(codes="float16")
+
+
+@pytest.fixture(scope="module")
+def real(abstracts, claims):
+    """Titles and claims by a real model, of lengths that a dot product tells apart."""
+    model = encoder_named("all-MiniLM-L6-v2")
+    titles = model.encode_passages([each["title"] for each in abstracts])
+    return titles * np.linspace(0.6, 1.6, len(titles), dtype=np.float32)[:, None], (
+        model.encode_queries(claims[:25])
+    )
+
+
+def test_real_vectors(kind, metric, real):
+    vectors, queries = real
+    index = filled(functools.partial(ApproximateIndex, kind), metric, vectors)
+    index.delete(np.arange(0, 1000, 9))
+    index.tend(compact=True)
+    allowed = np.arange(1000) % 4 != 1
+    for mask in (None, allowed):
+        keep = [n for n in range(1000) if n % 9 and (mask is None or mask[n])]
+        found = []
+        for query, hits in zip(queries, index.search(queries, 10, mask), strict=True):
+            best = expected(metric, query, vectors, keep)[:10]
+            scores = [nearness(metric.value, query, vectors[row]) for row in hits.rows.tolist()]
+            np.testing.assert_allclose(hits.scores, scores, atol=3e-6)
+            found.append(len({row for _, row in best} & set(hits.rows.tolist())))
+        assert np.mean(found) > (7 if isinstance(kind, IVF | IVFPQ) else 9.5)

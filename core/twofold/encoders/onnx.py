@@ -12,7 +12,7 @@ import xxhash
 
 from twofold.encoders.options import AS_SAVED, ModelOptions, spec_of
 from twofold.encoders.sources import model_name
-from twofold.encoders.texts import checked_texts, shown_progress
+from twofold.encoders.texts import checked_texts, directed, shown_progress
 from twofold.encoders.tokens import TokenCounter
 from twofold.errors import EncoderNotFoundError, InputError, MissingExtraError
 from twofold.metrics import Metric
@@ -201,10 +201,7 @@ class OnnxEncoder:
             for place, vector in zip(order, runs, strict=True):
                 vectors[place] = vector[0]
                 advance(1)
-        if self._manifest.metric is Metric.COSINE:
-            # A text of which no token is read has no direction of its own.
-            vectors[~vectors.any(axis=1)] = 1 / np.sqrt(self._manifest.dim)
-        return vectors
+        return directed(vectors, self._manifest.metric)
 
     def _tower(self, role: Role) -> OnnxTower:
         return self._manifest.query if role == "query" else self._manifest.passage

@@ -11,10 +11,9 @@ from twofold.encoders.loading import LoadedModel, Task, loaded
 from twofold.encoders.options import AS_SAVED, ModelOptions, spec_of
 from twofold.encoders.processes import Processes
 from twofold.encoders.sources import model_name, model_source
-from twofold.encoders.texts import batches, checked_texts, shown_progress
+from twofold.encoders.texts import batches, checked_texts, directed, shown_progress
 from twofold.encoders.tokens import TokenCounter
 from twofold.errors import InputError
-from twofold.metrics import Metric
 from twofold.types import EncoderIdentity, Vectors
 
 CPU_TOKENS = 1024
@@ -129,10 +128,7 @@ class SentenceTransformerEncoder:
                     with self._turn:
                         vectors[places] = call(batch, batch_size=len(batch))
                     advance(len(batch))
-        if ready.metric is Metric.COSINE:
-            # A text of which no token is read has no direction of its own.
-            vectors[~vectors.any(axis=1)] = 1 / np.sqrt(ready.dim)
-        return vectors
+        return directed(vectors, ready.metric)
 
     def _call(self, ready: LoadedModel, task: Task) -> Callable[..., Vectors]:
         """Return what encodes a list of texts in one tower."""

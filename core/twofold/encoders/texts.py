@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.errors import InputError
+from twofold.metrics import Metric
+from twofold.types import Vectors
 
 
 def checked_texts(texts: Sequence[str]) -> list[str]:
@@ -26,6 +28,16 @@ def checked_texts(texts: Sequence[str]) -> list[str]:
                     "decode it with errors='replace'"
                 ) from None
     return texts
+
+
+def directed(vectors: Vectors, metric: Metric) -> Vectors:
+    """Give texts of which no token is read one fixed direction under cosine, which needs one.
+
+    ``vectors`` (n, dim) are changed in place.
+    """
+    if metric is Metric.COSINE:
+        vectors[~vectors.any(axis=1)] = 1 / np.sqrt(vectors.shape[1])
+    return vectors
 
 
 def batches(sizes: NDArray[np.int64], budget: int) -> list[NDArray[np.int64]]:
