@@ -5,6 +5,9 @@ import numpy as np
 from twofold.errors import VectorError
 from twofold.types import Vectors
 
+_BLOCK = 1 << 16
+"""Vectors looked at together: they may be a memory map that is larger than memory."""
+
 
 def check_vectors(vectors: Vectors, dim: int, count: int) -> Vectors:
     """Return ``vectors`` as contiguous float32 (count, dim), or raise VectorError saying why not.
@@ -18,8 +21,9 @@ def check_vectors(vectors: Vectors, dim: int, count: int) -> Vectors:
         raise VectorError(f"vectors are of {given.dtype}: floats are wanted, best float32")
     with np.errstate(over="ignore"):
         out = np.ascontiguousarray(given, np.float32)
-    finite = np.isfinite(out).all(axis=1)
-    if not finite.all():
-        place = int(np.flatnonzero(~finite)[0])
-        raise VectorError(f"vector {place} has a value that is NaN or infinite as float32")
+    for start in range(0, count, _BLOCK):
+        finite = np.isfinite(out[start : start + _BLOCK]).all(axis=1)
+        if not finite.all():
+            place = start + int(np.flatnonzero(~finite)[0])
+            raise VectorError(f"vector {place} has a value that is NaN or infinite as float32")
     return out

@@ -1,5 +1,6 @@
 """Another encoder for an index: a new vector set is filled while the old one serves."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -25,6 +26,7 @@ from twofold.index.view import Generations, IndexView
 from twofold.index.writer import IndexWriter
 from twofold.metrics import Metric
 from twofold.protocols import Encoder
+from twofold.rownumbers import places_of
 from twofold.types import Vectors
 
 
@@ -152,14 +154,15 @@ class Reencoding:
         earlier = {content: row for content, row in first.items() if row < start}
         if filling is None or not earlier:
             return {}
+        firsts = [int(block.rows[0]) for block in filling.blocks]
         out: dict[bytes, Vectors] = {}
         for content, row in earlier.items():
-            for block in filling.blocks:
-                at = np.flatnonzero(block.rows == row)
-                if len(at):
-                    path = self._layout.vector_file(block.file)
-                    stored = map_vectors(path, block.first + block.count, dim)
-                    out[content] = stored[block.first + int(at[0])]
+            block = filling.blocks[bisect_right(firsts, row) - 1]
+            place = int(places_of(np.array([row]), block.rows)[0])
+            if place >= 0:
+                path = self._layout.vector_file(block.file)
+                stored = map_vectors(path, block.first + block.count, dim)
+                out[content] = stored[block.first + place]
         return out
 
 

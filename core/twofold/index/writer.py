@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from twofold.catalog import (
+    BlockRecord,
     Catalog,
     CatalogReader,
     CatalogWriter,
@@ -33,10 +34,13 @@ from twofold.index.merging import merged, rebuilt
 from twofold.index.plans import BlockPlan, SegmentPlan, StructurePlan
 from twofold.index.snapshot import Snapshot
 from twofold.index.view import Generations
+from twofold.rownumbers import places_of
 from twofold.types import Rows
 
 GARBAGE = 1024
 """Dead vectors below which a vector file is never rewritten."""
+COPIED = 1 << 16
+"""Vectors in memory at once when it is."""
 
 
 class IndexWriter:
@@ -216,15 +220,16 @@ class IndexWriter:
             return BlockPlan(tuple(stored), (), ())
         number = change.vector_set.number
         rows, vectors = change.vector_rows, change.vectors
-        if dense is not None:
+        if dense is not None and len(dead) > GARBAGE:
             held = dense.rows
-            alive = held[~np.isin(held, dead)]
-            if len(held) - len(alive) > max(GARBAGE, len(alive)):
-                kept, _ = dense.vectors(alive)
-                rows = np.concatenate([alive, rows])
-                vectors = np.concatenate([kept, vectors]) if len(vectors) else kept
-                fresh = files.vectors(number, None, rows, vectors, before=None)
-                return BlockPlan((), fresh, tuple(stored))
+            gone = places_of(dead, held)
+            gone = gone[gone >= 0]
+            if len(gone) > max(GARBAGE, len(held) - len(gone)):
+                alive = np.delete(held, gone)
+                fresh = _rewritten(files, number, dense, alive)
+                last = fresh[-1] if fresh else None
+                more = files.vectors(number, last, rows, vectors, before=None)
+                return BlockPlan((), (*fresh, *more), tuple(stored))
         if len(rows) == 0:
             return BlockPlan(tuple(stored), (), ())
         last = stored[-1] if stored else None
@@ -234,6 +239,18 @@ class IndexWriter:
             return BlockPlan(tuple(stored[:-1]), fresh, (last,))
         fresh = files.vectors(number, last, rows, vectors, before=None)
         return BlockPlan(tuple(stored), fresh, ())
+
+
+def _rewritten(
+    files: CommitFiles, number: int, dense: DenseLeg, rows: Rows
+) -> tuple[BlockRecord, ...]:
+    """Copy the vectors of these rows to a new file, some at a time."""
+    blocks: tuple[BlockRecord, ...] = ()
+    for start in range(0, len(rows), COPIED):
+        some = rows[start : start + COPIED]
+        last = blocks[-1] if blocks else None
+        blocks += files.vectors(number, last, some, dense.vectors(some)[0], before=None)
+    return blocks
 
 
 def _put(catalog: CatalogWriter, change: Change, snapshot: Snapshot) -> int:
