@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twofold.dense import check_effort
 from twofold.errors import QueryError
 from twofold.fusion import Fusion, LegEvidence, TheoreticalMinMax
 from twofold.hits import Answer, Hits, LegColumn
@@ -58,11 +59,7 @@ class Retriever:
                 f"scorer is {self.scorer!r}: an object is wanted, such as BM25(k1=1.2, b=0.75) or "
                 "scorer_named('bm25+') of twofold.lexical, and one that is hashable"
             )
-        if isinstance(self.effort, str | bool) or not 0 < self.effort < math.inf:
-            raise QueryError(
-                f"effort is {self.effort!r}: a number above 0 is wanted, 1.0 for what the dense "
-                "leg's kind says; exact=True looks at all vectors"
-            )
+        check_effort(self.effort)
         if not callable(getattr(self.fusion, "fuse", None)):
             raise QueryError(
                 f"fusion is {self.fusion!r}: TheoreticalMinMax(), ReciprocalRank() or another "

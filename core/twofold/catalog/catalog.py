@@ -41,6 +41,12 @@ class CatalogReader:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self._unread: list[sqlite3.Cursor] = []
+
+    def close(self) -> None:
+        """End statements that were not read to their end: one would hold its snapshot for ever."""
+        for cursor in self._unread:
+            cursor.close()
 
     def generation(self) -> int:
         """Return the number of commits so far; nothing else is read."""
@@ -147,11 +153,13 @@ class CatalogReader:
 
     def between(self, first: int, last: int) -> Iterator[StoredPassage]:
         """Yield the passages of rows from ``first`` to ``last``, ascending."""
-        for each in self._verified(
+        cursor = self._connection.execute(
             "SELECT row, id, title, text, metadata, content, checksum FROM passages "
             "WHERE row BETWEEN ? AND ? ORDER BY row",
             (first, last),
-        ):
+        )
+        self._unread.append(cursor)
+        for each in _verified(cursor):
             yield StoredPassage(*each)
 
     def rows_with_content(self, contents: Sequence[bytes]) -> dict[bytes, int]:
@@ -174,23 +182,13 @@ class CatalogReader:
     def _passages(self, column: str, wanted: Sequence[Any]) -> Iterator[PassageFields]:
         for some in _runs(wanted):
             marks = ",".join("?" * len(some))
-            yield from self._verified(
-                "SELECT row, id, title, text, metadata, content, checksum FROM passages "
-                f"WHERE {column} IN ({marks})",
-                some,
+            yield from _verified(
+                self._connection.execute(
+                    "SELECT row, id, title, text, metadata, content, checksum FROM passages "
+                    f"WHERE {column} IN ({marks})",
+                    some,
+                )
             )
-
-    def _verified(self, query: str, bound: Sequence[Any]) -> Iterator[PassageFields]:
-        for row, name, title, text, metadata, content, checksum in self._connection.execute(
-            query, bound
-        ):
-            try:
-                same = passage_checksum(row, name, title, text, metadata, content) == checksum
-            except (TypeError, AttributeError):  # not even of the type that was written
-                same = False
-            if not same:
-                raise not_as_written(f"passage {name!r}")
-            yield row, name, title, text, metadata, content
 
 
 class CatalogWriter(CatalogReader):
@@ -303,10 +301,12 @@ class Catalog:
     def reading(self) -> Iterator[CatalogReader]:
         """Open one read transaction."""
         with self._connection() as connection, _translated(self._path):
+            reader = CatalogReader(connection)
             try:
                 connection.execute("BEGIN")
-                yield CatalogReader(connection)
+                yield reader
             finally:
+                reader.close()
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
 
@@ -401,6 +401,18 @@ def _translated(path: Path) -> Iterator[None]:
                 f"{path} is damaged ({error}): restore the index from a copy"
             ) from error
         raise
+
+
+def _verified(rows: Iterable[Any]) -> Iterator[PassageFields]:
+    """Yield passages whose content is that of their checksum; raise CorruptIndexError."""
+    for row, name, title, text, metadata, content, checksum in rows:
+        try:
+            same = passage_checksum(row, name, title, text, metadata, content) == checksum
+        except (TypeError, AttributeError):  # not even of the type that was written
+            same = False
+        if not same:
+            raise not_as_written(f"passage {name!r}")
+        yield row, name, title, text, metadata, content
 
 
 def _runs(bound: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -1,7 +1,7 @@
 """The dense leg: stored vectors, searched by FAISS."""
 
 from twofold.dense.approximate import ApproximateIndex
-from twofold.dense.checking import check_vectors
+from twofold.dense.checking import check_effort, check_vectors
 from twofold.dense.flat import FlatIndex
 from twofold.dense.kinds import (
     HNSW,
@@ -36,6 +36,7 @@ __all__ = [
     "Piece",
     "VectorPart",
     "as_dict",
+    "check_effort",
     "check_kind",
     "check_vectors",
     "kind_named",

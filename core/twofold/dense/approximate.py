@@ -10,7 +10,6 @@ from twofold.dense.flat import FlatIndex
 from twofold.dense.kinds import Auto, Kind
 from twofold.dense.neighbours import Neighbours
 from twofold.dense.part import VectorPart
-from twofold.dense.scanning import multiplied
 from twofold.dense.upkeep import Held, Piece, upkeep
 from twofold.metrics import Metric
 from twofold.rownumbers import allowed_places, places_of
@@ -77,7 +76,7 @@ class ApproximateIndex:
             Held(each.kind, len(each.rows), len(each.rows) if on is None else int(on.sum()))
             for each, on in zip(self.structures, self._live, strict=True)
         ]
-        tail = sum(part.count for part in self._tails)
+        tail = sum(part.count for part in self._tail.parts)
         return upkeep(self.kind, self.exact.dim, held, tail, compact=compact)
 
     def made(self, piece: Piece) -> Neighbours:
@@ -94,18 +93,14 @@ class ApproximateIndex:
         points = self.exact.prepared(queries)
         _, total = self.exact.eligible(allowed)
         count = sum(len(part.rows) for part in self.parts)
-        if (
-            not self.structures
-            or math.isinf(effort)
-            or total**2 <= FEW * count
-            or not self.exact.comfortable(points)
-        ):
+        easy = np.flatnonzero(self.exact.comfortable(points))
+        if not self.structures or math.isinf(effort) or total**2 <= FEW * count or not len(easy):
             return self.exact.search(queries, k, allowed)
         # Among fewer that may be found, as many are found only by looking further.
-        found = self._proposed(points, k, allowed, effort * count / total)
-        hits = [
-            self.exact.best_of(point, rows, k) for point, rows in zip(points, found, strict=True)
-        ]
+        found = self._proposed(points[easy], k, allowed, effort * count / total)
+        hits = [LegHits.none() for _ in points]
+        for place, rows in zip(easy.tolist(), found, strict=True):
+            hits[place] = self.exact.best_of(points[place], rows, k)
         short = [place for place, each in enumerate(hits) if len(each.rows) < min(k, total)]
         if short:
             again = self.exact.search(np.asarray(queries)[short], k, allowed)
@@ -134,14 +129,8 @@ class ApproximateIndex:
             found = first + second
         else:
             found = self._by_structures(queries, k, allowed, effort)
-        for part in self._tails:
-            if part.count:
-                near = multiplied(self.exact.metric, queries, part, part.eligible(allowed), k + 32)
-                found = [
-                    np.concatenate([rows, part.rows[places]])
-                    for rows, (places, _) in zip(found, near, strict=True)
-                ]
-        return found
+        tail = self._tail.search(queries, k, allowed)
+        return [np.concatenate([rows, hits.rows]) for rows, hits in zip(found, tail, strict=True)]
 
     def _by_structures(
         self, queries: Vectors, k: int, allowed: Mask | None, effort: float
@@ -159,7 +148,7 @@ class ApproximateIndex:
     def _live_rows(self, number: int) -> Rows:
         """Return the rows of a structure, or after all of them the tail's, that are not deleted."""
         if number == len(self.structures):
-            tails = [part.rows[part.places(part.live)] for part in self._tails]
+            tails = [part.rows[part.places(part.live)] for part in self._tail.parts]
             return np.concatenate([np.empty(0, np.int64), *tails])
         rows, on = self.structures[number].rows.astype(np.int64), self._live[number]
         return rows if on is None else rows[on]
@@ -167,7 +156,9 @@ class ApproximateIndex:
     def _refresh(self) -> None:
         """Note which rows no structure holds, and which of a structure's are deleted."""
         end = max((int(each.rows[-1]) for each in self.structures), default=-1)
-        self._tails = tuple(part.after(end) for part in self.parts)
+        exact = self.exact
+        tails = [part.after(end) for part in self.parts]
+        self._tail = FlatIndex(exact.metric, exact.dim, tails, exact.ids_of)
         dead = np.concatenate([np.empty(0, np.int64), *(part.dead for part in self.parts)])
         self._live = tuple(_live(each, dead) for each in self.structures)
 

@@ -1,10 +1,13 @@
-"""What vectors must be to be stored or searched with."""
+"""What vectors and searches must be."""
+
+import math
 
 import numpy as np
 
-from twofold.errors import VectorError
+from twofold.errors import QueryError, VectorError
 from twofold.types import Vectors
 
+MOST_EFFORT = 10**9
 _BLOCK = 1 << 16
 """Vectors looked at together: they may be a memory map that is larger than memory."""
 
@@ -27,3 +30,13 @@ def check_vectors(vectors: Vectors, dim: int, count: int) -> Vectors:
             place = start + int(np.flatnonzero(~finite)[0])
             raise VectorError(f"vector {place} has a value that is NaN or infinite as float32")
     return out
+
+
+def check_effort(effort: float) -> None:
+    """Raise QueryError for an effort that means nothing."""
+    number = isinstance(effort, int | float | np.number) and not isinstance(effort, bool)
+    if not number or math.isnan(effort) or not 0 < effort <= MOST_EFFORT:
+        raise QueryError(
+            f"effort is {effort!r:.40}: a number above 0 and up to {MOST_EFFORT:,} is wanted, 1.0 "
+            "for what the dense leg's kind says; exact=True looks at all vectors"
+        )

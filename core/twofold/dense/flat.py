@@ -42,7 +42,7 @@ class FlatIndex:
         self.dim = dim
         self.parts = tuple(parts)
         self._ids: dict[int, str] = {}
-        self._ids_of = ids_of if ids_of is not None else self._own_ids
+        self.ids_of = ids_of if ids_of is not None else self._own_ids
 
     def add(self, rows: Rows, ids: Sequence[str], vectors: Vectors) -> None:
         """Index ``vectors`` (n, dim) under ascending rows, greater than all before."""
@@ -63,13 +63,20 @@ class FlatIndex:
         flags, total = self.eligible(allowed)
         if total == 0:
             return [LegHits.none() for _ in queries]
-        if total <= max(FEW, k) or not self.comfortable(queries):
+        easy = self.comfortable(queries) & (total > max(FEW, k))
+        hits = [LegHits.none() for _ in queries]
+        if not easy.all():
             places = [part.places(on) for part, on in zip(self.parts, flags, strict=True)]
-            return [self._settled(query, places, k) for query in queries]
-        if len(queries) < BATCH:
-            return [self._by_scan(query, k, flags, total) for query in queries]
-        groups = [queries[at : at + GROUP] for at in range(0, len(queries), GROUP)]
-        return [hits for group in groups for hits in self._by_product(group, k, flags, total)]
+            for place in np.flatnonzero(~easy).tolist():
+                hits[place] = self._settled(queries[place], places, k)
+        chosen = np.flatnonzero(easy).tolist()
+        for start in range(0, len(chosen), GROUP):
+            some = chosen[start : start + GROUP]
+            for place, each in zip(
+                some, self._scanned(queries[some], k, flags, total), strict=True
+            ):
+                hits[place] = each
+        return hits
 
     def scores(self, query: Vectors, rows: Rows) -> Scores:
         """Return the score of each row for one query (dim,); NaN where none is live."""
@@ -129,14 +136,21 @@ class FlatIndex:
             places = self._nearest(query, places, k)
         return self._settled(query, places, k)
 
-    def comfortable(self, queries: Vectors) -> bool:
-        """Whether products of these queries with any vector stay well inside float32."""
+    def comfortable(self, queries: Vectors) -> NDArray[np.bool_]:
+        """Return for each query whether products with any vector stay well inside float32."""
         if self.metric is Metric.COSINE:
-            return True
+            return np.ones(len(queries), np.bool_)
         lengths = np.linalg.norm(queries.astype(np.float64), axis=1)
         reach = self._longest()
-        low, high = float(lengths.min(initial=1.0)) * reach, float(lengths.max(initial=0.0))
-        return low > SMALL and (high + reach) ** 2 < LARGE
+        return np.asarray((lengths * reach > SMALL) & ((lengths * reach + reach) ** 2 < LARGE))
+
+    def _scanned(
+        self, queries: Vectors, k: int, flags: Sequence[NDArray[np.bool_] | None], total: int
+    ) -> list[LegHits]:
+        """Search all vectors for a group of queries."""
+        if len(queries) < BATCH:
+            return [self._by_scan(query, k, flags, total) for query in queries]
+        return self._by_product(queries, k, flags, total)
 
     def _by_scan(
         self, query: Vectors, k: int, flags: Sequence[NDArray[np.bool_] | None], total: int
@@ -221,7 +235,7 @@ class FlatIndex:
             keep = int(np.searchsorted(-scores, -scores[k - 1], side="right"))
             rows, scores = rows[:keep], scores[:keep]
         if (scores[1:] == scores[:-1]).any():
-            ids = self._ids_of(rows)
+            ids = self.ids_of(rows)
             by_id = sorted(range(len(rows)), key=lambda at: (-scores[at], ids[at]))
             rows, scores = rows[by_id], scores[by_id]
         return LegHits(rows[:k], scores[:k])

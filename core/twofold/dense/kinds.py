@@ -27,6 +27,7 @@ _FLOATS = 400 * 384
 """Floats of stored vectors that candidates are scored by."""
 _BITS = 128
 """Bits that tell near vectors apart well enough."""
+_MOST_LINKS, _MOST = 512, 1 << 24
 _SEED = 7
 SPARE = 16
 """Candidates scored beyond k, since codes are not exact."""
@@ -223,7 +224,9 @@ class IVFPQ(_InvertedFile):
         wanted = 2 * self.code_bytes if self.code_bytes is not None else dim // 4
         pieces = max(n for n in range(1, dim + 1) if dim % n == 0 and n <= max(wanted, 1))
         lists, centroids = self._lists(size.count), faiss.IndexFlatL2(dim)
-        return _prepared(faiss.IndexIVFPQFastScan(centroids, dim, lists, pieces, 4, size.distance))
+        made = faiss.IndexIVFPQFastScan(centroids, dim, lists, pieces, 4, size.distance)
+        made.pq.cp.min_points_per_centroid = 1  # or it prints to stderr
+        return _prepared(made)
 
     def candidates(self, search: Search) -> int:
         """Return how many candidates to score exactly."""
@@ -358,6 +361,8 @@ def _check(kind: Any) -> None:
             continue
         elif not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise InputError(f"{name} is {value!r}: a whole number of at least 1 is wanted")
+        elif value > (limit := _MOST_LINKS if field.name == "links" else _MOST):
+            raise InputError(f"{name} is {value!r:.40}: at most {limit:,} is taken")
 
 
 def _quantizer(codes: Codes) -> Any:

@@ -6,7 +6,7 @@ from twofold.encoders.hashing import HashingEncoder
 from twofold.encoders.onnx import OnnxEncoder, is_onnx_folder
 from twofold.encoders.options import AS_SAVED, BETWEEN_TOWERS, ModelOptions, model_and_options
 from twofold.encoders.sentence_transformer import SentenceTransformerEncoder
-from twofold.encoders.sources import model_name
+from twofold.encoders.sources import is_folder, model_name
 from twofold.encoders.towers import NamedEncoder, TowersEncoder
 from twofold.errors import InputError
 
@@ -20,7 +20,7 @@ def encoder_named(name: str) -> NamedEncoder:
     for an unknown option.
     """
     name = model_name(name)
-    if not Path(name).is_dir() and BETWEEN_TOWERS in name:
+    if not is_folder(name) and BETWEEN_TOWERS in name:
         towers = name.split(BETWEEN_TOWERS)
         if len(towers) != 2:
             raise InputError(

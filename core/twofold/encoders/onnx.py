@@ -51,8 +51,11 @@ class OnnxManifest:
     def fingerprint(self, folder: Path) -> str:
         """Hash the files and the settings that decide a text's vector."""
         state = xxhash.xxh3_128()
+        ours = tuple(
+            name for tower in (self.query, self.passage) for name in (tower.graph, tower.tokenizer)
+        )
         for path in sorted(folder.iterdir()):
-            if path.name != MANIFEST:
+            if path.name.startswith(ours) and path.is_file():  # weights may lie beside a graph
                 state.update(f"{path.name} {path.stat().st_size} ".encode())
                 with path.open("rb") as file:
                     while block := file.read(_CHUNK):

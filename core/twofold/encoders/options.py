@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import quote, unquote
 
+from twofold.encoders.sources import is_folder
 from twofold.errors import InputError
 
 Pooling = Literal["cls", "mean", "max"]
@@ -49,6 +49,8 @@ class ModelOptions:
             prompt: object = getattr(self, name)
             if prompt is not None and not isinstance(prompt, str):
                 raise InputError(f"{name} is {prompt!r}: a string or None is wanted")
+            if prompt is not None and any("\ud800" <= char <= "\udfff" for char in prompt):
+                raise InputError(f"{name} has half a surrogate pair, which is no text: {prompt!r}")
 
 
 AS_SAVED = ModelOptions()
@@ -68,7 +70,7 @@ def spec_of(model: str, options: ModelOptions) -> str:
 
 def model_and_options(spec: str) -> tuple[str, ModelOptions]:
     """Return a spec's model and options; a folder may be named as it is, and then has none."""
-    return (spec, AS_SAVED) if spec and Path(spec).is_dir() else parsed(spec)
+    return (spec, AS_SAVED) if is_folder(spec) else parsed(spec)
 
 
 def parsed(spec: str) -> tuple[str, ModelOptions]:

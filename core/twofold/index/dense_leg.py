@@ -100,7 +100,12 @@ class DenseLeg:
         """Whether structures are to be built, or one for all vectors if ``compact``."""
         if not compact and not self.structures and self.tail <= TAIL:
             return False
-        return self.index().due(compact=compact) is not None
+        return self.is_damaged or self.index().due(compact=compact) is not None
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether a structure had to be left out."""
+        return len(self.index().structures) < len(self.structures)
 
     def vectors(self, rows: Rows) -> tuple[Vectors, NDArray[np.bool_]]:
         """Return the stored vectors (n, dim) of rows, and which of them have one."""
@@ -198,7 +203,7 @@ class DenseLeg:
                 maps[record.number] = known.get(record.number) or mapped(
                     self._layout.segment_file(record.file), record.size
                 )
-            except (FileNotFoundError, ValueError):
+            except (OSError, ValueError):
                 continue  # said when it is needed
         return maps
 

@@ -59,8 +59,9 @@ class BlockPlan:
     @property
     def cleaned(self) -> bool:
         """Whether dead rows have left the vectors, which they do in a new file only."""
-        anew = not self.written or self.written[0].first == 0
-        return bool(self.dropped) and not self.kept and anew
+        if not self.dropped or self.kept:
+            return False
+        return not self.written or self.written[0].file != self.dropped[0].file
 
     def holds(self, rows: Rows) -> NDArray[np.bool_]:
         """Return which dead rows a block still has."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from twofold.dense import check_effort
 from twofold.errors import QueryError
 from twofold.index.dense_leg import DenseLeg
 from twofold.index.view import IndexView
@@ -43,19 +44,23 @@ def recall_of(
     QueryError where there is nothing to ask with or for.
     """
     dense = view.snapshot.dense
-    if sample < 1 or k < 1:
-        raise QueryError(f"sample is {sample!r} and k {k!r}: both are at least 1")
+    for name, value in (("sample", sample), ("k", k)):
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+            raise QueryError(f"{name} is {value!r:.40}: a whole number of at least 1 is wanted")
+    check_effort(effort)
     if dense is None:
         raise QueryError("there are no vectors to measure the recall of")
     own: Rows | None = None
     if queries is None:
         own, vectors = _sampled(dense, view.live_rows(), sample)
-    elif isinstance(queries, np.ndarray):
-        vectors = queries
+    elif len(queries) and all(isinstance(each, str) for each in queries):
+        vectors = view.encode_queries([str(each) for each in queries])
     else:
-        vectors = view.encode_queries(queries)
+        vectors = np.asarray(queries)
     if not len(vectors):
         raise QueryError("there are no queries to measure the recall with")
+    if vectors.ndim != 2:
+        raise QueryError(f"query vectors have shape {vectors.shape}: (n, {dense.dim}) is wanted")
     return _measured(dense, vectors, k, effort, own)
 
 

@@ -17,6 +17,7 @@ from twofold.index.contract import (
     has_drifted,
     identity_of,
     metric_for,
+    new_set,
 )
 from twofold.index.intake import ENCODED_BATCH
 from twofold.index.layout import Layout
@@ -94,7 +95,10 @@ class Reencoding:
                 with self._generations.view() as view:
                     snapshot, filling = view.snapshot, view.snapshot.filling
                     if filling is not None and filling.record.number != record.number:
-                        filling = None
+                        filling = None  # another encoder's, which this one replaces
+                    active = snapshot.vector_set
+                    if filling is None and active is not None and active.number >= record.number:
+                        record = replace(record, number=active.number + 1)  # begun meanwhile
                     begun = filling.blocks if filling is not None else ()
                     start = int(begun[-1].rows[-1]) + 1 if begun else 0
                     rest = view.reader.between(start, snapshot.state.next_row)
@@ -132,7 +136,7 @@ class Reencoding:
             active.number if active is not None else 0,
             filling.record.number if filling is not None else 0,
         )
-        record = replace(self._contract.new_set(number, encoder, metric), active=0)
+        record = replace(new_set(number, encoder, metric), active=0)
         if filling is not None and record.identity == filling.record.identity != "null":
             same = np.array_equal(
                 np.frombuffer(record.canaries, np.float32),

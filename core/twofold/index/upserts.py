@@ -9,7 +9,7 @@ from twofold.catalog import Settings, StoredPassage, VectorSetRecord
 from twofold.dense import check_vectors
 from twofold.errors import IndexMismatchError, VectorError
 from twofold.index.change import Change
-from twofold.index.contract import CANARIES, EncoderContract, identity_of, metric_for
+from twofold.index.contract import CANARIES, EncoderContract, identity_of, metric_for, new_set
 from twofold.index.view import IndexView
 from twofold.metrics import Metric
 from twofold.types import Passage, Rows, Vectors
@@ -88,7 +88,9 @@ class UpsertPlanner:
         stored = view.reader.by_id([passage.id for passage, _ in batch])
         settings, vector_set = view.snapshot.settings, view.snapshot.vector_set
         if settings.dense and vector_set is None:
-            settings, vector_set = self._started(settings)
+            filling = view.snapshot.filling
+            number = filling.record.number + 1 if filling is not None else 1
+            settings, vector_set = self._started(settings, number)
         if given is not None and settings.dim not in (None, given.shape[1]):
             raise VectorError(
                 f"vectors have {given.shape[1]} dimensions, and those of the index {settings.dim}"
@@ -133,11 +135,11 @@ class UpsertPlanner:
         self._taken += count
         return given
 
-    def _started(self, settings: Settings) -> tuple[Settings, VectorSetRecord]:
+    def _started(self, settings: Settings, number: int) -> tuple[Settings, VectorSetRecord]:
         """Return settings and vector set for the first vectors of an index."""
         if not self._contract.present(settings):
             default = settings.metric if settings.metric is not None else Metric.COSINE
-            return replace(settings, metric=default), VectorSetRecord(1, "null", b"", 1)
+            return replace(settings, metric=default), VectorSetRecord(number, "null", b"", 1)
         encoder = self._contract.encoder(settings, None)
         identity = identity_of(encoder)
         if identity is not None and settings.dim not in (None, identity.dim):
@@ -146,7 +148,8 @@ class UpsertPlanner:
                 f"{identity.name!r} gives {identity.dim} dimensions"
             )
         metric = metric_for(identity, settings.metric)
-        record = self._contract.new_set(1, encoder, metric)
+        record = new_set(number, encoder, metric)
+        self._contract.use(number, encoder)
         dim = len(record.canaries) // (4 * len(CANARIES))
         return replace(settings, metric=metric, dim=dim), record
 

@@ -97,6 +97,7 @@ class IndexView:
         self, queries: Sequence[str], k: int, allowed: Mask | None, scorer: Scorer | None = None
     ) -> list[LegHits]:
         """Search the lexical leg."""
+        k = min(k, max(self.snapshot.state.passages, 1))  # compiled, it has 64 bits
         return self._postings().search_many(queries, k, allowed, scorer)
 
     def dense_scores(self, query: Vectors, rows: Rows) -> Scores:

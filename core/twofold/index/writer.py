@@ -202,7 +202,8 @@ class IndexWriter:
         # Ids decide ties in searches, and nothing is searched here.
         leg = DenseLeg(self._layout, records, dead, lambda rows: [""] * len(rows), dense)
         index = leg.index()
-        pieces = index.due(compact=switched or change.structures == "anew")
+        anew = switched or change.structures == "anew" or leg.is_damaged
+        pieces = index.due(compact=anew)
         intact = before_kept[: len(index.structures)]
         if pieces is None:
             return StructurePlan(intact, (), tuple(each for each in before if each not in intact))
