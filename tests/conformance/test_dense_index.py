@@ -325,6 +325,8 @@ def test_structures_follow_growth_and_shrinkage():
     ("make_kind", "words"),
     [
         (lambda: HNSW(links=1), "at least 2"),
+        (lambda: HNSW(links=2**31), "links is 2147483648: at most 512"),
+        (lambda: HNSW(build_effort=2**40), "at most 16,777,216"),
         (lambda: HNSW(search_effort=0), "search_effort is 0: a whole number of at least 1"),
         (lambda: IVF(probes=True), "probes is True"),
         (lambda: IVF(lists=2.5), "lists is 2.5"),

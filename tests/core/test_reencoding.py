@@ -213,3 +213,39 @@ def test_structures_are_of_the_new_vectors(tmp_path):
             assert [each.rows for each in view.snapshot.dense.structures] == [3000]
         assert index.recall(50, effort=10.0).mean > 0.95
         assert index.verify().ok
+
+
+def test_views_and_writes_within_it_see_whole_generations(filled, claims):
+    with Index.open(filled) as index:
+
+        def ask_and_write(done):
+            with index.view():
+                index.upsert([{"id": f"new {done}", "text": claims[0]}])
+            assert len(Retriever(index).retrieve(claims[1])) == 10
+
+        index.reencode(Turned(), progress=ask_and_write)
+        assert index.verify(deep=True).ok
+
+
+@pytest.mark.parametrize("first", ["upsert", "reencode"])
+def test_the_first_vectors_of_two_writers_are_two_sets(tmp_path, abstracts, first):
+    texts = [{"id": a["_id"], "text": a["text"]} for a in abstracts[:300]]
+    with Index.open(tmp_path / "i", encoder="hashing") as index:
+        encoder, done = Turned(), []
+        if first == "reencode":
+            index.reencode(encoder)
+            index.upsert(texts)
+        else:
+            # The set has a number before the upsert begins its own.
+            def between():
+                if not done:
+                    done.append(1)
+                    index.upsert(texts)
+
+            encoder.before = between
+            index.reencode(encoder)
+        assert index.dim == 128
+        with index.view() as view:
+            assert len(view.snapshot.dense.rows) == 300
+            assert view.snapshot.filling is None
+        assert index.verify(deep=True).ok

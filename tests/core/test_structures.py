@@ -232,3 +232,63 @@ def test_the_command_line_builds_searches_and_measures(copy, tmp_path):
 
 def json_fields(kind):
     return {name: getattr(kind, name) for name in kind.__slots__}
+
+
+def test_a_damaged_small_structure_is_built_anew_too(tmp_path):
+    path = tmp_path / "i"
+    with Index.open(path, dim=DIM) as index:
+        index.upsert(passages(0, 3000), vectors=clusters(3000))
+        index.reindex(HNSW())
+    file = next((path / "segments").glob("*.dense"))
+    file.unlink()
+    with Index.open(path) as index:
+        with pytest.warns(RebuildWarning):
+            index.upsert([{"id": "z", "text": "z"}], vectors=clusters(1, seed=9))
+        assert index.kind == HNSW()
+        assert index.verify().ok
+
+
+def test_a_structure_outlives_the_growth_of_the_first_block(tmp_path):
+    with Index.open(tmp_path / "i", dim=DIM) as index:
+        index.upsert(passages(0, 200), vectors=clusters(200))
+        index.reindex(HNSW())
+        index.upsert(passages(200, 210), vectors=clusters(10, seed=1))
+        assert index.kind == HNSW()
+
+
+def test_a_tail_far_from_the_origin_is_scanned_with_certainty(tmp_path):
+    vectors = (np.random.default_rng(0).standard_normal((14_000, 32)) + 1e4).astype(np.float32)
+    with Index.open(tmp_path / "i", dim=32, metric="euclidean") as index:
+        index.upsert(passages(0, 9000), vectors=vectors[:9000])
+        index.reindex("flat:int8")
+        index.upsert(passages(9000, 14_000), vectors=vectors[9000:])
+        retriever = Retriever(index, mode="dense")
+        for place in range(9000, 9020):
+            query = vectors[place] + np.float32(0.01)
+            assert retriever.retrieve(vector=query)[0].id == f"{place:06}"
+
+
+def test_a_query_without_a_length_leaves_the_others_alone(tmp_path):
+    with Index.open(tmp_path / "i", dim=64, metric="dot") as index:
+        index.upsert(passages(0, 6000), vectors=clusters(6000)[:, :64])
+        index.reindex(IVF(probes=1))
+        queries = clusters(20, seed=8)[:, :64].copy()
+        without = [answers(index, query[None, :])[0] for query in queries]
+        queries[7] = 0
+        together = answers(index, queries)
+        assert [a for n, a in enumerate(together) if n != 7] == without[:7] + without[8:]
+        assert len(together[7][0]) == 10
+
+
+@pytest.mark.parametrize("effort", [0, -1, math.nan, math.inf, 1e308, "x", True, None])
+def test_a_meaningless_effort_is_refused(copy, effort):
+    with Index.open(copy) as index, pytest.raises(QueryError, match="effort is"):
+        index.recall(10, effort=effort)
+
+
+def test_recall_by_lists_and_bad_numbers(copy):
+    with Index.open(copy) as index:
+        assert index.recall(queries=clusters(3).tolist()).queries == 3
+        for bad in ({"sample": 1.5}, {"sample": "3"}, {"k": 2.5}, {"queries": [1.0, 2.0]}):
+            with pytest.raises(QueryError):
+                index.recall(**bad)
