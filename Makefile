@@ -37,12 +37,15 @@ types: $(READY)
 layers: $(READY)
 	$(BIN)/lint-imports
 
-# make bench CORPUS=some/corpus.jsonl.gz TEXTS=100000
+# make bench CORPUS=some/corpus.jsonl.gz TEXTS=100000 ENCODED=their/vectors.npy (made if missing)
 TEXTS ?= 100000
+ENCODED ?= .bench.npy
 bench: $(BENCH_VENV)/.ready
-	$(BENCH_VENV)/bin/python benchmarks/frameworks.py --corpus $(CORPUS) --texts $(TEXTS)
+	$(BENCH_VENV)/bin/python benchmarks/frameworks.py --corpus $(CORPUS) --texts $(TEXTS) --encoded $(ENCODED)
+	$(BENCH_VENV)/bin/python benchmarks/batches.py --corpus $(CORPUS) --texts $(TEXTS) --encoded $(ENCODED)
 	$(BENCH_VENV)/bin/python benchmarks/incremental.py --corpus $(CORPUS) --texts $(TEXTS)
 	$(BENCH_VENV)/bin/python benchmarks/lexical.py --corpus $(CORPUS) --texts $(TEXTS)
+	$(BENCH_VENV)/bin/python benchmarks/dense.py --vectors 10000 $(TEXTS)
 
 # make eval COLLECTIONS="one/folder another/folder"; without any, the one in examples/data
 eval: $(READY)
@@ -70,4 +73,4 @@ $(DEMO_VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(DEMO_VENV) $(BENCH_VENV) .demo .eval .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf $(VENV) $(DEMO_VENV) $(BENCH_VENV) .demo .eval .bench.npy .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
