@@ -292,3 +292,12 @@ def test_recall_by_lists_and_bad_numbers(copy):
         for bad in ({"sample": 1.5}, {"sample": "3"}, {"k": 2.5}, {"queries": [1.0, 2.0]}):
             with pytest.raises(QueryError):
                 index.recall(**bad)
+
+
+def test_an_unknown_kind_makes_no_index(tmp_path):
+    (tmp_path / "c.jsonl").write_text('{"_id": "1", "text": "one"}\n')
+    command = [sys.executable, "-m", "twofold", "index", "c.jsonl", "--to", "i", "--kind", "hsnw"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert "did you mean 'hnsw'" in done.stderr
+    assert not (tmp_path / "i").exists()

@@ -25,7 +25,7 @@ from twofold.cli.dense import recall, reencode, reindex
 from twofold.cli.export import export
 from twofold.cli.map import draw_map
 from twofold.corpus import Corpus, Splitting, read_qrels, read_queries
-from twofold.dense import as_dict
+from twofold.dense import as_dict, kind_named
 from twofold.errors import QueryError
 from twofold.evaluation import MEASURES, evaluate
 from twofold.index import AS_STORED, Index
@@ -103,6 +103,7 @@ def index(
     Parts that a file of a folder no longer has are removed; nothing else ever is.
     """
     with running():
+        wanted = kind_named(kind) if kind is not None else None  # before anything is made
         passages = Corpus.at(
             corpus, Splitting(size, overlap if overlap is not None else min(150, size // 4))
         )
@@ -116,8 +117,8 @@ def index(
             analyzer=AS_STORED if analyzer is None else _or_none(analyzer),
             title_weight=title_weight,
         ) as target:
-            if kind is not None:
-                target.reindex(kind)
+            if wanted is not None:
+                target.reindex(wanted)
             with progress("indexing", count, quiet=as_json) as report:
                 result = target.upsert(passages, progress=report)
             removed = target.delete(_left_over(target, set(result.ids))) if passages.folder else 0
