@@ -21,7 +21,7 @@ BROWSERS = chromium chromium-browser google-chrome
 browser:
 	@for name in $(BROWSERS); do command -v $$name > /dev/null && exit 0; done; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; \
-	then apt-get update -qq && apt-get install -y -qq chromium > /dev/null; \
+	then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium > /dev/null; \
 	else echo "make test-all needs Chromium: sudo apt-get install chromium" >&2; exit 1; fi
 
 unit: $(READY)
