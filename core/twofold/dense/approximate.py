@@ -84,7 +84,8 @@ class ApproximateIndex:
         if piece.stays:
             return self.structures[piece.members[0]]
         rows = np.concatenate([self._live_rows(number) for number in piece.members])
-        return Neighbours.build(piece.kind, self.exact.metric, rows, self.exact.stored)
+        exact = self.exact
+        return Neighbours.build(piece.kind, exact.metric, rows, lambda some: exact.stored(some)[0])
 
     def search(
         self, queries: Vectors, k: int, allowed: Mask | None = None, effort: float = 1.0

@@ -91,14 +91,16 @@ class FlatIndex:
                 out[here] = self.metric.scores(point, part.vectors[places[here]])
         return out
 
-    def stored(self, rows: Rows) -> Vectors:
-        """Return the vectors (n, dim) of rows that are here."""
-        out = np.empty((len(rows), self.dim), np.float32)
+    def stored(self, rows: Rows) -> tuple[Vectors, NDArray[np.bool_]]:
+        """Return the vectors (n, dim) of rows, deleted ones too, and which of them have one."""
+        out = np.zeros((len(rows), self.dim), np.float32)
+        found = np.zeros(len(rows), np.bool_)
         for part in self.parts:
             places = part.locate(rows)
             here = places >= 0
             out[here] = part.vectors[places[here]]
-        return out
+            found |= here
+        return out, found
 
     def lowest(self, query: Vectors) -> float:
         """Return a bound that no live vector's score can be below, for one query (dim,)."""

@@ -85,6 +85,11 @@ class DenseLeg:
         )
 
     @property
+    def live_rows(self) -> Rows:
+        """The rows of passages that have a vector, ascending."""
+        return np.setdiff1d(self.rows, self._dead, assume_unique=True)
+
+    @property
     def tail(self) -> int:
         """How many vectors came after the structures, dead ones included."""
         end = self.structures[-1].last if self.structures else -1
@@ -109,14 +114,7 @@ class DenseLeg:
 
     def vectors(self, rows: Rows) -> tuple[Vectors, NDArray[np.bool_]]:
         """Return the stored vectors (n, dim) of rows, and which of them have one."""
-        out = np.zeros((len(rows), self.dim), np.float32)
-        found = np.zeros(len(rows), np.bool_)
-        for part in self.index().parts:
-            places = part.locate(rows)
-            here = places >= 0
-            out[here] = part.vectors[places[here]]
-            found |= here
-        return out, found
+        return self.index().exact.stored(rows)
 
     def damage(self) -> list[str]:
         """Return what is wrong with the stored vectors and structures; all are read."""

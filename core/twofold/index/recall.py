@@ -52,7 +52,7 @@ def recall_of(
         raise QueryError("there are no vectors to measure the recall of")
     own: Rows | None = None
     if queries is None:
-        own, vectors = _sampled(dense, view.live_rows(), sample)
+        own, vectors = _sampled(dense, sample)
     elif len(queries) and all(isinstance(each, str) for each in queries):
         vectors = view.encode_queries([str(each) for each in queries])
     else:
@@ -92,10 +92,9 @@ def _measured(dense: DenseLeg, queries: Vectors, k: int, effort: float, own: Row
     )
 
 
-def _sampled(dense: DenseLeg, live: Rows, count: int) -> tuple[Rows, Vectors]:
+def _sampled(dense: DenseLeg, count: int) -> tuple[Rows, Vectors]:
     """Return a seeded sample of live rows that have a vector, and those (n, dim)."""
-    held = live[np.isin(live, dense.rows)]
-    rows = np.sort(np.random.default_rng(0).permutation(held)[:count])
+    rows = np.sort(np.random.default_rng(0).permutation(dense.live_rows)[:count])
     return rows, dense.vectors(rows)[0]
 
 

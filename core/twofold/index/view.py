@@ -130,12 +130,6 @@ class IndexView:
         wanted = set(analyzer.query_terms(query))
         return [each for each in analyzer.spans(text) if each.term in wanted]
 
-    def live_rows(self) -> Rows:
-        """Return the rows of all passages, ascending."""
-        held = [segment.rows.astype(np.int64) for segment in self.snapshot.columns]
-        rows = np.concatenate([np.empty(0, np.int64), *held])
-        return np.setdiff1d(rows, self.snapshot.dead, assume_unique=True)
-
     def ids(self, rows: Rows) -> list[str]:
         """Return the ids of rows."""
         return ids_of(self.snapshot.columns, rows)

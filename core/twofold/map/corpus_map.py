@@ -93,8 +93,9 @@ class CorpusMap:
             )
         asked = _query_vectors(index, queries, vectors)
         with index.view() as view:
-            stored = _live_rows(view)
-            if not len(stored) or view.snapshot.dense is None:
+            dense = view.snapshot.dense
+            stored = dense.live_rows if dense is not None else np.empty(0, np.int64)
+            if dense is None or not len(stored):
                 raise InputError(
                     f"the index {index.path} holds no passage with a vector: add passages before "
                     "drawing a map"
@@ -105,8 +106,8 @@ class CorpusMap:
             drawn = _drawn(stored, sample, seed)
             hit_rows = [hits.rows for legs in found for hits in legs]
             shown = np.intersect1d(np.concatenate([drawn, *hit_rows]), stored)
-            shown_vectors, _ = view.snapshot.dense.vectors(shown)
-            query_vectors = view.snapshot.dense.metric.stored(asked)
+            shown_vectors, _ = dense.vectors(shown)
+            query_vectors = dense.metric.stored(asked)
             fetched = view.passages(shown)
             passages = tuple(fetched[place] for place in range(len(shown)))
             total = view.snapshot.state.passages
@@ -194,14 +195,6 @@ def _query_vectors(index: Index, queries: Sequence[str], vectors: Vectors | None
             f"{queries[0]!r:.80}: give the queries' vectors= too, or map it without queries"
         )
     return index.encode_queries(queries)
-
-
-def _live_rows(view: IndexView) -> Rows:
-    """Return the rows of all passages that have a vector, ascending."""
-    dense = view.snapshot.dense
-    return (
-        np.setdiff1d(dense.rows, view.snapshot.dead) if dense is not None else np.empty(0, np.int64)
-    )
 
 
 def _fields(view: IndexView) -> list[str]:
