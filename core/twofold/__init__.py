@@ -2,7 +2,7 @@
 
 from twofold.encoders import HashingEncoder, SentenceTransformerEncoder
 from twofold.errors import TwofoldError
-from twofold.fusion import ReciprocalRank, TheoreticalMinMax
+from twofold.fusion import ReciprocalRank, WeightedSum
 from twofold.hits import Hits
 from twofold.index import Index, UpsertResult, Verification
 from twofold.lexical import BM25
@@ -25,9 +25,9 @@ __all__ = [
     "ReciprocalRank",
     "Retriever",
     "SentenceTransformerEncoder",
-    "TheoreticalMinMax",
     "TwofoldError",
     "UpsertResult",
     "Verification",
+    "WeightedSum",
     "__version__",
 ]

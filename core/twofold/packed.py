@@ -54,6 +54,16 @@ class PackedStrings:
         places = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
         return PackedStrings(offsets, self.data[places])
 
+    def places(self, string: str) -> list[int]:
+        """Return the numbers of all strings that are this one."""
+        wanted = string.encode()
+        same_length = np.flatnonzero(np.diff(self.offsets) == len(wanted))
+        starts = self.offsets[:-1][same_length]
+        found = np.ones(len(starts), np.bool_)
+        for at, byte in enumerate(wanted):
+            found[found] = self.data[starts[found] + at] == byte
+        return [int(number) for number in same_length[found]]
+
     def ranks(self) -> NDArray[np.uint32]:
         """Return each string's place in sorted order, equal strings by number."""
         encoded = self.tolist()

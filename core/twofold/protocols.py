@@ -8,10 +8,12 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from twofold.fusion import WeightedFusion
 from twofold.types import (
     LegHits,
     Mask,
     Mode,
+    Moments,
     Passage,
     Rows,
     Scores,
@@ -164,12 +166,60 @@ class DenseIndex(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How to search, as tuning found it or a person saved it.
+
+    ``depth`` is the number of candidates of each leg; no ``scorer`` is the store's own;
+    ``title_weight`` is what the postings were built with when this was tuned.
+    """
+
+    fusion: WeightedFusion
+    depth: int
+    scorer: Scorer | None
+    title_weight: int
+
+
 class View(Protocol):
     """One generation of a store, searched and read as one whole."""
 
     @property
     def generation(self) -> int:
         """The number of commits before this view."""
+        ...
+
+    @property
+    def setting(self) -> Setting | None:
+        """The saved setting in use, None for the library's defaults."""
+        ...
+
+    @property
+    def dense_quality(self) -> float:
+        """How far the dense leg agrees with words on passages of its own: 1.0 if not measured."""
+        ...
+
+    def lexical_quality(self, query: str) -> float:
+        """Return the share of a query's distinct terms that any passage has; 1.0 without terms."""
+        ...
+
+    def dense_moments(self, query: Vectors) -> Moments:
+        """Return the moments of all passages' dense scores for one query (dim,)."""
+        ...
+
+    def lexical_moments(self, query: str, scorer: Scorer | None) -> Moments:
+        """Return the moments of all passages' lexical scores."""
+        ...
+
+    def row_of(self, passage_id: str) -> int | None:
+        """Return the row of a passage, None if there is no such one."""
+        ...
+
+    def vectors(self, rows: Rows) -> tuple[Vectors, Mask]:
+        """Return the stored vectors (n, dim) of rows, and which of them have one."""
+        ...
+
+    def encode_passages(self, texts: Sequence[str]) -> Vectors:
+        """Return passage vectors (n, dim) by the encoder that filled this generation."""
         ...
 
     def allowed(self, where: Where | None) -> Mask | None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from twofold.dense import check_effort
 from twofold.errors import QueryError
-from twofold.fusion import Fusion, LegEvidence, TheoreticalMinMax
+from twofold.fusion import Fusion, Guarded, LegEvidence
 from twofold.hits import Answer, Hits, LegColumn
 from twofold.protocols import Scorer, Store, View
 from twofold.threads import beside
@@ -39,7 +39,7 @@ class Retriever:
     mode: Mode = "hybrid"
     k: int = 10
     where: Where | None = None
-    fusion: Fusion = field(default_factory=TheoreticalMinMax)
+    fusion: Fusion = field(default_factory=Guarded)
     depth: int = DEPTH
     strict: bool = False
     scorer: Scorer | None = None
@@ -62,7 +62,7 @@ class Retriever:
         check_effort(self.effort)
         if not callable(getattr(self.fusion, "fuse", None)):
             raise QueryError(
-                f"fusion is {self.fusion!r}: TheoreticalMinMax(), ReciprocalRank() or another "
+                f"fusion is {self.fusion!r}: WeightedSum(), ReciprocalRank() or another "
                 "object with a method fuse is wanted"
             )
 

@@ -109,6 +109,18 @@ class LegHits:
 
 
 @dataclass(frozen=True, slots=True)
+class Moments:
+    """Mean and standard deviation of a leg's scores over all passages, filters aside.
+
+    ``exact`` is False where they are an approximation.
+    """
+
+    mean: float
+    deviation: float
+    exact: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class LegScore:
     """One leg's share in a hit's score.
 

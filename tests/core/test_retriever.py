@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twofold import Index, ReciprocalRank, Retriever, TheoreticalMinMax
+from twofold import Index, ReciprocalRank, Retriever, WeightedSum
 from twofold.errors import FilterError, InputError, QueryError
 from twofold.fusion import LegEvidence
 
@@ -212,13 +212,13 @@ def evidence(values, lowest, ranks=None):
 def test_theoretical_min_max_is_its_formula(data, weight):
     dense = data.draw(scores)
     lexical = data.draw(st.lists(st.floats(0, 40), min_size=len(dense), max_size=len(dense)))
-    fused = TheoreticalMinMax(weight).fuse(evidence(dense, -1.0), evidence(lexical, 0.0))
+    fused = WeightedSum(dense_weight=weight).fuse(evidence(dense, -1.0), evidence(lexical, 0.0))
     for place, score in enumerate(fused.scores):
         top_dense, top_lexical = max(dense) + 1, max(lexical)
         wanted = weight * ((dense[place] + 1) / top_dense if top_dense > 0 else 0)
         wanted += (1 - weight) * (lexical[place] / top_lexical if top_lexical > 0 else 0)
         assert math.isclose(score, wanted, abs_tol=1e-9)
-    doubled = TheoreticalMinMax(weight).fuse(
+    doubled = WeightedSum(dense_weight=weight).fuse(
         evidence(dense, -1.0), evidence([2 * each for each in lexical], 0.0)
     )
     np.testing.assert_allclose(doubled.scores, fused.scores, atol=1e-12)
@@ -226,7 +226,7 @@ def test_theoretical_min_max_is_its_formula(data, weight):
 
 
 def test_a_passage_without_a_vector_counts_as_least():
-    fused = TheoreticalMinMax().fuse(evidence([0.5, np.nan], -1.0), evidence([1.0, 2.0], 0.0))
+    fused = WeightedSum().fuse(evidence([0.5, np.nan], -1.0), evidence([1.0, 2.0], 0.0))
     assert fused.dense.tolist() == [1.0, 0.0]
 
 
@@ -237,7 +237,9 @@ def test_reciprocal_rank_is_its_formula():
     np.testing.assert_allclose(fused.scores, wanted, rtol=1e-12)
 
 
-@pytest.mark.parametrize("make", [lambda: TheoreticalMinMax(1.5), lambda: ReciprocalRank(-1)])
+@pytest.mark.parametrize(
+    "make", [lambda: WeightedSum(dense_weight=1.5), lambda: ReciprocalRank(-1)]
+)
 def test_bad_fusion_settings_are_refused(make):
     with pytest.raises(InputError, match="wanted|between"):
         make()

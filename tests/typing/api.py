@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from langchain_twofold import TwofoldRetriever as LangChainRetriever
 from llama_index_twofold import TwofoldRetriever as LlamaIndexRetriever
-from twofold import Encoder, Hit, Hits, Index, Metric, Passage, Retriever, TheoreticalMinMax
+from twofold import Encoder, Hit, Hits, Index, Metric, Passage, Retriever, WeightedSum
 from twofold.dense import FlatIndex
 from twofold.lexical import LanguageAnalyzer, PostingsIndex, RankBM25Index
 from twofold.protocols import DenseIndex, LexicalIndex
@@ -31,7 +31,7 @@ with Index.open("papers.twofold", encoder=encoder, metric="cosine", analyzer="en
     index.upsert(["d"], vectors=np.ones((1, 3), np.float32))
     count: int = index.delete(ids=["2"]) + index.delete(where={"year": {"$lt": 2000}})
     passages: list[Passage] = index.get(["1"])
-    retriever = Retriever(index, mode="hybrid", k=10, fusion=TheoreticalMinMax(dense_weight=0.6))
+    retriever = Retriever(index, mode="hybrid", k=10, fusion=WeightedSum(dense_weight=0.6))
     hits: Hits = retriever.retrieve("query", k=5, where={"year": {"$gte": 2019}})
     first: Hit = hits[0]
     score: float = first.legs["dense"].score

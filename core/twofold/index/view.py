@@ -15,10 +15,11 @@ from twofold.index.contract import EncoderContract
 from twofold.index.layout import Layout
 from twofold.index.snapshot import Snapshot, ids_of, load_snapshot
 from twofold.lexical import PostingsIndex
-from twofold.protocols import Analyzer, Scorer, SpanAnalyzer
+from twofold.protocols import Analyzer, Scorer, Setting, SpanAnalyzer
 from twofold.types import (
     LegHits,
     Mask,
+    Moments,
     Passage,
     Rows,
     Scores,
@@ -84,6 +85,49 @@ class IndexView:
         return self._contract.encode_queries(
             texts, self.snapshot.settings, self.snapshot.vector_set
         )
+
+    def encode_passages(self, texts: Sequence[str]) -> Vectors:
+        """Return passage vectors (n, dim), under the same conditions."""
+        return self._contract.encode_passages(
+            texts, self.snapshot.settings, self.snapshot.vector_set
+        )
+
+    @property
+    def setting(self) -> Setting | None:
+        """The saved setting in use, None for the library's defaults."""
+        return None
+
+    @property
+    def dense_quality(self) -> float:
+        """How far the dense leg agrees with words on passages of its own: 1.0 if not measured."""
+        return 1.0
+
+    def lexical_quality(self, query: str) -> float:
+        """Return the share of a query's distinct terms that any passage has; 1.0 without terms."""
+        return 1.0
+
+    def dense_moments(self, query: Vectors) -> Moments:
+        """Return the moments of all passages' dense scores for one query (dim,)."""
+        return Moments(0.0, 0.0)
+
+    def lexical_moments(self, query: str, scorer: Scorer | None = None) -> Moments:
+        """Return the moments of all passages' lexical scores."""
+        return Moments(0.0, 0.0)
+
+    def row_of(self, passage_id: str) -> int | None:
+        """Return the row of a passage, None if there is no such one."""
+        for segment in self.snapshot.columns:
+            for place in segment.ids.places(passage_id):
+                row = int(segment.rows[place])
+                if not np.isin(row, self.snapshot.dead):
+                    return row
+        return None
+
+    def vectors(self, rows: Rows) -> tuple[Vectors, Mask]:
+        """Return the stored vectors (n, dim) of rows, and which of them have one."""
+        if self.snapshot.dense is None:
+            return np.empty((len(rows), 0), np.float32), np.zeros(len(rows), np.bool_)
+        return self.snapshot.dense.vectors(rows)
 
     def dense(
         self, queries: Vectors, k: int, allowed: Mask | None, effort: float = 1.0

@@ -1,0 +1,55 @@
+"""Fusion: two legs' scores into one, from true scores of every candidate in both legs."""
+
+from twofold.fusion.evidence import (
+    Fused,
+    Fusion,
+    LegEvidence,
+    WeightedFusion,
+    no_moments,
+)
+from twofold.fusion.guard import DENSE_DOUBT, LEXICAL_DOUBT, Guarded
+from twofold.fusion.names import FUSIONS, NORMALIZERS, fusion_as_dict, fusion_named, fusion_of
+from twofold.fusion.normalizers import (
+    L2,
+    DistributionBased,
+    MinMax,
+    Normalizer,
+    Rank,
+    TheoreticalMinMax,
+    ZScore,
+)
+from twofold.fusion.presets import PRESETS, EnsembleFusion, Preset, QueryFusion, preset_named
+from twofold.fusion.ranks import ReciprocalRank
+from twofold.fusion.sums import CombMNZ, LogOdds, WeightedSum
+
+__all__ = [
+    "DENSE_DOUBT",
+    "FUSIONS",
+    "L2",
+    "LEXICAL_DOUBT",
+    "NORMALIZERS",
+    "PRESETS",
+    "CombMNZ",
+    "DistributionBased",
+    "EnsembleFusion",
+    "Fused",
+    "Fusion",
+    "Guarded",
+    "LegEvidence",
+    "LogOdds",
+    "MinMax",
+    "Normalizer",
+    "Preset",
+    "QueryFusion",
+    "Rank",
+    "ReciprocalRank",
+    "TheoreticalMinMax",
+    "WeightedFusion",
+    "WeightedSum",
+    "ZScore",
+    "fusion_as_dict",
+    "fusion_named",
+    "fusion_of",
+    "no_moments",
+    "preset_named",
+]

@@ -1,0 +1,137 @@
+"""Presets: what LangChain and LlamaIndex compute, so that moving over changes nothing."""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twofold.errors import InputError
+from twofold.fusion.checking import check_weight
+from twofold.fusion.evidence import Fused, Fusion, LegEvidence
+from twofold.types import Mask, Scores
+
+FusionMode = Literal["reciprocal_rerank", "relative_score", "dist_based_score", "simple"]
+"""The modes of LlamaIndex's QueryFusionRetriever."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnsembleFusion:
+    """LangChain's EnsembleRetriever: weight / (c + rank), ranks from 1, 0 where not listed.
+
+    Equal scores stay in the order of the lists, those of the dense leg first where ``dense_first``.
+    """
+
+    dense_weight: float = 0.5
+    c: float = 60.0
+    dense_first: bool = False
+
+    def __post_init__(self) -> None:
+        check_weight(self.dense_weight)
+        check_weight(self.c, "c", 0, float("inf"))
+
+    def fuse(self, dense: LegEvidence, lexical: LegEvidence) -> Fused:
+        """Return reciprocal ranks."""
+        weight = self.dense_weight
+        return Fused(
+            _reciprocal(dense, self.c, 1),
+            _reciprocal(lexical, self.c, 1),
+            weight,
+            1 - weight,
+            _listing(dense, lexical, dense_first=self.dense_first),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class QueryFusion:
+    """LlamaIndex's QueryFusionRetriever over one query and two retrievers.
+
+    ``mode`` as there: reciprocal ranks counted from 0 with the constant 60 and no weights;
+    min-max, or mean plus or minus three population deviations, of each list, times the weights; or,
+    ``simple``, the greater raw score. A leg that doesn't list a passage gives 0.
+    """
+
+    mode: FusionMode = "reciprocal_rerank"
+    dense_weight: float = 0.5
+    dense_first: bool = True
+
+    def __post_init__(self) -> None:
+        check_weight(self.dense_weight)
+        if self.mode not in get_args(FusionMode):
+            raise InputError(f"mode is {self.mode!r}: use one of {', '.join(get_args(FusionMode))}")
+
+    def fuse(self, dense: LegEvidence, lexical: LegEvidence) -> Fused:
+        """Return what each list gives."""
+        order = _listing(dense, lexical, dense_first=self.dense_first)
+        if self.mode == "reciprocal_rerank":
+            return Fused(_reciprocal(dense, 60, 0), _reciprocal(lexical, 60, 0), 1, 1, order)
+        if self.mode == "simple":
+            own, other = _listed(dense, -np.inf), _listed(lexical, -np.inf)
+            greater = own >= other
+            return Fused(np.where(greater, own, 0.0), np.where(greater, 0.0, other), 1, 1, order)
+        weight = self.dense_weight
+        return Fused(self._scaled(dense), self._scaled(lexical), weight, 1 - weight, order)
+
+    def _scaled(self, leg: LegEvidence) -> Scores:
+        """Return a list's scores between 0 and 1 by its own range."""
+        own = leg.scores[leg.listed]
+        scaled = np.zeros(len(leg.scores))
+        if len(own) == 0:
+            return scaled
+        low, high = float(own.min()), float(own.max())
+        if self.mode == "dist_based_score":
+            mean, deviation = float(own.mean()), float(own.std())
+            low, high = mean - 3 * deviation, mean + 3 * deviation
+        if high == low:  # as there, a list of equal scores counts fully if they are above 0
+            scaled[leg.listed] = 1.0 if high > 0 else 0.0
+        else:
+            scaled[leg.listed] = (own - low) / (high - low)
+        return scaled
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A fusion, and whether each leg brings just ``k`` candidates, as the library has it."""
+
+    fusion: Fusion
+    depth_is_k: bool = True
+
+
+PRESETS: dict[str, Preset] = {
+    "langchain": Preset(EnsembleFusion()),
+    "llamaindex": Preset(QueryFusion()),
+    "llamaindex-relative-score": Preset(QueryFusion("relative_score")),
+    "llamaindex-dist-based-score": Preset(QueryFusion("dist_based_score")),
+    "llamaindex-simple": Preset(QueryFusion("simple")),
+}
+
+
+def preset_named(name: str) -> Preset:
+    """Return a preset; raise InputError for an unknown name."""
+    if name not in PRESETS:
+        near = get_close_matches(str(name), PRESETS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise InputError(f"unknown preset {name!r}: use one of {', '.join(PRESETS)}{hint}")
+    return PRESETS[name]
+
+
+def _reciprocal(leg: LegEvidence, constant: float, first: int) -> Scores:
+    """Return 1 / (constant + rank), the best passage being rank ``first``; 0 where not listed."""
+    ranks = leg.ranks - 1 + first
+    with np.errstate(divide="ignore"):
+        values: Scores = np.where(leg.listed, 1 / (constant + ranks), 0.0)
+    return values
+
+
+def _listed(leg: LegEvidence, missing: float) -> Scores:
+    listed: Mask = leg.listed
+    scores: Scores = np.where(listed, leg.scores, missing)
+    return scores
+
+
+def _listing(dense: LegEvidence, lexical: LegEvidence, *, dense_first: bool) -> NDArray[np.int64]:
+    """Return each candidate's place in one list after the other."""
+    first, second = (dense, lexical) if dense_first else (lexical, dense)
+    after = len(first.ranks) + second.ranks
+    return np.where(first.listed, first.ranks, after)

@@ -1,0 +1,100 @@
+"""Fusions by score: weighted sums, CombMNZ, and pooled log-odds."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from twofold.fusion.checking import check_weight
+from twofold.fusion.evidence import Fused, LegEvidence
+from twofold.fusion.normalizers import MinMax, Normalizer, TheoreticalMinMax
+from twofold.types import Scores
+
+DENSE_WEIGHT = 0.8
+"""The share of the dense leg that did best over all collections: docs/decisions/0010."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedSum:
+    """dense_weight * dense + (1 - dense_weight) * lexical, both by one normaliser.
+
+    CombSUM with weights: Fox and Shaw, Combination of Multiple Searches (TREC-2, 1994); with
+    theoretical bounds TM2C2 of Bruch, Gai and Ingber (TOIS 42, 2023).
+    """
+
+    normalizer: Normalizer = field(default_factory=TheoreticalMinMax)
+    dense_weight: float = DENSE_WEIGHT
+
+    def __post_init__(self) -> None:
+        check_weight(self.dense_weight)
+
+    def fuse(self, dense: LegEvidence, lexical: LegEvidence) -> Fused:
+        """Return normalised scores and the two weights."""
+        normalized = self.normalizer.normalized
+        weight = self.dense_weight
+        return Fused(normalized(dense), normalized(lexical), weight, 1 - weight)
+
+    def reweighted(self, dense_weight: float) -> "WeightedSum":
+        """Return the same rule with another share of the dense leg."""
+        return replace(self, dense_weight=dense_weight)
+
+
+@dataclass(frozen=True, slots=True)
+class CombMNZ:
+    """A weighted sum times the number of legs that list the passage.
+
+    Fox and Shaw, Combination of Multiple Searches (TREC-2, 1994). The number is part of both
+    weights, so that contributions still sum to the score. A leg lists what is among its first
+    ``depth``, so the score changes with the depth.
+    """
+
+    normalizer: Normalizer = field(default_factory=MinMax)
+    dense_weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_weight(self.dense_weight)
+
+    def fuse(self, dense: LegEvidence, lexical: LegEvidence) -> Fused:
+        """Return normalised scores, and weights by candidate."""
+        summed = WeightedSum(self.normalizer, self.dense_weight).fuse(dense, lexical)
+        legs = dense.listed.astype(np.float64) + lexical.listed
+        return replace(
+            summed,
+            dense_weight=legs * summed.dense_weight,
+            lexical_weight=legs * summed.lexical_weight,
+        )
+
+    def reweighted(self, dense_weight: float) -> "CombMNZ":
+        """Return the same rule with another share of the dense leg."""
+        return replace(self, dense_weight=dense_weight)
+
+
+@dataclass(frozen=True, slots=True)
+class LogOdds:
+    """A weighted sum of ln(p / (1 - p)), where p is a normalised score kept ``margin`` off 0 and 1.
+
+    A logarithmic opinion pool: Genest and Zidek, Combining Probability Distributions (Statistical
+    Science 1, 1986). 1 / (1 + exp(-score)) is the pooled p; it ranks, and is no calibrated
+    probability.
+    """
+
+    normalizer: Normalizer = field(default_factory=TheoreticalMinMax)
+    dense_weight: float = DENSE_WEIGHT
+    margin: float = 0.01
+
+    def __post_init__(self) -> None:
+        check_weight(self.dense_weight)
+        check_weight(self.margin, "margin", 1e-9, 0.4)
+
+    def fuse(self, dense: LegEvidence, lexical: LegEvidence) -> Fused:
+        """Return log-odds."""
+        weight = self.dense_weight
+        return Fused(self._log_odds(dense), self._log_odds(lexical), weight, 1 - weight)
+
+    def reweighted(self, dense_weight: float) -> "LogOdds":
+        """Return the same rule with another share of the dense leg."""
+        return replace(self, dense_weight=dense_weight)
+
+    def _log_odds(self, leg: LegEvidence) -> Scores:
+        normalized = np.clip(self.normalizer.normalized(leg), 0, 1)
+        p = self.margin + (1 - 2 * self.margin) * normalized
+        return np.asarray(np.log(p) - np.log1p(-p))
