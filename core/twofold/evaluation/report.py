@@ -9,6 +9,7 @@ from twofold.evaluation.evaluation import Evaluation
 from twofold.evaluation.statistics import LEVEL, SAMPLES, Interval
 
 _TEXT = 200  # characters of a query that are shown
+_KINDS = 5  # different warnings that are listed for each setting
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|<>~$&])")
 
 
@@ -42,22 +43,27 @@ def report(
             lines += ["", *_queries(each, listed)]
     lines += ["", "## Settings", ""]
     lines += [f"- {_cell(each.name)}: {_cell(each.settings)}" for each in evaluations]
-    said = list(warnings_of(evaluations))
+    said = [*_unknown(evaluations), *warnings_of(evaluations)]
     if said:
         lines += ["", "## Warnings", "", *(f"- {_cell(line)}" for line in said)]
     return "\n".join(lines) + "\n"
 
 
 def warnings_of(evaluations: Sequence[Evaluation]) -> Iterator[str]:
-    """Yield what makes these figures poorer than they look, one line each."""
+    """Yield what the hits were warned of, and in how many queries, one line each."""
     for each in evaluations:
-        if each.unknown:
-            yield (
-                f"{each.name}: {each.unknown:.1%} of the relevant passages are not in the index: "
-                "nothing can find them"
-            )
-        for text, count in each.warnings.items():
+        said = list(each.warnings.items())
+        for text, count in said[:_KINDS]:
             yield f"{each.name}: {text} ({count:,} of {each.queries:,} queries)"
+        if len(said) > _KINDS:
+            yield f"{each.name}: {len(said) - _KINDS:,} other warnings"
+
+
+def _unknown(evaluations: Sequence[Evaluation]) -> Iterator[str]:
+    """Yield what the indexes lack; it is the same for all settings of one index."""
+    shares = {each.unknown: None for each in evaluations if each.unknown}
+    for share in shares:
+        yield f"{share:.1%} of the relevant passages are not in the index: nothing can find them"
 
 
 def ranged(interval: Interval, *, signed: bool = False) -> str:

@@ -30,7 +30,7 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether zero lies outside, so that the sign of the mean is no accident."""
+        """Whether zero lies outside, so that the sign of the mean is settled."""
         return self.low > 0 or self.high < 0
 
 
