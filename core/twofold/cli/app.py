@@ -26,6 +26,7 @@ from twofold.cli.evaluation import evaluation
 from twofold.cli.export import export
 from twofold.cli.map import draw_map
 from twofold.cli.scoring import K1, B, Delta, Scoring, scorer_of
+from twofold.cli.tuning import settings, tune
 from twofold.corpus import Corpus, Splitting
 from twofold.dense import as_dict, kind_named
 from twofold.errors import QueryError
@@ -36,7 +37,7 @@ from twofold.retriever import Retriever
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("map")(draw_map)
 app.command("eval")(evaluation)
-for verb in (reindex, reencode, recall, export):
+for verb in (reindex, reencode, recall, export, tune, settings):
     app.command()(verb)
 
 
