@@ -77,6 +77,10 @@ class Bench:
             self._values[setting] = self._measured(gathered, self._fused(gathered, setting.fusion))
         return self._values[setting]
 
+    def all_values(self) -> Scores:
+        """Return the values (settings, queries) of every setting that was measured so far."""
+        return np.stack(list(self._values.values()))
+
     def _of(self, setting: Setting) -> _Gathered:
         """Return the candidates of a setting."""
         limit = max(setting.depth, self._k)

@@ -13,6 +13,7 @@ from twofold.index import Index, IndexView
 from twofold.protocols import Setting
 from twofold.retriever import DEPTH
 from twofold.tuning.bench import Bench
+from twofold.tuning.luck import luck
 from twofold.tuning.plan import Plan
 from twofold.tuning.search import Stage, search
 from twofold.tuning.tuned import Fold, Tuned
@@ -34,10 +35,11 @@ def tune(
 
     Nested cross-validation: for each fold, the whole search runs on the queries of the others, and
     what it chose is measured on the fold. The differences of all queries, each held out once, give
-    the gain and its paired bootstrap interval, so that neither the search nor its luck is measured
-    on queries that it saw: Cawley and Talbot, On Over-fitting in Model Selection and Subsequent
-    Selection Bias in Performance Evaluation (JMLR 11, 2010). To keep what was found, give
-    ``tuned.setting`` to ``index.settings.save(name, ..., use=True)``.
+    the gain and its paired bootstrap interval: Cawley and Talbot, On Over-fitting in Model
+    Selection and Subsequent Selection Bias in Performance Evaluation (JMLR 11, 2010). What was
+    found is adopted if that interval lies above zero, and if the best of so many settings would
+    seldom look as good by luck: see ``Tuned``. To keep it, give ``tuned.setting`` to
+    ``index.settings.save(name, ..., use=True)``.
 
     ``queries`` and ``qrels`` are as ``evaluate`` takes them; ``vectors`` (n, dim) are those of all
     queries in their order, if not the encoder's. ``progress`` is called with per cent.
@@ -63,7 +65,7 @@ def tune(
         bench = Bench(view, judged, qrels, own, plan.measure)
         home = _in_use(view)
         if len(judged) < plan.fewest:
-            return Tuned(home, home, home, plan.measure, len(judged), None, (), False, None, ())
+            return _unchanged(home, plan, len(judged))
         return _tuned(bench, plan, home, progress)
 
 
@@ -103,7 +105,9 @@ def _tuned(
             )
         )
     gain = bootstrap_interval(after - before, level=plan.level, seed=plan.seed)
-    adopted = gain.low > 0 and found != home
+    tried = bench.all_values()
+    p = luck(tried - before, bench.values(found) - before, seed=plan.seed)
+    adopted = gain.low > 0 and found != home and p <= (1 - plan.level) / 2
     return Tuned(
         setting=found if adopted else home,
         before=home,
@@ -112,9 +116,29 @@ def _tuned(
         queries=count,
         gain=gain,
         folds=tuple(folds),
+        p=p,
+        tried=len(tried),
         adopted=adopted,
         needed=queries_needed(after - before, level=plan.level) if gain.mean > 0 else None,
         stages=stages,
+    )
+
+
+def _unchanged(home: Setting, plan: Plan, queries: int) -> Tuned:
+    """Return the outcome for too few queries."""
+    return Tuned(
+        setting=home,
+        before=home,
+        found=home,
+        measure=plan.measure,
+        queries=queries,
+        gain=None,
+        folds=(),
+        p=None,
+        tried=0,
+        adopted=False,
+        needed=None,
+        stages=(),
     )
 
 

@@ -30,7 +30,9 @@ class Tuned:
 
     ``setting`` is the one to use: ``found``, which all queries together chose, if ``adopted``, else
     ``before``, the one in use. ``gain`` is what a search without a query gained for it, over all
-    queries, None where there were too few; adopted means that its interval lies above zero.
+    queries, None where there were too few. ``p`` is how often the best of all settings ``tried``
+    would look as good as ``found`` if none were better: see ``luck``. Adopted means that the gain's
+    interval lies above zero, and that ``p`` is below what it leaves on that side, 0.025 of 95%.
     ``needed`` is how many judged queries would settle a gain of this size, those at hand included,
     None where there is none to settle. ``stages`` are the steps of the search over all queries.
     """
@@ -42,6 +44,8 @@ class Tuned:
     queries: int
     gain: Interval | None
     folds: tuple[Fold, ...]
+    p: float | None
+    tried: int
     adopted: bool
     needed: int | None
     stages: tuple[Stage, ...]
@@ -61,6 +65,11 @@ class Tuned:
         """Return what it would take to adopt something."""
         if self.gain is None or self.gain.mean == 0:
             return "no other setting is clearly better"
+        if self.gain.low > 0 and self.p is not None:
+            return (
+                f"the best of {self.tried:,} settings looks as good by luck with probability "
+                f"{self.p:.2f}"
+            )
         if self.gain.mean < 0:
             return "what looks better on some queries is worse on others"
         if self.needed is None or self.needed <= self.queries:
@@ -78,6 +87,8 @@ class Tuned:
             "gain": None if gain is None else gain.mean,
             "interval": None if gain is None else [gain.low, gain.high],
             "level": None if gain is None else gain.level,
+            "p": self.p,
+            "tried": self.tried,
             "queries_needed": self.needed,
             "setting": setting_as_dict(self.setting),
             "before": setting_as_dict(self.before),
