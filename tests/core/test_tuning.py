@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from oracles import ndcg
 from twofold import BM25, Index, ReciprocalRank, Retriever, WeightedSum
 from twofold.cli import app
-from twofold.errors import InputError, QueryError
+from twofold.corpus import read_qrels, read_queries
+from twofold.errors import DegradedWarning, InputError, QueryError
 from twofold.fusion import CombMNZ, Guarded, LogOdds, MinMax, ZScore
 from twofold.lexical import OkapiBM25
 from twofold.protocols import Setting
@@ -252,6 +253,23 @@ def test_few_queries_change_nothing(judged_corpus):
     assert tuned.to_dict()["interval"] is None
 
 
+def test_passages_that_are_not_there_are_said_and_blank_queries_left_out(judged_corpus):
+    index, asked, judged, vectors = judged_corpus
+    few = dict(list(judged.items())[:3]) | {
+        "q5": {"p005": 1, "gone": 1, "no": 0},
+        "blank": {"p1": 1},
+    }
+    with pytest.warns(DegradedWarning, match="1 of 5 relevant passages are not in the index"):
+        tuned = tune(
+            index,
+            asked | {"blank": " "},
+            few,
+            plan=Plan(space=SMALL),
+            vectors=np.concatenate([vectors, vectors[:1]]),
+        )
+    assert tuned.queries == 4
+
+
 def test_what_cannot_be_tuned_is_refused(judged_corpus, tmp_path):
     index, asked, judged, vectors = judged_corpus
     with pytest.raises(InputError, match="none of the queries has judgments"):
@@ -268,7 +286,7 @@ def test_what_cannot_be_tuned_is_refused(judged_corpus, tmp_path):
         Plan(folds=20)
     with (
         Index.open(tmp_path / "words", encoder=None) as words,
-        pytest.raises(QueryError, match="two legs"),
+        pytest.raises(QueryError, match="lacks one"),
     ):
         tune(words, asked, judged)
 
@@ -346,6 +364,16 @@ def run(*arguments):
     return CliRunner().invoke(app, [str(each) for each in arguments])
 
 
+def mean_of(folder, judged, setting):
+    texts, qrels = read_queries(judged[1]), read_qrels(judged[3])
+    with Index.open(folder, create=False, read_only=True) as index:
+        retriever = Retriever(
+            index, fusion=setting.fusion, depth=setting.depth, scorer=setting.scorer
+        )
+        found = retriever.retrieve_many(list(texts.values()))
+        return np.mean([ndcg(h.ids, qrels[each]) for each, h in zip(texts, found, strict=True)])
+
+
 def state(folder):
     with Index.open(folder, create=False, read_only=True) as index, index.view() as view:
         return view.generation, view.setting, dict(index.settings)
@@ -371,6 +399,15 @@ def test_tune_and_settings_on_the_command_line(files):
     else:
         assert saved["better"] == setting != poor
         assert f"twofold settings {folder} --use poor" in result.stdout
+    compared = json.loads(run("settings", folder, *judged, "--json").stdout)["compared"]
+    active = "better" if "better" in saved else "poor"
+    assert compared[active]["gain"] == 0
+    assert compared[active]["interval"] == [0, 0]
+    assert compared["poor"]["mean"] == pytest.approx(mean_of(folder, judged, poor), abs=1e-9)
+    gain = compared["default"]["mean"] - compared[active]["mean"]
+    assert compared["default"]["gain"] == pytest.approx(gain, abs=1e-9)
+    assert "from the one in use" in run("settings", folder, *judged).stdout
+    assert run("settings", folder, *judged[:2]).exit_code == 2
     listed = run("settings", folder).stdout
     assert "the library's defaults" in listed
     assert "WeightedSum(min-max), dense weight 0.90" in listed

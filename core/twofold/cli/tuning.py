@@ -1,5 +1,6 @@
 """The verbs ``tune`` and ``settings``."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,9 +11,18 @@ from rich.text import Text
 
 from twofold.cli.console import Folder, Json, out, print_json, progress, running
 from twofold.corpus import read_qrels, read_queries
+from twofold.errors import InputError
 from twofold.index import DEFAULT, Index, setting_as_dict
 from twofold.protocols import Setting
-from twofold.tuning import Plan, Tuned, fusion_in_words, scorer_in_words, setting_in_words
+from twofold.tuning import (
+    Compared,
+    Plan,
+    Tuned,
+    compare_settings,
+    fusion_in_words,
+    scorer_in_words,
+    setting_in_words,
+)
 from twofold.tuning import tune as tuned_on
 
 
@@ -35,6 +45,8 @@ def tune(
         plan = Plan(measure=measure, folds=folds, seed=seed)
         texts, judgments = read_queries(queries), read_qrels(qrels)
         before = target.settings.active
+        if not dry_run:
+            target.settings.use(before)  # takes the write lock now, not after a long search
         with progress("tuning", 100, quiet=as_json) as report:
             result = tuned_on(target, texts, judgments, plan=plan, progress=report)
         saved = result.adopted and not dry_run
@@ -62,38 +74,69 @@ def settings(
         str | None, typer.Option(metavar="NAME", help=f"Use this one, or {DEFAULT!r}.")
     ] = None,
     drop: Annotated[str | None, typer.Option(metavar="NAME", help="Forget this one.")] = None,
+    queries: Annotated[
+        Path | None, typer.Option(help="Judged queries to compare them on; with --qrels.")
+    ] = None,
+    qrels: Annotated[Path | None, typer.Option(help="Judgments, BEIR's or TREC's.")] = None,
+    measure: Annotated[str, typer.Option(help="In ir_measures' grammar.")] = "nDCG@10",
     as_json: Json = False,
 ) -> None:
-    """Show the settings that are saved with an index, and choose among them."""
+    """Show the settings that are saved with an index, compare them, and choose among them."""
     reading = use is None and drop is None
     with running(), Index.open(folder, create=False, read_only=reading) as target:
         saved = target.settings
+        if (queries is None) != (qrels is None):
+            raise InputError("--queries and --qrels go together")
         if use is not None:
             saved.use(None if use == DEFAULT else use)
         if drop is not None:
             saved.drop(drop)
+        compared: dict[str, Compared] = {}
+        if queries is not None and qrels is not None:
+            found = compare_settings(
+                target, read_queries(queries), read_qrels(qrels), measure=measure
+            )
+            compared = {each.name: each for each in found}
         if as_json:
-            found: dict[str, Any] = {each: setting_as_dict(saved[each]) for each in saved}
-            print_json({"active": saved.active, "settings": found})
+            print_json(
+                {
+                    "active": saved.active,
+                    "settings": {each: setting_as_dict(saved[each]) for each in saved},
+                    "compared": {name: _as_dict(each) for name, each in compared.items()},
+                }
+            )
         else:
-            out.print(_saved(dict(saved), saved.active))
+            out.print(_saved(dict(saved), saved.active, compared, measure))
 
 
-def _saved(settings: dict[str, Setting], active: str | None) -> Table:
-    """Return settings side by side, the one in use marked."""
+def _as_dict(each: Compared) -> dict[str, Any]:
+    gain = each.gain
+    bounds = [bound if math.isfinite(bound) else None for bound in (gain.low, gain.high)]
+    return {"mean": each.mean, "gain": gain.mean, "interval": bounds}
+
+
+def _saved(
+    settings: dict[str, Setting], active: str | None, compared: dict[str, Compared], measure: str
+) -> Table:
+    """Return settings below each other, the one in use marked, and what they give if measured."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for head in ("", "setting", "fusion", "depth", "words", "titles weigh"):
         table.add_column(head, overflow="fold")
-    table.add_row("*" if active is None else "", DEFAULT, "the library's defaults")
-    for name, each in settings.items():
-        table.add_row(
-            "*" if name == active else "",
-            Text(name),
-            fusion_in_words(each.fusion),
-            str(each.depth),
-            scorer_in_words(each),
-            str(each.title_weight),
-        )
+    if compared:
+        table.add_column(measure, justify="right")
+        table.add_column("from the one in use", justify="right")
+    for name in (DEFAULT, *settings):
+        cells = ["the library's defaults", "", "", ""]
+        if name in settings:
+            each = settings[name]
+            words = scorer_in_words(each)
+            cells = [fusion_in_words(each.fusion), str(each.depth), words, str(each.title_weight)]
+        if name in compared:
+            gain = compared[name].gain
+            cells.append(f"{compared[name].mean:.4f}")
+            cells.append(f"{gain.mean:+.4f} ({gain.low:+.3f} to {gain.high:+.3f})")
+        mark = "*" if name == (active if active is not None else DEFAULT) else ""
+        table.add_row(mark, Text(name), *cells)
     return table
 
 

@@ -12,6 +12,7 @@ from twofold.index.analysis import check_title_weight
 from twofold.index.change import Change
 from twofold.index.legs import LexicalKind
 from twofold.index.stored_setting import (
+    own_title_weight,
     saved_values,
     setting_as_dict,
     setting_in_use,
@@ -136,10 +137,7 @@ class SavedSettings(Mapping[str, Setting]):
 
 def _using(before: Settings, after: Settings, name: str | None) -> Settings:
     """Return ``after`` with another setting in use, and with its weight of titles."""
-    leaving, own = setting_in_use(before), before.own_title_weight
-    # A weight that was changed by hand while the setting was in use is the user's own, too.
-    if own is None or leaving is None or leaving.title_weight != before.title_weight:
-        own = before.title_weight
+    own = own_title_weight(before)
     after = replace(after, active=name, own_title_weight=own if name is not None else None)
     if after.analyzer is None:
         return after

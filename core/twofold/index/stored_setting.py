@@ -57,6 +57,17 @@ def setting_in_use(settings: Settings) -> Setting | None:
     return None if settings.active is None else _decoded(settings.saved, settings.active)
 
 
+def own_title_weight(settings: Settings) -> int:
+    """Return what titles weigh without any saved setting.
+
+    A weight that was changed by hand while a setting was in use is the user's own, too.
+    """
+    used, own = setting_in_use(settings), settings.own_title_weight
+    if own is None or used is None or used.title_weight != settings.title_weight:
+        return settings.title_weight
+    return own
+
+
 @lru_cache(maxsize=64)
 def _decoded(saved: str, name: str) -> Setting:
     """Return one setting; every query asks."""

@@ -1,10 +1,12 @@
 """The bench: what any setting gives on judged queries, each thing computed once."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from twofold.errors import DegradedWarning, InputError, QueryError
 from twofold.evaluation.measures import measured, named
 from twofold.fusion import Guarded, LegEvidence, WeightedFusion, WeightedSum
 from twofold.index import IndexView
@@ -50,6 +52,7 @@ class Bench:
         self._view = view
         self._qrels = {query_id: dict(qrels[query_id]) for query_id in queries}
         self._grades = [_grades(view, each) for each in self._qrels.values()]
+        _warn_of_unknown(self._grades)
         self._measure = named(measure)
         self._k = int(self._measure.params.get("cutoff", HITS))
         self._asked = {self.title_weight: Asked.of(view, tuple(queries.values()), vectors)}
@@ -58,6 +61,38 @@ class Bench:
         self._values: dict[Setting, Scores] = {}
         self._gathered: Kept[_Gathered] = Kept(_ROOM, lambda each: each.candidates.nbytes)
         self._poles: Kept[tuple[Scores, Scores]] = Kept(_ROOM, lambda each: 2 * each[0].nbytes)
+
+    @classmethod
+    def of(
+        cls,
+        view: IndexView,
+        queries: Mapping[str, str],
+        qrels: Mapping[str, Mapping[str, int]],
+        measure: str,
+        vectors: Vectors | None = None,
+    ) -> "Bench":
+        """Return a bench for those of the queries that are judged and not blank.
+
+        ``vectors`` (n, dim) are those of all queries in their order, if not the encoder's.
+
+        Warns (DegradedWarning) of relevant passages that are not in the index. Raises QueryError
+        for an index without both legs, InputError where nothing can be measured.
+        """
+        if view.snapshot.lexical is None or view.snapshot.dense is None:
+            raise QueryError(
+                "tuning weighs two legs, and this index lacks one: give it vectors by upsert or "
+                "reencode, or words by reanalyze"
+            )
+        judged = {each: text for each, text in queries.items() if each in qrels and text.strip()}
+        if not judged:
+            raise InputError("none of the queries has judgments: are these qrels of these queries?")
+        if vectors is not None and len(vectors) != len(queries):
+            raise InputError(f"{len(queries):,} queries came with {len(vectors):,} vectors")
+        if vectors is None:
+            vectors = view.encode_queries(list(judged.values()))
+        else:
+            vectors = vectors[[place for place, each in enumerate(queries) if each in judged]]
+        return cls(view, judged, qrels, vectors, measure)
 
     @property
     def has_titles(self) -> bool:
@@ -152,6 +187,19 @@ def _grades(view: IndexView, judged: Mapping[str, int]) -> dict[int, int]:
             row = view.row_of(passage_id)
             grades[row if row is not None else -1 - len(grades)] = grade
     return grades
+
+
+def _warn_of_unknown(judged: Sequence[Mapping[int, int]]) -> None:
+    """Warn if relevant passages are not in the index."""
+    lacking = sum(row < 0 for grades in judged for row in grades)
+    if lacking:
+        total = sum(map(len, judged))
+        warnings.warn(
+            f"{lacking:,} of {total:,} relevant passages are not in the index, and no setting can "
+            "find them: are these qrels of this corpus?",
+            DegradedWarning,
+            stacklevel=5,
+        )
 
 
 def _no_evidence(quality: float) -> LegEvidence:

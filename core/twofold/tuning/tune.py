@@ -1,18 +1,15 @@
 """Tuning: a search on all judged queries, believed only as far as held-out ones bear it out."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.errors import InputError, QueryError
 from twofold.evaluation import bootstrap_interval, queries_needed
-from twofold.fusion import FUSIONS
-from twofold.index import Index, IndexView
+from twofold.index import Index
 from twofold.protocols import Setting
-from twofold.retriever import DEPTH
 from twofold.tuning.bench import Bench
+from twofold.tuning.defaults import in_use
 from twofold.tuning.luck import luck
 from twofold.tuning.plan import Plan
 from twofold.tuning.search import Stage, search
@@ -44,28 +41,16 @@ def tune(
     ``queries`` and ``qrels`` are as ``evaluate`` takes them; ``vectors`` (n, dim) are those of all
     queries in their order, if not the encoder's. ``progress`` is called with per cent.
 
-    Raises QueryError for an index without both legs, InputError for a measure that can't be
-    computed, and if no query is judged.
+    Warns (DegradedWarning) where passages that were judged relevant are not in the index. Raises
+    QueryError for an index without both legs, InputError for a measure that can't be computed, and
+    if no query is judged.
     """
     plan = plan if plan is not None else Plan()
-    if "hybrid" not in index.modes:
-        raise QueryError(
-            f"tuning weighs two legs, and this index serves {', '.join(index.modes)}: give it an "
-            "encoder by reencode, or an analyzer by reanalyze"
-        )
-    judged = {query_id: text for query_id, text in queries.items() if query_id in qrels}
-    if not judged:
-        raise InputError("none of the queries has judgments: are these qrels of these queries?")
-    if vectors is not None:
-        if len(vectors) != len(queries):
-            raise InputError(f"{len(queries):,} queries came with {len(vectors):,} vectors")
-        vectors = vectors[[place for place, each in enumerate(queries) if each in judged]]
     with index.view() as view:
-        own = vectors if vectors is not None else view.encode_queries(list(judged.values()))
-        bench = Bench(view, judged, qrels, own, plan.measure)
-        home = _in_use(view)
-        if len(judged) < plan.fewest:
-            return _unchanged(home, plan, len(judged))
+        bench = Bench.of(view, queries, qrels, plan.measure, vectors)
+        home = in_use(view)
+        if len(bench.queries) < plan.fewest:
+            return _unchanged(home, plan, len(bench.queries))
         return _tuned(bench, plan, home, progress)
 
 
@@ -140,11 +125,3 @@ def _unchanged(home: Setting, plan: Plan, queries: int) -> Tuned:
         needed=None,
         stages=(),
     )
-
-
-def _in_use(view: IndexView) -> Setting:
-    """Return the setting that searches use now, the library's defaults included."""
-    weight = view.snapshot.settings.title_weight
-    if view.setting is not None:
-        return replace(view.setting, title_weight=weight)
-    return Setting(FUSIONS["guarded"], DEPTH, None, weight)
