@@ -1,5 +1,6 @@
 """The verb ``eval``: how good retrieval is on judged queries, and what is better than what."""
 
+import sys
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -136,7 +137,7 @@ def _print(
         print_json(found)
         return
     if values:
-        out.print(tables.per_query([*own, *foreign]), end="", markup=False, soft_wrap=True)
+        sys.stdout.write(tables.per_query([*own, *foreign]))
     out.print(tables.evaluations([*own, *foreign]))
     if comparison is not None:
         out.print(tables.differences(comparison))

@@ -2,18 +2,27 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from twofold.errors import DegradedWarning, InputError
-from twofold.evaluation.evaluation import Evaluation, Holder
+from twofold.evaluation.evaluation import Evaluation
 from twofold.evaluation.measures import MEASURES, all_named, measured
 from twofold.retriever import Retriever
-from twofold.types import Run
+from twofold.types import Passage, Run
 
 Judgments = Mapping[str, Mapping[str, int]]
 """Query id to passage id to grade; above 0 is relevant."""
+
+
+@runtime_checkable
+class Holder(Protocol):
+    """A store that looks passages up by id."""
+
+    def get(self, ids: Iterable[str]) -> Sequence[Passage]:
+        """Return the passages of these ids; unknown ones are left out."""
+        ...
 
 
 def evaluate(
@@ -31,22 +40,16 @@ def evaluate(
     see ``k`` hits. ``name`` is what tables call this setting, the mode if left out. Where scores
     tie, trec_eval puts the later id first, whatever the ranks, and so do most measures here.
 
-    Warns (DegradedWarning) where passages that were judged relevant are not in the index. Raises
-    InputError for a measure that can't be computed or that looks below ``k``, and if no query is
-    judged.
+    Warns (DegradedWarning) where passages that were judged relevant are not in the index, and where
+    a measure looks below ``k``. Raises InputError for a measure that can't be computed, and if no
+    query is judged.
     """
     wanted = all_named(measures)
-    for each in wanted:
-        cutoff = each.params.get("cutoff")
-        if cutoff is not None and cutoff > k:
-            raise InputError(
-                f"{each} looks at {cutoff:,} hits, and k is {k:,}: give k={cutoff} or a measure of "
-                "fewer"
-            )
-    judged = {query_id: text for query_id, text in queries.items() if query_id in qrels}
+    judged = {query_id: text for query_id, text in queries.items() if qrels.get(query_id)}
     if not judged:
         raise InputError("none of the queries has judgments: are these qrels of these queries?")
     asked = replace(retriever, k=k)
+    _warn_of_depth(wanted, k)
     found = asked.retrieve_many(list(judged.values()))
     run: Run = {
         query_id: dict(zip(hits.ids, hits.scores.tolist(), strict=True))
@@ -86,7 +89,7 @@ def evaluate_run(
     kept = {
         query_id: dict(grades)
         for query_id, grades in qrels.items()
-        if queries is None or query_id in queries
+        if grades and (queries is None or query_id in queries)
     }
     if not any(query_id in run for query_id in kept):
         raise InputError(f"the run {name!r} has none of the judged queries: are these its qrels?")
@@ -104,6 +107,17 @@ def evaluate_run(
         warnings={},
         unknown=None,
     )
+
+
+def _warn_of_depth(measures: Sequence[Any], k: int) -> None:
+    """Warn of measures that look at more hits than are retrieved."""
+    deep = [str(each) for each in measures if each.params.get("cutoff", 0) > k]
+    if deep:
+        warnings.warn(
+            f"{', '.join(deep)} see no more than the {k:,} hits retrieved: a larger k gives all",
+            DegradedWarning,
+            stacklevel=3,
+        )
 
 
 def _settings(retriever: Retriever) -> str:

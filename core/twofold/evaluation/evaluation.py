@@ -1,24 +1,14 @@
 """The values of one setting on judged queries."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from twofold.errors import InputError
 from twofold.evaluation.measures import named
 from twofold.evaluation.statistics import Interval, bootstrap_interval
-from twofold.types import Mode, Passage, Run, Scores
-
-
-@runtime_checkable
-class Holder(Protocol):
-    """A store that looks passages up by id."""
-
-    def get(self, ids: Iterable[str]) -> Sequence[Passage]:
-        """Return the passages of these ids; unknown ones are left out."""
-        ...
+from twofold.types import Mode, Run, Scores
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ WIDTH, HEIGHT = 10.0, 2.7  # inches, the height for each comparison
 DPI = 150
 # Okabe and Ito's blue and vermilion (2008): apart for every kind of colour vision.
 WON, LOST, INK, GREY = "#0072B2", "#D55E00", "#1A1A1A", "#777777"
-_NAME = 40  # characters of a setting's name
+_NAME = 32  # characters of a setting's name
 
 
 def plot_differences(comparison: Comparison, path: Path) -> None:
@@ -67,20 +67,25 @@ def _queries(axes: Any, difference: Difference) -> None:
     axes.stairs(lost, edges, fill=True, color=LOST)
     axes.axhline(0, color=INK, linewidth=0.8)
     axes.set_xlim(0, len(values))
+    axes.locator_params(axis="x", integer=True)
     axes.margins(y=0.08)
     axes.set_ylabel("difference")
     axes.set_title(
         f"minus {_short(difference.other.name)}", loc="left", size=10.5, parse_math=False
     )
-    # Won queries are on the left, lost ones on the right: the other corners are free.
-    corner = {"xycoords": "axes fraction", "size": 9.5, "parse_math": False}
-    axes.annotate(f"won {difference.won:,}", (0.01, 0.04), color=WON, **corner)
-    axes.annotate(
-        f"tied {difference.tied:,}", (0.5, 0.9), ha="center", color=GREY, va="top", **corner
-    )
-    axes.annotate(
-        f"lost {difference.lost:,}", (0.99, 0.96), ha="right", va="top", color=LOST, **corner
-    )
+    # Above the axes, where no bar is ever in the way.
+    counts = ("won", difference.won, WON), ("tied", difference.tied, GREY)
+    for place, (word, count, color) in enumerate((*counts, ("lost", difference.lost, LOST))):
+        axes.annotate(
+            f"{word} {count:,}",
+            (0.68 + 0.16 * place, 1),
+            xytext=(0, 6),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            ha="right",
+            size=9.5,
+            color=color,
+        )
     _bare(axes)
 
 
@@ -102,6 +107,7 @@ def _mean(axes: Any, difference: Difference) -> None:
         xycoords="axes fraction",
         ha="center",
         size=9.5,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
     )
     _bare(axes)
 
@@ -113,6 +119,6 @@ def _bare(axes: Any) -> None:
 
 
 def _short(name: str) -> str:
-    """Return a name on one line, cut where it is long."""
+    """Return a name on one line; of a long one its beginning and its end."""
     line = " ".join(name.split())
-    return line if len(line) <= _NAME else f"{line[:_NAME]}…"
+    return line if len(line) <= _NAME else f"{line[: _NAME // 2]}…{line[-_NAME // 2 :]}"

@@ -1,5 +1,6 @@
 """What was measured, as a page of Markdown."""
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 
@@ -10,7 +11,7 @@ from twofold.evaluation.statistics import LEVEL, SAMPLES, Interval
 
 _TEXT = 200  # characters of a query that are shown
 _KINDS = 5  # different warnings that are listed for each setting
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|<>~$&])")
+_SPECIAL = re.compile(r"([\\`*_\[\]#|<>~$&])")
 
 
 def report(
@@ -68,11 +69,11 @@ def _unknown(evaluations: Sequence[Evaluation]) -> Iterator[str]:
 
 def ranged(interval: Interval, *, signed: bool = False) -> str:
     """Return a mean and its bounds in words: ``0.744 (0.702 to 0.785)``."""
-    if interval.low == interval.high:
-        return f"{interval.mean:+.3f}" if signed else f"{interval.mean:.3f}"
-    if signed:
-        return f"{interval.mean:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})"
-    return f"{interval.mean:.3f} ({interval.low:.3f} to {interval.high:.3f})"
+    form = "+.3f" if signed else ".3f"
+    mean = f"{interval.mean:{form}}"
+    if not math.isfinite(interval.low):
+        return mean
+    return f"{mean} ({interval.low:{form}} to {interval.high:{form}})"
 
 
 def _measures(evaluations: Sequence[Evaluation]) -> Iterator[str]:
