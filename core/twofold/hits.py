@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from twofold.explain import Explanation, explain
 from twofold.highlights import Highlights, joined
 from twofold.protocols import PassageBatch, Scorer, View
-from twofold.types import Hit, Leg, LegScore, Mode, Rows, Scores, TermMatch, TermSpan
+from twofold.types import Hit, Leg, LegScore, Mode, Rows, Scores, TermMatch, TermSpan, Vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,18 +20,19 @@ class LegColumn:
     scores: Scores
     ranks: NDArray[np.int64]
     normalized: Scores
-    weight: float
+    weight: float | Scores
 
     def at(self, place: int) -> LegScore:
         """Return the share in one hit."""
         rank = int(self.ranks[place])
         normalized = float(self.normalized[place])
+        weight = float(self.weight[place] if isinstance(self.weight, np.ndarray) else self.weight)
         return LegScore(
             score=float(self.scores[place]),
             rank=rank if rank > 0 else None,
             normalized=normalized,
-            weight=self.weight,
-            contribution=self.weight * normalized,
+            weight=weight,
+            contribution=weight * normalized,
         )
 
 
@@ -49,10 +50,30 @@ class Answer:
     warnings: tuple[str, ...]
 
 
+class Inquiry(Protocol):
+    """What hits know of their query."""
+
+    @property
+    def view(self) -> View:
+        """The generation that was searched."""
+        ...
+
+    @property
+    def scorer(self) -> Scorer | None:
+        """The scoring function of words, None for the store's own."""
+        ...
+
+    @property
+    def vector(self) -> Vectors | None:
+        """The query vector (dim,), None where no dense leg was asked."""
+        ...
+
+
 class Hits(Sequence[Hit]):
     """Hits of one query, best first: score descending, then id.
 
-    Holds arrays; passages are decoded when touched, from the query's own generation.
+    Holds arrays; passages are decoded when touched, from the query's own generation. With
+    diversity, a hit stands where it was picked, whatever its score.
     """
 
     def __init__(
@@ -62,16 +83,18 @@ class Hits(Sequence[Hit]):
         legs: Mapping[Leg, LegColumn],
         rows: Rows,
         passages: PassageBatch,
-        view: View,
-        scorer: Scorer | None,
+        inquiry: Inquiry,
+        fused: Scores | None = None,
+        duplicates: Sequence[Sequence[str]] = (),
     ) -> None:
         self.answer = answer
         self.scores = scores
         self._legs = legs
         self._rows = rows
         self._passages = passages
-        self._view = view
-        self._scorer = scorer
+        self._inquiry = inquiry
+        self._fused = fused  # what the scores were before a reranker's took their place
+        self._duplicates = duplicates
 
     @property
     def query(self) -> str | None:
@@ -112,6 +135,9 @@ class Hits(Sequence[Hit]):
             score=float(self.scores[place]),
             rank=place + 1,
             legs={leg: column.at(place) for leg, column in self._legs.items()},
+            fused=float((self.scores if self._fused is None else self._fused)[place]),
+            reranked=float(self.scores[place]) if self._fused is not None else None,
+            duplicates=tuple(self._duplicates[place]) if self._duplicates else (),
         )
 
     def __iter__(self) -> Iterator[Hit]:
@@ -125,7 +151,8 @@ class Hits(Sequence[Hit]):
         """Return what each query term adds to a hit's lexical score; empty without that leg."""
         if "lexical" not in self._legs or self.query is None:
             return ()
-        return self._view.term_matches(self.query, int(self._rows[place]), self._scorer)
+        inquiry = self._inquiry
+        return inquiry.view.term_matches(self.query, int(self._rows[place]), inquiry.scorer)
 
     def highlights(self, place: int) -> Highlights:
         """Return where the query's words stand in a hit's title and text."""
@@ -141,4 +168,4 @@ class Hits(Sequence[Hit]):
         """Return where the query's terms stand in a text; nowhere without a lexical leg."""
         if "lexical" not in self._legs or self.query is None or not text:
             return []
-        return self._view.spans(self.query, text)
+        return self._inquiry.view.spans(self.query, text)
