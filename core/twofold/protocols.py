@@ -42,6 +42,33 @@ class Encoder(Protocol):
 
 
 @runtime_checkable
+class Reranker(Protocol):
+    """Scores passages for a query by reading both together."""
+
+    @property
+    def candidates(self) -> int:
+        """How many of the best passages are read for a query, or k where that is more."""
+        ...
+
+    @property
+    def threshold(self) -> float | None:
+        """The score below which a passage is left out, None to keep all."""
+        ...
+
+    def rerank(
+        self,
+        queries: Sequence[str],
+        texts: Sequence[Sequence[str]],
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Scores]:
+        """Return for each query the scores of its candidates ``texts[i]``, float64 (n_i,).
+
+        Higher is better. ``progress`` is called with the number of pairs scored so far.
+        """
+        ...
+
+
+@runtime_checkable
 class Analyzer(Protocol):
     """Text to terms. ``name`` and ``version`` belong to the index that was built with it."""
 
