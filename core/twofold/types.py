@@ -140,8 +140,8 @@ class Hit:
     """One retrieved passage: rank from 1, score higher is better.
 
     ``fused`` is the score of the legs, to which their contributions sum; ``reranked`` the
-    reranker's, which then is the ``score``, and None where none read the passage. ``duplicates`` are
-    the ids of passages that this one stands for (``Retriever.collapse``).
+    reranker's, which then is the ``score``, and None where none read the passage. ``duplicates``
+    are the ids of passages that this one stands for (``Retriever.collapse``).
     """
 
     passage: Passage

@@ -138,11 +138,13 @@ def test_more_wanted_than_there_is(index):
 
 @pytest.mark.parametrize("k", [0, -1, 2.5, "3", True, None])
 def test_k_is_a_whole_number_of_at_least_one(library, k):
+    with pytest.raises(QueryError, match="k is .*: a whole number of at least 1 is wanted"):
+        Retriever(library, k=k)
     if k is not None:
         with pytest.raises(QueryError, match="k is .*: a whole number of at least 1 is wanted"):
             Retriever(library).retrieve("x", k=k)
-    with pytest.raises(QueryError, match="depth is"):
-        Retriever(library, depth=k)
+        with pytest.raises(QueryError, match="depth is"):
+            Retriever(library, depth=k)
 
 
 def test_bad_queries_are_refused(library):

@@ -8,12 +8,15 @@ from twofold.errors import QueryError
 from twofold.protocols import Scorer, Store
 from twofold.types import MODES, Vectors
 
+
 def check_count(name: str, value: int) -> None:
+    """Raise QueryError for what is no whole number of at least 1."""
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
         raise QueryError(f"{name} is {value!r}: a whole number of at least 1 is wanted")
 
 
 def check_mode(mode: str, index: Store) -> None:
+    """Raise QueryError for an unknown mode, or one that the index can't serve."""
     if mode not in MODES:
         names = ", ".join(repr(each) for each in MODES)
         raise QueryError(f"unknown mode {mode!r}: use one of {names}")

@@ -11,7 +11,7 @@ from twofold.hits import Answer, Hits
 from twofold.protocols import Reranker, View
 from twofold.retriever.inquiry import Inquiry
 from twofold.retriever.pool import Found, Pool, Question, Rules, ordered
-from twofold.retriever.shape import Places
+from twofold.retriever.shape import Places, Shape
 from twofold.types import Leg, LegHits, Mask, Scores
 
 if TYPE_CHECKING:
@@ -96,9 +96,7 @@ class Drafting:
                 view, draft.pool, own[order], scores, self._retriever.k
             )
             out.append(
-                replace(
-                    draft, chosen=chosen, scores=scores[chosen], stand_for=stand_for, read=True
-                )
+                replace(draft, chosen=chosen, scores=scores[chosen], stand_for=stand_for, read=True)
             )
         return out
 
@@ -116,9 +114,7 @@ class Drafting:
             legs = draft.pool.columns(draft.chosen)
             fused = draft.pool.scores[draft.chosen] if draft.read else None
             twins = [self._view.ids(draft.pool.rows[each]) for each in draft.stand_for]
-            out.append(
-                Hits(draft.answer, draft.scores, legs, own, part, inquiry, fused, twins)
-            )
+            out.append(Hits(draft.answer, draft.scores, legs, own, part, inquiry, fused, twins))
             start += len(own)
         return out
 
@@ -132,9 +128,10 @@ class Drafting:
         """Choose the hits, from more candidates as long as there are too few and may be more."""
         view, retriever, shape = self._view, self._retriever, self._shape
         k, limit = retriever.k, retriever.limit(self._rules)
+        stand_for: Sequence[Places] = ()
         while True:
             if not shape.compares:
-                chosen, stand_for = self._ranked(pool, k), []
+                chosen = self._ranked(pool, k)
             else:
                 ranked = self._ranked(pool, len(pool.rows))
                 chosen, stand_for = shape.chosen(view, pool, ranked, pool.scores, k)

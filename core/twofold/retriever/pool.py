@@ -67,7 +67,9 @@ class Pool:
         fused = fusion.fuse(evidence["dense"], evidence["lexical"])
         return cls(rows, evidence, fused, fused.scores)
 
-    def best(self, view: View, k: int, places: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    def best(
+        self, view: View, k: int, places: NDArray[np.int64] | None = None
+    ) -> NDArray[np.int64]:
         """Return the places of the best ``k`` candidates, of these ``places`` or of all.
 
         Equal scores go by the fusion's precedence if it has one, then by id.

@@ -28,12 +28,12 @@ DEFAULT_FUSION: Fusion = Guarded()
 class Retriever:
     """Retrieves passages of an index; immutable, safe for many threads.
 
-    ``mode`` is ``"hybrid"``, ``"dense"`` or ``"lexical"``, ``k`` the number of hits wanted, ``where``
-    a filter for every query. ``depth`` candidates of each leg are scored by both legs before
-    ``fusion``; ``scorer`` is the lexical leg's scoring function. What is None of these three is as the
-    index's setting in use says (``Index.settings``), else ``Guarded()``, 100 and ``BM25()``.
-    ``like`` fuses as another library does: ``"langchain"``, ``"llamaindex"`` and others of
-    ``twofold.fusion.PRESETS``, with as many candidates as hits.
+    ``mode`` is ``"hybrid"``, ``"dense"`` or ``"lexical"``, ``k`` the number of hits wanted,
+    ``where`` a filter for every query. ``depth`` candidates of each leg are scored by both legs
+    before ``fusion``; ``scorer`` is the lexical leg's scoring function. What is None of these three
+    is as the index's setting in use says (``Index.settings``), else ``Guarded()``, 100 and
+    ``BM25()``. ``like`` fuses as another library does: ``"langchain"``, ``"llamaindex"`` and others
+    of ``twofold.fusion.PRESETS``, with as many candidates as hits.
 
     ``min_score``, ``min_dense``, ``min_lexical``, ``diversity``, ``collapse``, ``group_by`` and
     ``per_group`` shape the answer: see ``Shape``. ``reranker`` reads the best candidates that are
@@ -42,8 +42,8 @@ class Retriever:
     looks at all vectors. A setting that has no argument in ``retrieve`` is changed for one query by
     ``dataclasses.replace(retriever, diversity=0.3)``.
 
-    Scores of the default fusion compare the passages of one query: the best of each leg counts as 1,
-    however good it is. ``min_dense`` and ``min_lexical`` are on the legs' own scales.
+    Scores of the default fusion compare the passages of one query: the best of each leg counts as
+    1, however good it is. ``min_dense`` and ``min_lexical`` are on the legs' own scales.
     """
 
     index: Store
@@ -79,8 +79,8 @@ class Retriever:
                 raise QueryError(f"like={self.like!r} is a fusion too: give one of the two")
         if self.fusion is not None and not callable(getattr(self.fusion, "fuse", None)):
             raise QueryError(
-                f"fusion is {self.fusion!r}: WeightedSum(), ReciprocalRank() or another object with "
-                "a method fuse is wanted; names become fusions by twofold.fusion.fusion_named"
+                f"fusion is {self.fusion!r}: WeightedSum(), ReciprocalRank() or another object "
+                "with a method fuse is wanted; twofold.fusion.fusion_named makes one of a name"
             )
         if self.reranker is not None and not isinstance(self.reranker, Reranker):
             raise QueryError(
@@ -90,7 +90,9 @@ class Retriever:
         _ = self.shape  # checks its own values
         other = {"dense": "min_lexical", "lexical": "min_dense"}.get(self.mode)
         if other is not None and getattr(self, other) is not None:
-            raise QueryError(f"{other} needs the other leg, and mode is {self.mode!r}: leave it out")
+            raise QueryError(
+                f"{other} needs the other leg, and mode is {self.mode!r}: leave it out"
+            )
 
     def retrieve(
         self,

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from twofold.errors import QueryError
 from twofold.protocols import View
+from twofold.retriever.checking import check_count
 from twofold.retriever.pool import Pool
 from twofold.types import Rows, Scores
 
@@ -43,19 +44,15 @@ class Shape:
                 raise QueryError(f"{name} is {value!r}: a finite number or None is wanted")
         if not (_is_number(self.diversity) and 0 <= self.diversity <= 1):
             raise QueryError(f"diversity is {self.diversity!r}: a number from 0 to 1 is wanted")
-        if self.collapse is not None and not (
-            _is_number(self.collapse) and 0 < self.collapse <= 1
-        ):
+        if self.collapse is not None and not (_is_number(self.collapse) and 0 < self.collapse <= 1):
             raise QueryError(
-                f"collapse is {self.collapse!r}: a cosine above 0 and up to 1, such as 0.95, or None"
+                f"collapse is {self.collapse!r}: a cosine above 0 and up to 1, as 0.95, is wanted"
             )
         if self.group_by is not None and not (isinstance(self.group_by, str) and self.group_by):
-            raise QueryError(f"group_by is {self.group_by!r}: the name of a metadata field is wanted")
-        whole = isinstance(self.per_group, int | np.integer) and not isinstance(self.per_group, bool)
-        if not whole or self.per_group < 1:
             raise QueryError(
-                f"per_group is {self.per_group!r}: a whole number of at least 1 is wanted"
+                f"group_by is {self.group_by!r}: the name of a metadata field is wanted"
             )
+        check_count("per_group", self.per_group)
 
     @property
     def selects(self) -> bool:
@@ -72,11 +69,10 @@ class Shape:
         """Return the candidates that reach every threshold, None for all."""
         limits = [
             (self.min_score, pool.scores),
-            *(
-                (limit, pool.evidence[leg].completed)
-                for leg, limit in (("dense", self.min_dense), ("lexical", self.min_lexical))
-                if leg in pool.evidence
-            ),
+        ]
+        limits += [
+            (self.min_dense if leg == "dense" else self.min_lexical, each.completed)
+            for leg, each in pool.evidence.items()
         ]
         given = [values >= limit for limit, values in limits if limit is not None]
         return np.flatnonzero(np.logical_and.reduce(given)) if given else None
@@ -107,9 +103,10 @@ class Shape:
             twin = alike.twin(at, taken, self.collapse)
             if twin is not None:
                 duplicates.setdefault(twin, []).append(at)
-            elif groups is None or [groups[each] for each in taken].count(
-                groups[at]
-            ) < self.per_group:
+            elif (
+                groups is None
+                or [groups[each] for each in taken].count(groups[at]) < self.per_group
+            ):
                 if self.diversity:
                     likeness = alike.to(at)
                     nearest = np.maximum(nearest, likeness) if taken else likeness
