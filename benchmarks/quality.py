@@ -1,59 +1,104 @@
 """nDCG@10 of each leg and of hybrid, with nothing tuned, on collections in BEIR's layout.
 
-    python benchmarks/quality.py [FOLDER ...]
+    python benchmarks/quality.py [--markdown] [FOLDER ...]
 
-Without a folder: the 1,000 abstracts that the project carries. Encoded vectors are kept in
-``.eval``, so that a second run is quick.
+Without a folder: the 1,000 abstracts that the project carries. Every mean has its 95% bootstrap
+interval over queries, and so has the gain of hybrid over the leg that is better there. Encoded
+vectors are kept in ``.eval``, so that a second run is quick.
 """
 
-import sys
+import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from twofold import Index, ReciprocalRank, Retriever
 from twofold.corpus import Corpus, read_qrels, read_queries
-from twofold.evaluation import evaluate
+from twofold.evaluation import Comparison, Interval, compare, evaluate
 
 HERE = Path(__file__).parent.parent
 DEFAULT = HERE / "examples" / "data" / "scifact-1000"
 MEASURE = "nDCG@10"
+SYSTEMS = ("hybrid", "dense", "lexical", "RRF 60")
 console = Console()
 
 
-def measured(folder: Path) -> dict[str, float]:
-    """Index a collection and return nDCG@10 by system."""
+def measured(folder: Path) -> Comparison:
+    """Index a collection and compare hybrid with the other systems."""
     name = "-".join(folder.resolve().parts[-2:])
     with Index.open(HERE / ".eval" / name) as index:
         passages = list(Corpus.at(folder))
-        with Progress(console=console, transient=True) as bar:
+        with Progress(console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(f"encoding {name}", total=len(passages))
             index.upsert(passages, progress=lambda done: bar.update(task, completed=done))
         index.reanalyze("english")  # the vectors may be of an earlier run
         queries = next(path for path in sorted(folder.glob("queries.jsonl*")))
         texts, qrels = read_queries(queries), read_qrels(folder / "qrels" / "test.tsv")
-        systems = {
-            "dense": Retriever(index, mode="dense"),
-            "lexical": Retriever(index, mode="lexical"),
-            "hybrid": Retriever(index),
-            "RRF 60": Retriever(index, fusion=ReciprocalRank()),
-        }
-        return {
-            name: evaluate(retriever, texts, qrels, [MEASURE]).measures[MEASURE]
-            for name, retriever in systems.items()
-        }
+        systems = (
+            Retriever(index),
+            Retriever(index, mode="dense"),
+            Retriever(index, mode="lexical"),
+            Retriever(index, fusion=ReciprocalRank()),
+        )
+        return compare(
+            [
+                evaluate(retriever, texts, qrels, [MEASURE], name=name)
+                for name, retriever in zip(SYSTEMS, systems, strict=True)
+            ]
+        )
+
+
+def row(found: Comparison) -> list[str]:
+    """Return a collection's cells: systems by name, and hybrid minus the better leg."""
+    hybrid, dense, lexical, ranked = (each.interval(MEASURE) for each in found.evaluations)
+    # Chosen by the same queries, the better leg looks better than it is, never worse.
+    gain = max(found.differences[:2], key=lambda each: each.other.measures[MEASURE])
+    cells = [written(each) for each in (dense, lexical, hybrid, ranked)]
+    return [f"{found.subject.queries:,}", *cells, written(gain.interval, signed=True)]
+
+
+def written(interval: Interval, *, signed: bool = False) -> str:
+    """Return a mean and its interval without the zeros before the point."""
+    form = "+.3f" if signed else ".3f"
+    values = (interval.mean, interval.low, interval.high)
+    mean, low, high = (f"{each:{form}}".replace("0.", ".", 1) for each in values)
+    return f"{mean} ({low} to {high})"
+
+
+def averages(found: Sequence[Comparison]) -> list[str]:
+    """Return the means over collections, each counting alike."""
+    values = np.array([[each.measures[MEASURE] for each in one.evaluations] for one in found])
+    hybrid, dense, lexical, ranked = values.mean(axis=0)
+    gain = (values[:, 0] - values[:, 1:3].max(axis=1)).mean()
+    cells = [f"{each:.3f}".replace("0.", ".", 1) for each in (dense, lexical, hybrid, ranked)]
+    return ["", *cells, f"{gain:+.3f}".replace("0.", ".", 1)]
 
 
 def main() -> None:
-    folders = [Path(name) for name in sys.argv[1:]] or [DEFAULT]
-    table = Table("collection", "dense", "lexical", "hybrid", "RRF 60", "hybrid - better leg")
-    for folder in folders:
-        values = measured(folder)
-        gain = values["hybrid"] - max(values["dense"], values["lexical"])
-        cells = [f"{value:.4f}" for value in values.values()]
-        table.add_row("/".join(folder.resolve().parts[-2:]), *cells, f"{gain:+.4f}")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folders", nargs="*", type=Path)
+    parser.add_argument("--markdown", action="store_true", help="print a table for a README")
+    options = parser.parse_args()
+    folders: list[Path] = options.folders if options.folders else [DEFAULT]
+    head = ["collection", "queries", "dense", "lexical", "hybrid", "RRF 60", "hybrid - better leg"]
+    found = [measured(folder) for folder in folders]
+    rows = [
+        ["/".join(folder.resolve().parts[-2:]), *row(each)]
+        for folder, each in zip(folders, found, strict=True)
+    ]
+    if len(rows) > 1:
+        rows.append(["mean", *averages(found)])
+    if options.markdown:
+        lines = [head, ["---"] * len(head), *rows]
+        print("\n".join(f"| {' | '.join(cells)} |" for cells in lines))
+        return
+    table = Table(*head, title=f"{MEASURE}, 95% intervals")
+    for cells in rows:
+        table.add_row(*cells)
     console.print(table)
 
 

@@ -59,6 +59,34 @@ def nearness(metric, query, vector):
     return -math.sqrt(float(((q - v) ** 2).sum()))
 
 
+def ranking(found):
+    """Order {passage: score} as trec_eval does: by single-precision score, then the later id."""
+    return sorted(found, key=lambda each: (np.float32(found[each]), each), reverse=True)
+
+
+def effectiveness(measure, grades, found):
+    """Measure {passage: score} by {passage: grade}: nDCG@k, P@k, R@k, AP or RR."""
+    name, _, cutoff = measure.partition("@")
+    ranked = ranking(found)[: int(cutoff) if cutoff else None]
+    relevant = {each for each, grade in grades.items() if grade > 0}
+    hits = [each in relevant for each in ranked]
+    if name == "P":
+        return sum(hits) / int(cutoff)
+    if not relevant:
+        return 0.0
+    if name == "R":
+        return sum(hits) / len(relevant)
+    if name == "RR":
+        return 1 / (hits.index(True) + 1) if any(hits) else 0.0
+    if name == "AP":
+        at_hits = [sum(hits[: at + 1]) / (at + 1) for at, hit in enumerate(hits) if hit]
+        return sum(at_hits) / len(relevant)
+    gains = [max(0, grades.get(each, 0)) for each in ranked]
+    ideal = sorted((max(0, grade) for grade in grades.values()), reverse=True)[: int(cutoff)]
+    best = sum(gain / math.log2(at + 2) for at, gain in enumerate(ideal))
+    return sum(gain / math.log2(at + 2) for at, gain in enumerate(gains)) / best
+
+
 def matches(where, metadata):
     """Evaluate a filter on one passage's metadata, as the documentation words it."""
     return all(_clause(name, value, metadata) for name, value in where.items())

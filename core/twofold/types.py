@@ -22,6 +22,8 @@ Mode = Literal["hybrid", "dense", "lexical"]
 Leg = Literal["dense", "lexical"]
 Where = Mapping[str, Any]
 Metadata = Mapping[str, Any]
+Run = dict[str, dict[str, float]]
+"""What was found: query id to passage id to score."""
 
 PAYLOAD = "_payload"
 """A metadata field of this name is kept with the passage, and can't be filtered by."""

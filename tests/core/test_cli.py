@@ -85,7 +85,7 @@ def test_search_as_json_and_as_table(built):
 def test_eval_equals_ir_measures_own(built, beir):
     options = ("--queries", beir / "queries.jsonl", "--qrels", beir / "qrels/test.tsv")
     result = json.loads(run("eval", built, *options, "--json").stdout)
-    assert set(result) == {"hybrid", "dense", "lexical"}
+    assert set(result) == {"hybrid", "dense", "lexical", "comparison"}
     hits = {
         q["_id"]: json.loads(run("search", built, q["text"], "-k", 100, "--json").stdout)["hits"]
         for q in QUERIES[:2]

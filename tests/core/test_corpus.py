@@ -1,7 +1,21 @@
+import gzip
+import math
+
+import ir_measures
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from twofold import Index, Retriever
-from twofold.corpus import Corpus, Splitting, read_qrels, read_queries
+from twofold.corpus import (
+    Corpus,
+    Splitting,
+    read_qrels,
+    read_queries,
+    read_run,
+    write_qrels,
+    write_run,
+)
 from twofold.errors import CorpusError, InputError
 from twofold.evaluation import evaluate
 
@@ -89,3 +103,102 @@ def test_evaluation_counts_what_was_not_found(tmp_path):
         assert result.run["q2"] == {}
         with pytest.raises(InputError, match="none of the queries has judgments"):
             evaluate(Retriever(index), {"z": "apple"}, qrels)
+
+
+columns = st.text(
+    st.characters(exclude_categories=("Cs",)).filter(lambda char: not char.isspace()), min_size=1
+)
+scores = st.floats(allow_nan=False, allow_infinity=False)
+run_files = st.dictionaries(columns, st.dictionaries(columns, scores, min_size=1), min_size=1)
+qrels_files = st.dictionaries(
+    columns, st.dictionaries(columns, st.integers(-2, 4), min_size=1), min_size=1
+)
+
+
+@given(run=run_files, name=columns, packed=st.booleans())
+def test_a_run_comes_back_as_it_was_written(tmp_path_factory, run, name, packed):
+    file = tmp_path_factory.mktemp("run") / ("a.run.gz" if packed else "a.run")
+    write_run(file, run, name)
+    assert read_run(file) == run
+    with (
+        gzip.open(file, "rt", encoding="utf-8", newline="\n")
+        if packed
+        else file.open(encoding="utf-8", newline="\n") as opened
+    ):
+        rows = [line.split() for line in opened.read().split("\n")[:-1]]
+    assert len(rows) == sum(map(len, run.values()))
+    assert {(row[1], row[5]) for row in rows} == {("Q0", name)}
+    for query_id, found in run.items():
+        own = [row for row in rows if row[0] == query_id]
+        assert [int(row[3]) for row in own] == list(range(1, len(found) + 1))
+        keys = [(-found[row[2]], row[2]) for row in own]
+        assert keys == sorted(keys)
+
+
+@given(qrels=qrels_files, packed=st.booleans())
+def test_judgments_come_back_as_they_were_written(tmp_path_factory, qrels, packed):
+    file = tmp_path_factory.mktemp("qrels") / ("a.qrels.gz" if packed else "a.qrels")
+    write_qrels(file, qrels)
+    assert read_qrels(file) == qrels
+
+
+def test_other_readers_of_trec_files_read_the_same(tmp_path):
+    run = {"q1": {"d1": 0.1, "d2": 1 / 3, "ä": 7.0}, "q2": {"d1": -2.5e-9}, "nothing": {}}
+    qrels = {"q1": {"d1": 2, "ä": 0}, "q3": {"d9": 1}}
+    write_run(tmp_path / "a.run", run, "mine")
+    write_qrels(tmp_path / "a.qrels", qrels)
+    found: dict[str, dict[str, float]] = {}
+    for each in ir_measures.read_trec_run(str(tmp_path / "a.run")):
+        found.setdefault(each.query_id, {})[each.doc_id] = each.score
+    assert found == {"q1": run["q1"], "q2": run["q2"]}
+    judged = {
+        (each.query_id, each.doc_id): each.relevance
+        for each in ir_measures.read_trec_qrels(str(tmp_path / "a.qrels"))
+    }
+    assert judged == {("q1", "d1"): 2, ("q1", "ä"): 0, ("q3", "d9"): 1}
+    assert (tmp_path / "a.run").read_text(encoding="utf-8").startswith("q1 Q0 ä 1 7.0 mine\n")
+
+
+def test_ids_that_columns_cannot_hold_are_refused_before_anything_is_written(tmp_path):
+    file = tmp_path / "a"
+    for write_bad, words in (
+        (lambda: write_run(file, {"q": {"a b": 1.0}}, "x"), "passage id 'a b'"),
+        (lambda: write_run(file, {"q\u2003": {"a": 1.0}}, "x"), "query id"),
+        (lambda: write_run(file, {"q": {"": 1.0}}, "x"), "passage id '' is empty"),
+        (lambda: write_run(file, {"q": {"a": 1.0}}, "RRF 60"), "name 'RRF 60'"),
+        (lambda: write_run(file, {"q": {"a": math.nan}}, "x"), "finite"),
+        (lambda: write_run(file, {"q": {"\ud800": 1.0}}, "x"), "half a surrogate"),
+        (lambda: write_qrels(file, {"q": {"a\tb": 1}}), "passage id"),
+    ):
+        with pytest.raises(InputError, match=words):
+            write_bad()
+    assert not file.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("q1 Q0 d1 1 0.5 x\nq1 Q0 d2 2 0.4\n", "line 2: query, Q0, passage, rank, score and name"),
+        ("q1 Q0 d1 1 high x\n", "line 1: score 'high' is no finite number"),
+        ("q1 Q0 d1 1 nan x\n", "line 1: score 'nan'"),
+        ("q1 Q0 d1 1 2 x\n\nq1 Q0 d1 2 1 x\n", "line 3: passage 'd1' is there twice"),
+        ("\n", "holds no run"),
+    ],
+)
+def test_bad_runs_name_the_line(tmp_path, text, words):
+    with pytest.raises(CorpusError, match=words):
+        read_run(write(tmp_path / "a.run", text))
+
+
+def test_packed_files_are_read_like_others(tmp_path):
+    for name, text in (("q.tsv.gz", "7\tseven\n"), ("r.tsv.gz", "q1\td1\t2\n")):
+        with gzip.open(tmp_path / name, "wt", encoding="utf-8") as file:
+            file.write(text)
+    assert read_queries(tmp_path / "q.tsv.gz") == {"7": "seven"}
+    assert read_qrels(tmp_path / "r.tsv.gz") == {"q1": {"d1": 2}}
+    broken = tmp_path / "b.tsv.gz"
+    broken.write_bytes((tmp_path / "r.tsv.gz").read_bytes()[:-9])
+    with pytest.raises(CorpusError, match=r"b.tsv.gz can't be read"):
+        read_qrels(broken)
+    with pytest.raises(CorpusError, match="there is no file"):
+        read_run(tmp_path / "none.gz")

@@ -22,20 +22,20 @@ from twofold.cli.console import (
     running,
 )
 from twofold.cli.dense import recall, reencode, reindex
+from twofold.cli.evaluation import evaluation
 from twofold.cli.export import export
 from twofold.cli.map import draw_map
-from twofold.corpus import Corpus, Splitting, read_qrels, read_queries
+from twofold.cli.scoring import K1, B, Delta, Scoring, scorer_of
+from twofold.corpus import Corpus, Splitting
 from twofold.dense import as_dict, kind_named
 from twofold.errors import QueryError
-from twofold.evaluation import MEASURES, evaluate
 from twofold.index import AS_STORED, Index
 from twofold.index.intake import Intake
-from twofold.lexical import SCORERS, scorer_named
-from twofold.protocols import Scorer
 from twofold.retriever import Retriever
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("map")(draw_map)
+app.command("eval")(evaluation)
 for verb in (reindex, reencode, recall, export):
     app.command()(verb)
 
@@ -60,11 +60,6 @@ _ANALYZER = (
     "A language ('english', 'de', ... ; 'multilingual' takes words as they are), the import path "
     "of a function on PYTHONPATH ('package.module:function'), or 'none'."
 )
-_SCORING = f"The lexical leg's scoring function: {', '.join(SCORERS)}."
-Scoring = Annotated[str | None, typer.Option(help=_SCORING, show_default="lucene")]
-K1 = Annotated[float | None, typer.Option("--k1", help="BM25's k1: what repeats of a word add.")]
-B = Annotated[float | None, typer.Option("--b", help="BM25's b: how length counts, 0 to 1.")]
-Delta = Annotated[float | None, typer.Option(help="The delta of bm25l, bm25+ and okapi-l.")]
 
 
 @app.command()
@@ -161,7 +156,7 @@ def search(
     """Retrieve passages for a query."""
     with running(), Index.open(folder, create=False, read_only=True) as source:
         chosen = mode.value if mode is not None else source.modes[0]
-        scorer = _scorer(scoring, k1, b, delta)
+        scorer = scorer_of(scoring, k1, b, delta)
         retriever = Retriever(source, mode=chosen, k=k, scorer=scorer, exact=exact, effort=effort)
         hits = retriever.retrieve(query, where=_filter(where))
         if as_json:
@@ -170,43 +165,6 @@ def search(
         out.print(tables.hits_table(hits, explained=explain))
         for warning in hits.warnings:
             err.print(f"warning: {warning}", markup=False)
-
-
-@app.command("eval")
-def evaluation(
-    folder: Folder,
-    queries: Annotated[Path, typer.Option(help="queries.jsonl[.gz], or id and text by tab.")],
-    qrels: Annotated[Path, typer.Option(help="Judgments, BEIR's or TREC's.")],
-    mode: Annotated[ModeName | None, typer.Option(help="Default: every one possible.")] = None,
-    measure: Annotated[
-        list[str] | None, typer.Option(help="In ir_measures' grammar; may be repeated.")
-    ] = None,
-    k: Annotated[int, typer.Option("-k", help="Hits measured.")] = 100,
-    scoring: Scoring = None,
-    k1: K1 = None,
-    b: B = None,
-    delta: Delta = None,
-    as_json: Json = False,
-) -> None:
-    """Measure retrieval on judged queries."""
-    with running(), Index.open(folder, create=False, read_only=True) as source:
-        texts, judgments = read_queries(queries), read_qrels(qrels)
-        modes = (mode.value,) if mode is not None else source.modes
-        measures = measure if measure else list(MEASURES)
-        scorer = _scorer(scoring, k1, b, delta)
-        results = [
-            evaluate(Retriever(source, mode=each, scorer=scorer), texts, judgments, measures, k=k)
-            for each in modes
-        ]
-        if as_json:
-            print_json(
-                {
-                    each.mode: {"queries": each.queries, "measures": dict(each.measures)}
-                    for each in results
-                }
-            )
-        else:
-            out.print(tables.evaluations(results))
 
 
 @app.command()
@@ -263,15 +221,6 @@ def _left_over(target: Index, ids: set[str]) -> list[str]:
 def _or_none(name: str) -> str | None:
     """Return a name, None for the word that stands for none."""
     return None if name == "none" else name
-
-
-def _scorer(
-    name: str | None, k1: float | None, b: float | None, delta: float | None
-) -> Scorer | None:
-    """Return the scoring function of the options, None if none was given."""
-    if (name, k1, b, delta) == (None, None, None, None):
-        return None
-    return scorer_named(name if name is not None else "lucene", k1=k1, b=b, delta=delta)
 
 
 def _filter(text: str | None) -> dict[str, Any] | None:

@@ -42,10 +42,18 @@ def print_json(value: Any) -> None:
 def running() -> Iterator[None]:
     """Say errors and warnings on standard error, and end with the exit code they mean.
 
-    Damage is 1, anything else that keeps a command from running is 2.
+    Damage is 1, anything else that keeps a command from running is 2. What several parts of a
+    command warn of is said once.
     """
+    said: set[str] = set()
+
+    def say_once(message: Warning | str) -> None:
+        if str(message) not in said:
+            said.add(str(message))
+            _say("warning", message)
+
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_: _say("warning", message)
+        warnings.showwarning = lambda message, *_: say_once(message)
         try:
             yield
         except CorruptIndexError as error:

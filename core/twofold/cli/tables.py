@@ -1,6 +1,5 @@
 """Results as tables for people, and as plain values for machines."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,6 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from twofold.evaluation import Evaluation
 from twofold.highlights import Highlights
 from twofold.hits import Hits
 from twofold.index import Verification
@@ -75,17 +73,6 @@ def hits_as_dict(hits: Hits, *, explained: bool) -> dict[str, Any]:
         "warnings": list(hits.warnings),
         "hits": rows,
     }
-
-
-def evaluations(results: Sequence[Evaluation]) -> Table:
-    """Return measures by mode."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(f"{results[0].queries:,} queries")
-    for name in results[0].measures:
-        table.add_column(name, justify="right")
-    for each in results:
-        table.add_row(each.mode, *(f"{value:.4f}" for value in each.measures.values()))
-    return table
 
 
 def verification(folder: Path, report: Verification) -> Text:

@@ -1,12 +1,12 @@
 """Lines of JSON, plain or gzipped, read with the line's number in every error."""
 
-import gzip
 import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from twofold.corpus.lines import opened
 from twofold.errors import CorpusError
 from twofold.types import Passage
 
@@ -17,7 +17,7 @@ def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (line number from 1, object) of each line that isn't blank; raise CorpusError."""
     number = 0
     try:
-        with _opened(path) as file:
+        with opened(path, "rb") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     yield number, _object(path, number, line)
@@ -68,12 +68,6 @@ def _passage(path: Path, number: int, record: dict[str, Any]) -> Passage:
         text=text_field(path, number, record, "text"),
         metadata={**others, **(metadata if metadata is not None else {})},
     )
-
-
-def _opened(path: Path) -> Any:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rb")
-    return path.open("rb")
 
 
 def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """Queries and relevance judgments, in BEIR's files and TREC's."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from twofold.corpus.jsonl import id_field, json_lines, text_field
+from twofold.corpus.lines import check_column, opened, text_lines
 from twofold.errors import CorpusError
 
 Queries = dict[str, str]
@@ -29,7 +30,7 @@ def read_queries(path: Path) -> Queries:
 def read_qrels(path: Path) -> Qrels:
     """Read judgments: BEIR's three tab-separated columns with a header, or TREC's four."""
     qrels: Qrels = {}
-    for number, line in _lines(path):
+    for number, line in text_lines(path):
         fields = line.split("\t") if "\t" in line else line.split()
         if len(fields) == 4:  # TREC: query, iteration, passage, grade
             del fields[1]
@@ -52,9 +53,26 @@ def read_qrels(path: Path) -> Qrels:
     return qrels
 
 
+def write_qrels(path: Path, qrels: Mapping[str, Mapping[str, int]]) -> None:
+    """Write judgments in TREC's four columns: query, 0, passage and grade.
+
+    Raises InputError for ids with blanks, which the columns could not hold; nothing is written
+    then.
+    """
+    lines: list[str] = []
+    for query_id, grades in qrels.items():
+        check_column("query id", query_id)
+        for passage_id, grade in grades.items():
+            check_column("passage id", passage_id)
+            lines.append(f"{query_id} 0 {passage_id} {int(grade)}\n")
+    with opened(path, "wt") as file:
+        file.writelines(lines)
+
+
 def _queries(path: Path) -> Iterator[tuple[int, str, str]]:
-    if path.suffix in (".tsv", ".txt"):
-        for number, line in _lines(path):
+    name = path.with_suffix("") if path.suffix == ".gz" else path
+    if name.suffix in (".tsv", ".txt"):
+        for number, line in text_lines(path):
             query_id, tab, text = line.partition("\t")
             if not tab:
                 raise CorpusError(f"{path}, line {number}: no tab between id and text")
@@ -62,15 +80,3 @@ def _queries(path: Path) -> Iterator[tuple[int, str, str]]:
         return
     for number, record in json_lines(path):
         yield number, id_field(path, number, record), text_field(path, number, record, "text")
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise CorpusError(f"there is no file {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise CorpusError(f"{path} can't be read: {error}") from error
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            yield number, line.rstrip("\r")

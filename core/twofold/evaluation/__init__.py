@@ -1,5 +1,35 @@
-"""Evaluation on judged queries."""
+"""Evaluation on judged queries: measures, intervals, comparisons, a picture and a report."""
 
-from twofold.evaluation.evaluate import MEASURES, Evaluation, Run, evaluate
+from twofold.evaluation.comparison import Comparison, Difference, QueryDifference, compare
+from twofold.evaluation.evaluate import evaluate, evaluate_run
+from twofold.evaluation.evaluation import Evaluation
+from twofold.evaluation.figure import plot_differences
+from twofold.evaluation.measures import MEASURES
+from twofold.evaluation.report import report
+from twofold.evaluation.statistics import (
+    Interval,
+    bootstrap_interval,
+    holm,
+    queries_needed,
+    randomisation_test,
+)
+from twofold.types import Run
 
-__all__ = ["MEASURES", "Evaluation", "Run", "evaluate"]
+__all__ = [
+    "MEASURES",
+    "Comparison",
+    "Difference",
+    "Evaluation",
+    "Interval",
+    "QueryDifference",
+    "Run",
+    "bootstrap_interval",
+    "compare",
+    "evaluate",
+    "evaluate_run",
+    "holm",
+    "plot_differences",
+    "queries_needed",
+    "randomisation_test",
+    "report",
+]

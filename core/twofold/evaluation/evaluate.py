@@ -1,70 +1,158 @@
 """How good a retriever is on judged queries, by ir_measures."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any, Protocol, runtime_checkable
 
-from twofold.errors import InputError
+from twofold.errors import DegradedWarning, InputError
+from twofold.evaluation.evaluation import Evaluation
+from twofold.evaluation.measures import MEASURES, all_named, measured
 from twofold.retriever import Retriever
+from twofold.types import Passage, Run
 
-MEASURES = ("nDCG@10", "R@100", "RR@10", "AP")
-"""What is measured unless something else is asked for, in ir_measures' grammar."""
-
-Run = dict[str, dict[str, float]]
-"""Query id to passage id to score."""
+Judgments = Mapping[str, Mapping[str, int]]
+"""Query id to passage id to grade; above 0 is relevant."""
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """The means over all judged queries; ``run`` holds what was found, by query."""
+@runtime_checkable
+class Holder(Protocol):
+    """A store that looks passages up by id."""
 
-    mode: str
-    queries: int
-    measures: Mapping[str, float]
-    run: Run
+    def get(self, ids: Iterable[str]) -> Sequence[Passage]:
+        """Return the passages of these ids; unknown ones are left out."""
+        ...
 
 
 def evaluate(
     retriever: Retriever,
     queries: Mapping[str, str],
-    qrels: Mapping[str, Mapping[str, int]],
+    qrels: Judgments,
     measures: Sequence[str] = MEASURES,
     *,
     k: int = 100,
+    name: str | None = None,
 ) -> Evaluation:
     """Retrieve ``k`` passages for each judged query and measure them.
 
-    A judged query for which nothing is found counts as 0. Raises InputError for a measure that
-    ir_measures doesn't know, and if no query is judged.
-    """
-    import ir_measures
+    A judged query for which nothing is found counts as 0. Measures without a cutoff, such as AP,
+    see ``k`` hits. ``name`` is what tables call this setting, the mode if left out. Where scores
+    tie, trec_eval puts the later id first, whatever the ranks, and so do most measures here.
 
-    wanted = [_measure(name) for name in measures]
-    judged = [query_id for query_id in queries if query_id in qrels]
+    Warns (DegradedWarning) where passages that were judged relevant are not in the index, and where
+    a measure looks below ``k``. Raises InputError for a measure that can't be computed, and if no
+    query is judged.
+    """
+    wanted = all_named(measures)
+    judged = {query_id: text for query_id, text in queries.items() if query_id in qrels}
     if not judged:
         raise InputError("none of the queries has judgments: are these qrels of these queries?")
-    found = retriever.retrieve_many([queries[query_id] for query_id in judged], k=k)
+    asked = replace(retriever, k=k)
+    _warn_of_depth(wanted, k)
+    found = asked.retrieve_many(list(judged.values()))
     run: Run = {
         query_id: dict(zip(hits.ids, hits.scores.tolist(), strict=True))
         for query_id, hits in zip(judged, found, strict=True)
     }
     kept = {query_id: dict(qrels[query_id]) for query_id in judged}
-    values = ir_measures.calc_aggregate(wanted, kept, run)
+    means, by_query = measured(wanted, kept, run)
     return Evaluation(
         mode=retriever.mode,
         queries=len(judged),
-        measures={str(measure): float(values[measure]) for measure in wanted},
+        measures=means,
         run=run,
+        name=name if name is not None else retriever.mode,
+        per_query=by_query,
+        texts=judged,
+        settings=_settings(asked),
+        warnings=dict(Counter(said for hits in found for said in hits.warnings).most_common()),
+        unknown=_unknown(retriever.index, kept),
     )
 
 
-def _measure(name: str) -> Any:
-    import ir_measures
+def evaluate_run(
+    run: Mapping[str, Mapping[str, float]],
+    qrels: Judgments,
+    measures: Sequence[str] = MEASURES,
+    *,
+    name: str,
+    queries: Mapping[str, str] | None = None,
+) -> Evaluation:
+    """Measure what any system found, query id to passage id to score.
 
-    try:
-        return ir_measures.parse_measure(name)
-    except (NameError, ValueError, SyntaxError) as error:
-        raise InputError(
-            f"unknown measure {name!r} ({error}): use ir_measures' names, such as nDCG@10, R@100, "
-            "RR@10, AP or P@5"
-        ) from error
+    All judged queries count, or those of them that ``queries`` (id to text) has; one that the run
+    lacks counts as 0. Measures see all that the run holds. Raises InputError for a measure that
+    can't be computed, and if the run has none of the judged queries.
+    """
+    wanted = all_named(measures)
+    kept = {
+        query_id: dict(grades)
+        for query_id, grades in qrels.items()
+        if queries is None or query_id in queries
+    }
+    if not any(query_id in run for query_id in kept):
+        raise InputError(f"the run {name!r} has none of the judged queries: are these its qrels?")
+    own: Run = {query_id: dict(run.get(query_id, {})) for query_id in kept}
+    means, by_query = measured(wanted, kept, own)
+    return Evaluation(
+        mode=None,
+        queries=len(kept),
+        measures=means,
+        run=own,
+        name=name,
+        per_query=by_query,
+        texts={query_id: queries[query_id] for query_id in kept} if queries is not None else {},
+        settings="a run from elsewhere",
+        warnings={},
+        unknown=None,
+    )
+
+
+def _warn_of_depth(measures: Sequence[Any], k: int) -> None:
+    """Warn of measures that look at more hits than are retrieved."""
+    deep = [str(each) for each in measures if each.params.get("cutoff", 0) > k]
+    if deep:
+        warnings.warn(
+            f"{', '.join(deep)} see no more than the {k:,} hits retrieved: a larger k gives all",
+            DegradedWarning,
+            stacklevel=3,
+        )
+
+
+def _settings(retriever: Retriever) -> str:
+    """Return a retriever's settings in one line, all but the index."""
+    values: dict[str, Any] = {
+        each.name: getattr(retriever, each.name)
+        for each in fields(retriever)
+        if each.name != "index"
+    }
+    return ", ".join(
+        f"{name}={value!r}"
+        for name, value in values.items()
+        if value is not None and value is not False
+    )
+
+
+def _unknown(index: object, qrels: Judgments) -> float | None:
+    """Return the share of the relevant passages that an index lacks, and warn of them.
+
+    None where the store can't look passages up.
+    """
+    relevant = dict.fromkeys(
+        passage_id for grades in qrels.values() for passage_id, grade in grades.items() if grade > 0
+    )
+    if not isinstance(index, Holder) or not relevant:
+        return None
+    present = {passage.id for passage in index.get(list(relevant))}
+    lacking = [passage_id for passage_id in relevant if passage_id not in present]
+    if lacking:
+        share = len(lacking) / len(relevant)
+        warnings.warn(
+            f"{len(lacking):,} of {len(relevant):,} relevant passages ({share:.1%}) are not in "
+            f"the index, such as {lacking[0]!r}: nothing can find them; are these qrels of this "
+            "corpus?",
+            DegradedWarning,
+            stacklevel=3,
+        )
+    return len(lacking) / len(relevant)

@@ -1,0 +1,66 @@
+"""Measures in ir_measures' grammar, computed for each query."""
+
+import math
+from collections.abc import Mapping, Sequence
+from subprocess import CalledProcessError
+from typing import Any
+
+from twofold.errors import InputError
+from twofold.types import Run
+
+MEASURES = ("nDCG@10", "R@100", "RR@10", "AP")
+"""What is measured unless something else is asked for, in ir_measures' grammar."""
+
+PerQuery = dict[str, dict[str, float]]
+"""Query id to measure to value."""
+
+
+def named(name: str) -> Any:
+    """Return ir_measures' measure of a name; raise InputError for an unknown one."""
+    import ir_measures
+
+    try:
+        return ir_measures.parse_measure(name)
+    except (NameError, ValueError, SyntaxError) as error:
+        raise InputError(
+            f"unknown measure {name!r} ({error}): use ir_measures' names, such as nDCG@10, R@100, "
+            "RR@10, AP or P@5"
+        ) from error
+
+
+def all_named(names: Sequence[str]) -> list[Any]:
+    """Return ir_measures' measures of names, each once; raise InputError for an unknown one."""
+    if isinstance(names, str) or not names:
+        raise InputError(f"measures is {names!r}: a list of names is wanted, such as ['nDCG@10']")
+    return list(dict.fromkeys(named(each) for each in names))
+
+
+def measured(
+    measures: Sequence[Any], qrels: Mapping[str, Mapping[str, int]], run: Run
+) -> tuple[dict[str, float], PerQuery]:
+    """Return the means over all judged queries, and the values of each, as ir_measures has them.
+
+    Raises InputError for a measure that can't be computed here, or whose aggregate is no mean over
+    all judged queries, such as a count.
+    """
+    import ir_measures
+
+    names = ", ".join(map(str, measures))
+    try:
+        result: Any = ir_measures.calc(list(measures), qrels, run)
+    except (ValueError, AssertionError, ArithmeticError, CalledProcessError) as error:
+        raise InputError(f"ir_measures can't compute {names} here: {error}") from error
+    by_query: PerQuery = {query_id: {} for query_id in qrels}
+    for each in result.per_query:
+        by_query[each.query_id][str(each.measure)] = float(each.value)
+    means: dict[str, float] = {}
+    for measure in measures:
+        name, mean = str(measure), float(result.aggregated[measure])
+        values = [found.get(name, math.nan) for found in by_query.values()]
+        if not math.isclose(sum(values) / len(values), mean, rel_tol=1e-9, abs_tol=1e-12):
+            raise InputError(
+                f"{name} is no mean over the judged queries (a count, or not defined for all): use "
+                "a measure such as nDCG@10, R@100, RR@10, AP or P@5"
+            )
+        means[name] = mean
+    return means, by_query
