@@ -8,6 +8,7 @@ vectors are kept in ``.eval``, so that a second run is quick.
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,7 +25,7 @@ HERE = Path(__file__).parent.parent
 DEFAULT = HERE / "examples" / "data" / "scifact-1000"
 MEASURE = "nDCG@10"
 SYSTEMS = ("hybrid", "dense", "lexical", "RRF 60")
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 160)
 
 
 def measured(folder: Path) -> Comparison:
@@ -98,7 +99,7 @@ def main() -> None:
         return
     table = Table(*head, title=f"{MEASURE}, 95% intervals")
     for cells in rows:
-        table.add_row(*cells)
+        table.add_row(*(cell.replace(" (", "\n(") for cell in cells))
     console.print(table)
 
 

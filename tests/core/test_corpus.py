@@ -3,7 +3,7 @@ import math
 
 import ir_measures
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twofold import Index, Retriever
@@ -115,6 +115,7 @@ qrels_files = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(run=run_files, name=columns, packed=st.booleans())
 def test_a_run_comes_back_as_it_was_written(tmp_path_factory, run, name, packed):
     file = tmp_path_factory.mktemp("run") / ("a.run.gz" if packed else "a.run")
@@ -135,6 +136,7 @@ def test_a_run_comes_back_as_it_was_written(tmp_path_factory, run, name, packed)
         assert keys == sorted(keys)
 
 
+@settings(deadline=None)
 @given(qrels=qrels_files, packed=st.booleans())
 def test_judgments_come_back_as_they_were_written(tmp_path_factory, qrels, packed):
     file = tmp_path_factory.mktemp("qrels") / ("a.qrels.gz" if packed else "a.qrels")

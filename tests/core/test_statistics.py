@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -58,6 +58,7 @@ def test_the_interval_of_few_values_is_that_of_all_resamples():
     assert found.high == pytest.approx(np.quantile(means, 0.95), abs=1 / 16)
 
 
+@settings(deadline=None)
 @given(st.lists(numbers, min_size=1, max_size=40), st.floats(-2, 2), st.integers(0, 5))
 def test_the_interval_moves_with_its_values(values, shift, seed):
     found = bootstrap_interval(values, samples=200, seed=seed)
@@ -87,6 +88,7 @@ def test_large_inputs_are_drawn_in_blocks_and_equal_in_all_of_them():
     assert 0.01 < drawn < 0.99  # else the line above would say little
 
 
+@settings(deadline=None)
 @given(st.lists(numbers, min_size=1, max_size=9))
 def test_the_exact_test_tries_every_assignment_of_signs(differences):
     sums = [
@@ -141,6 +143,7 @@ def test_drawn_p_is_never_zero_and_repeats():
     assert randomisation_test(noisy, seed=4) != randomisation_test(noisy, seed=5)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), max_size=8))
 def test_holm_equals_its_definition(values):
     adjusted = holm(values)

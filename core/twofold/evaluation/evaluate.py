@@ -45,7 +45,7 @@ def evaluate(
     query is judged.
     """
     wanted = all_named(measures)
-    judged = {query_id: text for query_id, text in queries.items() if query_id in qrels}
+    judged = {query_id: text for query_id, text in queries.items() if qrels.get(query_id)}
     if not judged:
         raise InputError("none of the queries has judgments: are these qrels of these queries?")
     asked = replace(retriever, k=k)
@@ -89,7 +89,7 @@ def evaluate_run(
     kept = {
         query_id: dict(grades)
         for query_id, grades in qrels.items()
-        if queries is None or query_id in queries
+        if grades and (queries is None or query_id in queries)
     }
     if not any(query_id in run for query_id in kept):
         raise InputError(f"the run {name!r} has none of the judged queries: are these its qrels?")

@@ -107,6 +107,7 @@ def _mean(axes: Any, difference: Difference) -> None:
         xycoords="axes fraction",
         ha="center",
         size=9.5,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
     )
     _bare(axes)
 
@@ -118,6 +119,6 @@ def _bare(axes: Any) -> None:
 
 
 def _short(name: str) -> str:
-    """Return a name on one line, cut where it is long."""
+    """Return a name on one line; of a long one its beginning and its end."""
     line = " ".join(name.split())
-    return line if len(line) <= _NAME else f"{line[:_NAME]}…"
+    return line if len(line) <= _NAME else f"{line[: _NAME // 2]}…{line[-_NAME // 2 :]}"
