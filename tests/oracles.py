@@ -167,3 +167,11 @@ def _holds(operator, operand, stored, metadata, name):
     if operator == "$any":
         return any(_same(each, wanted) for each in stored for wanted in operand)
     return all(any(_same(each, wanted) for each in stored) for wanted in operand)
+
+
+def ndcg(ids, grades, k=10):
+    """nDCG@k of passage ids in their order, as its definition reads, for grades by id."""
+    gains = [grades.get(each, 0) / math.log2(rank + 1) for rank, each in enumerate(ids[:k], 1)]
+    best = sorted(grades.values(), reverse=True)[:k]
+    ideal = sum(grade / math.log2(rank + 1) for rank, grade in enumerate(best, 1))
+    return sum(gains) / ideal if ideal else 0.0

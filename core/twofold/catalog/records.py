@@ -22,6 +22,9 @@ class Settings:
     ``named`` tells whether that name can be looked up again. ``analyzer`` is a language or an
     import path, None for no lexical leg; ``analyzer_signature`` tells what terms it gave, and the
     terms of titles count ``title_weight`` times. ``kind`` is the dense leg's kind as JSON.
+
+    ``saved`` has settings of searches by name, as JSON, and ``active`` is the name of the one in
+    use, None for the library's defaults, under which titles weigh ``own_title_weight``.
     """
 
     format: int = FORMAT
@@ -35,6 +38,9 @@ class Settings:
     analyzer_signature: str = ""
     title_weight: int = 1
     kind: str = '{"kind": "auto"}'
+    saved: str = "{}"
+    active: str | None = None
+    own_title_weight: int | None = None
 
     def to_json(self) -> str:
         """Return the settings as JSON."""

@@ -33,6 +33,7 @@ from twofold.index.opening import (
 )
 from twofold.index.recall import Recall, recall_of
 from twofold.index.reencoding import Reencoding
+from twofold.index.saved import SavedSettings
 from twofold.index.upserts import UpsertPlanner, UpsertResult
 from twofold.index.verification import Verification, verify
 from twofold.index.view import Generations, IndexView
@@ -157,6 +158,11 @@ class Index:
         if not settings.dense:
             return ("lexical",)
         return MODES if settings.analyzer is not None else ("dense",)
+
+    @property
+    def settings(self) -> SavedSettings:
+        """Saved settings of searches by name, and which one is in use."""
+        return SavedSettings(self._writer, self._generations, self._check_open)
 
     def upsert(
         self,

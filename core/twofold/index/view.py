@@ -4,7 +4,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from twofold.filters import matching, parse
 from twofold.index.contract import EncoderContract
 from twofold.index.layout import Layout
 from twofold.index.snapshot import Snapshot, ids_of, load_snapshot
+from twofold.index.stored_setting import setting_in_use
+from twofold.index.titles import retitled
 from twofold.lexical import PostingsIndex
 from twofold.protocols import Analyzer, Scorer, Setting, SpanAnalyzer
 from twofold.types import (
@@ -95,7 +97,7 @@ class IndexView:
     @property
     def setting(self) -> Setting | None:
         """The saved setting in use, None for the library's defaults."""
-        return None
+        return setting_in_use(self.snapshot.settings)
 
     @property
     def dense_quality(self) -> float:
@@ -181,6 +183,15 @@ class IndexView:
     def passages(self, rows: Rows) -> FetchedPassages:
         """Fetch passages by row."""
         return FetchedPassages(self.reader.by_row(rows.tolist()))
+
+    def retitled(self, title_weight: int) -> "IndexView":
+        """Return this view with postings, made in memory, where titles weigh that much.
+
+        All passages are analysed, in seconds for every ten thousand. Raises QueryError.
+        """
+        self._postings()
+        postings = retitled(self.snapshot, self.reader, title_weight)
+        return IndexView(replace(self.snapshot, lexical=postings), self.reader, self._contract)
 
     def _postings(self) -> PostingsIndex:
         if self.snapshot.lexical is None:

@@ -16,7 +16,9 @@ from twofold.lexical.scoring import (
     OkapiBM25L,
     RobertsonBM25,
     TfIdf,
+    scorer_as_dict,
     scorer_named,
+    scorer_of,
 )
 from twofold.lexical.segment import PostingsSegment
 from twofold.lexical.signature import signature
@@ -43,6 +45,8 @@ __all__ = [
     "analyzer_named",
     "as_analyzer",
     "language_named",
+    "scorer_as_dict",
     "scorer_named",
+    "scorer_of",
     "signature",
 ]

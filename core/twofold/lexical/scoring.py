@@ -7,7 +7,8 @@ any parameters, at any query. The variants: Kamphuis et al., Which BM25 Do You M
 """
 
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -272,6 +273,23 @@ def scorer_named(name: str, **parameters: float | None) -> Scorer:
             f"{', '.join(known)}"
         )
     return kind(**given)
+
+
+def scorer_as_dict(scorer: Scorer) -> dict[str, Any]:
+    """Return one of the library's scoring functions as JSON values, by its first name.
+
+    Raises InputError for one of the user's own, which can't be made again from values.
+    """
+    for name, kind in SCORERS.items():
+        if type(scorer) is kind:
+            return {"name": name, **asdict(scorer)}  # type: ignore[call-overload]  # all are dataclasses
+    raise InputError(f"{scorer!r:.80} can't be stored: use one of {', '.join(SCORERS)}")
+
+
+def scorer_of(values: Mapping[str, Any]) -> Scorer:
+    """Return the scoring function that ``scorer_as_dict`` gave."""
+    own = dict(values)
+    return SCORERS[own.pop("name")](**own)
 
 
 def _check(name: str, value: float, low: float, high: float) -> None:

@@ -1,0 +1,158 @@
+"""The bench: what any setting gives on judged queries, each thing computed once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from twofold.evaluation.measures import measured, named
+from twofold.fusion import Guarded, LegEvidence, WeightedFusion, WeightedSum
+from twofold.index import IndexView
+from twofold.protocols import Setting
+from twofold.tuning.candidates import Asked, Candidates
+from twofold.tuning.kept import Kept
+from twofold.tuning.ndcg import Relevant, ndcg
+from twofold.types import LegHits, Run, Scores, Vectors
+
+HITS = 100
+"""Hits that a measure without a cutoff sees."""
+_ROOM = 1 << 29  # bytes of candidates, and of fused scores, that are kept
+_Key = tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Gathered:
+    """Candidates, which of them are relevant, and what they depend on."""
+
+    key: _Key
+    candidates: Candidates
+    relevant: Relevant
+
+
+class Bench:
+    """Measures settings on the judged queries of one view of an index.
+
+    What it gives for a setting is what a retriever with it gives: the same legs are asked and the
+    same fusions, but each (weight of titles, scoring function, depth) only once, and each fusion
+    only with all the weight on either leg, since scores are linear in the weight.
+    """
+
+    def __init__(
+        self,
+        view: IndexView,
+        queries: Mapping[str, str],
+        qrels: Mapping[str, Mapping[str, int]],
+        vectors: Vectors,
+        measure: str,
+    ) -> None:
+        self.queries = tuple(queries)
+        self.title_weight = view.snapshot.settings.title_weight
+        self._view = view
+        self._qrels = {query_id: dict(qrels[query_id]) for query_id in queries}
+        self._grades = [_grades(view, each) for each in self._qrels.values()]
+        self._measure = named(measure)
+        self._k = int(self._measure.params.get("cutoff", HITS))
+        self._asked = {self.title_weight: Asked.of(view, tuple(queries.values()), vectors)}
+        self._dense: dict[int, list[LegHits]] = {}
+        self._guards: dict[Guarded, Scores] = {}
+        self._values: dict[Setting, Scores] = {}
+        self._gathered: Kept[_Gathered] = Kept(_ROOM, lambda each: each.candidates.nbytes)
+        self._poles: Kept[tuple[Scores, Scores]] = Kept(_ROOM, lambda each: 2 * each[0].nbytes)
+
+    @property
+    def has_titles(self) -> bool:
+        """Whether any passage has a title."""
+        view = self._view
+        return any(each.title for each in view.reader.between(0, view.snapshot.state.next_row))
+
+    @property
+    def passages(self) -> int:
+        """The number of passages."""
+        return self._view.snapshot.state.passages
+
+    def values(self, setting: Setting) -> Scores:
+        """Return the measure of each query (queries,) under a setting."""
+        if setting not in self._values:
+            gathered = self._of(setting)
+            self._values[setting] = self._measured(gathered, self._fused(gathered, setting.fusion))
+        return self._values[setting]
+
+    def all_values(self) -> Scores:
+        """Return the values (settings, queries) of every setting that was measured so far."""
+        return np.stack(list(self._values.values()))
+
+    def _of(self, setting: Setting) -> _Gathered:
+        """Return the candidates of a setting."""
+        limit = max(setting.depth, self._k)
+        key = (setting.title_weight, setting.scorer, limit)
+
+        def made() -> _Gathered:
+            asked = self._asked_of(setting.title_weight)
+            if limit not in self._dense:
+                self._dense[limit] = asked.dense(limit)
+            candidates = Candidates.gathered(asked, self._dense[limit], limit, setting.scorer)
+            relevant = Relevant.among(candidates.rows, self._grades, self._k)
+            return _Gathered(key, candidates, relevant)
+
+        return self._gathered.get(key, made)
+
+    def _asked_of(self, title_weight: int) -> Asked:
+        if title_weight not in self._asked:
+            own = self._asked[self.title_weight]
+            self._asked[title_weight] = replace(own, view=self._view.retitled(title_weight))
+        return self._asked[title_weight]
+
+    def _fused(self, gathered: _Gathered, fusion: WeightedFusion) -> Scores:
+        """Return fused scores (queries, width)."""
+        bare = fusion.fusion if isinstance(fusion, Guarded) else fusion
+        lexical_only, dense_only = bare.reweighted(0.0), bare.reweighted(1.0)
+        candidates = gathered.candidates
+        dense, lexical = self._poles.get(
+            (gathered.key, dense_only),
+            lambda: (candidates.fused(dense_only), candidates.fused(lexical_only)),
+        )
+        weight = self._guarded(fusion) if isinstance(fusion, Guarded) else fusion.dense_weight
+        return np.asarray(weight * dense + (1 - weight) * lexical)
+
+    def _guarded(self, fusion: Guarded) -> Scores:
+        """Return the weight (queries, 1) that a guard leaves the dense leg, query by query."""
+        probe = replace(fusion, fusion=WeightedSum(dense_weight=fusion.dense_weight))
+        if probe not in self._guards:
+            qualities, of_query = np.unique(
+                self._asked[self.title_weight].qualities, return_inverse=True
+            )
+            dense = _no_evidence(self._view.dense_quality)
+            weights = [
+                float(probe.fuse(dense, _no_evidence(each)).dense_weight)
+                for each in qualities.tolist()
+            ]
+            self._guards[probe] = np.array(weights)[of_query][:, None]
+        return self._guards[probe]
+
+    def _measured(self, gathered: _Gathered, scores: Scores) -> Scores:
+        """Return the measure of each query's best ``k``."""
+        if self._measure.NAME == "nDCG" and set(self._measure.params) <= {"cutoff"}:
+            return ndcg(scores, gathered.relevant, self._k)
+        run: Run = {}
+        for place, query_id in enumerate(self.queries):
+            size = int(gathered.candidates.sizes[place])
+            best = np.argsort(-scores[place, :size], kind="stable")[: self._k]
+            found = self._view.ids(gathered.candidates.rows[place, best])
+            # Ranks instead of scores, since trec_eval would put the later id first in a tie.
+            run[query_id] = {each: float(-rank) for rank, each in enumerate(found)}
+        _, by_query = measured([self._measure], self._qrels, run)
+        return np.array([by_query[each][str(self._measure)] for each in self.queries])
+
+
+def _grades(view: IndexView, judged: Mapping[str, int]) -> dict[int, int]:
+    """Return the grades above 0 by row; by numbers below 0 for passages that are not there."""
+    grades: dict[int, int] = {}
+    for passage_id, grade in judged.items():
+        if grade > 0:
+            row = view.row_of(passage_id)
+            grades[row if row is not None else -1 - len(grades)] = grade
+    return grades
+
+
+def _no_evidence(quality: float) -> LegEvidence:
+    return LegEvidence(np.empty(0), np.empty(0, np.int64), 0.0, quality=quality)

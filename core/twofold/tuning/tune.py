@@ -1,0 +1,150 @@
+"""Tuning: a search on all judged queries, believed only as far as held-out ones bear it out."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twofold.errors import InputError, QueryError
+from twofold.evaluation import bootstrap_interval, queries_needed
+from twofold.fusion import FUSIONS
+from twofold.index import Index, IndexView
+from twofold.protocols import Setting
+from twofold.retriever import DEPTH
+from twofold.tuning.bench import Bench
+from twofold.tuning.luck import luck
+from twofold.tuning.plan import Plan
+from twofold.tuning.search import Stage, search
+from twofold.tuning.tuned import Fold, Tuned
+from twofold.types import Vectors
+
+_STAGES = 5  # of a search, at most: for progress alone
+
+
+def tune(
+    index: Index,
+    queries: Mapping[str, str],
+    qrels: Mapping[str, Mapping[str, int]],
+    *,
+    plan: Plan | None = None,
+    vectors: Vectors | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Tuned:
+    """Look for a better setting than the one in use; nothing is written.
+
+    Nested cross-validation: for each fold, the whole search runs on the queries of the others, and
+    what it chose is measured on the fold. The differences of all queries, each held out once, give
+    the gain and its paired bootstrap interval: Cawley and Talbot, On Over-fitting in Model
+    Selection and Subsequent Selection Bias in Performance Evaluation (JMLR 11, 2010). What was
+    found is adopted if that interval lies above zero, and if the best of so many settings would
+    seldom look as good by luck: see ``Tuned``. To keep it, give ``tuned.setting`` to
+    ``index.settings.save(name, ..., use=True)``.
+
+    ``queries`` and ``qrels`` are as ``evaluate`` takes them; ``vectors`` (n, dim) are those of all
+    queries in their order, if not the encoder's. ``progress`` is called with per cent.
+
+    Raises QueryError for an index without both legs, InputError for a measure that can't be
+    computed, and if no query is judged.
+    """
+    plan = plan if plan is not None else Plan()
+    if "hybrid" not in index.modes:
+        raise QueryError(
+            f"tuning weighs two legs, and this index serves {', '.join(index.modes)}: give it an "
+            "encoder by reencode, or an analyzer by reanalyze"
+        )
+    judged = {query_id: text for query_id, text in queries.items() if query_id in qrels}
+    if not judged:
+        raise InputError("none of the queries has judgments: are these qrels of these queries?")
+    if vectors is not None:
+        if len(vectors) != len(queries):
+            raise InputError(f"{len(queries):,} queries came with {len(vectors):,} vectors")
+        vectors = vectors[[place for place, each in enumerate(queries) if each in judged]]
+    with index.view() as view:
+        own = vectors if vectors is not None else view.encode_queries(list(judged.values()))
+        bench = Bench(view, judged, qrels, own, plan.measure)
+        home = _in_use(view)
+        if len(judged) < plan.fewest:
+            return _unchanged(home, plan, len(judged))
+        return _tuned(bench, plan, home, progress)
+
+
+def _tuned(
+    bench: Bench, plan: Plan, home: Setting, progress: Callable[[int], None] | None
+) -> Tuned:
+    done = 0
+
+    def searched(places: NDArray[np.int64]) -> tuple[Stage, ...]:
+        nonlocal done
+        stages: list[Stage] = []
+        for stage in search(bench, plan.space, home, places):
+            stages.append(stage)
+            if progress is not None:
+                progress(100 * (done * _STAGES + len(stages)) // ((plan.folds + 1) * _STAGES))
+        done += 1
+        return tuple(stages)
+
+    count = len(bench.queries)
+    every = np.arange(count)
+    stages = searched(every)
+    found = stages[-1].setting
+    before = bench.values(home)
+    after = np.empty(count)
+    folds: list[Fold] = []
+    dealt = np.random.default_rng(plan.seed).permutation(count)
+    for place in range(plan.folds):
+        held = np.sort(dealt[place :: plan.folds])
+        setting = searched(np.setdiff1d(every, held))[-1].setting
+        after[held] = bench.values(setting)[held]
+        folds.append(
+            Fold(
+                tuple(bench.queries[each] for each in held),
+                setting,
+                float(before[held].mean()),
+                float(after[held].mean()),
+            )
+        )
+    gain = bootstrap_interval(after - before, level=plan.level, seed=plan.seed)
+    tried = bench.all_values()
+    p = luck(tried - before, bench.values(found) - before, seed=plan.seed)
+    adopted = gain.low > 0 and found != home and p <= (1 - plan.level) / 2
+    return Tuned(
+        setting=found if adopted else home,
+        before=home,
+        found=found,
+        measure=plan.measure,
+        queries=count,
+        gain=gain,
+        folds=tuple(folds),
+        p=p,
+        tried=len(tried),
+        adopted=adopted,
+        needed=queries_needed(after - before, level=plan.level) if gain.mean > 0 else None,
+        stages=stages,
+    )
+
+
+def _unchanged(home: Setting, plan: Plan, queries: int) -> Tuned:
+    """Return the outcome for too few queries."""
+    return Tuned(
+        setting=home,
+        before=home,
+        found=home,
+        measure=plan.measure,
+        queries=queries,
+        gain=None,
+        folds=(),
+        p=None,
+        tried=0,
+        adopted=False,
+        needed=None,
+        stages=(),
+    )
+
+
+def _in_use(view: IndexView) -> Setting:
+    """Return the setting that searches use now, the library's defaults included."""
+    weight = view.snapshot.settings.title_weight
+    if view.setting is not None:
+        return replace(view.setting, title_weight=weight)
+    return Setting(FUSIONS["guarded"], DEPTH, None, weight)

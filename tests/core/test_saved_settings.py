@@ -1,0 +1,233 @@
+"""Settings saved with an index: named, used, dropped, and gone back from."""
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twofold import BM25, HashingEncoder, Index, Retriever, WeightedSum
+from twofold.catalog import Settings
+from twofold.errors import (
+    IndexClosedError,
+    IndexLockedError,
+    InputError,
+    ReadOnlyError,
+    UnsupportedStorageError,
+)
+from twofold.fusion import FUSIONS, Guarded, ReciprocalRank, ZScore
+from twofold.index import setting_as_dict, setting_of
+from twofold.lexical import SCORERS, scorer_as_dict, scorer_of
+from twofold.protocols import Setting
+
+PLAIN = Setting(ReciprocalRank(10, 0.3), 200, BM25(0.9, 0.4), 1)
+TITLES = Setting(Guarded(WeightedSum(ZScore(), 0.6), weak_dense=0.2), 50, None, 3)
+
+
+def words(index, query="plants"):
+    return Retriever(index, mode="lexical").retrieve(query).scores.tolist()
+
+
+@pytest.fixture
+def garden(index):
+    index.upsert(
+        [
+            {"id": "1", "title": "Plants", "text": "Light makes glucose."},
+            {"id": "2", "title": "Gardens", "text": "Plants grow, and plants die."},
+            {"id": "3", "text": "The printing press was made in Mainz."},
+        ]
+    )
+    return index
+
+
+def test_saved_settings_survive_closing_and_each_change_is_one_commit(garden):
+    assert dict(garden.settings) == {}
+    assert garden.settings.active is None
+    with garden.view() as view:
+        assert view.setting is None
+        generation = view.generation
+    garden.settings.save("a", PLAIN)
+    garden.settings.save("b", TITLES, use=True)
+    with garden.view() as view:
+        assert view.setting == TITLES
+        assert view.generation == generation + 2
+    garden.close()
+    with Index.open(garden.path, create=False, read_only=True) as again:
+        assert dict(again.settings) == {"a": PLAIN, "b": TITLES}
+        assert (again.settings.active, again.settings.in_use) == ("b", TITLES)
+        assert again.verify(deep=True).ok
+        for change in (
+            lambda: again.settings.use("a"),
+            lambda: again.settings.save("c", PLAIN),
+            lambda: again.settings.drop("a"),
+        ):
+            with pytest.raises(ReadOnlyError):
+                change()
+    with Index.open(garden.path, create=False) as again:
+        again.settings.use("a")
+        again.settings.drop("b")
+        again.settings.use("a")  # nothing to do
+        with again.view() as view:
+            assert view.setting == PLAIN
+            assert view.generation == generation + 4
+        assert list(again.settings) == ["a"]
+
+
+def test_a_reader_sees_a_change_at_its_next_query(garden):
+    with Index.open(garden.path, create=False, read_only=True) as reader:
+        assert reader.settings.active is None
+        before = words(reader)
+        garden.settings.save("t", TITLES, use=True)
+        assert reader.settings.active == "t"
+        assert words(reader) != before
+        with Index.open(garden.path, create=False) as other, pytest.raises(IndexLockedError):
+            other.settings.use(None)
+    saved = garden.settings
+    garden.close()
+    for use in (lambda: saved.use(None), lambda: saved.active, lambda: list(garden.settings)):
+        with pytest.raises(IndexClosedError):
+            use()
+
+
+def test_titles_weigh_what_the_setting_says_and_then_what_they_did(garden, tmp_path):
+    passages = list(garden)
+    with Index.open(tmp_path / "three", encoder=HashingEncoder(), title_weight=3) as other:
+        other.upsert(passages)
+        heavy = words(other)
+    before = words(garden)
+    assert before != heavy
+    garden.settings.save("t", TITLES)
+    assert (words(garden), garden.title_weight) == (before, 1)
+    garden.settings.use("t")
+    assert (words(garden), garden.title_weight) == (heavy, 3)
+    garden.settings.save("u", replace(TITLES, title_weight=2), use=True)
+    assert garden.title_weight == 2
+    garden.settings.save("u", replace(TITLES, title_weight=3))  # in use: at once
+    assert words(garden) == heavy
+    garden.settings.use(None)
+    assert (words(garden), garden.title_weight) == (before, 1)
+    assert garden.verify(deep=True).ok
+
+
+def test_a_weight_of_titles_chosen_by_hand_stays(garden):
+    garden.settings.save("t", TITLES, use=True)
+    garden.reanalyze("english", title_weight=5)
+    garden.settings.use(None)
+    assert garden.title_weight == 5
+    garden.settings.use("t")
+    assert garden.title_weight == 3
+    garden.settings.use(None)
+    assert garden.title_weight == 5
+
+
+def test_an_index_without_words_has_settings_too(tmp_path):
+    with Index.open(tmp_path / "i", dim=2, metric="cosine", analyzer=None) as index:
+        index.upsert([{"id": "1", "text": "x"}], vectors=np.ones((1, 2), np.float32))
+        index.settings.save("t", TITLES, use=True)
+        assert (index.settings.active, index.title_weight) == ("t", 1)
+        index.settings.use(None)
+        assert index.settings.active is None
+
+
+@pytest.mark.parametrize("name", ["", " a", "a\n", "default", "x" * 101, None, 7])
+def test_names_that_are_refused(garden, name):
+    with pytest.raises(InputError, match="name"):
+        garden.settings.save(name, PLAIN)
+    assert len(garden.settings) == 0
+
+
+def test_unknown_names_have_hints(garden):
+    with pytest.raises(InputError, match="none is saved"):
+        garden.settings.use("tuned")
+    garden.settings.save("tuned", PLAIN, use=True)
+    with pytest.raises(InputError, match="there is no setting 'tund'.*did you mean 'tuned'?"):
+        garden.settings.use("tund")
+    with pytest.raises(InputError, match="did you mean 'tuned'?"):
+        garden.settings.drop("tuned2")
+    with pytest.raises(InputError, match="'tuned' is in use"):
+        garden.settings.drop("tuned")
+    assert garden.settings.get("tund") is None
+    with pytest.raises(KeyError):
+        garden.settings["tund"]
+
+
+@dataclass(frozen=True)
+class OwnScorer(BM25):
+    pass
+
+
+class OwnNormalizer:
+    def normalized(self, leg):
+        return leg.completed
+
+
+def test_what_cannot_be_had_back_is_not_stored(garden):
+    for setting in (
+        replace(PLAIN, scorer=OwnScorer()),
+        replace(PLAIN, fusion=WeightedSum(OwnNormalizer())),
+        replace(PLAIN, depth=0),
+        replace(PLAIN, title_weight=-1),
+        "guarded",
+    ):
+        with pytest.raises(InputError):
+            garden.settings.save("x", setting)
+    assert len(garden.settings) == 0
+
+
+@given(st.sampled_from(sorted(FUSIONS)), st.floats(0, 1), st.sampled_from(sorted(SCORERS)))
+def test_every_setting_comes_back_as_it_was(fusion, weight, scorer):
+    setting = Setting(FUSIONS[fusion].reweighted(weight), 70, SCORERS[scorer](), 2)
+    assert setting_of(json.loads(json.dumps(setting_as_dict(setting)))) == setting
+    changed = SCORERS[scorer](0.25)
+    assert scorer_of(json.loads(json.dumps(scorer_as_dict(changed)))) == changed
+
+
+def test_what_another_version_saved_is_said_to_be(garden):
+    values = setting_as_dict(PLAIN)
+    values["fusion"]["name"] = "Telepathy"
+    with pytest.raises(UnsupportedStorageError, match="Telepathy"):
+        setting_of(values)
+
+
+def test_settings_of_an_index_made_before_they_could_be_saved():
+    values = asdict(Settings(dim=3))
+    for name in ("saved", "active", "own_title_weight"):
+        del values[name]
+    assert Settings.from_json(json.dumps(values)) == Settings(dim=3)
+
+
+KILLED = """
+import sys
+from twofold import Index
+from twofold.fusion import ReciprocalRank
+from twofold.protocols import Setting
+with Index.open(sys.argv[1], create=False) as index:
+    for weight in (2, 3):
+        index.settings.save(f"w{weight}", Setting(ReciprocalRank(), 50, None, weight))
+    while True:
+        for name in ("w2", "w3", None):
+            index.settings.use(name)
+            print(name, flush=True)
+"""
+
+
+def test_a_killed_writer_leaves_one_setting_or_the_other(garden):
+    garden.close()
+    for lines in (1, 2, 5):
+        with subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(garden.path)], stdout=subprocess.PIPE, text=True
+        ) as writer:
+            for _ in range(lines):
+                assert writer.stdout.readline()
+            writer.kill()
+        with Index.open(garden.path, create=False) as again:
+            assert set(again.settings) == {"w2", "w3"}
+            weights = {None: 1, "w2": 2, "w3": 3}
+            assert again.title_weight == weights[again.settings.active]
+            assert again.verify(deep=True).ok
+            again.settings.use(None)
+            assert again.title_weight == 1
