@@ -7,21 +7,12 @@ import typer
 
 from twofold.cli import tables
 from twofold.cli.console import Folder, Json, ModeName, err, out, print_json, running
+from twofold.cli.fusing import Depth, FusionName, Like, Rerank, Weight, fusion_of
 from twofold.cli.scoring import K1, B, Delta, Scoring, scorer_of
 from twofold.errors import QueryError
-from twofold.fusion import FUSIONS, PRESETS, Fusion, fusion_named
 from twofold.index import Index
 from twofold.rerank import reranker_named
 from twofold.retriever import Retriever
-
-_FUSION = f"How both legs become one score: {', '.join(FUSIONS)}."
-_LIKE = f"Fuse as another library does: {', '.join(PRESETS)}."
-FusionName = Annotated[str | None, typer.Option(help=_FUSION, show_default="guarded")]
-Weight = Annotated[
-    float | None, typer.Option(help="The dense leg's share, 0 to 1.", show_default="the fusion's")
-]
-Like = Annotated[str | None, typer.Option(help=_LIKE)]
-Depth = Annotated[int | None, typer.Option(help="Candidates of each leg.", show_default="100")]
 
 
 def search(
@@ -54,10 +45,7 @@ def search(
         str | None, typer.Option(help="A metadata field that few hits may share.")
     ] = None,
     per_group: Annotated[int, typer.Option(help="How many may share it.")] = 1,
-    rerank: Annotated[
-        str | None,
-        typer.Option(help="A cross-encoder's name or folder; 'NAME?candidates=30' has options."),
-    ] = None,
+    rerank: Rerank = None,
     exact: Annotated[bool, typer.Option("--exact", help="Look at all vectors.")] = False,
     effort: Annotated[
         float, typer.Option(help="What an approximate dense leg spends, times this.")
@@ -92,13 +80,6 @@ def search(
         out.print(tables.hits_table(hits, explained=explain))
         for warning in hits.warnings:
             err.print(f"warning: {warning}", markup=False)
-
-
-def fusion_of(name: str | None, weight: float | None) -> Fusion | None:
-    """Return the fusion of the options, None if none was given."""
-    if name is None and weight is None:
-        return None
-    return fusion_named(name if name is not None else "guarded", weight)
 
 
 def _filter(text: str | None) -> dict[str, Any] | None:
