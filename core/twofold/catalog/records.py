@@ -22,6 +22,8 @@ class Settings:
     ``named`` tells whether that name can be looked up again. ``analyzer`` is a language or an
     import path, None for no lexical leg; ``analyzer_signature`` tells what terms it gave, and the
     terms of titles count ``title_weight`` times. ``kind`` is the dense leg's kind as JSON.
+    ``agreement`` of the legs was measured when there were ``agreement_of`` passages, 0 for never;
+    it is None where too little was there to measure.
     """
 
     format: int = FORMAT
@@ -35,6 +37,8 @@ class Settings:
     analyzer_signature: str = ""
     title_weight: int = 1
     kind: str = '{"kind": "auto"}'
+    agreement: float | None = None
+    agreement_of: int = 0
 
     def to_json(self) -> str:
         """Return the settings as JSON."""
