@@ -7,7 +7,7 @@ from typing import Protocol, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.explain import Explanation, explain
+from twofold.explain import Explanation, Meaning, QueryVariants, explain, meanings, variants_of
 from twofold.highlights import Highlights, joined
 from twofold.protocols import PassageBatch, Scorer, View
 from twofold.types import Hit, Leg, LegScore, Mode, Rows, Scores, TermMatch, TermSpan, Vectors
@@ -95,6 +95,7 @@ class Hits(Sequence[Hit]):
         self._inquiry = inquiry
         self._fused = fused  # what the scores were before a reranker's took their place
         self._duplicates = duplicates
+        self._variants: QueryVariants | None = None  # encoded at the first explanation
 
     @property
     def query(self) -> str | None:
@@ -160,9 +161,25 @@ class Hits(Sequence[Hit]):
         title, text = joined(self._spans(passage.title)), joined(self._spans(passage.text))
         return Highlights(passage, title, text)
 
-    def explain(self) -> Explanation:
-        """Say why each of these passages came back."""
-        return explain(self.query, self.warnings, list(self), self.term_matches, self._spans)
+    def explain(self, *, meaning: bool = True) -> Explanation:
+        """Say why each of these passages came back.
+
+        ``meaning`` tells which words of the query and which sentence of the passage carry the dense
+        score. It costs encoding the query once a word, and every sentence of these passages.
+        """
+        hits = list(self)
+        meant = self._meant(hits) if meaning else [None] * len(hits)
+        return explain(self.query, self.warnings, hits, self.term_matches, self._spans, meant)
+
+    def _meant(self, hits: Sequence[Hit]) -> Sequence[Meaning | None]:
+        """Return what each hit's dense score rests on, None where that can't be told."""
+        inquiry = self._inquiry
+        if hits and "dense" in self._legs and self.query is not None and self._variants is None:
+            self._variants = variants_of(inquiry.view, self.query)
+        if self._variants is None:
+            return [None] * len(hits)
+        passages = [each.passage for each in hits]
+        return meanings(inquiry.view, self._variants, self._rows, passages)
 
     def _spans(self, text: str) -> list[TermSpan]:
         """Return where the query's terms stand in a text; nowhere without a lexical leg."""

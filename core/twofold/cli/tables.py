@@ -53,18 +53,19 @@ def hits_table(hits: Hits, *, explained: bool) -> Table | Text:
         cell.append(_excerpt(hits.highlights(place)))
         if explained:
             cell.append(f"\n{explanations[place].reason}", style="italic")
-            cell.append("".join(f"\n  {line}" for line in explanations[place].details), "dim")
+            lines = (*explanations[place].shares, *explanations[place].details)
+            cell.append("".join(f"\n  {_unbroken(line)}" for line in lines), "dim")
         table.add_row(str(hit.rank), Text(_printable(hit.id)), f"{hit.score:.4f}", *shares, cell)
     return table
 
 
 def hits_as_dict(hits: Hits, *, explained: bool) -> dict[str, Any]:
-    """Return hits as plain values; with the terms behind each where explained."""
-    explanations = hits.explain().to_dict()["hits"]
+    """Return hits as plain values; with the terms and the meaning behind each where explained."""
+    explanations = hits.explain(meaning=explained).to_dict()["hits"]
     rows: list[dict[str, Any]] = []
     for hit, explanation in zip(hits, explanations, strict=True):
         if not explained:
-            del explanation["terms"], explanation["reason"]
+            del explanation["terms"], explanation["meaning"], explanation["reason"]
         passage = hit.passage
         row = {"title": passage.title, "text": passage.text, "metadata": passage.metadata}
         rows.append(explanation | row)

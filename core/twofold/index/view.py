@@ -15,6 +15,7 @@ from twofold.index.contract import EncoderContract
 from twofold.index.layout import Layout
 from twofold.index.snapshot import Snapshot, ids_of, load_snapshot
 from twofold.lexical import PostingsIndex
+from twofold.metrics import Metric
 from twofold.protocols import Analyzer, Scorer, Setting, SpanAnalyzer
 from twofold.types import (
     LegHits,
@@ -91,6 +92,11 @@ class IndexView:
         return self._contract.encode_passages(
             texts, self.snapshot.settings, self.snapshot.vector_set
         )
+
+    @property
+    def metric(self) -> Metric | None:
+        """The similarity of vectors, None without a dense leg."""
+        return self.snapshot.settings.metric if self.snapshot.dense is not None else None
 
     @property
     def setting(self) -> Setting | None:

@@ -1,0 +1,18 @@
+"""Why a passage came back, and why another did not."""
+
+from twofold.explain.explanation import Explanation, HitExplanation, Word, explain
+from twofold.explain.meaning import Meaning, QueryVariants, meanings, variants_of
+from twofold.explain.sentences import query_words, sentences
+
+__all__ = [
+    "Explanation",
+    "HitExplanation",
+    "Meaning",
+    "QueryVariants",
+    "Word",
+    "explain",
+    "meanings",
+    "query_words",
+    "sentences",
+    "variants_of",
+]
