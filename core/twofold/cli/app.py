@@ -148,6 +148,9 @@ def search(
     mode: Annotated[ModeName | None, typer.Option(help="Default: hybrid if possible.")] = None,
     where: Annotated[str | None, typer.Option(metavar="JSON", help="A filter.")] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say why each came back.")] = False,
+    why_not: Annotated[
+        str | None, typer.Option("--why-not", metavar="ID", help="Say why this passage did not.")
+    ] = None,
     scoring: Scoring = None,
     k1: K1 = None,
     b: B = None,
@@ -164,6 +167,13 @@ def search(
         scorer = _scorer(scoring, k1, b, delta)
         retriever = Retriever(source, mode=chosen, k=k, scorer=scorer, exact=exact, effort=effort)
         hits = retriever.retrieve(query, where=_filter(where))
+        if why_not is not None:
+            why = hits.why_not(why_not)
+            if as_json:
+                print_json(why.to_dict())
+            else:
+                out.print(tables.why_not(why))
+            return
         if as_json:
             print_json(tables.hits_as_dict(hits, explained=explain))
             return

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from twofold.evaluation import Evaluation
+from twofold.explain import WhyNot
 from twofold.highlights import Highlights
 from twofold.hits import Hits
 from twofold.index import Verification
@@ -57,6 +59,23 @@ def hits_table(hits: Hits, *, explained: bool) -> Table | Text:
             cell.append("".join(f"\n  {_unbroken(line)}" for line in lines), "dim")
         table.add_row(str(hit.rank), Text(_printable(hit.id)), f"{hit.score:.4f}", *shares, cell)
     return table
+
+
+def why_not(why: WhyNot) -> Group:
+    """Return what kept a passage from being a hit: reasons, its standing by leg, a way in."""
+    head = Text(f"{_printable(why.passage_id)}: ", style="bold")
+    head.append(_unbroken("; ".join(why.reasons)), style="not bold")
+    if not why.legs:
+        return Group(head)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("leg")
+    for name in ("score", "rank in its whole list", "asked for"):
+        table.add_column(name, justify="right")
+    for leg, each in why.legs.items():
+        score = f"{each.score:.4f}" if each.score is not None else "-"
+        rank = f"{each.rank:,}" if each.rank is not None else "-"
+        table.add_row(leg, score, rank, f"{each.depth:,}")
+    return Group(head, table, Text(_unbroken(why.advice), style="italic"))
 
 
 def hits_as_dict(hits: Hits, *, explained: bool) -> dict[str, Any]:
