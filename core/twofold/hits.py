@@ -7,7 +7,15 @@ from typing import Protocol, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.explain import Explanation, explain
+from twofold.explain import (
+    Explanation,
+    Meaning,
+    QueryVariants,
+    WhyNot,
+    explain,
+    meanings,
+    variants_of,
+)
 from twofold.highlights import Highlights, joined
 from twofold.protocols import PassageBatch, Scorer, View
 from twofold.types import Hit, Leg, LegScore, Mode, Rows, Scores, TermMatch, TermSpan, Vectors
@@ -68,6 +76,10 @@ class Inquiry(Protocol):
         """The query vector (dim,), None where no dense leg was asked."""
         ...
 
+    def why_not(self, passage_id: str, hits: "Hits") -> WhyNot:
+        """Return what kept a passage from being one of these hits."""
+        ...
+
 
 class Hits(Sequence[Hit]):
     """Hits of one query, best first: score descending, then id.
@@ -95,6 +107,7 @@ class Hits(Sequence[Hit]):
         self._inquiry = inquiry
         self._fused = fused  # what the scores were before a reranker's took their place
         self._duplicates = duplicates
+        self._variants: QueryVariants | None = None  # encoded at the first explanation
 
     @property
     def query(self) -> str | None:
@@ -105,6 +118,11 @@ class Hits(Sequence[Hit]):
     def ids(self) -> list[str]:
         """The ids of all hits, without decoding passages."""
         return self._passages.ids
+
+    @property
+    def rows(self) -> Rows:
+        """The row numbers of all hits in the generation that was searched."""
+        return self._rows
 
     @property
     def legs_used(self) -> tuple[Leg, ...]:
@@ -160,9 +178,33 @@ class Hits(Sequence[Hit]):
         title, text = joined(self._spans(passage.title)), joined(self._spans(passage.text))
         return Highlights(passage, title, text)
 
-    def explain(self) -> Explanation:
-        """Say why each of these passages came back."""
-        return explain(self.query, self.warnings, list(self), self.term_matches, self._spans)
+    def explain(self, *, meaning: bool = True) -> Explanation:
+        """Say why each of these passages came back.
+
+        ``meaning`` tells which words of the query and which sentence of the passage carry the dense
+        score. It costs encoding the query once a word, and every sentence of these passages.
+        """
+        hits = list(self)
+        meant = self._meant(hits) if meaning else [None] * len(hits)
+        return explain(self.query, self.warnings, hits, self.term_matches, self._spans, meant)
+
+    def why_not(self, passage_id: str) -> WhyNot:
+        """Say what kept a passage from being one of these hits, and what would bring it in.
+
+        Ranks are exact, so each leg lists everything that the filter lets through once. Raises
+        QueryError where passages have to be read again and the index has changed since.
+        """
+        return self._inquiry.why_not(passage_id, self)
+
+    def _meant(self, hits: Sequence[Hit]) -> Sequence[Meaning | None]:
+        """Return what each hit's dense score rests on, None where that can't be told."""
+        inquiry = self._inquiry
+        if hits and "dense" in self._legs and self.query is not None and self._variants is None:
+            self._variants = variants_of(inquiry.view, self.query)
+        if self._variants is None:
+            return [None] * len(hits)
+        passages = [each.passage for each in hits]
+        return meanings(inquiry.view, self._variants, self._rows, passages)
 
     def _spans(self, text: str) -> list[TermSpan]:
         """Return where the query's terms stand in a text; nowhere without a lexical leg."""

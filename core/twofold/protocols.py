@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.fusion import WeightedFusion
+from twofold.metrics import Metric
 from twofold.types import (
     LegHits,
     Mask,
@@ -213,6 +214,11 @@ class View(Protocol):
     @property
     def generation(self) -> int:
         """The number of commits before this view."""
+        ...
+
+    @property
+    def metric(self) -> Metric | None:
+        """The similarity of vectors, None without a dense leg."""
         ...
 
     @property

@@ -22,6 +22,9 @@ def search(
     mode: Annotated[ModeName | None, typer.Option(help="Default: hybrid if possible.")] = None,
     where: Annotated[str | None, typer.Option(metavar="JSON", help="A filter.")] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say why each came back.")] = False,
+    why_not: Annotated[
+        str | None, typer.Option("--why-not", metavar="ID", help="Say why this passage did not.")
+    ] = None,
     fusion: FusionName = None,
     weight: Weight = None,
     like: Like = None,
@@ -74,6 +77,13 @@ def search(
             reranker=reranker_named(rerank) if rerank is not None else None,
         )
         hits = retriever.retrieve(query, where=_filter(where))
+        if why_not is not None:
+            why = hits.why_not(why_not)
+            if as_json:
+                print_json(why.to_dict())
+            else:
+                out.print(tables.why_not(why))
+            return
         if as_json:
             print_json(tables.hits_as_dict(hits, explained=explain))
             return

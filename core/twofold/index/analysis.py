@@ -106,8 +106,6 @@ def analyzed_by(settings: Settings, analyzer: Analyzer, title_weight: int) -> Se
         analyzer_version=analyzer.version,
         analyzer_signature=signature(analyzer),
         title_weight=title_weight,
-        agreement=None,
-        agreement_of=0,
     )
 
 

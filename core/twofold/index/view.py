@@ -17,6 +17,7 @@ from twofold.index.snapshot import Snapshot, ids_of, load_snapshot
 from twofold.index.stored_setting import setting_in_use
 from twofold.index.titles import retitled
 from twofold.lexical import PostingsIndex
+from twofold.metrics import Metric
 from twofold.protocols import Analyzer, Scorer, Setting, SpanAnalyzer
 from twofold.types import (
     LegHits,
@@ -98,6 +99,11 @@ class IndexView:
     def encodes(self) -> bool:
         """Whether there is an encoder at hand to make vectors of texts."""
         return self._contract.at_hand(self.snapshot.settings, self.snapshot.vector_set)
+
+    @property
+    def metric(self) -> Metric | None:
+        """The similarity of vectors, None without a dense leg."""
+        return self.snapshot.settings.metric if self.snapshot.dense is not None else None
 
     @property
     def setting(self) -> Setting | None:

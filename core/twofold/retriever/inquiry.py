@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from twofold.explain import WhyNot
 from twofold.protocols import Scorer, View
 from twofold.retriever.pool import Question, Rules
 from twofold.types import Mask, Vectors
 
 if TYPE_CHECKING:
+    from twofold.hits import Hits
     from twofold.retriever.retriever import Retriever
 
 
@@ -30,3 +32,9 @@ class Inquiry:
     def vector(self) -> Vectors | None:
         """The query vector (dim,), None where no dense leg was asked."""
         return self.question.vector
+
+    def why_not(self, passage_id: str, hits: "Hits") -> WhyNot:
+        """Return what kept a passage from being one of these hits; raise QueryError."""
+        from twofold.retriever.why_not import why_not  # drafting makes inquiries
+
+        return why_not(self, passage_id, hits)

@@ -65,6 +65,16 @@ class Shape:
         """Whether hits depend on one another, so that more candidates than hits are needed."""
         return self.diversity > 0 or self.collapse is not None or self.group_by is not None
 
+    @property
+    def reads(self) -> bool:
+        """Whether choosing reads the passages themselves."""
+        return self.collapse is not None or self.group_by is not None
+
+    @property
+    def apart(self) -> "Shape":
+        """The thresholds alone, which hold for each candidate apart from the others."""
+        return Shape(self.min_score, self.min_dense, self.min_lexical)
+
     def passing(self, pool: Pool) -> Places | None:
         """Return the candidates that reach every threshold, None for all."""
         limits = [
@@ -88,7 +98,7 @@ class Shape:
         if not self.compares:
             return ranked[:k], []
         rows = pool.rows[ranked]
-        groups = _groups(view, rows, self.group_by)
+        groups = groups_of(view, rows, self.group_by)
         alike = _Likeness(view, rows, by_text=self.collapse is not None)
         if self.diversity and alike.vectors.shape[1] == 0 and len(rows):
             raise QueryError("diversity compares vectors, and this index has none: leave it out")
@@ -143,7 +153,7 @@ class _Likeness:
         return None
 
 
-def _groups(view: View, rows: Rows, field: str | None) -> list[str] | None:
+def groups_of(view: View, rows: Rows, field: str | None) -> list[str] | None:
     """Return each row's value of a metadata field as JSON, its own number if it lacks it."""
     if field is None:
         return None
