@@ -1,7 +1,7 @@
 """Small random transformers, built on the spot, whose vectors differ for different texts."""
 
 import torch
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.base.modules import Normalize, Router, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 from transformers import BertConfig, BertModel, BertTokenizerFast
@@ -50,5 +50,15 @@ def router_folder(folder, queries, passages):
         document_modules=[Transformer(str(passages)), Pooling(HIDDEN, pooling_mode="mean")],
     )
     model = SentenceTransformer(modules=[router, Normalize()], device="cpu")
+    model.save_pretrained(str(folder), create_model_card=False)
+    return folder
+
+
+def cross_encoder_folder(folder, *, seed=0, labels=1, positions=64):
+    """Write a random cross-encoder, whose scores differ from pair to pair; return the folder."""
+    transformer_folder(folder, seed=seed, positions=positions)
+    model = CrossEncoder(str(folder), num_labels=labels, device="cpu")
+    torch.manual_seed(seed)
+    torch.nn.init.normal_(model.model.classifier.weight, std=1.0)
     model.save_pretrained(str(folder), create_model_card=False)
     return folder

@@ -2,15 +2,23 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.explain import Explanation, explain
+from twofold.explain import (
+    Explanation,
+    Meaning,
+    QueryVariants,
+    WhyNot,
+    explain,
+    meanings,
+    variants_of,
+)
 from twofold.highlights import Highlights, joined
 from twofold.protocols import PassageBatch, Scorer, View
-from twofold.types import Hit, Leg, LegScore, Mode, Rows, Scores, TermMatch, TermSpan
+from twofold.types import Hit, Leg, LegScore, Mode, Rows, Scores, TermMatch, TermSpan, Vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,18 +28,19 @@ class LegColumn:
     scores: Scores
     ranks: NDArray[np.int64]
     normalized: Scores
-    weight: float
+    weight: float | Scores
 
     def at(self, place: int) -> LegScore:
         """Return the share in one hit."""
         rank = int(self.ranks[place])
         normalized = float(self.normalized[place])
+        weight = float(self.weight[place] if isinstance(self.weight, np.ndarray) else self.weight)
         return LegScore(
             score=float(self.scores[place]),
             rank=rank if rank > 0 else None,
             normalized=normalized,
-            weight=self.weight,
-            contribution=self.weight * normalized,
+            weight=weight,
+            contribution=weight * normalized,
         )
 
 
@@ -49,10 +58,34 @@ class Answer:
     warnings: tuple[str, ...]
 
 
+class Inquiry(Protocol):
+    """What hits know of their query."""
+
+    @property
+    def view(self) -> View:
+        """The generation that was searched."""
+        ...
+
+    @property
+    def scorer(self) -> Scorer | None:
+        """The scoring function of words, None for the store's own."""
+        ...
+
+    @property
+    def vector(self) -> Vectors | None:
+        """The query vector (dim,), None where no dense leg was asked."""
+        ...
+
+    def why_not(self, passage_id: str, hits: "Hits") -> WhyNot:
+        """Return what kept a passage from being one of these hits."""
+        ...
+
+
 class Hits(Sequence[Hit]):
     """Hits of one query, best first: score descending, then id.
 
-    Holds arrays; passages are decoded when touched, from the query's own generation.
+    Holds arrays; passages are decoded when touched, from the query's own generation. With
+    diversity, a hit stands where it was picked, whatever its score.
     """
 
     def __init__(
@@ -62,16 +95,19 @@ class Hits(Sequence[Hit]):
         legs: Mapping[Leg, LegColumn],
         rows: Rows,
         passages: PassageBatch,
-        view: View,
-        scorer: Scorer | None,
+        inquiry: Inquiry,
+        fused: Scores | None = None,
+        duplicates: Sequence[Sequence[str]] = (),
     ) -> None:
         self.answer = answer
         self.scores = scores
         self._legs = legs
         self._rows = rows
         self._passages = passages
-        self._view = view
-        self._scorer = scorer
+        self._inquiry = inquiry
+        self._fused = fused  # what the scores were before a reranker's took their place
+        self._duplicates = duplicates
+        self._variants: QueryVariants | None = None  # encoded at the first explanation
 
     @property
     def query(self) -> str | None:
@@ -82,6 +118,11 @@ class Hits(Sequence[Hit]):
     def ids(self) -> list[str]:
         """The ids of all hits, without decoding passages."""
         return self._passages.ids
+
+    @property
+    def rows(self) -> Rows:
+        """The row numbers of all hits in the generation that was searched."""
+        return self._rows
 
     @property
     def legs_used(self) -> tuple[Leg, ...]:
@@ -112,6 +153,9 @@ class Hits(Sequence[Hit]):
             score=float(self.scores[place]),
             rank=place + 1,
             legs={leg: column.at(place) for leg, column in self._legs.items()},
+            fused=float((self.scores if self._fused is None else self._fused)[place]),
+            reranked=float(self.scores[place]) if self._fused is not None else None,
+            duplicates=tuple(self._duplicates[place]) if self._duplicates else (),
         )
 
     def __iter__(self) -> Iterator[Hit]:
@@ -125,7 +169,8 @@ class Hits(Sequence[Hit]):
         """Return what each query term adds to a hit's lexical score; empty without that leg."""
         if "lexical" not in self._legs or self.query is None:
             return ()
-        return self._view.term_matches(self.query, int(self._rows[place]), self._scorer)
+        inquiry = self._inquiry
+        return inquiry.view.term_matches(self.query, int(self._rows[place]), inquiry.scorer)
 
     def highlights(self, place: int) -> Highlights:
         """Return where the query's words stand in a hit's title and text."""
@@ -133,12 +178,36 @@ class Hits(Sequence[Hit]):
         title, text = joined(self._spans(passage.title)), joined(self._spans(passage.text))
         return Highlights(passage, title, text)
 
-    def explain(self) -> Explanation:
-        """Say why each of these passages came back."""
-        return explain(self.query, self.warnings, list(self), self.term_matches, self._spans)
+    def explain(self, *, meaning: bool = True) -> Explanation:
+        """Say why each of these passages came back.
+
+        ``meaning`` tells which words of the query and which sentence of the passage carry the dense
+        score. It costs encoding the query once a word, and every sentence of these passages.
+        """
+        hits = list(self)
+        meant = self._meant(hits) if meaning else [None] * len(hits)
+        return explain(self.query, self.warnings, hits, self.term_matches, self._spans, meant)
+
+    def why_not(self, passage_id: str) -> WhyNot:
+        """Say what kept a passage from being one of these hits, and what would bring it in.
+
+        Ranks are exact, so each leg lists everything that the filter lets through once. Raises
+        QueryError where passages have to be read again and the index has changed since.
+        """
+        return self._inquiry.why_not(passage_id, self)
+
+    def _meant(self, hits: Sequence[Hit]) -> Sequence[Meaning | None]:
+        """Return what each hit's dense score rests on, None where that can't be told."""
+        inquiry = self._inquiry
+        if hits and "dense" in self._legs and self.query is not None and self._variants is None:
+            self._variants = variants_of(inquiry.view, self.query)
+        if self._variants is None:
+            return [None] * len(hits)
+        passages = [each.passage for each in hits]
+        return meanings(inquiry.view, self._variants, self._rows, passages)
 
     def _spans(self, text: str) -> list[TermSpan]:
         """Return where the query's terms stand in a text; nowhere without a lexical leg."""
         if "lexical" not in self._legs or self.query is None or not text:
             return []
-        return self._view.spans(self.query, text)
+        return self._inquiry.view.spans(self.query, text)

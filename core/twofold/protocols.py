@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.fusion import WeightedFusion
+from twofold.metrics import Metric
 from twofold.types import (
     LegHits,
     Mask,
@@ -38,6 +39,33 @@ class Encoder(Protocol):
 
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
         """Return one vector a passage."""
+        ...
+
+
+@runtime_checkable
+class Reranker(Protocol):
+    """Scores passages for a query by reading both together."""
+
+    @property
+    def candidates(self) -> int:
+        """How many of the best passages are read for a query, or k where that is more."""
+        ...
+
+    @property
+    def threshold(self) -> float | None:
+        """The score below which a passage is left out, None to keep all."""
+        ...
+
+    def rerank(
+        self,
+        queries: Sequence[str],
+        texts: Sequence[Sequence[str]],
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Scores]:
+        """Return for each query the scores of its candidates ``texts[i]``, float64 (n_i,).
+
+        Higher is better. ``progress`` is called with the number of pairs scored so far.
+        """
         ...
 
 
@@ -186,6 +214,11 @@ class View(Protocol):
     @property
     def generation(self) -> int:
         """The number of commits before this view."""
+        ...
+
+    @property
+    def metric(self) -> Metric | None:
+        """The similarity of vectors, None without a dense leg."""
         ...
 
     @property

@@ -139,12 +139,20 @@ class LegScore:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One retrieved passage: rank from 1, score higher is better."""
+    """One retrieved passage: rank from 1, score higher is better.
+
+    ``fused`` is the score of the legs, to which their contributions sum; ``reranked`` the
+    reranker's, which then is the ``score``, and None where none read the passage. ``duplicates``
+    are the ids of passages that this one stands for (``Retriever.collapse``).
+    """
 
     passage: Passage
     score: float
     rank: int
     legs: Mapping[Leg, LegScore]
+    fused: float
+    reranked: float | None = None
+    duplicates: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:

@@ -38,6 +38,9 @@ class Turned(HashingEncoder):
         if self.encoded > self.stop_after:
             raise KeyboardInterrupt
         self.encoded += len(texts)
+        return self.encode_queries(texts)
+
+    def encode_queries(self, texts):
         full = HashingEncoder.encode_passages(HashingEncoder(), texts)[:, self.order]
         return np.ascontiguousarray(full[:, :128] + np.float32(1e-3))
 

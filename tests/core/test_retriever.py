@@ -17,7 +17,7 @@ def test_every_hybrid_hit_carries_both_legs_and_they_add_up(library, claims):
         hits = retriever.retrieve(claim)
         assert len(hits) == 50
         assert hits.legs_used == ("dense", "lexical")
-        assert hits.warnings == ()
+        assert all("the dense leg is weak" in said for said in hits.warnings)  # 256 dimensions
         for hit in hits:
             assert set(hit.legs) == {"dense", "lexical"}
             total = sum(share.contribution for share in hit.legs.values())
@@ -138,11 +138,13 @@ def test_more_wanted_than_there_is(index):
 
 @pytest.mark.parametrize("k", [0, -1, 2.5, "3", True, None])
 def test_k_is_a_whole_number_of_at_least_one(library, k):
+    with pytest.raises(QueryError, match="k is .*: a whole number of at least 1 is wanted"):
+        Retriever(library, k=k)
     if k is not None:
         with pytest.raises(QueryError, match="k is .*: a whole number of at least 1 is wanted"):
             Retriever(library).retrieve("x", k=k)
-    with pytest.raises(QueryError, match="depth is"):
-        Retriever(library, depth=k)
+        with pytest.raises(QueryError, match="depth is"):
+            Retriever(library, depth=k)
 
 
 def test_bad_queries_are_refused(library):

@@ -22,6 +22,9 @@ class Settings:
     ``named`` tells whether that name can be looked up again. ``analyzer`` is a language or an
     import path, None for no lexical leg; ``analyzer_signature`` tells what terms it gave, and the
     terms of titles count ``title_weight`` times. ``kind`` is the dense leg's kind as JSON.
+    ``agreement`` of the legs was measured when there were ``agreement_of`` passages, 0 for never;
+    it is None where too little was there to measure; ``agreement_encoded`` tells whether an encoder
+    took part.
 
     ``saved`` has settings of searches by name, as JSON, and ``active`` is the name of the one in
     use, None for the library's defaults, under which titles weigh ``own_title_weight``.
@@ -41,6 +44,9 @@ class Settings:
     saved: str = "{}"
     active: str | None = None
     own_title_weight: int | None = None
+    agreement: float | None = None
+    agreement_of: int = 0
+    agreement_encoded: bool = False
 
     def to_json(self) -> str:
         """Return the settings as JSON."""

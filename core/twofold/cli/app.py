@@ -1,6 +1,5 @@
 """The command line: ``twofold index``, ``search``, ``eval`` and others."""
 
-import json
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -14,8 +13,6 @@ from twofold.cli.console import (
     DAMAGE,
     Folder,
     Json,
-    ModeName,
-    err,
     out,
     print_json,
     progress,
@@ -25,19 +22,17 @@ from twofold.cli.dense import recall, reencode, reindex
 from twofold.cli.evaluation import evaluation
 from twofold.cli.export import export
 from twofold.cli.map import draw_map
-from twofold.cli.scoring import K1, B, Delta, Scoring, scorer_of
+from twofold.cli.search import search
 from twofold.cli.tuning import settings, tune
 from twofold.corpus import Corpus, Splitting
 from twofold.dense import as_dict, kind_named
-from twofold.errors import QueryError
 from twofold.index import AS_STORED, Index
 from twofold.index.intake import Intake
-from twofold.retriever import Retriever
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("map")(draw_map)
 app.command("eval")(evaluation)
-for verb in (reindex, reencode, recall, export, tune, settings):
+for verb in (search, reindex, reencode, recall, export, tune, settings):
     app.command()(verb)
 
 
@@ -137,38 +132,6 @@ def index(
 
 
 @app.command()
-def search(
-    folder: Folder,
-    query: Annotated[str, typer.Argument(metavar="QUERY")],
-    k: Annotated[int, typer.Option("-k", help="Hits wanted.")] = 10,
-    mode: Annotated[ModeName | None, typer.Option(help="Default: hybrid if possible.")] = None,
-    where: Annotated[str | None, typer.Option(metavar="JSON", help="A filter.")] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Say why each came back.")] = False,
-    scoring: Scoring = None,
-    k1: K1 = None,
-    b: B = None,
-    delta: Delta = None,
-    exact: Annotated[bool, typer.Option("--exact", help="Look at all vectors.")] = False,
-    effort: Annotated[
-        float, typer.Option(help="What an approximate dense leg spends, times this.")
-    ] = 1.0,
-    as_json: Json = False,
-) -> None:
-    """Retrieve passages for a query."""
-    with running(), Index.open(folder, create=False, read_only=True) as source:
-        chosen = mode.value if mode is not None else source.modes[0]
-        scorer = scorer_of(scoring, k1, b, delta)
-        retriever = Retriever(source, mode=chosen, k=k, scorer=scorer, exact=exact, effort=effort)
-        hits = retriever.retrieve(query, where=_filter(where))
-        if as_json:
-            print_json(tables.hits_as_dict(hits, explained=explain))
-            return
-        out.print(tables.hits_table(hits, explained=explain))
-        for warning in hits.warnings:
-            err.print(f"warning: {warning}", markup=False)
-
-
-@app.command()
 def reanalyze(
     folder: Folder,
     analyzer: Annotated[
@@ -222,14 +185,3 @@ def _left_over(target: Index, ids: set[str]) -> list[str]:
 def _or_none(name: str) -> str | None:
     """Return a name, None for the word that stands for none."""
     return None if name == "none" else name
-
-
-def _filter(text: str | None) -> dict[str, Any] | None:
-    """Return the filter in a JSON text; raise QueryError if it isn't JSON."""
-    if text is None:
-        return None
-    try:
-        value: dict[str, Any] = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise QueryError(f"--where is JSON such as '{{\"year\": 2021}}': {error}") from None
-    return value

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ import typer
 
 from twofold.cli import evaluation_tables as tables
 from twofold.cli.console import Folder, Json, ModeName, err, out, print_json, running
+from twofold.cli.fusing import Depth, FusionName, Like, Rerank, Weight, fusion_of
 from twofold.cli.scoring import K1, B, Delta, Scoring, scorer_of
 from twofold.corpus import read_qrels, read_queries, read_run, write_run
 from twofold.errors import InputError
@@ -26,6 +28,7 @@ from twofold.evaluation import (
 from twofold.evaluation.figure import check_picture
 from twofold.evaluation.report import warnings_of
 from twofold.index import Index
+from twofold.rerank import reranker_named
 from twofold.retriever import Retriever
 from twofold.types import Mode
 
@@ -43,6 +46,11 @@ def evaluation(
         typer.Option(help="In ir_measures' grammar; may be repeated. The first one is compared."),
     ] = None,
     k: Annotated[int, typer.Option("-k", help="Hits measured.")] = 100,
+    fusion: FusionName = None,
+    weight: Weight = None,
+    like: Like = None,
+    depth: Depth = None,
+    rerank: Rerank = None,
     scoring: Scoring = None,
     k1: K1 = None,
     b: B = None,
@@ -80,8 +88,17 @@ def evaluation(
         texts, judgments = read_queries(queries), read_qrels(qrels)
         measures = measure if measure else list(MEASURES)
         scorer = scorer_of(scoring, k1, b, delta)
+        retriever = Retriever(
+            source,
+            mode=modes[0],
+            scorer=scorer,
+            fusion=fusion_of(fusion, weight),
+            like=like,
+            depth=depth,
+            reranker=reranker_named(rerank) if rerank is not None else None,
+        )
         own = [
-            evaluate(Retriever(source, mode=each, scorer=scorer), texts, judgments, measures, k=k)
+            evaluate(replace(retriever, mode=each), texts, judgments, measures, k=k)
             for each in modes
         ]
         foreign = [

@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from twofold.explain import WhyNot
 from twofold.highlights import Highlights
 from twofold.hits import Hits
 from twofold.index import Verification
@@ -51,18 +53,36 @@ def hits_table(hits: Hits, *, explained: bool) -> Table | Text:
         cell.append(_excerpt(hits.highlights(place)))
         if explained:
             cell.append(f"\n{explanations[place].reason}", style="italic")
-            cell.append("".join(f"\n  {line}" for line in explanations[place].details), "dim")
+            lines = (*explanations[place].shares, *explanations[place].details)
+            cell.append("".join(f"\n  {_unbroken(line)}" for line in lines), "dim")
         table.add_row(str(hit.rank), Text(_printable(hit.id)), f"{hit.score:.4f}", *shares, cell)
     return table
 
 
+def why_not(why: WhyNot) -> Group:
+    """Return what kept a passage from being a hit: reasons, its standing by leg, a way in."""
+    head = Text(f"{_printable(why.passage_id)}: ", style="bold")
+    head.append(_unbroken("; ".join(why.reasons)), style="not bold")
+    if not why.legs:
+        return Group(head)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("leg")
+    for name in ("score", "rank in its whole list", "asked for"):
+        table.add_column(name, justify="right")
+    for leg, each in why.legs.items():
+        score = f"{each.score:.4f}" if each.score is not None else "-"
+        rank = f"{each.rank:,}" if each.rank is not None else "-"
+        table.add_row(leg, score, rank, f"{each.depth:,}")
+    return Group(head, table, Text(_unbroken(why.advice), style="italic"))
+
+
 def hits_as_dict(hits: Hits, *, explained: bool) -> dict[str, Any]:
-    """Return hits as plain values; with the terms behind each where explained."""
-    explanations = hits.explain().to_dict()["hits"]
+    """Return hits as plain values; with the terms and the meaning behind each where explained."""
+    explanations = hits.explain(meaning=explained).to_dict()["hits"]
     rows: list[dict[str, Any]] = []
     for hit, explanation in zip(hits, explanations, strict=True):
         if not explained:
-            del explanation["terms"], explanation["reason"]
+            del explanation["terms"], explanation["meaning"], explanation["reason"]
         passage = hit.passage
         row = {"title": passage.title, "text": passage.text, "metadata": passage.metadata}
         rows.append(explanation | row)

@@ -17,8 +17,10 @@ from twofold.dense.kinds import (
     kind_of,
     resolved,
 )
+from twofold.dense.moments import VectorMoments
 from twofold.dense.neighbours import Neighbours
 from twofold.dense.part import VectorPart
+from twofold.dense.scanning import nearness
 from twofold.dense.upkeep import TAIL, Piece
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "Neighbours",
     "OneBit",
     "Piece",
+    "VectorMoments",
     "VectorPart",
     "as_dict",
     "check_effort",
@@ -41,5 +44,6 @@ __all__ = [
     "check_vectors",
     "kind_named",
     "kind_of",
+    "nearness",
     "resolved",
 ]

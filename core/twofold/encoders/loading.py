@@ -64,19 +64,14 @@ class LoadedModel:
 
     def fingerprint(self) -> str:
         """Hash the weights, the tokenizers and all settings that decide a text's vector."""
-        state = xxhash.xxh3_128()
-        for name, tensor in sorted(self.model.state_dict().items()):
-            values = tensor.detach().cpu().contiguous()
-            state.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
-            # Bytes, since numpy has no bfloat16.
-            state.update(values.reshape(-1).view(_uint8()).numpy())
+        state = hashed_weights(self.model)
         settings = {
             "prompts": [self.prompt(task) for task in TASKS],
             "metric": self.metric.value,
             "dim": self.dim,
             "normalize": self.normalize,
             "max_length": [self.max_length(task) for task in TASKS],
-            "tokenizers": [_tokenizer_fingerprint(self.tokenizer(task)) for task in TASKS],
+            "tokenizers": [tokenizer_fingerprint(self.tokenizer(task)) for task in TASKS],
             "modules": [[_settings(layer) for layer in self.modules(task)] for task in TASKS],
         }
         state.update(json.dumps(settings, sort_keys=True, default=str).encode())
@@ -92,7 +87,7 @@ def loaded(source: str, name: str, options: ModelOptions, device: str | None) ->
     from sentence_transformers.util import is_sentence_transformer_model
 
     try:
-        with _quiet_loading():
+        with quiet_loading():
             model = SentenceTransformer(source, device=device)
         folder = Path(source)
         finished = (
@@ -113,6 +108,17 @@ def loaded(source: str, name: str, options: ModelOptions, device: str | None) ->
     if options.passage_prompt is not None:
         model.prompts["document"] = options.passage_prompt
     return _with_output(model, name, options)
+
+
+def hashed_weights(model: Any) -> xxhash.xxh3_128:
+    """Return the hash of a torch module's weights and their names, to be gone on with."""
+    state = xxhash.xxh3_128()
+    for name, tensor in sorted(model.state_dict().items()):
+        values = tensor.detach().cpu().contiguous()
+        state.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+        # Bytes, since numpy has no bfloat16.
+        state.update(values.reshape(-1).view(_uint8()).numpy())
+    return state
 
 
 def _with_output(model: Any, name: str, options: ModelOptions) -> LoadedModel:
@@ -233,7 +239,8 @@ def _settings(layer: Any) -> list[Any]:
     return [type(layer).__name__, own, shape]
 
 
-def _tokenizer_fingerprint(tokenizer: Any) -> str:
+def tokenizer_fingerprint(tokenizer: Any) -> str:
+    """Return a hash of what a tokenizer makes of texts; '' for none."""
     return TokenCounter(tokenizer).fingerprint() if tokenizer is not None else ""
 
 
@@ -244,7 +251,7 @@ def _uint8() -> Any:
 
 
 @contextmanager
-def _quiet_loading() -> Iterator[None]:
+def quiet_loading() -> Iterator[None]:
     """Keep transformers from drawing a progress bar for its weights."""
     from transformers.utils import logging as untyped
 

@@ -1,5 +1,6 @@
 """How a model is used, and the one line of text that says model and use."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from typing import Any, Literal, get_args
@@ -64,6 +65,11 @@ def spec_of(model: str, options: ModelOptions) -> str:
         for name in _names()
         if (value := getattr(options, name)) is not None
     }
+    return written_spec(model, chosen)
+
+
+def written_spec(model: str, chosen: Mapping[str, str]) -> str:
+    """Return the line that ``read_spec`` reads."""
     parts = [f"{name}={quote(value, safe='')}" for name, value in chosen.items()]
     return model.translate(_MARKS) + ("?" + "&".join(parts) if parts else "")
 
@@ -75,34 +81,49 @@ def model_and_options(spec: str) -> tuple[str, ModelOptions]:
 
 def parsed(spec: str) -> tuple[str, ModelOptions]:
     """Return a spec's model and options; raise InputError for what isn't an option."""
+    model, texts = read_spec(spec, _names(), "encoder")
+    values: dict[str, Any] = {name: _value(name, text) for name, text in texts.items()}
+    return model, ModelOptions(**values)
+
+
+def read_spec(spec: str, names: Sequence[str], kind: str) -> tuple[str, dict[str, str]]:
+    """Return a spec's model and the texts of its options; ``kind`` is what messages call it.
+
+    Raises InputError for an option that is none of ``names``, is there twice or has no value.
+    """
     model, mark, query = spec.partition("?")
     if not model:
-        raise InputError(f"the encoder {spec!r} names no model: 'model?pooling=cls' is wanted")
+        raise InputError(f"the {kind} {spec!r} names no model: 'model?{names[0]}=...' is wanted")
     if mark and not query:
-        raise InputError(f"the encoder {spec!r} has no options after its '?': leave that out")
-    values: dict[str, Any] = {}
+        raise InputError(f"the {kind} {spec!r} has no options after its '?': leave that out")
+    texts: dict[str, str] = {}
     for part in query.split("&") if query else ():
         name, equals, text = part.partition("=")
-        if name not in _names():
-            near = get_close_matches(name, _names(), n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_names())}"
-            raise InputError(f"unknown option {name!r} in the encoder {spec!r}: {hint}")
-        if not equals or name in values:
-            problem = "is there twice" if name in values else "has no value"
+        if name not in names:
+            near = get_close_matches(name, names, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
+            raise InputError(f"unknown option {name!r} in the {kind} {spec!r}: {hint}")
+        if not equals or name in texts:
+            problem = "is there twice" if name in texts else "has no value"
             raise InputError(
-                f"option {name!r} in the encoder {spec!r} {problem}: once as NAME=VALUE"
+                f"option {name!r} in the {kind} {spec!r} {problem}: once as NAME=VALUE"
             )
-        values[name] = _value(name, unquote(text))
-    return unquote(model), ModelOptions(**values)
+        texts[name] = unquote(text)
+    return unquote(model), texts
 
 
 def _value(name: str, text: str) -> object:
     """Return the value of an option's text; what can't be read is left to the options' check."""
     if name in ("max_length", "dim"):
-        return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else text
+        return whole_number(text)
     if name == "normalize":
         return _FLAGS.get(text, text)
     return text
+
+
+def whole_number(text: str) -> int | str:
+    """Return the number that a text is, or the text itself."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else text
 
 
 def _names() -> list[str]:

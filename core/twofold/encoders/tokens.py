@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 _PROBE = "Ünïcode TEXT, x²=49;  don't 中文 ひらがな 🙂 naïve_id42"
 """What tokenizers treat in different ways: case, accents, blanks, scripts, digits, signs."""
 
+_AT_ONCE = 1024
+"""Texts whose tokens are held in memory; those of an abstract take some 50 kB."""
+
 
 class TokenCounter:
     """Counts tokens, special ones included, without truncating.
@@ -33,10 +36,15 @@ class TokenCounter:
 
     def lengths(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """Return the number of tokens of each text, int64 (n,)."""
+        found: list[int] = []
+        for start in range(0, len(texts), _AT_ONCE):
+            found += map(len, self._encoded(list(texts[start : start + _AT_ONCE])))
+        return np.array(found, np.int64)
+
+    def _encoded(self, texts: list[str]) -> list[Any]:
         if self._fast is not None:
-            return np.array([len(each) for each in self._fast.encode_batch(list(texts))], np.int64)
-        ids = self._slow(list(texts), truncation=False, verbose=False)["input_ids"]
-        return np.array([len(each) for each in ids], np.int64)
+            return list(self._fast.encode_batch(texts))
+        return list(self._slow(texts, truncation=False, verbose=False)["input_ids"])
 
     def fingerprint(self) -> str:
         """Return a hash of the vocabulary, and of what becomes of a probe text."""

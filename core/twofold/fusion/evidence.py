@@ -47,8 +47,8 @@ class LegEvidence:
 class Fused:
     """Normalised scores (n,) and the weight of each leg; their products sum to the score.
 
-    A weight is one number, or one for each candidate (n,). ``precedence`` (n,), lowest first, orders
-    equal scores before ids do. ``warnings`` say what the fusion made of weak evidence.
+    A weight is one number, or one for each candidate (n,). ``precedence`` (n,), lowest first,
+    orders equal scores before ids do. ``warnings`` say what the fusion made of weak evidence.
     """
 
     dense: Scores

@@ -17,12 +17,13 @@ _SAID = 0.5  # trust below which a hit's warnings say so
 class Guarded:
     """A weighted fusion that shifts weight away from a weak leg.
 
-    The dense leg's ``quality`` is its agreement with the lexical one where that is beyond doubt: for
-    sentences of stored passages, how near the dense leg puts the passages that share their words (an
-    encoder that doesn't know the language puts them anywhere). It is a property of the index. The lexical
-    leg's is the share of this query's words that any passage has. At full trust in both, the fusion
-    is unchanged; without trust in the dense leg its weight falls to ``weak_dense``, without trust in
-    the lexical leg the dense one's rises to ``weak_lexical``. docs/decisions/0010 has the evidence.
+    The dense leg's ``quality`` is its agreement with the lexical one where that is beyond doubt:
+    for sentences of stored passages, how near the dense leg puts the passages that share their
+    words. An encoder that doesn't know the language puts them anywhere. It is a property of the
+    index. The lexical leg's is the share of this query's words that any passage has. At full trust
+    in both, the fusion is unchanged; without trust in the dense leg its weight falls to
+    ``weak_dense``, without trust in the lexical leg the dense one's rises to ``weak_lexical``.
+    docs/decisions/0010 has the evidence.
     """
 
     fusion: WeightedFusion = field(default_factory=WeightedSum)

@@ -46,6 +46,11 @@ class EncoderContract:
         """Whether texts can be encoded at all."""
         return self._given is not None or settings.encoder is not None
 
+    def at_hand(self, settings: Settings, stored: VectorSetRecord | None) -> bool:
+        """Whether a vector set's encoder was given, or has a name to look it up by."""
+        given = self._given is not None or (stored is not None and stored.number in self._of_set)
+        return given or (settings.encoder is not None and settings.named)
+
     def encoder(self, settings: Settings, stored: VectorSetRecord | None) -> Encoder:
         """Return the encoder of a vector set; raise QueryError if there is none."""
         if stored is not None and stored.number in self._of_set:

@@ -9,14 +9,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.catalog import BlockRecord, SegmentRecord, content_hash, map_vectors, mapped
-from twofold.dense import TAIL, ApproximateIndex, Auto, Kind, Neighbours, VectorPart
+from twofold.dense import (
+    TAIL,
+    ApproximateIndex,
+    Auto,
+    Kind,
+    Neighbours,
+    VectorMoments,
+    VectorPart,
+)
 from twofold.errors import CorruptIndexError, RebuildWarning
 from twofold.index.layout import Layout
 from twofold.metrics import Metric
-from twofold.types import Rows, Vectors
+from twofold.rownumbers import places_of
+from twofold.types import Moments, Rows, Vectors
 
 READ = 4 << 30
 """Bytes of vectors up to which all are read and compared before a first search."""
+SAMPLED = 50_000
+"""Live vectors whose moments stand for those of all, where there are more bytes than that."""
+STALE = 0.1
+"""Part by which the number of vectors may change before another sample is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +41,15 @@ class DenseRecords:
     kind: Kind | Auto
     blocks: Sequence[BlockRecord]
     structures: Sequence[SegmentRecord]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownMoments:
+    """Moments of the vectors of some rows, ascending; ``live`` were there in all."""
+
+    rows: Rows
+    moments: VectorMoments
+    live: int
 
 
 class DenseLeg:
@@ -59,6 +81,8 @@ class DenseLeg:
         self._parts: dict[str, VectorPart] = {}
         self._loaded: dict[int, Neighbours] = {}
         self._damaged: set[int] = set()
+        # Values, not the leg that computed them: what an unasked generation knew is handed on.
+        self._moments: KnownMoments | None = before._moments if before is not None else None
         # An unbuilt generation knows nothing: what to build upon is what it would have used.
         self._before: DenseLeg | None = (
             before._before if before is not None and before._index is None else before
@@ -116,6 +140,19 @@ class DenseLeg:
         """Return the stored vectors (n, dim) of rows, and which of them have one."""
         return self.index().exact.stored(rows)
 
+    def moments(self, query: Vectors) -> Moments:
+        """Return the moments of all live vectors' scores for one query (dim,).
+
+        The first call of a generation reads the vectors that came or went since the last one asked;
+        above 4 GiB a seeded sample, which isn't exact. Raises QueryError for a query that no
+        search would take.
+        """
+        index = self.index()
+        point = index.exact.prepared(query[None, :])[0]
+        with self._lock:
+            self._moments = self._known_moments(index, self._moments)
+            return self._moments.moments.scores(point)
+
     def damage(self) -> list[str]:
         """Return what is wrong with the stored vectors and structures; all are read."""
         problems = list(self.missing)
@@ -128,10 +165,37 @@ class DenseLeg:
                 problems.append(problem)
         return problems
 
+    def _known_moments(self, index: ApproximateIndex, known: KnownMoments | None) -> KnownMoments:
+        """Return the moments of what is live, from what is known where that is less work."""
+        live = self.live_rows
+        if self._size > READ:
+            if known is not None and abs(len(live) - known.live) <= STALE * len(live):
+                return known
+            rows = np.sort(np.random.default_rng(0).permutation(live)[:SAMPLED])
+            of_sample = VectorMoments.of(self.metric, self.dim, (), exact=False)
+            return KnownMoments(rows, of_sample.plus(index.exact.stored(rows)[0]), len(live))
+        if known is not None and known.moments.exact:
+            gone = known.rows[places_of(known.rows, live) < 0]
+            fresh = live[places_of(live, known.rows) < 0]
+            old, found = index.exact.stored(gone)
+            if len(gone) + len(fresh) < len(live) and found.all():
+                moments = known.moments
+                moments = moments.minus(old) if len(gone) else moments
+                moments = moments.plus(index.exact.stored(fresh)[0]) if len(fresh) else moments
+                if not moments.worn:
+                    return KnownMoments(live, moments, len(live))
+        moments = VectorMoments.of(self.metric, self.dim, index.exact.parts)
+        return KnownMoments(live, moments, len(live))
+
+    @property
+    def _size(self) -> int:
+        """Bytes of all vectors."""
+        return sum(vectors.nbytes for vectors in self._maps.values())
+
     def _build(self) -> ApproximateIndex:
         before = self._before
         known: Mapping[int, BlockRecord] = before.blocks if before is not None else {}
-        if sum(vectors.nbytes for vectors in self._maps.values()) > READ:
+        if self._size > READ:
             known = self.blocks  # reading them would take longer than an answer may
         parts: list[VectorPart] = []
         for file, blocks in self._by_file().items():

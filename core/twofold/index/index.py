@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
 
 import numpy as np
 
@@ -34,6 +33,7 @@ from twofold.index.opening import (
 from twofold.index.recall import Recall, recall_of
 from twofold.index.reencoding import Reencoding
 from twofold.index.saved import SavedSettings
+from twofold.index.tending import Tending
 from twofold.index.upserts import UpsertPlanner, UpsertResult
 from twofold.index.verification import Verification, verify
 from twofold.index.view import Generations, IndexView
@@ -67,6 +67,7 @@ class Index:
             self._writer = IndexWriter(
                 self._catalog, layout, self._generations, read_only=choices.read_only
             )
+            self._tending = Tending(self._writer, self._generations)
             if vector_set is not None and choices.is_another(settings):
                 self._contract.check(settings, vector_set)
         except BaseException:
@@ -152,6 +153,11 @@ class Index:
         return self._settings().title_weight
 
     @property
+    def agreement(self) -> float | None:
+        """How near the dense leg puts what shares words, 1.0 at best; None if not measured."""
+        return self._settings().agreement
+
+    @property
     def modes(self) -> tuple[Mode, ...]:
         """The modes that a retriever over this index can use."""
         settings = self._settings()
@@ -177,6 +183,10 @@ class Index:
         committed one by one: each is all or nothing, and a call that was stopped can simply be
         run again, since unchanged passages cost little and unchanged text is never encoded
         twice. ``progress`` is called with the number of passages committed so far.
+
+        From 50 passages on, and whenever their number has doubled or halved since, the agreement of
+        the legs is measured after the last batch: about 100 sentences are encoded as queries, or
+        none where ``vectors`` are given. If that fails, all passages are committed already.
 
         Raises PassageError, VectorError, IndexLockedError, ReadOnlyError, EncoderMismatchError.
         A list is checked as a whole before anything is written, a generator batch by batch.
@@ -204,7 +214,9 @@ class Index:
             totals += plan.counts
             if progress is not None:
                 progress(len(ids))
-        self._tend(compact=len(ids) > size and 2 * int(totals[0]) >= len(self))
+        compact = len(ids) > size and 2 * int(totals[0]) >= len(self)
+        self._tending.structures(compact=compact)
+        self._tending.agreement(encode=vectors is None)
         result = UpsertResult(tuple(ids), *totals.tolist())
         if result.empty:
             warnings.warn(
@@ -213,23 +225,6 @@ class Index:
                 stacklevel=2,
             )
         return result
-
-    def _tend(self, *, compact: bool) -> None:
-        """Build the structures over vectors that are due.
-
-        ``compact`` leaves one segment a leg, as a large load deserves: queries visit every one.
-        """
-        with self._writer.turn:
-            with self._generations.view() as view:
-                snapshot = view.snapshot
-            dense = snapshot.dense
-            several = any(len(snapshot.of_leg(leg)) > 1 for leg in snapshot.kinds)
-            due = dense is not None and dense.is_due(compact=compact)
-            if due or (compact and several):
-                change = Change.of_nothing(snapshot.settings, snapshot.vector_set)
-                built: Literal["left", "due", "anew"] = "due" if due else "left"
-                built = "anew" if due and compact else built
-                self._writer.commit(replace(change, compact=compact, structures=built))
 
     def delete(self, ids: Iterable[str] | None = None, *, where: Where | None = None) -> int:
         """Delete the passages of these ids, or those that a filter matches; return how many.
@@ -248,7 +243,7 @@ class Index:
             if gone:
                 change = Change.of_nothing(snapshot.settings, snapshot.vector_set)
                 self._writer.commit(replace(change, gone=gone))
-                self._tend(compact=False)
+                self._tending.structures(compact=False)
         return len(gone)
 
     def reanalyze(self, analyzer: AnalyzerLike, *, title_weight: int | None = None) -> None:
@@ -274,6 +269,7 @@ class Index:
             )
             self._generations.analyzers.append(own)  # each generation takes the one that built it
             self._writer.commit(change)
+        self._tending.agreement(encode=False)
 
     def reencode(
         self,
@@ -295,7 +291,9 @@ class Index:
         self._check_open()
         self._writer.begin()
         reencoding = Reencoding(self._layout, self._writer, self._generations, self._contract)
-        return reencoding.run(encoder, metric, progress)
+        encoded = reencoding.run(encoder, metric, progress)
+        self._tending.agreement()
+        return encoded
 
     def reindex(self, kind: Kind | Auto | str) -> Kind:
         """Change what finds near vectors; return the kind in use, which ``Auto`` has chosen.

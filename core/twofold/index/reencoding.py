@@ -119,6 +119,8 @@ class Reencoding:
                         named=target.named,
                         dim=target.dim,
                         metric=target.metric,
+                        agreement=None,  # the other model's
+                        agreement_of=0,
                     )
                 change = Change.of_nothing(now, snapshot.vector_set)
                 fill = Fill(record, rows, vectors, switch=not more)

@@ -17,6 +17,7 @@ from twofold.index.snapshot import Snapshot, ids_of, load_snapshot
 from twofold.index.stored_setting import setting_in_use
 from twofold.index.titles import retitled
 from twofold.lexical import PostingsIndex
+from twofold.metrics import Metric
 from twofold.protocols import Analyzer, Scorer, Setting, SpanAnalyzer
 from twofold.types import (
     LegHits,
@@ -95,6 +96,16 @@ class IndexView:
         )
 
     @property
+    def encodes(self) -> bool:
+        """Whether there is an encoder at hand to make vectors of texts."""
+        return self._contract.at_hand(self.snapshot.settings, self.snapshot.vector_set)
+
+    @property
+    def metric(self) -> Metric | None:
+        """The similarity of vectors, None without a dense leg."""
+        return self.snapshot.settings.metric if self.snapshot.dense is not None else None
+
+    @property
     def setting(self) -> Setting | None:
         """The saved setting in use, None for the library's defaults."""
         return setting_in_use(self.snapshot.settings)
@@ -102,19 +113,22 @@ class IndexView:
     @property
     def dense_quality(self) -> float:
         """How far the dense leg agrees with words on passages of its own: 1.0 if not measured."""
-        return 1.0
+        agreement = self.snapshot.settings.agreement
+        return agreement if agreement is not None else 1.0
 
     def lexical_quality(self, query: str) -> float:
         """Return the share of a query's distinct terms that any passage has; 1.0 without terms."""
-        return 1.0
+        return self._postings().known(query)
 
     def dense_moments(self, query: Vectors) -> Moments:
-        """Return the moments of all passages' dense scores for one query (dim,)."""
-        return Moments(0.0, 0.0)
+        """Return the moments of the dense scores of all passages with a vector, for one (dim,)."""
+        if self.snapshot.dense is None:
+            return Moments(0.0, 0.0)
+        return self.snapshot.dense.moments(query)
 
     def lexical_moments(self, query: str, scorer: Scorer | None = None) -> Moments:
-        """Return the moments of all passages' lexical scores."""
-        return Moments(0.0, 0.0)
+        """Return the moments of all passages' lexical scores, 0 for those that share no term."""
+        return self._postings().moments(query, scorer)
 
     def row_of(self, passage_id: str) -> int | None:
         """Return the row of a passage, None if there is no such one."""

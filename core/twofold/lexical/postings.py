@@ -9,11 +9,12 @@ from twofold import tiers
 from twofold.lexical.collection import Collection
 from twofold.lexical.live import LiveSegment
 from twofold.lexical.merging import Found, best_of
+from twofold.lexical.moments import moments_of
 from twofold.lexical.questions import Questions, asked
 from twofold.lexical.scoring import BM25
 from twofold.lexical.segment import PostingsSegment
 from twofold.protocols import Analyzer, Scorer
-from twofold.types import LegHits, Mask, Rows, Scores, TermMatch
+from twofold.types import LegHits, Mask, Moments, Rows, Scores, TermMatch
 
 _LOOKUP = 16
 """Postings that can be read in the time of finding one term in one passage."""
@@ -42,7 +43,7 @@ class PostingsIndex:
         self.scorer = scorer if scorer is not None else BM25()
         self._collection = Collection(segments)
         # The completion and the explanation of one query ask what its search asked.
-        self._last: tuple[object, Questions] | None = None
+        self._last: tuple[tuple[tuple[str, ...], Scorer], Questions] | None = None
 
     def add(self, rows: Rows, ids: Sequence[str], texts: Sequence[str]) -> None:
         """Index ``texts`` under ascending rows, greater than all before; ``ids`` decide ties."""
@@ -107,6 +108,26 @@ class PostingsIndex:
                 score = parts.sum(axis=1) / questions.scales[0] + questions.shift(0)
                 totals[places] = np.where((codes >= 0).any(axis=1), score, 0.0)
         return totals
+
+    def known(self, query: str) -> float:
+        """Return the share of a query's distinct terms that any passage has; 1.0 without terms."""
+        last, collection = self._last, self._collection
+        # Any scoring function's look-up tells: the last search's, if it was for this query.
+        same = last is not None and last[0][0] == (query,) and last[1].collection is collection
+        questions = last[1] if last is not None and same else self._ask([query], None)
+        if not questions.terms:
+            return 1.0
+        return float(np.count_nonzero(questions.frequencies)) / len(questions.terms)
+
+    def moments(self, query: str, scorer: Scorer | None = None) -> Moments:
+        """Return mean and deviation of the scores of all live passages, those without terms too.
+
+        The mean is exact; the deviation takes terms to occur independently of each other: the
+        variances of the parts of each, by its postings, are summed.
+        """
+        questions = self._ask([query], scorer)
+        segments = range(len(questions.collection.segments))
+        return moments_of(questions, [self._norms(questions, at) for at in segments])
 
     def term_matches(
         self, query: str, row: int, scorer: Scorer | None = None

@@ -1,11 +1,12 @@
-"""Why a passage came back: each leg's share, and the words that matched."""
+"""Why a passage came back: each leg's share, the words that matched, and what was meant."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from twofold.types import Hit, Passage, TermMatch, TermSpan
+from twofold.explain.meaning import Meaning
+from twofold.types import Hit, LegScore, Passage, TermMatch, TermSpan
 
 _TERMS = 4
 
@@ -23,12 +24,14 @@ class HitExplanation:
     """One hit with the terms behind its lexical score, most telling first.
 
     ``words`` tells how the passage writes each term; terms that its analyzer can't show are
-    missing there.
+    missing there. ``meaning`` is what the dense score rests on: None where it was not asked for, no
+    dense leg was, the query is a vector alone, or there is no encoder.
     """
 
     hit: Hit
     terms: tuple[TermMatch, ...]
     words: Mapping[str, Word]
+    meaning: Meaning | None = None
 
     @property
     def reason(self) -> str:
@@ -48,8 +51,23 @@ class HitExplanation:
 
     @property
     def details(self) -> tuple[str, ...]:
-        """One line a term: its frequencies, its idf, and how they make its contribution."""
-        return tuple(_line(term) for term in self.terms)
+        """One line a term: its frequencies, its idf, and how they make its contribution.
+
+        Then what the dense score rests on.
+        """
+        meant = self.meaning.lines if self.meaning is not None else ()
+        return (*(_line(term) for term in self.terms), *meant)
+
+    @property
+    def shares(self) -> tuple[str, ...]:
+        """One line a leg: rank, raw score, and how its contribution comes about; then the rest."""
+        hit = self.hit
+        lines = [_share(leg, share) for leg, share in hit.legs.items()]
+        if hit.reranked is not None:
+            lines.append(f"reranked: {hit.reranked:.4f}, the legs together: {hit.fused:.4f}")
+        if hit.duplicates:
+            lines.append(f"stands for: {', '.join(hit.duplicates)}")
+        return tuple(lines)
 
     def _contained(self) -> str:
         """Say which words the passage has, and how often."""
@@ -69,11 +87,15 @@ class HitExplanation:
             "id": self.hit.id,
             "rank": self.hit.rank,
             "score": self.hit.score,
+            "fused": self.hit.fused,
+            "reranked": self.hit.reranked,
+            "duplicates": list(self.hit.duplicates),
             "legs": {leg: asdict(share) for leg, share in self.hit.legs.items()},
             "terms": [
                 asdict(each) | {"word": word.form if (word := self.words.get(each.term)) else None}
                 for each in self.terms
             ],
+            "meaning": self.meaning.to_dict() if self.meaning is not None else None,
             "reason": self.reason,
         }
 
@@ -98,12 +120,7 @@ class Explanation:
         lines = [f"query: {self.query}", *(f"warning: {each}" for each in self.warnings)]
         for each in self.hits:
             lines.append(f"{each.hit.rank:>3}. {each.hit.id}  {each.hit.score:.4f}  {each.reason}")
-            lines += [
-                f"       {leg}: {share.weight:.2f} x {share.normalized:.4f} = "
-                f"{share.contribution:.4f}"
-                for leg, share in each.hit.legs.items()
-            ]
-            lines += [f"       {line}" for line in each.details]
+            lines += [f"       {line}" for line in (*each.shares, *each.details)]
         return "\n".join(lines)
 
 
@@ -113,14 +130,16 @@ def explain(
     hits: Sequence[Hit],
     term_matches: Callable[[int], tuple[TermMatch, ...]],
     spans: Callable[[str], Sequence[TermSpan]],
+    meant: Sequence[Meaning | None],
 ) -> Explanation:
     """Return the explanation of ``hits``.
 
-    ``term_matches`` takes a hit's place from 0; ``spans`` finds the query's terms in a text.
+    ``term_matches`` takes a hit's place from 0; ``spans`` finds the query's terms in a text;
+    ``meant`` has one entry a hit.
     """
     explained = (
-        HitExplanation(hit, term_matches(at), _words(hit.passage, spans))
-        for at, hit in enumerate(hits)
+        HitExplanation(hit, term_matches(at), _words(hit.passage, spans), meaning)
+        for at, (hit, meaning) in enumerate(zip(hits, meant, strict=True))
     )
     return Explanation(query, warnings, tuple(explained))
 
@@ -134,6 +153,15 @@ def _words(passage: Passage, spans: Callable[[str], Sequence[TermSpan]]) -> dict
     return {
         term: Word(counts.most_common(1)[0][0], counts.total()) for term, counts in forms.items()
     }
+
+
+def _share(leg: str, share: LegScore) -> str:
+    """Return one leg's rank and raw score, and how they become its contribution."""
+    place = _ordinal(share.rank) if share.rank is not None else "not listed"
+    return (
+        f"{leg}: {place}, score {share.score:.4f}, normalised {share.normalized:.4f} x weight "
+        f"{share.weight:.3f} = {share.contribution:.4f}"
+    )
 
 
 def _line(match: TermMatch) -> str:

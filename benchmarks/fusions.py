@@ -1,0 +1,108 @@
+"""nDCG@10 of every fusion over collections, and how far each stays behind the better leg.
+
+    python benchmarks/fusions.py [FOLDER[:ANALYZER] ...] [--queries 800]
+
+FOLDER is in BEIR's layout; vectors by all-MiniLM-L6-v2, kept in ``.eval``. Without an analyzer, a
+folder named by a language's code uses that language, another one English. More judged queries than
+--queries are sampled, seeded. This is the table behind the default: docs/decisions/0010.
+"""
+
+import argparse
+import random
+from pathlib import Path
+
+from languages import language_of
+from quality import DEFAULT, HERE, MEASURE
+from rich.console import Console
+from rich.progress import Progress
+
+from twofold import Index, Retriever, WeightedSum
+from twofold.corpus import Corpus, read_qrels, read_queries
+from twofold.evaluation import evaluate
+from twofold.fusion import FUSIONS, Guarded, WeightedFusion
+
+RULES: dict[str, WeightedFusion] = {
+    **{
+        f"theoretical min-max, {weight}": WeightedSum(dense_weight=weight)
+        for weight in (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9)
+    },
+    "guarded, 0.75": Guarded(WeightedSum(dense_weight=0.75)),
+    "guarded, 0.8 (default)": Guarded(),
+    **{
+        f"{name}, {weight}": FUSIONS[name].reweighted(weight)
+        for name in ("min-max", "z-score", "z-score-candidates", "distribution-based")
+        for weight in (0.5, 0.6)
+    },
+    "l2, 0.5": FUSIONS["l2"].reweighted(0.5),
+    "rank, 0.5": FUSIONS["rank"].reweighted(0.5),
+    "combmnz, 0.5": FUSIONS["combmnz"],
+    "log-odds, 0.8": FUSIONS["log-odds"],
+    "RRF, 60": FUSIONS["rrf"],
+}
+console = Console(width=200)
+
+
+def measured(folder: Path, analyzer: str, most: int) -> tuple[float | None, dict[str, float]]:
+    """Index a collection; return its agreement, and the measure of each leg and fusion."""
+    name = "-".join(folder.resolve().parts[-2:])
+    path = HERE / ".eval" / (name if analyzer == "english" else f"{name}-{analyzer}")
+    with Index.open(path, analyzer=analyzer) as index:
+        passages = list(Corpus.at(folder))
+        with Progress(console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(f"encoding {name}", total=len(passages))
+            index.upsert(passages, progress=lambda done: bar.update(task, completed=done))
+        queries = next(path for path in sorted(folder.glob("queries.jsonl*")))
+        texts, qrels = read_queries(queries), read_qrels(folder / "qrels" / "test.tsv")
+        asked = sorted(query_id for query_id in texts if query_id in qrels)
+        if len(asked) > most:
+            asked = random.Random(0).sample(asked, most)
+        texts = {query_id: texts[query_id] for query_id in asked}
+        systems = {
+            "dense": Retriever(index, mode="dense"),
+            "lexical": Retriever(index, mode="lexical"),
+            **{name: Retriever(index, fusion=rule) for name, rule in RULES.items()},
+        }
+        values = {
+            name: evaluate(each, texts, qrels, [MEASURE]).measures[MEASURE]
+            for name, each in systems.items()
+        }
+        return index.agreement, values
+
+
+def main() -> None:
+    options = argparse.ArgumentParser()
+    options.add_argument("folders", nargs="*", default=[str(DEFAULT)])
+    options.add_argument("--queries", type=int, default=800)
+    given = options.parse_args()
+    names: list[str] = []
+    agreements: list[str] = []
+    columns: list[dict[str, float]] = []
+    for argument in given.folders:
+        name, _, analyzer = argument.partition(":")
+        folder = Path(name).resolve()
+        agreement, values = measured(
+            folder, analyzer if analyzer else language_of(folder), given.queries
+        )
+        names.append("/".join(folder.parts[-2:]))
+        agreements.append("" if agreement is None else f"{agreement:.2f}")
+        columns.append(values)
+    better = [max(each["dense"], each["lexical"]) for each in columns]
+    lines = [["rule", *names, "mean", "worst against the better leg"]]
+    lines.append(["---"] * len(lines[0]))
+    lines.append(["agreement", *agreements, "", ""])
+    for rule in columns[0]:
+        own = [each[rule] for each in columns]
+        worst = min(value - best for value, best in zip(own, better, strict=True))
+        lines.append(
+            [
+                rule,
+                *(f"{value:.3f}" for value in own),
+                f"{sum(own) / len(own):.3f}",
+                f"{worst:+.3f}",
+            ]
+        )
+    print("\n".join(f"| {' | '.join(cells)} |" for cells in lines))
+
+
+if __name__ == "__main__":
+    main()

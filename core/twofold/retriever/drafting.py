@@ -1,0 +1,178 @@
+"""From what the legs found to hits: fusing, choosing, reranking, fetching."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from twofold.errors import QueryError
+from twofold.hits import Answer, Hits
+from twofold.protocols import Reranker, View
+from twofold.retriever.inquiry import Inquiry
+from twofold.retriever.pool import Found, Pool, Question, Rules, ordered
+from twofold.retriever.shape import Places, Shape
+from twofold.types import Leg, LegHits, Mask, Scores
+
+if TYPE_CHECKING:
+    from twofold.retriever.retriever import Retriever
+
+_DEEPER = 4
+"""Times as many candidates are asked for where groups or thresholds leave too few hits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An answer before its passages are fetched.
+
+    ``chosen`` are places in the pool, ``scores`` (n,) those that order them; ``read`` says whether
+    these are a reranker's. ``stand_for`` are the near-duplicates of each, nothing where none were
+    looked for.
+    """
+
+    question: Question
+    answer: Answer
+    pool: Pool
+    chosen: Places
+    scores: Scores
+    stand_for: Sequence[Places]
+    read: bool = False
+
+
+class Drafting:
+    """Makes the answers of one call, within one view."""
+
+    def __init__(
+        self, view: View, retriever: "Retriever", rules: Rules, allowed: Mask | None
+    ) -> None:
+        self._view = view
+        self._retriever = retriever
+        self._rules = rules
+        self._allowed = allowed
+        self._shape = retriever.shape
+
+    def draft(self, question: Question, found: Found) -> Draft:
+        """Fuse what the legs found, and choose the hits; or all that may be, for a reranker."""
+        retriever = self._retriever
+        filtered = self._allowed is not None and not self._allowed.any()
+        missing = _missing(retriever.mode, question.text, found.lists, filtered=filtered)
+        if retriever.strict and missing:
+            raise QueryError(f"strict=True, and {missing[0]}")
+        pool = Pool.of(self._view, question, found, self._rules.fusion)
+        weak = pool.fused.warnings if pool.fused is not None and not missing else ()
+        used = tuple(leg for leg, hits in found.lists.items() if len(hits.rows))
+        answer = Answer(
+            question.text, retriever.mode, self._view.generation, used, (*missing, *weak)
+        )
+        if retriever.reranker is not None:
+            ranked = self._ranked(pool, max(retriever.k, retriever.reranker.candidates))
+            return Draft(question, answer, pool, ranked, pool.scores[ranked], ())
+        chosen, stand_for, pool = self._deepened(question, found, pool)
+        return Draft(question, answer, pool, chosen, pool.scores[chosen], stand_for)
+
+    def reranked(
+        self,
+        drafts: Sequence[Draft],
+        reranker: Reranker,
+        progress: Callable[[int], None] | None,
+    ) -> list[Draft]:
+        """Order the candidates of all drafts by a reranker, and choose the hits."""
+        view = self._view
+        texts: list[list[str]] = []
+        for draft in drafts:
+            passages = view.passages(draft.pool.rows[draft.chosen])
+            texts.append([passages[place].content for place in range(len(draft.chosen))])
+        queries = [draft.question.text or "" for draft in drafts]
+        out: list[Draft] = []
+        for draft, read in zip(drafts, reranker.rerank(queries, texts, progress), strict=True):
+            kept = np.arange(len(read))
+            if reranker.threshold is not None:
+                kept = np.flatnonzero(read >= reranker.threshold)
+            own = draft.chosen[kept]
+            order = ordered(view, draft.pool.rows[own], read[kept], len(own))
+            scores = np.full(len(draft.pool.rows), -np.inf)
+            scores[own] = read[kept]
+            chosen, stand_for = self._shape.chosen(
+                view, draft.pool, own[order], scores, self._retriever.k
+            )
+            out.append(
+                replace(draft, chosen=chosen, scores=scores[chosen], stand_for=stand_for, read=True)
+            )
+        return out
+
+    def hits(self, drafts: Sequence[Draft]) -> list[Hits]:
+        """Fetch the passages of all drafts at once."""
+        rows = [draft.pool.rows[draft.chosen] for draft in drafts]
+        passages = self._view.passages(np.concatenate(rows))
+        out: list[Hits] = []
+        start = 0
+        for draft, own in zip(drafts, rows, strict=True):
+            part = passages.part(start, start + len(own))
+            inquiry = Inquiry(
+                self._view, self._retriever, self._rules, draft.question, self._allowed
+            )
+            legs = draft.pool.columns(draft.chosen)
+            fused = draft.pool.scores[draft.chosen] if draft.read else None
+            twins = [self._view.ids(draft.pool.rows[each]) for each in draft.stand_for]
+            out.append(Hits(draft.answer, draft.scores, legs, own, part, inquiry, fused, twins))
+            start += len(own)
+        return out
+
+    def _ranked(self, pool: Pool, count: int) -> Places:
+        """Return the best ``count`` candidates that reach the thresholds."""
+        return pool.best(self._view, count, self._shape.passing(pool))
+
+    def _deepened(
+        self, question: Question, found: Found, pool: Pool
+    ) -> tuple[Places, Sequence[Places], Pool]:
+        """Choose the hits, from more candidates as long as there are too few and may be more."""
+        view, retriever, shape = self._view, self._retriever, self._shape
+        k, limit = retriever.k, retriever.limit(self._rules)
+        stand_for: Sequence[Places] = ()
+        while True:
+            if not shape.compares:
+                chosen = self._ranked(pool, k)
+            else:
+                ranked = self._ranked(pool, len(pool.rows))
+                chosen, stand_for = shape.chosen(view, pool, ranked, pool.scores, k)
+            if not shape.selects or len(chosen) == k or not _may_have_more(found, shape, limit):
+                return chosen, stand_for, pool
+            limit *= _DEEPER
+            texts = [question.text] if question.text is not None else None
+            vectors = question.vector[None, :] if question.vector is not None else None
+            (found,) = retriever.ask_legs(
+                view, texts, vectors, self._allowed, question.scorer, limit
+            )
+            pool = Pool.of(view, question, found, self._rules.fusion)
+
+
+def _may_have_more(found: Found, shape: Shape, limit: int) -> bool:
+    """Whether a longer list of some leg could hold a passage that reaches the thresholds."""
+    thresholds = {"dense": shape.min_dense, "lexical": shape.min_lexical}
+    unlisted = {"dense": -np.inf, "lexical": 0.0}  # where a leg listed all that it can
+    for leg, hits in found.lists.items():
+        least = thresholds[leg]
+        most = float(hits.scores[-1]) if len(hits.rows) >= limit else unlisted[leg]
+        if least is not None and most < least:
+            return False
+    if not shape.compares and shape.min_dense is None and shape.min_lexical is None:
+        return False  # min_score alone: what no leg lists scores below what both list last
+    return any(len(hits.rows) >= limit for hits in found.lists.values())
+
+
+def _missing(
+    mode: str, query: str | None, found: Mapping[Leg, LegHits], *, filtered: bool
+) -> tuple[str, ...]:
+    """Say why a leg had nothing to give; a mode of one leg is a leg too."""
+    if filtered:
+        return ("the filter matches no passage",)
+    if query is not None and not query.strip() and not any(len(h.rows) for h in found.values()):
+        return ("the query is empty",)
+    said: list[str] = []
+    if mode == "hybrid" and query is None:
+        said.append("the lexical leg was not asked: the query is a vector without a text")
+    if "dense" in found and not len(found["dense"].rows):
+        said.append("the dense leg found nothing: no passage that may be returned has a vector")
+    if "lexical" in found and not len(found["lexical"].rows):
+        said.append("the lexical leg found nothing: no passage shares a word with the query")
+    return tuple(said)

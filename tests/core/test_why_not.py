@@ -1,0 +1,305 @@
+import json
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from twofold import HashingEncoder, Index, Retriever, WeightedSum
+from twofold.cli import app
+from twofold.errors import QueryError
+from twofold.fusion import FUSIONS, PRESETS, fusion_named
+from twofold.fusion.guard import Guarded
+
+NEAR = 2e-6
+"""Twice the step at which weights beside a crossing point are tried."""
+
+
+def check(retriever, query, passage_id, *, between=4):
+    """Whether what is said of a passage that is no hit holds when it is applied."""
+    hits = retriever.retrieve(query)
+    why = hits.why_not(passage_id)
+    assert why.found == (passage_id in hits.ids)
+    assert json.loads(json.dumps(why.to_dict()))["id"] == passage_id
+    assert passage_id in str(why)
+    if why.found:
+        assert why.rank == hits.ids.index(passage_id) + 1
+        return "found"
+    base = retriever.fusion
+    base = base.fusion if isinstance(base, Guarded) else base
+    if why.remedy is not None:
+        remedy = why.remedy
+        brought = remedy.retriever.retrieve(query)
+        assert passage_id in brought.ids
+        assert len(brought) <= retriever.k
+        assert 0 <= remedy.dense_weight <= 1
+        depth = remedy.depth if remedy.depth is not None else retriever.depth
+        gap = remedy.dense_weight - remedy.used
+        for share in range(between):  # nothing nearer would have done
+            weight = remedy.used + (gap - np.sign(gap) * NEAR) * share / between
+            if abs(gap) > 2 * NEAR:
+                less = replace(retriever, fusion=base.reweighted(weight), depth=depth)
+                assert passage_id not in less.retrieve(query).ids
+        if remedy.depth is not None:
+            ranks = [each.rank for each in why.legs.values() if each.rank is not None]
+            assert remedy.depth in ranks
+        return "deeper" if remedy.depth is not None else "weight"
+    for weight in np.linspace(0, 1, between + 2) if base is not None else ():
+        other = replace(retriever, fusion=base.reweighted(float(weight)))
+        assert passage_id not in other.retrieve(query).ids
+    if why.k_needed is not None:
+        assert passage_id in replace(retriever, k=why.k_needed).retrieve(query).ids
+        return "k"
+    return "never"
+
+
+@pytest.mark.parametrize("name", FUSIONS)
+def test_the_remedy_applied_brings_the_passage_in(library, claims, name):
+    draw = random.Random(name)
+    ids = [each.id for each in library]
+    seen = []
+    for _ in range(40):
+        retriever = Retriever(
+            library, k=draw.choice([1, 5, 10]), depth=draw.choice([5, 20, 100]),
+            fusion=fusion_named(name, draw.choice([None, draw.random()])),
+        )  # fmt: skip
+        claim = draw.choice(claims)
+        first = Retriever(library, mode=draw.choice(["dense", "lexical"]), k=15).retrieve(claim).ids
+        wanted = draw.choice(draw.choice([ids, first, first[:4], first[:4]]))
+        seen.append(check(retriever, claim, wanted))
+    assert seen.count("weight") + seen.count("deeper") >= 2, seen
+    assert len(set(seen)) >= 3, seen
+
+
+WORDS = ["apple", "pear", "red", "green", "tree"]
+some_texts = st.lists(
+    st.lists(st.sampled_from(WORDS), min_size=1, max_size=5).map(" ".join), min_size=2, max_size=12
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    texts=some_texts,
+    query=st.lists(st.sampled_from(WORDS), min_size=1, max_size=3).map(" ".join),
+    name=st.sampled_from(list(FUSIONS)),
+    weight=st.sampled_from([0.0, 0.3, 0.5, 1.0]),
+    k=st.integers(1, 3),
+    depth=st.integers(1, 6),
+)
+def test_every_passage_of_a_small_corpus(texts, query, name, weight, k, depth):
+    with Index.open(None, encoder=HashingEncoder()) as index:
+        index.upsert([{"id": f"{place:02}", "text": text} for place, text in enumerate(texts)])
+        retriever = Retriever(index, k=k, depth=depth, fusion=fusion_named(name, weight))
+        said = [check(retriever, query, f"{place:02}") for place in range(len(texts))]
+        assert said.count("found") == min(k, len(texts), len(retriever.retrieve(query)))
+
+
+def test_ranks_and_scores_are_those_of_the_whole_lists(library, claims):
+    for claim in claims[:6]:
+        hits = Retriever(library, k=3, depth=20).retrieve(claim)
+        dense = Retriever(library, mode="dense", k=300).retrieve(claim)
+        lexical = Retriever(library, mode="lexical", k=300).retrieve(claim)
+        for place in (4, 50, 250):
+            why = hits.why_not(dense.ids[place])
+            if why.found:
+                continue
+            assert why.legs["dense"].rank == place + 1
+            assert why.legs["dense"].score == dense.scores[place]
+            assert why.legs["dense"].below == (place >= 20)
+            own = dense.ids[place]
+            rank = lexical.ids.index(own) + 1 if own in lexical.ids else None
+            assert why.legs["lexical"].rank == rank
+            assert why.candidate == (place < 20 or (rank is not None and rank <= 20))
+            assert why.outranked_by == tuple(
+                hit.id for hit in hits if (-hit.score, hit.id) < (-why.score, own)
+            )
+            if why.outranked_by:
+                last = hits[len(why.outranked_by) - 1]
+                assert why.gap == pytest.approx(last.score - why.score)
+
+
+def test_the_place_of_a_candidate_is_that_at_a_greater_k(library, claims):
+    for claim in claims[:10]:
+        hits = Retriever(library, k=3).retrieve(claim)
+        more = Retriever(library, k=40).retrieve(claim)
+        for hit in more[3::6]:
+            why = hits.why_not(hit.id)
+            assert (why.place, why.score) == (hit.rank, hit.score)
+            assert len(why.outranked_by) == 3
+
+
+@pytest.mark.parametrize("mode", ["dense", "lexical"])
+def test_one_leg_tells_rank_and_k(library, claims, mode):
+    retriever = Retriever(library, mode=mode, k=5)
+    hits, more = retriever.retrieve(claims[1]), retriever.retrieve(claims[1], k=60)
+    for hit in more[5::9]:
+        why = hits.why_not(hit.id)
+        assert (why.remedy, why.k_needed) == (None, hit.rank)
+        assert why.legs[mode].rank == hit.rank
+        assert f"k={hit.rank} would" in str(why)
+        assert hit.id not in retriever.retrieve(claims[1], k=hit.rank - 1).ids
+
+
+@pytest.mark.parametrize("like", PRESETS)
+def test_presets_have_no_weight_to_turn_and_tell_k(library, claims, like):
+    retriever = Retriever(library, k=5, like=like)
+    for claim in claims[:5]:
+        hits = retriever.retrieve(claim)
+        others = Retriever(library, k=30).retrieve(claim).ids[::4]
+        whys = [why for each in others if not (why := hits.why_not(each)).found]
+        assert whys
+        for why in whys:
+            assert why.remedy is None
+            assert why.k_needed is not None
+            found = replace(retriever, k=why.k_needed).retrieve(claim)
+            assert why.passage_id in found.ids
+
+
+def test_what_is_plain(library, claims):
+    hits = Retriever(library, k=3).retrieve(claims[0], where={"year": 1993})
+    assert not hits.why_not("nothing").stored
+    assert hits.why_not("nothing").reasons == ("no passage has this id",)
+    outside = next(each.id for each in library if each.metadata["year"] != 1993)
+    assert hits.why_not(outside).reasons == ("the filter leaves it out",)
+    assert hits.why_not(hits.ids[1]).reasons == ("it is hit 2",)
+    blank = Retriever(library).retrieve(" ")
+    assert blank.why_not(outside).reasons == ("the query is empty",)
+    inside = [each.id for each in library if each.metadata["year"] == 1993]
+    why = hits.why_not(next(each for each in inside if each not in hits.ids))
+    assert why.legs["dense"].rank <= len(inside)  # among those that the filter lets through
+    if why.remedy is not None:
+        assert why.passage_id in why.remedy.retriever.retrieve(claims[0]).ids
+
+
+def test_a_vector_alone(library):
+    vector = library.encode_queries(["cells"])[0]
+    hits = Retriever(library, k=2).retrieve(vector=vector)
+    third = Retriever(library, k=3).retrieve(vector=vector).ids[2]
+    why = hits.why_not(third)
+    assert set(why.legs) == {"dense"}
+    assert why.k_needed == 3
+
+
+def test_no_leg_ever_lists_it(tmp_path):
+    with Index.open(tmp_path / "i", encoder=None) as index:
+        index.upsert([{"id": "a", "text": "apple"}, {"id": "b", "text": "pear"}])
+        why = Retriever(index, mode="lexical").retrieve("apple").why_not("b")
+        assert (why.remedy, why.k_needed, why.legs["lexical"].rank) == (None, None, None)
+        assert "no leg lists it" in why.reasons[0]
+        assert "no weight and no k" in why.advice
+
+
+@pytest.mark.parametrize("name", ["min_score", "min_dense", "min_lexical"])
+def test_thresholds_are_named(library, claims, name):
+    whole = Retriever(library, k=30, fusion=WeightedSum(dense_weight=0.5))
+    last = whole.retrieve(claims[0])[25]
+    had = {"min_score": last.score} | {f"min_{leg}": s.score for leg, s in last.legs.items()}
+    shaped = replace(whole, **{name: had[name] + 0.01})
+    why = shaped.retrieve(claims[0]).why_not(last.id)
+    assert [(each.name, each.had) for each in why.missed] == [(name, had[name])]
+    assert any(each.startswith(f"{name} is") for each in why.reasons)
+    if name != "min_score":
+        assert (why.remedy, why.k_needed) == (None, None)
+    else:
+        check(shaped, claims[0], last.id)
+
+
+def test_duplicates_and_groups_are_named(index):
+    index.upsert(
+        {"id": each, "text": text, "metadata": {"file": file}}
+        for each, text, file in [
+            ("a", "red apple", "x"), ("b", "red apple", "y"), ("c", "red apple tree", "x"),
+            ("d", "green pear", "z"),
+        ]
+    )  # fmt: skip
+    why = Retriever(index, collapse=0.999).retrieve("red apple").why_not("b")
+    assert why.duplicate_of == "a"
+    assert "'a' stands for it" in str(why)
+    hits = Retriever(index, group_by="file").retrieve("red apple")
+    why = hits.why_not("c")
+    assert (why.group, hits.ids) == (("a",), ["a", "b", "d"])
+    assert why.remedy is None
+
+
+def test_diversity_is_named(index):
+    index.upsert(
+        [{"id": "a", "text": "red apple pie"}, {"id": "b", "text": "red apple pie pie"},
+         {"id": "c", "text": "a red tree of the garden"}]
+    )  # fmt: skip
+    retriever = Retriever(index, k=2, diversity=0.7)
+    hits = retriever.retrieve("red apple pie")
+    assert hits.ids == ["a", "c"]
+    why = hits.why_not("b")
+    assert why.diverse
+    assert why.outranked_by == ("a",)
+    assert "b" in why.remedy.retriever.retrieve("red apple pie").ids
+
+
+class Longest:
+    """Prefers long texts, and reads few."""
+
+    def __init__(self, candidates=4, threshold=None):
+        self.candidates, self.threshold = candidates, threshold
+
+    def rerank(self, queries, texts, progress=None):
+        return [np.array([float(len(text)) for text in each]) for each in texts]
+
+
+def test_rerankers_budget_order_and_threshold(library, claims):
+    for claim in claims[:4]:
+        retriever = Retriever(library, k=2, reranker=Longest(), fusion=WeightedSum())
+        hits = retriever.retrieve(claim)
+        before = Retriever(library, k=40, fusion=WeightedSum()).retrieve(claim)
+        read = next(each for each in before.ids[:4] if each not in hits.ids)
+        why = hits.why_not(read)
+        assert why.budget is None
+        assert why.reranked == len(library.get([read])[0].content)
+        assert why.outranked_by == tuple(hits.ids)
+        assert read in replace(retriever, k=why.k_needed).retrieve(claim).ids
+        unread = hits.why_not(before.ids[10])
+        assert (unread.budget, unread.place) == (4, 11)
+        longest = max(before, key=lambda hit: len(hit.passage.content)).id
+        best = hits.why_not(longest)
+        if best.remedy is not None:
+            assert longest in best.remedy.retriever.retrieve(claim).ids
+        limited = replace(retriever, reranker=Longest(threshold=1e6)).retrieve(claim)
+        assert len(limited) == 0
+        missed = limited.why_not(before.ids[0]).missed
+        assert [each.name for each in missed] == ["the reranker's threshold"]
+
+
+def test_a_changed_index_still_answers_for_its_own_generation(tmp_path):
+    with Index.open(tmp_path / "i", encoder="hashing") as index:
+        index.upsert([{"id": each, "text": f"red apple {each * 2}"} for each in "abcd"])
+        hits = Retriever(index, k=1).retrieve("red apple")
+        other = "d" if hits.ids != ["d"] else "c"
+        index.delete([other])
+        why = hits.why_not(other)
+        assert why.stored
+        assert why.legs["dense"].rank > 1
+        assert why.remedy is None  # it can't be tried any more
+        hits = Retriever(index, k=1, reranker=Longest()).retrieve("red apple")
+        left = next(each for each in "abc" if each not in [*hits.ids, other])
+        assert hits.why_not(left).reranked == len("red apple ") + 2
+        index.upsert(["more"])
+        with pytest.raises(QueryError, match="the index has changed since"):
+            hits.why_not(left)
+
+
+def test_the_command_line_says_it(index, tmp_path):
+    index.upsert([{"id": "a", "text": "red apple"}, {"id": "b", "text": "a red tree"}])
+    asked = ["search", str(tmp_path / "index"), "red apple", "-k", "1"]
+    index.close()
+    shown = CliRunner().invoke(app, [*asked, "--why-not", "b"])
+    assert shown.exit_code == 0
+    assert "b: outranked by 1 hit; it lacks" in shown.stdout
+    assert "k=2 would bring it in" in shown.stdout
+    assert "rank in its whole list" in shown.stdout
+    told = json.loads(CliRunner().invoke(app, [*asked, "--why-not", "b", "--json"]).stdout)
+    assert (told["id"], told["k_needed"], told["outranked_by"]) == ("b", 2, ["a"])
+    assert told["legs"]["lexical"]["rank"] == 2
+    none = CliRunner().invoke(app, [*asked, "--why-not", "zzz"])
+    assert "zzz: no passage has this id" in none.stdout
