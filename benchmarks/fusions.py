@@ -18,7 +18,7 @@ from rich.progress import Progress
 
 from twofold import Index, Retriever, WeightedSum
 from twofold.corpus import Corpus, read_qrels, read_queries
-from twofold.evaluation import evaluate
+from twofold.evaluation import evaluate_run
 from twofold.fusion import FUSIONS, Guarded, WeightedFusion
 
 RULES: dict[str, WeightedFusion] = {
@@ -56,16 +56,24 @@ def measured(folder: Path, analyzer: str, most: int) -> tuple[float | None, dict
         asked = sorted(query_id for query_id in texts if query_id in qrels)
         if len(asked) > most:
             asked = random.Random(0).sample(asked, most)
-        texts = {query_id: texts[query_id] for query_id in asked}
+        wanted = [texts[query_id] for query_id in asked]
+        vectors = index.encode_queries(wanted)
+        kept = {query_id: qrels[query_id] for query_id in asked}
         systems = {
             "dense": Retriever(index, mode="dense"),
             "lexical": Retriever(index, mode="lexical"),
             **{name: Retriever(index, fusion=rule) for name, rule in RULES.items()},
         }
-        values = {
-            name: evaluate(each, texts, qrels, [MEASURE]).measures[MEASURE]
-            for name, each in systems.items()
-        }
+        values: dict[str, float] = {}
+        for name, retriever in systems.items():
+            found = retriever.retrieve_many(
+                wanted, vectors=vectors if retriever.mode != "lexical" else None
+            )
+            run = {
+                query_id: dict(zip(hits.ids, hits.scores.tolist(), strict=True))
+                for query_id, hits in zip(asked, found, strict=True)
+            }
+            values[name] = evaluate_run(run, kept, [MEASURE], name=name).measures[MEASURE]
         return index.agreement, values
 
 
