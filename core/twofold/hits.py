@@ -1,12 +1,13 @@
 """Hits: what a query found, best first, with the share of each leg."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from twofold.context import Context, context_of
 from twofold.explain import (
     Explanation,
     Meaning,
@@ -177,6 +178,22 @@ class Hits(Sequence[Hit]):
         passage = self[place].passage
         title, text = joined(self._spans(passage.title)), joined(self._spans(passage.text))
         return Highlights(passage, title, text)
+
+    def context(
+        self,
+        max_tokens: int = 2000,
+        *,
+        count: Callable[[str], int] | None = None,
+        separator: str = "\n\n",
+    ) -> Context:
+        """Return the passages that fit a model's window, best first, numbered for citation.
+
+        Passages are never cut: one that doesn't fit is left out, named in ``left_out``, and a
+        shorter one after it may still come in. ``count`` tells the tokens of a text; without it
+        they are estimated, see ``twofold.context.estimated_tokens``. Raises QueryError.
+        """
+        passages = [each.passage for each in self]
+        return context_of(passages, max_tokens, count, separator)
 
     def explain(self, *, meaning: bool = True) -> Explanation:
         """Say why each of these passages came back.
