@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from twofold import HashingEncoder, Index
+from twofold import HashingEncoder, Index, Passage, Retriever
 
 # The same examples on every run of CI; anywhere else new ones are tried each time.
 settings.register_profile("ci", derandomize=True)
@@ -26,6 +26,23 @@ def abstracts():
 def claims():
     lines = (DATA / "queries.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line)["text"] for line in lines]
+
+
+@pytest.fixture(scope="session")
+def trained_cross_encoder(abstracts):
+    """A small one on MiniLM's word vectors, taught in seconds by the first 150 abstracts."""
+    from word_lessons import lessons, trained
+    from word_matcher import word_matcher
+
+    passages = [
+        Passage(id=each["_id"], title=each["title"], text=each["text"]) for each in abstracts[:150]
+    ]
+    model = word_matcher(max_length=96)
+    with Index.open(None, encoder=None) as index:
+        index.upsert(passages)
+        taught = lessons(passages, Retriever(index, mode="lexical", k=8), others=3)
+    trained(model, taught, steps=40)
+    return model
 
 
 @pytest.fixture

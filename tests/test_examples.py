@@ -32,6 +32,23 @@ def test_example(name):
 
 def test_examples_are_short_and_all_run_here():
     scripts = sorted(EXAMPLES.glob("*.py"))
-    assert {path.name for path in scripts} == {*SCRIPTS, "demo.py", "extractive.py"}
+    others = {"demo.py", "extractive.py", "train_reranker.py", "word_lessons.py", "word_matcher.py"}
+    assert {path.name for path in scripts} == {*SCRIPTS, *others}
     for path in scripts:
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 80
+
+
+@pytest.mark.slow
+def test_the_trained_reranker_is_measured_and_kept(tmp_path):
+    script = str(EXAMPLES / "train_reranker.py")
+    done = subprocess.run(
+        [sys.executable, script, "--steps", "2", "--claims", "20", "--to", str(tmp_path / "model")],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"HF_HUB_OFFLINE": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "hybrid and reranked: nDCG@10" in done.stdout
+    assert "95% interval" in done.stdout
+    assert (tmp_path / "model" / "config.json").exists()

@@ -1,3 +1,4 @@
+import copy
 import os
 import threading
 
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from sentence_transformers import CrossEncoder
 
 from tiny_models import cross_encoder_folder, transformer_folder
+from twofold import Index, Passage, Retriever
 from twofold.errors import EncoderNotFoundError, InputError
 from twofold.protocols import Reranker
 from twofold.rerank import CrossEncoderReranker, reranker_named
@@ -80,8 +82,6 @@ def test_a_saved_activation_is_kept_unless_another_is_named(folder, asked, tmp_p
 
 
 def test_the_sigmoid_keeps_apart_what_float32_makes_equal(model, asked):
-    import copy
-
     steep = copy.deepcopy(model)
     with torch.no_grad():
         steep.model.classifier.weight.mul_(0.01)
@@ -324,3 +324,46 @@ def test_bad_arguments_say_what_is_wanted(folder, model):
 def test_a_bad_spec_says_what_is_wanted(spec, message):
     with pytest.raises(InputError, match=message):
         reranker_named(spec)
+
+
+def area(model, pairs):
+    """How often the right passage is above another: 0.5 for chance, and for equal scores."""
+    queries, texts = zip(*pairs, strict=True)
+    found = CrossEncoderReranker(model).rerank(queries, texts)
+    return np.mean(
+        [np.mean(np.sign(scores[0] - scores[1:])) / 2 + 0.5 for scores in found if len(scores) > 1]
+    )
+
+
+@pytest.mark.slow
+def test_training_teaches_which_abstract_a_title_belongs_to(trained_cross_encoder, abstracts):
+    from word_matcher import word_matcher
+
+    unseen = [
+        Passage(id=each["_id"], title=each["title"], text=each["text"])
+        for each in abstracts[200:300]
+    ]
+    by_id = {each.id: each for each in unseen}
+    with Index.open(None, encoder=None) as index:
+        index.upsert(unseen)
+        found = Retriever(index, k=5, mode="lexical").retrieve_many([e.title for e in unseen[:40]])
+    # The others are what shares words with the title.
+    pairs = [
+        (each.title, [each.text, *(by_id[id_].text for id_ in hits.ids if id_ != each.id)])
+        for each, hits in zip(unseen, found, strict=False)
+    ]
+    assert sum(len(texts) for _, texts in pairs) > 150
+    untrained = word_matcher(max_length=96)
+    assert area(untrained, pairs) == 0.5
+    torch.manual_seed(0)
+    torch.nn.init.normal_(untrained.model.classifier.weight)
+    learned = area(trained_cross_encoder, pairs)
+    assert learned > 0.85
+    assert learned > area(untrained, pairs) + 0.2
+
+
+@pytest.mark.slow
+def test_a_trained_one_is_the_same_after_saving(trained_cross_encoder, asked, tmp_path):
+    trained_cross_encoder.save_pretrained(str(tmp_path / "trained"))
+    saved = CrossEncoderReranker(tmp_path / "trained").rerank(*asked)
+    check(saved, CrossEncoderReranker(trained_cross_encoder).rerank(*asked), atol=1e-6)
