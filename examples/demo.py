@@ -47,7 +47,7 @@ def show(index: Index, query: str, k: int) -> None:
     for name in ("hybrid", "dense", "lexical", "score"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("passage, and why it came back")
-    for each in Retriever(index, k=k).retrieve(query).explain().hits:
+    for each in Retriever(index, k=k).retrieve(query).explain(meaning=False).hits:
         hit = each.hit
         places = [str(ranks[mode].get(hit.id, "-")) for mode in ("dense", "lexical")]
         text = hit.passage.title if hit.passage.title else hit.passage.text
