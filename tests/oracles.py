@@ -1,6 +1,7 @@
 """Plain and slow answers, sharing no code with the library."""
 
 import math
+import statistics
 from collections import Counter
 
 import numpy as np
@@ -85,6 +86,28 @@ def effectiveness(measure, grades, found):
     ideal = sorted((max(0, grade) for grade in grades.values()), reverse=True)[: int(cutoff)]
     best = sum(gain / math.log2(at + 2) for at, gain in enumerate(ideal))
     return sum(gain / math.log2(at + 2) for at, gain in enumerate(gains)) / best
+
+
+def normalized(name, scores, lowest=0.0, moments=(0.0, 0.0)):
+    """Bring scores to a common scale as the papers and other systems word it, one by one."""
+    n, top, bottom = len(scores), max(scores), min(scores)
+    mean, deviation = moments if name == "z-score" else (statistics.fmean(scores), 0.0)
+    length = math.sqrt(math.fsum(each * each for each in scores))
+    if name == "z-score-candidates":
+        deviation = statistics.pstdev(scores)
+    if name == "distribution-based":
+        deviation = statistics.stdev(scores)
+    low, high = mean - 3 * deviation, mean + 3 * deviation
+    rules = {
+        "theoretical-min-max": lambda s: (s - lowest) / (top - lowest),
+        "min-max": lambda s: (s - bottom) / (top - bottom),
+        "z-score": lambda s: (s - mean) / deviation,
+        "z-score-candidates": lambda s: (s - mean) / deviation,
+        "distribution-based": lambda s: (s - low) / (high - low),
+        "l2": lambda s: s / length,
+        "rank": lambda s: (n - sum(other > s for other in scores)) / n,
+    }
+    return [rules[name](each) for each in scores]
 
 
 def matches(where, metadata):

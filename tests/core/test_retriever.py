@@ -2,12 +2,9 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from twofold import Index, ReciprocalRank, Retriever, WeightedSum
-from twofold.errors import FilterError, InputError, QueryError
-from twofold.fusion import LegEvidence
+from twofold import Index, Retriever
+from twofold.errors import FilterError, QueryError
 
 
 def test_every_hybrid_hit_carries_both_legs_and_they_add_up(library, claims):
@@ -199,49 +196,3 @@ def test_explanations_add_up_to_the_lexical_score(library, claims):
         assert explained.to_dict()["hits"][0]["id"] == hits[0].id
         assert hits[0].id in str(explained)
         assert "by words" in explained.hits[0].reason or "by meaning" in explained.hits[0].reason
-
-
-scores = st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=8)
-
-
-def evidence(values, lowest, ranks=None):
-    ranks = ranks if ranks is not None else range(1, len(values) + 1)
-    return LegEvidence(np.array(values, np.float64), np.array(list(ranks)), lowest)
-
-
-@settings(max_examples=200)
-@given(data=st.data(), weight=st.floats(0, 1))
-def test_theoretical_min_max_is_its_formula(data, weight):
-    dense = data.draw(scores)
-    lexical = data.draw(st.lists(st.floats(0, 40), min_size=len(dense), max_size=len(dense)))
-    fused = WeightedSum(dense_weight=weight).fuse(evidence(dense, -1.0), evidence(lexical, 0.0))
-    for place, score in enumerate(fused.scores):
-        top_dense, top_lexical = max(dense) + 1, max(lexical)
-        wanted = weight * ((dense[place] + 1) / top_dense if top_dense > 0 else 0)
-        wanted += (1 - weight) * (lexical[place] / top_lexical if top_lexical > 0 else 0)
-        assert math.isclose(score, wanted, abs_tol=1e-9)
-    doubled = WeightedSum(dense_weight=weight).fuse(
-        evidence(dense, -1.0), evidence([2 * each for each in lexical], 0.0)
-    )
-    np.testing.assert_allclose(doubled.scores, fused.scores, atol=1e-12)
-    assert fused.scores.max() <= 1 + 1e-12
-
-
-def test_a_passage_without_a_vector_counts_as_least():
-    fused = WeightedSum().fuse(evidence([0.5, np.nan], -1.0), evidence([1.0, 2.0], 0.0))
-    assert fused.dense.tolist() == [1.0, 0.0]
-
-
-def test_reciprocal_rank_is_its_formula():
-    rule = ReciprocalRank(rank_constant=60, dense_weight=0.25)
-    fused = rule.fuse(evidence([1, 2, 3], -1, [3, 0, 1]), evidence([1, 2, 3], 0, [1, 2, 0]))
-    wanted = [0.25 / 63 + 0.75 / 61, 0.75 / 62, 0.25 / 61]
-    np.testing.assert_allclose(fused.scores, wanted, rtol=1e-12)
-
-
-@pytest.mark.parametrize(
-    "make", [lambda: WeightedSum(dense_weight=1.5), lambda: ReciprocalRank(-1)]
-)
-def test_bad_fusion_settings_are_refused(make):
-    with pytest.raises(InputError, match="wanted|between"):
-        make()

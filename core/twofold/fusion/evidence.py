@@ -49,6 +49,7 @@ class Fused:
 
     A weight is one number, or one for each candidate (n,). ``precedence`` (n,), lowest first,
     orders equal scores before ids do. ``warnings`` say what the fusion made of weak evidence.
+    ``sums`` (n,) are the scores where another library's rounding is wanted.
     """
 
     dense: Scores
@@ -57,10 +58,13 @@ class Fused:
     lexical_weight: float | Scores
     precedence: NDArray[np.int64] | None = None
     warnings: tuple[str, ...] = ()
+    sums: Scores | None = None
 
     @property
     def scores(self) -> Scores:
         """The fused scores, float64 (n,)."""
+        if self.sums is not None:
+            return self.sums
         return np.asarray(self.dense_weight * self.dense + self.lexical_weight * self.lexical)
 
 

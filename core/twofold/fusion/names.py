@@ -5,6 +5,8 @@ from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any
 
+import numpy as np
+
 from twofold.errors import InputError
 from twofold.fusion.evidence import Fusion, WeightedFusion
 from twofold.fusion.guard import Guarded
@@ -60,7 +62,8 @@ def fusion_named(name: str, dense_weight: float | None = None) -> WeightedFusion
 def fusion_as_dict(fusion: Fusion) -> dict[str, Any]:
     """Return one of the library's weighted fusions as JSON values.
 
-    Raises InputError for one of the user's own, which can't be made again from values.
+    Raises InputError for one of the user's own, or with parts of the user's own, which can't be
+    made again from values.
     """
     if type(fusion) not in _KINDS.values():
         raise InputError(
@@ -70,21 +73,28 @@ def fusion_as_dict(fusion: Fusion) -> dict[str, Any]:
 
 
 def fusion_of(values: Mapping[str, Any]) -> WeightedFusion:
-    """Return the fusion that ``fusion_as_dict`` gave."""
+    """Return the fusion that ``fusion_as_dict`` gave.
+
+    Raises KeyError or TypeError for what this version of the library doesn't know.
+    """
     fusion: WeightedFusion = _made(values)
     return fusion
 
 
 def _as_dict(value: Any) -> dict[str, Any]:
-    known = {**_KINDS, **_PARTS}
     own = {field.name: getattr(value, field.name) for field in fields(value)}
-    return {
-        "name": type(value).__name__,
-        **{
-            name: _as_dict(each) if type(each) in known.values() else each
-            for name, each in own.items()
-        },
-    }
+    return {"name": type(value).__name__, **{name: _plain(each) for name, each in own.items()}}
+
+
+def _plain(value: Any) -> Any:
+    if type(value) in _KINDS.values() or type(value) in _PARTS.values():
+        return _as_dict(value)
+    plain = value.item() if isinstance(value, np.generic) else value
+    if not isinstance(plain, str | int | float):
+        raise InputError(
+            f"{value!r:.80} can't be stored: use normalisers and fusions of twofold.fusion"
+        )
+    return plain
 
 
 def _made(values: Mapping[str, Any]) -> Any:

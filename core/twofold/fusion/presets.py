@@ -1,5 +1,6 @@
 """Presets: what LangChain and LlamaIndex compute, so that moving over changes nothing."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal, get_args
@@ -32,14 +33,15 @@ class EnsembleFusion:
         check_weight(self.c, "c", 0, float("inf"))
 
     def fuse(self, dense: LegEvidence, lexical: LegEvidence) -> Fused:
-        """Return reciprocal ranks."""
-        weight = self.dense_weight
+        """Return reciprocal ranks; the weights are divided as there, so that ties are the same."""
+        weight, c = self.dense_weight, self.c
         return Fused(
-            _reciprocal(dense, self.c, 1),
-            _reciprocal(lexical, self.c, 1),
+            _reciprocal(dense, c, 1),
+            _reciprocal(lexical, c, 1),
             weight,
             1 - weight,
             _listing(dense, lexical, dense_first=self.dense_first),
+            sums=_reciprocal(dense, c, 1, weight) + _reciprocal(lexical, c, 1, 1 - weight),
         )
 
 
@@ -81,7 +83,7 @@ class QueryFusion:
             return scaled
         low, high = float(own.min()), float(own.max())
         if self.mode == "dist_based_score":
-            mean, deviation = float(own.mean()), float(own.std())
+            mean, deviation = _plain_moments(own.tolist())
             low, high = mean - 3 * deviation, mean + 3 * deviation
         if high == low:  # as there, a list of equal scores counts fully if they are above 0
             scaled[leg.listed] = 1.0 if high > 0 else 0.0
@@ -116,12 +118,17 @@ def preset_named(name: str) -> Preset:
     return PRESETS[name]
 
 
-def _reciprocal(leg: LegEvidence, constant: float, first: int) -> Scores:
-    """Return 1 / (constant + rank), the best passage being rank ``first``; 0 where not listed."""
-    ranks = leg.ranks - 1 + first
-    with np.errstate(divide="ignore"):
-        values: Scores = np.where(leg.listed, 1 / (constant + ranks), 0.0)
+def _reciprocal(leg: LegEvidence, constant: float, first: int, weight: float = 1.0) -> Scores:
+    """Return weight / (constant + rank), the best passage being rank ``first``; 0 if not listed."""
+    values = np.zeros(len(leg.ranks))
+    values[leg.listed] = weight / (constant + (leg.ranks[leg.listed] - 1 + first))
     return values
+
+
+def _plain_moments(scores: Sequence[float]) -> tuple[float, float]:
+    """Return mean and population deviation, summed as there: numpy's order rounds otherwise."""
+    mean = sum(scores) / len(scores)
+    return mean, float((sum((each - mean) ** 2 for each in scores) / len(scores)) ** 0.5)
 
 
 def _listed(leg: LegEvidence, missing: float) -> Scores:

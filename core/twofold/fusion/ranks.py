@@ -35,5 +35,6 @@ class ReciprocalRank:
         return replace(self, dense_weight=dense_weight)
 
     def _reciprocal(self, leg: LegEvidence) -> Scores:
-        reciprocal: Scores = np.where(leg.listed, 1 / (self.rank_constant + leg.ranks), 0.0)
+        reciprocal = np.zeros(len(leg.ranks))
+        reciprocal[leg.listed] = 1 / (self.rank_constant + leg.ranks[leg.listed])
         return reciprocal

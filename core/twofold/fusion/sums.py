@@ -4,9 +4,17 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from twofold.errors import InputError
 from twofold.fusion.checking import check_weight
 from twofold.fusion.evidence import Fused, LegEvidence
-from twofold.fusion.normalizers import MinMax, Normalizer, TheoreticalMinMax
+from twofold.fusion.normalizers import (
+    L2,
+    DistributionBased,
+    MinMax,
+    Normalizer,
+    TheoreticalMinMax,
+    ZScore,
+)
 from twofold.types import Scores
 
 DENSE_WEIGHT = 0.8
@@ -44,7 +52,8 @@ class CombMNZ:
 
     Fox and Shaw, Combination of Multiple Searches (TREC-2, 1994). The number is part of both
     weights, so that contributions still sum to the score. A leg lists what is among its first
-    ``depth``, so the score changes with the depth.
+    ``depth``, so the score changes with the depth. Normalised scores must be at least 0, for a
+    multiple of less would be a punishment: ZScore, DistributionBased and L2 are refused.
     """
 
     normalizer: Normalizer = field(default_factory=MinMax)
@@ -52,6 +61,11 @@ class CombMNZ:
 
     def __post_init__(self) -> None:
         check_weight(self.dense_weight)
+        if isinstance(self.normalizer, ZScore | DistributionBased | L2):
+            raise InputError(
+                f"CombMNZ can't use {self.normalizer!r}, whose values may be below 0: use MinMax, "
+                "TheoreticalMinMax or Rank"
+            )
 
     def fuse(self, dense: LegEvidence, lexical: LegEvidence) -> Fused:
         """Return normalised scores, and weights by candidate."""

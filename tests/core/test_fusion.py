@@ -1,0 +1,472 @@
+import json
+import math
+from dataclasses import dataclass, replace
+from typing import get_args
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from tests.oracles import normalized
+
+from twofold.errors import InputError
+from twofold.fusion import (
+    DENSE_DOUBT,
+    FUSIONS,
+    L2,
+    LEXICAL_DOUBT,
+    NORMALIZERS,
+    PRESETS,
+    CombMNZ,
+    DistributionBased,
+    EnsembleFusion,
+    Guarded,
+    LegEvidence,
+    LogOdds,
+    MinMax,
+    QueryFusion,
+    Rank,
+    ReciprocalRank,
+    TheoreticalMinMax,
+    WeightedSum,
+    ZScore,
+    fusion_as_dict,
+    fusion_named,
+    fusion_of,
+    preset_named,
+)
+from twofold.fusion.presets import FusionMode
+from twofold.types import Moments
+
+ALL = pytest.mark.parametrize("name", FUSIONS)
+WEIGHTS = st.integers(0, 64).map(lambda n: n / 64)
+
+
+def leg(scores, lowest=0.0, ranks=None, moments=(0.0, 0.0), quality=1.0):
+    """Return evidence; without ranks all are listed, by score and then by place."""
+    scores = np.array(scores, np.float64)
+    if ranks is None:
+        ranks = placed(scores, len(scores))
+    return LegEvidence(
+        scores, np.array(ranks, np.int64), lowest, lambda: Moments(*moments), quality
+    )
+
+
+def placed(scores, depth):
+    """Return ranks of the best ``depth``, ties by place, 0 for the others."""
+    ranks = np.zeros(len(scores), np.int64)
+    filled = [place for place in range(len(scores)) if not math.isnan(scores[place])]
+    order = sorted(filled, key=lambda place: (-scores[place], place))[:depth]
+    ranks[order] = np.arange(1, len(order) + 1)
+    return ranks
+
+
+DENSE = st.integers(-64, 64).map(lambda n: n / 64)
+LEXICAL = st.integers(0, 200).map(lambda n: n / 8)
+
+
+@st.composite
+def both(draw, least=1):
+    """Evidence of candidates that at least one leg lists, with completed scores in both."""
+    n = draw(st.integers(least, 10))
+    dense = draw(st.lists(st.one_of(DENSE, st.just(math.nan)), min_size=n, max_size=n))
+    lexical = draw(st.lists(LEXICAL, min_size=n, max_size=n))
+    depths = draw(st.tuples(st.integers(0, n), st.integers(0, n)))
+    ranks = placed(dense, depths[0]), placed(lexical, depths[1])
+    kept = (ranks[0] > 0) | (ranks[1] > 0)
+    assume(kept.sum() >= least)
+    moments = (draw(DENSE), 0.25), (draw(LEXICAL), 1.5)
+    return (
+        leg(np.array(dense)[kept], -1.0, ranks[0][kept], moments[0]),
+        leg(np.array(lexical)[kept], 0.0, ranks[1][kept], moments[1]),
+    )
+
+
+@pytest.mark.parametrize("name", NORMALIZERS)
+@given(scores=st.lists(DENSE, min_size=2, max_size=12), mean=DENSE)
+def test_normalisers_are_their_formulas(name, scores, mean):
+    assume(len(set(scores)) > 1)
+    found = NORMALIZERS[name].normalized(leg(scores, -1.5, moments=(mean, 0.3)))
+    wanted = normalized(name, scores, lowest=-1.5, moments=(mean, 0.3))
+    np.testing.assert_allclose(found, wanted, atol=1e-9)
+    order = np.argsort(scores, kind="stable")
+    assert (np.diff(found[order]) >= 0).all()
+
+
+@given(legs=both(), weight=WEIGHTS)
+def test_weighted_sums_combmnz_and_log_odds_are_their_formulas(legs, weight):
+    dense, lexical = legs
+    theoretical, min_max = (
+        [NORMALIZERS[name].normalized(each) for each in legs]
+        for name in ("theoretical-min-max", "min-max")
+    )
+    summed = WeightedSum(dense_weight=weight).fuse(dense, lexical).scores
+    multiplied = CombMNZ(dense_weight=weight).fuse(dense, lexical).scores
+    pooled = LogOdds(dense_weight=weight, margin=0.1).fuse(dense, lexical).scores
+    for place in range(len(summed)):
+        x, y = theoretical[0][place], theoretical[1][place]
+        assert math.isclose(summed[place], weight * x + (1 - weight) * y, abs_tol=1e-12)
+        p, q = 0.1 + 0.8 * x, 0.1 + 0.8 * y
+        odds = (p / (1 - p)) ** weight * (q / (1 - q)) ** (1 - weight)
+        assert math.isclose(pooled[place], math.log(odds), abs_tol=1e-9)
+        x, y = min_max[0][place], min_max[1][place]
+        times = int(dense.ranks[place] > 0) + int(lexical.ranks[place] > 0)
+        wanted = times * (weight * x + (1 - weight) * y)
+        assert math.isclose(multiplied[place], wanted, abs_tol=1e-12)
+
+
+def test_reciprocal_rank_is_its_formula():
+    rule = ReciprocalRank(rank_constant=60, dense_weight=0.25)
+    fused = rule.fuse(leg([1, 2, 3], -1, [3, 0, 1]), leg([1, 2, 3], 0, [1, 2, 0]))
+    wanted = [0.25 / 63 + 0.75 / 61, 0.75 / 62, 0.25 / 61]
+    np.testing.assert_allclose(fused.scores, wanted, rtol=1e-12)
+    first = ReciprocalRank(rank_constant=0, dense_weight=1).fuse(
+        leg([2, 1], ranks=[1, 0]), leg([0, 0], ranks=[0, 1])
+    )
+    assert first.scores.tolist() == [1.0, 0.0]
+
+
+def test_a_passage_without_a_vector_counts_as_least():
+    fused = WeightedSum().fuse(leg([0.5, np.nan], -1.0), leg([1.0, 2.0]))
+    assert fused.dense.tolist() == [1.0, 0.0]
+
+
+def test_the_least_possible_score_is_a_fixed_point_of_the_theoretical_scale():
+    assert TheoreticalMinMax().normalized(leg([1.0, 0.0, 0.5], -1.0)).tolist() == [1, 0.5, 0.75]
+    assert MinMax().normalized(leg([1.0, 0.0, 0.5], -1.0)).tolist() == [1, 0, 0.5]
+    assert MinMax().normalized(leg([3.0, 3.0], ranks=[1, 0])).tolist() == [1, 0]
+
+
+@ALL
+@settings(max_examples=150, deadline=None)
+@given(legs=both(least=2), weight=WEIGHTS, qualities=st.tuples(st.floats(0, 1), st.floats(0, 1)))
+def test_what_is_better_in_both_legs_never_ranks_lower(name, legs, weight, qualities):
+    dense, lexical = (
+        replace(each, quality=quality) for each, quality in zip(legs, qualities, strict=True)
+    )
+    scores = FUSIONS[name].reweighted(weight).fuse(dense, lexical).scores
+    keys = [
+        (each.completed, np.where(each.listed, -each.ranks, -1000)) for each in (dense, lexical)
+    ]
+    for one in range(len(scores)):
+        for two in range(len(scores)):
+            if all(values[one] >= values[two] for pair in keys for values in pair):
+                assert scores[one] >= scores[two] - 1e-12
+
+
+@ALL
+@given(legs=both(), factor=st.sampled_from([1e-6, 0.5, 3.0, 1e5]))
+def test_the_scale_of_a_leg_changes_nothing(name, legs, factor):
+    dense, lexical = legs
+    moments = lexical.moments()
+    scaled = leg(
+        lexical.scores * factor,
+        lexical.lowest * factor,
+        lexical.ranks,
+        (moments.mean * factor, moments.deviation * factor),
+    )
+    fusion = FUSIONS[name].reweighted(0.25)
+    np.testing.assert_allclose(
+        fusion.fuse(dense, scaled).scores, fusion.fuse(dense, lexical).scores, atol=1e-9
+    )
+
+
+@pytest.mark.parametrize("name", ["guarded", "theoretical-min-max", "z-score", "rrf", "log-odds"])
+@given(legs=both())
+def test_a_worse_candidate_changes_nothing_for_the_others(name, legs):
+    more = [
+        leg(
+            [*each.scores, each.lowest if each.lowest < 0 else float(each.scores.min()) / 2],
+            each.lowest,
+            [*each.ranks, 0],
+            (each.moments().mean, each.moments().deviation),
+        )
+        for each in legs
+    ]
+    before, after = FUSIONS[name].fuse(*legs).scores, FUSIONS[name].fuse(*more).scores
+    assert after[:-1].tolist() == before.tolist()
+    assert after[-1] <= before.min() + 1e-12
+
+
+@ALL
+@given(values=st.lists(DENSE, min_size=1, max_size=10), flip=st.booleans())
+def test_beside_an_empty_leg_the_other_ones_order_stays(name, values, flip):
+    full = leg(values, -1.5, moments=(0.1, 0.5))
+    empty = leg([math.nan if flip else 0.0] * len(values), 0.0, [0] * len(values))
+    fusion = FUSIONS[name].reweighted(0.5)
+    scores = (fusion.fuse(empty, full) if flip else fusion.fuse(full, empty)).scores
+    for one in range(len(values)):
+        for two in range(len(values)):
+            if values[one] > values[two]:
+                assert scores[one] > scores[two]
+
+
+@ALL
+@given(legs=both(), data=st.data())
+def test_the_order_of_candidates_does_not_matter(name, legs, data):
+    order = data.draw(st.permutations(range(len(legs[0].scores))))
+    turned = [replace(each, scores=each.scores[order], ranks=each.ranks[order]) for each in legs]
+    before, after = FUSIONS[name].fuse(*legs).scores, FUSIONS[name].fuse(*turned).scores
+    np.testing.assert_allclose(after, before[order], atol=1e-9)
+
+
+@pytest.mark.parametrize("values", [[], [0.3], [0.5] * 4, [0.0] * 3, [math.nan] * 3, [0.1] * 3])
+@pytest.mark.parametrize("listed", [True, False])
+def test_degenerate_lists_give_finite_values(values, listed):
+    ranks = list(range(1, len(values) + 1)) if listed else [0] * len(values)
+    fusions = [*FUSIONS.values(), *(each.fusion for each in PRESETS.values())]
+    if math.nan in values or not listed:
+        fusions = list(FUSIONS.values())  # presets know lists alone, and those have scores
+    for fusion in fusions:
+        for other in (leg([1.0] * len(values)), leg([0.0] * len(values), 0.0, ranks)):
+            fused = fusion.fuse(leg(values, -1.0, ranks), other)
+            assert fused.scores.shape == (len(values),)
+            assert np.isfinite(fused.scores).all()
+
+
+@given(legs=both(), weight=WEIGHTS)
+def test_contributions_sum_to_the_score(legs, weight):
+    for fusion in [
+        *(each.reweighted(weight) for each in FUSIONS.values()),
+        EnsembleFusion(weight),
+        QueryFusion("relative_score", weight),
+    ]:
+        fused = fusion.fuse(*legs)
+        sums = fused.dense_weight * fused.dense + fused.lexical_weight * fused.lexical
+        np.testing.assert_allclose(sums, fused.scores, atol=1e-12)
+
+
+def guarded(dense_quality, lexical_quality, guard=None):
+    dense = leg([0.9, 0.1], -1.0, quality=dense_quality)
+    return (guard or Guarded()).fuse(dense, leg([1.0, 9.0], quality=lexical_quality))
+
+
+def test_the_guard_changes_nothing_where_both_legs_are_trusted():
+    plain = WeightedSum().fuse(leg([0.9, 0.1], -1.0), leg([1.0, 9.0]))
+    for qualities in ((1.0, 1.0), (DENSE_DOUBT[1], LEXICAL_DOUBT[1]), (0.8, 0.75)):
+        fused = guarded(*qualities)
+        assert fused.scores.tolist() == plain.scores.tolist()
+        assert (fused.dense_weight, fused.warnings) == (plain.dense_weight, ())
+
+
+@given(
+    low=st.floats(0, 1),
+    high=st.floats(0, 1),
+    other=st.floats(0, 1),
+    weight=WEIGHTS,
+    weak=st.tuples(WEIGHTS, WEIGHTS),
+)
+def test_the_guards_weight_follows_the_quality_of_each_leg(low, high, other, weight, weak):
+    low, high = sorted((low, high))
+    guard = Guarded(WeightedSum(dense_weight=weight), *weak)
+    assert guard.dense_weight == weight
+    worse, better = (guarded(each, other, guard).dense_weight for each in (low, high))
+    assert worse <= better + 1e-12
+    worse, better = (guarded(other, each, guard).dense_weight for each in (low, high))
+    assert worse >= better - 1e-12
+    assert min(weight, weak[0]) - 1e-12 <= worse <= max(weight, weak[1]) + 1e-12
+
+
+def test_the_guard_says_which_leg_is_weak():
+    assert guarded(0.2, 1.0).dense_weight == pytest.approx(0.3)
+    assert guarded(1.0, 0.0).dense_weight == pytest.approx(0.95)
+    assert guarded(0.2, 0.0).dense_weight == pytest.approx(0.3)
+    (dense,) = guarded(0.2, 1.0).warnings
+    assert "the dense leg is weak here: its agreement with words is 0.20" in dense
+    assert "counts 0.30 instead of 0.80" in dense
+    (lexical,) = guarded(1.0, 0.2).warnings
+    assert "the lexical leg is weak here: no passage has 80% of the query's words" in lexical
+    assert "counts 0.05 instead of 0.20" in lexical
+    assert guarded(0.69, 0.65).warnings == ()
+    assert guarded(0.69, 0.65).dense_weight != 0.8
+
+
+@st.composite
+def lists(draw):
+    """Two ranked lists of (passage, score), ties among them, that share passages."""
+    out = []
+    for values in (DENSE, st.integers(0, 6).map(float)):
+        passages = draw(st.lists(st.integers(0, 9), unique=True, max_size=8))
+        scores = draw(st.lists(values, min_size=len(passages), max_size=len(passages)))
+        out.append(list(zip(passages, sorted(scores, reverse=True), strict=True)))
+    assume(out[0] or out[1])
+    return out
+
+
+def as_evidence(pairs, passages):
+    scores, ranks = dict(pairs), {each: rank for rank, (each, _) in enumerate(pairs, 1)}
+    # What only the other leg lists is below everything here, as completion finds it.
+    below = min(scores.values(), default=0.0) - 0.5
+    return leg(
+        [scores.get(each, below) for each in passages],
+        -2.0,
+        [ranks.get(each, 0) for each in passages],
+    )
+
+
+def ordered(fusion, dense, lexical):
+    """Return passages and scores as a fusion ranks them; ids would decide last."""
+    passages = sorted({each for pairs in (dense, lexical) for each, _ in pairs})
+    fused = fusion.fuse(as_evidence(dense, passages), as_evidence(lexical, passages))
+    order = np.lexsort((passages, fused.precedence, -fused.scores))
+    return [passages[place] for place in order], fused.scores[order]
+
+
+# Weights and constants under which different ranks of different lists tie, or nearly do.
+SHARES = st.one_of(st.sampled_from([0.5, 0.25, 0.4, 0.6, 0.75, 1 / 3, 2 / 3, 0.9]), st.floats(0, 1))
+
+
+@settings(max_examples=400, deadline=None)
+@given(found=lists(), weight=SHARES, c=st.sampled_from([0, 1, 2, 60]), dense_first=st.booleans())
+def test_langchains_ensemble_ranks_and_ties_alike(found, weight, c, dense_first):
+    ours = ordered(EnsembleFusion(weight, c, dense_first), *found)[0]
+    assert ours == ensemble(*found, weight, c, dense_first)
+
+
+def test_langchains_ensemble_rounds_alike():
+    """0.4 / (60 + 4) and 0.6 / (60 + 36) tie in long lists, and 0.4 * (1 / 64) may not."""
+    dense = [(place, 1 - place / 64) for place in range(40)]
+    lexical = [(place + 100, 40.0 - place) for place in range(40)]
+    for weight in np.arange(0.1, 0.95, 0.05).round(2).tolist():
+        ours = ordered(EnsembleFusion(weight), dense, lexical)[0]
+        assert ours == ensemble(dense, lexical, weight, 60, dense_first=False)
+
+
+def ensemble(dense, lexical, weight, c, dense_first):
+    """Ask LangChain's retriever how it ranks two lists."""
+    from langchain_classic.retrievers.ensemble import EnsembleRetriever
+    from langchain_core.documents import Document
+    from langchain_core.runnables import RunnableLambda
+
+    both = [(dense, weight), (lexical, 1 - weight)]
+    both = both if dense_first else both[::-1]
+    retrievers = [RunnableLambda(lambda _: [])] * 2  # it is given their lists
+    theirs = EnsembleRetriever(retrievers=retrievers, weights=[each for _, each in both], c=c)
+    documents = theirs.weighted_reciprocal_rank(
+        [[Document(page_content=str(each)) for each, _ in pairs] for pairs, _ in both]
+    )
+    return [int(each.page_content) for each in documents]
+
+
+@pytest.mark.parametrize("mode", get_args(FusionMode))
+@settings(max_examples=150, deadline=None)
+@given(found=lists(), weight=WEIGHTS, dense_first=st.booleans())
+def test_llama_indexs_fusion_scores_and_ties_alike(mode, found, weight, dense_first):
+    dense, lexical = found
+    both = [(dense, weight), (lexical, 1 - weight)]
+    theirs = query_fusion(mode, both if dense_first else both[::-1])
+    passages, scores = ordered(QueryFusion(mode, weight, dense_first), dense, lexical)
+    assert passages == [int(each.node.get_content()) for each in theirs]
+    np.testing.assert_allclose(scores, [each.score for each in theirs], atol=1e-9)
+
+
+def test_llama_indexs_deviations_round_alike():
+    """Lists that differ by a factor tie by rounding alone."""
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        scores = np.sort(rng.integers(0, 100, 15))[::-1]
+        dense = [(place, each / 128) for place, each in enumerate(scores.tolist())]
+        lexical = [(place + 100, each * 0.3) for place, each in enumerate(scores.tolist())]
+        theirs = query_fusion("dist_based_score", [(dense, 0.5), (lexical, 0.5)])
+        ours = ordered(QueryFusion("dist_based_score"), dense, lexical)[0]
+        assert ours == [int(each.node.get_content()) for each in theirs]
+
+
+def query_fusion(mode, weighted):
+    """Ask LlamaIndex's retriever over fixed lists."""
+    from llama_index.core.base.base_retriever import BaseRetriever
+    from llama_index.core.llms import MockLLM
+    from llama_index.core.retrievers import QueryFusionRetriever
+    from llama_index.core.schema import NodeWithScore, TextNode
+
+    class Fixed(BaseRetriever):
+        def __init__(self, pairs):
+            super().__init__()
+            self.pairs = pairs
+
+        def _retrieve(self, query_bundle):
+            return [
+                NodeWithScore(node=TextNode(text=str(each)), score=score)
+                for each, score in self.pairs
+            ]
+
+    return QueryFusionRetriever(
+        [Fixed(pairs) for pairs, _ in weighted],
+        llm=MockLLM(),
+        mode=mode,
+        num_queries=1,
+        similarity_top_k=100,
+        use_async=False,
+        retriever_weights=[weight for _, weight in weighted],
+    ).retrieve("query")
+
+
+def test_presets_by_name():
+    assert preset_named("langchain").fusion == EnsembleFusion()
+    assert preset_named("llamaindex-dist-based-score").fusion == QueryFusion("dist_based_score")
+    assert all(each.depth_is_k for each in PRESETS.values())
+    with pytest.raises(InputError, match="unknown preset 'langchian'.*did you mean 'langchain'"):
+        preset_named("langchian")
+    with pytest.raises(InputError, match="mode is 'best': use one of reciprocal_rerank"):
+        QueryFusion("best")
+
+
+@ALL
+def test_fusions_survive_json(name):
+    for fusion in (FUSIONS[name], fusion_named(name, 0.3), fusion_named(name, np.float32(0.5))):
+        again = fusion_of(json.loads(json.dumps(fusion_as_dict(fusion))))
+        assert again == fusion
+        assert type(again) is type(fusion)
+    assert fusion_named(name, 0.3).dense_weight == 0.3
+    assert fusion_named(name) is FUSIONS[name]
+
+
+def test_nested_fusions_survive_json():
+    fusion = Guarded(LogOdds(ZScore("candidates"), 0.6, 0.2), weak_dense=0.1)
+    assert fusion_of(json.loads(json.dumps(fusion_as_dict(fusion)))) == fusion
+    assert fusion_as_dict(ReciprocalRank(20.0, 0.25)) == {
+        "name": "ReciprocalRank",
+        "rank_constant": 20.0,
+        "dense_weight": 0.25,
+    }
+
+
+@dataclass(frozen=True)
+class Own:
+    def normalized(self, leg):
+        return leg.completed
+
+
+def test_what_cannot_be_stored_is_refused():
+    for fusion in (EnsembleFusion(), QueryFusion(), Own()):
+        with pytest.raises(InputError, match="can't be stored: use one of WeightedSum"):
+            fusion_as_dict(fusion)
+    with pytest.raises(InputError, match="can't be stored: use normalisers and fusions"):
+        fusion_as_dict(WeightedSum(Own()))
+    with pytest.raises(KeyError, match="Better"):
+        fusion_of({"name": "Better"})
+    with pytest.raises(InputError, match="unknown fusion 'rff'.*did you mean 'rrf'"):
+        fusion_named("rff")
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: WeightedSum(dense_weight=1.5), "dense_weight is 1.5: a number between 0 and 1"),
+        (lambda: WeightedSum(dense_weight=True), "dense_weight is True"),
+        (lambda: ReciprocalRank(-1), "rank_constant is -1: a number of at least 0"),
+        (lambda: ReciprocalRank(math.nan), "rank_constant is nan"),
+        (lambda: Guarded(weak_dense=2), "weak_dense is 2"),
+        (lambda: LogOdds(margin=0.5), "margin is 0.5"),
+        (lambda: ZScore("everything"), "over is 'everything': 'corpus' or 'candidates'"),
+        (lambda: EnsembleFusion(c=-1), "c is -1"),
+        (lambda: fusion_named("rrf", -0.1), "dense_weight is -0.1"),
+        (lambda: CombMNZ(ZScore()), r"CombMNZ can't use ZScore\(over='corpus'\)"),
+        (lambda: CombMNZ(DistributionBased()), "below 0: use MinMax"),
+        (lambda: CombMNZ(L2()), "below 0: use MinMax"),
+    ],
+)
+def test_bad_fusion_settings_are_refused(make, words):
+    with pytest.raises(InputError, match=words):
+        make()
+    assert CombMNZ(Rank()).normalizer == Rank()
