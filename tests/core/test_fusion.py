@@ -275,8 +275,8 @@ def test_the_guard_says_which_leg_is_weak():
     assert "the dense leg is weak here: its agreement with words is 0.20" in dense
     assert "counts 0.30 instead of 0.80" in dense
     (lexical,) = guarded(1.0, 0.2).warnings
-    assert "the lexical leg is weak here: no passage has 80% of the query's words" in lexical
-    assert "counts 0.05 instead of 0.20" in lexical
+    assert "the lexical leg is weak here: no passage has most of the query's words" in lexical
+    assert "counts for less than 0.20" in lexical
     assert guarded(0.69, 0.65).warnings == ()
     assert guarded(0.69, 0.65).dense_weight != 0.8
 

@@ -49,6 +49,7 @@ class Guarded:
         lexical_trust = _trust(lexical.quality, LEXICAL_DOUBT)
         weight = self.dense_weight
         weight += (min(weight, self.weak_dense) - weight) * (1 - dense_trust)
+        trusted = weight  # a property of the index, as the warning of it is
         # Doubt in the lexical leg helps the dense one as far as that one is trusted.
         shift = (1 - lexical_trust) * dense_trust
         weight += (max(weight, self.weak_lexical) - weight) * shift
@@ -58,14 +59,13 @@ class Guarded:
         if dense_trust < _SAID:
             said.append(
                 f"the dense leg is weak here: its agreement with words is {dense.quality:.2f} "
-                f"({DENSE_DOUBT[1]:.2f} is healthy), so it counts {weight:.2f} instead of "
+                f"({DENSE_DOUBT[1]:.2f} is healthy), so it counts {trusted:.2f} instead of "
                 f"{self.dense_weight:.2f}; does the encoder know this language?"
             )
         elif lexical_trust < _SAID:
             said.append(
-                f"the lexical leg is weak here: no passage has {1 - lexical.quality:.0%} of the "
-                f"query's words, so it counts {1 - weight:.2f} instead of "
-                f"{1 - self.dense_weight:.2f}"
+                "the lexical leg is weak here: no passage has most of the query's words, so it "
+                f"counts for less than {1 - self.dense_weight:.2f}"
             )
         fused = self.fusion.reweighted(weight).fuse(dense, lexical)
         return replace(fused, warnings=(*fused.warnings, *said))
