@@ -122,11 +122,16 @@ def _warn_of_depth(measures: Sequence[Any], k: int) -> None:
 
 def _settings(retriever: Retriever) -> str:
     """Return a retriever's settings in one line, all but the index."""
+    with retriever.index.view() as view:
+        rules = retriever.rules(view)
     values: dict[str, Any] = {
         each.name: getattr(retriever, each.name)
         for each in fields(retriever)
         if each.name != "index"
     }
+    values["scorer"] = rules.scorer
+    if retriever.mode == "hybrid":
+        values |= {"fusion": rules.fusion, "depth": rules.depth}
     return ", ".join(
         f"{name}={value!r}"
         for name, value in values.items()
