@@ -19,7 +19,7 @@ FEWEST_PROBES = 20
 FEWEST = 50
 """Passages that others are compared with, below which a rank says too little."""
 BACKGROUND = 10_000
-_BY_PASSAGE, _BY_SENTENCE = (0.64, 0.72), (0.55, 0.70)
+_BY_PASSAGE, _BY_SENTENCE = (0.58, 0.66), (0.55, 0.70)
 """Where useless legs end and healthy ones begin, on 18 collections, if a passage's own vector asks
 and if its sentence does: docs/decisions/0010."""
 _LIKE = 3  # passages that share words with a sentence, of which the nearest counts
