@@ -2,7 +2,9 @@
 
     python examples/train_reranker.py [--steps N] [--claims N] [--to FOLDER]
 
-It never sees a judged claim: it learns which abstract a title or a sentence was taken from.
+It never sees a judged claim: it learns which abstract a title or a sentence was taken from. Two
+layers taught for minutes rank worse than both legs together (nDCG@10 .71 for .86), which is why
+this measures before anything is switched on; a model trained on millions of pairs goes in alike.
 """
 
 import argparse
