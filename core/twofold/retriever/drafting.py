@@ -1,7 +1,8 @@
 """From what the legs found to hits: fusing, choosing, reranking, fetching."""
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -105,11 +106,17 @@ class Drafting:
         rows = [draft.pool.rows[draft.chosen] for draft in drafts]
         passages = self._view.passages(np.concatenate(rows))
         out: list[Hits] = []
+        store = weakref.ref(self._retriever.index)
+        settings = {
+            each.name: getattr(self._retriever, each.name)
+            for each in fields(self._retriever)
+            if each.name != "index"
+        }
         start = 0
         for draft, own in zip(drafts, rows, strict=True):
             part = passages.part(start, start + len(own))
             inquiry = Inquiry(
-                self._view, self._retriever, self._rules, draft.question, self._allowed
+                self._view, store, settings, self._rules, draft.question, self._allowed
             )
             legs = draft.pool.columns(draft.chosen)
             fused = draft.pool.scores[draft.chosen] if draft.read else None

@@ -1,10 +1,13 @@
 """What was asked, kept with the hits so that they can be asked about it."""
 
+import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from twofold.errors import QueryError
 from twofold.explain import WhyNot
-from twofold.protocols import Scorer, View
+from twofold.protocols import Scorer, Store, View
 from twofold.retriever.pool import Question, Rules
 from twofold.types import Mask, Vectors
 
@@ -15,13 +18,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Inquiry:
-    """One query over one generation, with the settings that answered it."""
+    """One query over one generation, with the settings that answered it.
+
+    The index is held weakly: hits that are kept must not keep its write lock.
+    """
 
     view: View
-    retriever: "Retriever"
+    store: "weakref.ref[Store]"
+    settings: Mapping[str, Any]
     rules: Rules
     question: Question
     allowed: Mask | None
+
+    @property
+    def retriever(self) -> "Retriever":
+        """The retriever that was asked; raise QueryError if its index is gone."""
+        from twofold.retriever.retriever import Retriever  # which makes inquiries
+
+        store = self.store()
+        if store is None:
+            raise QueryError("the index of these hits is gone: keep it to ask what they lack")
+        return Retriever(store, **self.settings)
 
     @property
     def scorer(self) -> Scorer | None:
