@@ -24,7 +24,8 @@ _BY_PASSAGE, _BY_SENTENCE = (0.58, 0.66), (0.55, 0.70)
 and if its sentence does: docs/decisions/0010."""
 _LIKE = 3  # passages that share words with a sentence, of which the nearest counts
 _SHORTEST, _OPENING, _LONGEST = 15, 200, 400  # characters of a sentence
-_END = re.compile("(?<=[.!?\u3002\uff01\uff1f\u0964])(?:\\s+|$)")  # and those of Chinese and Hindi
+# Full stops of Chinese and Japanese need no blank after them; the last of the others is Hindi's.
+_END = re.compile("(?<=[\u3002\uff01\uff1f])\\s*|(?<=[.!?\u0964])(?:\\s+|$)")
 
 
 def is_due(settings: Settings, passages: int, *, encode: bool) -> bool:
