@@ -7,19 +7,15 @@ all-MiniLM-L6-v2, kept in ``.eval``. Without a folder: the 1,000 abstracts that 
 """
 
 import argparse
-import random
 from pathlib import Path
 
+from judged import DEFAULT, judged, title_of
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
-from twofold import Index, Retriever
-from twofold.corpus import Corpus, read_qrels, read_queries
+from twofold import Retriever
 from twofold.types import MODES
 
-HERE = Path(__file__).parent.parent
-DEFAULT = HERE / "examples" / "data" / "scifact-1000"
 BUDGETS = (1000, 2000, 4000)
 K = 50
 console = Console()
@@ -27,17 +23,9 @@ console = Console()
 
 def covered(folder: Path, analyzer: str, most: int) -> tuple[int, dict[str, list[float]]]:
     """Return how many questions were asked, and by mode the share answered in each budget."""
-    name = "-".join(folder.resolve().parts[-2:])
-    with Index.open(HERE / ".eval" / f"{name}-{analyzer}", analyzer=analyzer) as index:
-        passages = list(Corpus.at(folder))
-        with Progress(console=console, transient=True) as bar:
-            task = bar.add_task(f"encoding {name}", total=len(passages))
-            index.upsert(passages, progress=lambda done: bar.update(task, completed=done))
-        queries = next(path for path in sorted(folder.glob("queries.jsonl*")))
-        texts, qrels = read_queries(queries), read_qrels(folder / "qrels" / "test.tsv")
-        asked = sorted(query_id for query_id in texts if query_id in qrels)
-        if len(asked) > most:
-            asked = random.Random(0).sample(asked, most)
+    with judged(folder, analyzer, most) as collection:
+        index, texts, qrels = collection.index, collection.texts, collection.qrels
+        asked = list(texts)
         shares: dict[str, list[float]] = {}
         for mode in MODES:
             found = Retriever(index, mode=mode, k=K).retrieve_many([texts[each] for each in asked])
@@ -64,7 +52,7 @@ def main() -> None:
         count, shares = covered(folder, analyzer if analyzer else "english", given.queries)
         for mode, values in shares.items():
             cells = [f"{value:.3f}" for value in values]
-            table.add_row("/".join(folder.resolve().parts[-2:]), f"{count:,}", mode, *cells)
+            table.add_row(title_of(folder), f"{count:,}", mode, *cells)
     console.print(table)
 
 

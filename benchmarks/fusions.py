@@ -8,16 +8,12 @@ folder named by a language's code uses that language, another one English. More 
 """
 
 import argparse
-import random
 from pathlib import Path
 
+from judged import DEFAULT, MEASURE, judged, title_of
 from languages import language_of
-from quality import DEFAULT, HERE, MEASURE
-from rich.console import Console
-from rich.progress import Progress
 
-from twofold import Index, Retriever, WeightedSum
-from twofold.corpus import Corpus, read_qrels, read_queries
+from twofold import Retriever, WeightedSum
 from twofold.evaluation import evaluate_run
 from twofold.fusion import FUSIONS, Guarded, WeightedFusion
 
@@ -39,26 +35,14 @@ RULES: dict[str, WeightedFusion] = {
     "log-odds, 0.8": FUSIONS["log-odds"],
     "RRF, 60": FUSIONS["rrf"],
 }
-console = Console(width=200)
 
 
 def measured(folder: Path, analyzer: str, most: int) -> tuple[float | None, dict[str, float]]:
     """Index a collection; return its agreement, and the measure of each leg and fusion."""
-    name = "-".join(folder.resolve().parts[-2:])
-    path = HERE / ".eval" / (name if analyzer == "english" else f"{name}-{analyzer}")
-    with Index.open(path, analyzer=analyzer) as index:
-        passages = list(Corpus.at(folder))
-        with Progress(console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task(f"encoding {name}", total=len(passages))
-            index.upsert(passages, progress=lambda done: bar.update(task, completed=done))
-        queries = next(path for path in sorted(folder.glob("queries.jsonl*")))
-        texts, qrels = read_queries(queries), read_qrels(folder / "qrels" / "test.tsv")
-        asked = sorted(query_id for query_id in texts if query_id in qrels)
-        if len(asked) > most:
-            asked = random.Random(0).sample(asked, most)
-        wanted = [texts[query_id] for query_id in asked]
+    with judged(folder, analyzer, most) as collection:
+        index, qrels = collection.index, collection.qrels
+        asked, wanted = list(collection.texts), list(collection.texts.values())
         vectors = index.encode_queries(wanted)
-        kept = {query_id: qrels[query_id] for query_id in asked}
         systems = {
             "dense": Retriever(index, mode="dense"),
             "lexical": Retriever(index, mode="lexical"),
@@ -73,7 +57,7 @@ def measured(folder: Path, analyzer: str, most: int) -> tuple[float | None, dict
                 query_id: dict(zip(hits.ids, hits.scores.tolist(), strict=True))
                 for query_id, hits in zip(asked, found, strict=True)
             }
-            values[name] = evaluate_run(run, kept, [MEASURE], name=name).measures[MEASURE]
+            values[name] = evaluate_run(run, qrels, [MEASURE], name=name).measures[MEASURE]
         return index.agreement, values
 
 
@@ -91,7 +75,7 @@ def main() -> None:
         agreement, values = measured(
             folder, analyzer if analyzer else language_of(folder), given.queries
         )
-        names.append("/".join(folder.parts[-2:]))
+        names.append(title_of(folder))
         agreements.append("" if agreement is None else f"{agreement:.2f}")
         columns.append(values)
     better = [max(each["dense"], each["lexical"]) for each in columns]

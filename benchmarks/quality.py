@@ -13,41 +13,29 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from judged import DEFAULT, MEASURE, judged, title_of
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
-from twofold import Index, ReciprocalRank, Retriever
-from twofold.corpus import Corpus, read_qrels, read_queries
+from twofold import ReciprocalRank, Retriever
 from twofold.evaluation import Comparison, Interval, compare, evaluate
 
-HERE = Path(__file__).parent.parent
-DEFAULT = HERE / "examples" / "data" / "scifact-1000"
-MEASURE = "nDCG@10"
 SYSTEMS = ("hybrid", "dense", "lexical", "RRF 60")
 console = Console(width=None if sys.stdout.isatty() else 160)
 
 
 def measured(folder: Path) -> Comparison:
     """Index a collection and compare hybrid with the other systems."""
-    name = "-".join(folder.resolve().parts[-2:])
-    with Index.open(HERE / ".eval" / name) as index:
-        passages = list(Corpus.at(folder))
-        with Progress(console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task(f"encoding {name}", total=len(passages))
-            index.upsert(passages, progress=lambda done: bar.update(task, completed=done))
-        index.reanalyze("english")  # the vectors may be of an earlier run
-        queries = next(path for path in sorted(folder.glob("queries.jsonl*")))
-        texts, qrels = read_queries(queries), read_qrels(folder / "qrels" / "test.tsv")
+    with judged(folder) as found:
         systems = (
-            Retriever(index),
-            Retriever(index, mode="dense"),
-            Retriever(index, mode="lexical"),
-            Retriever(index, fusion=ReciprocalRank()),
+            Retriever(found.index),
+            Retriever(found.index, mode="dense"),
+            Retriever(found.index, mode="lexical"),
+            Retriever(found.index, fusion=ReciprocalRank()),
         )
         return compare(
             [
-                evaluate(retriever, texts, qrels, [MEASURE], name=name)
+                evaluate(retriever, found.texts, found.qrels, [MEASURE], name=name)
                 for name, retriever in zip(SYSTEMS, systems, strict=True)
             ]
         )
@@ -87,10 +75,7 @@ def main() -> None:
     folders: list[Path] = options.folders if options.folders else [DEFAULT]
     head = ["collection", "queries", "dense", "lexical", "hybrid", "RRF 60", "hybrid - better leg"]
     found = [measured(folder) for folder in folders]
-    rows = [
-        ["/".join(folder.resolve().parts[-2:]), *row(each)]
-        for folder, each in zip(folders, found, strict=True)
-    ]
+    rows = [[title_of(folder), *row(each)] for folder, each in zip(folders, found, strict=True)]
     if len(rows) > 1:
         rows.append(["mean", *averages(found)])
     if options.markdown:

@@ -88,9 +88,9 @@ def test_an_empty_leg_is_said(library):
     hits = Retriever(library).retrieve("zzzz qqqq")
     assert len(hits) == 10
     assert hits.legs_used == ("dense",)
-    assert hits.warnings == (
-        "the lexical leg found nothing: no passage shares a word with the query",
-    )
+    missing, weak = hits.warnings
+    assert missing == "the lexical leg found nothing: no passage shares a word with the query"
+    assert "the dense leg is weak here" in weak
     assert [hit.legs["lexical"].score for hit in hits] == [0.0] * 10
     dense = Retriever(library, mode="dense").retrieve("zzzz qqqq")
     assert hits.ids == dense.ids

@@ -56,13 +56,14 @@ class Guarded:
         if weight == self.dense_weight:
             return self.fusion.fuse(dense, lexical)
         said: list[str] = []
-        if dense_trust < _SAID:
+        # A leg that found nothing is said to have found nothing, by the retriever.
+        if dense_trust < _SAID and dense.listed.any():
             said.append(
                 f"the dense leg is weak here: its agreement with words is {dense.quality:.2f} "
                 f"({DENSE_DOUBT[1]:.2f} is healthy), so it counts {trusted:.2f} instead of "
                 f"{self.dense_weight:.2f}; does the encoder know this language?"
             )
-        elif lexical_trust < _SAID:
+        elif lexical_trust < _SAID and lexical.listed.any():
             said.append(
                 "the lexical leg is weak here: no passage has most of the query's words, so it "
                 f"counts for less than {1 - self.dense_weight:.2f}"

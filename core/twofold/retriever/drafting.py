@@ -60,7 +60,7 @@ class Drafting:
         if retriever.strict and missing:
             raise QueryError(f"strict=True, and {missing[0]}")
         pool = Pool.of(self._view, question, found, self._rules.fusion)
-        weak = pool.fused.warnings if pool.fused is not None and not missing else ()
+        weak = pool.fused.warnings if pool.fused is not None else ()
         used = tuple(leg for leg, hits in found.lists.items() if len(hits.rows))
         answer = Answer(
             question.text, retriever.mode, self._view.generation, used, (*missing, *weak)
