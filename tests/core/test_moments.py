@@ -281,7 +281,7 @@ def test_callers_vectors_ask_for_themselves(tmp_path, abstracts):
     ):
         good.upsert(given, vectors=vectors)
         bad.upsert(given, vectors=Noise().encode_passages([each["text"] for each in given]))
-        assert bad.agreement < 0.3 < good.agreement
+        assert bad.agreement < 0.1 < 0.4 < good.agreement
 
 
 @pytest.mark.parametrize("legs", [{"encoder": None}, {"encoder": "hashing", "analyzer": None}])
