@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 from twofold.errors import InputError, VectorError
 
 FLOAT32_EPS = float(np.finfo(np.float32).eps)
-BLOCK = 8192
-"""Vectors widened to float64 at once: 25 MB at 384 dimensions."""
 
 
 class Metric(str, Enum):
@@ -46,18 +44,26 @@ class Metric(str, Enum):
         return np.asarray(wide / norms[:, None], np.float32)
 
     def scores(
-        self, query: NDArray[np.float32], vectors: NDArray[np.float32]
+        self,
+        query: NDArray[np.float32],
+        vectors: NDArray[np.float32],
+        places: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float64]:
-        """Return the exact scores, float64 (n,), of stored ``vectors`` (n, dim) for one query.
+        """Return the exact scores, float64 (n,), of stored vectors for one query (dim,).
 
-        Each row is reduced by itself in one fixed order, so that a score depends on nothing but
-        its two vectors. Euclidean gives the negative distance.
+        These are ``vectors[places]``, or all of ``vectors`` (n, dim). A score depends on nothing
+        but its two vectors. Euclidean gives the negative distance.
         """
-        blocks = [
-            self._block_scores(query.astype(np.float64), vectors[at : at + BLOCK])
-            for at in range(0, len(vectors), BLOCK)
-        ]
-        return np.concatenate([np.empty(0), *blocks])
+        from twofold import reductions
+
+        point = query.astype(np.float64)
+        places = places if places is not None else np.arange(len(vectors))
+        if self is Metric.EUCLIDEAN:
+            return np.asarray(-reductions.distances(point, vectors, places))
+        if self is Metric.DOT:
+            return np.asarray(reductions.products(point, vectors, places))
+        cosines = reductions.cosines(point, vectors, places) / np.sqrt(point @ point)
+        return np.asarray(np.clip(cosines, -1.0, 1.0))
 
     def error_bound(self, dim: int, query_length: float, longest: float) -> float:
         """Bound what float32 arithmetic in any order can err in a search score.
@@ -70,22 +76,3 @@ class Metric(str, Enum):
         if self is Metric.EUCLIDEAN:
             return gamma * (query_length + longest) ** 2
         return gamma * query_length * longest
-
-    def _block_scores(
-        self, point: NDArray[np.float64], vectors: NDArray[np.float32]
-    ) -> NDArray[np.float64]:
-        wide = vectors.astype(np.float64)
-        if self is Metric.EUCLIDEAN:
-            gap = wide - point
-            return np.asarray(-np.sqrt(_row_sums(gap * gap)))
-        products = _row_sums(wide * point)
-        if self is Metric.DOT:
-            return products
-        lengths = np.sqrt(_row_sums(wide * wide)) * np.sqrt(_row_sums((point * point)[None, :]))
-        return np.asarray(np.clip(products / lengths, -1.0, 1.0))
-
-
-def _row_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sum each row in one fixed order, whatever the number of rows."""
-    # np.sum over a contiguous last axis adds pairwise within each row and never across rows.
-    return np.asarray(np.add.reduce(np.ascontiguousarray(values), axis=1))

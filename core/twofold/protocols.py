@@ -217,6 +217,11 @@ class View(Protocol):
         ...
 
     @property
+    def count(self) -> int:
+        """How many passages there are."""
+        ...
+
+    @property
     def metric(self) -> Metric | None:
         """The similarity of vectors, None without a dense leg."""
         ...

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 _First = TypeVar("_First")
 _Second = TypeVar("_Second")
+_CORES = os.cpu_count() or 1  # asked once: the answer is read from a file, at every query
 _pool: ThreadPoolExecutor | None = None
 _forked = False
 
@@ -24,10 +25,10 @@ def beside(first: Callable[[], _First], second: Callable[[], _Second]) -> tuple[
     FAISS and compiled kernels let go of the interpreter, so that one hides behind the other.
     """
     global _pool
-    if os.cpu_count() == 1:
+    if _CORES == 1:
         return first(), second()
     if _pool is None:
-        _pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="twofold")
+        _pool = ThreadPoolExecutor(_CORES, thread_name_prefix="twofold")
     other = _pool.submit(second)
     return first(), other.result()
 

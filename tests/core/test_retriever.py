@@ -67,6 +67,17 @@ def test_many_equals_one_by_one(library, claims):
     assert Retriever(library).retrieve_many([]) == []
 
 
+def test_legs_asked_beside_each_other_find_the_same(library, claims, monkeypatch):
+    one_after_the_other = [Retriever(library).retrieve(claim) for claim in claims]
+    monkeypatch.setattr("twofold.retriever.retriever.BESIDE", 0)
+    for claim, before in zip(claims, one_after_the_other, strict=True):
+        hits = Retriever(library).retrieve(claim)
+        assert [(hit.id, hit.score, hit.legs) for hit in hits] == [
+            (hit.id, hit.score, hit.legs) for hit in before
+        ]
+        assert len(hits) == 10
+
+
 def test_filters_apply_to_both_legs_and_leave_no_gap(library, claims):
     matching = library.count({"year": 1993})
     assert 5 < matching < 20

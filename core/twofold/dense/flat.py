@@ -88,7 +88,7 @@ class FlatIndex:
                 places[~part.live[places]] = -1
             here = np.flatnonzero(places >= 0)
             if len(here):
-                out[here] = self.metric.scores(point, part.vectors[places[here]])
+                out[here] = self.metric.scores(point, part.vectors, places[here])
         return out
 
     def stored(self, rows: Rows) -> tuple[Vectors, NDArray[np.bool_]]:
@@ -230,7 +230,7 @@ class FlatIndex:
         """Return the best ``k`` of these places in each part by exact score, ties by id."""
         pairs = list(zip(self.parts, places, strict=True))
         rows = np.concatenate([part.rows[at] for part, at in pairs])
-        scores = np.concatenate([self.metric.scores(query, part.vectors[at]) for part, at in pairs])
+        scores = np.concatenate([self.metric.scores(query, part.vectors, at) for part, at in pairs])
         order = np.argsort(-scores, kind="stable")
         rows, scores = rows[order], scores[order]
         if len(scores) > k:

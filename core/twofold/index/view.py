@@ -69,6 +69,11 @@ class IndexView:
         """The number of commits before this view."""
         return self.snapshot.generation
 
+    @property
+    def count(self) -> int:
+        """How many passages there are."""
+        return self.snapshot.state.passages
+
     def allowed(self, where: Where | None) -> Mask | None:
         """Return the rows that a filter lets through, deleted ones excluded; None for all.
 

@@ -14,6 +14,8 @@ _WIDE = np.uint64(WINDOW)
 _ONE = np.uint64(1)
 _STREAMED = 32
 """Postings read one after the other in the time of searching a list for one document."""
+_LINE = 16
+"""Terms of a document in one line of a cache."""
 _UNSEEN = -(np.int64(1) << np.int64(62))
 _ENDLESS = np.int64(1) << np.int64(61)
 # Places and slots are unsigned, since numba checks signed indices for being negative.
@@ -393,6 +395,38 @@ def top_of(docs, terms, weights, scale, fwd_ptr, fwd_term, fwd_code, table, norm
             size = _push(best_scores, best_docs, order, size, k, score, doc)
     _sort(best_scores, best_docs, order, size)
     return best_scores[:size], best_docs[:size]
+
+
+@njit(cache=True, nogil=True)
+def doc_scores(
+    docs, terms, weights, scale, shift, fwd_ptr, fwd_term, fwd_code, table, norms, scores
+):
+    """Write the score of each document that has one of the terms to ``scores``.
+
+    docs and terms are local numbers, -1 for what the segment lacks; norms as in top_of. shift is
+    added to each. What is returned says nothing.
+    """
+    # Searches wait for memory one after the other; reads on which nothing depends don't wait.
+    touched = np.uint32(0)
+    for i in range(len(docs)):
+        if docs[i] >= 0:
+            for p in range(fwd_ptr[docs[i]], fwd_ptr[docs[i] + 1], _LINE):
+                touched |= fwd_term[p]
+    for i in range(len(docs)):
+        doc = docs[i]
+        if doc < 0:
+            continue
+        norm = norms[doc] if len(norms) > 0 else 1.0
+        score = np.int64(0)
+        found = False
+        for j in range(len(terms)):
+            p = find(fwd_term, fwd_ptr[doc], fwd_ptr[doc + 1], terms[j])
+            if p >= 0:
+                score += _fixed(weights[j], table[fwd_code[p]] * norm, scale)
+                found = True
+        if found:
+            scores[i] = score / scale + shift
+    return touched
 
 
 @njit(cache=True, nogil=True)

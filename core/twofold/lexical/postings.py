@@ -98,15 +98,25 @@ class PostingsIndex:
 
     def scores(self, query: str, rows: Rows, scorer: Scorer | None = None) -> Scores:
         """Return the score of each row, 0.0 where it shares no term with ``query``."""
+        from twofold.lexical import kernels
+
         questions = self._ask([query], scorer)
-        totals = np.zeros(len(rows))
+        totals, shift = np.zeros(len(rows)), questions.shift(0)
         for at, each in enumerate(questions.collection.segments):
-            docs = each.locate(rows)
-            places = np.flatnonzero(docs >= 0)
-            if len(places):
-                parts, codes = self._contributions(questions, at, docs[places])
-                score = parts.sum(axis=1) / questions.scales[0] + questions.shift(0)
-                totals[places] = np.where((codes >= 0).any(axis=1), score, 0.0)
+            segment = each.segment
+            kernels.doc_scores(
+                each.locate(rows),
+                questions.local[at],
+                questions.weights,
+                questions.scales[0],
+                shift,
+                segment.fwd_ptr,
+                segment.fwd_term,
+                segment.fwd_code,
+                each.table(questions.scorer, questions.average),
+                self._norms(questions, at),
+                totals,
+            )
         return totals
 
     def known(self, query: str) -> float:

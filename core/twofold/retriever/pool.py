@@ -131,16 +131,18 @@ def _completed(
     view: View, question: Question, lists: Mapping[Leg, LegHits], completed: Scores
 ) -> tuple[Rows, dict[Leg, LegEvidence]]:
     """Return the union of two lists, and what each leg says of all of it."""
+    from twofold.retriever.union import union  # which takes half a second
+
     text, vector, scorer = question.text, question.vector, question.scorer
     assert text is not None  # both legs were asked
     assert vector is not None
     dense, lexical = lists["dense"], lists["lexical"]
-    both = np.concatenate([dense.rows, lexical.rows])
-    rows, places = np.unique(both, return_inverse=True)
-    near, worded = places[: len(dense.rows)], places[len(dense.rows) :]
     words = view.lexical_scores(text, dense.rows, scorer)
+    rows, near, near_ranks, worded, worded_ranks = union(
+        dense.rows, dense.scores, lexical.rows, lexical.scores, words, completed
+    )
     # Below 0 is no word in common only for rank-bm25's Okapi, where a mean idf is negative.
-    lowest = min(0.0, words.min(initial=0.0), lexical.scores.min(initial=0.0))
+    lowest = float(worded.min(initial=0.0))
 
     def dense_moments() -> Moments:
         return view.dense_moments(vector)
@@ -148,27 +150,11 @@ def _completed(
     def lexical_moments() -> Moments:
         return view.lexical_moments(text, scorer)
 
-    by_nearness = _spread(len(rows), dense, near, worded, completed)
-    by_words = _spread(len(rows), lexical, worded, near, words)
     return rows, {
         "dense": LegEvidence(
-            *by_nearness, view.lowest_dense(vector), dense_moments, view.dense_quality
+            near, near_ranks, view.lowest_dense(vector), dense_moments, view.dense_quality
         ),
-        "lexical": LegEvidence(*by_words, lowest, lexical_moments, view.lexical_quality(text)),
+        "lexical": LegEvidence(
+            worded, worded_ranks, lowest, lexical_moments, view.lexical_quality(text)
+        ),
     }
-
-
-def _spread(
-    count: int,
-    hits: LegHits,
-    listed: NDArray[np.int64],
-    others: NDArray[np.int64],
-    completed: Scores,
-) -> tuple[Scores, NDArray[np.int64]]:
-    """Return a leg's scores and ranks of all candidates: those it listed and the ``others``."""
-    ranks = np.zeros(count, np.int64)
-    scores = np.empty(count)
-    scores[others] = completed
-    scores[listed] = hits.scores
-    ranks[listed] = np.arange(1, len(hits.rows) + 1)
-    return scores, ranks

@@ -21,6 +21,8 @@ from twofold.types import LegHits, Mask, Mode, Scores, Vectors, Where
 
 SPLIT = 32
 """Queries in each half of a lexical batch, below which a second thread is not worth it."""
+BESIDE = 10_000
+"""Passages from which on it pays to let another thread look for one query's words."""
 DEFAULT_FUSION: Fusion = Guarded()
 
 
@@ -264,9 +266,8 @@ class Retriever:
             return [Found({"dense": hits}, None) for hits in dense()]
         if self.mode == "lexical":
             return [Found({"lexical": hits}, None) for hits in _in_halves(lexical, queries)]
-        if len(queries) == 1:  # the scan of one query uses both cores by itself
-            words, completed = lexical_completed()
-            near = dense()
+        if len(queries) == 1 and view.count < BESIDE:
+            near, (words, completed) = dense(), lexical_completed()
         else:
             near, (words, completed) = beside(dense, lexical_completed)
         return [
