@@ -385,10 +385,12 @@ class Index:
         with self.view() as view:
             if self._contract.present(view.snapshot.settings):
                 view.encode_queries(["warm"])
+            first = np.zeros(1, np.int64)
             if view.snapshot.dense is not None:
-                view.snapshot.dense.index()
+                view.dense_scores(np.ones(view.snapshot.dense.dim, np.float32), first)
             if view.snapshot.lexical is not None:
                 view.lexical(["warm"], 1, None)
+                view.lexical_scores("warm", first)
 
     def verify(self, *, deep: bool = False) -> Verification:
         """Read every byte of the index and report what is not as it was written.

@@ -138,9 +138,7 @@ def _completed(
     assert vector is not None
     dense, lexical = lists["dense"], lists["lexical"]
     words = view.lexical_scores(text, dense.rows, scorer)
-    rows, near, near_ranks, worded, worded_ranks = union(
-        dense.rows, dense.scores, lexical.rows, lexical.scores, words, completed
-    )
+    rows, near, near_ranks, worded, worded_ranks = union(dense, lexical, completed, words)
     # Below 0 is no word in common only for rank-bm25's Okapi, where a mean idf is negative.
     lowest = float(worded.min(initial=0.0))
 
