@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from twofold import HashingEncoder, Index, Retriever, WeightedSum
+from twofold import HashingEncoder, Index, ReciprocalRank, Retriever, WeightedSum
 from twofold.cli import app
+from twofold.dense import IVF
 from twofold.errors import QueryError
 from twofold.fusion import FUSIONS, PRESETS, fusion_named
 from twofold.fusion.guard import Guarded
@@ -70,7 +71,7 @@ def test_the_remedy_applied_brings_the_passage_in(library, claims, name):
         first = Retriever(library, mode=draw.choice(["dense", "lexical"]), k=15).retrieve(claim).ids
         wanted = draw.choice(draw.choice([ids, first, first[:4], first[:4]]))
         seen.append(check(retriever, claim, wanted))
-    assert seen.count("weight") + seen.count("deeper") >= 2, seen
+    assert seen.count("weight") + seen.count("deeper") >= 3, seen
     assert len(set(seen)) >= 3, seen
 
 
@@ -303,3 +304,56 @@ def test_the_command_line_says_it(index, tmp_path):
     assert told["legs"]["lexical"]["rank"] == 2
     none = CliRunner().invoke(app, [*asked, "--why-not", "zzz"])
     assert "zzz: no passage has this id" in none.stdout
+
+
+@pytest.fixture(scope="module")
+def approximate(library, tmp_path_factory):
+    """The library with a dense leg that looks at one list in sixteen, and so misses much."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("twofold.dense.approximate.FEW", 0)
+        folder = tmp_path_factory.mktemp("approximate")
+        with Index.open(folder / "index", encoder="hashing") as index:
+            index.upsert(list(library))
+            index.reindex(IVF(lists=16, probes=1))
+            yield index
+
+
+@pytest.mark.parametrize("fusion", [WeightedSum(), ReciprocalRank(), Guarded()])
+def test_what_an_approximate_leg_misses_is_said_and_comes_back(approximate, claims, fusion):
+    seen = set()
+    for claim in claims[:12]:
+        retriever = Retriever(approximate, k=3, depth=10, fusion=fusion)
+        hits = retriever.retrieve(claim)
+        listed = retriever.retrieve(claim, mode="dense", k=10).ids
+        for each in retriever.retrieve(claim, mode="dense", k=6, exact=True):
+            why = hits.why_not(each.id)
+            assert why.found == (each.id in hits.ids)
+            if why.found:
+                continue
+            assert why.legs["dense"].rank == each.rank
+            assert why.legs["dense"].missed == (each.id not in listed)
+            assert ("the dense leg, which is approximate, missed it" in why.reasons) == (
+                each.id not in listed
+            )
+            if why.remedy is not None:
+                assert each.id in why.remedy.retriever.retrieve(claim).ids
+                seen.add((why.legs["dense"].missed, why.remedy.exact))
+    assert {(True, True), (False, False)} <= seen
+
+
+@pytest.mark.parametrize("settings", [{"mode": "dense"}, {"like": "langchain"}])
+def test_k_over_an_approximate_leg_says_where_it_must_be_exact(approximate, claims, settings):
+    seen = set()
+    for claim in claims[:12]:
+        retriever = Retriever(approximate, k=3, **settings)
+        hits = retriever.retrieve(claim)
+        for each in retriever.retrieve(claim, mode="dense", k=6, exact=True):
+            why = hits.why_not(each.id)
+            if why.found:
+                continue
+            changed = replace(retriever, k=why.k_needed)
+            assert each.id in changed.retrieve(claim, exact=True).ids
+            assert (each.id in changed.retrieve(claim).ids) == (not why.exact_needed)
+            assert ("exact=True" in why.advice) == why.exact_needed
+            seen.add(why.exact_needed)
+    assert seen == {True, False}

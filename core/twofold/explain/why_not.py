@@ -20,16 +20,18 @@ class Standing:
     """A passage in one leg: its raw score and its rank among all that the filter lets through.
 
     The score is None without a vector, the rank where the leg would never list it. ``below`` says
-    that it is not among the first ``depth``, those that the leg was asked for.
+    that it is not among the first ``depth``, those that the leg was asked for; ``missed``, that it
+    is, and that an approximate search did not find it.
     """
 
     score: float | None
     rank: int | None
     depth: int
+    missed: bool = False
 
     @property
     def below(self) -> bool:
-        """Whether the leg did not bring the passage."""
+        """Whether the leg was not asked for so many that the passage is among them."""
         return self.rank is None or self.rank > self.depth
 
 
@@ -79,7 +81,8 @@ class WhyNot:
     last of them, both by the score that orders hits. ``budget`` is how many a reranker reads,
     where the passage is not one of them. ``duplicate_of`` is the hit that stands for it,
     ``group`` are the hits that fill its group, and ``diverse`` says that others were preferred for
-    being unlike the hits before them. ``k_needed`` is the k that brings it in where no weight does.
+    being unlike the hits before them. ``k_needed`` is the k that brings it in where no weight does,
+    together with ``exact=True`` if ``exact_needed``.
     """
 
     passage_id: str
@@ -101,6 +104,7 @@ class WhyNot:
     diverse: bool = False
     remedy: Remedy | None = None
     k_needed: int | None = None
+    exact_needed: bool = False
 
     @property
     def found(self) -> bool:
@@ -110,21 +114,24 @@ class WhyNot:
     @property
     def candidate(self) -> bool:
         """Whether a leg brought it, so that it could be a hit."""
-        return any(not each.below for each in self.legs.values())
+        return any(not each.below and not each.missed for each in self.legs.values())
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """What kept it out, a sentence each."""
         if self.found:
             return (f"it is hit {self.rank}",)
-        if not self.stored:
-            return ("no passage has this id",)
-        if self.filtered:
-            return ("the filter leaves it out",)
-        if not self.asked:
-            return ("the query is empty",)
+        plain = {
+            "no passage has this id": not self.stored,
+            "the filter leaves it out": self.filtered,
+            "the query is empty": not self.asked,
+        }
+        if any(plain.values()):
+            return tuple(each for each, true in plain.items() if true)
         said: list[str] = []
-        if not self.candidate:
+        if any(each.missed for each in self.legs.values()):
+            said.append("the dense leg, which is approximate, missed it")
+        elif not self.candidate:
             said.append("no leg lists it within its depth, so it was no candidate")
         for each in self.missed:
             had = f"{each.had:.4f}" if each.had is not None else "none"
@@ -141,7 +148,7 @@ class WhyNot:
             last, count = self.outranked_by[-1], len(self.outranked_by)
             hits = f"{count} hits" if count > 1 else "1 hit"
             said.append(f"outranked by {hits}; it lacks {self.gap:.4f} to {last!r}")
-        return tuple(said) if said else ("the approximate dense leg missed it",)
+        return tuple(said)
 
     @property
     def advice(self) -> str:
@@ -149,7 +156,8 @@ class WhyNot:
         if self.remedy is not None:
             return f"{self.remedy} would bring it in"
         if self.k_needed is not None:
-            return f"k={self.k_needed} would bring it in"
+            exact = " and exact=True" if self.exact_needed else ""
+            return f"k={self.k_needed}{exact} would bring it in"
         return "no weight and no k would bring it in"
 
     def to_dict(self) -> dict[str, Any]:
@@ -164,7 +172,7 @@ class WhyNot:
             "filtered": self.filtered,
             "legs": {
                 leg: {"score": each.score, "rank": each.rank, "depth": each.depth}
-                | {"below": each.below}
+                | {"below": each.below, "missed": each.missed}
                 for leg, each in self.legs.items()
             },
             "score": self.score,
@@ -187,6 +195,7 @@ class WhyNot:
             if remedy is not None
             else None,
             "k_needed": self.k_needed,
+            "exact_needed": self.exact_needed,
         }
 
     def __str__(self) -> str:

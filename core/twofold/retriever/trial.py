@@ -87,6 +87,25 @@ class Trial:
             return float(self.view.lexical_scores(question.text, row, question.scorer)[0])
         return math.nan
 
+    def misses(self, leg: Leg, limit: int) -> bool:
+        """Whether the query's own search did not find the passage among a leg's ``limit`` best."""
+        retriever, vector = self.inquiry.retriever, self.inquiry.question.vector
+        within = self.ranks.get(leg, EVERYTHING) <= limit
+        if leg == "lexical" or retriever.exact or vector is None or not within:
+            return False  # exact by itself, or not to be found anyway
+        allowed, effort = self.inquiry.allowed, retriever.effort
+        (found,) = self.view.dense(vector[None, :], limit, allowed, effort)
+        return self.row not in found.rows
+
+    def asks_exact(self, k: int) -> bool:
+        """Whether ``k`` hits hold the passage only where the dense leg looks at all vectors."""
+        changed = replace(self.inquiry.retriever, k=k)
+        if not self.misses("dense", changed.limit(changed.rules(self.view))):
+            return False
+        question = self.inquiry.question
+        (own,) = self.view.ids(np.array([self.row]))
+        return own not in changed.retrieve(question.text, vector=question.vector).ids
+
     def order(self, pool: Pool, shape: Shape) -> Places:
         """Return the candidates in the order in which they would be hits, without a reranker."""
         ranked = pool.best(self.view, len(pool.rows), shape.passing(pool))

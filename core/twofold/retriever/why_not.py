@@ -51,7 +51,10 @@ def _reasoned(view: View, inquiry: Inquiry, row: int, hits: Hits, said: WhyNot) 
     limit = retriever.limit(rules)
     trial = Trial.of(view, inquiry, row)
     ranks = trial.ranks
-    legs = {leg: Standing(_known(trial.score(leg)), ranks.get(leg), limit) for leg in trial.lists}
+    legs = {
+        leg: Standing(_known(trial.score(leg)), ranks.get(leg), limit, trial.misses(leg, limit))
+        for leg in trial.lists
+    }
     pool = trial.joined(trial.pool(limit, rules.fusion), rules.fusion)
     own = int(np.flatnonzero(pool.rows == row)[0])
     shape, reranker = retriever.shape, retriever.reranker
@@ -66,8 +69,11 @@ def _reasoned(view: View, inquiry: Inquiry, row: int, hits: Hits, said: WhyNot) 
             unlike = bool((hits.scores < pool.scores[own]).any())
             said = replace(said, diverse=place > retriever.k and unlike)
         found = remedy(trial, shape, retriever.k)
-        needed = k_needed(trial, shape) if found is None else None
-        return replace(said, remedy=found, k_needed=needed)
+        if found is not None:
+            return replace(said, remedy=found)
+        needed = k_needed(trial, shape)
+        exact = needed is not None and trial.asks_exact(needed)
+        return replace(said, k_needed=needed, exact_needed=exact)
     return _reranked(trial, pool, own, reranker, hits, said)
 
 
