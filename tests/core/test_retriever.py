@@ -3,8 +3,9 @@ import math
 import numpy as np
 import pytest
 
-from twofold import Index, Retriever
-from twofold.errors import FilterError, QueryError
+from twofold import Index, ReciprocalRank, Retriever, WeightedSum
+from twofold.errors import FilterError, InputError, QueryError
+from twofold.fusion import Guarded
 
 
 def test_every_hybrid_hit_carries_both_legs_and_they_add_up(library, claims):
@@ -207,3 +208,24 @@ def test_explanations_add_up_to_the_lexical_score(library, claims):
         assert explained.to_dict()["hits"][0]["id"] == hits[0].id
         assert hits[0].id in str(explained)
         assert "by words" in explained.hits[0].reason or "by meaning" in explained.hits[0].reason
+
+
+def test_another_share_of_the_dense_leg(library, claims):
+    for fusion in (WeightedSum(), ReciprocalRank(), None):
+        for weight in (0.0, 0.35, 1.0):
+            own = fusion if fusion is not None else Guarded()
+            told = Retriever(library, fusion=own.reweighted(weight)).retrieve(claims[3])
+            hits = Retriever(library, fusion=fusion, dense_weight=weight).retrieve(claims[3])
+            assert [(hit.id, hit.score) for hit in hits] == [(hit.id, hit.score) for hit in told]
+            assert len(hits) == 10
+    missed = (
+        Retriever(library, dense_weight=0.2)
+        .retrieve(claims[3])
+        .why_not(Retriever(library, mode="dense").retrieve(claims[3]).ids[0])
+    )
+    if missed.remedy is not None:
+        assert missed.passage_id in missed.remedy.retriever.retrieve(claims[3]).ids
+    with pytest.raises(InputError, match="dense_weight is 2: a number between 0 and 1"):
+        Retriever(library, dense_weight=2)
+    with pytest.raises(QueryError, match="has weights of its own"):
+        Retriever(library, like="langchain", dense_weight=0.5)

@@ -82,7 +82,9 @@ def _applied(
     depth = deeper if deeper is not None else trial.inquiry.rules.depth
     (wanted,) = trial.view.ids(np.array([trial.row]))
     for exact in sorted({retriever.exact, True}):  # where an approximate dense leg would miss it
-        changed = replace(retriever, fusion=fusion, depth=depth, exact=exact, like=None)
+        changed = replace(
+            retriever, fusion=fusion, depth=depth, exact=exact, like=None, dense_weight=None
+        )
         hits = changed.retrieve(question.text, vector=question.vector)
         if wanted in hits.ids:
             added = exact and not retriever.exact

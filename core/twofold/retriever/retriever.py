@@ -9,7 +9,8 @@ import numpy as np
 
 from twofold.dense import check_effort
 from twofold.errors import QueryError
-from twofold.fusion import Fusion, Guarded, preset_named
+from twofold.fusion import Fusion, Guarded, WeightedFusion, preset_named
+from twofold.fusion.checking import check_weight
 from twofold.hits import Hits
 from twofold.protocols import Reranker, Scorer, Store, View
 from twofold.retriever.checking import check_count, check_mode, check_queries, check_scorer
@@ -34,8 +35,9 @@ class Retriever:
     ``where`` a filter for every query. ``depth`` candidates of each leg are scored by both legs
     before ``fusion``; ``scorer`` is the lexical leg's scoring function. What is None of these three
     is as the index's setting in use says (``Index.settings``), else ``Guarded()``, 100 and
-    ``BM25()``. ``like`` fuses as another library does: ``"langchain"``, ``"llamaindex"`` and others
-    of ``twofold.fusion.PRESETS``, with as many candidates as hits.
+    ``BM25()``. ``dense_weight`` gives that fusion another share of the dense leg, from 0 to 1; the
+    lexical one has the rest. ``like`` fuses as another library does: ``"langchain"``,
+    ``"llamaindex"`` and others of ``twofold.fusion.PRESETS``, with as many candidates as hits.
 
     ``min_score``, ``min_dense``, ``min_lexical``, ``diversity``, ``collapse``, ``group_by`` and
     ``per_group`` shape the answer: see ``Shape``. ``reranker`` reads the best candidates that are
@@ -67,6 +69,7 @@ class Retriever:
     group_by: str | None = None
     per_group: int = 1
     reranker: Reranker | None = None
+    dense_weight: float | None = None
 
     def __post_init__(self) -> None:
         check_count("k", self.k)
@@ -79,6 +82,10 @@ class Retriever:
             preset_named(self.like)
             if self.fusion is not None:
                 raise QueryError(f"like={self.like!r} is a fusion too: give one of the two")
+            if self.dense_weight is not None:
+                raise QueryError(f"like={self.like!r} has weights of its own: leave dense_weight")
+        if self.dense_weight is not None:
+            check_weight(self.dense_weight)
         if self.fusion is not None and not callable(getattr(self.fusion, "fuse", None)):
             raise QueryError(
                 f"fusion is {self.fusion!r}: WeightedSum(), ReciprocalRank() or another object "
@@ -210,11 +217,12 @@ class Retriever:
             fusion = fusion if fusion is not None else setting.fusion
             depth = depth if depth is not None else setting.depth
             scorer = scorer if scorer is not None else setting.scorer
-        return Rules(
-            fusion if fusion is not None else DEFAULT_FUSION,
-            depth if depth is not None else DEPTH,
-            scorer,
-        )
+        fusion = fusion if fusion is not None else DEFAULT_FUSION
+        if self.dense_weight is not None:
+            if not isinstance(fusion, WeightedFusion):
+                raise QueryError(f"dense_weight is given, and {fusion!r} has no such weight")
+            fusion = fusion.reweighted(self.dense_weight)
+        return Rules(fusion, depth if depth is not None else DEPTH, scorer)
 
     @property
     def shape(self) -> Shape:
