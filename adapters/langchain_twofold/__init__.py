@@ -9,7 +9,21 @@ except ModuleNotFoundError as error:
         "langchain_twofold needs langchain-core. Install it with: pip install 'twofold[langchain]'",
     ) from error
 
-from langchain_twofold.embeddings import EmbeddingsEncoder
+from langchain_twofold.embeddings import EmbeddingsEncoder, TwofoldEmbeddings
+from langchain_twofold.faiss_filter import where_of_faiss
+from langchain_twofold.index import TwofoldIndex
+from langchain_twofold.reranker import TwofoldReranker
 from langchain_twofold.retriever import TwofoldRetriever
+from langchain_twofold.structured_query import TwofoldTranslator
+from langchain_twofold.vector_store import TwofoldVectorStore
 
-__all__ = ["EmbeddingsEncoder", "TwofoldRetriever"]
+__all__ = [
+    "EmbeddingsEncoder",
+    "TwofoldEmbeddings",
+    "TwofoldIndex",
+    "TwofoldReranker",
+    "TwofoldRetriever",
+    "TwofoldTranslator",
+    "TwofoldVectorStore",
+    "where_of_faiss",
+]

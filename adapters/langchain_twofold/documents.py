@@ -6,7 +6,8 @@ from typing import Any
 
 from langchain_core.documents import Document
 
-from twofold import Hit, Passage
+from twofold import Passage
+from twofold.hits import Hits
 from twofold.types import PAYLOAD
 
 
@@ -24,22 +25,43 @@ def as_passage(document: Document) -> Passage:
     )
 
 
-def as_document(hit: Hit, score_key: str | None) -> Document:
-    """Return a hit as a fresh document with its score, a Python float, under ``score_key``.
-
-    A key that the passage's own metadata has is left as it is, with a warning.
-    """
-    metadata: dict[str, Any] = copy.deepcopy(dict(hit.passage.metadata))
+def stored_document(passage: Passage) -> Document:
+    """Return a passage as a fresh document; a title is among its metadata."""
+    metadata: dict[str, Any] = copy.deepcopy(dict(passage.metadata))
     metadata.pop(PAYLOAD, None)
-    if hit.passage.title:
-        metadata.setdefault("title", hit.passage.title)
-    if score_key is not None and score_key in metadata:
+    if passage.title:
+        metadata.setdefault("title", passage.title)
+    return Document(id=passage.id, page_content=passage.text, metadata=metadata)
+
+
+def with_value(document: Document, value: object, key: str | None) -> Document:
+    """Return a fresh copy of a document with a value, such as a score, among its metadata.
+
+    A key that the metadata has already is left as it is, with a warning.
+    """
+    metadata = copy.deepcopy(document.metadata)
+    if key is not None and key in metadata:
         warnings.warn(
-            f"metadata has a field {score_key!r} of its own, which is kept: "
-            "set score_key to another name to get scores, or to None",
+            f"metadata has a field {key!r} of its own, which is kept: set score_key (or "
+            "explanation_key) to another name, or to None",
             UserWarning,
             stacklevel=2,
         )
-    elif score_key is not None:
-        metadata[score_key] = hit.score
-    return Document(id=hit.id, page_content=hit.passage.text, metadata=metadata)
+    elif key is not None:
+        metadata[key] = value
+    return Document(id=document.id, page_content=document.page_content, metadata=metadata)
+
+
+def as_documents(hits: Hits, score_key: str | None, explanation_key: str | None) -> list[Document]:
+    """Return hits as fresh documents with their scores, Python floats, under ``score_key``.
+
+    Under ``explanation_key`` is why each came back: what ``Hits.explain`` tells, plain values.
+    """
+    documents = [with_value(stored_document(hit.passage), hit.score, score_key) for hit in hits]
+    if explanation_key is None:
+        return documents
+    told = hits.explain(meaning=False).to_dict()["hits"]
+    return [
+        with_value(document, why, explanation_key)
+        for document, why in zip(documents, told, strict=True)
+    ]

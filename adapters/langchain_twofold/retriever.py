@@ -2,8 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
+from collections.abc import Iterable
 from typing import Any
 
 from langchain_core.callbacks import (
@@ -12,31 +11,35 @@ from langchain_core.callbacks import (
 )
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
-from langchain_core.retrievers import BaseRetriever
+from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
+from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import run_in_executor
 from pydantic import ConfigDict, Field, model_validator
 
-from langchain_twofold.documents import as_document, as_passage
-from langchain_twofold.embeddings import EmbeddingsEncoder
+from langchain_twofold import batches
+from langchain_twofold.documents import as_documents, as_passage
+from langchain_twofold.embeddings import as_encoder
+from langchain_twofold.options import configured, refuse
 from twofold import Encoder, Metric, Retriever
 from twofold.index import AS_STORED, AsStored, filled_index
 from twofold.lexical import AnalyzerLike
 from twofold.types import Mode
 
 logger = logging.getLogger(__name__)
-_PER_CALL = ("k", "filter", "mode", "exact")
-_ALIASES = {"embedding": "encoder", "embeddings": "encoder", "top_k": "k", "where": "filter"}
 
 
 class TwofoldRetriever(BaseRetriever):
-    """Hybrid, dense or lexical retrieval; ``k``, ``filter``, ``mode``, ``exact`` also at each call.
+    """Hybrid, dense or lexical retrieval, in chains, agents and other retrievers.
 
     Over an existing index: ``TwofoldRetriever(index=index, k=5)``, or over a configured
     retriever: ``TwofoldRetriever(retriever=Retriever(index, depth=200))``. From documents:
     ``TwofoldRetriever.from_documents(documents, path="papers.twofold")``.
 
-    ``filter`` is twofold's ``where``. Each document is a fresh copy with its score, a Python
-    float, under ``score_key`` (None switches that off).
+    ``filter`` is twofold's ``where``; ``weights`` are the shares of the dense and the lexical leg,
+    or the dense one's alone. All of ``k``, ``filter``, ``mode``, ``weights``, ``min_score``,
+    ``reranker`` and ``exact`` can be given to ``invoke`` and its kin too, or through ``bind`` and
+    ``configurable_fields``. Each document is a fresh copy with its score, a Python float, under
+    ``score_key`` and, if ``explanation_key`` is set, why it came back; None leaves either out.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -47,7 +50,11 @@ class TwofoldRetriever(BaseRetriever):
     k: int = Field(default=10, ge=1)
     filter: dict[str, Any] | None = None
     mode: Mode = "hybrid"
+    weights: Any = None
+    min_score: float | None = None
+    reranker: Any = None
     score_key: str | None = "score"
+    explanation_key: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -62,6 +69,12 @@ class TwofoldRetriever(BaseRetriever):
         if not isinstance(retriever, Retriever):
             raise ValueError("give index= (a twofold Index) or retriever= (a twofold Retriever)")
         return {"k": retriever.k, "mode": retriever.mode, **values}
+
+    @model_validator(mode="after")
+    def _settled(self) -> "TwofoldRetriever":
+        """Refuse settings that no query could be asked with."""
+        self.configured({})
+        return self
 
     @classmethod
     def from_documents(
@@ -79,11 +92,11 @@ class TwofoldRetriever(BaseRetriever):
         ``encoder`` is a model's name, a twofold encoder or a LangChain ``Embeddings``; the other
         names are those of ``Index.open``, and ``settings`` are this class's fields.
         """
-        _refuse(settings, [*cls.model_fields, "encoder", "path", "metric", "analyzer"])
-        if isinstance(encoder, Embeddings):
-            encoder = EmbeddingsEncoder(encoder)
+        refuse(settings, [*cls.model_fields, "encoder", "path", "metric", "analyzer"])
         passages = [as_passage(document) for document in documents]
-        index = filled_index(path, passages, encoder=encoder, metric=metric, analyzer=analyzer)
+        index = filled_index(
+            path, passages, encoder=as_encoder(encoder), metric=metric, analyzer=analyzer
+        )
         return cls(index=index, **settings)  # type: ignore[call-arg]  # taken by the validator
 
     @property
@@ -91,59 +104,69 @@ class TwofoldRetriever(BaseRetriever):
         """The index that is searched."""
         return self.retriever.index
 
+    def configured(self, options: dict[str, Any]) -> Retriever:
+        """Return the core's retriever with this one's settings, and with those of one call."""
+        own = {name: getattr(self, name) for name in ("k", "filter", "mode", "weights")}
+        own |= {name: getattr(self, name) for name in ("min_score", "reranker")}
+        return configured(configured(self.retriever, own), options)
+
+    def search(self, queries: list[str], options: dict[str, Any]) -> list[list[Document]]:
+        """Return the documents of each query, by one call of the core for all."""
+        answers = self.configured(options).retrieve_many(queries)
+        for query, hits in zip(queries, answers, strict=True):
+            for warning in hits.warnings:
+                logger.warning("%r: %s", query, warning)
+        return [as_documents(hits, self.score_key, self.explanation_key) for hits in answers]
+
     def _get_relevant_documents(
         self,
         query: str,
         *,
         run_manager: CallbackManagerForRetrieverRun,  # noqa: ARG002  # LangChain's contract
-        k: int | None = None,
-        filter: dict[str, Any] | None = None,  # noqa: A002  # LangChain's name
-        mode: Mode | None = None,
-        exact: bool | None = None,
-        **others: Any,
+        **options: Any,
     ) -> list[Document]:
-        _refuse(others, _PER_CALL)
-        return self._search(query, k, filter, mode, exact)
+        return self.search([query], options)[0]
 
     async def _aget_relevant_documents(
         self,
         query: str,
         *,
         run_manager: AsyncCallbackManagerForRetrieverRun,  # noqa: ARG002
-        k: int | None = None,
-        filter: dict[str, Any] | None = None,  # noqa: A002
-        mode: Mode | None = None,
-        exact: bool | None = None,
-        **others: Any,
+        **options: Any,
     ) -> list[Document]:
-        _refuse(others, _PER_CALL)
-        return await run_in_executor(None, self._search, query, k, filter, mode, exact)
+        (documents,) = await run_in_executor(None, self.search, [query], options)
+        return documents
 
-    def _search(
+    def batch(
         self,
-        query: str,
-        k: int | None,
-        where: dict[str, Any] | None,
-        mode: Mode | None,
-        exact: bool | None,
-    ) -> list[Document]:
-        hits = self.retriever.retrieve(
-            query,
-            k=k if k is not None else self.k,
-            where=where if where is not None else self.filter,
-            mode=mode if mode is not None else self.mode,
-            exact=exact,
+        inputs: list[str],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[Any]:
+        """Return the documents of each query, by one call of the core, each with its callbacks."""
+        return batches.batch(self, inputs, config, kwargs, return_exceptions=return_exceptions)
+
+    async def abatch(
+        self,
+        inputs: list[str],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[Any]:
+        """Return what ``batch`` does, without blocking the loop."""
+        return await batches.abatch(
+            self, inputs, config, kwargs, return_exceptions=return_exceptions
         )
-        for warning in hits.warnings:
-            logger.warning("%r: %s", query, warning)
-        return [as_document(hit, self.score_key) for hit in hits]
 
-
-def _refuse(given: dict[str, Any], known: Sequence[str]) -> None:
-    """Raise TypeError for names that would be lost, naming the nearest known one."""
-    # LangChain forwards verbose to every query.
-    unknown = [name for name in given if name not in known and name != "verbose"]
-    if unknown:
-        near = get_close_matches(_ALIASES.get(unknown[0], unknown[0]), known, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-        raise TypeError(f"unknown argument {unknown[0]!r}: {hint}")
+    def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
+        """Tell a tracer what searches: twofold, and the model of the vectors."""
+        params = super()._get_ls_params(**kwargs)
+        params["ls_vector_store_provider"] = "twofold"
+        encoder = self.index.encoder
+        if encoder is not None:
+            params["ls_embedding_provider"] = type(encoder).__name__
+            params["ls_embedding_model"] = encoder.name
+        return params

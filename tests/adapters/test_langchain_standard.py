@@ -1,10 +1,24 @@
-"""LangChain's own standard suite, nothing overridden."""
+"""LangChain's own standard suites, nothing overridden."""
 
 import pytest
 from langchain_core.documents import Document
-from langchain_tests.integration_tests import RetrieversIntegrationTests
+from langchain_tests.integration_tests import (
+    EmbeddingsIntegrationTests,
+    RetrieversIntegrationTests,
+    VectorStoreIntegrationTests,
+)
+from langchain_tests.integration_tests.indexer import (
+    AsyncDocumentIndexTestSuite,
+    DocumentIndexerTestSuite,
+)
+from langchain_tests.unit_tests import EmbeddingsUnitTests
 
-from langchain_twofold import TwofoldRetriever
+from langchain_twofold import (
+    TwofoldEmbeddings,
+    TwofoldIndex,
+    TwofoldRetriever,
+    TwofoldVectorStore,
+)
 from twofold import Index
 
 TEXTS = ["an apple a day", "apple pie", "green apple tree", "pear and plum", "apple and pear juice"]
@@ -47,3 +61,44 @@ class TestFromDocuments(RetrieversIntegrationTests):
     @property
     def retriever_query_example(self):
         return "apple"
+
+
+class TestVectorStore(VectorStoreIntegrationTests):
+    @pytest.fixture
+    def vectorstore(self):
+        with TwofoldVectorStore.from_texts([], self.get_embeddings()).index as index:
+            yield TwofoldVectorStore(index)
+
+
+class TestDocumentIndex(DocumentIndexerTestSuite):
+    @pytest.fixture
+    def index(self):
+        with Index.open(None, encoder="hashing") as index:
+            yield TwofoldIndex(index=index)
+
+
+class TestDocumentIndexAsync(AsyncDocumentIndexTestSuite):
+    @pytest.fixture
+    async def index(self):
+        with Index.open(None, encoder="hashing") as index:
+            yield TwofoldIndex(index=index)
+
+
+class TestEmbeddings(EmbeddingsIntegrationTests):
+    @property
+    def embeddings_class(self):
+        return TwofoldEmbeddings
+
+    @property
+    def embedding_model_params(self):
+        return {"encoder": "hashing"}
+
+
+class TestEmbeddingsUnit(EmbeddingsUnitTests):
+    @property
+    def embeddings_class(self):
+        return TwofoldEmbeddings
+
+    @property
+    def embedding_model_params(self):
+        return {"encoder": "hashing"}
