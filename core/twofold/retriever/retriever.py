@@ -36,8 +36,9 @@ class Retriever:
     before ``fusion``; ``scorer`` is the lexical leg's scoring function. What is None of these three
     is as the index's setting in use says (``Index.settings``), else ``Guarded()``, 100 and
     ``BM25()``. ``dense_weight`` gives that fusion another share of the dense leg, from 0 to 1; the
-    lexical one has the rest. ``like`` fuses as another library does: ``"langchain"``,
-    ``"llamaindex"`` and others of ``twofold.fusion.PRESETS``, with as many candidates as hits.
+    lexical one has the rest, and no guard shifts it. ``like`` fuses as another library does:
+    ``"langchain"``, ``"llamaindex"`` and others of ``twofold.fusion.PRESETS``, with as many
+    candidates as hits.
 
     ``min_score``, ``min_dense``, ``min_lexical``, ``diversity``, ``collapse``, ``group_by`` and
     ``per_group`` shape the answer: see ``Shape``. ``reranker`` reads the best candidates that are
@@ -219,6 +220,7 @@ class Retriever:
             scorer = scorer if scorer is not None else setting.scorer
         fusion = fusion if fusion is not None else DEFAULT_FUSION
         if self.dense_weight is not None:
+            fusion = fusion.fusion if isinstance(fusion, Guarded) else fusion
             if not isinstance(fusion, WeightedFusion):
                 raise QueryError(f"dense_weight is given, and {fusion!r} has no such weight")
             fusion = fusion.reweighted(self.dense_weight)
