@@ -12,9 +12,11 @@ except ModuleNotFoundError as error:
 from langchain_twofold.embeddings import EmbeddingsEncoder, TwofoldEmbeddings
 from langchain_twofold.faiss_filter import where_of_faiss
 from langchain_twofold.index import TwofoldIndex
+from langchain_twofold.moving import from_bm25_retriever, from_ensemble, from_faiss
 from langchain_twofold.reranker import TwofoldReranker
 from langchain_twofold.retriever import TwofoldRetriever
 from langchain_twofold.structured_query import TwofoldTranslator
+from langchain_twofold.tool import retriever_tool
 from langchain_twofold.vector_store import TwofoldVectorStore
 
 __all__ = [
@@ -25,5 +27,9 @@ __all__ = [
     "TwofoldRetriever",
     "TwofoldTranslator",
     "TwofoldVectorStore",
+    "from_bm25_retriever",
+    "from_ensemble",
+    "from_faiss",
+    "retriever_tool",
     "where_of_faiss",
 ]
