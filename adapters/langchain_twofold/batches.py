@@ -1,8 +1,13 @@
 """Many queries in one call of the core, each with a run of its own for LangChain's callbacks."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.callbacks import AsyncCallbackManager, CallbackManager
+from langchain_core.callbacks import (
+    AsyncCallbackManager,
+    CallbackManager,
+    CallbackManagerForRetrieverRun,
+)
 from langchain_core.documents import Document
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import get_config_list, run_in_executor
@@ -29,7 +34,7 @@ def batch(
         )
         for query, each in zip(queries, configs, strict=True)
     ]
-    answers = _answers(retriever, queries, options, apart=return_exceptions)
+    answers = _answers(retriever, queries, options, runs, apart=return_exceptions)
     for run, answer in zip(runs, answers, strict=True):
         if isinstance(answer, Exception):
             run.on_retriever_error(answer)
@@ -53,7 +58,13 @@ async def abatch(
         manager = AsyncCallbackManager.configure(**_callbacks(retriever, each, options))
         runs.append(await manager.on_retriever_start(None, query, **_named(retriever, each)))
     answers = await run_in_executor(
-        None, _answers, retriever, queries, options, apart=return_exceptions
+        None,
+        _answers,
+        retriever,
+        queries,
+        options,
+        [run.get_sync() for run in runs],
+        apart=return_exceptions,
     )
     for run, answer in zip(runs, answers, strict=True):
         if isinstance(answer, Exception):
@@ -64,15 +75,23 @@ async def abatch(
 
 
 def _answers(
-    retriever: "TwofoldRetriever", queries: list[str], options: dict[str, Any], *, apart: bool
+    retriever: "TwofoldRetriever",
+    queries: list[str],
+    options: dict[str, Any],
+    runs: Sequence[CallbackManagerForRetrieverRun],
+    *,
+    apart: bool,
 ) -> list[list[Document] | Exception]:
     """Search for all; where that fails and they stand ``apart``, for one after the other."""
     try:
-        return list(retriever.search(queries, options))
+        return list(retriever.search(queries, options, runs))
     except Exception as error:  # noqa: BLE001  # handed to the callbacks, then raised or returned
         if not apart or len(queries) == 1:
             return [error for _ in queries]
-    return [_answers(retriever, [query], options, apart=False)[0] for query in queries]
+    return [
+        _answers(retriever, [query], options, [run], apart=False)[0]
+        for query, run in zip(queries, runs, strict=True)
+    ]
 
 
 def _given(

@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from langchain_core.callbacks import (
@@ -20,6 +21,7 @@ from langchain_twofold import batches
 from langchain_twofold.documents import as_documents, as_passage
 from langchain_twofold.embeddings import as_encoder
 from langchain_twofold.options import configured, refuse
+from langchain_twofold.tracing import child_runs
 from twofold import Encoder, Metric, Retriever
 from twofold.index import AS_STORED, AsStored, filled_index
 from twofold.lexical import AnalyzerLike
@@ -110,9 +112,16 @@ class TwofoldRetriever(BaseRetriever):
         own |= {name: getattr(self, name) for name in ("min_score", "reranker")}
         return configured(configured(self.retriever, own), options)
 
-    def search(self, queries: list[str], options: dict[str, Any]) -> list[list[Document]]:
-        """Return the documents of each query, by one call of the core for all."""
-        answers = self.configured(options).retrieve_many(queries)
+    def search(
+        self,
+        queries: list[str],
+        options: dict[str, Any],
+        runs: Sequence[CallbackManagerForRetrieverRun],
+    ) -> list[list[Document]]:
+        """Return the documents of each query, by one call of the core; each has its run."""
+        asked = self.configured(options)
+        observer = child_runs(runs, queries)
+        answers = (replace(asked, observer=observer) if observer else asked).retrieve_many(queries)
         for query, hits in zip(queries, answers, strict=True):
             for warning in hits.warnings:
                 logger.warning("%r: %s", query, warning)
@@ -122,19 +131,20 @@ class TwofoldRetriever(BaseRetriever):
         self,
         query: str,
         *,
-        run_manager: CallbackManagerForRetrieverRun,  # noqa: ARG002  # LangChain's contract
+        run_manager: CallbackManagerForRetrieverRun,
         **options: Any,
     ) -> list[Document]:
-        return self.search([query], options)[0]
+        return self.search([query], options, [run_manager])[0]
 
     async def _aget_relevant_documents(
         self,
         query: str,
         *,
-        run_manager: AsyncCallbackManagerForRetrieverRun,  # noqa: ARG002
+        run_manager: AsyncCallbackManagerForRetrieverRun,
         **options: Any,
     ) -> list[Document]:
-        (documents,) = await run_in_executor(None, self.search, [query], options)
+        runs = [run_manager.get_sync()]
+        (documents,) = await run_in_executor(None, self.search, [query], options, runs)
         return documents
 
     def batch(

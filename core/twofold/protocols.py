@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ from twofold.types import (
     Vectors,
     Where,
 )
+
+Stage = Literal["dense", "lexical", "rerank"]
 
 
 @runtime_checkable
@@ -65,6 +67,21 @@ class Reranker(Protocol):
         """Return for each query the scores of its candidates ``texts[i]``, float64 (n_i,).
 
         Higher is better. ``progress`` is called with the number of pairs scored so far.
+        """
+        ...
+
+
+Report = Callable[[Sequence[Sequence[tuple[str, float]]]], None]
+"""Takes what a stage gave for each query: ids and scores, best first."""
+
+
+class Observer(Protocol):
+    """Is told of the stages of a retrieval as they run, each in the thread that does it."""
+
+    def stage(self, name: Stage) -> AbstractContextManager[Report]:
+        """Open a stage; what is entered is called with its outcome before the stage ends.
+
+        An exception that ends a stage goes through it.
         """
         ...
 

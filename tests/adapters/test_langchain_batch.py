@@ -18,7 +18,17 @@ class Runs(BaseCallbackHandler):
 
     def __init__(self):
         self.started, self.ended, self.failed = {}, {}, {}
+        self.children, self.stages = {}, {}
         self.described = []
+
+    def on_chain_start(self, serialized, inputs, *, run_id, parent_run_id=None, **kwargs):
+        self.children[run_id] = (parent_run_id, inputs["query"], kwargs.get("name"))
+
+    def on_chain_end(self, outputs, *, run_id, **kwargs):
+        self.stages[run_id] = [(each["id"], each["score"]) for each in outputs["found"]]
+
+    def on_chain_error(self, error, *, run_id, **kwargs):
+        self.failed[run_id] = error
 
     def on_retriever_start(self, serialized, query, *, run_id, metadata=None, **kwargs):
         self.started[run_id] = (query, kwargs.get("name"), tuple(kwargs.get("tags") or ()))
@@ -121,14 +131,6 @@ async def test_a_failure_is_told_to_each_run_and_returned_where_wanted(retriever
 
 
 async def test_every_option_at_every_call(library, retriever):
-    class Backwards:
-        candidates, threshold = 10, None
-
-        def rerank(self, queries, texts, progress=None):
-            import numpy as np
-
-            return [np.arange(len(each), dtype=float) for each in texts]
-
     query = QUERIES[1]
     cases = {
         "k": (2, Retriever(library, k=2)),
@@ -194,3 +196,51 @@ def test_a_tracer_learns_what_searched(retriever):
         assert described["ls_vector_store_provider"] == "twofold"
         assert described["ls_embedding_model"] == retriever.index.encoder.name
     assert runs.described[0]["mine"] == 1
+
+
+class Backwards:
+    """Turns the order around."""
+
+    candidates, threshold = 10, None
+
+    def rerank(self, queries, texts, progress=None):
+        import numpy as np
+
+        return [np.arange(len(each), dtype=float) for each in texts]
+
+
+async def test_a_trace_shows_what_each_leg_and_the_reranker_gave(library, retriever):
+    query = QUERIES[0]
+    legs = {
+        "twofold dense leg": Retriever(library, mode="dense", k=100).retrieve(query),
+        "twofold lexical leg": Retriever(library, mode="lexical", k=100).retrieve(query),
+    }
+    for calls in ("invoke", "ainvoke", "batch", "abatch"):
+        runs = Runs()
+        asked = [query] if calls.endswith("batch") else query
+        given = getattr(retriever, calls)(asked, {"callbacks": [runs]}, reranker=Backwards())
+        found = await given if calls.startswith("a") else given
+        found = found[0] if calls.endswith("batch") else found
+        (parent,) = runs.started
+        names = {name: run for run, (_, _, name) in runs.children.items()}
+        assert set(names) == {*legs, "twofold reranker"}
+        assert {(each[0], each[1]) for each in runs.children.values()} == {(parent, query)}
+        for name, hits in legs.items():
+            wanted = [(hit.id, hit.score) for hit in hits]
+            assert runs.stages[names[name]] == wanted
+            assert wanted
+        reranked = runs.stages[names["twofold reranker"]]
+        assert [own for own, _ in reranked[:4]] == ids(found)
+        assert [score for _, score in reranked] == [float(9 - n) for n in range(10)]
+
+
+def test_a_trace_shows_where_it_failed(retriever):
+    class Broken(Backwards):
+        def rerank(self, queries, texts, progress=None):
+            raise RuntimeError("no model")
+
+    runs = Runs()
+    with pytest.raises(RuntimeError, match="no model"):
+        retriever.invoke(QUERIES[0], {"callbacks": [runs]}, reranker=Broken())
+    assert len(runs.failed) == 2  # the reranker's run and the query's
+    assert len(runs.stages) == 2

@@ -11,6 +11,7 @@ from twofold.errors import QueryError
 from twofold.hits import Answer, Hits
 from twofold.protocols import Reranker, View
 from twofold.retriever.inquiry import Inquiry
+from twofold.retriever.observing import observed
 from twofold.retriever.pool import Found, Pool, Question, Rules, ordered
 from twofold.retriever.shape import Places, Shape
 from twofold.types import Leg, LegHits, Mask, Scores
@@ -85,7 +86,16 @@ class Drafting:
             texts.append([passages[place].content for place in range(len(draft.chosen))])
         queries = [draft.question.text or "" for draft in drafts]
         out: list[Draft] = []
-        for draft, read in zip(drafts, reranker.rerank(queries, texts, progress), strict=True):
+        with observed(self._retriever.observer, "rerank", view) as told:
+            scored = reranker.rerank(queries, texts, progress)
+            told(
+                [
+                    LegHits(draft.pool.rows[draft.chosen][order], read[order])
+                    for draft, read in zip(drafts, scored, strict=True)
+                    for order in [np.argsort(-read, kind="stable")]
+                ]
+            )
+        for draft, read in zip(drafts, scored, strict=True):
             kept = np.arange(len(read))
             if reranker.threshold is not None:
                 kept = np.flatnonzero(read >= reranker.threshold)
@@ -110,7 +120,7 @@ class Drafting:
         settings = {
             each.name: getattr(self._retriever, each.name)
             for each in fields(self._retriever)
-            if each.name != "index"
+            if each.name not in ("index", "observer")  # whose run is over when hits are asked
         }
         start = 0
         for draft, own in zip(drafts, rows, strict=True):

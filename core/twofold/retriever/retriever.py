@@ -12,9 +12,10 @@ from twofold.errors import QueryError
 from twofold.fusion import Fusion, Guarded, WeightedFusion, preset_named
 from twofold.fusion.checking import check_weight
 from twofold.hits import Hits
-from twofold.protocols import Reranker, Scorer, Store, View
+from twofold.protocols import Observer, Reranker, Scorer, Store, View
 from twofold.retriever.checking import check_count, check_mode, check_queries, check_scorer
 from twofold.retriever.drafting import Draft, Drafting
+from twofold.retriever.observing import observed
 from twofold.retriever.pool import DEPTH, Found, Question, Rules
 from twofold.retriever.shape import Shape
 from twofold.threads import beside
@@ -45,7 +46,8 @@ class Retriever:
     left again, and its scores order the hits. ``strict`` raises where a leg finds nothing. Over a
     dense leg that is approximate, ``effort`` multiplies what is spent on a search, and ``exact``
     looks at all vectors. A setting that has no argument in ``retrieve`` is changed for one query by
-    ``dataclasses.replace(retriever, diversity=0.3)``.
+    ``dataclasses.replace(retriever, diversity=0.3)``. ``observer`` is told of each leg and of the
+    reranker as they run, for tracing.
 
     Scores of the default fusion compare the passages of one query: the best of each leg counts as
     1, however good it is. ``min_dense`` and ``min_lexical`` are on the legs' own scales.
@@ -71,6 +73,7 @@ class Retriever:
     per_group: int = 1
     reranker: Reranker | None = None
     dense_weight: float | None = None
+    observer: Observer | None = None
 
     def __post_init__(self) -> None:
         check_count("k", self.k)
@@ -260,22 +263,29 @@ class Retriever:
 
         def dense() -> Sequence[LegHits]:
             assert vectors is not None  # asked only then
-            return view.dense(vectors, limit, allowed, effort)
+            with observed(self.observer, "dense", view) as report:
+                return report(view.dense(vectors, limit, allowed, effort))
 
-        def lexical(some: Sequence[str]) -> list[LegHits]:
+        def lexical() -> Sequence[LegHits]:
+            assert queries is not None
+            with observed(self.observer, "lexical", view) as report:
+                if self.mode == "lexical":
+                    return report(_in_halves(words_of, queries))
+                return report(words_of(queries))
+
+        def words_of(some: Sequence[str]) -> list[LegHits]:
             return view.lexical(some, limit, allowed, scorer)
 
         def lexical_completed() -> tuple[Sequence[LegHits], Sequence[Scores]]:
-            assert vectors is not None  # asked only then
-            assert queries is not None
-            found = lexical(queries)
+            assert vectors is not None
+            found = lexical()
             pairs = zip(vectors, found, strict=True)
             return found, [view.dense_scores(vector, hits.rows) for vector, hits in pairs]
 
         if self.mode == "dense" or queries is None:
             return [Found({"dense": hits}, None) for hits in dense()]
         if self.mode == "lexical":
-            return [Found({"lexical": hits}, None) for hits in _in_halves(lexical, queries)]
+            return [Found({"lexical": hits}, None) for hits in lexical()]
         if len(queries) == 1 and view.count < BESIDE:
             near, (words, completed) = dense(), lexical_completed()
         else:

@@ -1,0 +1,54 @@
+"""Child runs for the legs and the reranker, so that a trace shows what each of them gave."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from langchain_core.callbacks import CallbackManagerForRetrieverRun
+
+from twofold.protocols import Report, Stage
+
+_NAMES = {
+    "dense": "twofold dense leg",
+    "lexical": "twofold lexical leg",
+    "rerank": "twofold reranker",
+}
+
+
+class ChildRuns:
+    """Opens a run below each query's own as a stage begins, and ends it with what was found.
+
+    They are runs of a chain, whose output has ids and scores: only the query's own is a retriever's
+    run, so that who gathers or counts those has each passage once.
+    """
+
+    def __init__(
+        self, runs: Sequence[CallbackManagerForRetrieverRun], queries: Sequence[str]
+    ) -> None:
+        self._runs = runs
+        self._queries = queries
+
+    @contextmanager
+    def stage(self, name: Stage) -> Iterator[Report]:
+        """Open the runs of one stage."""
+        opened = [
+            run.get_child(f"twofold:{name}").on_chain_start({}, {"query": query}, name=_NAMES[name])
+            for run, query in zip(self._runs, self._queries, strict=True)
+        ]
+        told: list[Sequence[tuple[str, float]]] = []
+        try:
+            yield told.extend
+        except BaseException as error:
+            for run in opened:
+                run.on_chain_error(error)
+            raise
+        for run, found in zip(opened, told, strict=True):
+            run.on_chain_end({"found": [{"id": own, "score": score} for own, score in found]})
+
+
+def child_runs(
+    runs: Sequence[CallbackManagerForRetrieverRun], queries: Sequence[str]
+) -> ChildRuns | None:
+    """Return an observer for these queries' runs, None where nobody would hear of its stages."""
+    if len(runs) != len(queries) or not any(run.inheritable_handlers for run in runs):
+        return None
+    return ChildRuns(runs, queries)
