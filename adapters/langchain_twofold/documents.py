@@ -26,8 +26,11 @@ def as_passage(document: Document) -> Passage:
 
 
 def stored_document(passage: Passage) -> Document:
-    """Return a passage as a fresh document; a title is among its metadata."""
-    metadata: dict[str, Any] = copy.deepcopy(dict(passage.metadata))
+    """Return a passage as a document; a title is among its metadata.
+
+    A passage is decoded anew whenever it is touched, so the document shares nothing with another.
+    """
+    metadata: dict[str, Any] = dict(passage.metadata)
     metadata.pop(PAYLOAD, None)
     if passage.title:
         metadata.setdefault("title", passage.title)
@@ -35,12 +38,19 @@ def stored_document(passage: Passage) -> Document:
 
 
 def with_value(document: Document, value: object, key: str | None) -> Document:
-    """Return a fresh copy of a document with a value, such as a score, among its metadata.
+    """Return a fresh copy of a document with a value, such as a score, among its metadata."""
+    own = Document(
+        id=document.id,
+        page_content=document.page_content,
+        metadata=copy.deepcopy(document.metadata),
+    )
+    note(own, value, key)
+    return own
 
-    A key that the metadata has already is left as it is, with a warning.
-    """
-    metadata = copy.deepcopy(document.metadata)
-    if key is not None and key in metadata:
+
+def note(document: Document, value: object, key: str | None) -> None:
+    """Put a value among a document's metadata; what is there already is left, with a warning."""
+    if key is not None and key in document.metadata:
         warnings.warn(
             f"metadata has a field {key!r} of its own, which is kept: set score_key (or "
             "explanation_key) to another name, or to None",
@@ -48,8 +58,7 @@ def with_value(document: Document, value: object, key: str | None) -> Document:
             stacklevel=2,
         )
     elif key is not None:
-        metadata[key] = value
-    return Document(id=document.id, page_content=document.page_content, metadata=metadata)
+        document.metadata[key] = value
 
 
 def as_documents(hits: Hits, score_key: str | None, explanation_key: str | None) -> list[Document]:
@@ -57,11 +66,11 @@ def as_documents(hits: Hits, score_key: str | None, explanation_key: str | None)
 
     Under ``explanation_key`` is why each came back: what ``Hits.explain`` tells, plain values.
     """
-    documents = [with_value(stored_document(hit.passage), hit.score, score_key) for hit in hits]
-    if explanation_key is None:
-        return documents
-    told = hits.explain(meaning=False).to_dict()["hits"]
-    return [
-        with_value(document, why, explanation_key)
-        for document, why in zip(documents, told, strict=True)
-    ]
+    documents = [stored_document(each) for each in hits.passages]
+    for document, score in zip(documents, hits.scores.tolist(), strict=True):
+        note(document, score, score_key)
+    if explanation_key is not None:
+        told = hits.explain(meaning=False).to_dict()["hits"]
+        for document, why in zip(documents, told, strict=True):
+            note(document, why, explanation_key)
+    return documents

@@ -38,10 +38,13 @@ def configured(retriever: Retriever, options: Mapping[str, Any]) -> Retriever:
     TypeError for unknown names and QueryError for values that no query takes.
     """
     refuse(options, PER_CALL)
-    changed = {
+    wanted = {
         _NAMES.get(name, name): _dense_share(value) if name == "weights" else value
         for name, value in options.items()
         if value is not None and name in PER_CALL
+    }
+    changed = {
+        name: value for name, value in wanted.items() if getattr(retriever, name) is not value
     }
     return replace(retriever, **changed) if changed else retriever
 

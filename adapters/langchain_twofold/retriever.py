@@ -20,7 +20,7 @@ from pydantic import ConfigDict, Field, model_validator
 from langchain_twofold import batches
 from langchain_twofold.documents import as_documents, as_passage
 from langchain_twofold.embeddings import as_encoder
-from langchain_twofold.options import configured, refuse
+from langchain_twofold.options import PER_CALL, configured, refuse
 from langchain_twofold.tracing import child_runs
 from twofold import Encoder, Metric, Retriever
 from twofold.index import AS_STORED, AsStored, filled_index
@@ -108,9 +108,9 @@ class TwofoldRetriever(BaseRetriever):
 
     def configured(self, options: dict[str, Any]) -> Retriever:
         """Return the core's retriever with this one's settings, and with those of one call."""
-        own = {name: getattr(self, name) for name in ("k", "filter", "mode", "weights")}
-        own |= {name: getattr(self, name) for name in ("min_score", "reranker")}
-        return configured(configured(self.retriever, own), options)
+        own = {name: getattr(self, name) for name in PER_CALL if name in type(self).model_fields}
+        said = {name: value for name, value in options.items() if value is not None}
+        return configured(self.retriever, own | said)
 
     def search(
         self,

@@ -19,7 +19,18 @@ from twofold.explain import (
 )
 from twofold.highlights import Highlights, joined
 from twofold.protocols import PassageBatch, Scorer, View
-from twofold.types import Hit, Leg, LegScore, Mode, Rows, Scores, TermMatch, TermSpan, Vectors
+from twofold.types import (
+    Hit,
+    Leg,
+    LegScore,
+    Mode,
+    Passage,
+    Rows,
+    Scores,
+    TermMatch,
+    TermSpan,
+    Vectors,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +132,11 @@ class Hits(Sequence[Hit]):
         return self._passages.ids
 
     @property
+    def passages(self) -> list[Passage]:
+        """The passages of all hits, without the shares of the legs."""
+        return [self._passages[place] for place in range(len(self))]
+
+    @property
     def rows(self) -> Rows:
         """The row numbers of all hits in the generation that was searched."""
         return self._rows
@@ -192,8 +208,7 @@ class Hits(Sequence[Hit]):
         shorter one after it may still come in. ``count`` tells the tokens of a text; without it
         they are estimated, see ``twofold.context.estimated_tokens``. Raises QueryError.
         """
-        passages = [each.passage for each in self]
-        return context_of(passages, max_tokens, count, separator)
+        return context_of(self.passages, max_tokens, count, separator)
 
     def explain(self, *, meaning: bool = True) -> Explanation:
         """Say why each of these passages came back.
