@@ -1,13 +1,13 @@
 """What can be said at each call, checked and turned into a retriever's settings."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from difflib import get_close_matches
 from typing import Any
 
 from twofold import Retriever
 
-PER_CALL = ("k", "filter", "mode", "weights", "min_score", "reranker", "exact")
+PER_CALL = ("k", "filter", "mode", "weights", "min_score", "reranker", "like", "exact")
 """Arguments of ``invoke`` and its kin; None means: as the retriever is set."""
 _ALIASES = {
     "embedding": "encoder",
@@ -17,6 +17,7 @@ _ALIASES = {
     "score_threshold": "min_score",
     "alpha": "weights",
 }
+_SETTINGS = tuple(each.name for each in fields(Retriever))
 _NAMES = {"filter": "where", "weights": "dense_weight"}
 
 
@@ -24,6 +25,11 @@ def refuse(given: Mapping[str, Any], known: Sequence[str]) -> None:
     """Raise TypeError for names that would be lost, naming the nearest known one."""
     # LangChain forwards verbose to every query.
     unknown = [name for name in given if name not in known and name != "verbose"]
+    if unknown and unknown[0] in _SETTINGS and unknown[0] not in _ALIASES:
+        raise TypeError(
+            f"{unknown[0]!r} is a setting of the core's retriever: give "
+            f"retriever=Retriever(index, {unknown[0]}=...)"
+        )
     if unknown:
         near = get_close_matches(_ALIASES.get(unknown[0], unknown[0]), known, n=1, cutoff=0.4)
         hint = f"known are {', '.join(known)}" if known else "it takes none"

@@ -39,9 +39,10 @@ class TwofoldRetriever(BaseRetriever):
 
     ``filter`` is twofold's ``where``; ``weights`` are the shares of the dense and the lexical leg,
     or the dense one's alone. All of ``k``, ``filter``, ``mode``, ``weights``, ``min_score``,
-    ``reranker`` and ``exact`` can be given to ``invoke`` and its kin too, or through ``bind`` and
-    ``configurable_fields``. Each document is a fresh copy with its score, a Python float, under
-    ``score_key`` and, if ``explanation_key`` is set, why it came back; None leaves either out.
+    ``reranker``, ``like`` and ``exact`` can be given to ``invoke`` and its kin too, or through
+    ``bind`` and ``configurable_fields``. Each document is a fresh copy with its score, a Python
+    float, under ``score_key`` and, if ``explanation_key`` is set, why it came back; None leaves
+    either out.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -54,6 +55,7 @@ class TwofoldRetriever(BaseRetriever):
     mode: Mode = "hybrid"
     weights: Any = None
     min_score: float | None = None
+    like: str | None = None
     reranker: Any = None
     score_key: str | None = "score"
     explanation_key: str | None = None
@@ -67,6 +69,10 @@ class TwofoldRetriever(BaseRetriever):
             if "retriever" in values:
                 raise ValueError("give index= or retriever=, not both")
             values["retriever"] = Retriever(index, mode=values.get("mode", index.modes[0]))
+        try:
+            refuse(values, [*cls.model_fields, "index"])
+        except TypeError as error:
+            raise ValueError(str(error)) from error
         retriever = values.get("retriever")
         if not isinstance(retriever, Retriever):
             raise ValueError("give index= (a twofold Index) or retriever= (a twofold Retriever)")

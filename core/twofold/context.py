@@ -1,11 +1,12 @@
 """The passages that fit a model's window, in order, with citations."""
 
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from twofold.errors import QueryError
+from twofold.errors import DegradedWarning, QueryError
 from twofold.types import Metadata, Passage
 
 # Characters of scripts that are written without blanks, and Hangul.
@@ -77,8 +78,8 @@ def context_of(
     """Return as many whole passages as fit, in their order.
 
     One that doesn't fit is left out, and a shorter one after it may still come in. The whole text
-    is counted, so that the limit holds for any count. Raises QueryError for a limit that is no
-    whole number of at least 1.
+    is counted, so that the limit holds for any count. Warns (DegradedWarning) where none fits.
+    Raises QueryError for a limit that is no whole number of at least 1.
     """
     if not isinstance(max_tokens, int) or isinstance(max_tokens, bool) or max_tokens < 1:
         raise QueryError(
@@ -98,6 +99,13 @@ def context_of(
             continue
         text, tokens = longer, needed
         citations.append(Citation(number, passage.id, passage.title, passage.metadata))
+    if left_out and not citations:
+        warnings.warn(
+            f"none of {len(left_out)} passages fits {max_tokens:,} tokens, and the context is "
+            "empty: allow more tokens, or index shorter passages",
+            DegradedWarning,
+            stacklevel=3,
+        )
     return Context(text, tuple(citations), tokens, tuple(left_out))
 
 

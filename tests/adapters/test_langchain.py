@@ -78,8 +78,10 @@ def test_settings_at_construction(retriever):
     for arguments in ({}, {"index": 3}, {"index": retriever.index, "retriever": core}):
         with pytest.raises((ValueError, AttributeError)):
             TwofoldRetriever(**arguments)
-    with pytest.raises(ValueError, match="extra"):
+    with pytest.raises(ValueError, match="unknown argument 'kk': did you mean 'k'"):
         TwofoldRetriever(index=retriever.index, kk=3)
+    with pytest.raises(ValueError, match=r"give retriever=Retriever\(index, depth=...\)"):
+        TwofoldRetriever(index=retriever.index, depth=3)
 
 
 def test_configurable_fields_keep_the_index(retriever):

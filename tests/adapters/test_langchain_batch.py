@@ -142,6 +142,7 @@ async def test_every_option_at_every_call(library, retriever):
         "weights": ((1, 0), Retriever(library, k=4, dense_weight=1.0)),
         "min_score": (0.75, Retriever(library, k=4, min_score=0.75)),
         "reranker": (Backwards(), Retriever(library, k=4, reranker=Backwards())),
+        "like": ("langchain", Retriever(library, k=4, like="langchain")),
         "exact": (True, Retriever(library, k=4, exact=True)),
     }
     for name, (value, core) in cases.items():

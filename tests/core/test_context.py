@@ -9,7 +9,7 @@ from twofold import Retriever
 from twofold.context import context_of, estimated_tokens
 from twofold.encoders import encoder_named
 from twofold.encoders.tokens import TokenCounter
-from twofold.errors import QueryError
+from twofold.errors import DegradedWarning, QueryError
 from twofold.types import Passage
 
 
@@ -36,13 +36,15 @@ def test_blocks_citations_and_what_is_left_out():
 
 
 def test_a_first_passage_that_is_too_long_is_left_out_and_said():
-    found = context_of([Passage("word " * 50, "b")], 10, words, "\n\n")
+    with pytest.warns(DegradedWarning, match="none of 1 passages fits 10 tokens"):
+        found = context_of([Passage("word " * 50, "b")], 10, words, "\n\n")
     assert (found.text, found.citations, found.tokens, found.left_out) == ("", (), 0, ("b",))
 
 
 lengths = st.lists(st.integers(0, 12), max_size=8)
 
 
+@pytest.mark.filterwarnings("ignore:none of")
 @given(lengths, st.integers(1, 40), st.sampled_from(["\n\n", "\n---\n", ""]))
 def test_greedy_in_order_and_never_above_the_limit(sizes, limit, separator):
     passages = [Passage("w " * size, str(place)) for place, size in enumerate(sizes)]
@@ -76,7 +78,8 @@ def test_hits_give_it_in_the_order_of_ranks(library, claims):
             passage = library.get([each.id])[0]
             assert f"[{each.number}] {passage.title}\n{passage.text.strip()}" in found.text
         assert len(hits.context(10**6).citations) == 20
-        assert hits.context(1, count=words).left_out == tuple(hits.ids)
+        with pytest.warns(DegradedWarning, match="none of 20 passages fits"):
+            assert hits.context(1, count=words).left_out == tuple(hits.ids)
 
 
 @pytest.mark.parametrize("limit", [0, -1, 2.5, "3", True, None])

@@ -298,3 +298,13 @@ def test_ids_that_a_store_cannot_look_up_are_not_called_unknown(tmp_path):
         found = evaluate(Retriever(Wrapped(inner)), {"a": "apple"}, {"a": {"9": 1}})
     assert found.unknown is None
     assert found.measures["nDCG@10"] == 0.0
+
+
+def test_results_print_short(library, claims):
+    queries = {str(n): claim for n, claim in enumerate(claims[:3])}
+    some = [each.id for each, _ in zip(library, range(3), strict=False)]
+    qrels = {str(n): {own: 1} for n, own in enumerate(some)}
+    first = evaluate(Retriever(library), queries, qrels, ["nDCG@10"], k=10)
+    second = evaluate(Retriever(library, mode="lexical"), queries, qrels, ["nDCG@10"], k=10)
+    assert repr(first) == f"<'hybrid' on 3 queries: nDCG@10 {first.measures['nDCG@10']:.4f}>"
+    assert "over 'lexical', p " in str(compare([first, second], "nDCG@10"))

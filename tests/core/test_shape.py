@@ -269,3 +269,11 @@ def test_settings_left_out_are_the_defaults(library, claims):
     assert said.ids == plain.ids
     other = replace(Retriever(library), fusion=WeightedSum(dense_weight=0.1)).retrieve(claims[0])
     assert other.ids != plain.ids
+
+
+def test_a_field_that_no_hit_has_is_said(library, claims):
+    hits = Retriever(library, k=3, group_by="yaer").retrieve(claims[0])
+    assert len(hits) == 3
+    assert "no hit has the field 'yaer', by which they should be grouped" in hits.warnings
+    hits = Retriever(library, k=3, group_by="year").retrieve(claims[0])
+    assert not any("no hit has" in each for each in hits.warnings)

@@ -1,5 +1,6 @@
 """One setting beside others on the same queries: by how much, and whether that is chance."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -89,7 +90,7 @@ class Difference:
         return QueryDifference(query_id, text, ours[self.measure], theirs[self.measure])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Comparison:
     """One setting, the subject, compared with each of the others by one measure."""
 
@@ -101,6 +102,15 @@ class Comparison:
     def evaluations(self) -> tuple[Evaluation, ...]:
         """The subject and the others, in the order given."""
         return (self.subject, *(each.other for each in self.differences))
+
+    def __repr__(self) -> str:
+        own = self.subject.measures.get(self.measure, math.nan)
+        others = ", ".join(
+            f"{each.interval.mean:+.4f} [{each.interval.low:+.4f}, {each.interval.high:+.4f}] "
+            f"over {each.other.name!r}, p {each.p:.3f}"
+            for each in self.differences
+        )
+        return f"<{self.subject.name!r}: {self.measure} {own:.4f}, {others}>"
 
 
 def compare(

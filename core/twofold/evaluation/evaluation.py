@@ -11,7 +11,7 @@ from twofold.evaluation.statistics import Interval, bootstrap_interval
 from twofold.types import Mode, Run, Scores
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Evaluation:
     """How good one setting is: ``measures`` are means over all judged ``queries``.
 
@@ -32,6 +32,10 @@ class Evaluation:
     settings: str
     warnings: Mapping[str, int]
     unknown: float | None
+
+    def __repr__(self) -> str:
+        told = ", ".join(f"{name} {value:.4f}" for name, value in self.measures.items())
+        return f"<{self.name!r} on {self.queries:,} queries: {told}>"
 
     def values(self, measure: str) -> Scores:
         """Return a measure's value for each query (n,), in the order of ``per_query``.

@@ -167,11 +167,17 @@ def _share(leg: str, share: LegScore) -> str:
 def _line(match: TermMatch) -> str:
     """Return one term's share in a lexical score."""
     repeated = f"{match.query_frequency} x " if match.query_frequency > 1 else ""
+    passages = _counted(match.document_frequency, "passage")
+    times, terms = _counted(match.frequency, "time"), _counted(match.length, "term")
     return (
-        f"{match.term!r}: {repeated}idf {match.idf:.3f} (in {match.document_frequency:,} passages) "
-        f"x {match.part:.3f} ({match.frequency} times in {match.length:,} terms, average "
-        f"{match.average_length:.1f}) = {match.contribution:.4f}"
+        f"{match.term!r}: {repeated}idf {match.idf:.3f} (in {passages}) x {match.part:.3f} "
+        f"({times} in {terms}, average {match.average_length:.1f}) = {match.contribution:.4f}"
     )
+
+
+def _counted(number: int, thing: str) -> str:
+    """Return a number of things."""
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
 
 
 def _ordinal(number: int) -> str:

@@ -19,10 +19,10 @@ _TELLING = 3
 class Meaning:
     """What a hit's dense score rests on.
 
-    ``words`` are the query's in order, each with its drop: what the score loses when the encoder
-    reads the query without it; below 0, the word holds the passage back. A query of one word has
-    none. ``sentence`` is the passage's sentence that is nearest to the query, the title where there
-    is no text, with its ``sentence_score`` in the index's metric.
+    ``words`` are the query's in order, each with its drop: what the dense score loses when the
+    encoder reads the query without it; below 0, the word holds the passage back. A query of one
+    word has none. ``sentence`` is the passage's sentence that is nearest to the query, the title
+    where there is no text, with its ``sentence_score`` in the index's metric.
     """
 
     words: tuple[tuple[str, float], ...]
@@ -37,8 +37,8 @@ class Meaning:
     @property
     def lines(self) -> tuple[str, ...]:
         """What a person reads: the words that count most, and the sentence."""
-        said = [f"{word!r} {drop:+.3f}" for word, drop in self.telling[:_TELLING] if drop > 0]
-        words = (f"without the word, the score loses: {', '.join(said)}",) if said else ()
+        said = [f"{word!r} {drop:.3f}" for word, drop in self.telling[:_TELLING] if drop > 0]
+        words = [f"the dense score would lose, without the word: {', '.join(said)}"] if said else []
         nearest = f"nearest sentence ({self.sentence_score:.3f}): {' '.join(self.sentence.split())}"
         return (*words, *((nearest,) if self.sentence else ()))
 

@@ -81,8 +81,8 @@ class WhyNot:
     last of them, both by the score that orders hits. ``budget`` is how many a reranker reads,
     where the passage is not one of them. ``duplicate_of`` is the hit that stands for it,
     ``group`` are the hits that fill its group, and ``diverse`` says that others were preferred for
-    being unlike the hits before them. ``k_needed`` is the k that brings it in where no weight does,
-    together with ``exact=True`` if ``exact_needed``.
+    being unlike the hits before them. ``remedy``, ``k_needed`` (together with ``exact=True`` if
+    ``exact_needed``) and ``settings`` each bring it in; all have been tried.
     """
 
     passage_id: str
@@ -105,6 +105,7 @@ class WhyNot:
     remedy: Remedy | None = None
     k_needed: int | None = None
     exact_needed: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def found(self) -> bool:
@@ -144,21 +145,27 @@ class WhyNot:
             said.append(f"its group is full: {_listed(self.group)}")
         if self.diverse:
             said.append("diversity prefers others, which are less like the hits before them")
-        if self.outranked_by and self.gap is not None:
-            last, count = self.outranked_by[-1], len(self.outranked_by)
+        if self.outranked_by:
+            count = len(self.outranked_by)
             hits = f"{count} hits" if count > 1 else "1 hit"
-            said.append(f"outranked by {hits}; it lacks {self.gap:.4f} to {last!r}")
+            lacks = f"; it lacks {self.gap:.4f} to {self.outranked_by[-1]!r}" if self.gap else ""
+            would = "" if self.candidate else "as a candidate it would be "
+            said.append(f"{would}outranked by {hits}{lacks}")
         return tuple(said)
 
     @property
     def advice(self) -> str:
         """What would bring it in."""
+        ways: list[str] = []
+        if self.settings:
+            ways.append(" and ".join(f"{name}={value!r}" for name, value in self.settings.items()))
         if self.remedy is not None:
-            return f"{self.remedy} would bring it in"
+            ways.append(str(self.remedy))
         if self.k_needed is not None:
-            exact = " and exact=True" if self.exact_needed else ""
-            return f"k={self.k_needed}{exact} would bring it in"
-        return "no weight and no k would bring it in"
+            ways.append(f"k={self.k_needed}" + (" and exact=True" if self.exact_needed else ""))
+        if not ways:
+            return "no weight and no k would bring it in"
+        return f"{', or '.join(ways)} would bring it in"
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values, for JSON."""
@@ -196,6 +203,7 @@ class WhyNot:
             else None,
             "k_needed": self.k_needed,
             "exact_needed": self.exact_needed,
+            "settings": dict(self.settings),
         }
 
     def __str__(self) -> str:

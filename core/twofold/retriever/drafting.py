@@ -9,7 +9,7 @@ import numpy as np
 
 from twofold.errors import QueryError
 from twofold.hits import Answer, Hits
-from twofold.protocols import Reranker, View
+from twofold.protocols import PassageBatch, Reranker, View
 from twofold.retriever.inquiry import Inquiry
 from twofold.retriever.observing import observed
 from twofold.retriever.pool import Found, Pool, Question, Rules, ordered
@@ -130,8 +130,13 @@ class Drafting:
             )
             legs = draft.pool.columns(draft.chosen)
             fused = draft.pool.scores[draft.chosen] if draft.read else None
+            answer = draft.answer
+            field = self._retriever.group_by
+            if field is not None and len(own) and not _has(part, field):
+                said = f"no hit has the field {field!r}, by which they should be grouped"
+                answer = replace(answer, warnings=(*answer.warnings, said))
             twins = [self._view.ids(draft.pool.rows[each]) for each in draft.stand_for]
-            out.append(Hits(draft.answer, draft.scores, legs, own, part, inquiry, fused, twins))
+            out.append(Hits(answer, draft.scores, legs, own, part, inquiry, fused, twins))
             start += len(own)
         return out
 
@@ -161,6 +166,11 @@ class Drafting:
                 view, texts, vectors, self._allowed, question.scorer, limit
             )
             pool = Pool.of(view, question, found, self._rules.fusion)
+
+
+def _has(passages: PassageBatch, field: str) -> bool:
+    """Whether any of these passages has a metadata field."""
+    return any(field in passages[at].metadata for at in range(len(passages.ids)))
 
 
 def _may_have_more(found: Found, shape: Shape, limit: int) -> bool:

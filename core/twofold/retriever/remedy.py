@@ -1,11 +1,12 @@
-"""The smallest change of weight that brings a passage among the hits."""
+"""What brings a passage among the hits: another weight, a greater k, or settings relaxed."""
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from twofold.explain import Remedy
+from twofold.explain import Remedy, WhyNot
 from twofold.fusion import Fusion, Guarded, WeightedFusion
 from twofold.retriever.pool import Pool
 from twofold.retriever.shape import Shape
@@ -15,7 +16,8 @@ from twofold.types import Mask, Rows, Scores
 STEP = 1e-6
 """How far beyond the point where two scores are equal a weight is tried, 0 to 1."""
 _MOST = 256  # weights tried where hits depend on one another, each of which costs milliseconds
-_RETRIES = 8  # weights that the retriever itself, whose vectors drift, may prove wrong
+_THRESHOLDS = ("min_score", "min_dense", "min_lexical")
+_RETRIES = 8  # values that the retriever itself may prove wrong
 
 
 def remedy(trial: Trial, shape: Shape, wanted: int) -> Remedy | None:
@@ -50,15 +52,16 @@ def remedy(trial: Trial, shape: Shape, wanted: int) -> Remedy | None:
     return None
 
 
-def k_needed(trial: Trial, shape: Shape) -> int | None:
+def k_needed(trial: Trial, shape: Shape) -> tuple[int, bool] | None:
     """Return the k that brings the passage in with all else as it is, None if none does.
 
-    The smallest one for every fusion whose values don't depend on the depth.
+    And whether the dense leg must look at all vectors for it. The smallest k for every fusion whose
+    values don't depend on the depth; tried with the retriever itself.
     """
     retriever, ranks = trial.inquiry.retriever, trial.ranks
     most = sum(len(each.rows) for each in trial.lists.values())
-    k = retriever.k + 1
-    while ranks and k <= most:
+    k, failed = retriever.k + 1, 0
+    while ranks and k <= most and failed < _RETRIES:
         changed = replace(retriever, k=k)
         rules = changed.rules(trial.view)
         limit = changed.limit(rules)
@@ -69,24 +72,54 @@ def k_needed(trial: Trial, shape: Shape) -> int | None:
         if place is None:
             return None
         if place <= k:
-            return k
+            exact = applied_k(trial, k)
+            if exact is not None:
+                return k, exact
+            failed += 1
         k = max(k + 1, place)
     return None
+
+
+def applied_k(trial: Trial, k: int) -> bool | None:
+    """Return whether ``k`` hits hold the passage by an exact search alone, None if not even so."""
+    retriever = trial.inquiry.retriever
+    for exact in sorted({retriever.exact, True}):
+        if trial.brings(replace(retriever, k=k, exact=exact)):
+            return exact and not retriever.exact
+    return None
+
+
+def relaxed(trial: Trial, said: WhyNot) -> dict[str, Any]:
+    """Return the settings that keep the passage out, as they would let it in; nothing if not so.
+
+    Thresholds at what it has (None where it has no score), a larger group, or near-duplicates and
+    diversity left aside.
+    """
+    changed: dict[str, Any] = {
+        each.name: each.had for each in said.missed if each.name in _THRESHOLDS
+    }
+    if said.group:
+        changed["per_group"] = len(said.group) + 1
+    if said.duplicate_of is not None:
+        changed["collapse"] = None
+    if said.diverse:
+        changed["diversity"] = 0.0
+    if not changed:
+        return {}
+    return changed if trial.brings(replace(trial.inquiry.retriever, **changed)) else {}
 
 
 def _applied(
     trial: Trial, fusion: WeightedFusion, used: float, deeper: int | None
 ) -> Remedy | None:
     """Return the remedy with a retriever that does find the passage, None if it does not."""
-    retriever, question = trial.inquiry.retriever, trial.inquiry.question
+    retriever = trial.inquiry.retriever
     depth = deeper if deeper is not None else trial.inquiry.rules.depth
-    (wanted,) = trial.view.ids(np.array([trial.row]))
     for exact in sorted({retriever.exact, True}):  # where an approximate dense leg would miss it
         changed = replace(
             retriever, fusion=fusion, depth=depth, exact=exact, like=None, dense_weight=None
         )
-        hits = changed.retrieve(question.text, vector=question.vector)
-        if wanted in hits.ids:
+        if trial.brings(changed):
             added = exact and not retriever.exact
             return Remedy(fusion.dense_weight, used, deeper, added, changed)
     return None

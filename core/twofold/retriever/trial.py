@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from twofold.retriever.inquiry import Inquiry
 from twofold.retriever.pool import Found, Pool
 from twofold.retriever.shape import Places, Shape
 from twofold.types import Leg, LegHits, Rows
+
+if TYPE_CHECKING:
+    from twofold.retriever.retriever import Retriever
 
 EVERYTHING = 1 << 31
 """Passages asked of a leg where all are wanted."""
@@ -97,14 +101,11 @@ class Trial:
         (found,) = self.view.dense(vector[None, :], limit, allowed, effort)
         return self.row not in found.rows
 
-    def asks_exact(self, k: int) -> bool:
-        """Whether ``k`` hits hold the passage only where the dense leg looks at all vectors."""
-        changed = replace(self.inquiry.retriever, k=k)
-        if not self.misses("dense", changed.limit(changed.rules(self.view))):
-            return False
+    def brings(self, changed: "Retriever") -> bool:
+        """Whether a retriever with other settings gives the passage for the same question."""
         question = self.inquiry.question
         (own,) = self.view.ids(np.array([self.row]))
-        return own not in changed.retrieve(question.text, vector=question.vector).ids
+        return own in changed.retrieve(question.text, vector=question.vector).ids
 
     def order(self, pool: Pool, shape: Shape) -> Places:
         """Return the candidates in the order in which they would be hits, without a reranker."""

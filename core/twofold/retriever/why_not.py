@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 
 from twofold.errors import QueryError
-from twofold.explain import Missed, Standing, WhyNot
+from twofold.explain import Missed, Remedy, Standing, WhyNot
 from twofold.hits import Hits
 from twofold.protocols import Reranker, View
 from twofold.retriever.drafting import Draft, Drafting
 from twofold.retriever.inquiry import Inquiry
 from twofold.retriever.pool import Pool
-from twofold.retriever.remedy import k_needed, remedy
+from twofold.retriever.remedy import applied_k, k_needed, relaxed, remedy
 from twofold.retriever.shape import Shape, groups_of
 from twofold.retriever.trial import Trial
 from twofold.types import Rows
@@ -59,7 +59,10 @@ def _reasoned(view: View, inquiry: Inquiry, row: int, hits: Hits, said: WhyNot) 
     own = int(np.flatnonzero(pool.rows == row)[0])
     shape, reranker = retriever.shape, retriever.reranker
     said = replace(
-        said, legs=legs, score=float(pool.scores[own]), missed=_missed(pool, own, retriever.shape)
+        said,
+        legs=legs,
+        score=_known(float(pool.scores[own])),
+        missed=_missed(pool, own, retriever.shape),
     )
     if reranker is None:
         place = trial.place(pool, shape)
@@ -68,12 +71,7 @@ def _reasoned(view: View, inquiry: Inquiry, row: int, hits: Hits, said: WhyNot) 
         if said.candidate and place is not None and shape.diversity:
             unlike = bool((hits.scores < pool.scores[own]).any())
             said = replace(said, diverse=place > retriever.k and unlike)
-        found = remedy(trial, shape, retriever.k)
-        if found is not None:
-            return replace(said, remedy=found)
-        needed = k_needed(trial, shape)
-        exact = needed is not None and trial.asks_exact(needed)
-        return replace(said, k_needed=needed, exact_needed=exact)
+        return _advised(trial, said, shape, remedy(trial, shape, retriever.k))
     return _reranked(trial, pool, own, reranker, hits, said)
 
 
@@ -96,7 +94,7 @@ def _reranked(
         had = Missed("the reranker's threshold", reranker.threshold, score)
         said = replace(said, missed=(*said.missed, had))
     if said.missed:
-        return _outranked(said, score, pool, hits)
+        return replace(_outranked(said, score, pool, hits), settings=relaxed(trial, said))
     everyone = replace(retriever, k=len(read) + 1)
     drafting = Drafting(view, everyone, trial.inquiry.rules, trial.inquiry.allowed)
     candidates = read if within else np.append(read, own)
@@ -107,11 +105,19 @@ def _reranked(
     said = _compared(view, said, pool, own, retriever.shape, hits)
     said = _outranked(said, score, pool, hits)
     if last is None:
-        return said
+        return replace(said, settings=relaxed(trial, said))
     if within:
-        return replace(said, k_needed=last)
+        exact = applied_k(trial, last)
+        return said if exact is None else replace(said, k_needed=last, exact_needed=exact)
     found = remedy(trial, first, budget) if last <= retriever.k else None
-    return replace(said, remedy=found, k_needed=k_needed(trial, first) if found is None else None)
+    return _advised(trial, said, first, found)
+
+
+def _advised(trial: Trial, said: WhyNot, shape: Shape, found: Remedy | None) -> WhyNot:
+    """Fill in what would bring the passage in."""
+    k, exact = k_needed(trial, shape) or (None, False)
+    settings = relaxed(trial, said)
+    return replace(said, remedy=found, k_needed=k, exact_needed=exact, settings=settings)
 
 
 def _missed(pool: Pool, own: int, shape: Shape) -> tuple[Missed, ...]:
@@ -119,7 +125,7 @@ def _missed(pool: Pool, own: int, shape: Shape) -> tuple[Missed, ...]:
     out: list[Missed] = []
     score = float(pool.scores[own])
     if shape.min_score is not None and score < shape.min_score:
-        out.append(Missed("min_score", shape.min_score, score))
+        out.append(Missed("min_score", shape.min_score, _known(score)))
     for leg, each in pool.evidence.items():
         least = shape.min_dense if leg == "dense" else shape.min_lexical
         if least is not None and each.completed[own] < least:
@@ -138,7 +144,8 @@ def _outranked(said: WhyNot, score: float, pool: Pool, hits: Hits) -> WhyNot:
     if not above:
         return said
     ids = tuple(each for each, _ in above)
-    return replace(said, outranked_by=ids, gap=min(its for _, its in above) - score)
+    gap = min(its for _, its in above) - score
+    return replace(said, outranked_by=ids, gap=_known(gap))
 
 
 def _compared(view: View, said: WhyNot, pool: Pool, own: int, shape: Shape, hits: Hits) -> WhyNot:
@@ -157,4 +164,4 @@ def _compared(view: View, said: WhyNot, pool: Pool, own: int, shape: Shape, hits
 
 
 def _known(score: float) -> float | None:
-    return None if np.isnan(score) else score
+    return score if np.isfinite(score) else None
