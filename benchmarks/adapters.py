@@ -63,7 +63,7 @@ def main() -> None:
     passages = [{"id": str(n), "text": text} for n, text in enumerate(task.texts)]
     with Index.open(None, encoder=KnownVectors(task), metric="dot") as index:
         index.upsert(passages, vectors=task.vectors)
-        core, adapter = Retriever(index), TwofoldRetriever(retriever=Retriever(index))
+        core, adapter = Retriever(index), TwofoldRetriever(index=index)
         times: dict[str, list[float]] = {"core": [], "LangChain": []}
         for turn in range(ROUNDS + 1):
             own = milliseconds(core.retrieve, task.queries)
@@ -75,7 +75,7 @@ def main() -> None:
         console.print(f"core {own:.3f} ms, LangChain {other:.3f} ms: {other - own:+.3f} ms")
     with Index.open(None, encoder=encoder_named(DEFAULT_ENCODER), metric="dot") as index:
         index.upsert(passages, vectors=task.vectors)
-        adapter, some = TwofoldRetriever(retriever=Retriever(index)), task.queries[:BATCH]
+        adapter, some = TwofoldRetriever(index=index), task.queries[:BATCH]
         adapter.batch(some)
         ratios = []
         for _ in range(3):

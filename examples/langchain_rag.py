@@ -1,15 +1,8 @@
-"""A LangChain chain that answers with citations.
+"""A LangChain chain that answers with citations; chat_models.py says by which model."""
 
-Set TWOFOLD_CHAT_MODEL to any chat model as ``package.module:Class:model``, for example
-``langchain_ollama:ChatOllama:llama3.2``. Without one, the answer is made of quotations.
-"""
-
-import importlib
-import os
-
+from chat_models import chat_model
 from extractive import answer
 from langchain_core.documents import Document
-from langchain_core.language_models import BaseChatModel
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import Runnable, RunnableLambda, RunnablePassthrough
@@ -30,15 +23,6 @@ PROMPT = ChatPromptTemplate.from_template(
     "Answer from these passages alone, and cite their ids in brackets.\n\n{context}\n\n"
     "Question: {question}"
 )
-
-
-def chat_model() -> BaseChatModel | None:
-    """Return the chat model that the environment names."""
-    if not (name := os.environ.get("TWOFOLD_CHAT_MODEL")):
-        return None
-    module, kind, model = name.split(":", 2)
-    made: BaseChatModel = getattr(importlib.import_module(module), kind)(model=model)
-    return made
 
 
 def cited(documents: list[Document]) -> str:

@@ -11,6 +11,13 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 SCRIPTS = {
     "quickstart.py": ["1st by meaning", "since 2020: ['2']"],
     "langchain_rag.py": ["glucose. [leaf]"],
+    "langchain_conversation.py": ["[bees-dance]", "keep it warm. [bees-winter]"],
+    "langchain_agent.py": ["'filter': {'year': {'$gte': 2020}}", "[battery-2023]"],
+    "langchain_folder.py": [
+        "{'num_added': 3, 'num_updated': 0, 'num_skipped': 0, 'num_deleted': 0}",
+        "{'num_added': 1, 'num_updated': 0, 'num_skipped': 1, 'num_deleted': 2}",
+        "Soup is salted at the start.",
+    ],
     "llama_index_rag.py": ["glucose. [leaf]"],
 }
 
@@ -32,8 +39,9 @@ def test_example(name):
 
 def test_examples_are_short_and_all_run_here():
     scripts = sorted(EXAMPLES.glob("*.py"))
-    others = {"demo.py", "extractive.py", "train_reranker.py", "word_lessons.py", "word_matcher.py"}
-    assert {path.name for path in scripts} == {*SCRIPTS, *others}
+    others = {"demo.py", "train_reranker.py"}
+    parts = {"chat_models.py", "extractive.py", "word_lessons.py", "word_matcher.py"}
+    assert {path.name for path in scripts} == {*SCRIPTS, *others, *parts}
     for path in scripts:
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 80
 

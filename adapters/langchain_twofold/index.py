@@ -1,7 +1,7 @@
 """A twofold index as LangChain's document index: what ``index()`` keeps in step."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.documents import Document
 from langchain_core.indexing import DeleteResponse, UpsertResponse
@@ -18,6 +18,10 @@ class TwofoldIndex(TwofoldRetriever, DocumentIndex):
     LangChain's ``index()`` and ``aindex()`` with a record manager keep both legs in step with a
     source: ``index(documents, record_manager, TwofoldIndex(index=index), cleanup="full")``.
     """
+
+    if TYPE_CHECKING:
+
+        def __init__(self, *, index: Any = None, **settings: Any) -> None: ...
 
     def upsert(self, items: Sequence[Document], /, **kwargs: Any) -> UpsertResponse:
         """Add documents, and replace those whose ids are stored; a batch is all or nothing.

@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks import (
     AsyncCallbackManagerForRetrieverRun,
@@ -60,6 +60,10 @@ class TwofoldRetriever(BaseRetriever):
     score_key: str | None = "score"
     explanation_key: str | None = None
 
+    if TYPE_CHECKING:  # what the validator below takes, which a type checker can't see
+
+        def __init__(self, *, index: Any = None, **settings: Any) -> None: ...
+
     @model_validator(mode="before")
     @classmethod
     def _over(cls, values: dict[str, Any]) -> dict[str, Any]:
@@ -105,7 +109,7 @@ class TwofoldRetriever(BaseRetriever):
         index = filled_index(
             path, passages, encoder=as_encoder(encoder), metric=metric, analyzer=analyzer
         )
-        return cls(index=index, **settings)  # type: ignore[call-arg]  # taken by the validator
+        return cls(index=index, **settings)
 
     @property
     def index(self) -> Any:
