@@ -25,6 +25,7 @@ from langchain_twofold.tracing import child_runs
 from twofold import Encoder, Metric, Retriever
 from twofold.index import AS_STORED, AsStored, filled_index
 from twofold.lexical import AnalyzerLike
+from twofold.logs import log_warnings
 from twofold.types import Mode
 
 logger = logging.getLogger(__name__)
@@ -132,9 +133,8 @@ class TwofoldRetriever(BaseRetriever):
         asked = self.configured(options)
         observer = child_runs(runs, queries)
         answers = (replace(asked, observer=observer) if observer else asked).retrieve_many(queries)
-        for query, hits in zip(queries, answers, strict=True):
-            for warning in hits.warnings:
-                logger.warning("%r: %s", query, warning)
+        for hits in answers:
+            log_warnings(logger, self.index, hits)
         return [as_documents(hits, self.score_key, self.explanation_key) for hits in answers]
 
     def _get_relevant_documents(

@@ -22,6 +22,7 @@ from llama_index_twofold.nodes import as_node, as_passage
 from twofold import Encoder, Index, Metric, Retriever
 from twofold.index import AS_STORED, AsStored, filled_index
 from twofold.lexical import AnalyzerLike
+from twofold.logs import log_warnings
 from twofold.types import Mode, Vectors
 
 logger = logging.getLogger(__name__)
@@ -103,8 +104,7 @@ class TwofoldRetriever(BaseRetriever):
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         query = query_bundle.query_str.strip()
         hits = self._engine.retrieve(query, vector=self._vector(query_bundle))
-        for warning in hits.warnings:
-            logger.warning("%r: %s", query, warning)
+        log_warnings(logger, self.index, hits)
         return [as_node(hit) for hit in hits]
 
     @dispatcher.span

@@ -212,6 +212,12 @@ def test_a_notebook_cell_can_be_run_twice(tmp_path):
 def test_what_a_leg_lacked_is_logged(retriever, caplog):
     assert retriever.invoke("zzzz")
     assert "no passage shares a word with the query" in caplog.text
+    caplog.clear()
+    assert retriever.invoke("zzzz")
+    assert "no passage shares" not in caplog.text  # once an index, and then for debugging
+    caplog.set_level("DEBUG")
+    assert retriever.invoke("zzzz")
+    assert "'zzzz': the lexical leg found nothing: no passage shares" in caplog.text
 
 
 def test_analyzer_and_scoring_function_reach_the_lexical_leg():

@@ -122,6 +122,6 @@ def _unchanged(home: Setting, plan: Plan, queries: int) -> Tuned:
         p=None,
         tried=0,
         adopted=False,
-        needed=None,
+        needed=plan.fewest,
         stages=(),
     )

@@ -34,7 +34,8 @@ class Tuned:
     would look as good as ``found`` if none were better: see ``luck``. Adopted means that the gain's
     interval lies above zero, and that ``p`` is below what it leaves on that side, 0.025 of 95%.
     ``needed`` is how many judged queries would settle a gain of this size, those at hand included,
-    None where there is none to settle. ``stages`` are the steps of the search over all queries.
+    None where there is none to settle; where there were too few, the least. ``stages`` are the
+    steps of the search over all queries.
     """
 
     setting: Setting
@@ -54,7 +55,7 @@ class Tuned:
         if self.gain is None:
             return (
                 f"nothing changes: {self.queries:,} judged queries are too few to tell a gain from "
-                "luck"
+                f"luck, {self.needed:,} are the least"
             )
         gain = f"{self.measure} {self.gain.mean:+.4f} {_bounds(self.gain)} on held-out queries"
         if self.adopted:
