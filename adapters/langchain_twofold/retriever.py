@@ -21,7 +21,7 @@ from langchain_twofold import batches
 from langchain_twofold.documents import as_documents, as_passage
 from langchain_twofold.embeddings import as_encoder
 from langchain_twofold.options import PER_CALL, configured, refuse
-from langchain_twofold.tracing import child_runs
+from langchain_twofold.tracing import child_runs, describe, described
 from twofold import Encoder, Metric, Retriever
 from twofold.index import AS_STORED, AsStored, filled_index
 from twofold.lexical import AnalyzerLike
@@ -130,6 +130,7 @@ class TwofoldRetriever(BaseRetriever):
         runs: Sequence[CallbackManagerForRetrieverRun],
     ) -> list[list[Document]]:
         """Return the documents of each query, by one call of the core; each has its run."""
+        describe(self.index)
         asked = self.configured(options)
         observer = child_runs(runs, queries)
         answers = (replace(asked, observer=observer) if observer else asked).retrieve_many(queries)
@@ -184,9 +185,5 @@ class TwofoldRetriever(BaseRetriever):
     def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
         """Tell a tracer what searches: twofold, and the model of the vectors."""
         params = super()._get_ls_params(**kwargs)
-        params["ls_vector_store_provider"] = "twofold"
-        encoder = self.index.encoder
-        if encoder is not None:
-            params["ls_embedding_provider"] = type(encoder).__name__
-            params["ls_embedding_model"] = encoder.name
+        params.update(described(self.index))
         return params

@@ -1,11 +1,16 @@
-"""Child runs for the legs and the reranker, so that a trace shows what each of them gave."""
+"""What a trace tells: what searched, and in child runs what each leg and the reranker gave."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
 
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
+from langchain_core.retrievers import LangSmithRetrieverParams
 
 from twofold.protocols import Report, Stage
+
+_described: WeakKeyDictionary[Any, LangSmithRetrieverParams] = WeakKeyDictionary()
 
 _NAMES = {
     "dense": "twofold dense leg",
@@ -52,3 +57,23 @@ def child_runs(
     if len(runs) != len(queries) or not any(run.inheritable_handlers for run in runs):
         return None
     return ChildRuns(runs, queries)
+
+
+def described(index: Any) -> LangSmithRetrieverParams:
+    """Return what searches, and the model of its vectors, as of the last query.
+
+    A query's run is opened on the event loop, which must not wait for the index's catalog.
+    """
+    known = _described.get(index)
+    return known if known is not None else describe(index)
+
+
+def describe(index: Any) -> LangSmithRetrieverParams:
+    """Look up what searches, for the queries to come."""
+    params = LangSmithRetrieverParams(ls_vector_store_provider="twofold")
+    encoder = index.encoder
+    if encoder is not None:
+        params["ls_embedding_provider"] = type(encoder).__name__
+        params["ls_embedding_model"] = encoder.name
+    _described[index] = params
+    return params
