@@ -130,11 +130,11 @@ class TwofoldRetriever(BaseRetriever):
         runs: Sequence[CallbackManagerForRetrieverRun],
     ) -> list[list[Document]]:
         """Return the documents of each query, by one call of the core; each has its run."""
-        describe(self.index)
         asked = self.configured(options)
         observer = child_runs(runs, queries)
         answers = (replace(asked, observer=observer) if observer else asked).retrieve_many(queries)
         for hits in answers:
+            describe(self.index, hits.answer.generation)
             log_warnings(logger, self.index, hits)
         return [as_documents(hits, self.score_key, self.explanation_key) for hits in answers]
 

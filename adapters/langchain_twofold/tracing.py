@@ -10,7 +10,9 @@ from langchain_core.retrievers import LangSmithRetrieverParams
 
 from twofold.protocols import Report, Stage
 
-_described: WeakKeyDictionary[Any, LangSmithRetrieverParams] = WeakKeyDictionary()
+_described: WeakKeyDictionary[Any, tuple[int | None, LangSmithRetrieverParams]] = (
+    WeakKeyDictionary()
+)
 
 _NAMES = {
     "dense": "twofold dense leg",
@@ -64,16 +66,18 @@ def described(index: Any) -> LangSmithRetrieverParams:
 
     A query's run is opened on the event loop, which must not wait for the index's catalog.
     """
+    return _described[index][1] if index in _described else describe(index, None)
+
+
+def describe(index: Any, generation: int | None) -> LangSmithRetrieverParams:
+    """Look up what searches in a generation, for the queries to come."""
     known = _described.get(index)
-    return known if known is not None else describe(index)
-
-
-def describe(index: Any) -> LangSmithRetrieverParams:
-    """Look up what searches, for the queries to come."""
+    if known is not None and known[0] == generation:
+        return known[1]
     params = LangSmithRetrieverParams(ls_vector_store_provider="twofold")
     encoder = index.encoder
     if encoder is not None:
         params["ls_embedding_provider"] = type(encoder).__name__
         params["ls_embedding_model"] = encoder.name
-    _described[index] = params
+    _described[index] = (generation, params)
     return params
