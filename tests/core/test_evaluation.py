@@ -300,6 +300,22 @@ def test_ids_that_a_store_cannot_look_up_are_not_called_unknown(tmp_path):
     assert found.measures["nDCG@10"] == 0.0
 
 
+def test_a_cutoff_of_nothing_is_refused(library, claims):
+    for name in ("nDCG@0", "P@0"):
+        with pytest.raises(InputError, match="looks at no hit"):
+            evaluate(Retriever(library), {"a": claims[0]}, {"a": {"1": 1}}, [name])
+
+
+def test_diverse_hits_are_measured_in_their_own_order(library, claims):
+    retriever = Retriever(library, diversity=0.9)
+    hits = retriever.retrieve(claims[0], k=10)
+    scores = hits.scores.tolist()
+    place = next(at for at in range(1, 10) if scores[at] > scores[at - 1])
+    qrels = {"a": {hits.ids[place]: 1}}
+    found = evaluate(retriever, {"a": claims[0]}, qrels, ["RR@10"], k=10)
+    assert found.measures["RR@10"] == pytest.approx(1 / (place + 1))
+
+
 def test_results_print_short(library, claims):
     queries = {str(n): claim for n, claim in enumerate(claims[:3])}
     some = [each.id for each, _ in zip(library, range(3), strict=False)]

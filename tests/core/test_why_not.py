@@ -162,6 +162,8 @@ def test_presets_have_no_weight_to_turn_and_tell_k(library, claims, like):
 def test_what_is_plain(library, claims):
     hits = Retriever(library, k=3).retrieve(claims[0], where={"year": 1993})
     assert not hits.why_not("nothing").stored
+    with pytest.raises(QueryError, match="a passage's id is a string, not 5"):
+        hits.why_not(5)
     assert hits.why_not("nothing").reasons == ("no passage has this id",)
     outside = next(each.id for each in library if each.metadata["year"] != 1993)
     assert hits.why_not(outside).reasons == ("the filter leaves it out",)

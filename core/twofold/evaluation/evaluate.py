@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from twofold.errors import DegradedWarning, InputError
 from twofold.evaluation.evaluation import Evaluation
 from twofold.evaluation.measures import MEASURES, all_named, measured
+from twofold.hits import Hits
 from twofold.retriever import Retriever
 from twofold.types import Passage, Run
 
@@ -52,7 +53,7 @@ def evaluate(
     _warn_of_depth(wanted, k)
     found = asked.retrieve_many(list(judged.values()))
     run: Run = {
-        query_id: dict(zip(hits.ids, hits.scores.tolist(), strict=True))
+        query_id: dict(zip(hits.ids, _ordering(asked, hits), strict=True))
         for query_id, hits in zip(judged, found, strict=True)
     }
     kept = {query_id: dict(qrels[query_id]) for query_id in judged}
@@ -107,6 +108,14 @@ def evaluate_run(
         warnings={},
         unknown=None,
     )
+
+
+def _ordering(retriever: Retriever, hits: Hits) -> list[float]:
+    """Return scores in the order of the hits: with diversity their own are not, so by rank."""
+    if retriever.diversity:
+        return [float(len(hits) - place) for place in range(len(hits))]
+    scores: list[float] = hits.scores.tolist()
+    return scores
 
 
 def _warn_of_depth(measures: Sequence[Any], k: int) -> None:

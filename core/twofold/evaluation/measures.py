@@ -20,12 +20,15 @@ def named(name: str) -> Any:
     import ir_measures
 
     try:
-        return ir_measures.parse_measure(name)
+        measure: Any = ir_measures.parse_measure(name)
     except (NameError, ValueError, SyntaxError) as error:
         raise InputError(
             f"unknown measure {name!r} ({error}): use ir_measures' names, such as nDCG@10, R@100, "
             "RR@10, AP or P@5"
         ) from error
+    if measure.params.get("cutoff", 1) < 1:  # which ends the process in pytrec_eval
+        raise InputError(f"{name!r} looks at no hit: a cutoff of at least 1 is wanted")
+    return measure
 
 
 def all_named(names: Sequence[str]) -> list[Any]:

@@ -22,6 +22,8 @@ def why_not(inquiry: Inquiry, passage_id: str, hits: Hits) -> WhyNot:
 
     Raises QueryError where passages have to be read again and the index has changed.
     """
+    if not isinstance(passage_id, str):
+        raise QueryError(f"a passage's id is a string, not {passage_id!r:.80}")
     said = WhyNot(passage_id, hits.query)
     if passage_id in hits.ids:
         return replace(said, rank=hits.ids.index(passage_id) + 1)
