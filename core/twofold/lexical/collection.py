@@ -29,7 +29,7 @@ class Collection:
 
     def norms(self, scorer: Scorer) -> list[Scores]:
         """Return, for each segment, 1 / the length of each document's vector of part * idf."""
-        from twofold.lexical import kernels
+        from twofold.lexical import forward
 
         known = self._norms
         if known is not None and known[0] == scorer:
@@ -41,7 +41,7 @@ class Collection:
         for each in self.segments:
             segment = each.segment
             terms = len(segment.vocabulary)
-            lengths = kernels.vector_lengths(
+            lengths = forward.vector_lengths(
                 segment.fwd_ptr,
                 segment.fwd_term,
                 segment.fwd_code,

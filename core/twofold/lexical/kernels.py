@@ -14,15 +14,13 @@ _WIDE = np.uint64(WINDOW)
 _ONE = np.uint64(1)
 _STREAMED = 32
 """Postings read one after the other in the time of searching a list for one document."""
-_LINE = 16
-"""Terms of a document in one line of a cache."""
 _UNSEEN = -(np.int64(1) << np.int64(62))
 _ENDLESS = np.int64(1) << np.int64(61)
 # Places and slots are unsigned, since numba checks signed indices for being negative.
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _fixed(weight, part, scale):
+def fixed(weight, part, scale):
     """Return a contribution as an integer; monotone in both factors."""
     return np.int64(weight * part * scale + 0.5)
 
@@ -55,7 +53,7 @@ def _sink(scores, docs, order, size, score, doc):
 
 
 @njit(cache=True, nogil=True)
-def _push(scores, docs, order, size, k, score, doc):
+def push(scores, docs, order, size, k, score, doc):
     """Offer a document to a heap whose root is its worst; return the heap's size."""
     if size < k:
         at = size
@@ -78,7 +76,7 @@ def _push(scores, docs, order, size, k, score, doc):
 
 
 @njit(cache=True, nogil=True)
-def _sort(scores, docs, order, size):
+def sort(scores, docs, order, size):
     """Put a heap of documents into order, the best first."""
     for last in range(size - 1, 0, -1):
         score = scores[last]
@@ -218,7 +216,7 @@ def top(
             part = _highest_part(
                 query_term[p], post_ptr, post_code, long_terms, bound_ptr, bound_code, table
             )
-            here = _fixed(query_weight[p], part, scale)
+            here = fixed(query_weight[p], part, scale)
             place = terms
             while place > 0 and bound[place - 1] > here:
                 term[place] = term[place - 1]
@@ -259,7 +257,7 @@ def top(
                     slot = np.uint64(post_doc[p]) - start
                     if slot >= _WIDE:
                         break
-                    part = _fixed(heavy, table[post_code[p]], scale)
+                    part = fixed(heavy, table[post_code[p]], scale)
                     before = sums[slot]
                     fresh = before == _UNSEEN
                     seen[many] = slot
@@ -290,7 +288,7 @@ def top(
                         if slot >= _WIDE:
                             break
                         before = sums[slot]
-                        part = _fixed(heavy, table[post_code[p]], scale)
+                        part = fixed(heavy, table[post_code[p]], scale)
                         sums[slot] = before if before == _UNSEEN else before + part
                         p += _ONE
                     at[t] = p
@@ -308,7 +306,7 @@ def top(
                             else:
                                 high = middle
                         if low < stop and np.uint64(post_doc[low]) == doc:
-                            sums[near[i]] += _fixed(heavy, table[post_code[low]], scale)
+                            sums[near[i]] += fixed(heavy, table[post_code[low]], scale)
                 need = floor - reach[t]
                 kept = 0
                 for i in range(few):
@@ -320,12 +318,12 @@ def top(
                 score = sums[near[i]]
                 if score >= floor:
                     doc = np.int64(start + near[i])
-                    size = _push(scores, docs, order, size, k, score, doc)
+                    size = push(scores, docs, order, size, k, score, doc)
                     if size == wanted:
                         floor = max(floor, scores[0])
             for i in range(many):
                 sums[seen[i]] = _UNSEEN
-        _sort(scores, docs, order, size)
+        sort(scores, docs, order, size)
         floors[q] = floor
         sizes[q] = size
 
@@ -370,106 +368,3 @@ def merge(scores, docs, sizes, k):
             count += 1
         counts[q] = count
     return out_scores, out_segments, out_docs, counts, unclear
-
-
-@njit(cache=True, nogil=True)
-def top_of(docs, terms, weights, scale, fwd_ptr, fwd_term, fwd_code, table, norms, order, k):
-    """Return the best k of these documents that have a term, by their own terms.
-
-    norms: a factor for each document, or none at all. Returns (scores, docs), best first.
-    """
-    best_scores = np.empty(k, np.int64)
-    best_docs = np.empty(k, np.int64)
-    size = 0
-    for i in range(len(docs)):
-        doc = docs[i]
-        norm = norms[doc] if len(norms) > 0 else 1.0
-        score = np.int64(0)
-        found = False
-        for j in range(len(terms)):
-            p = find(fwd_term, fwd_ptr[doc], fwd_ptr[doc + 1], terms[j])
-            if p >= 0:
-                score += _fixed(weights[j], table[fwd_code[p]] * norm, scale)
-                found = True
-        if found:
-            size = _push(best_scores, best_docs, order, size, k, score, doc)
-    _sort(best_scores, best_docs, order, size)
-    return best_scores[:size], best_docs[:size]
-
-
-@njit(cache=True, nogil=True)
-def doc_scores(
-    docs, terms, weights, scale, shift, fwd_ptr, fwd_term, fwd_code, table, norms, scores
-):
-    """Write the score of each document that has one of the terms to ``scores``.
-
-    docs and terms are local numbers, -1 for what the segment lacks; norms as in top_of. shift is
-    added to each. What is returned says nothing.
-    """
-    # Searches wait for memory one after the other; reads on which nothing depends don't wait.
-    touched = np.uint32(0)
-    for i in range(len(docs)):
-        if docs[i] >= 0:
-            for p in range(fwd_ptr[docs[i]], fwd_ptr[docs[i] + 1], _LINE):
-                touched |= fwd_term[p]
-    for i in range(len(docs)):
-        doc = docs[i]
-        if doc < 0:
-            continue
-        norm = norms[doc] if len(norms) > 0 else 1.0
-        score = np.int64(0)
-        found = False
-        for j in range(len(terms)):
-            p = find(fwd_term, fwd_ptr[doc], fwd_ptr[doc + 1], terms[j])
-            if p >= 0:
-                score += _fixed(weights[j], table[fwd_code[p]] * norm, scale)
-                found = True
-        if found:
-            scores[i] = score / scale + shift
-    return touched
-
-
-@njit(cache=True, nogil=True)
-def term_scores(docs, terms, weights, scale, fwd_ptr, fwd_term, fwd_code, table, norms):
-    """Return what each term adds to each document, int64 (docs, terms), and its code or -1.
-
-    docs and terms are local numbers, a term -1 where the segment lacks it.
-    """
-    out = np.zeros((len(docs), len(terms)), np.int64)
-    codes = np.full((len(docs), len(terms)), -1, np.int64)
-    for i in range(len(docs)):
-        norm = norms[docs[i]] if len(norms) > 0 else 1.0
-        for j in range(len(terms)):
-            p = find(fwd_term, fwd_ptr[docs[i]], fwd_ptr[docs[i] + 1], terms[j])
-            if p >= 0:
-                out[i, j] = _fixed(weights[j], table[fwd_code[p]] * norm, scale)
-                codes[i, j] = fwd_code[p]
-    return out, codes
-
-
-@njit(cache=True, nogil=True)
-def find(fwd_term, low, high, term):
-    """Return the place of ``term`` in the ascending fwd_term[low:high], or -1."""
-    end = high
-    while low < high:
-        middle = (low + high) >> 1
-        if np.int64(fwd_term[middle]) < term:
-            low = middle + 1
-        else:
-            high = middle
-    if low < end and np.int64(fwd_term[low]) == term:
-        return low
-    return np.int64(-1)
-
-
-@njit(cache=True, nogil=True)
-def vector_lengths(fwd_ptr, fwd_term, fwd_code, table, idf):
-    """Return the Euclidean length of each document's vector of part * idf."""
-    out = np.zeros(len(fwd_ptr) - 1, np.float64)
-    for doc in range(len(out)):
-        total = 0.0
-        for p in range(fwd_ptr[doc], fwd_ptr[doc + 1]):
-            each = table[fwd_code[p]] * idf[np.int64(fwd_term[p])]
-            total += each * each
-        out[doc] = np.sqrt(total)
-    return out

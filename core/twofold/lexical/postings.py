@@ -98,13 +98,13 @@ class PostingsIndex:
 
     def scores(self, query: str, rows: Rows, scorer: Scorer | None = None) -> Scores:
         """Return the score of each row, 0.0 where it shares no term with ``query``."""
-        from twofold.lexical import kernels
+        from twofold.lexical import forward
 
         questions = self._ask([query], scorer)
         totals, shift = np.zeros(len(rows)), questions.shift(0)
         for at, each in enumerate(questions.collection.segments):
             segment = each.segment
-            kernels.doc_scores(
+            forward.doc_scores(
                 each.locate(rows),
                 questions.local[at],
                 questions.weights,
@@ -208,7 +208,7 @@ class PostingsIndex:
         found: Found,
     ) -> None:
         """Search one segment, raising ``floors`` to the k-th best score of each query."""
-        from twofold.lexical import kernels
+        from twofold.lexical import forward, kernels
 
         each, terms = questions.collection.segments[at], questions.local[at]
         segment = each.segment
@@ -242,7 +242,7 @@ class PostingsIndex:
         )
         for query, candidates in direct.items():
             own = questions.of(query)
-            best, places = kernels.top_of(
+            best, places = forward.top_of(
                 candidates,
                 questions.local[at][own],
                 questions.weights[own],
@@ -308,13 +308,13 @@ class PostingsIndex:
         self, questions: Questions, at: int, docs: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return fixed-point contributions (docs, terms) of one query, and codes, -1 for none."""
-        from twofold.lexical import kernels
+        from twofold.lexical import forward
 
         each = questions.collection.segments[at]
         segment = each.segment
         parts: NDArray[np.int64]
         codes: NDArray[np.int64]
-        parts, codes = kernels.term_scores(
+        parts, codes = forward.term_scores(
             docs,
             questions.local[at],
             questions.weights,
