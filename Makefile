@@ -53,10 +53,14 @@ eval: $(READY)
 	$(BIN)/python benchmarks/quality.py $(COLLECTIONS)
 	$(BIN)/python benchmarks/languages.py $(COLLECTIONS)
 
+# What indexes are moved over from; with their dependencies they would pin an older PyStemmer.
+PEERS = llama-index-retrievers-bm25 llama-index-vector-stores-faiss
+
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]' --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps $(PEERS)
 	touch $@
 
 # The peers need an older PyStemmer than constraints.txt has; only torch is held there.

@@ -15,6 +15,7 @@ _described: WeakKeyDictionary[Any, tuple[int | None, LangSmithRetrieverParams]] 
 )
 
 _NAMES = {
+    "encode": "twofold encoder",
     "dense": "twofold dense leg",
     "lexical": "twofold lexical leg",
     "rerank": "twofold reranker",
@@ -48,6 +49,10 @@ class ChildRuns:
             for run in opened:
                 run.on_chain_error(error)
             raise
+        if not told:  # encoding finds nothing
+            for run in opened:
+                run.on_chain_end({})
+            return
         for run, found in zip(opened, told, strict=True):
             run.on_chain_end({"found": [{"id": own, "score": score} for own, score in found]})
 

@@ -10,8 +10,27 @@ except ModuleNotFoundError as error:
         "pip install 'twofold[llama-index]'",
     ) from error
 
-from llama_index_twofold.embedding import EmbeddingEncoder
+from llama_index_twofold.dataset import FinetuneData, finetune_data
+from llama_index_twofold.embedding import EmbeddingEncoder, TwofoldEmbedding
 from llama_index_twofold.filters import as_where
+from llama_index_twofold.moving import from_bm25_retriever, from_faiss, from_index
+from llama_index_twofold.options import QueryOptions, query_options
+from llama_index_twofold.reranker import TwofoldReranker
 from llama_index_twofold.retriever import TwofoldRetriever
+from llama_index_twofold.vector_store import TwofoldVectorStore
 
-__all__ = ["EmbeddingEncoder", "TwofoldRetriever", "as_where"]
+__all__ = [
+    "EmbeddingEncoder",
+    "FinetuneData",
+    "QueryOptions",
+    "TwofoldEmbedding",
+    "TwofoldReranker",
+    "TwofoldRetriever",
+    "TwofoldVectorStore",
+    "as_where",
+    "finetune_data",
+    "from_bm25_retriever",
+    "from_faiss",
+    "from_index",
+    "query_options",
+]

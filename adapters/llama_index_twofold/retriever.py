@@ -1,11 +1,11 @@
 """A LlamaIndex retriever over a twofold index."""
 
 import asyncio
+import copy
 import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from inspect import signature
 from typing import Any
 
 import llama_index.core.instrumentation as instrument
@@ -14,16 +14,17 @@ from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.schema import BaseNode, IndexNode, NodeWithScore, QueryBundle
-from llama_index.core.vector_stores import MetadataFilters
+from typing_extensions import Unpack
 
-from llama_index_twofold.embedding import EmbeddingEncoder
-from llama_index_twofold.filters import as_where
-from llama_index_twofold.nodes import as_node, as_passage
+from llama_index_twofold.embedding import as_encoder
+from llama_index_twofold.nodes import as_passage, scored_nodes
+from llama_index_twofold.options import QueryOptions, asked, check, configured
+from llama_index_twofold.tracing import EncoderEvents, retrieval_events
 from twofold import Encoder, Index, Metric, Retriever
 from twofold.index import AS_STORED, AsStored, filled_index
 from twofold.lexical import AnalyzerLike
 from twofold.logs import log_warnings
-from twofold.types import Mode, Vectors
+from twofold.types import Vectors
 
 logger = logging.getLogger(__name__)
 dispatcher = instrument.get_dispatcher(__name__)  # type: ignore[attr-defined]  # no __all__
@@ -34,8 +35,11 @@ class TwofoldRetriever(BaseRetriever):
 
     Over an existing index: ``TwofoldRetriever(index=index, similarity_top_k=5)``, or over a
     configured retriever: ``TwofoldRetriever(retriever=Retriever(index, depth=200))``. From nodes:
-    ``TwofoldRetriever.from_nodes(nodes, path="papers.twofold")``. ``filters`` are LlamaIndex's
-    or twofold's ``where``.
+    ``TwofoldRetriever.from_nodes(nodes, path="papers.twofold")``.
+
+    ``options`` are those of ``QueryOptions``. Single queries have others by ``with_options`` or,
+    inside engines, by ``query_options``. Nodes are fresh copies, best first, with Python floats as
+    scores, higher is better.
     """
 
     def __init__(
@@ -43,26 +47,20 @@ class TwofoldRetriever(BaseRetriever):
         index: Index | None = None,
         *,
         retriever: Retriever | None = None,
-        similarity_top_k: int | None = None,
-        mode: Mode | None = None,
-        filters: MetadataFilters | dict[str, Any] | None = None,
         callback_manager: CallbackManager | None = None,
+        object_map: dict[str, Any] | None = None,
         objects: list[IndexNode] | None = None,
         verbose: bool = False,
+        **options: Unpack[QueryOptions],
     ) -> None:
+        """Retrieve from an index, or as a configured retriever does."""
         if (index is None) == (retriever is None):
             raise ValueError("give index= (a twofold Index) or retriever= (a twofold Retriever)")
         if retriever is None:
             assert index is not None  # one of the two is given
-            retriever = Retriever(index, mode=mode if mode is not None else index.modes[0])
-        where = as_where(filters) if isinstance(filters, MetadataFilters) else filters
-        self._engine = replace(
-            retriever,
-            mode=mode if mode is not None else retriever.mode,
-            k=similarity_top_k if similarity_top_k is not None else retriever.k,
-            where=where if where is not None else retriever.where,
-        )
-        super().__init__(callback_manager=callback_manager, objects=objects, verbose=verbose)
+            retriever = Retriever(index, mode=options.get("mode") or index.modes[0])
+        self._engine = configured(retriever, options)
+        super().__init__(callback_manager, object_map, objects, verbose)
 
     @classmethod
     def from_nodes(
@@ -73,26 +71,27 @@ class TwofoldRetriever(BaseRetriever):
         path: str | os.PathLike[str] | None = None,
         metric: Metric | str | None = None,
         analyzer: AnalyzerLike | AsStored | None = AS_STORED,
-        **settings: Any,
+        objects: Sequence[IndexNode] = (),
+        **options: Unpack[QueryOptions],
     ) -> "TwofoldRetriever":
         """Index nodes in the folder ``path`` (a temporary one if None) and retrieve from it.
 
         ``encoder`` is a model's name, a twofold encoder or a LlamaIndex ``BaseEmbedding``; the
-        other names are those of ``Index.open``, and ``settings`` are this class's arguments. The
-        ``obj`` of an IndexNode stays in memory: give it again as ``objects`` after reopening.
+        other names are those of ``Index.open``. ``objects`` are IndexNodes whose ``obj`` is what
+        found ones lead to, beside those among the nodes. A live one stays in memory: give it again
+        after reopening.
         """
-        signature(cls).bind_partial(**settings)  # a wrong name is a TypeError before any work
-        if isinstance(encoder, BaseEmbedding):
-            encoder = EmbeddingEncoder(encoder)
-        objects = [each for each in nodes if isinstance(each, IndexNode) and each.obj is not None]
-        settings.setdefault("objects", objects)
+        check(options)  # a wrong name is a TypeError before any work
+        linked = [each for each in nodes if isinstance(each, IndexNode) and each.obj is not None]
         passages = [as_passage(node) for node in nodes]
-        index = filled_index(path, passages, encoder=encoder, metric=metric, analyzer=analyzer)
-        return cls(index, **settings)
+        index = filled_index(
+            path, passages, encoder=as_encoder(encoder), metric=metric, analyzer=analyzer
+        )
+        return cls(index, objects=[*linked, *objects], **options)
 
     @property
     def retriever(self) -> Retriever:
-        """The core retriever, with this object's settings."""
+        """The core's retriever, with this object's settings."""
         return self._engine
 
     @property
@@ -100,25 +99,64 @@ class TwofoldRetriever(BaseRetriever):
         """The index that is searched."""
         return self._engine.index
 
+    def with_options(self, **options: Unpack[QueryOptions]) -> "TwofoldRetriever":
+        """Return a retriever over the same index with these options; this one stays as it is."""
+        other = copy.copy(self)
+        other._engine = configured(self._engine, options)
+        return other
+
+    def retrieve_many(self, queries: Sequence[str | QueryBundle]) -> list[list[NodeWithScore]]:
+        """Return ``retrieve`` of each query, by one encoder call and one search for all."""
+        bundles = [QueryBundle(each) if isinstance(each, str) else each for each in queries]
+        with retrieval_events(self.callback_manager, queries) as report:
+            found = [
+                self._handle_recursive_retrieval(bundle, nodes)
+                for bundle, nodes in zip(bundles, self._search(bundles), strict=True)
+            ]
+            report(found)
+        return found
+
+    async def aretrieve_many(
+        self, queries: Sequence[str | QueryBundle]
+    ) -> list[list[NodeWithScore]]:
+        """Return what ``retrieve_many`` does, without blocking the loop."""
+        return await asyncio.to_thread(self.retrieve_many, queries)
+
     @dispatcher.span
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        query = query_bundle.query_str.strip()
-        hits = self._engine.retrieve(query, vector=self._vector(query_bundle))
-        log_warnings(logger, self.index, hits)
-        return [as_node(hit) for hit in hits]
+        return self._search([query_bundle])[0]
 
     @dispatcher.span
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        return await asyncio.to_thread(self._retrieve, query_bundle)
+        (nodes,) = await asyncio.to_thread(self._search, [query_bundle])
+        return nodes
 
-    def _vector(self, query_bundle: QueryBundle) -> Vectors | None:
-        """Return the bundle's own vector, or the mean of its custom strings'."""
-        if self._engine.mode == "lexical":
-            return None
-        if query_bundle.embedding is not None:
-            return np.asarray(query_bundle.embedding, np.float32)
-        if query_bundle.custom_embedding_strs:
-            with self._engine.index.view() as view:
-                vectors = view.encode_queries(query_bundle.custom_embedding_strs)
-            return np.asarray(vectors.mean(axis=0), np.float32)
-        return None
+    def _search(self, bundles: Sequence[QueryBundle]) -> list[list[NodeWithScore]]:
+        """Ask the core, with all texts at once; bundles are never changed."""
+        engine = asked(self._engine)
+        engine = replace(engine, observer=EncoderEvents(engine.index))
+        own = [at for at, each in enumerate(bundles) if _brings_vector(each, engine)]
+        plain = [at for at in range(len(bundles)) if at not in own]
+        texts = [each.query_str.strip() for each in bundles]
+        answers = dict(zip(plain, engine.retrieve_many([texts[at] for at in plain]), strict=True))
+        for at in own:
+            answers[at] = engine.retrieve(texts[at], vector=_vector(bundles[at], engine))
+        for hits in answers.values():
+            log_warnings(logger, self.index, hits)
+        return [scored_nodes(answers[at]) for at in range(len(bundles))]
+
+
+def _brings_vector(bundle: QueryBundle, engine: Retriever) -> bool:
+    """Whether a bundle has a vector of its own, or other strings to make it of."""
+    own = bundle.embedding is not None or bool(bundle.custom_embedding_strs)
+    return own and engine.mode != "lexical"
+
+
+def _vector(bundle: QueryBundle, engine: Retriever) -> Vectors:
+    """Return a bundle's own vector (dim,), or the mean of its custom strings'."""
+    if bundle.embedding is not None:
+        return np.asarray(bundle.embedding, np.float32)
+    assert bundle.custom_embedding_strs is not None  # one of the two is given
+    with engine.index.view() as view:
+        vectors = view.encode_queries(bundle.custom_embedding_strs)
+    return np.asarray(vectors.mean(axis=0), np.float32)

@@ -24,7 +24,7 @@ from twofold.types import (
     Where,
 )
 
-Stage = Literal["dense", "lexical", "rerank"]
+Stage = Literal["encode", "dense", "lexical", "rerank"]
 
 
 @runtime_checkable
@@ -81,7 +81,8 @@ class Observer(Protocol):
     def stage(self, name: Stage) -> AbstractContextManager[Report]:
         """Open a stage; what is entered is called with its outcome before the stage ends.
 
-        An exception that ends a stage goes through it.
+        ``"encode"``, which makes vectors of the queries, has none. An exception that ends a stage
+        goes through it.
         """
         ...
 

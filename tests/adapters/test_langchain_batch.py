@@ -25,7 +25,7 @@ class Runs(BaseCallbackHandler):
         self.children[run_id] = (parent_run_id, inputs["query"], kwargs.get("name"))
 
     def on_chain_end(self, outputs, *, run_id, **kwargs):
-        self.stages[run_id] = [(each["id"], each["score"]) for each in outputs["found"]]
+        self.stages[run_id] = [(each["id"], each["score"]) for each in outputs.get("found", [])]
 
     def on_chain_error(self, error, *, run_id, **kwargs):
         self.failed[run_id] = error
@@ -224,7 +224,8 @@ async def test_a_trace_shows_what_each_leg_and_the_reranker_gave(library, retrie
         found = found[0] if calls.endswith("batch") else found
         (parent,) = runs.started
         names = {name: run for run, (_, _, name) in runs.children.items()}
-        assert set(names) == {*legs, "twofold reranker"}
+        assert set(names) == {*legs, "twofold encoder", "twofold reranker"}
+        assert runs.stages[names["twofold encoder"]] == []
         assert {(each[0], each[1]) for each in runs.children.values()} == {(parent, query)}
         for name, hits in legs.items():
             wanted = [(hit.id, hit.score) for hit in hits]
@@ -244,4 +245,4 @@ def test_a_trace_shows_where_it_failed(retriever):
     with pytest.raises(RuntimeError, match="no model"):
         retriever.invoke(QUERIES[0], {"callbacks": [runs]}, reranker=Broken())
     assert len(runs.failed) == 2  # the reranker's run and the query's
-    assert len(runs.stages) == 2
+    assert len(runs.stages) == 3

@@ -179,6 +179,14 @@ class CatalogReader:
         rows = self._connection.execute("PRAGMA integrity_check").fetchall()
         return [str(row[0]) for row in rows if row[0] != "ok"]
 
+    def copy_to(self, path: Path) -> None:
+        """Write this generation's catalog as a new file."""
+        target = sqlite3.connect(path, isolation_level=None)
+        try:
+            self._connection.backup(target)
+        finally:
+            target.close()
+
     def _passages(self, column: str, wanted: Sequence[Any]) -> Iterator[PassageFields]:
         for some in _runs(wanted):
             marks = ",".join("?" * len(some))

@@ -8,10 +8,13 @@ import numpy as np
 
 from twofold.filters.columns import Cells, ColumnSegment, Flags, kind_flags
 from twofold.filters.values import EXACT, Kind, nearest_float, typed
-from twofold.filters.where import All, Condition, Either, Node, Not, Operator
+from twofold.filters.where import ID, All, Condition, Either, Node, Not, Operator
+from twofold.packed import PackedStrings
 from twofold.types import Mask
 
 _EMPTY_JSON = ("[]", "{}")
+_FEW = 30
+"""Ids up to which each is looked for by itself."""
 _COMPARE: dict[Operator, Callable[[Any, Any], Any]] = {
     Operator.GT: operator.gt,
     Operator.GTE: operator.ge,
@@ -50,6 +53,8 @@ def flags(node: Node, segment: ColumnSegment) -> Flags:
 
 def _condition(node: Condition, segment: ColumnSegment) -> Flags:
     """Compare one field; rows that lack it match only a negative question about its presence."""
+    if node.field == ID:
+        return _among(segment.ids, node.value if node.operator is Operator.IN else (node.value,))
     span = segment.field(node.field)
     cells = segment.cells.take(span)
     present = np.zeros(len(segment), np.bool_)
@@ -62,6 +67,17 @@ def _condition(node: Condition, segment: ColumnSegment) -> Flags:
         return ~filled if node.value else filled
     out = np.zeros(len(segment), np.bool_)
     out[segment.docs[span]] = _cells_match(node, cells, segment, span)
+    return out
+
+
+def _among(ids: PackedStrings, wanted: Sequence[str]) -> Flags:
+    """Return which rows have one of these ids."""
+    out = np.zeros(len(ids), np.bool_)
+    if len(wanted) > _FEW:
+        known = frozenset(wanted)
+        return np.fromiter((each in known for each in ids.tolist()), np.bool_, len(ids))
+    for each in wanted:
+        out[ids.places(each)] = True
     return out
 
 

@@ -66,6 +66,9 @@ class Either:
 
 Node = Condition | Not | All | Either
 
+ID = "$id"
+"""The passage's own id, in the place of a field."""
+_ID_OPERATORS = ("$eq", "$ne", "$in", "$nin")
 
 _LONGEST = 10_000
 """Bits of the longest integer that is compared; Python prints no longer ones."""
@@ -95,13 +98,28 @@ def _clause(name: object, value: Any) -> Node:
         return All(parts) if name == "$and" else Either(parts)
     if name == "$not":
         return Not(parse(value))
+    if name == ID:
+        return _identity(value)
     if name.startswith("$"):
-        raise _unknown(name, ["$and", "$or", "$not"], "where a field name or $and, $or, $not")
+        known = ["$and", "$or", "$not", ID]
+        raise _unknown(name, known, "where a field name or $and, $or, $not, $id")
     if isinstance(value, Mapping):
         if not value:
             raise FilterError(f"field {name!r} has an empty filter: give an operator or a value")
         return All(tuple(_condition(name, key, operand) for key, operand in value.items()))
     return _condition(name, Operator.EQ.value, value)
+
+
+def _identity(value: Any) -> Node:
+    """Return the node of what is asked of a passage's id."""
+    asked = value if isinstance(value, Mapping) else {"$eq": value}
+    for name, operand in asked.items():
+        if name not in _ID_OPERATORS:
+            raise _unknown(str(name), list(_ID_OPERATORS), f"on {ID}")
+        several = name in ("$in", "$nin") and isinstance(operand, list | tuple | set | frozenset)
+        if not all(isinstance(each, str) for each in (operand if several else [operand])):
+            raise FilterError(f"{name} on {ID} takes ids, which are strings, not {operand!r:.80}")
+    return All(tuple(_condition(ID, name, operand) for name, operand in asked.items()))
 
 
 def _condition(field: str, name: object, operand: Any) -> Node:

@@ -21,6 +21,13 @@ def checked_ids(ids: Iterable[str]) -> list[str]:
     return wanted
 
 
+def wanted_ids(verb: str, ids: Iterable[str] | None, where: Where | None) -> list[str] | None:
+    """Return ids, None for all; raise InputError where neither says which are meant."""
+    if ids is None and where is None:
+        raise InputError(f"{verb} takes ids=, where= or both; to {verb} all, where={{}}")
+    return checked_ids(ids) if ids is not None else None
+
+
 def chosen_passages(
     view: IndexView, ids: list[str] | None, where: Where | None
 ) -> tuple[StoredPassage, ...]:

@@ -11,16 +11,18 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 import numpy as np
 
 from twofold.catalog import Catalog, Settings, WriteLock, read_head
 from twofold.dense import Auto, Flat, Kind, as_dict, check_kind, kind_named
-from twofold.errors import DegradedWarning, IndexClosedError, InputError
+from twofold.errors import DegradedWarning, IndexClosedError
 from twofold.index.analysis import analyzed_by, check_title_weight
 from twofold.index.change import Change
-from twofold.index.chosen import checked_ids, chosen_passages
+from twofold.index.chosen import chosen_passages, wanted_ids
 from twofold.index.contract import EncoderContract
+from twofold.index.copying import copied
 from twofold.index.intake import BATCH, ENCODED_BATCH, Intake, refuse_single
 from twofold.index.layout import Layout
 from twofold.index.legs import LexicalKind
@@ -29,6 +31,7 @@ from twofold.index.opening import (
     AsStored,
     Choices,
     create_index,
+    folder_of,
 )
 from twofold.index.recall import Recall, recall_of
 from twofold.index.reencoding import Reencoding
@@ -83,7 +86,7 @@ class Index:
         path: str | os.PathLike[str] | None,
         *,
         encoder: Encoder | str | AsStored | None = AS_STORED,
-        dim: int | None = None,
+        dim: int | Literal["first"] | None = None,
         metric: Metric | str | None = None,
         analyzer: AnalyzerLike | AsStored | None = AS_STORED,
         title_weight: int | None = None,
@@ -94,19 +97,19 @@ class Index:
 
         What is left out is as stored, and for a new index all-MiniLM-L6-v2, that model's own
         metric, and the ``"english"`` analyzer. ``encoder=None`` without ``dim`` makes an index
-        without a dense leg, ``dim`` alone one of caller's vectors, ``analyzer=None`` one without a
-        lexical leg. An analyzer is a language's name or code (``twofold.lexical.LANGUAGES``), any
-        function from a text to its terms, stored by its import path (opening imports it: open
-        such an index only from people you trust), or an ``Analyzer``. The terms of titles count
-        ``title_weight`` times. ``path=None`` is a temporary folder, removed when the index is
-        closed.
+        without a dense leg, ``dim`` alone one of caller's vectors (``"first"``: as many dimensions
+        as the first have), ``analyzer=None`` one without a lexical leg. An analyzer is a
+        language's name or code (``twofold.lexical.LANGUAGES``), any function from a text to its
+        terms, stored by its import path (opening imports it: open such an index only from people
+        you trust), or an ``Analyzer``. The terms of titles count ``title_weight`` times.
+        ``path=None`` is a temporary folder, removed when the index is closed.
 
         Raises IndexNotFoundError where there is nothing to open, IndexMismatchError where an
         argument contradicts what is stored, CorruptIndexError where stored bytes have changed,
         UnsupportedStorageError on a network file system or for another format.
         """
         temporary = Path(tempfile.mkdtemp(prefix="twofold-")) if path is None else None
-        layout = Layout(temporary if temporary is not None else _folder(path))
+        layout = Layout(temporary if temporary is not None else folder_of(path))
         try:
             choices = Choices.of(
                 encoder, dim, metric, analyzer, title_weight, read_only, read_head(layout.head)
@@ -233,9 +236,7 @@ class Index:
         neither is given, FilterError, IndexLockedError, ReadOnlyError.
         """
         self._check_open()
-        if ids is None and where is None:
-            raise InputError("delete takes ids=, where= or both; to delete all, where={}")
-        wanted = list(dict.fromkeys(checked_ids(ids))) if ids is not None else None
+        wanted = wanted_ids("delete", ids, where)
         self._writer.begin()
         with self._writer.turn:
             with self._generations.view() as view:
@@ -323,13 +324,20 @@ class Index:
         structures = dense.index().structures
         return structures[0].kind if structures else Flat()
 
-    def get(self, ids: Iterable[str]) -> list[Passage]:
-        """Return the passages of these ids in their order; unknown ids are left out."""
+    def get(self, ids: Iterable[str] | None = None, *, where: Where | None = None) -> list[Passage]:
+        """Return the passages of these ids in their order, or all that a filter matches.
+
+        With both, only passages that are in both; unknown ids are left out. Raises InputError if
+        neither is given, FilterError.
+        """
         self._check_open()
-        wanted = checked_ids(ids)
+        wanted = wanted_ids("get", ids, where)
         with self._generations.view() as view:
-            found = view.reader.by_id(wanted)
-        return [found[each].to_passage() for each in wanted if each in found]
+            found = chosen_passages(view, wanted, where)
+        if wanted is None:
+            return [each.to_passage() for each in found]
+        by_id = {each.id: each for each in found}
+        return [by_id[each].to_passage() for each in wanted if each in by_id]
 
     def count(self, where: Where | None = None) -> int:
         """Return how many passages there are, or how many a filter matches."""
@@ -383,14 +391,16 @@ class Index:
     def warm(self) -> None:
         """Load what a first query would: model, kernels, and the checksums of the vectors."""
         with self.view() as view:
-            if self._contract.present(view.snapshot.settings):
-                view.encode_queries(["warm"])
-            first = np.zeros(1, np.int64)
-            if view.snapshot.dense is not None:
-                view.dense_scores(np.ones(view.snapshot.dense.dim, np.float32), first)
-            if view.snapshot.lexical is not None:
-                view.lexical(["warm"], 1, None)
-                view.lexical_scores("warm", first)
+            view.warm()
+
+    def copy(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Copy the newest generation to a new or empty folder, beside readers and a writer.
+
+        ``overwrite`` lets it take another index's place. The copy is on disk when the call returns.
+        Raises InputError, IndexLockedError, UnsupportedStorageError on a network file system.
+        """
+        self._check_open()
+        copied(self._layout, self._generations, folder_of(path), overwrite=overwrite)
 
     def verify(self, *, deep: bool = False) -> Verification:
         """Read every byte of the index and report what is not as it was written.
@@ -427,16 +437,6 @@ class Index:
     def _check_open(self) -> None:
         if not self._finalizer.alive:
             raise IndexClosedError(f"the index {self.path} was closed: open it again")
-
-
-def _folder(path: str | os.PathLike[str] | None) -> Path:
-    """Return a path as given; raise InputError for an empty one, which would be the folder here."""
-    name = os.fspath(path) if path is not None else ""
-    if not name:
-        raise InputError(
-            "the path of an index is empty: give a folder, or None for a temporary one"
-        )
-    return Path(name)
 
 
 def _release(catalog: Catalog, lock: WriteLock, temporary: Path | None, process: int) -> None:

@@ -3,6 +3,8 @@
 import os
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
+from typing import Literal
 
 from twofold.catalog import (
     Catalog,
@@ -36,12 +38,14 @@ DEFAULT_ANALYZER = "english"
 class Choices:
     """The arguments of ``Index.open``; ``given`` is an encoder object, ``name`` an encoder's name.
 
-    ``head`` is the generation in HEAD, read before the catalog is.
+    ``taken``: vectors are the caller's, of the dimensions that the first ones have. ``head`` is the
+    generation in HEAD, read before the catalog is.
     """
 
     given: Encoder | None
     name: str | AsStored | None
     dim: int | None
+    taken: bool
     metric: Metric | None
     analyzer: Analyzer | AsStored | None
     title_weight: int | None
@@ -52,7 +56,7 @@ class Choices:
     def of(
         cls,
         encoder: Encoder | str | AsStored | None,
-        dim: int | None,
+        dim: int | Literal["first"] | None,
         metric: Metric | str | None,
         analyzer: AnalyzerLike | AsStored | None,
         title_weight: int | None,
@@ -66,23 +70,25 @@ class Choices:
             name = encoder
         else:
             given, name = check_encoder(encoder), encoder_name(encoder)
-        if dim is not None and (not isinstance(dim, int) or isinstance(dim, bool) or dim < 1):
-            raise InputError(f"dim is {dim!r}: a whole number of at least 1 is wanted")
+        known = dim if isinstance(dim, int) and not isinstance(dim, bool) and dim > 0 else None
+        if known is None and dim not in (None, "first"):
+            raise InputError(f"dim is {dim!r}: a whole number of at least 1, or 'first', is wanted")
         if analyzer is not None and not isinstance(analyzer, AsStored):
             analyzer = as_analyzer(analyzer)
         if title_weight is not None:
             check_title_weight(title_weight)
         chosen = Metric.of(metric) if metric is not None else None
-        return cls(given, name, dim, chosen, analyzer, title_weight, read_only, head)
+        taken = dim is not None
+        return cls(given, name, known, taken, chosen, analyzer, title_weight, read_only, head)
 
     def settings(self) -> Settings:
         """Return the settings of a new index with these choices."""
         name, analyzer = self.name, self.analyzer
         if isinstance(name, AsStored):
-            name = DEFAULT_ENCODER if self.dim is None else None
+            name = DEFAULT_ENCODER if not self.taken else None
         if isinstance(analyzer, AsStored):
             analyzer = analyzer_named(DEFAULT_ANALYZER)
-        dense = name is not None or self.dim is not None
+        dense = name is not None or self.taken
         if not dense and analyzer is None:
             raise InputError("encoder=None and analyzer=None leave no leg to search with")
         if name is not None and self.given is None:
@@ -123,7 +129,9 @@ class Choices:
                 f"title_weight={self.title_weight}: leave it out to open the index as it is, or "
                 "build its postings anew with Index.reanalyze"
             )
-        if self.name is None and self.dim is None and stored.encoder is not None:
+        if self.taken and not stored.dense:
+            raise _mismatch("dim", None, "first")
+        if self.name is None and not self.taken and stored.encoder is not None:
             raise _mismatch("encoder", stored.encoder, None)
         if not isinstance(self.name, AsStored) and self.name is not None and not stored.dense:
             raise _mismatch("encoder", None, self.name)
@@ -163,6 +171,16 @@ def check_encoder(encoder: object) -> Encoder:
 def has_identity(encoder: Encoder) -> bool:
     """Whether an encoder can be told from another by its identity, which isn't asked for yet."""
     return getattr(type(encoder), "identity", None) is not None
+
+
+def folder_of(path: str | os.PathLike[str] | None) -> Path:
+    """Return a path as given; raise InputError for an empty one, which would be the folder here."""
+    name = os.fspath(path) if path is not None else ""
+    if not name:
+        raise InputError(
+            "the path of an index is empty: give a folder, or None for a temporary one"
+        )
+    return Path(name)
 
 
 def create_index(layout: Layout, choices: Choices, *, create: bool) -> None:

@@ -203,6 +203,17 @@ class IndexView:
         """Fetch passages by row."""
         return FetchedPassages(self.reader.by_row(rows.tolist()))
 
+    def warm(self) -> None:
+        """Load what a first query would."""
+        if self._contract.present(self.snapshot.settings):
+            self.encode_queries(["warm"])
+        first = np.zeros(1, np.int64)
+        if self.snapshot.dense is not None:
+            self.dense_scores(np.ones(self.snapshot.dense.dim, np.float32), first)
+        if self.snapshot.lexical is not None:
+            self.lexical(["warm"], 1, None)
+            self.lexical_scores("warm", first)
+
     def retitled(self, title_weight: int) -> "IndexView":
         """Return this view with postings, made in memory, where titles weigh that much.
 

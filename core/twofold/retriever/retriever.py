@@ -191,7 +191,8 @@ class Retriever:
             # A blank text asks nothing; a vector that was given with it still does.
             blank = queries is not None and vectors is None
             if asked.mode != "lexical" and vectors is None and queries is not None:
-                vectors = view.encode_queries(queries)
+                with observed(asked.observer, "encode", view):
+                    vectors = view.encode_queries(queries)
             allowed = view.allowed(asked.where)
             found = asked.ask_legs(
                 view, queries, vectors, allowed, rules.scorer, asked.limit(rules)

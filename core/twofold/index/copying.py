@@ -1,0 +1,86 @@
+"""A copy of one generation of an index, made beside writers and readers."""
+
+import os
+import shutil
+from pathlib import Path
+
+from twofold.catalog import WriteLock, refuse_network, sync_folder, write_head
+from twofold.errors import CorruptIndexError, InputError
+from twofold.index.layout import Layout
+from twofold.index.view import Generations, IndexView
+
+_TRIES = 20
+
+
+def copied(layout: Layout, generations: Generations, target: Path, *, overwrite: bool) -> None:
+    """Copy the newest generation to a new or empty folder, or in place of another index.
+
+    The copy appears whole or not at all. An index that is replaced is moved aside first, and
+    removed at the end. Raises InputError where the folder holds something else, IndexLockedError
+    where somebody writes to what is replaced, CorruptIndexError where files are missing.
+    """
+    if target.resolve() == layout.folder.resolve():
+        raise InputError(f"{target} is the index itself: give another folder to copy it to")
+    there = target.exists() and (not target.is_dir() or bool(os.listdir(target)))
+    if there and not (overwrite and Layout(target).catalog.is_file()):
+        what = "no index" if overwrite else "there already"
+        raise InputError(f"{target} is {what}: give the path of a new or empty folder")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    refuse_network(target.parent)
+    beside = Layout(_near(target, "copying"))
+    _write_newest(layout, generations, beside)
+    if not there:
+        beside.folder.replace(target)
+        sync_folder(target.parent)
+        return
+    lock, before = WriteLock(Layout(target).lock), _near(target, "replaced")
+    try:
+        lock.acquire()
+        target.replace(before)
+        beside.folder.replace(target)
+        sync_folder(target.parent)
+        shutil.rmtree(before)
+    finally:
+        lock.release()
+        shutil.rmtree(beside.folder, ignore_errors=True)
+
+
+def _near(target: Path, what: str) -> Path:
+    """Return a folder of this process beside another one, on the same file system."""
+    return target.with_name(f"{target.name}.{os.getpid()}.{what}")
+
+
+def _write_newest(layout: Layout, generations: Generations, beside: Layout) -> None:
+    """Write the newest generation, and again where a writer has replaced files meanwhile."""
+    missing = ""
+    for _ in range(_TRIES):
+        shutil.rmtree(beside.folder, ignore_errors=True)
+        try:
+            with generations.view() as view:
+                _write(layout, view, beside)
+        except FileNotFoundError as error:
+            missing = str(error.filename)
+        except BaseException:
+            shutil.rmtree(beside.folder, ignore_errors=True)
+            raise
+        else:
+            return
+    shutil.rmtree(beside.folder, ignore_errors=True)
+    raise CorruptIndexError(f"{missing} is missing: restore the index from a copy")
+
+
+def _write(layout: Layout, view: IndexView, beside: Layout) -> None:
+    """Write a generation's files, and HEAD last."""
+    for folder in (beside.folder, beside.vectors, beside.segments):
+        folder.mkdir()
+    view.reader.copy_to(beside.catalog)
+    for name in sorted(view.snapshot.files):
+        of_segments = layout.segment_file(name).exists()
+        source = layout.segment_file(name) if of_segments else layout.vector_file(name)
+        shutil.copyfile(source, (beside.segments if of_segments else beside.vectors) / name)
+    for path in (beside.catalog, *beside.segments.iterdir(), *beside.vectors.iterdir()):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    for folder in (beside.segments, beside.vectors, beside.folder):
+        sync_folder(folder)
+    write_head(beside.head, view.generation)
