@@ -29,7 +29,7 @@ from llama_index.core.embeddings import BaseEmbedding
 from llama_index.core.llms import MockLLM
 from llama_index.core.retrievers import QueryFusionRetriever
 from llama_index.core.retrievers.fusion_retriever import FUSION_MODES
-from llama_index.core.schema import TextNode
+from llama_index.core.schema import BaseNode, TextNode
 from llama_index.retrievers.bm25 import BM25Retriever as LlamaBM25
 from llama_index.vector_stores.faiss import FaissVectorStore
 from sampling import DIM, Task, sampled_task
@@ -98,7 +98,7 @@ def langchain(task: Task) -> Callable[[int], object]:
 
 def llama_index(task: Task) -> Callable[[int], object]:
     """Build QueryFusionRetriever([VectorIndexRetriever(FAISS), BM25Retriever])."""
-    nodes = [
+    nodes: list[BaseNode] = [
         TextNode(text=text, id_=str(place), embedding=task.vectors[place].tolist())
         for place, text in enumerate(task.texts)
     ]
