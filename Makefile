@@ -5,16 +5,22 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 DEMO_VENV ?= .venv-demo
 BENCH_VENV ?= .venv-bench
+OLDEST_VENV ?= .venv-oldest
 
-.PHONY: demo test test-all browser lint types layers unit bench eval clean
+.PHONY: demo test test-all oldest browser lint types layers unit bench eval clean
 
 demo: $(DEMO_VENV)/.ready
 	$(DEMO_VENV)/bin/python examples/demo.py
 
 test: lint types layers unit
 
-test-all: $(READY) browser
+test-all: $(READY) browser oldest
 	$(BIN)/pytest -q -m slow
+
+# Both adapters beside the oldest LangChain and LlamaIndex that they support, whose own warnings of
+# newer Python packages are no errors here. LlamaIndex's own store was another one then.
+oldest: $(OLDEST_VENV)/.ready
+	$(OLDEST_VENV)/bin/pytest -q tests/adapters -m "not slow" -W default -k "not Simple"
 
 # The page of a map is looked at in a real browser, Debian's Chromium or another one on the PATH.
 BROWSERS = chromium chromium-browser google-chrome
@@ -71,6 +77,17 @@ $(BENCH_VENV)/.ready: pyproject.toml constraints.txt
 	$(BENCH_VENV)/bin/python -m pip install --quiet --constraint $(BENCH_VENV)/torch.txt --editable '.[all]' --group bench
 	touch $@
 
+# Only what the core needs is held where constraints.txt has it.
+CORE = torch|numpy|numba|faiss-cpu|transformers|sentence-transformers|PyStemmer|ir_measures
+$(OLDEST_VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(OLDEST_VENV)
+	$(OLDEST_VENV)/bin/python -m pip install --quiet --upgrade pip
+	grep -E '^($(CORE))==' constraints.txt > $(OLDEST_VENV)/core.txt
+	$(OLDEST_VENV)/bin/python -m pip install --quiet --constraint $(OLDEST_VENV)/core.txt --editable '.[all]' --group oldest
+	$(OLDEST_VENV)/bin/python -m pip install --quiet --constraint $(OLDEST_VENV)/core.txt --no-deps \
+		'llama-index-retrievers-bm25<0.7' 'llama-index-vector-stores-faiss<0.6'
+	touch $@
+
 $(DEMO_VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DEMO_VENV)
 	$(DEMO_VENV)/bin/python -m pip install --quiet --upgrade pip
@@ -78,4 +95,4 @@ $(DEMO_VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(DEMO_VENV) $(BENCH_VENV) .demo .eval .bench.npy .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf $(VENV) $(DEMO_VENV) $(BENCH_VENV) $(OLDEST_VENV) .demo .eval .bench.npy .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

@@ -1,6 +1,6 @@
 """Between LlamaIndex's nodes and passages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,9 @@ from twofold.hits import Hits
 from twofold.types import PAYLOAD, Vectors
 
 _KINDS = {each.class_name(): each for each in (TextNode, IndexNode, ImageNode, Node, Document)}
-_KIND, _FIELDS = "kind", "fields"
+_KIND, _FIELDS, _OBJECT = "kind", "fields", "obj"
+_MISSPELT = "metadata_seperator"
+"""What LlamaIndex 0.13 writes beside ``metadata_separator``, and reads in place of it."""
 DOCUMENT_FIELDS = ("document_id", "doc_id", "ref_doc_id")
 """Names by which LlamaIndex's users filter for a node's document."""
 
@@ -35,20 +37,39 @@ def as_passage(node: BaseNode) -> Passage:
     """
     if not isinstance(node, BaseNode):
         raise TypeError(f"a node is wanted, not {type(node).__name__}: {node!r:.80}")
-    if isinstance(node, IndexNode) and not isinstance(node.obj, BaseNode | None):
-        node = node.model_copy(update={"obj": None})
     searched = node.get_content(metadata_mode=MetadataMode.EMBED)
-    fields: dict[str, Any] = node.model_dump(mode="json", exclude={"id_", "embedding"})
+    kept = _kept(node)
+    fields = kept[_FIELDS]
     metadata: dict[str, Any] = dict(fields["metadata"])
     if not any(name in metadata for name in (*DOCUMENT_FIELDS, PAYLOAD)):
         del fields["metadata"]  # the passage's own will do
     if fields.get("text") == searched:
         del fields["text"]
+    del fields["id_"]
     if node.ref_doc_id is not None:
         metadata |= dict.fromkeys(DOCUMENT_FIELDS, node.ref_doc_id)
-    kind = fields.pop("class_name")
-    metadata[PAYLOAD] = {_KIND: kind, _FIELDS: fields}
+    metadata[PAYLOAD] = kept
     return Passage(id=node.node_id, text=searched, metadata=metadata)
+
+
+def _kept(node: BaseNode) -> dict[str, Any]:
+    """Return a node as JSON values, without its embedding."""
+    linked = node.obj if isinstance(node, IndexNode) else None
+    if linked is not None:
+        node = node.model_copy(update={"obj": None})
+    fields: dict[str, Any] = node.model_dump(mode="json", exclude={"embedding"})
+    fields.pop(_MISSPELT, None)
+    kept = {_KIND: fields.pop("class_name"), _FIELDS: fields}
+    return {**kept, _OBJECT: _kept(linked)} if isinstance(linked, BaseNode) else kept
+
+
+def _made(kept: Mapping[str, Any], fields: Mapping[str, Any]) -> BaseNode:
+    """Return a fresh node of what was kept, and of fields that weren't."""
+    kind = _KINDS.get(kept[_KIND], TextNode)
+    node: BaseNode = kind.from_dict({**fields, **kept[_FIELDS]})
+    if _OBJECT in kept and isinstance(node, IndexNode):
+        node.obj = _made(kept[_OBJECT], {})
+    return node
 
 
 def vectors_of(nodes: Sequence[BaseNode]) -> Vectors:
@@ -73,9 +94,7 @@ def as_node(passage: Passage) -> BaseNode:
         return TextNode(id_=passage.id, text=passage.text, metadata=metadata)
     for name in DOCUMENT_FIELDS:
         metadata.pop(name, None)
-    fields = {"metadata": metadata, "text": passage.text, **kept[_FIELDS], "id_": passage.id}
-    node: BaseNode = _KINDS.get(kept[_KIND], TextNode).from_dict(fields)
-    return node
+    return _made(kept, {"id_": passage.id, "metadata": metadata, "text": passage.text})
 
 
 def scored_nodes(hits: Hits) -> list[NodeWithScore]:

@@ -11,7 +11,7 @@ from llama_index.core import (
     load_index_from_storage,
 )
 from llama_index.core.ingestion import DocstoreStrategy, IngestionPipeline
-from llama_index.core.node_parser import SentenceSplitter
+from llama_index.core.node_parser import TokenTextSplitter
 from llama_index.core.schema import IndexNode
 from llama_index.core.storage.docstore import SimpleDocumentStore
 from llama_index.core.vector_stores.types import BasePydanticVectorStore
@@ -109,7 +109,7 @@ class PipelineSuite(StoreSuite):
         run: str,
     ) -> None:
         pipeline = IngestionPipeline(
-            transformations=[SentenceSplitter(chunk_size=12, chunk_overlap=0), model],
+            transformations=[TokenTextSplitter(chunk_size=12, chunk_overlap=0), model],
             vector_store=store,
             docstore=SimpleDocumentStore(),
             docstore_strategy=strategy,
