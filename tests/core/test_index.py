@@ -358,7 +358,7 @@ def test_one_writer_and_read_only(tmp_path):
         writer.upsert(["x"])
         with Index.open(path) as second:
             assert len(second) == 1
-            with pytest.raises(IndexLockedError, match="another writer holds"):
+            with pytest.raises(IndexLockedError, match="another Index of this process writes"):
                 second.upsert(["y"])
             writer.upsert(["z"])
             assert len(second) == 2
@@ -424,3 +424,19 @@ def test_warm_loads_what_a_first_query_needs(index):
     index.warm()
     with index.view() as view:
         assert view.snapshot.dense._index is not None
+
+
+def test_a_relative_path_stays_where_it_was_opened(tmp_path, monkeypatch):
+    for place, own in ((tmp_path, "A"), (tmp_path / "elsewhere", "B")):
+        place.mkdir(exist_ok=True)
+        monkeypatch.chdir(place)
+        with Index.open("i.twofold", encoder=None) as namesake:
+            namesake.upsert([{"id": own, "text": own}])
+    monkeypatch.chdir(tmp_path)
+    with Index.open("i.twofold", encoder=None) as index:
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        index.upsert([{"id": "C", "text": "C"}])
+        assert sorted(each.id for each in index) == ["A", "C"]
+    with Index.open("i.twofold") as other:
+        assert [each.id for each in other] == ["B"]
+        assert other.verify(deep=True).ok

@@ -32,8 +32,11 @@ class WriteLock:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(handle)
+            ours = any(each.held and each._path == self._path for each in _LOCKS)
+            who = "another Index of this process" if ours else "another process"
             raise IndexLockedError(
-                f"another writer holds {self._path.parent}: close it first (readers need no lock)"
+                f"{who} writes to {self._path.parent}: call close() on that Index first, or let "
+                "go of what holds it (readers need no lock)"
             ) from None
         self._handle = handle
 

@@ -174,13 +174,16 @@ def has_identity(encoder: Encoder) -> bool:
 
 
 def folder_of(path: str | os.PathLike[str] | None) -> Path:
-    """Return a path as given; raise InputError for an empty one, which would be the folder here."""
+    """Return an absolute path: what is relative must not follow a later change of directory.
+
+    Raises InputError for an empty one, which would be the folder here.
+    """
     name = os.fspath(path) if path is not None else ""
     if not name:
         raise InputError(
             "the path of an index is empty: give a folder, or None for a temporary one"
         )
-    return Path(name)
+    return Path(name).absolute()
 
 
 def create_index(layout: Layout, choices: Choices, *, create: bool) -> None:
