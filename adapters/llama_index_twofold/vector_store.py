@@ -109,19 +109,20 @@ class TwofoldVectorStore(PersistedStore):
         store no model, before anything is written.
         """
         refuse_unknown(list(kwargs), (), {})
-        last = {node.node_id: node for node in nodes}
-        given = [node for node in last.values() if node.embedding is not None]
-        others = [node for node in last.values() if node.embedding is None]
-        if others and "dense" in self.index.modes and self.index.encoder is None:
+        last = {each.id: (each, node) for node in nodes for each in [as_passage(node)]}
+        dense = "dense" in self.index.modes
+        given = [pair for pair in last.values() if dense and pair[1].embedding is not None]
+        others = [pair for pair in last.values() if not dense or pair[1].embedding is None]
+        if others and dense and self.index.encoder is None:
             raise VectorError(
-                f"node {others[0].node_id!r} has no embedding, and the store no model: give nodes "
+                f"node {others[0][0].id!r} has no embedding, and the store no model: give nodes "
                 "with embeddings, as VectorStoreIndex does, or TwofoldVectorStore(embed_model=...)"
             )
-        if given and "dense" in self.index.modes:
-            self.index.upsert([as_passage(node) for node in given], vectors=vectors_of(given))
-            given = []
-        if rest := [as_passage(node) for node in (*given, *others)]:
-            self.index.upsert(rest)
+        if given:
+            vectors = vectors_of([node for _, node in given])
+            self.index.upsert([each for each, _ in given], vectors=vectors)
+        if others:
+            self.index.upsert([each for each, _ in others])
         return [node.node_id for node in nodes]
 
     def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
