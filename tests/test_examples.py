@@ -19,6 +19,12 @@ SCRIPTS = {
         "Soup is salted at the start.",
     ],
     "llama_index_rag.py": ["glucose. [leaf]"],
+    "llama_index_chat.py": ["rinse twice. [kettle-clean]", "five years. [toaster-warranty]"],
+    "llama_index_folder.py": [
+        "3 parts were new or changed\n1 parts were new or changed",
+        "Soup is salted at the start.\n['bread.txt', 'soup.txt']",
+    ],
+    "llama_index_auto_merging.py": ["section: A honey bee that has found flowers"],
 }
 
 
@@ -40,7 +46,7 @@ def test_example(name):
 def test_examples_are_short_and_all_run_here():
     scripts = sorted(EXAMPLES.glob("*.py"))
     others = {"demo.py", "train_reranker.py"}
-    parts = {"chat_models.py", "extractive.py", "word_lessons.py", "word_matcher.py"}
+    parts = {"chat_models.py", "extractive.py", "language_models.py", "word_lessons.py", "word_matcher.py"}
     assert {path.name for path in scripts} == {*SCRIPTS, *others, *parts}
     for path in scripts:
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 80

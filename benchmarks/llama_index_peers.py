@@ -1,0 +1,174 @@
+"""LlamaIndex's own retrievers and twofold's on one judged collection, with the same vectors.
+
+    python benchmarks/llama_index_peers.py [FOLDER]
+
+Prints nDCG@10, milliseconds a query with the query's vector known, what deleting a document leaves
+behind and what is left after saving and loading, and the longest delay of a 10 ms heartbeat beside
+200 concurrent ``aretrieve``. Needs the dependency group ``bench``, or the test environment.
+"""
+
+import asyncio
+import gc
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import faiss
+import ir_measures
+import numpy as np
+from judged import DEFAULT, Judged, judged
+from llama_index.core import MockEmbedding, Settings, StorageContext, VectorStoreIndex
+from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.llms import MockLLM
+from llama_index.core.retrievers import QueryFusionRetriever
+from llama_index.core.retrievers.fusion_retriever import FUSION_MODES
+from llama_index.core.schema import BaseNode, QueryBundle, TextNode
+from llama_index.retrievers.bm25 import BM25Retriever
+from llama_index.vector_stores.faiss import FaissVectorStore
+from rich.console import Console
+from rich.table import Table
+
+from llama_index_twofold import TwofoldRetriever, TwofoldVectorStore, from_index
+
+K = 10
+BEATS = 200
+console = Console(width=150)
+
+
+def known(found: Judged) -> tuple[list[BaseNode], dict[str, list[float]]]:
+    """Return a collection's nodes with their vectors, and the queries' vectors by text."""
+    passages = list(found.index)
+    with found.index.view() as view:
+        rows = np.array([view.row_of(each.id) for each in passages])
+        vectors = view.vectors(rows)[0]
+        asked = view.encode_queries(list(found.texts.values()))
+    nodes: list[BaseNode] = [
+        TextNode(id_=each.id, text=each.content, embedding=vector.tolist())
+        for each, vector in zip(passages, vectors, strict=True)
+    ]
+    return nodes, dict(zip(found.texts.values(), asked.tolist(), strict=True))
+
+
+def measured(
+    retriever: BaseRetriever, found: Judged, vectors: dict[str, list[float]]
+) -> tuple[float, float]:
+    """Return nDCG@10 and the median milliseconds of a query."""
+    run: dict[str, dict[str, float]] = {}
+    spent = []
+    for query_id, text in found.texts.items():
+        bundle = QueryBundle(text, embedding=vectors[text])
+        started = time.perf_counter()
+        nodes = retriever.retrieve(bundle)[:K]
+        spent.append(time.perf_counter() - started)
+        run[query_id] = {each.node_id: K - place for place, each in enumerate(nodes)}
+    value = ir_measures.calc_aggregate([ir_measures.nDCG @ K], found.qrels, run)
+    return next(iter(value.values())), statistics.median(spent) * 1e3
+
+
+async def longest_delay(retriever: BaseRetriever, query: QueryBundle) -> float:
+    """Return by how many milliseconds the latest of the heartbeats came too late."""
+    late = [0.0]
+    gc.collect()
+    gc.freeze()  # looking through all that was imported stops every thread for 0.1 s
+
+    async def beat() -> None:
+        while True:
+            due = time.perf_counter() + 0.01
+            await asyncio.sleep(0.01)
+            late.append(time.perf_counter() - due)
+
+    heart = asyncio.create_task(beat())
+    await asyncio.gather(*(retriever.aretrieve(query) for _ in range(BEATS)))
+    heart.cancel()
+    return max(late) * 1e3
+
+
+def over(store: Any, nodes: Sequence[BaseNode]) -> VectorStoreIndex:
+    """Return an index of nodes over a store, LlamaIndex's own if None."""
+    context = StorageContext.from_defaults(vector_store=store) if store is not None else None
+    return VectorStoreIndex(list(nodes), storage_context=context)
+
+
+def main() -> None:
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT
+    warnings.simplefilter("ignore")
+    Settings.llm = MockLLM()
+    with judged(folder) as found, tempfile.TemporaryDirectory() as own:
+        nodes, vectors = known(found)
+        Settings.embed_model = MockEmbedding(embed_dim=len(next(iter(vectors.values()))))
+        simple = over(None, nodes)
+        flat = over(FaissVectorStore(faiss.IndexFlatIP(found.index.dim)), nodes)
+        words = BM25Retriever.from_defaults(nodes=nodes, similarity_top_k=K)
+        store = TwofoldVectorStore(path=f"{own}/store")
+        both = over(store, nodes)
+        moved = from_index(simple, path=f"{own}/moved")
+
+        def fused(mode: FUSION_MODES) -> QueryFusionRetriever:
+            legs: list[BaseRetriever] = [flat.as_retriever(similarity_top_k=K), words]
+            return QueryFusionRetriever(
+                legs, similarity_top_k=K, num_queries=1, mode=mode, use_async=False
+            )
+
+        lost = "nothing"
+        leaves = "nothing, in both legs"
+        hybrid: dict[str, Any] = {"vector_store_query_mode": "hybrid", "similarity_top_k": K}
+        rows: list[tuple[str, BaseRetriever, str, str]] = [
+            (
+                "VectorStoreIndex, SimpleVectorStore",
+                simple.as_retriever(similarity_top_k=K),
+                "nothing",
+                "nothing; JSON, read whole",
+            ),
+            (
+                "VectorStoreIndex, FaissVectorStore",
+                flat.as_retriever(similarity_top_k=K),
+                "can't delete",
+                "nothing; three files",
+            ),
+            ("BM25Retriever", words, "can't delete", "stemmer and pattern"),
+            (
+                "QueryFusionRetriever of both, RRF",
+                fused(FUSION_MODES.RECIPROCAL_RANK),
+                "can't delete",
+                "stemmer and pattern",
+            ),
+            (
+                "QueryFusionRetriever of both, relative_score",
+                fused(FUSION_MODES.RELATIVE_SCORE),
+                "can't delete",
+                "stemmer and pattern",
+            ),
+            ("VectorStoreIndex, TwofoldVectorStore", both.as_retriever(**hybrid), leaves, lost),
+            (
+                "TwofoldRetriever over from_index(...)",
+                TwofoldRetriever(index=moved.index, similarity_top_k=K),
+                leaves,
+                lost,
+            ),
+        ]
+        table = Table("", "nDCG@10", "ms a query", "a deleted document leaves", "lost on reload")
+        text = next(iter(found.texts.values()))
+        warm = QueryBundle(text, embedding=vectors[text])
+        for name, retriever, left, kept in rows:
+            retriever.retrieve(warm)
+            value, spent = measured(retriever, found, vectors)
+            table.add_row(name, f"{value:.3f}", f"{spent:.2f}", left, kept)
+        console.print(table)
+        ours = rows[-1][1]
+        delay = asyncio.run(longest_delay(ours, warm))
+        console.print(f"latest of the heartbeats beside {BEATS} aretrieve: {delay:.1f} ms too late")
+        before = [each.node_id for each in both.as_retriever(**hybrid).retrieve(warm)]
+        both.storage_context.persist(f"{own}/saved")
+        again = TwofoldVectorStore.from_persist_dir(f"{own}/saved")
+        loaded = VectorStoreIndex.from_vector_store(again).as_retriever(**hybrid)
+        after = [each.node_id for each in loaded.retrieve(warm)]
+        console.print(f"the same after saving and loading: {before == after}")
+
+
+if __name__ == "__main__":
+    main()
