@@ -134,11 +134,11 @@ class TwofoldRetriever(BaseRetriever):
     def _search(self, bundles: Sequence[QueryBundle]) -> list[list[NodeWithScore]]:
         """Ask the core, with all texts at once; bundles are never changed."""
         engine = asked(self._engine)
-        engine = replace(engine, observer=EncoderEvents(engine.index))
         own = [at for at, each in enumerate(bundles) if _brings_vector(each, engine)]
         plain = [at for at in range(len(bundles)) if at not in own]
         texts = [each.query_str.strip() for each in bundles]
-        answers = dict(zip(plain, engine.retrieve_many([texts[at] for at in plain]), strict=True))
+        told = replace(engine, observer=EncoderEvents(engine.index)) if plain else engine
+        answers = dict(zip(plain, told.retrieve_many([texts[at] for at in plain]), strict=True))
         for at in own:
             answers[at] = engine.retrieve(texts[at], vector=_vector(bundles[at], engine))
         for hits in answers.values():

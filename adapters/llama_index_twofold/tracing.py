@@ -29,15 +29,15 @@ class EncoderEvents:
         self._index = index
 
     @contextmanager
-    def stage(self, name: Stage) -> Iterator[Report]:
+    def stage(self, name: Stage) -> Iterator[Report | None]:
         """Open a stage; only encoding is told."""
         encoder = getattr(self._index, "encoder", None) if name == "encode" else None
         if encoder is None or isinstance(encoder, EmbeddingEncoder):
-            yield _unheard
+            yield None
             return
         model = {"class_name": type(encoder).__name__, "model_name": str(encoder.name)}
         dispatcher.event(EmbeddingStartEvent(model_dict=model))
-        yield _unheard
+        yield None
         dispatcher.event(EmbeddingEndEvent(chunks=[], embeddings=[]))
 
 
@@ -61,7 +61,3 @@ def retrieval_events(
             event.on_end(payload={EventPayload.NODES: nodes})
     for each, nodes in zip(queries, told, strict=True):
         dispatcher.event(RetrievalEndEvent(str_or_query_bundle=each, nodes=nodes))
-
-
-def _unheard(found: object) -> None:
-    pass

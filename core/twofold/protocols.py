@@ -78,11 +78,11 @@ Report = Callable[[Sequence[Sequence[tuple[str, float]]]], None]
 class Observer(Protocol):
     """Is told of the stages of a retrieval as they run, each in the thread that does it."""
 
-    def stage(self, name: Stage) -> AbstractContextManager[Report]:
+    def stage(self, name: Stage) -> AbstractContextManager[Report | None]:
         """Open a stage; what is entered is called with its outcome before the stage ends.
 
-        ``"encode"``, which makes vectors of the queries, has none. An exception that ends a stage
-        goes through it.
+        None is not: looking up the ids of all candidates has its price. ``"encode"``, which makes
+        vectors of the queries, has no outcome. An exception that ends a stage goes through it.
         """
         ...
 

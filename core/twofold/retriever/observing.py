@@ -19,6 +19,8 @@ def observed(observer: Observer | None, stage: Stage, view: View) -> Iterator[To
     with observer.stage(stage) as report:
 
         def told(found: Sequence[LegHits]) -> Sequence[LegHits]:
+            if report is None:
+                return found
             report(
                 [
                     list(zip(view.ids(hits.rows), hits.scores.tolist(), strict=True))
