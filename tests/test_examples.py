@@ -46,7 +46,13 @@ def test_example(name):
 def test_examples_are_short_and_all_run_here():
     scripts = sorted(EXAMPLES.glob("*.py"))
     others = {"demo.py", "train_reranker.py"}
-    parts = {"chat_models.py", "extractive.py", "language_models.py", "word_lessons.py", "word_matcher.py"}
+    parts = {
+        "chat_models.py",
+        "extractive.py",
+        "language_models.py",
+        "word_lessons.py",
+        "word_matcher.py",
+    }
     assert {path.name for path in scripts} == {*SCRIPTS, *others, *parts}
     for path in scripts:
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 80

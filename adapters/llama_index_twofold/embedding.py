@@ -1,6 +1,5 @@
 """Between LlamaIndex's embeddings and encoders of the core."""
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from llama_index.core.bridge.pydantic import PrivateAttr
 
 from twofold import Encoder
 from twofold.encoders import encoder_named
+from twofold.threads import in_thread
 from twofold.types import Vectors
 
 
@@ -70,13 +70,13 @@ class TwofoldEmbedding(BaseEmbedding):
         return vectors
 
     async def _aget_query_embedding(self, query: str) -> list[float]:
-        return await asyncio.to_thread(self._get_query_embedding, query)
+        return await in_thread(self._get_query_embedding, query)
 
     async def _aget_text_embedding(self, text: str) -> list[float]:
-        return await asyncio.to_thread(self._get_text_embedding, text)
+        return await in_thread(self._get_text_embedding, text)
 
     async def _aget_text_embeddings(self, texts: list[str]) -> list[list[float]]:
-        return await asyncio.to_thread(self._get_text_embeddings, texts)
+        return await in_thread(self._get_text_embeddings, texts)
 
 
 def as_encoder(given: object) -> Any:

@@ -1,6 +1,5 @@
 """A LlamaIndex retriever over a twofold index."""
 
-import asyncio
 import copy
 import logging
 import os
@@ -24,6 +23,7 @@ from twofold import Encoder, Index, Metric, Retriever
 from twofold.index import AS_STORED, AsStored, filled_index
 from twofold.lexical import AnalyzerLike
 from twofold.logs import log_warnings
+from twofold.threads import in_thread
 from twofold.types import Vectors
 
 logger = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ class TwofoldRetriever(BaseRetriever):
         self, queries: Sequence[str | QueryBundle]
     ) -> list[list[NodeWithScore]]:
         """Return what ``retrieve_many`` does, without blocking the loop."""
-        return await asyncio.to_thread(self.retrieve_many, queries)
+        return await in_thread(self.retrieve_many, queries)
 
     @dispatcher.span
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
@@ -128,7 +128,7 @@ class TwofoldRetriever(BaseRetriever):
 
     @dispatcher.span
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        (nodes,) = await asyncio.to_thread(self._search, [query_bundle])
+        (nodes,) = await in_thread(self._search, [query_bundle])
         return nodes
 
     def _search(self, bundles: Sequence[QueryBundle]) -> list[list[NodeWithScore]]:

@@ -10,12 +10,15 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from contextvars import copy_context
+from functools import partial
+from typing import Any, TypeVar
 
 _First = TypeVar("_First")
 _Second = TypeVar("_Second")
 _CORES = os.cpu_count() or 1  # asked once: the answer is read from a file, at every query
 _pool: ThreadPoolExecutor | None = None
+_callers: ThreadPoolExecutor | None = None
 _forked = False
 
 
@@ -31,6 +34,26 @@ def beside(first: Callable[[], _First], second: Callable[[], _Second]) -> tuple[
         _pool = ThreadPoolExecutor(_CORES, thread_name_prefix="twofold")
     other = _pool.submit(second)
     return first(), other.result()
+
+
+def callers() -> ThreadPoolExecutor:
+    """Return the threads in which whole queries run for an event loop, one for each core.
+
+    More would fight for the interpreter, and the loop with them. They are not the threads of
+    ``beside``, for which such queries wait.
+    """
+    global _callers
+    if _callers is None:
+        _callers = ThreadPoolExecutor(_CORES, thread_name_prefix="twofold-caller")
+    return _callers
+
+
+async def in_thread(function: Callable[..., _First], *args: Any, **kwargs: Any) -> _First:
+    """Return what a function gives in a caller's thread, under the same context variables."""
+    import asyncio  # who awaits this has it; others needn't wait for it
+
+    run = partial(copy_context().run, function, *args, **kwargs)
+    return await asyncio.get_running_loop().run_in_executor(callers(), run)
 
 
 def spread(
@@ -75,8 +98,8 @@ def one_native_thread() -> Iterator[None]:
 
 def _after_fork_in_child() -> None:
     """Keep libraries that are already loaded from waiting for threads that did not survive."""
-    global _pool, _forked
-    _pool, _forked = None, True
+    global _pool, _callers, _forked
+    _pool, _callers, _forked = None, None, True
     if "faiss" in sys.modules:
         sys.modules["faiss"].omp_set_num_threads(1)
     if "torch" in sys.modules:
