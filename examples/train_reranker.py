@@ -1,6 +1,6 @@
 """Train a small cross-encoder on a corpus without labels, rerank with it, and see if that helps.
 
-    python examples/train_reranker.py [--steps N] [--claims N] [--to FOLDER]
+    python examples/train_reranker.py [--steps N] [--claims N] [--to FOLDER]    # some ten minutes
 
 It never sees a judged claim: it learns which abstract a title or a sentence was taken from. Two
 layers taught for minutes rank worse than both legs together (nDCG@10 .71 for .86), which is why
@@ -47,7 +47,7 @@ def main() -> None:
     queries = dict(list(read_queries(DATA / "queries.jsonl").items())[: options.claims])
     with Index.open(None, encoder="all-MiniLM-L6-v2") as index:
         index.upsert(passages)
-        trained(model, lessons(passages, Retriever(index, k=20)), options.steps)
+        trained(model, lessons(passages, Retriever(index, k=20)), options.steps, print)
         found = Retriever(index, k=20).retrieve_many(list(queries.values()))
         again = reranked(CrossEncoderReranker(model), list(queries.values()), found)
     if options.to is not None:

@@ -2,6 +2,7 @@
 
 import random
 import re
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -41,16 +42,25 @@ def _without(content: str, text: str, draw: random.Random) -> str:
     return content.replace(gone, " ")
 
 
-def trained(model: CrossEncoder, learned: list[Lesson], steps: int) -> None:
-    """Fit the model to find each text's passage among the others, BATCH texts a step."""
+def trained(
+    model: CrossEncoder,
+    learned: list[Lesson],
+    steps: int,
+    told: Callable[[str], object] = str,
+) -> None:
+    """Fit the model to find each text's passage among the others, BATCH texts a step.
+
+    ``told`` takes a line for every tenth step.
+    """
     network: Any = model.transformers_model
     head = list(network.classifier.parameters())
     body = [each for each in network.bert.parameters() if each.requires_grad]
     rates = [1e-4, 1e-2]  # what it starts with is bent, what it lacks is made
     groups = [{"params": body}, {"params": head}]
     optimizer = torch.optim.AdamW(groups, lr=rates[0])
+    # Torch divides by 0.11 * steps - 1, which is never 0.
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, rates, total_steps=steps, pct_start=0.1
+        optimizer, rates, total_steps=steps, pct_start=0.11
     )
     model.train()
     for step in range(steps):
@@ -65,4 +75,6 @@ def trained(model: CrossEncoder, learned: list[Lesson], steps: int) -> None:
         nn.utils.clip_grad_norm_([*body, *head], 1.0)
         optimizer.step()
         schedule.step()
+        if (step + 1) % 10 == 0:
+            told(f"step {step + 1}: loss {loss.item():.3f}")
     model.eval()
