@@ -336,3 +336,14 @@ def test_the_words_that_matched_are_underlined(built):
         command, capture_output=True, text=True, check=True, env={"FORCE_COLOR": "1", "PATH": ""}
     )
     assert "\x1b[4mPlants\x1b[0m" in result.stdout
+
+
+def test_copy(built, tmp_path):
+    target = tmp_path / "copy"
+    assert "passages copied" in run("copy", built, "--to", target).output
+    assert json.loads(run("verify", target, "--deep", "--json").stdout)["ok"]
+    again = run("copy", built, "--to", target)
+    assert again.exit_code == 2
+    assert "is there already" in again.stderr
+    assert run("copy", built, "--to", target, "--overwrite").exit_code == 0
+    assert "is the index itself" in run("copy", built, "--to", built, "--overwrite").stderr

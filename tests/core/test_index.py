@@ -440,3 +440,19 @@ def test_a_relative_path_stays_where_it_was_opened(tmp_path, monkeypatch):
     with Index.open("i.twofold") as other:
         assert [each.id for each in other] == ["B"]
         assert other.verify(deep=True).ok
+
+
+def test_vectors_of_any_dimensions(tmp_path):
+    with Index.open(tmp_path / "v", dim="first") as index:
+        assert index.dim is None
+        assert Retriever(index, mode="dense").retrieve(vector=np.ones(3, np.float32)).ids == []
+        index.upsert(["a", "b"], vectors=np.eye(2, 3, dtype=np.float32))
+        assert (index.dim, index.metric.value, index.encoder) == (3, "cosine", None)
+        with pytest.raises(ValueError, match="dimensions|shape"):
+            index.upsert(["c"], vectors=np.ones((1, 4), np.float32))
+    with Index.open(tmp_path / "v", dim="first") as again:
+        assert again.dim == 3
+    with Index.open(tmp_path / "w", encoder=None), pytest.raises(ValueError, match="dim=None"):
+        Index.open(tmp_path / "w", dim="first")
+    with pytest.raises(InputError, match="at least 1, or 'first'"):
+        Index.open(tmp_path / "x", dim="any")

@@ -154,6 +154,24 @@ def reanalyze(
 
 
 @app.command()
+def copy(
+    folder: Folder,
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="A new or empty folder.")],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Take the place of an index that is there.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Copy an index as it is now, beside readers and a writer."""
+    with running(), Index.open(folder, create=False, read_only=True) as source:
+        source.copy(to, overwrite=overwrite)
+        if as_json:
+            print_json({"to": str(to), "passages": len(source)})
+        else:
+            out.print(f"{to}: {len(source):,} passages copied", soft_wrap=True)
+
+
+@app.command()
 def verify(
     folder: Folder,
     deep: Annotated[bool, typer.Option("--deep", help="Rebuild and compare, too.")] = False,
