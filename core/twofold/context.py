@@ -1,10 +1,13 @@
 """The passages that fit a model's window, in order, with citations."""
 
+import math
 import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from twofold.errors import DegradedWarning, QueryError
 from twofold.types import Metadata, Passage
@@ -79,9 +82,11 @@ def context_of(
 
     One that doesn't fit is left out, and a shorter one after it may still come in. The whole text
     is counted, so that the limit holds for any count. Warns (DegradedWarning) where none fits.
-    Raises QueryError for a limit that is no whole number of at least 1.
+    Raises QueryError for a limit that is no whole number of at least 1, and for a count that is no
+    number.
     """
-    if not isinstance(max_tokens, int) or isinstance(max_tokens, bool) or max_tokens < 1:
+    whole = isinstance(max_tokens, int | np.integer) and not isinstance(max_tokens, bool)
+    if not whole or max_tokens < 1:
         raise QueryError(
             f"max_tokens is {max_tokens!r}: a whole number of at least 1 is wanted, what the "
             "model's window leaves for passages"
@@ -93,7 +98,7 @@ def context_of(
     for passage in passages:
         number = len(citations) + 1
         longer = f"{text}{separator if citations else ''}{_block(number, passage)}"
-        needed = counted(longer)
+        needed = _checked(counted(longer))
         if needed > max_tokens:
             left_out.append(passage.id)
             continue
@@ -107,6 +112,17 @@ def context_of(
             stacklevel=3,
         )
     return Context(text, tuple(citations), tokens, tuple(left_out))
+
+
+def _checked(tokens: Any) -> int:
+    """Return what a count gave; raise QueryError if it is no number of tokens."""
+    number = isinstance(tokens, int | float | np.number) and not isinstance(tokens, bool)
+    if not number or not math.isfinite(tokens) or tokens < 0:
+        raise QueryError(
+            f"count gave {tokens!r:.80} for a text: the number of its tokens is wanted, such as "
+            "count=lambda text: len(tokenizer.encode(text))"
+        )
+    return math.ceil(float(tokens))
 
 
 def _block(number: int, passage: Passage) -> str:

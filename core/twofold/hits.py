@@ -84,8 +84,8 @@ class Inquiry(Protocol):
         ...
 
     @property
-    def vector(self) -> Vectors | None:
-        """The query vector (dim,), None where no dense leg was asked."""
+    def given(self) -> Vectors | None:
+        """The vector (dim,) that came with the query, None where its text was encoded."""
         ...
 
     def why_not(self, passage_id: str, hits: "Hits") -> WhyNot:
@@ -214,7 +214,8 @@ class Hits(Sequence[Hit]):
         """Say why each of these passages came back.
 
         ``meaning`` tells which words of the query and which sentence of the passage carry the dense
-        score. It costs encoding the query once a word, and every sentence of these passages.
+        score. It costs encoding the query once a word, and every sentence of these passages. There
+        is none where the query came with a vector that is not its text's.
         """
         hits = list(self)
         meant = self._meant(hits) if meaning else [None] * len(hits)
@@ -224,7 +225,7 @@ class Hits(Sequence[Hit]):
         """Say what kept a passage from being one of these hits, and what would bring it in.
 
         Ranks are exact, so each leg lists everything that the filter lets through once. Raises
-        QueryError where passages have to be read again and the index has changed since.
+        QueryError where the legs have to be asked again and the index has changed since.
         """
         return self._inquiry.why_not(passage_id, self)
 
@@ -233,7 +234,7 @@ class Hits(Sequence[Hit]):
         inquiry = self._inquiry
         if hits and "dense" in self._legs and self.query is not None and self._variants is None:
             self._variants = variants_of(inquiry.view, self.query)
-        if self._variants is None:
+        if self._variants is None or not self._variants.are_of(inquiry.given):
             return [None] * len(hits)
         passages = [each.passage for each in hits]
         return meanings(inquiry.view, self._variants, self._rows, passages)

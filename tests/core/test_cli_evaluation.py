@@ -194,7 +194,12 @@ def test_errors_say_what_is_wrong(collection, tmp_path):
         (("--plot", tmp_path / "p.svg"), "the plot is written as .png"),
         (("--against", tmp_path / "no.run"), "there is no file"),
         (("--against", tmp_path / "other.run"), "has none of the judged queries"),
-        (("--report", tmp_path / "no" / "folder.md"), "No such file"),
+        (("--report", tmp_path / "no" / "folder.md"), "there is no folder"),
+        (("--run", tmp_path / "no" / "a.run"), "there is no folder"),
+        (("--plot", tmp_path / "no" / "a.png"), "there is no folder"),
+        (("--per-query", tmp_path), "it is a folder"),
+        (("--measure", "nDCG@10.5"), "unknown measure 'nDCG@10.5'"),
+        (("--measure", "P(rel=0)@5"), "has the rel 0: a whole number from 1"),
     ):
         result = run(*options(collection), *arguments)
         assert result.exit_code == 2, result.output

@@ -289,7 +289,7 @@ def test_fusions_survive_json(name):
 
 
 def test_nested_fusions_survive_json():
-    fusion = Guarded(LogOdds(ZScore("candidates"), 0.6, 0.2), weak_dense=0.1)
+    fusion = Guarded(CombMNZ(MinMax(), 0.6), weak_dense=0.1)
     assert fusion_of(json.loads(json.dumps(fusion_as_dict(fusion)))) == fusion
     assert fusion_as_dict(ReciprocalRank(20.0, 0.25)) == {
         "name": "ReciprocalRank",

@@ -295,9 +295,16 @@ def test_what_cannot_be_tuned_is_refused(judged_corpus, tmp_path):
     with pytest.raises(InputError, match="fewest"):
         Plan(folds=20)
     with (
-        Index.open(tmp_path / "words", encoder=None) as words,
-        pytest.raises(QueryError, match="lacks one"),
+        Index.open(tmp_path / "nothing", encoder="hashing") as nothing,
+        pytest.raises(QueryError, match="the index is empty"),
     ):
+        tune(nothing, asked, judged)
+    for bad in ({"seed": -1}, {"fewest": "a"}, {"level": "a"}, {"measure": "nDCG@10.5"}):
+        with pytest.raises(InputError, match="wanted|unknown measure"):
+            Plan(**bad)
+    words = Index.open(tmp_path / "words", encoder=None)
+    words.upsert(["a passage"])
+    with words, pytest.raises(QueryError, match="lacks one"):
         tune(words, asked, judged)
 
 

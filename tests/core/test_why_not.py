@@ -274,20 +274,24 @@ def test_rerankers_budget_order_and_threshold(library, claims):
         assert [each.name for each in missed] == ["the reranker's threshold"]
 
 
-def test_a_changed_index_still_answers_for_its_own_generation(tmp_path):
+SHAPED = [{}, {"reranker": Longest()}, {"collapse": 0.9}, {"min_dense": 0.0}, {"mode": "lexical"}]
+
+
+@pytest.mark.parametrize("settings", SHAPED)
+def test_after_a_write_what_the_hits_know_is_said_and_the_legs_are_not_asked(tmp_path, settings):
     with Index.open(tmp_path / "i", encoder="hashing") as index:
-        index.upsert([{"id": each, "text": f"red apple {each * 2}"} for each in "abcd"])
-        hits = Retriever(index, k=1).retrieve("red apple")
-        other = "d" if hits.ids != ["d"] else "c"
-        index.delete([other])
-        why = hits.why_not(other)
-        assert why.stored
-        assert why.legs["dense"].rank > 1
-        assert why.remedy is None  # it can't be tried any more
-        hits = Retriever(index, k=1, reranker=Longest()).retrieve("red apple")
-        left = next(each for each in "abc" if each not in [*hits.ids, other])
-        assert hits.why_not(left).reranked == len("red apple ") + 2
-        index.upsert(["more"])
+        index.upsert(
+            {"id": each, "text": f"red apple {each * 2}", "metadata": {"at": place}}
+            for place, each in enumerate("abcd")
+        )
+        hits = Retriever(index, k=1, where={"at": {"$lt": 3}}, **settings).retrieve("red apple")
+        left = next(each for each in "abc" if each not in hits.ids)
+        before = hits.why_not(left)
+        assert before.reasons
+        index.delete(hits.ids)
+        assert hits.why_not(hits.ids[0]).rank == 1
+        assert hits.why_not("d").filtered
+        assert not hits.why_not("new").stored
         with pytest.raises(QueryError, match="the index has changed since"):
             hits.why_not(left)
 

@@ -24,7 +24,7 @@ class Settings:
     terms of titles count ``title_weight`` times. ``kind`` is the dense leg's kind as JSON.
     ``agreement`` of the legs was measured when there were ``agreement_of`` passages, 0 for never;
     it is None where too little was there to measure; ``agreement_encoded`` tells whether an encoder
-    took part.
+    took part, and ``agreement_changed`` how many passages came, went or changed since.
 
     ``saved`` has settings of searches by name, as JSON, and ``active`` is the name of the one in
     use, None for the library's defaults, under which titles weigh ``own_title_weight``.
@@ -47,6 +47,7 @@ class Settings:
     agreement: float | None = None
     agreement_of: int = 0
     agreement_encoded: bool = False
+    agreement_changed: int = 0
 
     def to_json(self) -> str:
         """Return the settings as JSON."""

@@ -11,7 +11,7 @@ import typer
 
 from twofold.cli import evaluation_tables as tables
 from twofold.cli.console import Folder, Json, ModeName, err, out, print_json, running
-from twofold.cli.fusing import Depth, FusionName, Like, Rerank, Weight, fusion_of
+from twofold.cli.fusing import Depth, FusionName, Like, Rerank, Weight, fusion_of, share_of
 from twofold.cli.scoring import K1, B, Delta, Scoring, scorer_of
 from twofold.corpus import read_qrels, read_queries, read_run, write_run
 from twofold.errors import InputError
@@ -45,7 +45,15 @@ def evaluation(
         list[str] | None,
         typer.Option(help="In ir_measures' grammar; may be repeated. The first one is compared."),
     ] = None,
-    k: Annotated[int, typer.Option("-k", help="Hits measured.")] = 100,
+    k: Annotated[
+        int | None,
+        typer.Option(
+            "-k",
+            help="Hits wanted and measured. Left out, 10 are wanted, and up to 100 measured "
+            "as far as that changes nothing else.",
+            show_default=False,
+        ),
+    ] = None,
     fusion: FusionName = None,
     weight: Weight = None,
     like: Like = None,
@@ -81,29 +89,40 @@ def evaluation(
     with running(), Index.open(folder, create=False, read_only=True) as source:
         modes = _modes(mode, source)
         others = list(dict.fromkeys(against)) if against is not None else []
+        for path in (per_query if str(per_query) != "-" else None, run, report_to, plot):
+            _check_target(path)
         if plot is not None:
             check_picture(plot)
             if len(modes) + len(others) < 2:
                 raise InputError("--plot draws differences: give a second --mode, or --against")
         texts, judgments = read_queries(queries), read_qrels(qrels)
+        runs = {_run_name(each, modes): read_run(each) for each in others}
         measures = measure if measure else list(MEASURES)
         scorer = scorer_of(scoring, k1, b, delta)
         retriever = Retriever(
             source,
             mode=modes[0],
+            k=k if k is not None else 10,
             scorer=scorer,
             fusion=fusion_of(fusion, weight),
+            dense_weight=share_of(fusion, weight),
             like=like,
             depth=depth,
             reranker=reranker_named(rerank) if rerank is not None else None,
         )
         own = [
-            evaluate(replace(retriever, mode=each), texts, judgments, measures, k=k)
+            evaluate(
+                replace(retriever, mode=each),
+                texts,
+                judgments,
+                measures,
+                k=k if k is not None else 100,
+            )
             for each in modes
         ]
         foreign = [
-            evaluate_run(read_run(each), judgments, measures, name=str(each), queries=own[0].texts)
-            for each in others
+            evaluate_run(each, judgments, measures, name=name, queries=own[0].texts)
+            for name, each in runs.items()
         ]
         results = [*own, *foreign]
         comparison = compare(results, measures[0]) if len(results) > 1 else None
@@ -127,6 +146,23 @@ def evaluation(
 def _modes(given: list[ModeName] | None, source: Index) -> tuple[Mode, ...]:
     """Return the modes of the options, each once; all that the index serves if none is given."""
     return tuple(dict.fromkeys(each.value for each in given)) if given else source.modes
+
+
+def _run_name(path: Path, modes: Sequence[str]) -> str:
+    """Return what tables call a run: its path, apart from the modes that are measured."""
+    return f"the run {path}" if str(path) in modes else str(path)
+
+
+def _check_target(path: Path | None) -> None:
+    """Raise InputError where no file can be written to a path, before anything is retrieved."""
+    if path is None:
+        return
+    if not path.parent.is_dir():
+        raise InputError(
+            f"{path} can't be written: there is no folder {path.parent}; make it first"
+        )
+    if path.is_dir():
+        raise InputError(f"{path} can't be written: it is a folder; name a file in it")
 
 
 def _write_runs(path: Path, results: Sequence[Evaluation]) -> None:

@@ -21,7 +21,10 @@ Rerank = Annotated[
 
 
 def fusion_of(name: str | None, weight: float | None) -> Fusion | None:
-    """Return the fusion of the options, None if none was given."""
-    if name is None and weight is None:
-        return None
-    return fusion_named(name if name is not None else "guarded", weight)
+    """Return the fusion of the options, None if none was named."""
+    return fusion_named(name, weight) if name is not None else None
+
+
+def share_of(name: str | None, weight: float | None) -> float | None:
+    """Return the dense leg's share where no fusion was named, of which it is a part otherwise."""
+    return weight if name is None else None

@@ -7,7 +7,7 @@ import typer
 
 from twofold.cli import tables
 from twofold.cli.console import Folder, Json, ModeName, err, out, print_json, running
-from twofold.cli.fusing import Depth, FusionName, Like, Rerank, Weight, fusion_of
+from twofold.cli.fusing import Depth, FusionName, Like, Rerank, Weight, fusion_of, share_of
 from twofold.cli.scoring import K1, B, Delta, Scoring, scorer_of
 from twofold.errors import QueryError
 from twofold.index import Index
@@ -62,6 +62,7 @@ def search(
             mode=mode.value if mode is not None else source.modes[0],
             k=k,
             fusion=fusion_of(fusion, weight),
+            dense_weight=share_of(fusion, weight),
             depth=depth,
             scorer=scorer_of(scoring, k1, b, delta),
             exact=exact,

@@ -1,6 +1,7 @@
 """The verbs ``tune`` and ``settings``."""
 
 import math
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,7 +31,13 @@ def tune(
     folder: Folder,
     queries: Annotated[Path, typer.Option(help="queries.jsonl[.gz], or id and text by tab.")],
     qrels: Annotated[Path, typer.Option(help="Judgments, BEIR's or TREC's.")],
-    name: Annotated[str, typer.Option(help="What to save a better setting as.")] = "tuned",
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="What to save a better setting as; a name that is taken is refused.",
+            show_default="tuned, or tuned-2, tuned-3 ...",
+        ),
+    ] = None,
     measure: Annotated[str, typer.Option(help="In ir_measures' grammar.")] = "nDCG@10",
     folds: Annotated[int, typer.Option(help="Parts that queries are held out by.")] = 5,
     seed: Annotated[int, typer.Option(help="Deals queries to folds.")] = 0,
@@ -42,7 +49,9 @@ def tune(
     Tried are fusions and their weights, BM25's k1 and b, the weight of titles, and the depth.
     """
     with running(), Index.open(folder, create=False, read_only=dry_run) as target:
-        plan = Plan(measure=measure, folds=folds, seed=seed)
+        saved_as = target.settings.new_name(name)  # before a long search
+        fewest = max(Plan().fewest, 2 * folds)
+        plan = Plan(measure=measure, folds=folds, seed=seed, fewest=fewest)
         texts, judgments = read_queries(queries), read_qrels(qrels)
         before = target.settings.active
         if not dry_run:
@@ -51,18 +60,18 @@ def tune(
             result = tuned_on(target, texts, judgments, plan=plan, progress=report)
         saved = result.adopted and not dry_run
         if saved:
-            target.settings.save(name, result.setting, use=True)
+            target.settings.save(saved_as, result.setting, use=True)
         if as_json:
-            print_json({**result.to_dict(), "saved": name if saved else None})
+            print_json({**result.to_dict(), "saved": saved_as if saved else None})
             return
         if result.stages:
             out.print(_stages(result))
             out.print(_folds(result))
         out.print(str(result), markup=False, soft_wrap=True)
         if saved:
-            back = before if before is not None else DEFAULT
+            back = shlex.join(["--use", before if before is not None else DEFAULT])
             out.print(
-                f"saved as {name!r} and in use; to go back: twofold settings {folder} --use {back}",
+                f"saved as {saved_as!r} and in use; to go back: twofold settings {folder} {back}",
                 markup=False,
                 soft_wrap=True,
             )

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from twofold.corpus.jsonl import id_field, json_lines, text_field
-from twofold.corpus.lines import check_column, opened, text_lines
+from twofold.corpus.lines import FilePath, check_column, opened, text_lines
 from twofold.errors import CorpusError
 
 Queries = dict[str, str]
@@ -13,8 +13,9 @@ Qrels = dict[str, dict[str, int]]
 """Query id to passage id to grade."""
 
 
-def read_queries(path: Path) -> Queries:
+def read_queries(path: FilePath) -> Queries:
     """Read queries from JSON lines (``_id``, ``text``) or tab-separated id and text."""
+    path = Path(path)
     queries: Queries = {}
     for number, query_id, text in _queries(path):
         if not query_id:
@@ -27,8 +28,12 @@ def read_queries(path: Path) -> Queries:
     return queries
 
 
-def read_qrels(path: Path) -> Qrels:
-    """Read judgments: BEIR's three tab-separated columns with a header, or TREC's four."""
+def read_qrels(path: FilePath) -> Qrels:
+    """Read judgments: BEIR's three tab-separated columns with a header, or TREC's four.
+
+    A judgment may be there twice if both are equal. Raises CorpusError naming the line.
+    """
+    path = Path(path)
     qrels: Qrels = {}
     for number, line in text_lines(path):
         fields = line.split("\t") if "\t" in line else line.split()
@@ -47,13 +52,18 @@ def read_qrels(path: Path) -> Qrels:
             raise CorpusError(
                 f"{path}, line {number}: grade {grade!r} is no whole number"
             ) from None
-        qrels.setdefault(query_id, {})[passage_id] = value
+        before = qrels.setdefault(query_id, {}).setdefault(passage_id, value)
+        if before != value:
+            raise CorpusError(
+                f"{path}, line {number}: passage {passage_id!r} has the grade {value} for query "
+                f"{query_id!r}, and {before} before: leave one of them"
+            )
     if not qrels:
         raise CorpusError(f"{path} holds no judgments")
     return qrels
 
 
-def write_qrels(path: Path, qrels: Mapping[str, Mapping[str, int]]) -> None:
+def write_qrels(path: FilePath, qrels: Mapping[str, Mapping[str, int]]) -> None:
     """Write judgments in TREC's four columns: query, 0, passage and grade.
 
     Raises InputError for ids with blanks, which the columns could not hold; nothing is written
@@ -65,7 +75,7 @@ def write_qrels(path: Path, qrels: Mapping[str, Mapping[str, int]]) -> None:
         for passage_id, grade in grades.items():
             check_column("passage id", passage_id)
             lines.append(f"{query_id} 0 {passage_id} {int(grade)}\n")
-    with opened(path, "wt") as file:
+    with opened(Path(path), "wt") as file:
         file.writelines(lines)
 
 

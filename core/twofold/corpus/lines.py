@@ -1,12 +1,16 @@
 """Lines of text files, plain or gzipped, with the line's number for errors."""
 
 import gzip
+import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from twofold.errors import CorpusError, InputError
+
+FilePath = str | os.PathLike[str]
+"""A file's path, as callers give it."""
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -27,8 +31,8 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def opened(path: Path, mode: Literal["rb", "rt", "wt"]) -> Any:
-    """Open a file, through gzip if its name ends in .gz; text is UTF-8."""
-    encoding = "utf-8" if mode.endswith("t") else None
+    """Open a file, through gzip if its name ends in .gz; text is UTF-8, read without its mark."""
+    encoding = {"rb": None, "rt": "utf-8-sig", "wt": "utf-8"}[mode]
     if path.suffix == ".gz":
         return gzip.open(path, mode, encoding=encoding)
     return path.open(mode, encoding=encoding)

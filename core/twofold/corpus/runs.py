@@ -4,17 +4,18 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from twofold.corpus.lines import check_column, opened, text_lines
+from twofold.corpus.lines import FilePath, check_column, opened, text_lines
 from twofold.errors import CorpusError, InputError
 from twofold.types import Run
 
 
-def read_run(path: Path) -> Run:
+def read_run(path: FilePath) -> Run:
     """Read a run: query, Q0, passage, rank, score and the system's name, between blanks.
 
     Only the scores say what is before what, as in trec_eval; the ranks are not looked at. Raises
     CorpusError naming the line.
     """
+    path = Path(path)
     run: Run = {}
     for number, line in text_lines(path):
         fields = line.split()
@@ -36,7 +37,7 @@ def read_run(path: Path) -> Run:
     return run
 
 
-def write_run(path: Path, run: Mapping[str, Mapping[str, float]], name: str) -> None:
+def write_run(path: FilePath, run: Mapping[str, Mapping[str, float]], name: str) -> None:
     """Write a run in TREC's six columns: best first, ties by passage id, ranks from 1.
 
     ``name`` is the system's. Scores are written in full, so that reading them gives the same ones.
@@ -56,7 +57,7 @@ def write_run(path: Path, run: Mapping[str, Mapping[str, float]], name: str) -> 
                     "finite number is wanted"
                 )
             lines.append(f"{query_id} Q0 {passage_id} {rank} {float(score)!r} {name}\n")
-    with opened(path, "wt") as file:
+    with opened(Path(path), "wt") as file:
         file.writelines(lines)
 
 

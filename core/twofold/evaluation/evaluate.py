@@ -8,13 +8,12 @@ from typing import Any, Protocol, runtime_checkable
 
 from twofold.errors import DegradedWarning, InputError
 from twofold.evaluation.evaluation import Evaluation
+from twofold.evaluation.judged import Judgments, check_judgments, checked_found, judged_queries
 from twofold.evaluation.measures import MEASURES, all_named, measured
+from twofold.fusion import EnsembleFusion, QueryFusion
 from twofold.hits import Hits
 from twofold.retriever import Retriever
 from twofold.types import Passage, Run
-
-Judgments = Mapping[str, Mapping[str, int]]
-"""Query id to passage id to grade; above 0 is relevant."""
 
 
 @runtime_checkable
@@ -37,23 +36,27 @@ def evaluate(
 ) -> Evaluation:
     """Retrieve ``k`` passages for each judged query and measure them.
 
-    A judged query for which nothing is found counts as 0. Measures without a cutoff, such as AP,
-    see ``k`` hits. ``name`` is what tables call this setting, the mode if left out. Where scores
-    tie, trec_eval puts the later id first, whatever the ranks, and so do most measures here.
+    The retriever is measured as it is used: where k changes what is compared, it is not asked for
+    more than it would be. With a reranker that is the greater of its own k and the number of
+    candidates read; with a preset (``like``), or another fusion of lists, its own k or its depth.
 
-    Warns (DegradedWarning) where passages that were judged relevant are not in the index, and where
-    a measure looks below ``k``. Raises InputError for a measure that can't be computed, and if no
-    query is judged.
+    A judged query for which nothing is found counts as 0. Measures without a cutoff, such as AP,
+    see all hits retrieved. ``name`` is what tables call this setting, the mode if left out. Where
+    scores tie, trec_eval puts the later id first, whatever the ranks, and so do most measures here.
+
+    Warns (DegradedWarning) where passages that were judged relevant are not in the index, where
+    judged queries have no text, and where a measure looks below the hits retrieved. Raises
+    InputError for judgments or a measure that can't be used, and if no query is judged.
     """
     wanted = all_named(measures)
-    judged = {query_id: text for query_id, text in queries.items() if qrels.get(query_id)}
-    if not judged:
-        raise InputError("none of the queries has judgments: are these qrels of these queries?")
-    asked = replace(retriever, k=k)
-    _warn_of_depth(wanted, k)
+    check_judgments(qrels)
+    judged = judged_queries(queries, qrels, stacklevel=2)
+    asked = replace(retriever, k=_asked_k(retriever, k))
+    hits_seen = min(k, asked.k)
+    _warn_of_depth(wanted, hits_seen, capped=hits_seen < k)
     found = asked.retrieve_many(list(judged.values()))
     run: Run = {
-        query_id: dict(zip(hits.ids, _ordering(asked, hits), strict=True))
+        query_id: dict(zip(hits.ids[:k], _ordering(asked, hits)[:k], strict=True))
         for query_id, hits in zip(judged, found, strict=True)
     }
     kept = {query_id: dict(qrels[query_id]) for query_id in judged}
@@ -83,10 +86,11 @@ def evaluate_run(
     """Measure what any system found, query id to passage id to score.
 
     All judged queries count, or those of them that ``queries`` (id to text) has; one that the run
-    lacks counts as 0. Measures see all that the run holds. Raises InputError for a measure that
-    can't be computed, and if the run has none of the judged queries.
+    lacks counts as 0. Measures see all that the run holds. Raises InputError for judgments, scores
+    or a measure that can't be used, and if the run has none of the judged queries.
     """
     wanted = all_named(measures)
+    check_judgments(qrels)
     kept = {
         query_id: dict(grades)
         for query_id, grades in qrels.items()
@@ -94,7 +98,7 @@ def evaluate_run(
     }
     if not any(query_id in run for query_id in kept):
         raise InputError(f"the run {name!r} has none of the judged queries: are these its qrels?")
-    own: Run = {query_id: dict(run.get(query_id, {})) for query_id in kept}
+    own: Run = {query_id: checked_found(query_id, run.get(query_id, {})) for query_id in kept}
     means, by_query = measured(wanted, kept, own)
     return Evaluation(
         mode=None,
@@ -118,12 +122,33 @@ def _ordering(retriever: Retriever, hits: Hits) -> list[float]:
     return scores
 
 
-def _warn_of_depth(measures: Sequence[Any], k: int) -> None:
+def _asked_k(retriever: Retriever, k: int) -> int:
+    """Return for how many hits a retriever is asked, so that it stays what it is.
+
+    A reranker reads as many passages as there are hits wanted, if these are more than its
+    candidates; and where a leg's score counts for what it lists alone, longer lists change scores.
+    """
+    if retriever.reranker is not None:
+        return max(retriever.k, min(k, retriever.reranker.candidates))
+    with retriever.index.view() as view:
+        rules = retriever.rules(view)
+    by_lists = isinstance(rules.fusion, EnsembleFusion | QueryFusion)
+    if retriever.mode != "hybrid" or not by_lists:
+        return k
+    return max(retriever.k, min(k, rules.depth))  # which is the retriever's k in a preset
+
+
+def _warn_of_depth(measures: Sequence[Any], k: int, *, capped: bool) -> None:
     """Warn of measures that look at more hits than are retrieved."""
     deep = [str(each) for each in measures if each.params.get("cutoff", 0) > k]
     if deep:
+        more = (
+            "this retriever compares others for another k, so give it a larger one itself"
+            if capped
+            else "a larger k gives all"
+        )
         warnings.warn(
-            f"{', '.join(deep)} see no more than the {k:,} hits retrieved: a larger k gives all",
+            f"{', '.join(deep)} see no more than the {k:,} hits retrieved: {more}",
             DegradedWarning,
             stacklevel=3,
         )

@@ -1,5 +1,6 @@
 """A comparison as a picture: each query's difference, and the mean with its interval."""
 
+import os
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +19,7 @@ WON, LOST, INK, GREY = "#0072B2", "#D55E00", "#1A1A1A", "#777777"
 _NAME = 32  # characters of a setting's name
 
 
-def plot_differences(comparison: Comparison, path: Path) -> None:
+def plot_differences(comparison: Comparison, path: str | os.PathLike[str]) -> None:
     """Write a PNG with a row for each other setting: differences by size, and their mean.
 
     Raises InputError for a path that doesn't end in .png, MissingExtraError without Matplotlib.
@@ -50,9 +51,9 @@ def plot_differences(comparison: Comparison, path: Path) -> None:
         canvas.savefig(path, format="png", metadata={"Software": None})
 
 
-def check_picture(path: Path) -> None:
+def check_picture(path: str | os.PathLike[str]) -> None:
     """Raise InputError or MissingExtraError where no picture can be drawn to a path."""
-    if path.suffix.lower() != ".png":
+    if Path(path).suffix.lower() != ".png":
         raise InputError(f"the plot is written as .png, and {str(path)!r} is none: change the name")
     if find_spec("matplotlib") is None:
         raise MissingExtraError("the plot needs matplotlib: pip install 'twofold[plot]'")

@@ -6,10 +6,14 @@ from subprocess import CalledProcessError
 from typing import Any
 
 from twofold.errors import InputError
+from twofold.evaluation.judged import MOST_GRADE
 from twofold.types import Run
 
 MEASURES = ("nDCG@10", "R@100", "RR@10", "AP")
 """What is measured unless something else is asked for, in ir_measures' grammar."""
+
+MOST_CUTOFF = 1_000_000
+"""Hits that a measure may look at."""
 
 PerQuery = dict[str, dict[str, float]]
 """Query id to measure to value."""
@@ -19,15 +23,23 @@ def named(name: str) -> Any:
     """Return ir_measures' measure of a name; raise InputError for an unknown one."""
     import ir_measures
 
+    if not isinstance(name, str):
+        raise InputError(f"a measure is a name such as 'nDCG@10', not {name!r:.80}")
     try:
         measure: Any = ir_measures.parse_measure(name)
-    except (NameError, ValueError, SyntaxError) as error:
+        measure.validate_params()
+    except (NameError, ValueError, SyntaxError, TypeError, KeyError, AssertionError) as error:
         raise InputError(
-            f"unknown measure {name!r} ({error}): use ir_measures' names, such as nDCG@10, R@100, "
-            "RR@10, AP or P@5"
+            f"unknown measure {name!r:.80} ({error}): use ir_measures' names, such as nDCG@10, "
+            "R@100, RR@10, AP or P@5"
         ) from error
-    if measure.params.get("cutoff", 1) < 1:  # which ends the process in pytrec_eval
-        raise InputError(f"{name!r} looks at no hit: a cutoff of at least 1 is wanted")
+    for parameter, most in (("cutoff", MOST_CUTOFF), ("rel", MOST_GRADE)):
+        value = measure.params.get(parameter, 1)
+        if not 1 <= value <= most:  # which ends the process in pytrec_eval
+            raise InputError(
+                f"{name!r:.80} has the {parameter} {value!r:.40}: a whole number from 1 to "
+                f"{most:,} is wanted, as in nDCG@10 or P(rel=2)@5"
+            )
     return measure
 
 
@@ -51,7 +63,14 @@ def measured(
     names = ", ".join(map(str, measures))
     try:
         result: Any = ir_measures.calc(list(measures), qrels, run)
-    except (ValueError, AssertionError, ArithmeticError, CalledProcessError) as error:
+    except (
+        ValueError,
+        TypeError,
+        LookupError,
+        AssertionError,
+        ArithmeticError,
+        CalledProcessError,
+    ) as error:
         raise InputError(f"ir_measures can't compute {names} here: {error}") from error
     by_query: PerQuery = {query_id: {} for query_id in qrels}
     for each in result.per_query:

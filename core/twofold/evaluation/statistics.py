@@ -17,6 +17,7 @@ SIGNS = 100_000
 """Draws of signs behind a test, and how many assignments are tried one by one at most."""
 LEVEL = 0.95
 _BLOCK = 2**22  # numbers drawn at a time: 32 MiB
+_ROUNDING = 1e-9  # of a mean, in parts of the greatest value behind it
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +115,21 @@ def queries_needed(
 
     That many, those at hand included, give an interval that excludes zero with probability
     ``power``: n = ((z(1/2 + level/2) + z(power)) * s / mean)^2, rounded up, with the sample's
-    standard deviation s and the normal quantile z. None where the mean is zero, or there are fewer
-    than two differences. A difference that was chosen for being large is settled later than this.
+    standard deviation s and the normal quantile z. None where the mean is zero, up to rounding, or
+    there are fewer than two differences. A difference that was chosen for being large is settled
+    later than this.
 
     Raises InputError for differences that are not (n,) finite numbers, n at least 1.
     """
     given = _checked(differences)
     _check_share("level", level)
     _check_share("power", power)
+    most = float(np.abs(given).max())
+    if len(given) < 2 or most == 0:
+        return None
+    given = given / most  # the square of a great number is infinite
     mean = float(given.mean())
-    if len(given) < 2 or mean == 0:
+    if abs(mean) <= _ROUNDING:
         return None
     normal = NormalDist()
     quantiles = normal.inv_cdf((1 + level) / 2) + normal.inv_cdf(power)

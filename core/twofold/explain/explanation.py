@@ -25,7 +25,7 @@ class HitExplanation:
 
     ``words`` tells how the passage writes each term; terms that its analyzer can't show are
     missing there. ``meaning`` is what the dense score rests on: None where it was not asked for, no
-    dense leg was, the query is a vector alone, or there is no encoder.
+    dense leg was, there is no encoder, or the query came with a vector that is not its text's.
     """
 
     hit: Hit

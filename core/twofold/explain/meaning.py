@@ -11,6 +11,8 @@ from twofold.explain.sentences import query_words, sentences
 from twofold.protocols import View
 from twofold.types import Passage, Rows, Scores, Vectors
 
+_APART = 0.01
+"""By how much of its length a vector may differ that was encoded in another batch."""
 _TELLING = 3
 """Words that a reason names."""
 
@@ -54,6 +56,14 @@ class QueryVariants:
 
     words: tuple[str, ...]
     vectors: Vectors
+
+    def are_of(self, given: Vectors | None) -> bool:
+        """Whether a vector (dim,) that came with the query is the text's own, or none came."""
+        if given is None:
+            return True
+        own = self.vectors[0].astype(np.float64)
+        apart = float(np.linalg.norm(given.astype(np.float64) - own))
+        return apart <= _APART * float(np.linalg.norm(own))
 
 
 def variants_of(view: View, query: str) -> QueryVariants | None:

@@ -7,7 +7,7 @@ from twofold.fusion.evidence import (
     WeightedFusion,
     no_moments,
 )
-from twofold.fusion.guard import DENSE_DOUBT, LEXICAL_DOUBT, Guarded
+from twofold.fusion.guard import DENSE_DOUBT, LEXICAL_DOUBT, Guarded, is_steady
 from twofold.fusion.names import FUSIONS, NORMALIZERS, fusion_as_dict, fusion_named, fusion_of
 from twofold.fusion.normalizers import (
     L2,
@@ -50,6 +50,7 @@ __all__ = [
     "fusion_as_dict",
     "fusion_named",
     "fusion_of",
+    "is_steady",
     "no_moments",
     "preset_named",
 ]

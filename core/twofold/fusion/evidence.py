@@ -1,7 +1,7 @@
 """What the legs say of all candidates, and what a fusion makes of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -41,6 +41,15 @@ class LegEvidence:
     def listed(self) -> Mask:
         """Which candidates the leg brought itself."""
         return self.ranks > 0
+
+
+def with_candidate(leg: LegEvidence, score: float) -> LegEvidence:
+    """Return what a leg says if there is one more candidate, which it does not list.
+
+    It comes last. A score that is not finite means that the leg can't score it.
+    """
+    own = score if np.isfinite(score) else np.nan
+    return replace(leg, scores=np.append(leg.scores, own), ranks=np.append(leg.ranks, 0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, field, replace
 
+from twofold.errors import InputError
 from twofold.fusion.checking import check_weight
-from twofold.fusion.evidence import Fused, LegEvidence, WeightedFusion
-from twofold.fusion.sums import WeightedSum
+from twofold.fusion.evidence import Fused, Fusion, LegEvidence, WeightedFusion
+from twofold.fusion.normalizers import TheoreticalMinMax, ZScore
+from twofold.fusion.sums import LogOdds, WeightedSum
 
 DENSE_DOUBT = (0.55, 0.70)
 """Agreement at or below the first: no trust in the dense leg; from the second on: full trust."""
@@ -31,6 +33,11 @@ class Guarded:
     weak_lexical: float = 0.95
 
     def __post_init__(self) -> None:
+        if isinstance(self.fusion, type) or not isinstance(self.fusion, WeightedFusion):
+            raise InputError(
+                f"Guarded shifts the weight of a fusion, and {self.fusion!r:.80} is none that has "
+                "one to shift: give WeightedSum(), ReciprocalRank() or another of its kind"
+            )
         check_weight(self.weak_dense, "weak_dense")
         check_weight(self.weak_lexical, "weak_lexical")
 
@@ -70,6 +77,19 @@ class Guarded:
             )
         fused = self.fusion.reweighted(weight).fuse(dense, lexical)
         return replace(fused, warnings=(*fused.warnings, *said))
+
+
+def is_steady(fusion: Fusion) -> bool:
+    """Whether what a passage scores stays as it is when the legs list more passages.
+
+    It does for sums over normalisers that look at the best candidate or at the whole corpus alone;
+    then more of either leg's score is never less of the sum. A fusion of the user's own is not
+    known to be so.
+    """
+    bare = fusion.fusion if isinstance(fusion, Guarded) else fusion
+    if not isinstance(bare, WeightedSum | LogOdds):
+        return False
+    return bare.normalizer in (TheoreticalMinMax(), ZScore())
 
 
 def _trust(quality: float, doubt: tuple[float, float]) -> float:

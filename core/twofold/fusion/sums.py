@@ -19,6 +19,8 @@ from twofold.types import Scores
 
 DENSE_WEIGHT = 0.8
 """The share of the dense leg that did best over all collections: docs/decisions/0010."""
+_UNBOUND = ZScore, DistributionBased, L2
+"""Normalisers whose values may be below 0, or above 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ class WeightedSum:
     dense_weight: float = DENSE_WEIGHT
 
     def __post_init__(self) -> None:
+        _check_normalizer(self.normalizer)
         check_weight(self.dense_weight)
 
     def fuse(self, dense: LegEvidence, lexical: LegEvidence) -> Fused:
@@ -60,8 +63,9 @@ class CombMNZ:
     dense_weight: float = 0.5
 
     def __post_init__(self) -> None:
+        _check_normalizer(self.normalizer)
         check_weight(self.dense_weight)
-        if isinstance(self.normalizer, ZScore | DistributionBased | L2):
+        if isinstance(self.normalizer, _UNBOUND):
             raise InputError(
                 f"CombMNZ can't use {self.normalizer!r}, whose values may be below 0: use MinMax, "
                 "TheoreticalMinMax or Rank"
@@ -88,7 +92,8 @@ class LogOdds:
 
     A logarithmic opinion pool: Genest and Zidek, Combining Probability Distributions (Statistical
     Science 1, 1986). 1 / (1 + exp(-score)) is the pooled p; it ranks, and is no calibrated
-    probability.
+    probability. A p is between 0 and 1: ZScore, DistributionBased and L2 are refused, and what a
+    normaliser of the user's own gives beyond is cut.
     """
 
     normalizer: Normalizer = field(default_factory=TheoreticalMinMax)
@@ -96,8 +101,14 @@ class LogOdds:
     margin: float = 0.01
 
     def __post_init__(self) -> None:
+        _check_normalizer(self.normalizer)
         check_weight(self.dense_weight)
         check_weight(self.margin, "margin", 1e-9, 0.4)
+        if isinstance(self.normalizer, _UNBOUND):
+            raise InputError(
+                f"LogOdds can't use {self.normalizer!r}, whose values leave 0 to 1: use "
+                "TheoreticalMinMax, MinMax or Rank"
+            )
 
     def fuse(self, dense: LegEvidence, lexical: LegEvidence) -> Fused:
         """Return log-odds."""
@@ -112,3 +123,12 @@ class LogOdds:
         normalized = np.clip(self.normalizer.normalized(leg), 0, 1)
         p = self.margin + (1 - 2 * self.margin) * normalized
         return np.asarray(np.log(p) - np.log1p(-p))
+
+
+def _check_normalizer(normalizer: object) -> None:
+    """Raise InputError for what is no normaliser, such as a class, a name or a weight."""
+    if isinstance(normalizer, type) or not callable(getattr(normalizer, "normalized", None)):
+        raise InputError(
+            f"normalizer is {normalizer!r:.80}: an object is wanted, such as MinMax() or one of "
+            "twofold.fusion.NORMALIZERS; a weight is given as dense_weight=0.6"
+        )

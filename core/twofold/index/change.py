@@ -1,6 +1,6 @@
 """What one commit does."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -45,3 +45,12 @@ class Change:
         """Return a change that neither adds nor removes passages."""
         nothing = np.empty(0, np.int64), np.empty((0, settings.dim or 0), np.float32)
         return cls((), (), *nothing, settings, vector_set)
+
+    @property
+    def counted(self) -> Settings:
+        """The settings after it, which count the passages that changed since a measurement."""
+        settings = self.settings
+        changed = len({each.id for each in (*self.added, *self.gone)})
+        if not changed or not settings.agreement_of:
+            return settings
+        return replace(settings, agreement_changed=settings.agreement_changed + changed)

@@ -187,9 +187,10 @@ class Index:
         run again, since unchanged passages cost little and unchanged text is never encoded
         twice. ``progress`` is called with the number of passages committed so far.
 
-        From 50 passages on, and whenever their number has doubled or halved since, the agreement of
-        the legs is measured after the last batch: about 100 sentences are encoded as queries, or
-        none where ``vectors`` are given. If that fails, all passages are committed already.
+        From 50 passages on, and whenever as many as half of them came, went or changed since, the
+        agreement of the legs is measured after the last batch: about 100 sentences are encoded as
+        queries, or none where ``vectors`` are given. If that fails, all passages are committed
+        already.
 
         Raises PassageError, VectorError, IndexLockedError, ReadOnlyError, EncoderMismatchError.
         A list is checked as a whole before anything is written, a generator batch by batch.

@@ -121,6 +121,7 @@ class Reencoding:
                         metric=target.metric,
                         agreement=None,  # the other model's
                         agreement_of=0,
+                        agreement_changed=0,
                     )
                 change = Change.of_nothing(now, snapshot.vector_set)
                 fill = Fill(record, rows, vectors, switch=not more)

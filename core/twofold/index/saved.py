@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
+from itertools import count
 from typing import Any
 
 from twofold.catalog import Settings
@@ -51,6 +52,23 @@ class SavedSettings(Mapping[str, Setting]):
     def in_use(self) -> Setting | None:
         """The setting in use, None for the library's defaults."""
         return setting_in_use(self._stored())
+
+    def new_name(self, wanted: str | None = None) -> str:
+        """Return a name that no setting has: ``wanted``, or the first free of tuned, tuned-2 ...
+
+        Raises InputError for a wanted name that is taken, or that no setting can have.
+        """
+        taken = saved_values(self._stored())
+        if wanted is None:
+            names = (f"tuned-{number}" for number in count(2))
+            return "tuned" if "tuned" not in taken else next(n for n in names if n not in taken)
+        _check_name(wanted)
+        if wanted in taken:
+            raise InputError(
+                f"there is a setting {wanted!r} already, and it is kept: use another name, or drop "
+                "it first"
+            )
+        return wanted
 
     def save(self, name: str, setting: Setting, *, use: bool = False) -> None:
         """Save a setting, instead of any that had the name, and put it to use if wanted.

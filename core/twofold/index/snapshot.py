@@ -117,6 +117,16 @@ def segment_kinds(settings: Settings, given: Sequence[Analyzer]) -> dict[str, Se
     return kinds
 
 
+def _analysis(settings: Settings) -> tuple[object, ...]:
+    """Return what the kinds of segments follow from."""
+    return (
+        settings.analyzer,
+        settings.analyzer_version,
+        settings.analyzer_signature,
+        settings.title_weight,
+    )
+
+
 def load_snapshot(
     reader: CatalogReader,
     layout: Layout,
@@ -129,7 +139,7 @@ def load_snapshot(
     ``damage``. Raises CorruptIndexError where the catalog itself is damaged.
     """
     settings = reader.settings()
-    same = before is not None and before.settings == settings
+    same = before is not None and _analysis(before.settings) == _analysis(settings)
     kinds = before.kinds if before is not None and same else segment_kinds(settings, given)
     known = before.segments if before is not None else {}
     segments: dict[int, LoadedSegment] = {}

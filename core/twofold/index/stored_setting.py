@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from twofold.catalog import Settings
-from twofold.errors import UnsupportedStorageError
+from twofold.errors import InputError, UnsupportedStorageError
 from twofold.fusion import fusion_as_dict, fusion_of
 from twofold.lexical import scorer_as_dict, scorer_of
 from twofold.protocols import Setting
@@ -39,7 +39,7 @@ def setting_of(values: Mapping[str, Any]) -> Setting:
             scorer_of(scorer) if scorer is not None else None,
             values["title_weight"],
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, InputError) as error:
         raise UnsupportedStorageError(
             f"a saved setting is not of this version of twofold ({error}): use the version that "
             "saved it, or drop it"

@@ -51,5 +51,6 @@ class Tending:
                 agreement=found,
                 agreement_of=passages,
                 agreement_encoded=encode,
+                agreement_changed=0,
             )
             self._writer.commit(Change.of_nothing(settings, snapshot.vector_set))

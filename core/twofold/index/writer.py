@@ -93,6 +93,7 @@ class IndexWriter:
             raise IndexClosedError(f"the index {self._layout.folder} was closed during a write")
         with self._generations.view() as view:
             snapshot = view.snapshot
+            change = replace(change, settings=change.counted)
             files = CommitFiles(self._layout, snapshot.state)
             gone = np.array(sorted(each.row for each in change.gone), np.int64)
             dead = np.union1d(snapshot.dead, gone)

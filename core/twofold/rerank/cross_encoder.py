@@ -32,7 +32,8 @@ class CrossEncoderReranker:
     [0, 1]; ``activation="identity"`` gives the logits. They are no probabilities unless the model
     was trained to give such, and a ``threshold`` is on this scale.
 
-    ``candidates`` passages are read for a query. Pairs of all queries are sorted by length and
+    ``candidates`` passages are read for a query, or as many as there are hits wanted (k) where
+    that is more. Pairs of all queries are sorted by length and
     scored in batches of at most ``batch_tokens`` tokens, padding included (left out: 1,024 on a
     CPU, 32,768 elsewhere); a pair above that is a batch by itself. A score depends on the batch
     by float noise only, and the same call gives the same bits. ``max_length`` is in tokens of a

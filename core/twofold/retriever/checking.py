@@ -28,6 +28,31 @@ def check_mode(mode: str, index: Store) -> None:
         )
 
 
+def check_fusion(fusion: object) -> None:
+    """Raise QueryError for what is no fusion, such as a name or a class."""
+    if fusion is not None and (
+        isinstance(fusion, type) or not callable(getattr(fusion, "fuse", None))
+    ):
+        raise QueryError(
+            f"fusion is {fusion!r}: WeightedSum(), ReciprocalRank() or another object "
+            "with a method fuse is wanted; twofold.fusion.fusion_named makes one of a name"
+        )
+
+
+def one_vector(vector: object) -> Vectors:
+    """Return a query vector (dim,) as an array; raise QueryError for what is none."""
+    try:
+        array = np.asarray(vector)
+    except ValueError as error:  # lists of several lengths
+        raise QueryError(f"retrieve takes a query vector (dim,) of numbers: {error}") from None
+    if array.ndim != 1 or array.dtype.kind not in "fiu":
+        raise QueryError(
+            f"retrieve takes a query vector (dim,) of numbers, not {array.dtype} of shape "
+            f"{array.shape}; retrieve_many takes several (n, dim)"
+        )
+    return array
+
+
 def check_queries(queries: Sequence[str] | None, vectors: Vectors | None) -> int:
     """Return how many queries there are; raise QueryError where they can't be asked."""
     if queries is None and vectors is None:

@@ -10,30 +10,29 @@ import numpy as np
 from twofold.errors import QueryError
 from twofold.hits import Answer, Hits
 from twofold.protocols import PassageBatch, Reranker, View
+from twofold.retriever.deepening import deep_enough, may_have_more
 from twofold.retriever.inquiry import Inquiry
 from twofold.retriever.observing import observed
 from twofold.retriever.pool import Found, Pool, Question, Rules, ordered
-from twofold.retriever.shape import Places, Shape
+from twofold.retriever.shape import Places
 from twofold.types import Leg, LegHits, Mask, Scores
 
 if TYPE_CHECKING:
     from twofold.retriever.retriever import Retriever
-
-_DEEPER = 4
-"""Times as many candidates are asked for where groups or thresholds leave too few hits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
     """An answer before its passages are fetched.
 
-    ``chosen`` are places in the pool, ``scores`` (n,) those that order them; ``read`` says whether
-    these are a reranker's. ``stand_for`` are the near-duplicates of each, nothing where none were
-    looked for.
+    ``limit`` is how many passages each leg was asked for in the end. ``chosen`` are places in the
+    pool, ``scores`` (n,) those that order them; ``read`` says whether these are a reranker's.
+    ``stand_for`` are the near-duplicates of each, nothing where none were looked for.
     """
 
     question: Question
     answer: Answer
+    limit: int
     pool: Pool
     chosen: Places
     scores: Scores
@@ -67,10 +66,11 @@ class Drafting:
             question.text, retriever.mode, self._view.generation, used, (*missing, *weak)
         )
         if retriever.reranker is not None:
-            ranked = self._ranked(pool, max(retriever.k, retriever.reranker.candidates))
-            return Draft(question, answer, pool, ranked, pool.scores[ranked], ())
-        chosen, stand_for, pool = self._deepened(question, found, pool)
-        return Draft(question, answer, pool, chosen, pool.scores[chosen], stand_for)
+            budget = max(retriever.k, retriever.reranker.candidates)
+            ranked = pool.best(self._view, budget, self._shape.passing(pool))
+            limit = retriever.limit(self._rules)
+            return Draft(question, answer, limit, pool, ranked, pool.scores[ranked], ())
+        return self._deepened(question, answer, found, pool)
 
     def reranked(
         self,
@@ -103,7 +103,7 @@ class Drafting:
             order = ordered(view, draft.pool.rows[own], read[kept], len(own))
             scores = np.full(len(draft.pool.rows), -np.inf)
             scores[own] = read[kept]
-            chosen, stand_for = self._shape.chosen(
+            chosen, stand_for = self._shape.reranked(
                 view, draft.pool, own[order], scores, self._retriever.k
             )
             out.append(
@@ -126,7 +126,13 @@ class Drafting:
         for draft, own in zip(drafts, rows, strict=True):
             part = passages.part(start, start + len(own))
             inquiry = Inquiry(
-                self._view, store, settings, self._rules, draft.question, self._allowed
+                self._view,
+                store,
+                settings,
+                self._rules,
+                draft.question,
+                self._allowed,
+                draft.limit,
             )
             legs = draft.pool.columns(draft.chosen)
             fused = draft.pool.scores[draft.chosen] if draft.read else None
@@ -140,51 +146,33 @@ class Drafting:
             start += len(own)
         return out
 
-    def _ranked(self, pool: Pool, count: int) -> Places:
-        """Return the best ``count`` candidates that reach the thresholds."""
-        return pool.best(self._view, count, self._shape.passing(pool))
-
-    def _deepened(
-        self, question: Question, found: Found, pool: Pool
-    ) -> tuple[Places, Sequence[Places], Pool]:
+    def _deepened(self, question: Question, answer: Answer, found: Found, pool: Pool) -> Draft:
         """Choose the hits, from more candidates as long as there are too few and may be more."""
         view, retriever, shape = self._view, self._retriever, self._shape
-        k, limit = retriever.k, retriever.limit(self._rules)
-        stand_for: Sequence[Places] = ()
-        while True:
-            if not shape.compares:
-                chosen = self._ranked(pool, k)
-            else:
-                ranked = self._ranked(pool, len(pool.rows))
-                chosen, stand_for = shape.chosen(view, pool, ranked, pool.scores, k)
-            if not shape.selects or len(chosen) == k or not _may_have_more(found, shape, limit):
-                return chosen, stand_for, pool
-            limit *= _DEEPER
-            texts = [question.text] if question.text is not None else None
-            vectors = question.vector[None, :] if question.vector is not None else None
-            (found,) = retriever.ask_legs(
-                view, texts, vectors, self._allowed, question.scorer, limit
-            )
-            pool = Pool.of(view, question, found, self._rules.fusion)
+        fusion, first = self._rules.fusion, retriever.limit(self._rules)
+        drafts: list[Draft] = []
+
+        def tried(limit: int) -> tuple[int, bool]:
+            own, lists = pool, found.lists
+            if limit > first:
+                texts = [question.text] if question.text is not None else None
+                vectors = question.vector[None, :] if question.vector is not None else None
+                (deeper,) = retriever.ask_legs(
+                    view, texts, vectors, self._allowed, question.scorer, limit
+                )
+                own, lists = Pool.of(view, question, deeper, fusion), deeper.lists
+            chosen, stand_for = shape.hits(view, own, limit, retriever.k, question.vector)
+            scores = own.scores[chosen]
+            drafts.append(Draft(question, answer, limit, own, chosen, scores, stand_for))
+            return len(chosen), may_have_more(own, lists, shape, limit, fusion)
+
+        deep_enough(retriever.k, first, tried)
+        return drafts[-1]
 
 
 def _has(passages: PassageBatch, field: str) -> bool:
     """Whether any of these passages has a metadata field."""
     return any(field in passages[at].metadata for at in range(len(passages.ids)))
-
-
-def _may_have_more(found: Found, shape: Shape, limit: int) -> bool:
-    """Whether a longer list of some leg could hold a passage that reaches the thresholds."""
-    thresholds = {"dense": shape.min_dense, "lexical": shape.min_lexical}
-    unlisted = {"dense": -np.inf, "lexical": 0.0}  # where a leg listed all that it can
-    for leg, hits in found.lists.items():
-        least = thresholds[leg]
-        most = float(hits.scores[-1]) if len(hits.rows) >= limit else unlisted[leg]
-        if least is not None and most < least:
-            return False
-    if not shape.compares and shape.min_dense is None and shape.min_lexical is None:
-        return False  # min_score alone: what no leg lists scores below what both list last
-    return any(len(hits.rows) >= limit for hits in found.lists.values())
 
 
 def _missing(

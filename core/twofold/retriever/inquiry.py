@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class Inquiry:
     """One query over one generation, with the settings that answered it.
 
-    The index is held weakly: hits that are kept must not keep its write lock.
+    ``limit`` is how many passages each leg was asked for in the end. The index is held weakly: hits
+    that are kept must not keep its write lock.
     """
 
     view: View
@@ -29,6 +30,7 @@ class Inquiry:
     rules: Rules
     question: Question
     allowed: Mask | None
+    limit: int
 
     @property
     def retriever(self) -> "Retriever":
@@ -46,9 +48,9 @@ class Inquiry:
         return self.question.scorer
 
     @property
-    def vector(self) -> Vectors | None:
-        """The query vector (dim,), None where no dense leg was asked."""
-        return self.question.vector
+    def given(self) -> Vectors | None:
+        """The vector (dim,) that came with the query, None where its text was encoded."""
+        return self.question.vector if self.question.given else None
 
     def why_not(self, passage_id: str, hits: "Hits") -> WhyNot:
         """Return what kept a passage from being one of these hits; raise QueryError."""

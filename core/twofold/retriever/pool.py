@@ -26,11 +26,15 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked of the legs: a text, its vector (dim,), and the scoring function of words."""
+    """What is asked of the legs: a text, a vector (dim,), and the scoring function of words.
+
+    ``given`` says that the vector came with the query, so that it may be another than the text's.
+    """
 
     text: str | None
     vector: Vectors | None
     scorer: Scorer | None
+    given: bool = False
 
 
 @dataclass(frozen=True, slots=True)

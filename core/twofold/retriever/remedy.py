@@ -1,13 +1,14 @@
 """What brings a passage among the hits: another weight, a greater k, or settings relaxed."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from twofold.explain import Remedy, WhyNot
-from twofold.fusion import Fusion, Guarded, WeightedFusion
+from twofold.fusion import Fusion, Guarded, WeightedFusion, is_steady
+from twofold.retriever.deepening import deep_enough, may_have_more
 from twofold.retriever.pool import Pool
 from twofold.retriever.shape import Shape
 from twofold.retriever.trial import Trial, fused_by
@@ -15,7 +16,7 @@ from twofold.types import Mask, Rows, Scores
 
 STEP = 1e-6
 """How far beyond the point where two scores are equal a weight is tried, 0 to 1."""
-_MOST = 256  # weights tried where hits depend on one another, each of which costs milliseconds
+_MOST = 256  # weights or numbers of candidates that are tried, each of which costs milliseconds
 _THRESHOLDS = ("min_score", "min_dense", "min_lexical")
 _RETRIES = 8  # values that the retriever itself may prove wrong
 
@@ -33,13 +34,15 @@ def remedy(trial: Trial, shape: Shape, wanted: int) -> Remedy | None:
     fusion = rules.fusion.fusion if isinstance(rules.fusion, Guarded) else rules.fusion
     if not isinstance(fusion, WeightedFusion) or len(trial.lists) < 2:
         return None
-    limit = inquiry.retriever.limit(rules)
+    limit = inquiry.limit
     for depth in sorted({max(limit, each) for each in trial.ranks.values()}):
         pool = trial.pool(depth, rules.fusion)
         used = weight_used(pool, rules.fusion)
+        looks = shape.looks(trial.view, pool.rows)
         failed = 0
         for weight in _weights(trial, pool, fusion, used, shape, wanted):
-            place = trial.place(fused_by(pool, fusion.reweighted(weight)), shape)
+            other = fused_by(pool, fusion.reweighted(weight))
+            place = trial.place(other, shape, depth, looks)
             if place is None or place > wanted:
                 continue
             deeper = depth if depth > limit else None
@@ -53,30 +56,40 @@ def remedy(trial: Trial, shape: Shape, wanted: int) -> Remedy | None:
 
 
 def k_needed(trial: Trial, shape: Shape) -> tuple[int, bool] | None:
-    """Return the k that brings the passage in with all else as it is, None if none does.
+    """Return the least k that brings the passage in with all else as it is, None if none does.
 
-    And whether the dense leg must look at all vectors for it. The smallest k for every fusion whose
-    values don't depend on the depth; tried with the retriever itself.
+    And whether the dense leg must look at all vectors for it. Tried with the retriever itself. Of
+    fusions whose values depend on the candidates, and with near-duplicates or diversity, the least
+    is found among the first 256 numbers of candidates; beyond these it may be a greater one.
     """
     retriever, ranks = trial.inquiry.retriever, trial.ranks
+    fusion = retriever.rules(trial.view).fusion
     most = sum(len(each.rows) for each in trial.lists.values())
+    # A place then never gets better by more candidates, so that all k before it can be left out.
+    steady = len(trial.lists) < 2 or is_steady(fusion)
+    steady = steady and shape.collapse is None and not shape.diversity
+    levels = _Levels(trial, shape, fusion)
     k, failed = retriever.k + 1, 0
     while ranks and k <= most and failed < _RETRIES:
         changed = replace(retriever, k=k)
-        rules = changed.rules(trial.view)
-        limit = changed.limit(rules)
-        if limit < min(ranks.values()):
-            k = max(k + 1, min(ranks.values()))
-            continue
-        place = trial.place(trial.pool(limit, rules.fusion), shape)
-        if place is None:
-            return None
-        if place <= k:
+        first = changed.limit(changed.rules(trial.view))
+        level = levels.at(first)
+        if retriever.reranker is None:  # before a reranker nothing is deepened
+            level = levels.at(deep_enough(k, first, levels.tried))
+        if level.place is not None and level.place <= k:
             exact = applied_k(trial, k)
             if exact is not None:
                 return k, exact
             failed += 1
-        k = max(k + 1, place)
+        later = [first + 1] if level.more is False else [first + 1, level.hits + 1]
+        if level.place is not None:
+            later = [level.place] if steady or len(levels) > _MOST else [*later, level.place]
+        elif steady or len(levels) > _MOST:
+            if level.limit >= min(ranks.values()):
+                return None
+            if not shape.selects:  # else a k below its rank may go as deep
+                later = [min(ranks.values())]
+        k = max(k + 1, min(later))
     return None
 
 
@@ -93,20 +106,69 @@ def relaxed(trial: Trial, said: WhyNot) -> dict[str, Any]:
     """Return the settings that keep the passage out, as they would let it in; nothing if not so.
 
     Thresholds at what it has (None where it has no score), a larger group, or near-duplicates and
-    diversity left aside.
+    diversity left aside; where that is not enough, thresholds and groups left aside, too.
     """
-    changed: dict[str, Any] = {
-        each.name: each.had for each in said.missed if each.name in _THRESHOLDS
-    }
-    if said.group:
-        changed["per_group"] = len(said.group) + 1
+    missed = [each for each in said.missed if each.name in _THRESHOLDS]
+    aside: dict[str, Any] = {}
     if said.duplicate_of is not None:
-        changed["collapse"] = None
+        aside["collapse"] = None
     if said.diverse:
-        changed["diversity"] = 0.0
-    if not changed:
-        return {}
-    return changed if trial.brings(replace(trial.inquiry.retriever, **changed)) else {}
+        aside["diversity"] = 0.0
+    eased: dict[str, Any] = {each.name: each.had for each in missed} | aside
+    dropped: dict[str, Any] = {each.name: None for each in missed} | aside
+    if said.group:
+        eased["per_group"] = len(said.group) + 1
+        dropped["group_by"] = None
+    for changed in (eased, dropped) if eased != dropped else (eased,):
+        if changed and trial.brings(replace(trial.inquiry.retriever, **changed)):
+            return changed
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """What comes of it if each leg is asked for ``limit`` passages.
+
+    How many hits there may be at most, the passage's place among them, and whether longer lists may
+    hold others.
+    """
+
+    limit: int
+    hits: int
+    place: int | None
+    more: bool
+
+
+class _Levels:
+    """Levels by their limits, each found once."""
+
+    def __init__(self, trial: Trial, shape: Shape, fusion: Fusion) -> None:
+        self._trial = trial
+        self._shape = shape
+        self._fusion = fusion
+        self._most = max(len(each.rows) for each in trial.lists.values())
+        self._known: dict[int, _Level] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def at(self, limit: int) -> _Level:
+        """Return one level."""
+        limit = min(limit, self._most + 1)  # from there on, nothing is left to be listed
+        if limit not in self._known:
+            trial, shape = self._trial, self._shape
+            pool = trial.pool(limit, self._fusion)
+            order = trial.order(pool, shape, limit)
+            at = np.flatnonzero(pool.rows[order] == trial.row)
+            place = int(at[0]) + 1 if len(at) else None
+            more = may_have_more(pool, trial.first(limit), shape, limit, self._fusion)
+            self._known[limit] = _Level(limit, len(order), place, more)
+        return self._known[limit]
+
+    def tried(self, limit: int) -> tuple[int, bool]:
+        """Return how many hits a level has, and whether a deeper one may have others."""
+        level = self.at(limit)
+        return level.hits, level.more
 
 
 def _applied(

@@ -13,7 +13,14 @@ from twofold.fusion import Fusion, Guarded, WeightedFusion, preset_named
 from twofold.fusion.checking import check_weight
 from twofold.hits import Hits
 from twofold.protocols import Observer, Reranker, Scorer, Store, View
-from twofold.retriever.checking import check_count, check_mode, check_queries, check_scorer
+from twofold.retriever.checking import (
+    check_count,
+    check_fusion,
+    check_mode,
+    check_queries,
+    check_scorer,
+    one_vector,
+)
 from twofold.retriever.drafting import Draft, Drafting
 from twofold.retriever.observing import observed
 from twofold.retriever.pool import DEPTH, Found, Question, Rules
@@ -90,11 +97,7 @@ class Retriever:
                 raise QueryError(f"like={self.like!r} has weights of its own: leave dense_weight")
         if self.dense_weight is not None:
             check_weight(self.dense_weight)
-        if self.fusion is not None and not callable(getattr(self.fusion, "fuse", None)):
-            raise QueryError(
-                f"fusion is {self.fusion!r}: WeightedSum(), ReciprocalRank() or another object "
-                "with a method fuse is wanted; twofold.fusion.fusion_named makes one of a name"
-            )
+        check_fusion(self.fusion)
         if self.reranker is not None and not isinstance(self.reranker, Reranker):
             raise QueryError(
                 f"reranker is {self.reranker!r:.80}: an object is wanted, such as "
@@ -125,8 +128,8 @@ class Retriever:
         """Return the best ``k`` passages for a text, a query vector (dim,), or both.
 
         A vector is used instead of encoding the text; alone, it asks the dense leg only. Never
-        fewer than min(k, matches) hits come back, and never one that did not match. A text
-        without any word finds nothing.
+        fewer than min(k, matches) hits come back, and never one that did not match. A blank text
+        finds nothing; one without a word that is indexed finds nothing in the lexical leg.
 
         Raises QueryError, FilterError.
         """
@@ -135,7 +138,7 @@ class Retriever:
             k=k,
             where=where,
             mode=mode,
-            vectors=None if vector is None else np.asarray(vector)[None, :],
+            vectors=None if vector is None else one_vector(vector)[None, :],
             scorer=scorer,
             exact=exact,
             effort=effort,
@@ -189,7 +192,8 @@ class Retriever:
         with self.index.view() as view:
             rules = asked.rules(view)
             # A blank text asks nothing; a vector that was given with it still does.
-            blank = queries is not None and vectors is None
+            given = vectors is not None
+            blank = queries is not None and not given
             if asked.mode != "lexical" and vectors is None and queries is not None:
                 with observed(asked.observer, "encode", view):
                     vectors = view.encode_queries(queries)
@@ -205,7 +209,7 @@ class Retriever:
                 own = found[place]
                 if blank and text is not None and not text.strip() and "dense" in own.lists:
                     own = Found({**own.lists, "dense": LegHits.none()}, own.completed)
-                drafts.append(drafting.draft(Question(text, vector, rules.scorer), own))
+                drafts.append(drafting.draft(Question(text, vector, rules.scorer, given), own))
             if asked.reranker is not None:
                 drafts = drafting.reranked(drafts, asked.reranker, progress)
             return drafting.hits(drafts)
@@ -247,8 +251,8 @@ class Retriever:
         """Return how many passages each leg is asked for."""
         if self.mode == "hybrid" or self.reranker is not None or self.shape.selects:
             budget = self.reranker.candidates if self.reranker is not None else 0
-            return max(rules.depth, self.k, budget)
-        return self.k
+            return int(max(rules.depth, self.k, budget))
+        return int(self.k)
 
     def ask_legs(
         self,

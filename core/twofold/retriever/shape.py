@@ -1,6 +1,6 @@
 """The shape of an answer: thresholds, groups, near-duplicates and diversity."""
 
-import json
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +9,12 @@ from numpy.typing import NDArray
 from twofold.errors import QueryError
 from twofold.protocols import View
 from twofold.retriever.checking import check_count
+from twofold.retriever.looks import Looks
 from twofold.retriever.pool import Pool
-from twofold.types import Rows, Scores
+from twofold.types import Rows, Scores, Vectors
+
+_EQUAL = 1e-12
+"""By how much gains that are equal on paper differ."""
 
 Places = NDArray[np.int64]
 """Places of candidates in a pool."""
@@ -22,11 +26,13 @@ class Shape:
 
     ``min_score`` is on the scale of the fusion, ``min_dense`` and ``min_lexical`` on those of the
     legs' own scores. ``diversity`` is 1 - lambda of maximal marginal relevance (Carbonell and
-    Goldstein, SIGIR 1998): each next hit maximises (1 - diversity) * relevance - diversity * the
-    greatest cosine to a hit before it, where relevance is the score between the candidates' worst
-    and best. ``collapse`` is the cosine from which two passages count as one, the better one;
-    passages of equal text always do then. At most ``per_group`` hits share a value of the metadata
-    field ``group_by``; those that lack it are groups of their own.
+    Goldstein, SIGIR 1998): of the best max(depth, k) candidates, each next hit maximises
+    (1 - diversity) * relevance - diversity * the greatest cosine to a hit before it. Where the
+    dense leg alone is asked, relevance is the cosine to the query's vector, as in other libraries;
+    else, and after a reranker, the score between the candidates' worst, 0, and best, 1. Equal
+    gains go to the better ranked. ``collapse`` is the cosine from which two passages count as one,
+    the better one; passages of equal text always do then. At most ``per_group`` hits share a value
+    of the metadata field ``group_by``; those that lack it are groups of their own.
     """
 
     min_score: float | None = None
@@ -87,82 +93,92 @@ class Shape:
         given = [values >= limit for limit, values in limits if limit is not None]
         return np.flatnonzero(np.logical_and.reduce(given)) if given else None
 
-    def chosen(
+    def looks(self, view: View, rows: Rows) -> Looks | None:
+        """Return what candidates are compared by, None where they are not."""
+        if not self.compares:
+            return None
+        return Looks.of(view, rows, texts=self.collapse is not None, group_by=self.group_by)
+
+    def hits(
+        self,
+        view: View,
+        pool: Pool,
+        limit: int,
+        k: int,
+        vector: Vectors | None,
+        looks: Looks | None = None,
+    ) -> tuple[Places, list[Places]]:
+        """Return the best ``k`` candidates without a reranker, and what each stands for.
+
+        ``limit`` is how many passages each leg was asked for, ``vector`` (dim,) the query's, and
+        ``looks`` what is known of the candidates already.
+        """
+        passing = self.passing(pool)
+        if not self.compares:
+            return pool.best(view, k, passing), []
+        ranked = pool.best(view, limit if self.diversity else len(pool.rows), passing)
+        rows = pool.rows[ranked]
+        own = looks.part(rows) if looks is not None else self.looks(view, rows)
+        assert own is not None  # they are compared
+        if pool.fused is None and "dense" in pool.evidence and vector is not None:
+            relevance = own.to_query(vector)
+        else:
+            relevance = _between(pool.scores[ranked])
+        return self._chosen(own, ranked, relevance, k)
+
+    def reranked(
         self, view: View, pool: Pool, ranked: Places, scores: Scores, k: int
+    ) -> tuple[Places, list[Places]]:
+        """Return the best ``k`` of candidates ``ranked`` by a reranker, and what each stands for.
+
+        ``scores`` (n,) are the reranker's, in the order of the pool.
+        """
+        looks = self.looks(view, pool.rows[ranked])
+        if looks is None:
+            return ranked[:k], []
+        return self._chosen(looks, ranked, _between(scores[ranked]), k)
+
+    def _chosen(
+        self, looks: Looks, ranked: Places, relevance: Scores, k: int
     ) -> tuple[Places, list[Places]]:
         """Return the best ``k`` of candidates ``ranked`` best first, and what each stands for.
 
-        ``scores`` (n,) are those that ranked them, of all candidates of the pool. Raises QueryError
-        where diversity is wanted and there are no vectors.
+        Raises QueryError where diversity is wanted and there are no vectors.
         """
-        if not self.compares:
-            return ranked[:k], []
-        rows = pool.rows[ranked]
-        groups = groups_of(view, rows, self.group_by)
-        alike = _Likeness(view, rows, by_text=self.collapse is not None)
-        if self.diversity and alike.vectors.shape[1] == 0 and len(rows):
+        if self.diversity and looks.vectors.shape[1] == 0 and len(ranked):
             raise QueryError("diversity compares vectors, and this index has none: leave it out")
-        relevance = _between(scores[ranked])
         nearest = np.zeros(len(ranked))
         taken: list[int] = []
+        groups: Counter[str] = Counter()
         duplicates: dict[int, list[int]] = {}
         left = list(range(len(ranked)))
         while left and len(taken) < k:
-            gains = (1 - self.diversity) * relevance[left] - self.diversity * nearest[left]
-            at = left.pop(int(np.argmax(gains)) if self.diversity and taken else 0)
-            twin = alike.twin(at, taken, self.collapse)
+            at = left.pop(self._next(relevance, nearest, left, first=not taken))
+            twin = looks.twin(at, taken, self.collapse)
+            group = looks.groups[at] if looks.groups else ""
             if twin is not None:
                 duplicates.setdefault(twin, []).append(at)
-            elif (
-                groups is None
-                or [groups[each] for each in taken].count(groups[at]) < self.per_group
-            ):
+            elif not looks.groups or groups[group] < self.per_group:
                 if self.diversity:
-                    likeness = alike.to(at)
+                    likeness = looks.to(at)
                     nearest = np.maximum(nearest, likeness) if taken else likeness
                 taken.append(at)
+                groups[group] += 1
+        for at in left if self.collapse is not None else ():  # what comes after the last hit
+            twin = looks.twin(at, taken, self.collapse)
+            if twin is not None:
+                duplicates.setdefault(twin, []).append(at)
         stands_for = [ranked[duplicates.get(at, [])].astype(np.int64) for at in taken]
         return ranked[taken], stands_for
 
-
-class _Likeness:
-    """Cosines between candidates (n, dim), and whether their texts are equal."""
-
-    def __init__(self, view: View, rows: Rows, *, by_text: bool) -> None:
-        vectors, present = view.vectors(rows)
-        wide = np.where(present[:, None], vectors, 0).astype(np.float64)
-        lengths = np.linalg.norm(wide, axis=1, keepdims=True)
-        self.vectors = wide / np.where(lengths > 0, lengths, 1.0)
-        passages = view.passages(rows) if by_text else None
-        self._texts = (
-            [passages[place].content for place in range(len(rows))] if passages is not None else []
-        )
-
-    def to(self, at: int) -> Scores:
-        """Return the cosine of each candidate to one of them, 0 without a vector."""
-        return np.asarray(self.vectors @ self.vectors[at])
-
-    def twin(self, at: int, taken: list[int], least: float | None) -> int | None:
-        """Return the first of the ``taken`` that a candidate repeats, None if it is new."""
-        if least is None or not taken:
-            return None
-        cosines = self.vectors[taken] @ self.vectors[at]
-        for place, cosine in zip(taken, cosines, strict=True):
-            if cosine >= least or self._texts[place] == self._texts[at]:
-                return place
-        return None
-
-
-def groups_of(view: View, rows: Rows, field: str | None) -> list[str] | None:
-    """Return each row's value of a metadata field as JSON, its own number if it lacks it."""
-    if field is None:
-        return None
-    passages = view.passages(rows)
-    values = [passages[place].metadata.get(field) for place in range(len(rows))]
-    return [
-        json.dumps(value, sort_keys=True) if value is not None else f"row {row}"
-        for row, value in zip(rows.tolist(), values, strict=True)
-    ]
+    def _next(self, relevance: Scores, nearest: Scores, left: list[int], *, first: bool) -> int:
+        """Return which of those that are left comes next: the first with the greatest gain."""
+        if not self.diversity:
+            return 0
+        gains = relevance[left]
+        if not first:
+            gains = (1 - self.diversity) * gains - self.diversity * nearest[left]
+        return int(np.argmax(gains >= gains.max() - _EQUAL))
 
 
 def _between(scores: Scores) -> Scores:

@@ -10,6 +10,7 @@ import numpy as np
 from twofold.fusion import Fused, Fusion, LegEvidence
 from twofold.protocols import View
 from twofold.retriever.inquiry import Inquiry
+from twofold.retriever.looks import Looks
 from twofold.retriever.pool import Found, Pool
 from twofold.retriever.shape import Places, Shape
 from twofold.types import Leg, LegHits, Rows
@@ -52,12 +53,15 @@ class Trial:
         found = {leg: np.flatnonzero(hits.rows == self.row) for leg, hits in self.lists.items()}
         return {leg: int(at[0]) + 1 for leg, at in found.items() if len(at)}
 
-    def pool(self, limit: int, fusion: Fusion) -> Pool:
-        """Return the candidates where each leg brings ``limit``."""
-        first = {
+    def first(self, limit: int) -> dict[Leg, LegHits]:
+        """Return the lists of the legs where each is asked for ``limit``."""
+        return {
             leg: LegHits(hits.rows[:limit], hits.scores[:limit]) for leg, hits in self.lists.items()
         }
-        completed = None
+
+    def pool(self, limit: int, fusion: Fusion) -> Pool:
+        """Return the candidates where each leg brings ``limit``."""
+        first, completed = self.first(limit), None
         vector = self.inquiry.question.vector
         if len(first) == 2 and vector is not None:
             completed = self.view.dense_scores(vector, first["lexical"].rows)
@@ -107,14 +111,17 @@ class Trial:
         (own,) = self.view.ids(np.array([self.row]))
         return own in changed.retrieve(question.text, vector=question.vector).ids
 
-    def order(self, pool: Pool, shape: Shape) -> Places:
-        """Return the candidates in the order in which they would be hits, without a reranker."""
-        ranked = pool.best(self.view, len(pool.rows), shape.passing(pool))
-        return shape.chosen(self.view, pool, ranked, pool.scores, len(ranked))[0]
+    def order(self, pool: Pool, shape: Shape, limit: int, looks: Looks | None = None) -> Places:
+        """Return the candidates in the order in which they would be hits, without a reranker.
 
-    def place(self, pool: Pool, shape: Shape) -> int | None:
+        ``limit`` is how many passages each leg is asked for; ``looks`` are the shape's.
+        """
+        vector = self.inquiry.question.vector
+        return shape.hits(self.view, pool, limit, len(pool.rows), vector, looks)[0]
+
+    def place(self, pool: Pool, shape: Shape, limit: int, looks: Looks | None = None) -> int | None:
         """Return the passage's place from 1 in that order, None if it is not in it."""
-        found = np.flatnonzero(pool.rows[self.order(pool, shape)] == self.row)
+        found = np.flatnonzero(pool.rows[self.order(pool, shape, limit, looks)] == self.row)
         return int(found[0]) + 1 if len(found) else None
 
 

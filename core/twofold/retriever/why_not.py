@@ -10,9 +10,10 @@ from twofold.hits import Hits
 from twofold.protocols import Reranker, View
 from twofold.retriever.drafting import Draft, Drafting
 from twofold.retriever.inquiry import Inquiry
+from twofold.retriever.looks import groups_of
 from twofold.retriever.pool import Pool
 from twofold.retriever.remedy import applied_k, k_needed, relaxed, remedy
-from twofold.retriever.shape import Shape, groups_of
+from twofold.retriever.shape import Shape
 from twofold.retriever.trial import Trial
 from twofold.types import Rows
 
@@ -20,10 +21,14 @@ from twofold.types import Rows
 def why_not(inquiry: Inquiry, passage_id: str, hits: Hits) -> WhyNot:
     """Return what kept a passage from being one of ``hits``.
 
-    Raises QueryError where passages have to be read again and the index has changed.
+    What the hits' own generation knows is said after a write, too: whether it has the passage, as a
+    hit or at all, and whether the filter leaves it out. For the rest the legs are asked again, so
+    that QueryError is raised where the index has changed.
     """
     if not isinstance(passage_id, str):
         raise QueryError(f"a passage's id is a string, not {passage_id!r:.80}")
+    if any("\ud800" <= char <= "\udfff" for char in passage_id):
+        raise QueryError(f"the id {passage_id!r:.80} has half a surrogate pair, which no id has")
     said = WhyNot(passage_id, hits.query)
     if passage_id in hits.ids:
         return replace(said, rank=hits.ids.index(passage_id) + 1)
@@ -35,13 +40,10 @@ def why_not(inquiry: Inquiry, passage_id: str, hits: Hits) -> WhyNot:
         return replace(said, filtered=True)
     if "the query is empty" in hits.warnings:
         return replace(said, asked=False)
-    retriever = inquiry.retriever
-    if retriever.reranker is None and not retriever.shape.reads:
-        return _reasoned(inquiry.view, inquiry, row, hits, said)
-    with retriever.index.view() as view:
+    with inquiry.retriever.index.view() as view:
         if view.generation != inquiry.view.generation:
             raise QueryError(
-                "the index has changed since this query, and its passages have to be read again: "
+                "the index has changed since this query, and the legs have to be asked again: "
                 "retrieve again and ask then"
             )
         return _reasoned(view, inquiry, row, hits, said)
@@ -50,7 +52,7 @@ def why_not(inquiry: Inquiry, passage_id: str, hits: Hits) -> WhyNot:
 def _reasoned(view: View, inquiry: Inquiry, row: int, hits: Hits, said: WhyNot) -> WhyNot:
     """Fill in what is said of a passage that could have been a hit."""
     retriever, rules = inquiry.retriever, inquiry.rules
-    limit = retriever.limit(rules)
+    limit = inquiry.limit
     trial = Trial.of(view, inquiry, row)
     ranks = trial.ranks
     legs = {
@@ -67,7 +69,7 @@ def _reasoned(view: View, inquiry: Inquiry, row: int, hits: Hits, said: WhyNot) 
         missed=_missed(pool, own, retriever.shape),
     )
     if reranker is None:
-        place = trial.place(pool, shape)
+        place = trial.place(pool, shape, limit)
         said = _compared(view, replace(said, place=place), pool, own, shape, hits)
         said = _outranked(said, float(pool.scores[own]), pool, hits)
         if said.candidate and place is not None and shape.diversity:
@@ -83,15 +85,15 @@ def _reranked(
     """Fill in what the reranker makes of the passage."""
     view, retriever, question = trial.view, trial.inquiry.retriever, trial.inquiry.question
     first = retriever.shape.apart  # what holds before reranking
-    ranked = trial.order(pool, first)
+    ranked = trial.order(pool, first, trial.inquiry.limit)
     places = np.flatnonzero(ranked == own)
     place = int(places[0]) + 1 if len(places) else None
     budget = max(retriever.k, reranker.candidates)
     read = ranked[:budget]
-    within = own in read
+    would = own in read
     content = view.passages(pool.rows[[own]])[0].content
     score = float(reranker.rerank([question.text or ""], [[content]])[0][0])
-    said = replace(said, place=place, reranked=score, budget=None if within else budget)
+    said = replace(said, place=place, reranked=score, budget=None if would else budget)
     if reranker.threshold is not None and score < reranker.threshold:
         had = Missed("the reranker's threshold", reranker.threshold, score)
         said = replace(said, missed=(*said.missed, had))
@@ -99,8 +101,9 @@ def _reranked(
         return replace(_outranked(said, score, pool, hits), settings=relaxed(trial, said))
     everyone = replace(retriever, k=len(read) + 1)
     drafting = Drafting(view, everyone, trial.inquiry.rules, trial.inquiry.allowed)
-    candidates = read if within else np.append(read, own)
-    draft = Draft(question, hits.answer, pool, candidates, pool.scores[candidates], ())
+    candidates = read if would else np.append(read, own)
+    limit, scores = trial.inquiry.limit, pool.scores[candidates]
+    draft = Draft(question, hits.answer, limit, pool, candidates, scores, ())
     (draft,) = drafting.reranked([draft], reranker, None)
     at = np.flatnonzero(draft.chosen == own)
     last = int(at[0]) + 1 if len(at) else None
@@ -108,7 +111,7 @@ def _reranked(
     said = _outranked(said, score, pool, hits)
     if last is None:
         return replace(said, settings=relaxed(trial, said))
-    if within:
+    if would and said.candidate:
         exact = applied_k(trial, last)
         return said if exact is None else replace(said, k_needed=last, exact_needed=exact)
     found = remedy(trial, first, budget) if last <= retriever.k else None
@@ -160,7 +163,7 @@ def _compared(view: View, said: WhyNot, pool: Pool, own: int, shape: Shape, hits
     if shape.group_by is None:
         return said
     rows: Rows = np.array([int(pool.rows[own]), *hits.rows], np.int64)
-    values = groups_of(view, rows, shape.group_by) or []
+    values = groups_of(view, rows, shape.group_by)
     same = tuple(hit.id for hit, group in zip(hits, values[1:], strict=True) if group == values[0])
     return replace(said, group=same) if len(same) >= shape.per_group else said
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from twofold.errors import DegradedWarning, InputError, QueryError
+from twofold.evaluation.judged import check_judgments, judged_queries
 from twofold.evaluation.measures import measured, named
 from twofold.fusion import Guarded, LegEvidence, WeightedFusion, WeightedSum
 from twofold.index import IndexView
@@ -75,17 +76,22 @@ class Bench:
 
         ``vectors`` (n, dim) are those of all queries in their order, if not the encoder's.
 
-        Warns (DegradedWarning) of relevant passages that are not in the index. Raises QueryError
-        for an index without both legs, InputError where nothing can be measured.
+        Warns (DegradedWarning) of relevant passages that are not in the index, and of judged
+        queries without a text. Raises QueryError for an index that is empty or lacks a leg,
+        InputError where nothing can be measured.
         """
+        if not view.count:
+            raise QueryError("the index is empty: upsert passages before tuning")
         if view.snapshot.lexical is None or view.snapshot.dense is None:
             raise QueryError(
                 "tuning weighs two legs, and this index lacks one: give it vectors by upsert or "
                 "reencode, or words by reanalyze"
             )
-        judged = {each: text for each, text in queries.items() if each in qrels and text.strip()}
+        check_judgments(qrels)
+        judged = judged_queries(queries, qrels, stacklevel=3)
+        judged = {query_id: text for query_id, text in judged.items() if text.strip()}
         if not judged:
-            raise InputError("none of the queries has judgments: are these qrels of these queries?")
+            raise InputError("all judged queries are blank: a text is wanted")
         if vectors is not None and len(vectors) != len(queries):
             raise InputError(f"{len(queries):,} queries came with {len(vectors):,} vectors")
         if vectors is None:

@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from twofold.errors import InputError
+from twofold.evaluation.measures import named
 from twofold.tuning.space import Space
 
 
@@ -23,10 +26,16 @@ class Plan:
     space: Space = field(default_factory=Space)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.folds, int) or isinstance(self.folds, bool) or self.folds < 2:
-            raise InputError(f"folds is {self.folds!r}: a whole number of at least 2 is wanted")
-        if not 0 < self.level < 1:
-            raise InputError(f"level is {self.level!r}: a number between 0 and 1 is wanted")
+        for name, least in (("folds", 2), ("seed", 0), ("fewest", 1)):
+            value: object = getattr(self, name)
+            if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+                raise InputError(
+                    f"{name} is {value!r}: a whole number of at least {least} is wanted"
+                )
+        level: object = self.level
+        if not isinstance(level, int | float) or isinstance(level, bool) or not 0 < level < 1:
+            raise InputError(f"level is {level!r}: a number between 0 and 1 is wanted")
+        named(self.measure)
         if self.fewest < 2 * self.folds:
             raise InputError(
                 f"fewest is {self.fewest!r}: at least {2 * self.folds} queries are wanted for "

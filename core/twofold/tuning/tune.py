@@ -36,14 +36,14 @@ def tune(
     Selection and Subsequent Selection Bias in Performance Evaluation (JMLR 11, 2010). What was
     found is adopted if that interval lies above zero, and if the best of so many settings would
     seldom look as good by luck: see ``Tuned``. To keep it, give ``tuned.setting`` to
-    ``index.settings.save(name, ..., use=True)``.
+    ``index.settings.save(index.settings.new_name(), ..., use=True)``, which overwrites no other.
 
     ``queries`` and ``qrels`` are as ``evaluate`` takes them; ``vectors`` (n, dim) are those of all
     queries in their order, if not the encoder's. ``progress`` is called with per cent.
 
-    Warns (DegradedWarning) where passages that were judged relevant are not in the index. Raises
-    QueryError for an index without both legs, InputError for a measure that can't be computed, and
-    if no query is judged.
+    Warns (DegradedWarning) where passages that were judged relevant are not in the index, and where
+    judged queries have no text. Raises QueryError for an index that is empty or lacks a leg,
+    InputError for judgments or a measure that can't be used, and if no query is judged.
     """
     plan = plan if plan is not None else Plan()
     with index.view() as view:

@@ -9,6 +9,8 @@ from twofold.protocols import Setting
 from twofold.tuning.search import Stage
 from twofold.tuning.wording import setting_in_words
 
+_ROUNDING = 1e-9  # a gain below it is none
+
 
 @dataclass(frozen=True, slots=True)
 class Fold:
@@ -64,7 +66,7 @@ class Tuned:
 
     def _hope(self) -> str:
         """Return what it would take to adopt something."""
-        if self.gain is None or self.gain.mean == 0:
+        if self.gain is None or abs(self.gain.mean) < _ROUNDING:
             return "no other setting is clearly better"
         if self.gain.low > 0 and self.p is not None:
             return (
