@@ -16,6 +16,7 @@ _First = TypeVar("_First")
 _Second = TypeVar("_Second")
 _CORES = os.cpu_count() or 1  # asked once: the answer is read from a file, at every query
 _pool: ThreadPoolExecutor | None = None
+_callers: ThreadPoolExecutor | None = None
 _forked = False
 
 
@@ -31,6 +32,18 @@ def beside(first: Callable[[], _First], second: Callable[[], _Second]) -> tuple[
         _pool = ThreadPoolExecutor(_CORES, thread_name_prefix="twofold")
     other = _pool.submit(second)
     return first(), other.result()
+
+
+def callers() -> ThreadPoolExecutor:
+    """Return the threads in which whole queries run for an event loop, one for each core.
+
+    More would fight for the interpreter, and the loop with them. They are not the threads of
+    ``beside``, for which such queries wait.
+    """
+    global _callers
+    if _callers is None:
+        _callers = ThreadPoolExecutor(_CORES, thread_name_prefix="twofold-caller")
+    return _callers
 
 
 def spread(
@@ -75,8 +88,8 @@ def one_native_thread() -> Iterator[None]:
 
 def _after_fork_in_child() -> None:
     """Keep libraries that are already loaded from waiting for threads that did not survive."""
-    global _pool, _forked
-    _pool, _forked = None, True
+    global _pool, _callers, _forked
+    _pool, _callers, _forked = None, None, True
     if "faiss" in sys.modules:
         sys.modules["faiss"].omp_set_num_threads(1)
     if "torch" in sys.modules:
