@@ -28,19 +28,49 @@ SCRIPTS = {
 }
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_example(name):
-    environment = {k: v for k, v in os.environ.items() if k != "TWOFOLD_CHAT_MODEL"}
+WITH_A_MODEL = {
+    "langchain_rag.py": ["tiny read: Answer from these passages", "[leaf] Plants make"],
+    "langchain_conversation.py": [
+        "[bees-dance] A honey bee",
+        "where flowers are? | tiny read: Answer",  # the second question came with what was said
+    ],
+    "langchain_agent.py": [
+        "'k': 9, 'filter': '{\"year\": {\"$gt\": 2021}}'",
+        "tool: [1] (battery-2023) A condensed",
+        "ai: tiny read: How much do",
+    ],
+}
+
+
+def printed(name, **environment):
+    """Return what an example prints."""
+    own = {k: v for k, v in os.environ.items() if k != "TWOFOLD_CHAT_MODEL"}
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / name)],
         capture_output=True,
         text=True,
-        env=environment | {"HF_HUB_OFFLINE": "1"},
+        env=own | {"HF_HUB_OFFLINE": "1"} | environment,
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_example(name):
+    said = printed(name)
     for words in SCRIPTS[name]:
-        assert words in done.stdout
+        assert words in said
+
+
+@pytest.mark.parametrize("name", WITH_A_MODEL)
+def test_example_with_a_chat_model(name):
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    said = printed(name, TWOFOLD_CHAT_MODEL="fake_chat:Reader:tiny", PYTHONPATH=path)
+    for words in WITH_A_MODEL[name]:
+        assert words in said
+    if name == "langchain_agent.py":
+        assert "battery-2021" not in said
 
 
 def test_examples_are_short_and_all_run_here():

@@ -1,6 +1,6 @@
 """Many queries in one call of the core, each with a run of its own for LangChain's callbacks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks import (
@@ -10,23 +10,29 @@ from langchain_core.callbacks import (
 )
 from langchain_core.documents import Document
 from langchain_core.runnables import RunnableConfig
-from langchain_core.runnables.config import get_config_list, run_in_executor
+from langchain_core.runnables.config import get_config_list
+
+from twofold.errors import QueryError
+from twofold.retriever.checking import check_queries
+from twofold.threads import in_thread
 
 if TYPE_CHECKING:
     from langchain_twofold.retriever import TwofoldRetriever
 
 Configs = RunnableConfig | list[RunnableConfig] | None
+Answer = list[Document] | Exception
 
 
 def batch(
     retriever: "TwofoldRetriever",
-    queries: list[str],
+    inputs: Iterable[str],
     config: Configs,
     options: dict[str, Any],
     *,
     return_exceptions: bool,
 ) -> list[Any]:
     """Return the documents of each query; an exception stands for its query if wanted."""
+    queries = list(inputs)
     configs = get_config_list(config, len(queries))
     runs = [
         CallbackManager.configure(**_callbacks(retriever, each, options)).on_retriever_start(
@@ -34,7 +40,7 @@ def batch(
         )
         for query, each in zip(queries, configs, strict=True)
     ]
-    answers = _answers(retriever, queries, options, runs, apart=return_exceptions)
+    answers = _answers(retriever, queries, options, runs)
     for run, answer in zip(runs, answers, strict=True):
         if isinstance(answer, Exception):
             run.on_retriever_error(answer)
@@ -45,27 +51,21 @@ def batch(
 
 async def abatch(
     retriever: "TwofoldRetriever",
-    queries: list[str],
+    inputs: Iterable[str],
     config: Configs,
     options: dict[str, Any],
     *,
     return_exceptions: bool,
 ) -> list[Any]:
     """Return what ``batch`` does, with handlers awaited and the search in another thread."""
+    queries = list(inputs)
     configs = get_config_list(config, len(queries))
     runs = []
     for query, each in zip(queries, configs, strict=True):
         manager = AsyncCallbackManager.configure(**_callbacks(retriever, each, options))
         runs.append(await manager.on_retriever_start(None, query, **_named(retriever, each)))
-    answers = await run_in_executor(
-        None,
-        _answers,
-        retriever,
-        queries,
-        options,
-        [run.get_sync() for run in runs],
-        apart=return_exceptions,
-    )
+    own = [run.get_sync() for run in runs]
+    answers = await in_thread(_answers, retriever, queries, options, own)
     for run, answer in zip(runs, answers, strict=True):
         if isinstance(answer, Exception):
             await run.on_retriever_error(answer)
@@ -79,24 +79,45 @@ def _answers(
     queries: list[str],
     options: dict[str, Any],
     runs: Sequence[CallbackManagerForRetrieverRun],
-    *,
-    apart: bool,
-) -> list[list[Document] | Exception]:
-    """Search for all; where that fails and they stand ``apart``, for one after the other."""
+) -> list[Answer]:
+    """Search for all that can be asked, so that a bad query leaves the others theirs."""
+    try:
+        retriever.configured(options)
+    except Exception as error:  # noqa: BLE001  # handed to the callbacks, then raised or returned
+        return [error for _ in queries]
+    answers: list[Answer | None] = [_refusal(query) for query in queries]
+    asked = [place for place, answer in enumerate(answers) if answer is None]
+    found = iter(
+        _found(retriever, [queries[at] for at in asked], options, [runs[at] for at in asked])
+    )
+    return [next(found) if answer is None else answer for answer in answers]
+
+
+def _refusal(query: str) -> Exception | None:
+    """Return why a query can't be asked."""
+    try:
+        check_queries([query], None)
+    except QueryError as error:
+        return error
+    return None
+
+
+def _found(
+    retriever: "TwofoldRetriever",
+    queries: list[str],
+    options: dict[str, Any],
+    runs: Sequence[CallbackManagerForRetrieverRun],
+) -> list[Answer]:
+    """Search for all at once; where that fails, for one after the other, without child runs."""
     try:
         return list(retriever.search(queries, options, runs))
-    except Exception as error:  # noqa: BLE001  # handed to the callbacks, then raised or returned
-        if not apart or len(queries) == 1:
-            return [error for _ in queries]
-    return [
-        _answers(retriever, [query], options, [run], apart=False)[0]
-        for query, run in zip(queries, runs, strict=True)
-    ]
+    except Exception as error:  # noqa: BLE001  # as above
+        if len(queries) == 1:
+            return [error]
+    return [_found(retriever, [query], options, [])[0] for query in queries]
 
 
-def _given(
-    answers: list[list[Document] | Exception], *, return_exceptions: bool
-) -> list[list[Document] | Exception]:
+def _given(answers: list[Answer], *, return_exceptions: bool) -> list[Answer]:
     """Raise the first exception unless they are wanted."""
     failed = next((each for each in answers if isinstance(each, Exception)), None)
     if failed is not None and not return_exceptions:

@@ -2,11 +2,13 @@
 
 import copy
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 from langchain_core.documents import Document
 
 from twofold import Passage
+from twofold.errors import PassageError
 from twofold.hits import Hits
 from twofold.types import PAYLOAD
 
@@ -14,15 +16,50 @@ from twofold.types import PAYLOAD
 def as_passage(document: Document) -> Passage:
     """Return a document as a passage; without an id it gets one from its content.
 
-    Raises TypeError for what is no document.
+    Raises TypeError for what is no document, and PassageError for metadata that would be hidden.
     """
     if not isinstance(document, Document):
         raise TypeError(f"a Document is wanted, not {type(document).__name__}: {document!r:.80}")
+    if PAYLOAD in document.metadata:
+        raise PassageError(
+            f"metadata has a field {PAYLOAD!r}, which filters and answers leave out, in the "
+            f"document with text {document.page_content!r:.40}: give it another name"
+        )
     return Passage(
         id=document.id if document.id is not None else "",
         text=document.page_content,
         metadata=document.metadata,
     )
+
+
+def built(
+    texts: Iterable[str],
+    metadatas: Iterable[dict[str, Any] | None] | None,
+    ids: Iterable[str | None] | None,
+) -> list[Document]:
+    """Return documents of texts; raise ValueError where the others are more or fewer."""
+    texts = list(texts)
+    own = list(metadatas) if metadatas is not None else [None for _ in texts]
+    if len(own) != len(texts):
+        raise ValueError(f"{len(own)} metadatas for {len(texts)} texts: give one each")
+    pairs = zip(texts, own, strict=True)
+    return identified(
+        [Document(page_content=text, metadata=each or {}) for text, each in pairs], ids
+    )
+
+
+def identified(documents: Iterable[Document], ids: Iterable[str | None] | None) -> list[Document]:
+    """Return documents with other ids, None for their own; raise ValueError if not one each."""
+    documents = list(documents)
+    if ids is None:
+        return documents
+    ids = list(ids)
+    if len(ids) != len(documents):
+        raise ValueError(f"{len(ids)} ids for {len(documents)} documents: give one each")
+    return [
+        Document(id=own or each.id, page_content=each.page_content, metadata=each.metadata)
+        for each, own in zip(documents, ids, strict=True)
+    ]
 
 
 def stored_document(passage: Passage) -> Document:
@@ -38,14 +75,11 @@ def stored_document(passage: Passage) -> Document:
 
 
 def with_value(document: Document, value: object, key: str | None) -> Document:
-    """Return a fresh copy of a document with a value, such as a score, among its metadata."""
-    own = Document(
-        id=document.id,
-        page_content=document.page_content,
-        metadata=copy.deepcopy(document.metadata),
-    )
-    note(own, value, key)
-    return own
+    """Return a fresh copy of a document with a value among its metadata, in place of an old one."""
+    metadata = copy.deepcopy(document.metadata)
+    if key is not None:
+        metadata[key] = value
+    return Document(id=document.id, page_content=document.page_content, metadata=metadata)
 
 
 def note(document: Document, value: object, key: str | None) -> None:

@@ -1,6 +1,7 @@
 """Between LangChain's embeddings and encoders of the core."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from typing import Any
 
 import numpy as np
@@ -8,11 +9,19 @@ from langchain_core.embeddings import Embeddings
 
 from twofold import Encoder
 from twofold.encoders import encoder_named
+from twofold.threads import spread
 from twofold.types import Vectors
+
+_AT_ONCE = 8
+"""Queries that are encoded at a time: LangChain's method takes one, which is often a request."""
 
 
 class EmbeddingsEncoder:
-    """Encodes by any LangChain ``Embeddings``; its canary vectors are its identity."""
+    """Encodes by any LangChain ``Embeddings``; its canary vectors are its identity.
+
+    An index that was filled by such embeddings is opened with it:
+    ``Index.open(path, encoder=EmbeddingsEncoder(embeddings))``.
+    """
 
     def __init__(self, embeddings: Embeddings) -> None:
         self.embeddings = embeddings
@@ -21,12 +30,31 @@ class EmbeddingsEncoder:
         self.name = f"{kind}({model})" if isinstance(model, str) and model else kind
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        """Return one vector a query, float32 (n, dim)."""
-        return np.array([self.embeddings.embed_query(text) for text in texts], np.float32)
+        """Return one vector a query, float32 (n, dim); up to 8 are encoded at a time."""
+        embed = self.embeddings.embed_query
+        calls = [(copy_context(), text) for text in texts]  # a context is entered by one thread
+        vectors = spread(lambda call: call[0].run(embed, call[1]), calls, _AT_ONCE)
+        return np.array(list(vectors), np.float32)
 
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
         """Return one vector a passage, float32 (n, dim)."""
         return np.array(self.embeddings.embed_documents(list(texts)), np.float32)
+
+
+class FunctionEmbeddings(Embeddings):
+    """A function from a text to its vector as LangChain's ``Embeddings``."""
+
+    def __init__(self, function: Callable[[str], list[float]]) -> None:
+        self.function = function
+        self.model_name = getattr(function, "__qualname__", type(function).__qualname__)
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Return one vector a text."""
+        return [self.function(text) for text in texts]
+
+    def embed_query(self, text: str) -> list[float]:
+        """Return the vector of a query."""
+        return self.function(text)
 
 
 class TwofoldEmbeddings(Embeddings):

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from twofold.errors import FilterError
+
 _OPERATORS = {"$neq": "$ne"}
 _SEQUENCES = (list, tuple, set, frozenset)
 
@@ -11,8 +13,8 @@ def where_of_faiss(filter: Mapping[str, Any] | None) -> dict[str, Any] | None:  
     """Return a filter for FAISS as a ``where``: a list means any of it, ``$neq`` not equal.
 
     All of a mapping's entries hold, where FAISS leaves those beside ``$and``, ``$or`` or ``$not``
-    out. Operators that are unknown here too are refused by the query. Raises TypeError for a
-    function, which can't be asked of an index.
+    out. Operators that are unknown here too are refused by the query. Raises FilterError for what
+    is no filter, and TypeError for a function, which can't be asked of an index.
     """
     if filter is None:
         return None
@@ -22,15 +24,31 @@ def where_of_faiss(filter: Mapping[str, Any] | None) -> dict[str, Any] | None:  
             "{'year': {'$gte': 2019}}"
         )
     if not isinstance(filter, Mapping):
-        raise TypeError(f"a filter is a mapping of metadata fields, not {filter!r:.80}")
+        raise FilterError(f"a filter is a mapping of metadata fields, not {filter!r:.80}")
     return {"$and": [_clause(name, value) for name, value in filter.items()]} if filter else {}
 
 
 def _clause(name: str, value: Any) -> dict[str, Any]:
+    """Return one entry; what is no list or mapping where one is wanted is refused by the core."""
     if name in ("$and", "$or"):
-        return {name: [where_of_faiss(part) for part in value]}
+        parts = [_part(part) for part in value] if isinstance(value, _SEQUENCES) else value
+        return {name: parts}
     if name == "$not":
-        return {name: where_of_faiss(value)}
+        return {name: _part(value)}
     if isinstance(value, Mapping):
-        return {name: {_OPERATORS.get(op, op): operand for op, operand in value.items()}}
+        return {name: _condition(value)}
     return {name: {"$in": list(value)} if isinstance(value, _SEQUENCES) else value}
+
+
+def _part(given: Any) -> Any:
+    return where_of_faiss(given) if isinstance(given, Mapping) else given
+
+
+def _condition(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the operators on one field, those below a ``$not`` too."""
+    return {
+        _OPERATORS.get(op, op): _condition(operand)
+        if op == "$not" and isinstance(operand, Mapping)
+        else operand
+        for op, operand in asked.items()
+    }

@@ -5,26 +5,27 @@ needed here.
 """
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 
 from langchain_twofold.documents import as_passage
 from langchain_twofold.embeddings import as_encoder
 from langchain_twofold.faiss_filter import where_of_faiss
+from langchain_twofold.faiss_store import FaissStore
 from langchain_twofold.retriever import TwofoldRetriever
 from langchain_twofold.vector_store import TwofoldVectorStore
-from twofold import Encoder, Index, Metric, Retriever
+from twofold import Encoder, Index, Passage, Retriever
 from twofold.fusion import EnsembleFusion
-from twofold.index import AS_STORED
-from twofold.lexical import OkapiBM25
-from twofold.types import Vectors
+from twofold.index import AS_STORED, filled_index
+from twofold.lexical import AnalyzerLike, OkapiBM25
 
 Folder = str | os.PathLike[str] | None
+_DEFAULT_TERMS = "langchain_community.retrievers.bm25"
 
 
 def split_words(text: str) -> list[str]:
@@ -37,38 +38,53 @@ def from_faiss(store: Any, *, path: Folder = None) -> TwofoldVectorStore:
 
     Its searches are dense and give the same documents in the same order. The words are indexed
     too: ``TwofoldVectorStore(store.index)`` searches by both legs. Raises TypeError for what is no
-    FAISS store of langchain-community, and ValueError if its index can't give its vectors back.
+    FAISS store of langchain-community, and ValueError if its index has another metric than L2 and
+    the inner product, or can't give its vectors back.
     """
-    held = _Held.by(store)
-    index = Index.open(path, encoder=as_encoder(held.embeddings), metric=held.metric)
-    if held.documents:
-        index.upsert([as_passage(each) for each in held.documents], vectors=held.vectors)
+    held = FaissStore.held_by(store)
+    index = _filled(path, held, [as_passage(each) for each in held.documents], None)
     return TwofoldVectorStore(retriever=Retriever(index, mode="dense", k=4))
 
 
 def from_bm25_retriever(
-    retriever: Any, *, path: Folder = None, encoder: Encoder | Embeddings | str | None = None
+    retriever: Any,
+    *,
+    path: Folder = None,
+    encoder: Encoder | Embeddings | str | None = None,
+    analyzer: AnalyzerLike | None = None,
 ) -> TwofoldRetriever:
     """Return a lexical retriever over the documents of a BM25Retriever, with its scores.
 
-    Terms are those of its ``preprocess_func``, which a module must hold, and scores those of its
-    rank-bm25 parameters; documents without a word of the query are left out, and ties go by id.
-    With an ``encoder``, ``TwofoldRetriever(index=retriever.index)`` searches by both legs.
+    Terms are those of its ``preprocess_func``, which a module must hold, or of ``analyzer`` in its
+    place, and scores those of its rank-bm25 parameters; documents without a word of the query are
+    left out, and ties go by id. An id that comes again goes to its first document; the others get
+    one from their content. With an ``encoder``, ``TwofoldRetriever(index=retriever.index)``
+    searches by both legs.
     """
     _check(retriever, ("vectorizer", "docs", "preprocess_func", "k"), "a BM25Retriever")
-    index = Index.open(path, encoder=as_encoder(encoder), analyzer=_analyzer(retriever))
-    index.upsert([as_passage(each) for each in retriever.docs])
+    index = filled_index(
+        path,
+        _distinctly_named(retriever.docs, ()),
+        encoder=as_encoder(encoder),
+        metric=None,
+        analyzer=analyzer if analyzer is not None else _terms(retriever),
+    )
     core = Retriever(index, mode="lexical", k=retriever.k, scorer=_scorer(retriever))
     return TwofoldRetriever(retriever=core)
 
 
-def from_ensemble(ensemble: Any, *, path: Folder = None) -> TwofoldRetriever:
+def from_ensemble(
+    ensemble: Any, *, path: Folder = None, analyzer: AnalyzerLike | None = None
+) -> TwofoldRetriever:
     """Return a retriever that fuses as an EnsembleRetriever of BM25 and FAISS does.
 
     Each leg brings ``k`` candidates, as there, or the greater k where they differ; but only the
     best ``k`` of them come back, where an ensemble gives up to twice as many. Documents of equal
     text are one, the FAISS store's. A filter of the FAISS store holds for both legs.
     ``TwofoldRetriever(index=retriever.index)`` fuses as twofold does.
+
+    Where the two hold different documents, each leg searches all of them, with a warning. Raises
+    ValueError for MMR, thresholds and ``id_key``, which have no twin in such a fusion.
     """
     _check(ensemble, ("retrievers", "weights", "c"), "an EnsembleRetriever")
     found = list(ensemble.retrievers)
@@ -78,87 +94,85 @@ def from_ensemble(ensemble: Any, *, path: Folder = None) -> TwofoldRetriever:
         kinds = ", ".join(type(each).__name__ for each in found)
         raise TypeError(f"an ensemble of a BM25Retriever and a FAISS retriever, not of {kinds}")
     (lexical,), (dense,) = words, near
-    held = _Held.by(dense.vectorstore).distinct()
-    known = {each.page_content for each in held.documents}
-    index = Index.open(
-        path,
-        encoder=as_encoder(held.embeddings),
-        metric=held.metric,
-        analyzer=_analyzer(lexical),
-    )
-    if held.documents:
-        index.upsert([as_passage(each) for each in held.documents], vectors=held.vectors)
-    rest = {each.page_content: each for each in lexical.docs if each.page_content not in known}
-    index.upsert([as_passage(each) for each in rest.values()])
+    _refuse_without_twin(ensemble, dense)
+    held = FaissStore.held_by(dense.vectorstore).distinct()
+    where = where_of_faiss(dense.search_kwargs.get("filter"))
+    passages = [as_passage(each) for each in held.documents]
+    known = {each.text for each in passages}
+    asked = {each.page_content: each for each in reversed(lexical.docs)}
+    if known != asked.keys():
+        warnings.warn(
+            f"the FAISS store holds {len(known):,} texts, the BM25Retriever {len(asked):,}, and "
+            f"{len(known & asked.keys()):,} are in both: here each leg searches all, and BM25's "
+            "statistics are of all, so that scores and order may differ from the ensemble's",
+            UserWarning,
+            stacklevel=2,
+        )
+    rest = [each for text, each in reversed(asked.items()) if text not in known]
+    passages += _distinctly_named(rest, [each.id for each in passages])
+    index = _filled(path, held, passages, analyzer if analyzer is not None else _terms(lexical))
     weights = dict(zip(map(id, found), ensemble.weights, strict=True))
+    share = weights[id(dense)] / sum(weights.values())
     k = max(lexical.k, dense.search_kwargs.get("k", 4))
-    core = Retriever(
-        index,
-        k=k,
-        depth=k,
-        where=where_of_faiss(dense.search_kwargs.get("filter")),
-        scorer=_scorer(lexical),
-        fusion=EnsembleFusion(
-            weights[id(dense)] / sum(weights.values()), ensemble.c, dense_first=found[0] is dense
-        ),
-    )
+    fusion = EnsembleFusion(share, ensemble.c, dense_first=found[0] is dense)
+    scorer = _scorer(lexical)
+    core = Retriever(index, k=k, depth=k, where=where, scorer=scorer, fusion=fusion)
     return TwofoldRetriever(retriever=core)
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """What a FAISS store holds: documents with ids, and their vectors (n, dim)."""
+def _filled(
+    path: Folder, held: FaissStore, passages: Sequence[Passage], analyzer: AnalyzerLike | None
+) -> Index:
+    """Return an index of passages, the first of which are those that a FAISS store holds."""
+    return filled_index(
+        path,
+        passages,
+        encoder=held.encoder,
+        dim="first" if held.encoder is None else None,
+        metric=held.metric,
+        analyzer=analyzer if analyzer is not None else AS_STORED,
+        vectors=held.vectors,
+    )
 
-    documents: Sequence[Document]
-    vectors: Vectors
-    metric: Metric
-    embeddings: Any
 
-    @classmethod
-    def by(cls, store: Any) -> "_Held":
-        """Read a store; vectors without a document, as a failed add leaves them, are left out."""
-        _check(store, ("index", "docstore", "index_to_docstore_id"), "a FAISS store")
-        try:
-            vectors = store.index.reconstruct_n(0, store.index.ntotal)
-        except RuntimeError as error:
-            raise ValueError(
-                f"{type(store.index).__name__} can't give its vectors back: index the documents "
-                "anew with TwofoldVectorStore.from_documents"
-            ) from error
-        named = store.index_to_docstore_id
-        found = [(place, named[place], store.docstore.search(named[place])) for place in named]
-        kept = [each for each in found if isinstance(each[2], Document)]
-        documents = [
-            Document(id=own, page_content=each.page_content, metadata=each.metadata)
-            for _, own, each in kept
-        ]
-        given = store.embeddings
-        return cls(
-            documents,
-            np.asarray(vectors, np.float32)[[place for place, _, _ in kept]],
-            _metric(store),
-            given if isinstance(given, Embeddings) else AS_STORED,
+def _refuse_without_twin(ensemble: Any, dense: Any) -> None:
+    """Raise ValueError for what an ensemble does that a fusion of two legs doesn't."""
+    if getattr(ensemble, "id_key", None) is not None:
+        raise ValueError(
+            f"the ensemble has id_key={ensemble.id_key!r}, by which it takes documents for one: "
+            "set it to None; here they are one by their text, and collapse or group_by of "
+            "twofold.Retriever take others together"
+        )
+    kind = getattr(dense, "search_type", "similarity")
+    if kind == "mmr":
+        raise ValueError(
+            "the ensemble's FAISS retriever has search_type 'mmr': set it to 'similarity', and "
+            "give what is returned diversity: TwofoldRetriever(retriever=dataclasses.replace("
+            "moved.retriever, diversity=1 - lambda_mult))"
+        )
+    unknown = sorted(set(dense.search_kwargs) - {"k", "filter", "fetch_k"})
+    if kind != "similarity" or unknown:
+        what = f"search_type {kind!r}" if kind != "similarity" else f"search_kwargs {unknown}"
+        raise ValueError(
+            f"the ensemble's FAISS retriever has {what}: leave it out, and give what is returned a "
+            "threshold on the dense leg's scale: TwofoldRetriever(retriever=dataclasses.replace("
+            "moved.retriever, min_dense=...))"
         )
 
-    def distinct(self) -> "_Held":
-        """Return the first document of each text."""
-        places = {each.page_content: at for at, each in reversed(list(enumerate(self.documents)))}
-        kept = sorted(places.values())
-        documents = [self.documents[place] for place in kept]
-        return _Held(documents, self.vectors[kept], self.metric, self.embeddings)
+
+def _distinctly_named(documents: Iterable[Document], taken: Iterable[str]) -> list[Passage]:
+    """Return passages; one whose id is another's already gets one from its content."""
+    seen, passages = set(taken), []
+    for passage in map(as_passage, documents):
+        passages.append(replace(passage, id="") if passage.id in seen else passage)
+        seen.add(passage.id)
+    return passages
 
 
-def _metric(store: Any) -> Metric:
-    """Return what a FAISS store's index compares by, whatever its strategy is called."""
-    if getattr(store, "_normalize_L2", False):
-        return Metric.COSINE  # of vectors of length 1 all metrics give one order
-    return Metric.DOT if store.index.metric_type == 0 else Metric.EUCLIDEAN
-
-
-def _analyzer(retriever: Any) -> Any:
+def _terms(retriever: Any) -> Any:
     """Return the function that gives a BM25Retriever its terms."""
     given = retriever.preprocess_func
-    return split_words if given.__name__ == "default_preprocessing_func" else given
+    return split_words if getattr(given, "__module__", None) == _DEFAULT_TERMS else given
 
 
 def _scorer(retriever: Any) -> OkapiBM25:

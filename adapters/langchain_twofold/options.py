@@ -1,10 +1,13 @@
 """What can be said at each call of LangChain's, in the core's words."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from langchain_twofold.faiss_filter import where_of_faiss
 from twofold import Retriever
 from twofold.retriever import options as core
+from twofold.types import MODES, Mode
 
 PER_CALL = ("k", "filter", "mode", "weights", "min_score", "reranker", "like", "exact")
 """Arguments of ``invoke`` and its kin; None means: as the retriever is set."""
@@ -15,7 +18,23 @@ _ALIASES = {
     "where": "filter",
     "score_threshold": "min_score",
     "alpha": "weights",
+    "distance_strategy": "metric",
+    "normalize_L2": "metric",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Unopened:
+    """Stands for an index that is yet to be filled, so that settings can be checked before."""
+
+    modes: tuple[Mode, ...]
+
+    @classmethod
+    def with_legs(cls, encoder: object, analyzer: object) -> "Unopened":
+        """Tell by what ``Index.open`` is given which modes there will be."""
+        if encoder is None:
+            return cls(("lexical",))
+        return cls(MODES if analyzer is not None else ("dense",))
 
 
 def refuse(given: Mapping[str, Any], known: Sequence[str]) -> None:
@@ -27,15 +46,10 @@ def refuse(given: Mapping[str, Any], known: Sequence[str]) -> None:
 def configured(retriever: Retriever, options: Mapping[str, Any]) -> Retriever:
     """Return the retriever with those options that aren't None.
 
-    ``weights`` is the dense leg's share, or the shares of the dense and the lexical leg. Raises
-    TypeError for unknown names and QueryError for values that no query takes.
+    ``weights`` is the dense leg's share, or the shares of the dense and the lexical leg; ``filter``
+    may be of the FAISS store's dialect. Raises TypeError for unknown names, FilterError, and
+    QueryError for values that no query takes.
     """
     refuse(options, PER_CALL)
-    return core.configured(
-        retriever,
-        {
-            "where" if name == "filter" else name: value
-            for name, value in options.items()
-            if name in PER_CALL
-        },
-    )
+    wanted = {name: options.get(name) for name in PER_CALL if name != "filter"}
+    return core.configured(retriever, {**wanted, "where": where_of_faiss(options.get("filter"))})

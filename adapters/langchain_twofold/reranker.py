@@ -8,13 +8,13 @@ from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
 from pydantic import ConfigDict, Field, field_validator
 
-from langchain_twofold.documents import as_passage, with_value
+from langchain_twofold.documents import with_value
 from twofold.protocols import Reranker
 from twofold.rerank import reranker_named
 
 
 class TwofoldReranker(BaseDocumentCompressor):
-    """Orders documents by a reranker, and writes its score under ``score_key``.
+    """Orders documents by a reranker, and writes its score under ``score_key``, over an older one.
 
     ``reranker`` is one of ``twofold.rerank``, or a cross-encoder's name or folder. Documents below
     its threshold are left out, and all but the best ``top_n``. Equal scores stay in order. For
@@ -46,7 +46,7 @@ class TwofoldReranker(BaseDocumentCompressor):
         """Return copies of the documents that are left, best first."""
         if not documents:
             return []
-        texts = [as_passage(each).content for each in documents]
+        texts = [each.page_content for each in documents]
         (scores,) = self.reranker.rerank([query], [texts])
         least = self.reranker.threshold
         order = np.argsort(-scores, kind="stable")

@@ -14,18 +14,19 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
 from langchain_core.runnables import RunnableConfig
-from langchain_core.runnables.config import run_in_executor
 from pydantic import ConfigDict, Field, model_validator
 
 from langchain_twofold import batches
 from langchain_twofold.documents import as_documents, as_passage
 from langchain_twofold.embeddings import as_encoder
-from langchain_twofold.options import PER_CALL, configured, refuse
+from langchain_twofold.options import PER_CALL, Unopened, configured, refuse
 from langchain_twofold.tracing import child_runs, describe, described
 from twofold import Encoder, Metric, Retriever
+from twofold.filters import parse
 from twofold.index import AS_STORED, AsStored, filled_index
 from twofold.lexical import AnalyzerLike
 from twofold.logs import log_warnings
+from twofold.threads import in_thread
 from twofold.types import Mode
 
 logger = logging.getLogger(__name__)
@@ -38,12 +39,12 @@ class TwofoldRetriever(BaseRetriever):
     retriever: ``TwofoldRetriever(retriever=Retriever(index, depth=200))``. From documents:
     ``TwofoldRetriever.from_documents(documents, path="papers.twofold")``.
 
-    ``filter`` is twofold's ``where``; ``weights`` are the shares of the dense and the lexical leg,
-    or the dense one's alone. All of ``k``, ``filter``, ``mode``, ``weights``, ``min_score``,
-    ``reranker``, ``like`` and ``exact`` can be given to ``invoke`` and its kin too, or through
-    ``bind`` and ``configurable_fields``. Each document is a fresh copy with its score, a Python
-    float, under ``score_key`` and, if ``explanation_key`` is set, why it came back; None leaves
-    either out.
+    ``filter`` is twofold's ``where`` or of the FAISS store's dialect; ``weights`` are the shares of
+    the dense and the lexical leg, or the dense one's alone. All of ``k``, ``filter``, ``mode``,
+    ``weights``, ``min_score``, ``reranker``, ``like`` and ``exact`` can be given to ``invoke`` and
+    its kin too, or through ``bind`` and ``configurable_fields``. Each document is a fresh copy with
+    its score, a Python float, under ``score_key`` and, if ``explanation_key`` is set, why it came
+    back; None leaves either out.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -86,7 +87,9 @@ class TwofoldRetriever(BaseRetriever):
     @model_validator(mode="after")
     def _settled(self) -> "TwofoldRetriever":
         """Refuse settings that no query could be asked with."""
-        self.configured({})
+        where = self.configured({}).where
+        if where is not None:
+            parse(where)
         return self
 
     @classmethod
@@ -107,6 +110,7 @@ class TwofoldRetriever(BaseRetriever):
         """
         refuse(settings, [*cls.model_fields, "encoder", "path", "metric", "analyzer"])
         passages = [as_passage(document) for document in documents]
+        cls(index=Unopened.with_legs(encoder, analyzer), **settings)
         index = filled_index(
             path, passages, encoder=as_encoder(encoder), metric=metric, analyzer=analyzer
         )
@@ -121,6 +125,8 @@ class TwofoldRetriever(BaseRetriever):
         """Return the core's retriever with this one's settings, and with those of one call."""
         own = {name: getattr(self, name) for name in PER_CALL if name in type(self).model_fields}
         said = {name: value for name, value in options.items() if value is not None}
+        if "like" in said:
+            own["weights"] = None  # which are of the fusion that like takes the place of
         return configured(self.retriever, own | said)
 
     def search(
@@ -155,7 +161,7 @@ class TwofoldRetriever(BaseRetriever):
         **options: Any,
     ) -> list[Document]:
         runs = [run_manager.get_sync()]
-        (documents,) = await run_in_executor(None, self.search, [query], options, runs)
+        (documents,) = await in_thread(self.search, [query], options, runs)
         return documents
 
     def batch(

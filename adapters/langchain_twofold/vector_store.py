@@ -7,22 +7,29 @@ from typing import Any
 import numpy as np
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
+from langchain_core.runnables.config import run_in_executor
+from typing_extensions import Self
 
-from langchain_twofold.documents import as_passage, stored_document
+from langchain_twofold.documents import as_passage, built, identified, stored_document
 from langchain_twofold.embeddings import as_embeddings, as_encoder
 from langchain_twofold.options import refuse
-from langchain_twofold.searches import SearchedStore
-from twofold import Index, Metric, Retriever
-from twofold.index import AS_STORED, AsStored
+from langchain_twofold.persistence import PersistedStore
+from twofold import Encoder, Index, Metric, Retriever
+from twofold.index import AS_STORED, AsStored, filled_index
 from twofold.lexical import AnalyzerLike
 
+Folder = str | os.PathLike[str] | None
+Model = Embeddings | Encoder | str | None
+_OPENING = ("ids", "path", "metric", "analyzer")
 
-class TwofoldVectorStore(SearchedStore):
+
+class TwofoldVectorStore(PersistedStore):
     """What is written for a FAISS store works over both legs.
 
     Searches by text are as ``retriever`` does them, hybrid where the index has both legs, and take
     its options: ``similarity_search(query, k=4, mode="dense", filter={"year": 2024})``. Filters are
-    twofold's ``where`` or of the FAISS store's dialect. Searches by vector ask the dense leg.
+    twofold's ``where`` or of the FAISS store's dialect. Searches by vector ask the dense leg, and
+    so do those by relevance or with a threshold of it, unless ``mode`` says otherwise.
 
     In scores, higher is better under every metric; a Euclidean one is the negative distance.
     """
@@ -36,27 +43,94 @@ class TwofoldVectorStore(SearchedStore):
         self.retriever: Any = retriever
 
     @classmethod
-    def from_texts(  # type: ignore[override]  # its ids may be None, and its texts be encoded by default
+    def from_texts(
         cls,
-        texts: list[str],
-        embedding: Embeddings | str | None = None,
-        metadatas: list[dict[str, Any]] | None = None,
+        texts: Iterable[str],
+        embedding: Model = None,
+        metadatas: Iterable[dict[str, Any]] | None = None,
         *,
-        ids: list[str | None] | None = None,
-        path: str | os.PathLike[str] | None = None,
+        ids: Iterable[str | None] | None = None,
+        path: Folder = None,
         metric: Metric | str | None = None,
         analyzer: AnalyzerLike | AsStored | None = AS_STORED,
         **kwargs: Any,
-    ) -> "TwofoldVectorStore":
+    ) -> Self:
         """Index texts in the folder ``path``, a temporary one if None.
 
         ``embedding`` is LangChain's or one of twofold's encoders; None is the default model.
         """
-        refuse(kwargs, ("ids", "path", "metric", "analyzer"))
-        encoder = as_encoder(embedding) if embedding is not None else AS_STORED
-        store = cls(Index.open(path, encoder=encoder, metric=metric, analyzer=analyzer))
-        store.add_texts(texts, metadatas, ids=ids)
-        return store
+        refuse(kwargs, _OPENING)
+        documents = built(texts, metadatas, ids)
+        index = filled_index(
+            path,
+            [as_passage(each) for each in documents],
+            encoder=as_encoder(embedding) if embedding is not None else AS_STORED,
+            metric=metric,
+            analyzer=analyzer,
+        )
+        return cls(index)
+
+    @classmethod
+    def from_documents(
+        cls, documents: Iterable[Document], embedding: Model = None, **kwargs: Any
+    ) -> Self:
+        """Index documents, as ``from_texts`` does texts."""
+        found = list(documents)
+        if kwargs.get("ids") is None:
+            kwargs["ids"] = [each.id for each in found]
+        texts, metadatas = [each.page_content for each in found], [each.metadata for each in found]
+        return cls.from_texts(texts, embedding, metadatas, **kwargs)
+
+    @classmethod
+    async def afrom_documents(
+        cls, documents: Iterable[Document], embedding: Model = None, **kwargs: Any
+    ) -> Self:
+        """Do what ``from_documents`` does, without blocking the loop."""
+        return await run_in_executor(None, cls.from_documents, documents, embedding, **kwargs)
+
+    @classmethod
+    def from_embeddings(
+        cls,
+        text_embeddings: Iterable[tuple[str, Sequence[float]]],
+        embedding: Model,
+        metadatas: Iterable[dict[str, Any]] | None = None,
+        ids: Iterable[str | None] | None = None,
+        *,
+        path: Folder = None,
+        metric: Metric | str | None = None,
+        analyzer: AnalyzerLike | AsStored | None = AS_STORED,
+        **kwargs: Any,
+    ) -> Self:
+        """Index texts whose vectors are known; ``embedding`` encodes queries, as it did these.
+
+        Without one, None, searches of the dense leg are by vector.
+        """
+        refuse(kwargs, _OPENING)
+        pairs = list(text_embeddings)
+        documents = built((text for text, _ in pairs), metadatas, ids)
+        index = filled_index(
+            path,
+            [as_passage(each) for each in documents],
+            encoder=as_encoder(embedding),
+            dim="first" if embedding is None else None,
+            metric=metric,
+            analyzer=analyzer,
+            vectors=np.array([vector for _, vector in pairs], np.float32),
+        )
+        return cls(index)
+
+    @classmethod
+    async def afrom_embeddings(
+        cls,
+        text_embeddings: Iterable[tuple[str, Sequence[float]]],
+        embedding: Model,
+        metadatas: Iterable[dict[str, Any]] | None = None,
+        ids: Iterable[str | None] | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Do what ``from_embeddings`` does, without blocking the loop."""
+        given = (text_embeddings, embedding, metadatas, ids)
+        return await run_in_executor(None, cls.from_embeddings, *given, **kwargs)
 
     @property
     def index(self) -> Any:
@@ -69,55 +143,43 @@ class TwofoldVectorStore(SearchedStore):
         return as_embeddings(self.index.encoder)
 
     def add_documents(
-        self, documents: list[Document], *, ids: list[str | None] | None = None, **kwargs: Any
+        self,
+        documents: Iterable[Document],
+        *,
+        ids: Iterable[str | None] | None = None,
+        **kwargs: Any,
     ) -> list[str]:
         """Add documents, and replace those whose ids are stored; return the ids.
 
         ``ids`` come before the documents' own; what has none gets one from its content.
         """
         refuse(kwargs, ("ids", "batch_size"))
-        if ids is not None and len(ids) != len(documents):
-            raise ValueError(f"{len(ids)} ids for {len(documents)} documents: give one each")
-        if ids is not None:
-            documents = [
-                Document(id=own or each.id, page_content=each.page_content, metadata=each.metadata)
-                for each, own in zip(documents, ids, strict=True)
-            ]
-        return list(self.index.upsert([as_passage(each) for each in documents]).ids)
+        passages = [as_passage(each) for each in identified(documents, ids)]
+        return list(self.index.upsert(passages).ids)
 
-    def add_texts(  # type: ignore[override]  # its ids may be None, as documents' are
+    def add_texts(
         self,
         texts: Iterable[str],
-        metadatas: list[dict[str, Any]] | None = None,
+        metadatas: Iterable[dict[str, Any]] | None = None,
         *,
-        ids: list[str | None] | None = None,
+        ids: Iterable[str | None] | None = None,
         **kwargs: Any,
     ) -> list[str]:
         """Add texts with their metadata, as ``add_documents`` does."""
-        texts = list(texts)
-        if metadatas is not None and len(metadatas) != len(texts):
-            raise ValueError(f"{len(metadatas)} metadatas for {len(texts)} texts: give one each")
-        own = metadatas if metadatas is not None else [{} for _ in texts]
-        pairs = zip(texts, own, strict=True)
-        documents = [Document(page_content=text, metadata=each or {}) for text, each in pairs]
-        return self.add_documents(documents, ids=ids, **kwargs)
+        return self.add_documents(built(texts, metadatas, ids), **kwargs)
 
     def add_embeddings(
         self,
         text_embeddings: Iterable[tuple[str, Sequence[float]]],
-        metadatas: list[dict[str, Any]] | None = None,
+        metadatas: Iterable[dict[str, Any]] | None = None,
         *,
-        ids: list[str | None] | None = None,
+        ids: Iterable[str | None] | None = None,
     ) -> list[str]:
         """Add texts whose vectors are known."""
         pairs = list(text_embeddings)
-        own = metadatas if metadatas is not None else [{} for _ in pairs]
-        named = ids if ids is not None else [None for _ in pairs]
-        passages = [
-            {"id": each or "", "text": text, "metadata": metadata or {}}
-            for (text, _), metadata, each in zip(pairs, own, named, strict=True)
-        ]
+        documents = built((text for text, _ in pairs), metadatas, ids)
         vectors = np.array([vector for _, vector in pairs], np.float32)
+        passages = [as_passage(each) for each in documents]
         return list(self.index.upsert(passages, vectors=vectors).ids) if pairs else []
 
     def delete(self, ids: list[str] | None = None, **kwargs: Any) -> bool:

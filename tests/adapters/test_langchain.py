@@ -1,5 +1,7 @@
 import asyncio
+import copy
 import json
+import pickle
 import time
 
 import numpy as np
@@ -13,7 +15,7 @@ from langchain_core.runnables import ConfigurableField, RunnableLambda
 from langchain_twofold import TwofoldRetriever
 from twofold import BM25, Index, Retriever
 from twofold.dense import IVF
-from twofold.errors import EncoderMismatchError, FilterError
+from twofold.errors import EncoderMismatchError, FilterError, PassageError
 
 DOCUMENTS = [
     Document(id="1", page_content="Plants make food by photosynthesis", metadata={"year": 2020}),
@@ -32,6 +34,19 @@ def retriever():
 
 def ids(documents):
     return [document.id for document in documents]
+
+
+def test_documents_may_come_from_a_generator():
+    made = TwofoldRetriever.from_documents((each for each in DOCUMENTS), encoder="hashing")
+    assert len(made.invoke("press")) == len(DOCUMENTS)
+    made.index.close()
+
+
+def test_a_retriever_is_not_copied_with_its_index(retriever):
+    for copied in (pickle.dumps, copy.deepcopy):
+        with pytest.raises(TypeError, match="an index can't be pickled or deep-copied: open '"):
+            copied(retriever)
+    assert retriever.invoke("press")
 
 
 async def test_k_filter_and_mode_work_at_every_call_sync_and_async(retriever):
@@ -124,6 +139,33 @@ async def test_unknown_arguments_are_refused_with_the_near_name(retriever):
         retriever.invoke("food", filter={"year": {"$near": 3}})
 
 
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({"year": [2020, 2022]}, "13"),
+        ({"year": {"$neq": 2020, "$exists": True}}, "23"),
+        ({"year": {"$not": {"$neq": 2021}}}, "2"),
+        ({"$not": {"year": {"$not": {"$neq": 2021}}}, "year": {"$gt": 0}}, "13"),
+    ],
+)
+async def test_filters_of_the_faiss_dialect(retriever, given, wanted):
+    set_once = TwofoldRetriever(index=retriever.index, filter=given, k=5)
+    for found in (
+        retriever.invoke("press", filter=given),
+        await retriever.ainvoke("press", filter=given),
+        set_once.invoke("press"),
+    ):
+        assert sorted(ids(found)) == list(wanted)
+
+
+def test_what_is_no_filter_is_refused_when_it_is_set_and_when_it_is_asked(retriever):
+    for given in ({"$and": 3}, {"$or": "ab"}, {"$not": 3}, {"year": {"$near": 1}}, {"$and": [3]}):
+        with pytest.raises(FilterError):
+            retriever.invoke("press", filter=given)
+        with pytest.raises(ValueError, match="filter|operator"):
+            TwofoldRetriever(index=retriever.index, filter=given)
+
+
 async def test_the_loop_is_not_blocked(retriever):
     """While searches run, the loop keeps turning: it gets many turns, not one at the end."""
     turns = 0
@@ -191,9 +233,19 @@ def test_wrong_settings_are_refused_before_anything_is_indexed(tmp_path):
     for settings, words in [
         ({"embedding": 3}, "unknown argument 'embedding': did you mean 'encoder'"),
         ({"top_k": 3}, "unknown argument 'top_k': did you mean 'k'"),
+        ({"mode": "lexcal"}, "unknown mode 'lexcal': use one of"),
+        ({"k": 0}, "greater than or equal to 1"),
+        ({"filter": {"year": {"$near": 3}}}, "unknown operator '\\$near'"),
+        ({"like": "langchian"}, "did you mean 'langchain'"),
+        ({"weights": 2.0}, "between 0 and 1"),
+        ({"mode": "dense", "encoder": None}, "can't serve mode 'dense'"),
+        ({"mode": "hybrid", "analyzer": None}, "can't serve mode 'hybrid'"),
     ]:
-        with pytest.raises(TypeError, match=words):
+        with pytest.raises((TypeError, ValueError), match=words):
             TwofoldRetriever.from_documents(DOCUMENTS, path=path, **settings)
+    hidden = Document(page_content="text", metadata={"_payload": 1})
+    with pytest.raises(PassageError, match="a field '_payload', which filters and answers leave"):
+        TwofoldRetriever.from_documents([hidden], path=path, encoder="hashing")
     with pytest.raises(TypeError, match="a Document is wanted, not str"):
         TwofoldRetriever.from_documents(["text"], path=path, encoder="hashing")
     assert not path.exists()

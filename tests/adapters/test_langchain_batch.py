@@ -1,14 +1,23 @@
 """Many queries at once, their callbacks, and what can be said at each call."""
 
+import asyncio
+import os
+import threading
+from contextvars import ContextVar
 from uuid import uuid4
 
+import numpy as np
 import pytest
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
+from langchain_core.documents import Document
+from langchain_core.embeddings import Embeddings
 from langchain_core.runnables import ConfigurableField, RunnableLambda
 
-from langchain_twofold import TwofoldRetriever
-from twofold import Retriever
+from langchain_twofold import EmbeddingsEncoder, TwofoldRetriever
+from twofold import HashingEncoder, Index, Retriever
 from twofold.errors import InputError, QueryError
+from twofold.fusion import EnsembleFusion, QueryFusion
+from twofold.threads import callers
 
 QUERIES = ["cells and growth", "heart disease risk", "gene expression in mice"]
 
@@ -69,6 +78,21 @@ class Counted:
         return self.encoder.encode_passages(texts)
 
 
+class Busy(Embeddings):
+    """Hashed words, and no answer for one of them."""
+
+    def embed_documents(self, texts):
+        return HashingEncoder().encode_passages(texts).tolist()
+
+    def embed_query(self, text):
+        if text == "boom":
+            raise RuntimeError("429")
+        return HashingEncoder().encode_queries([text])[0].tolist()
+
+
+FRUIT = [Document(id=name, page_content=name) for name in ("apple", "pear")]
+
+
 def ids(documents):
     return [each.id for each in documents]
 
@@ -94,8 +118,6 @@ async def test_a_batch_is_one_call_with_a_run_for_each_query(retriever):
 
 
 def test_a_batch_encodes_once(library, tmp_path):
-    from twofold import HashingEncoder, Index
-
     encoder = Counted(HashingEncoder())
     with Index.open(tmp_path / "i", encoder=encoder) as index:
         index.upsert(["a red apple", "a green pear"])
@@ -117,17 +139,69 @@ def test_each_query_may_have_a_configuration_of_its_own(retriever):
     assert retriever.batch([]) == []
 
 
-async def test_a_failure_is_told_to_each_run_and_returned_where_wanted(retriever):
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("name", ["batch", "abatch"])
+async def test_a_bad_query_fails_alone(retriever, name, apart):
+    wanted, runs = ids(retriever.invoke("cells")), Runs()
+
+    async def asked():
+        given = getattr(retriever, name)(
+            ["cells", 3], {"callbacks": [runs]}, return_exceptions=apart
+        )
+        return await given if name == "abatch" else given
+
+    if apart:
+        found, error = await asked()
+        assert ids(found) == wanted
+        assert isinstance(error, QueryError)
+    else:
+        with pytest.raises(QueryError, match="a query is a string, not int: 3"):
+            await asked()
+    good, bad = runs.started
+    assert runs.ended == {good: wanted}
+    assert list(runs.failed) == [bad]
+    assert {parent for parent, _, _ in runs.children.values()} == {good}
+
+
+def test_a_query_that_the_encoder_can_t_take_fails_alone():
+    retriever = TwofoldRetriever.from_documents(FRUIT, encoder=Busy(), k=1)
     runs = Runs()
-    with pytest.raises(QueryError, match="a query is a string, not int: 3"):
-        retriever.batch(["cells", 3], {"callbacks": [runs]})
-    assert len(runs.started) == len(runs.failed) == 2
-    for given in (
-        retriever.batch(["cells", 3], return_exceptions=True),
-        await retriever.abatch(["cells", 3], return_exceptions=True),
-    ):
-        assert ids(given[0]) == ids(retriever.invoke("cells"))
-        assert isinstance(given[1], QueryError)
+    with pytest.raises(RuntimeError, match="429"):
+        retriever.batch(["apple", "boom", "pear"], {"callbacks": [runs]})
+    first, second, third = runs.started
+    assert runs.ended == {first: ["apple"], third: ["pear"]}
+    assert second in runs.failed
+    names = [name for _, _, name in runs.children.values()]
+    assert names == ["twofold encoder"] * 3  # of the one call for all, and no second time
+    given = retriever.batch((each for each in ["boom", "pear"]), return_exceptions=True)
+    assert isinstance(given[0], RuntimeError)
+    assert ids(given[1]) == ["pear"]
+    with pytest.raises(TypeError, match="unknown argument 'kk'"):
+        retriever.batch(["apple", "pear"], kk=3)
+    retriever.index.close()
+
+
+def test_a_batch_s_queries_are_embedded_side_by_side_and_in_order():
+    together = threading.Barrier(8, timeout=30)  # breaks where they come one after the other
+    asked = ContextVar("asked", default="nothing")
+    seen = []
+
+    class Slow(Busy):
+        def embed_query(self, text):
+            if asked.get() != "nothing":
+                together.wait()
+                seen.append(asked.get())
+            return super().embed_query(text)
+
+    encoder = EmbeddingsEncoder(Slow())
+    asked.set("by me")
+    texts = [f"apple {n}" for n in range(16)]
+    vectors = encoder.encode_queries(texts)
+    assert vectors.tolist() == HashingEncoder().encode_queries(texts).tolist()
+    assert seen == ["by me"] * 16
+    asked.set("nothing")
+    with pytest.raises(RuntimeError, match="429"):
+        encoder.encode_queries(["apple", "boom", "pear"])
 
 
 async def test_every_option_at_every_call(library, retriever):
@@ -160,6 +234,33 @@ async def test_every_option_at_every_call(library, retriever):
         flexible = retriever.configurable_fields(**{name: ConfigurableField(id="own")})
         assert ids(flexible.invoke(query, config={"configurable": {"own": value}})) == wanted
     assert cases["weights"][1].retrieve(query).ids != Retriever(library, k=4).retrieve(query).ids
+
+
+def test_like_and_weights_at_a_call_take_the_place_of_what_was_set(library):
+    query = QUERIES[1]
+    fused = TwofoldRetriever(retriever=Retriever(library, k=4, depth=4, fusion=EnsembleFusion(0.9)))
+    weighted = TwofoldRetriever(index=library, k=4, weights=(1, 0))
+    usual = Retriever(library, k=4, like="llamaindex").retrieve(query)
+    alone = [hit.score for hit in Retriever(library, k=4, dense_weight=1.0).retrieve(query)]
+    assert [each.metadata["score"] for each in weighted.invoke(query)] == alone
+    for retriever in (weighted, TwofoldRetriever(index=library, k=4)):
+        found = retriever.invoke(query, like="llamaindex")
+        assert ids(found) == usual.ids
+        assert [each.metadata["score"] for each in found] == usual.scores.tolist()
+    named = Retriever(library, k=4, depth=4, like="llamaindex").retrieve(query)
+    assert ids(fused.invoke(query, like="llamaindex")) == named.ids
+    other = Retriever(library, k=4, depth=4, fusion=EnsembleFusion(0.2)).retrieve(query)
+    for weights in (0.2, (0.2, 0.8), (np.float32(1), np.float32(4)), np.array([0.2, 0.8])):
+        found = fused.invoke(query, weights=weights)
+        assert ids(found) == other.ids
+        told = [each.metadata["score"] for each in found]
+        assert told == pytest.approx(other.scores.tolist(), abs=1e-7)
+    assert other.ids != ids(fused.invoke(query))
+    scaled = QueryFusion("relative_score")
+    assert scaled.reweighted(0.3) == QueryFusion("relative_score", 0.3)
+    for mode in ("simple", "reciprocal_rerank"):
+        with pytest.raises(InputError, match="has no weights"):
+            QueryFusion(mode).reweighted(0.3)
 
 
 def test_options_that_no_query_takes_are_refused_at_once(library, retriever):
@@ -246,3 +347,29 @@ def test_a_trace_shows_where_it_failed(retriever):
         retriever.invoke(QUERIES[0], {"callbacks": [runs]}, reranker=Broken())
     assert len(runs.failed) == 2  # the reranker's run and the query's
     assert len(runs.stages) == 3
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+async def test_queries_beside_a_loop_run_in_as_many_threads_as_there_are_cores(library):
+    """They are the core's, run under the caller's context variables, and end in a fork's child."""
+    whose, names = ContextVar("whose", default="nobody"), set()
+
+    class Watched(Runs):
+        def on_chain_start(self, serialized, inputs, **kwargs):
+            names.add((threading.current_thread().name.rpartition("_")[0], whose.get()))
+
+        def on_chain_end(self, outputs, **kwargs):
+            threads.add(threading.get_ident())
+
+    threads = set()
+    retriever = TwofoldRetriever(index=library, k=2)
+    whose.set("me")
+    await asyncio.gather(
+        *(retriever.ainvoke("cells", {"callbacks": [Watched()]}) for _ in range(9))
+    )
+    assert names == {("twofold-caller", "me")}
+    assert 1 <= len(threads) <= os.cpu_count()
+    child = os.fork()
+    if not child:
+        os._exit(callers().submit(int, "7").result(timeout=30))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7

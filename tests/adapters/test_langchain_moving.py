@@ -1,7 +1,9 @@
 """Moving over from langchain-community's retrievers: the same answers first."""
 
 import warnings
+from functools import partial
 
+import faiss
 import numpy as np
 import pytest
 from langchain_classic.retrievers import EnsembleRetriever
@@ -15,6 +17,7 @@ from langchain_twofold import (
     from_ensemble,
     from_faiss,
 )
+from langchain_twofold.moving import split_words
 from twofold import HashingEncoder, Index
 from twofold.errors import InputError
 
@@ -94,6 +97,106 @@ def test_what_a_broken_faiss_store_still_has(documents):
         from_faiss(3)
 
 
+def embedded(text):
+    return Hashed().embed_query(text)
+
+
+def test_a_faiss_store_s_function_encodes_on(documents, claims, tmp_path):
+    made = FAISS.from_documents(documents[:40], Hashed())
+    store = FAISS(embedded, made.index, made.docstore, made.index_to_docstore_id)
+    moved = from_faiss(store, path=tmp_path / "i")
+    assert moved.index.dim == HashingEncoder().identity.dim
+    assert moved.index.encoder.name == "FunctionEmbeddings(embedded)"
+    assert ids(moved.similarity_search(claims[0])) == ids(store.similarity_search(claims[0]))
+    assert len(moved.add_documents([Document(id="new", page_content=claims[0])])) == 1
+    assert ids(moved.similarity_search(claims[0], k=1)) == ["new"]
+    moved.index.close()
+    silent = FAISS(None, made.index, made.docstore, made.index_to_docstore_id)
+    moved = from_faiss(silent)
+    assert moved.embeddings is None
+    vector = Hashed().embed_query(claims[0])
+    assert ids(moved.similarity_search_by_vector(vector)) == (
+        ids(store.similarity_search_by_vector(vector))
+    )
+    moved.index.close()
+
+
+def test_a_faiss_store_of_another_metric_is_refused(documents, tmp_path):
+    made = FAISS.from_documents(documents[:5], Hashed())
+    vectors = made.index.reconstruct_n(0, 5)
+    other = faiss.IndexFlat(made.index.d, faiss.METRIC_L1)
+    other.add(vectors)
+    store = FAISS(Hashed(), other, made.docstore, made.index_to_docstore_id)
+    with pytest.raises(ValueError, match="compares by FAISS's metric 2: the inner product and L2"):
+        from_faiss(store, path=tmp_path / "i")
+    assert not (tmp_path / "i").exists()
+
+
+def test_a_cell_that_moves_can_be_run_twice(documents, claims, tmp_path):
+    store = FAISS.from_documents(documents[:30], Hashed())
+    words = BM25Retriever.from_documents(documents[:30], preprocess_func=lowered)
+    ensemble = EnsembleRetriever(retrievers=[words, store.as_retriever()])
+    kept = []
+    for _ in range(2):
+        kept += [
+            from_faiss(store, path=tmp_path / "1").index,
+            from_bm25_retriever(words, path=tmp_path / "2").index,
+            from_ensemble(ensemble, path=tmp_path / "3").index,
+        ]
+    assert [len(each) for each in kept] == [30] * 6
+    for each in kept:
+        each.close()
+
+
+class Terms:
+    """Terms by an object that can be called."""
+
+    def __call__(self, text):
+        return text.lower().split()
+
+
+def default_preprocessing_func(text):
+    """Lower-case words, by the name of BM25Retriever's own."""
+    return text.lower().split()
+
+
+called = Terms()
+partly = partial(str.split, maxsplit=-1)
+
+
+def test_whatever_gives_bm25_its_terms(documents, claims):
+    for given in (called, default_preprocessing_func):
+        retriever = BM25Retriever.from_documents(documents, preprocess_func=given)
+        moved = from_bm25_retriever(retriever)
+        found = moved.invoke(claims[0].upper())
+        assert ids(found) == ids(retriever.invoke(claims[0].upper()))
+        assert len(found) == 4
+        moved.index.close()
+    retriever = BM25Retriever.from_documents(documents, preprocess_func=partly)
+    with pytest.raises(InputError, match="has no import path"):
+        from_bm25_retriever(retriever)
+    moved = from_bm25_retriever(retriever, analyzer=split_words)
+    assert ids(moved.invoke(claims[1])) == ids(retriever.invoke(claims[1]))
+    moved.index.close()
+
+
+def test_ids_that_come_again_are_of_the_content(tmp_path):
+    own = [
+        Document(id="1", page_content="red apple"),
+        Document(id="1", page_content="green pear"),
+        Document(page_content="blue plum"),
+        Document(id="1", page_content="red apple"),
+    ]
+    for _ in range(2):
+        moved = from_bm25_retriever(BM25Retriever.from_documents(own), path=tmp_path / "i")
+        assert sorted(each.text for each in moved.index) == [
+            "blue plum", "green pear", "red apple", "red apple",
+        ]  # fmt: skip
+        assert moved.invoke("green")[0].id != "1"
+        assert moved.index.get(["1"])[0].text == "red apple"
+        moved.index.close()
+
+
 def test_a_bm25_retriever_gives_the_same_documents(documents, claims):
     retriever = BM25Retriever.from_documents(
         documents, bm25_params={"k1": 1.2, "epsilon": 0.1}, preprocess_func=lowered, k=6
@@ -152,7 +255,10 @@ def test_an_ensemble_s_filter_holds_and_documents_of_one_leg_come_too(documents,
     )
     words = BM25Retriever.from_documents(documents[40:80], preprocess_func=lowered)
     near = store.as_retriever(search_kwargs={"k": 5, "filter": {"year": [1990, 1991, 2000]}})
-    moved = from_ensemble(EnsembleRetriever(retrievers=[words, near]))
+    with pytest.warns(
+        UserWarning, match="holds 50 texts, the BM25Retriever 40, and 10 are in both"
+    ):
+        moved = from_ensemble(EnsembleRetriever(retrievers=[words, near]))
     assert len(moved.index) == 80
     assert moved.retriever.depth == 5
     found = moved.invoke(claims[0])
@@ -161,6 +267,60 @@ def test_an_ensemble_s_filter_holds_and_documents_of_one_leg_come_too(documents,
     moved.index.close()
     with pytest.raises(TypeError, match="not of BM25Retriever, BM25Retriever"):
         from_ensemble(EnsembleRetriever(retrievers=[words, words]))
+
+
+def test_an_ensemble_loses_no_document_of_an_id_that_both_have():
+    store = FAISS.from_texts(["red apple", "green pear"], Hashed(), ids=["0", "1"])
+    words = BM25Retriever.from_texts(
+        ["blue plum", "green pear", "grey nut", "grey nut"], ids=["0", "1", "2", "2"]
+    )
+    with pytest.warns(UserWarning, match="holds 2 texts, the BM25Retriever 3, and 1 are in both"):
+        moved = from_ensemble(EnsembleRetriever(retrievers=[words, store.as_retriever()]))
+    assert sorted(each.text for each in moved.index) == [
+        "blue plum", "green pear", "grey nut", "red apple",
+    ]  # fmt: skip
+    assert moved.index.get(["0", "1", "2"])[0].text == "red apple"
+    assert moved.invoke("plum")[0].page_content == "blue plum"
+    moved.index.close()
+
+
+def test_what_an_ensemble_does_that_a_fusion_of_legs_can_t_is_refused(documents, tmp_path):
+    store = FAISS.from_documents(documents[:5], Hashed())
+    words = BM25Retriever.from_documents(documents[:5])
+    threshold = {"score_threshold": 0.5}
+    for near, more, said in [
+        (store.as_retriever(search_type="mmr"), {}, "search_type 'mmr': set it to 'similarity'"),
+        (
+            store.as_retriever(search_type="similarity_score_threshold", search_kwargs=threshold),
+            {},
+            "min_dense",
+        ),
+        (store.as_retriever(search_kwargs=threshold), {}, "search_kwargs .'score_threshold'."),
+        (store.as_retriever(search_kwargs={"lambda_mult": 1}), {}, "search_kwargs .'lambda_mult'."),
+        (store.as_retriever(), {"id_key": "year"}, "id_key='year'"),
+    ]:
+        with pytest.raises(ValueError, match=said):
+            from_ensemble(EnsembleRetriever(retrievers=[words, near], **more), path=tmp_path / "i")
+    assert not (tmp_path / "i").exists()
+    deep = store.as_retriever(search_kwargs={"k": 2, "fetch_k": 50})  # which no filter needs here
+    moved = from_ensemble(EnsembleRetriever(retrievers=[words, deep]))
+    assert len(moved.index) == 5
+    moved.index.close()
+
+
+async def test_another_fusion_at_a_call_of_what_an_ensemble_became(documents, claims):
+    store = FAISS.from_documents(documents, Hashed())
+    words = BM25Retriever.from_documents(documents, k=6, preprocess_func=lowered)
+    near = store.as_retriever(search_kwargs={"k": 6})
+    moved = from_ensemble(EnsembleRetriever(retrievers=[words, near], weights=[0.5, 0.5]))
+    other = from_ensemble(EnsembleRetriever(retrievers=[words, near], weights=[0.1, 0.9]))
+    wanted = ids(other.invoke(claims[2]))
+    assert ids(moved.invoke(claims[2])) != wanted
+    assert ids(moved.invoke(claims[2], weights=(0.9, 0.1))) == wanted
+    assert ids(await moved.ainvoke(claims[2], weights=np.float32(0.9))) == wanted
+    assert ids(moved.batch([claims[2]], like="langchain")[0]) == ids(moved.invoke(claims[2]))
+    for each in (moved, other):
+        each.index.close()
 
 
 def test_moved_indexes_are_kept(documents, claims, tmp_path):

@@ -14,6 +14,7 @@ from langchain_twofold import (
     TwofoldTranslator,
 )
 from twofold import HashingEncoder, Index
+from twofold.errors import FilterError
 from twofold.rerank import CrossEncoderReranker
 
 DOCUMENTS = [
@@ -43,6 +44,11 @@ async def test_the_reranker_orders_copies_and_writes_its_score():
     assert all("relevance_score" not in each.metadata for each in DOCUMENTS)
     assert await made.acompress_documents(DOCUMENTS, "q") == ranked
     assert made.compress_documents([], "q") == []
+    again = made.compress_documents([*ranked, DOCUMENTS[0].model_copy()], "q")
+    assert [each.metadata["relevance_score"] for each in again] == [26.0, 13.0, 10.0, 5.0, 5.0]
+    stale = Document(page_content="four", metadata={"relevance_score": 99.0})
+    assert made.compress_documents([stale], "q")[0].metadata == {"relevance_score": 4.0}
+    assert stale.metadata == {"relevance_score": 99.0}
     few = TwofoldReranker(reranker=Longest(10), top_n=2, score_key=None)
     assert few.compress_documents(DOCUMENTS, "q") == [DOCUMENTS[2], DOCUMENTS[1]]
     limited = TwofoldReranker(reranker=Longest(10)).compress_documents(DOCUMENTS, "q")
@@ -113,7 +119,18 @@ def films(tmp_path):
         (comparison("in", "year", [1977, 2010]), "ad"),
         (comparison("nin", "year", [1977, 2010]), "bc"),
         (comparison("contain", "tags", "space"), "a"),
+        (comparison("contain", "genre", "science"), "d"),
+        (comparison("contain", "tags", ["war", "dino"]), "ab"),
+        (comparison("contain", "tags", []), ""),
+        (comparison("contain", "year", 1977), ""),
+        (comparison("in", "year", 1977), "a"),
+        (comparison("nin", "genre", "animated"), "abd"),
         (comparison("like", "genre", "%science fiction%"), "bd"),
+        (comparison("like", "genre", "sci%fic%"), "bd"),
+        (comparison("like", "genre", "%anim%sci%"), ""),
+        (comparison("like", "genre", "%"), "abcd"),
+        (comparison("like", "year", 1977), "a"),
+        (comparison("like", "released", 1995.0), "c"),
         (comparison("gt", "released", {"date": "1995-01-01", "type": "date"}), "c"),
         (
             Operation(
@@ -131,6 +148,18 @@ def films(tmp_path):
             "cd",
         ),
         (Operation(operator=Operator.NOT, arguments=[comparison("gt", "year", 1980)]), "a"),
+        (Operation(operator=Operator.AND, arguments=[]), "abcd"),
+        (Operation(operator=Operator.OR, arguments=[]), "abcd"),
+        (Operation(operator=Operator.NOT, arguments=[]), "abcd"),
+        (
+            Operation(
+                operator=Operator.AND,
+                arguments=[
+                    Operation(operator=Operator.OR, arguments=[]), comparison("lt", "year", 1990),
+                ],
+            ),
+            "a",
+        ),
     ],
 )  # fmt: skip
 def test_every_comparator_and_operator_is_translated(films, asked, wanted):
@@ -139,6 +168,12 @@ def test_every_comparator_and_operator_is_translated(films, asked, wanted):
     )
     assert text == "films"
     assert sorted(each.id for each in films.invoke(text, **arguments)) == list(wanted)
+
+
+@pytest.mark.parametrize("value", [19.5, True, None, ["a"], float("inf")])
+def test_what_nothing_can_be_like_is_said(value):
+    with pytest.raises(FilterError, match="like on field 'year' takes a text or a whole number"):
+        TwofoldTranslator().visit_comparison(comparison("like", "year", value))
 
 
 def test_a_structured_query_without_a_filter():

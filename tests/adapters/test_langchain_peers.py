@@ -1,6 +1,7 @@
 """Inside the other retrievers of LangChain, as users nest them."""
 
 import asyncio
+import gc
 import threading
 import time
 import warnings
@@ -118,30 +119,70 @@ def test_in_self_querying(library):
     wanted = Retriever(library, k=3, where={"year": {"$gte": 2010}}).retrieve("gene expression")
     assert ids(found) == wanted.ids
     assert len(found) == 3
-    assert AttributeInfo(name="year", description="of publication", type="integer")
 
 
-async def test_a_heartbeat_beside_many_searches_is_never_late(retriever):
-    """The gap between turns of the loop, while 200 searches wait for their threads."""
-    await asyncio.gather(*(retriever.ainvoke(QUERY) for _ in range(4)))
-    gaps = []
+@pytest.mark.parametrize(
+    ("asked", "wanted"),
+    [
+        ('and(gte(\\"year\\", 2010), lt(\\"year\\", 2012))', {"year": {"$in": [2010, 2011]}}),
+        ('in(\\"year\\", [1990, 1991])', {"year": {"$in": [1990, 1991]}}),
+        ('in(\\"year\\", 1990)', {"year": 1990}),
+        ('not(gt(\\"year\\", 1992))', {"year": {"$lte": 1992}}),
+        ('like(\\"year\\", 1990)', {"year": 1990}),
+    ],
+)
+async def test_in_self_querying_by_a_model(library, asked, wanted):
+    said = f'```json\n{{"query": "gene expression", "filter": "{asked}"}}\n```'
+    own = SelfQueryRetriever.from_llm(
+        FakeListLLM(responses=[said]),
+        TwofoldVectorStore(library),
+        "abstracts of papers",
+        [AttributeInfo(name="year", description="of publication", type="integer")],
+        structured_query_translator=TwofoldTranslator(),
+    )
+    filtered = Retriever(library, k=4, where=wanted).retrieve("gene expression")
+    assert ids(own.invoke("anything")) == filtered.ids
+    assert ids(await own.ainvoke("anything")) == filtered.ids
+    assert len(filtered) == 4
+
+
+async def longest_delay(retriever):
+    """Return by how many seconds the latest beat of the loop came late beside 200 searches."""
+    late = []
 
     async def heartbeat():
-        last = time.perf_counter()
         while True:
+            due = time.perf_counter() + 0.01
             await asyncio.sleep(0.01)
-            now = time.perf_counter()
-            gaps.append(now - last - 0.01)
-            last = now
+            late.append(time.perf_counter() - due)
 
     beat = asyncio.create_task(heartbeat())
     found = await asyncio.gather(*(retriever.ainvoke(QUERY) for _ in range(200)))
     beat.cancel()
     assert {tuple(ids(each)) for each in found} == {tuple(ids(retriever.invoke(QUERY)))}
-    assert len(gaps) > 3
+    assert len(late) > 3
+    return max(late)
 
 
-def test_one_writer_and_four_readers(tmp_path, abstracts):
+@pytest.mark.slow
+async def test_a_heartbeat_beside_many_searches_is_never_50_ms_late(retriever):
+    """One of three tries: others use this machine too."""
+    await asyncio.gather(*(retriever.ainvoke(QUERY) for _ in range(4)))
+    gc.collect()
+    gc.freeze()  # looking through all that was imported stops every thread for 0.1 s
+    try:
+        delays = []
+        while len(delays) < 3 and min(delays, default=1.0) > 0.05:
+            delays.append(await longest_delay(retriever))
+    finally:
+        gc.unfreeze()
+    assert min(delays) <= 0.05
+
+
+@pytest.mark.parametrize(
+    "seconds", [2, pytest.param(60, marks=pytest.mark.slow)], ids=["briefly", "for a minute"]
+)
+def test_one_writer_and_four_readers(tmp_path, abstracts, seconds):
     """Every document that comes back is whole, and of one generation."""
     texts = [each["text"] for each in abstracts[:60]]
     stop = threading.Event()
@@ -149,25 +190,33 @@ def test_one_writer_and_four_readers(tmp_path, abstracts):
         store = TwofoldVectorStore(index)
         store.add_texts(texts[:20], [{"n": n} for n in range(20)], ids=[str(n) for n in range(20)])
 
-        def read():
-            retriever, seen = TwofoldRetriever(index=index, k=5), 0
+        def read(mode):
+            retriever, seen = TwofoldRetriever(index=index, k=5, mode=mode), 0
             while not stop.is_set():
-                for document in retriever.invoke(QUERY):
+                found = retriever.invoke(QUERY)
+                assert len(found) == 5 or mode == "lexical"
+                assert len(set(ids(found))) == len(found)
+                for document in found:
                     assert document.page_content == texts[document.metadata["n"]]
                     assert document.id == str(document.metadata["n"])
                     seen += 1
             return seen
 
         with ThreadPoolExecutor(4) as pool:
-            readers = [pool.submit(read) for _ in range(4)]
-            for turn in range(40):
-                number = str(turn % 20 + 20)
-                store.add_texts([texts[int(number)]], [{"n": int(number)}], ids=[number])
-                store.delete([str(turn % 20)] if turn % 2 else [number])
+            modes = ("hybrid", "hybrid", "dense", "lexical")
+            readers = [pool.submit(read, mode) for mode in modes]
+            turns, ends = 0, time.monotonic() + seconds
+            while time.monotonic() < ends and not any(each.done() for each in readers):
+                own = turns % 20 + 20  # one of twenty more comes, the last but nine goes
+                store.add_texts([texts[own]], [{"n": own}], ids=[str(own)])
+                store.delete([str((turns - 10) % 20 + 20)])
+                turns += 1
             stop.set()
             assert all(reader.result() > 20 for reader in readers)
-        wanted = {*map(str, range(0, 20, 2)), *map(str, range(21, 40, 2))}
-        assert {each.id for each in index} == wanted
+        assert turns > 20
+        kept = [turn % 20 + 20 for turn in range(turns - 10, turns)]
+        assert {each.id for each in index} == {*map(str, range(20)), *map(str, kept)}
+        assert index.verify(deep=True).ok
 
 
 def test_fixed_answers_of_a_chat_model_reach_a_chain(retriever):

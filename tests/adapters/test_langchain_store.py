@@ -8,9 +8,10 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.indexing import InMemoryRecordManager, aindex, index
 
-from langchain_twofold import TwofoldIndex, TwofoldVectorStore
+from langchain_twofold import TwofoldIndex, TwofoldRetriever, TwofoldVectorStore
+from langchain_twofold.relevance import relevance_of
 from twofold import HashingEncoder, Index, Retriever
-from twofold.errors import FilterError
+from twofold.errors import DegradedWarning, FilterError, IndexNotFoundError
 from twofold.fusion import LogOdds
 
 TEXTS = ["an apple a day", "apple pie", "green apple tree", "pear and plum", "apple and pear juice"]
@@ -96,7 +97,7 @@ async def test_relevance_is_from_0_to_1_and_keeps_the_order(metric, mode):
             else:
                 vector = rng.standard_normal(8).astype(np.float32)
                 hits = store.retriever.retrieve("apple pear", vector=vector, k=20)
-                relevance = store._select_relevance_score_fn()
+                relevance = relevance_of(store.retriever)
                 scored = [(hit, hit.score) for hit in hits]
                 told = [(hit, relevance(hit.score)) for hit in hits]
             raw, bounded = [score for _, score in scored], [score for _, score in told]
@@ -107,6 +108,34 @@ async def test_relevance_is_from_0_to_1_and_keeps_the_order(metric, mode):
                 np.argsort(raw, kind="stable").tolist()
                 == np.argsort(bounded, kind="stable").tolist()
             )
+
+
+def test_relevance_is_on_one_scale_in_every_query(library):
+    """The dense leg's: fused, the best of each query counts as 1, however bad it is."""
+    store = TwofoldVectorStore(library)
+    for query in ("gene expression in mice", "zzzz qqqq"):
+        dense = Retriever(library, mode="dense", k=4).retrieve(query)
+        told = store.similarity_search_with_relevance_scores(query)
+        assert ids([each for each, _ in told]) == dense.ids
+        scale = [(1 + score) / 2 for score in dense.scores]
+        if library.metric == "cosine":
+            assert [score for _, score in told] == pytest.approx(scale)
+    best = {
+        (query, mode): store.similarity_search_with_relevance_scores(query, k=1, mode=mode)[0][1]
+        for query in ("gene expression in mice", "zzzz qqqq")
+        for mode in (None, "hybrid", "dense")
+    }
+    for query in ("gene expression in mice", "zzzz qqqq"):
+        assert best[query, None] == best[query, "dense"] != best[query, "hybrid"]
+    least = best["gene expression in mice", None]
+    assert least > best["zzzz qqqq", None]
+    assert store.similarity_search_with_relevance_scores("zzzz qqqq", score_threshold=least) == []
+    words = TwofoldVectorStore(retriever=Retriever(library, mode="lexical", k=4))
+    found = words.similarity_search_with_relevance_scores("gene expression in mice")
+    assert [each for each, _ in found] == words.similarity_search("gene expression in mice")
+    read = TwofoldVectorStore(retriever=Retriever(library, k=4, reranker=Lengths()))
+    found = read.similarity_search_with_relevance_scores("gene expression in mice")
+    assert [each for each, _ in found] == read.similarity_search("gene expression in mice")
 
 
 def test_a_threshold_of_relevance(store):
@@ -135,6 +164,66 @@ async def test_mmr_and_its_twins(store):
     assert len(by_vector) == 3
     picked = store.as_retriever(search_type="mmr", search_kwargs={"k": 2, "fetch_k": 5})
     assert len(picked.invoke("apple")) == 2
+
+
+class Lengths:
+    """Prefers long texts."""
+
+    candidates, threshold = 10, None
+
+    def rerank(self, queries, texts, progress=None):
+        return [np.array([float(len(text)) for text in each]) for each in texts]
+
+
+async def test_by_vector_nothing_is_asked_that_needs_a_text(store):
+    vector = store.embeddings.embed_query("apple juice")
+    near = ids(store.similarity_search_by_vector(vector))
+    for settings in ({"reranker": Lengths()}, {"min_lexical": 0.1}, {"mode": "lexical"}):
+        shaped = TwofoldVectorStore(retriever=Retriever(store.index, k=4, **settings))
+        assert ids(shaped.similarity_search_by_vector(vector)) == near
+        scored = shaped.similarity_search_with_score_by_vector(vector)
+        assert await shaped.asimilarity_search_with_score_by_vector(vector) == scored
+        assert ids([each for each, _ in scored]) == near
+    told = store.max_marginal_relevance_search_with_score_by_vector(vector, k=2, fetch_k=5)
+    assert told == await store.amax_marginal_relevance_search_with_score_by_vector(
+        vector, k=2, fetch_k=5
+    )
+    own = {
+        each.id: score for each, score in store.similarity_search_with_score_by_vector(vector, 5)
+    }
+    assert [score for _, score in told] == [own[each.id] for each, _ in told]
+    plain = store.max_marginal_relevance_search_by_vector(vector, k=2, fetch_k=5)
+    assert ids([each for each, _ in told]) == ids(plain)
+
+
+def test_a_threshold_of_scores_keeps_the_higher(store):
+    for mode in ("hybrid", "dense", "lexical"):
+        scored = store.similarity_search_with_score("apple juice", k=5, mode=mode)
+        least = scored[1][1]
+        kept = store.similarity_search_with_score(
+            "apple juice", k=5, mode=mode, score_threshold=least
+        )
+        assert kept == [(each, score) for each, score in scored if score >= least]
+        assert len(kept) >= 2
+
+
+async def test_async_searches_are_those_of_their_twins(store):
+    vector = store.embeddings.embed_query("apple juice")
+    for name, asked in [
+        ("similarity_search", "apple"),
+        ("similarity_search_with_score", "apple"),
+        ("similarity_search_by_vector", vector),
+        ("similarity_search_with_score_by_vector", vector),
+        ("similarity_search_with_relevance_scores", "apple"),
+        ("max_marginal_relevance_search", "apple"),
+        ("max_marginal_relevance_search_by_vector", vector),
+        ("max_marginal_relevance_search_with_score_by_vector", vector),
+    ]:
+        found = getattr(store, name)(asked, k=3, filter={"n": [0, 1, 2, 3]})
+        assert len(found) == 3
+        again = await getattr(store, f"a{name}")(asked, k=3, filter={"n": [0, 1, 2, 3]})
+        assert again == found
+    assert await store.aget_by_ids(["b"]) == store.get_by_ids(["b"]) != []
 
 
 def test_adding_again_replaces_in_both_legs(store):
@@ -223,3 +312,130 @@ def test_an_index_takes_what_a_retriever_takes(tmp_path):
         with pytest.raises(TypeError, match="a Document is wanted"):
             target.upsert([Document(id="9", page_content="new"), "text"])
         assert "9" not in opened
+
+
+def test_wrong_settings_are_refused_before_anything_is_indexed(tmp_path):
+    path = tmp_path / "i"
+    for given, words in [
+        ({"metadatas": [{}]}, "1 metadatas for 5 texts"),
+        ({"ids": ["a"]}, "1 ids for 5 documents"),
+        ({"distance_strategy": "COSINE"}, "did you mean 'metric'"),
+        ({"metadatas": [{"_payload": 1}] * 5}, "a field '_payload'"),
+    ]:
+        with pytest.raises((TypeError, ValueError), match=words):
+            TwofoldVectorStore.from_texts(TEXTS, "hashing", path=path, **given)
+    assert not path.exists()
+
+
+async def test_what_is_given_may_come_from_generators(tmp_path):
+    documents = [
+        Document(id=own, page_content=text) for own, text in zip("abcde", TEXTS, strict=True)
+    ]
+
+    def each(items):
+        return (item for item in items)
+
+    def sorted_ids(made):
+        with made.index as index:
+            return sorted(passage.id for passage in index)
+
+    store = TwofoldVectorStore
+    made = store.from_documents(each(documents), "hashing")
+    assert made.add_documents(each(documents[:2]), ids=each(["x", None])) == ["x", "b"]
+    assert made.add_texts(each(["new"]), each([{"n": 1}]), ids=each(["y"])) == ["y"]
+    assert await made.aadd_documents(each(documents[:1])) == ["a"]
+    assert sorted_ids(made) == [*"abcdexy"]
+    assert sorted_ids(await store.afrom_documents(each(documents), "hashing")) == [*"abcde"]
+    texts = store.from_texts(each(TEXTS), "hashing", each(METADATAS), ids=each("abcde"))
+    assert texts.get_by_ids(["e"])[0].metadata == METADATAS[4]
+    assert sorted_ids(texts) == [*"abcde"]
+
+
+async def test_a_notebook_cell_can_be_run_twice(tmp_path):
+    pairs = [(text, HashingEncoder().encode_passages([text])[0].tolist()) for text in TEXTS]
+    for _ in range(2):
+        one = TwofoldVectorStore.from_texts(
+            TEXTS, "hashing", ids=list("abcde"), path=tmp_path / "1"
+        )
+        two = TwofoldVectorStore.from_embeddings(
+            iter(pairs), HashingEncoder(), METADATAS, list("abcde"), path=tmp_path / "2"
+        )
+    found = one.similarity_search_with_score("apple juice")
+    assert [(each.id, score) for each, score in found] == [
+        (each.id, score) for each, score in two.similarity_search_with_score("apple juice")
+    ]
+    three = await TwofoldVectorStore.afrom_embeddings(pairs, None)
+    assert three.embeddings is None
+    assert ids(three.similarity_search_by_vector(pairs[3][1], k=1)) == ids(
+        three.similarity_search("pear and plum", k=1, mode="lexical")
+    )
+    for each in (one, two, three):
+        each.index.close()
+
+
+def test_saving_and_loading_in_one_line(tmp_path, store):
+    store.save_local(tmp_path / "saved")
+    store.delete(["a"])
+    store.save_local(str(tmp_path / "saved"))  # again, over the first
+    store.save_local(store.index.path)  # where it is already
+    wanted = store.similarity_search_with_score("apple juice")
+    again = TwofoldVectorStore.load_local(
+        tmp_path / "saved", HashingEncoder(), allow_dangerous_deserialization=True
+    )
+    assert again.similarity_search_with_score("apple juice") == wanted
+    assert len(again.index) == 4
+    again.index.close()
+    embedding = DeterministicFakeEmbedding(size=12)
+    TwofoldVectorStore.from_texts(TEXTS, embedding, path=tmp_path / "other").index.close()
+    loaded = TwofoldVectorStore.load_local(tmp_path / "other", embedding)
+    assert len(TwofoldRetriever(index=loaded.index).invoke("apple")) == 5
+    loaded.index.close()
+    with pytest.raises(ValueError, match="index_name is 'mine': an index is a folder"):
+        store.save_local(tmp_path / "saved", "mine")
+    with pytest.raises(IndexNotFoundError):
+        TwofoldVectorStore.load_local(tmp_path / "nothing", embedding)
+
+
+def test_merging_keeps_vectors_and_replaces_equal_ids(tmp_path, store):
+    encoder = HashingEncoder()
+    vectors = np.eye(2, encoder.identity.dim, dtype=np.float32)  # which no encoder gives
+    pairs = list(zip(["one", "two"], vectors.tolist(), strict=True))
+    other = TwofoldVectorStore.from_embeddings(pairs, encoder, ids=["a", "x"])
+    with pytest.warns(DegradedWarning, match="1 passages have no words"):
+        other.add_texts([""], ids=["y"])  # which has no vector
+    with pytest.warns(DegradedWarning, match="1 passages have no words"):
+        store.merge_from(other)
+    assert sorted(each.id for each in store.index) == [*"abcdexy"]
+    assert store.get_by_ids(["a"])[0].page_content == "one"
+    (nearest,) = store.similarity_search_with_score_by_vector(vectors[1].tolist(), k=1)
+    assert nearest[0].id == "x"
+    assert nearest[1] == pytest.approx(1.0)
+    strange = TwofoldVectorStore.from_texts(["a"], DeterministicFakeEmbedding(size=4))
+    with pytest.raises(ValueError, match="add the documents with add_documents"):
+        store.merge_from(strange)
+    with pytest.raises(TypeError, match="a TwofoldVectorStore is wanted, not int"):
+        store.merge_from(3)
+    other.index.close()
+    strange.index.close()
+
+
+def test_the_indexing_api_by_its_own_key_encoder(tmp_path):
+    """Ids are hashes of text and metadata, so another value is another document."""
+    with Index.open(tmp_path / "i", encoder="hashing") as opened:
+        target, manager = TwofoldIndex(index=opened), InMemoryRecordManager("all")
+        manager.create_schema()
+        with pytest.warns(UserWarning, match="SHA-1"):
+            index(corpus(0), InMemoryRecordManager("other"), target)
+        opened.delete(where={})
+        how = {"cleanup": "incremental", "source_id_key": "source", "key_encoder": "sha256"}
+        assert index(corpus(0, 1), manager, target, **how)["num_added"] == 2
+        before = {each.id for each in opened}
+        changed = corpus(0, 1)
+        changed[1].metadata["year"] = 2026
+        done = index(changed, manager, target, **how)
+        assert (done["num_added"], done["num_skipped"], done["num_deleted"]) == (1, 1, 1)
+        assert len(before & {each.id for each in opened}) == 1
+        found = target.invoke("apple pear")
+        assert index(corpus(0), manager, target, **how)["num_skipped"] == 1
+        scored = index(found[:1], manager, target, **how)  # a score among the metadata counts too
+        assert scored["num_added"] == 1

@@ -1,7 +1,12 @@
 """The tool for agents, by LangChain's suites and our own."""
 
+import warnings
+
 import pytest
+from langchain_core._api import LangChainBetaWarning
 from langchain_core.documents import Document
+from langchain_core.prompts import PromptTemplate
+from langchain_core.tools import create_retriever_tool
 from langchain_tests.integration_tests import ToolsIntegrationTests
 from langchain_tests.unit_tests import ToolsUnitTests
 
@@ -66,8 +71,63 @@ async def test_what_an_agent_gets_wrong_is_told(fruit):
     for told in (fruit.invoke(wrong), await fruit.ainvoke(wrong)):
         assert told.status == "error"
         assert "unknown operator '$near' on field 'year'" in told.content
-    with pytest.raises(ValueError, match="less than or equal to 4"):
-        fruit.invoke(call(query="apple", k=5))
+    for arguments, words in [
+        ({"k": "three"}, "k: Input should be a valid integer"),
+        ({"filter": [1]}, "filter: Input should be a valid dictionary"),
+        ({"filter": "{year"}, "filter: Value error"),
+        ({"filter": {"yaer": 2001}}, "no passage has a field 'yaer': the fields are: year (int)"),
+        ({"filter": {"$or": [{"year": 1}, {"$not": {"colour": 1}}]}}, "no field 'colour'"),
+        ({"filter": {"$and": 3}}, "$and takes a list"),
+    ]:
+        wrong = call(query="apple", **arguments)
+        for told in (fruit.invoke(wrong), await fruit.ainvoke(wrong)):
+            assert told.status == "error"
+            assert words.replace("no field", "no passage has a field") in told.content
+
+
+@pytest.mark.parametrize(("k", "count"), [(100, 4), (0, 1), (-3, 1), ("2", 2), (2.0, 2)])
+def test_a_number_is_brought_between_1_and_most(fruit, k, count):
+    assert len(fruit.invoke(call(query="apple", k=k)).artifact) == count
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ('{"year": {"$gte": 2003}}', "34"),
+        ({"year": [2000, 2002]}, "02"),
+        ({"year": {"$neq": 2000, "$lte": 2002}}, "12"),
+        ([], "01234"), ({}, "01234"), ("", "01234"), ("null", "01234"), (None, "01234"),
+    ],
+)  # fmt: skip
+def test_filters_as_models_write_them(fruit, given, wanted):
+    found = fruit.invoke(call(query="apple tree", k=4, filter=given)).artifact
+    assert {each.id for each in found} <= set(wanted)
+    assert len(found) == min(4, len(wanted))
+
+
+async def test_a_prompt_for_documents_and_the_retriever_s_own_k(fruit):
+    retriever = TwofoldRetriever.from_documents(DOCUMENTS, encoder="hashing", k=5)
+    prompt = PromptTemplate.from_template("{year}: {page_content}")
+    made = retriever_tool(retriever, "it", "Is.", most=2, document_prompt=prompt)
+    for told in (made.invoke(call(query="juice")), await made.ainvoke(call(query="juice"))):
+        assert len(told.artifact) == 2
+        assert told.content.startswith("2004: apple juice\n\n20")
+    retriever.index.close()
+
+
+def test_langchain_s_own_tools_take_the_retriever():
+    """They give a model the query alone, and only ours its scores: docs/langchain.md."""
+    retriever = TwofoldRetriever.from_documents(DOCUMENTS, encoder="hashing", k=2)
+    plain = create_retriever_tool(retriever, "it", "Is.")
+    assert set(plain.tool_call_schema.model_json_schema()["properties"]) == {"query"}
+    assert plain.invoke({"query": "apple juice"}).startswith("apple juice\n\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LangChainBetaWarning)
+        made = retriever.as_tool(name="it", description="Is.")
+    assert [each.id for each in made.invoke("apple juice")] == [
+        each.id for each in retriever.invoke("apple juice")
+    ]
+    retriever.index.close()
 
 
 def test_arguments_are_described(fruit):

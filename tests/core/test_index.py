@@ -1,5 +1,8 @@
 """What an index promises to a caller, one call after the other."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -20,6 +23,7 @@ from twofold.errors import (
     UnsupportedStorageError,
     VectorError,
 )
+from twofold.index import filled_index
 
 
 class CountingEncoder(HashingEncoder):
@@ -456,3 +460,30 @@ def test_vectors_of_any_dimensions(tmp_path):
         Index.open(tmp_path / "w", dim="first")
     with pytest.raises(InputError, match="at least 1, or 'first'"):
         Index.open(tmp_path / "x", dim="any")
+
+
+def test_an_index_is_neither_pickled_nor_deep_copied(index):
+    index.upsert(["a text"])
+    for copied in (pickle.dumps, copy.deepcopy, copy.copy):
+        with pytest.raises(TypeError, match="can't be pickled or deep-copied: open '.*' where"):
+            copied(index)
+    assert len(index) == 1
+
+
+def test_an_index_filled_with_the_vectors_of_the_first_passages(tmp_path):
+    """The others are encoded, and the write lock is let go."""
+    texts, encoder = ["one", "two", "three"], HashingEncoder()
+    vectors = np.eye(2, encoder.identity.dim, dtype=np.float32)
+    choices = {"metric": None, "analyzer": "english"}
+    for _ in range(2):
+        filled = filled_index(tmp_path / "i", texts, encoder=encoder, vectors=vectors, **choices)
+    with filled.view() as view:
+        rows = np.array([view.row_of(each.id) for each in filled])
+        stored, held = view.vectors(rows)
+    assert held.all()
+    assert stored.tolist() == np.concatenate([vectors, encoder.encode_passages(texts[2:])]).tolist()
+    filled.close()
+    own = filled_index(None, texts[:2], encoder=None, dim="first", vectors=vectors, **choices)
+    assert own.encoder is None
+    assert Retriever(own, mode="dense", k=1).retrieve(vector=vectors[1])[0].passage.text == "two"
+    own.close()

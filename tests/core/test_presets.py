@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -6,7 +7,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from twofold.errors import InputError
-from twofold.fusion import PRESETS, EnsembleFusion, LegEvidence, QueryFusion, preset_named
+from twofold.fusion import (
+    PRESETS,
+    EnsembleFusion,
+    LegEvidence,
+    QueryFusion,
+    WeightedFusion,
+    preset_named,
+)
 from twofold.fusion.presets import FusionMode
 
 DENSE = st.integers(-64, 64).map(lambda n: n / 64)
@@ -141,3 +149,19 @@ def test_presets_by_name():
         preset_named("langchian")
     with pytest.raises(InputError, match="mode is 'best': use one of reciprocal_rerank"):
         QueryFusion("best")
+
+
+def test_another_share_of_the_dense_leg():
+    for fusion in (
+        EnsembleFusion(0.4, c=10, dense_first=True),
+        QueryFusion("relative_score"),
+        QueryFusion("dist_based_score", dense_first=False),
+    ):
+        other = fusion.reweighted(0.9)
+        assert other == replace(fusion, dense_weight=0.9)
+        assert isinstance(other, WeightedFusion)
+        with pytest.raises(InputError, match="between 0 and 1"):
+            fusion.reweighted(1.1)
+    for mode in ("reciprocal_rerank", "simple"):
+        with pytest.raises(InputError, match=f"mode {mode!r} has no weights"):
+            QueryFusion(mode).reweighted(0.9)

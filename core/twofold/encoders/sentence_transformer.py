@@ -18,6 +18,8 @@ from twofold.types import EncoderIdentity, Vectors
 
 CPU_TOKENS = 1024
 """Tokens of one padded batch where arithmetic, not calls, is the cost: 4 abstracts."""
+_CPU_QUERY_TOKENS = 512
+"""The same for queries, so short that even this is dozens: a tenth faster than twice as many."""
 ACCELERATOR_TOKENS = 32_768
 _CHARACTERS = 4  # of a token, where texts are only measured to part them
 _WHOLE_TEXTS = 64  # how much more a batch holds for a model that doesn't pad
@@ -29,7 +31,7 @@ class SentenceTransformerEncoder:
     ``model`` is a folder, an installed model package or a name on the hub. Queries and passages
     go through the model's own prompts and, in a ``Router``, through their own towers. Texts are
     sorted by length and encoded in batches of at most ``batch_tokens`` tokens, padding included
-    (left out: 1,024 on a CPU, 32,768 elsewhere). A sequence of devices, such as
+    (left out: 1,024 on a CPU, 512 for queries, 32,768 elsewhere). A sequence of devices, such as
     ``["cuda:0", "cuda:1"]``, means a process for each, started when passages are first encoded
     and stopped by ``close``; a script that uses it needs ``if __name__ == "__main__":``.
     A plain transformer without a chosen pooling is mean pooled, with an EncoderWarning.
@@ -160,7 +162,8 @@ class SentenceTransformerEncoder:
     def _budget(self, ready: LoadedModel, task: Task) -> int:
         if self._batch_tokens is not None:
             return self._batch_tokens
-        tokens = CPU_TOKENS if ready.model.device.type == "cpu" else ACCELERATOR_TOKENS
+        tokens = _CPU_QUERY_TOKENS if task == "query" else CPU_TOKENS
+        tokens = tokens if ready.model.device.type == "cpu" else ACCELERATOR_TOKENS
         return tokens if ready.max_length(task) is not None else tokens * _WHOLE_TEXTS
 
     def _counter(self, task: Task) -> TokenCounter | None:

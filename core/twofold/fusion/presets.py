@@ -1,7 +1,7 @@
 """Presets: what LangChain and LlamaIndex compute, so that moving over changes nothing."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Literal, get_args
 
@@ -44,6 +44,10 @@ class EnsembleFusion:
             sums=_reciprocal(dense, c, 1, weight) + _reciprocal(lexical, c, 1, 1 - weight),
         )
 
+    def reweighted(self, dense_weight: float) -> "EnsembleFusion":
+        """Return the same rule with another share of the dense leg."""
+        return replace(self, dense_weight=dense_weight)
+
 
 @dataclass(frozen=True, slots=True)
 class QueryFusion:
@@ -74,6 +78,18 @@ class QueryFusion:
             return Fused(np.where(greater, own, 0.0), np.where(greater, 0.0, other), 1, 1, order)
         weight = self.dense_weight
         return Fused(self._scaled(dense), self._scaled(lexical), weight, 1 - weight, order)
+
+    def reweighted(self, dense_weight: float) -> "QueryFusion":
+        """Return the same rule with another share of the dense leg.
+
+        Raises InputError for a mode without weights.
+        """
+        if self.mode in ("reciprocal_rerank", "simple"):
+            raise InputError(
+                f"mode {self.mode!r} has no weights: use relative_score or dist_based_score, or "
+                "another fusion"
+            )
+        return replace(self, dense_weight=dense_weight)
 
     def _scaled(self, leg: LegEvidence) -> Scores:
         """Return a list's scores between 0 and 1 by its own range."""

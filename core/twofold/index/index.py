@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import Literal, NoReturn
 
 import numpy as np
 
@@ -26,13 +26,7 @@ from twofold.index.copying import copied
 from twofold.index.intake import BATCH, ENCODED_BATCH, Intake, refuse_single
 from twofold.index.layout import Layout
 from twofold.index.legs import LexicalKind
-from twofold.index.opening import (
-    AS_STORED,
-    AsStored,
-    Choices,
-    create_index,
-    folder_of,
-)
+from twofold.index.opening import AS_STORED, AsStored, Choices, create_index, folder_of
 from twofold.index.recall import Recall, recall_of
 from twofold.index.reencoding import Reencoding
 from twofold.index.saved import SavedSettings
@@ -425,6 +419,11 @@ class Index:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"an index can't be pickled or deep-copied: open {str(self.path)!r} where it is needed"
+        )
 
     def __repr__(self) -> str:
         return f"Index.open({str(self.path)!r})"

@@ -5,6 +5,8 @@ from dataclasses import fields, replace
 from difflib import get_close_matches
 from typing import Any
 
+import numpy as np
+
 from twofold.retriever.retriever import Retriever
 
 _SETTINGS = tuple(each.name for each in fields(Retriever))
@@ -33,7 +35,8 @@ def configured(retriever: Retriever, settings: Mapping[str, Any]) -> Retriever:
     """Return the retriever with those of its settings that aren't None.
 
     ``weights`` stands for ``dense_weight``: the dense leg's share, or the shares of the dense and
-    the lexical leg. Raises QueryError for values that no query takes.
+    the lexical leg. ``like`` takes the place of the retriever's own fusion and weight. Raises
+    QueryError for values that no query takes.
     """
     wanted = dict(settings)
     if (weights := wanted.pop("weights", None)) is not None:
@@ -43,17 +46,19 @@ def configured(retriever: Retriever, settings: Mapping[str, Any]) -> Retriever:
         for name, value in wanted.items()
         if value is not None and getattr(retriever, name) is not value
     }
+    if "like" in changed:
+        changed = {"fusion": None, "dense_weight": None, **changed}
     return replace(retriever, **changed) if changed else retriever
 
 
 def dense_share(weights: Any) -> Any:
     """Return the share of the dense leg; raise TypeError for what isn't one or two shares."""
-    if not isinstance(weights, list | tuple):
+    if not isinstance(weights, list | tuple | np.ndarray):
         return weights
-    numbers = [each for each in weights if isinstance(each, int | float) and each >= 0]
+    numbers = [each for each in weights if isinstance(each, int | float | np.number) and each >= 0]
     if len(weights) != 2 or len(numbers) != 2 or not sum(numbers):
         raise TypeError(
             f"weights is {weights!r}: the shares of the dense and of the lexical leg are wanted, "
             "such as (0.7, 0.3), or the dense one's alone"
         )
-    return weights[0] / sum(weights)
+    return float(numbers[0] / sum(numbers))
