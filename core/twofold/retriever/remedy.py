@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from twofold.errors import InputError
 from twofold.explain import Remedy, WhyNot
 from twofold.fusion import Fusion, Guarded, WeightedFusion, is_steady
 from twofold.retriever.deepening import deep_enough, may_have_more
@@ -31,8 +32,9 @@ def remedy(trial: Trial, shape: Shape, wanted: int) -> Remedy | None:
     """
     inquiry = trial.inquiry
     rules = inquiry.rules
-    fusion = rules.fusion.fusion if isinstance(rules.fusion, Guarded) else rules.fusion
-    if not isinstance(fusion, WeightedFusion) or len(trial.lists) < 2:
+    fusion = _turnable(rules.fusion.fusion if isinstance(rules.fusion, Guarded) else rules.fusion)
+    # A preset is asked for by name, and with other weights it would be another one.
+    if fusion is None or inquiry.retriever.like is not None or len(trial.lists) < 2:
         return None
     limit = inquiry.limit
     for depth in sorted({max(limit, each) for each in trial.ranks.values()}):
@@ -53,6 +55,16 @@ def remedy(trial: Trial, shape: Shape, wanted: int) -> Remedy | None:
             if failed == _RETRIES:
                 break
     return None
+
+
+def _turnable(fusion: Fusion) -> WeightedFusion | None:
+    """Return a fusion that has a weight to turn, None for others."""
+    if not isinstance(fusion, WeightedFusion):
+        return None
+    try:
+        return fusion.reweighted(fusion.dense_weight)
+    except InputError:  # of a kind that has none
+        return None
 
 
 def k_needed(trial: Trial, shape: Shape) -> tuple[int, bool] | None:
