@@ -324,3 +324,8 @@ def test_results_print_short(library, claims):
     second = evaluate(Retriever(library, mode="lexical"), queries, qrels, ["nDCG@10"], k=10)
     assert repr(first) == f"<'hybrid' on 3 queries: nDCG@10 {first.measures['nDCG@10']:.4f}>"
     assert "over 'lexical', p " in str(compare([first, second], "nDCG@10"))
+
+
+def test_what_is_no_retriever_is_not_measured():
+    with pytest.raises(InputError, match="a retriever of an adapter has one as .retriever"):
+        evaluate(object(), {"q": "text"}, {"q": {"d": 1}})

@@ -48,6 +48,11 @@ def evaluate(
     judged queries have no text, and where a measure looks below the hits retrieved. Raises
     InputError for judgments or a measure that can't be used, and if no query is judged.
     """
+    if not isinstance(retriever, Retriever):
+        raise InputError(
+            f"a twofold Retriever is measured, not {type(retriever).__name__}: a retriever of an "
+            "adapter has one as .retriever"
+        )
     wanted = all_named(measures)
     check_judgments(qrels)
     judged = judged_queries(queries, qrels, stacklevel=2)

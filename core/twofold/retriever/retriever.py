@@ -100,8 +100,8 @@ class Retriever:
         check_fusion(self.fusion)
         if self.reranker is not None and not isinstance(self.reranker, Reranker):
             raise QueryError(
-                f"reranker is {self.reranker!r:.80}: an object is wanted, such as "
-                "CrossEncoderReranker(model) of twofold.rerank"
+                f"reranker is {self.reranker!r:.80}: an object with rerank, candidates and "
+                "threshold is wanted, such as CrossEncoderReranker(model) of twofold.rerank"
             )
         _ = self.shape  # checks its own values
         other = {"dense": "min_lexical", "lexical": "min_dense"}.get(self.mode)
