@@ -111,7 +111,7 @@ def from_bm25_retriever(
             )
     index = Index.open(path, encoder=as_encoder(embed_model), analyzer=analyzer)
     index.upsert(list(last.values()))
-    mask = retriever.corpus_weight_mask
+    mask = getattr(retriever, "corpus_weight_mask", None)  # older ones have no filters
     kept = [node.node_id for node, let in zip(nodes, mask, strict=True) if let] if mask else None
     core = Retriever(
         index,

@@ -165,7 +165,7 @@ def test_embeddings_sync_async_and_many_are_one():
     assert type(query[0]) is float
     nodes = embedding([TextNode(text=texts[0])])
     assert nodes[0].embedding == wanted[0]
-    assert embedding.to_payload()["model_name"] == HashingEncoder().name
+    assert embedding.model_name == HashingEncoder().name
 
 
 def test_an_index_takes_them_as_they_are_and_wraps_others():
