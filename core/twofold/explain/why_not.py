@@ -77,12 +77,13 @@ class WhyNot:
     ``rank`` is set where it is a hit. ``stored`` is False where no passage has the id, ``filtered``
     True where the filter leaves it out; then the rest is empty. ``score`` is what it has, or would
     have had as a candidate, before reranking, and ``place`` its place among the candidates that
-    reach the thresholds. ``outranked_by`` are the hits above it and ``gap`` what it lacks to the
-    last of them, both by the score that orders hits. ``budget`` is how many a reranker reads,
-    where the passage is not one of them. ``duplicate_of`` is the hit that stands for it,
-    ``group`` are the hits that fill its group, and ``diverse`` says that others were preferred for
-    being unlike the hits before them. ``remedy``, ``k_needed`` (together with ``exact=True`` if
-    ``exact_needed``) and ``settings`` each bring it in; all have been tried.
+    reach the thresholds, None far down where hits depend on one another. ``outranked_by`` are the
+    hits above it and ``gap`` what it lacks to the last of them, both by the score that orders hits.
+    ``budget`` is how many a reranker reads, where the passage is not one of them. ``duplicate_of``
+    is the hit that stands for it, ``group`` are the hits that fill its group, and ``diverse`` says
+    that others were preferred for being unlike the hits before them. ``remedy``, ``k_needed``
+    (together with ``exact=True`` if ``exact_needed``) and ``settings`` each bring it in; all have
+    been tried.
     """
 
     passage_id: str

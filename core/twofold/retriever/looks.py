@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.protocols import View
-from twofold.types import Rows, Scores, Vectors
+from twofold.types import Mask, Rows, Scores, Vectors
 
 _ROUNDING = 1e-6
 """By how much the cosine of equal vectors, which are float32, may be less than 1."""
@@ -17,15 +17,16 @@ _ROUNDING = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """Candidates (n,) by row: unit ``vectors`` (n, dim), ``texts`` and ``groups``.
+    """Candidates (n,) by row: unit ``vectors`` (n, dim), and numbers for ``texts`` and ``groups``.
 
-    A vector is 0 where there is none. Texts and groups are empty where they are not asked for.
+    A vector is 0 where there is none. Equal texts have equal numbers, and so have the members of a
+    group; what was not asked for is None.
     """
 
     rows: Rows
     vectors: NDArray[np.float64]
-    texts: Sequence[str]
-    groups: Sequence[str]
+    texts: NDArray[np.int64] | None
+    groups: NDArray[np.int64] | None
 
     @classmethod
     def of(cls, view: View, rows: Rows, *, texts: bool, group_by: str | None) -> "Looks":
@@ -34,11 +35,14 @@ class Looks:
         wide = np.where(present[:, None], vectors, 0).astype(np.float64)
         lengths = np.linalg.norm(wide, axis=1, keepdims=True)
         passages = view.passages(rows) if texts else None
+        contents = (
+            [passages[at].content for at in range(len(rows))] if passages is not None else None
+        )
         return cls(
             rows,
             wide / np.where(lengths > 0, lengths, 1.0),
-            [passages[at].content for at in range(len(rows))] if passages is not None else [],
-            groups_of(view, rows, group_by) if group_by is not None else [],
+            _numbered(contents) if contents is not None else None,
+            _numbered(groups_of(view, rows, group_by)) if group_by is not None else None,
         )
 
     def part(self, rows: Rows) -> "Looks":
@@ -48,8 +52,8 @@ class Looks:
         return Looks(
             rows,
             self.vectors[at],
-            [self.texts[each] for each in at.tolist()] if self.texts else [],
-            [self.groups[each] for each in at.tolist()] if self.groups else [],
+            self.texts[at] if self.texts is not None else None,
+            self.groups[at] if self.groups is not None else None,
         )
 
     def to(self, at: int) -> Scores:
@@ -62,15 +66,10 @@ class Looks:
         length = float(np.linalg.norm(wide))
         return np.asarray(self.vectors @ (wide / length if length > 0 else wide))
 
-    def twin(self, at: int, taken: list[int], least: float | None) -> int | None:
-        """Return the first of the ``taken`` that a candidate repeats, None if it is new."""
-        if least is None or not taken:
-            return None
-        cosines = self.vectors[taken] @ self.vectors[at]
-        for place, cosine in zip(taken, cosines.tolist(), strict=True):
-            if cosine >= least - _ROUNDING or self.texts[place] == self.texts[at]:
-                return place
-        return None
+    def repeats(self, at: int, likeness: Scores, least: float) -> Mask:
+        """Return which candidates repeat one of them, to which they have this ``likeness``."""
+        assert self.texts is not None  # read where near-duplicates are looked for
+        return np.asarray((likeness >= least - _ROUNDING) | (self.texts == self.texts[at]))
 
 
 def groups_of(view: View, rows: Rows, field: str) -> list[str]:
@@ -95,3 +94,9 @@ def _whole(value: Any) -> Any:
     return (
         {name: _whole(each) for name, each in value.items()} if isinstance(value, dict) else value
     )
+
+
+def _numbered(values: Sequence[str]) -> NDArray[np.int64]:
+    """Return a number for each value, equal ones for equal values."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(each, len(numbers)) for each in values], np.int64)

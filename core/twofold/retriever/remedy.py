@@ -10,6 +10,7 @@ from twofold.errors import InputError
 from twofold.explain import Remedy, WhyNot
 from twofold.fusion import Fusion, Guarded, WeightedFusion, is_steady
 from twofold.retriever.deepening import deep_enough, may_have_more
+from twofold.retriever.looks import Looks
 from twofold.retriever.pool import Pool
 from twofold.retriever.shape import Shape
 from twofold.retriever.trial import Trial, fused_by
@@ -17,8 +18,11 @@ from twofold.types import Mask, Rows, Scores
 
 STEP = 1e-6
 """How far beyond the point where two scores are equal a weight is tried, 0 to 1."""
-_MOST = 256  # weights or numbers of candidates that are tried, each of which costs milliseconds
+_MOST, _FEWEST = 256, 16  # weights tried where hits depend on one another
+_WORK = 50_000  # candidates looked at for one advice where hits do, some 10 microseconds each
 _THRESHOLDS = ("min_score", "min_dense", "min_lexical")
+_BEYOND = 100  # hits that are sought beyond those wanted, to know what comes at a greater k
+_AHEAD = 4  # times as many candidates as a level has are read with it
 _RETRIES = 8  # values that the retriever itself may prove wrong
 
 
@@ -44,7 +48,7 @@ def remedy(trial: Trial, shape: Shape, wanted: int) -> Remedy | None:
         failed = 0
         for weight in _weights(trial, pool, fusion, used, shape, wanted):
             other = fused_by(pool, fusion.reweighted(weight))
-            place = trial.place(other, shape, depth, looks)
+            place, _ = trial.place(other, shape, depth, wanted, looks)
             if place is None or place > wanted:
                 continue
             deeper = depth if depth > limit else None
@@ -70,37 +74,34 @@ def _turnable(fusion: Fusion) -> WeightedFusion | None:
 def k_needed(trial: Trial, shape: Shape) -> tuple[int, bool] | None:
     """Return the least k that brings the passage in with all else as it is, None if none does.
 
-    And whether the dense leg must look at all vectors for it. Tried with the retriever itself. Of
-    fusions whose values depend on the candidates, and with near-duplicates or diversity, the least
-    is found among the first 256 numbers of candidates; beyond these it may be a greater one.
+    And whether the dense leg must look at all vectors for it. Tried with the retriever itself.
+    Where values or the depth follow from k in other ways than by adding candidates at the end, the
+    least is found unless more than ``_WORK`` candidates have to be looked at for it; then it may be
+    a greater one, or none is.
     """
     retriever, ranks = trial.inquiry.retriever, trial.ranks
     fusion = retriever.rules(trial.view).fusion
     most = sum(len(each.rows) for each in trial.lists.values())
-    # A place then never gets better by more candidates, so that all k before it can be left out.
-    steady = len(trial.lists) < 2 or is_steady(fusion)
-    steady = steady and shape.collapse is None and not shape.diversity
+    deepens = shape.selects and retriever.reranker is None  # before one, nothing is deepened
+    # More candidates then never make a place better, so that all k before it can be left out.
+    steady = not deepens and (len(trial.lists) < 2 or is_steady(fusion))
     levels = _Levels(trial, shape, fusion)
     k, failed = retriever.k + 1, 0
     while ranks and k <= most and failed < _RETRIES:
         changed = replace(retriever, k=k)
         first = changed.limit(changed.rules(trial.view))
-        level = levels.at(first)
-        if retriever.reranker is None:  # before a reranker nothing is deepened
-            level = levels.at(deep_enough(k, first, levels.tried))
+        levels.wanted = k
+        level = levels.at(deep_enough(k, first, levels.tried) if deepens else first)
         if level.place is not None and level.place <= k:
             exact = applied_k(trial, k)
             if exact is not None:
                 return k, exact
             failed += 1
-        later = [first + 1] if level.more is False else [first + 1, level.hits + 1]
-        if level.place is not None:
-            later = [level.place] if steady or len(levels) > _MOST else [*later, level.place]
-        elif steady or len(levels) > _MOST:
-            if level.limit >= min(ranks.values()):
+        later = [first + 1, level.hits + 1, *([level.place] if level.place is not None else [])]
+        if steady or levels.looked > _WORK or levels.exhausted(first):
+            if level.place is None and level.limit >= min(ranks.values()):
                 return None
-            if not shape.selects:  # else a k below its rank may go as deep
-                later = [min(ranks.values())]
+            later = [level.place if level.place is not None else min(ranks.values())]
         k = max(k + 1, min(later))
     return None
 
@@ -141,11 +142,12 @@ def relaxed(trial: Trial, said: WhyNot) -> dict[str, Any]:
 class _Level:
     """What comes of it if each leg is asked for ``limit`` passages.
 
-    How many hits there may be at most, the passage's place among them, and whether longer lists may
-    hold others.
+    How many hits there are if ``sought`` are wanted, the passage's place among them, and whether
+    longer lists may hold others.
     """
 
     limit: int
+    sought: int
     hits: int
     place: int | None
     more: bool
@@ -160,22 +162,38 @@ class _Levels:
         self._fusion = fusion
         self._most = max(len(each.rows) for each in trial.lists.values())
         self._known: dict[int, _Level] = {}
+        self._looks: Looks | None = None
+        self.wanted = 0  # hits
+        self.looked = 0  # candidates of all levels
+        self._read = 0  # the limit up to which looks have been read
 
-    def __len__(self) -> int:
-        return len(self._known)
+    def exhausted(self, limit: int) -> bool:
+        """Whether legs that are asked for ``limit`` list all that they can."""
+        return limit > self._most
 
     def at(self, limit: int) -> _Level:
         """Return one level."""
         limit = min(limit, self._most + 1)  # from there on, nothing is left to be listed
-        if limit not in self._known:
+        known = self._known.get(limit)
+        if known is None or known.sought < self.wanted:
             trial, shape = self._trial, self._shape
             pool = trial.pool(limit, self._fusion)
-            order = trial.order(pool, shape, limit)
-            at = np.flatnonzero(pool.rows[order] == trial.row)
-            place = int(at[0]) + 1 if len(at) else None
+            self.looked += len(pool.rows)
+            sought = 2 * self.wanted + _BEYOND
+            looks = self._looks_of(pool, limit)
+            place, hits = trial.place(pool, shape, limit, sought, looks)
             more = may_have_more(pool, trial.first(limit), shape, limit, self._fusion)
-            self._known[limit] = _Level(limit, len(order), place, more)
+            self._known[limit] = _Level(limit, sought, hits, place, more)
         return self._known[limit]
+
+    def _looks_of(self, pool: Pool, limit: int) -> Looks | None:
+        """Return what a level's candidates are compared by, read for some levels at once."""
+        if limit > self._read:
+            self._read = _AHEAD * limit
+            lists = self._trial.first(self._read).values()
+            rows = np.unique(np.concatenate([pool.rows, *(each.rows for each in lists)]))
+            self._looks = self._shape.looks(self._trial.view, rows)
+        return self._looks
 
     def tried(self, limit: int) -> tuple[int, bool]:
         """Return how many hits a level has, and whether a deeper one may have others."""
@@ -234,7 +252,7 @@ def _weights(
     tries = np.unique(np.concatenate([[used], ends, ends[:-1] + inside, ends[1:] - inside]))
     tries = tries[np.lexsort((tries, np.abs(tries - used)))]
     if shape.compares:
-        yield from tries[:_MOST].tolist()
+        yield from tries[: min(_MOST, max(_FEWEST, _WORK // len(pool.rows)))].tolist()
         return
     above = _above(a, b, tries) + _before(trial, pool.rows[rivals[(a == 0) & (b == 0)]])
     yield from tries[above < wanted].tolist()

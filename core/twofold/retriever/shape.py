@@ -148,27 +148,26 @@ class Shape:
         if self.diversity and looks.vectors.shape[1] == 0 and len(ranked):
             raise QueryError("diversity compares vectors, and this index has none: leave it out")
         nearest = np.zeros(len(ranked))
+        twins = np.full(len(ranked), -1)  # the first hit that a candidate repeats
+        groups: Counter[int] = Counter()
         taken: list[int] = []
-        groups: Counter[str] = Counter()
-        duplicates: dict[int, list[int]] = {}
         left = list(range(len(ranked)))
         while left and len(taken) < k:
             at = left.pop(self._next(relevance, nearest, left, first=not taken))
-            twin = looks.twin(at, taken, self.collapse)
-            group = looks.groups[at] if looks.groups else ""
-            if twin is not None:
-                duplicates.setdefault(twin, []).append(at)
-            elif not looks.groups or groups[group] < self.per_group:
-                if self.diversity:
-                    likeness = looks.to(at)
-                    nearest = np.maximum(nearest, likeness) if taken else likeness
-                taken.append(at)
-                groups[group] += 1
-        for at in left if self.collapse is not None else ():  # what comes after the last hit
-            twin = looks.twin(at, taken, self.collapse)
-            if twin is not None:
-                duplicates.setdefault(twin, []).append(at)
-        stands_for = [ranked[duplicates.get(at, [])].astype(np.int64) for at in taken]
+            group = int(looks.groups[at]) if looks.groups is not None else -1
+            if twins[at] >= 0 or (group >= 0 and groups[group] == self.per_group):
+                continue
+            if self.diversity or self.collapse is not None:
+                likeness = looks.to(at)
+                nearest = np.maximum(nearest, likeness) if taken else likeness
+                if self.collapse is not None:
+                    twins[(twins < 0) & looks.repeats(at, likeness, self.collapse)] = at
+                    twins[taken] = -1  # as those before it are hits themselves
+                    twins[at] = -1
+            taken.append(at)
+            groups[group] += 1
+        # Those that come after the last hit are told, too.
+        stands_for = [ranked[np.flatnonzero(twins == at)] for at in taken]
         return ranked[taken], stands_for
 
     def _next(self, relevance: Scores, nearest: Scores, left: list[int], *, first: bool) -> int:

@@ -111,18 +111,27 @@ class Trial:
         (own,) = self.view.ids(np.array([self.row]))
         return own in changed.retrieve(question.text, vector=question.vector).ids
 
-    def order(self, pool: Pool, shape: Shape, limit: int, looks: Looks | None = None) -> Places:
+    def order(self, pool: Pool, shape: Shape, limit: int) -> Places:
         """Return the candidates in the order in which they would be hits, without a reranker.
 
-        ``limit`` is how many passages each leg is asked for; ``looks`` are the shape's.
+        ``limit`` is how many passages each leg is asked for.
         """
         vector = self.inquiry.question.vector
-        return shape.hits(self.view, pool, limit, len(pool.rows), vector, looks)[0]
+        return shape.hits(self.view, pool, limit, len(pool.rows), vector)[0]
 
-    def place(self, pool: Pool, shape: Shape, limit: int, looks: Looks | None = None) -> int | None:
-        """Return the passage's place from 1 in that order, None if it is not in it."""
-        found = np.flatnonzero(pool.rows[self.order(pool, shape, limit, looks)] == self.row)
-        return int(found[0]) + 1 if len(found) else None
+    def place(
+        self, pool: Pool, shape: Shape, limit: int, count: int, looks: Looks | None = None
+    ) -> tuple[int | None, int]:
+        """Return the passage's place from 1 among the first ``count`` hits, and how many there are.
+
+        The place is None if it is not among them. Where hits don't depend on one another, all are
+        looked at, since that costs little; ``looks`` are the shape's.
+        """
+        count = count if shape.compares else len(pool.rows)
+        vector = self.inquiry.question.vector
+        order, _ = shape.hits(self.view, pool, limit, count, vector, looks)
+        found = np.flatnonzero(pool.rows[order] == self.row)
+        return (int(found[0]) + 1 if len(found) else None), len(order)
 
 
 def fused_by(pool: Pool, fusion: Fusion) -> Pool:

@@ -17,6 +17,9 @@ from twofold.retriever.shape import Shape
 from twofold.retriever.trial import Trial
 from twofold.types import Rows
 
+_BEYOND = 100
+"""Hits, beyond twice k, among which a place is looked for where hits depend on one another."""
+
 
 def why_not(inquiry: Inquiry, passage_id: str, hits: Hits) -> WhyNot:
     """Return what kept a passage from being one of ``hits``.
@@ -69,12 +72,12 @@ def _reasoned(view: View, inquiry: Inquiry, row: int, hits: Hits, said: WhyNot) 
         missed=_missed(pool, own, retriever.shape),
     )
     if reranker is None:
-        place = trial.place(pool, shape, limit)
+        place, _ = trial.place(pool, shape, limit, 2 * retriever.k + _BEYOND)
         said = _compared(view, replace(said, place=place), pool, own, shape, hits)
         said = _outranked(said, float(pool.scores[own]), pool, hits)
-        if said.candidate and place is not None and shape.diversity:
-            unlike = bool((hits.scores < pool.scores[own]).any())
-            said = replace(said, diverse=place > retriever.k and unlike)
+        if said.candidate and not (said.missed or said.duplicate_of or said.group):
+            unlike = shape.diversity > 0 and bool((hits.scores < pool.scores[own]).any())
+            said = replace(said, diverse=unlike and (place is None or place > retriever.k))
         return _advised(trial, said, shape, remedy(trial, shape, retriever.k))
     return _reranked(trial, pool, own, reranker, hits, said)
 
@@ -93,12 +96,13 @@ def _reranked(
     would = own in read
     content = view.passages(pool.rows[[own]])[0].content
     score = float(reranker.rerank([question.text or ""], [[content]])[0][0])
-    said = replace(said, place=place, reranked=score, budget=None if would else budget)
+    beyond = place is not None and place > budget
+    said = replace(said, place=place, reranked=score, budget=budget if beyond else None)
     if reranker.threshold is not None and score < reranker.threshold:
         had = Missed("the reranker's threshold", reranker.threshold, score)
         said = replace(said, missed=(*said.missed, had))
     if said.missed:
-        return replace(_outranked(said, score, pool, hits), settings=relaxed(trial, said))
+        return _advised(trial, _outranked(said, score, pool, hits), first, None)
     everyone = replace(retriever, k=len(read) + 1)
     drafting = Drafting(view, everyone, trial.inquiry.rules, trial.inquiry.allowed)
     candidates = read if would else np.append(read, own)
