@@ -104,3 +104,14 @@ def test_the_estimate_is_near_what_a_model_counts(abstracts):
     assert ratios.min() > 0.8
     assert ratios.max() < 1.5
     assert 1 < np.median(ratios) < 1.2
+
+
+@pytest.mark.parametrize("given", [None, float("nan"), float("inf"), "7", True, -1])
+def test_a_count_that_is_no_number_is_refused(given):
+    with pytest.raises(QueryError, match="count gave .* the number of its tokens is wanted"):
+        context_of([Passage("one", "a")], 10, lambda text: given, "\n\n")
+
+
+def test_numbers_of_numpy_will_do():
+    found = context_of([Passage("one", "a")], np.int64(10), lambda text: np.float64(2.5), " ")
+    assert (found.tokens, len(found.citations)) == (3, 1)

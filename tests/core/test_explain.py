@@ -225,3 +225,15 @@ def test_sentences_lose_no_letter(text):
 )
 def test_query_words(query, wanted):
     assert [query[start:end] for start, end in query_words(query)] == wanted
+
+
+def test_a_vector_that_is_not_the_texts_has_no_words_behind_it(index):
+    index.upsert([{"id": "a", "text": "red apple pie"}, {"id": "b", "text": "a green pear tree"}])
+    retriever, text = Retriever(index, k=1), "red apple"
+    own, other = index.encode_queries([text, "green pear"])
+    assert retriever.retrieve(text).explain().hits[0].meaning is not None
+    meant = retriever.retrieve(text, vector=own + np.float32(1e-6)).explain().hits[0].meaning
+    assert meant.words == retriever.retrieve(text).explain().hits[0].meaning.words
+    explained = retriever.retrieve(text, vector=other).explain().hits[0]
+    assert explained.meaning is None
+    assert not any("nearest sentence" in each for each in explained.details)

@@ -331,6 +331,15 @@ def test_what_cannot_be_stored_is_refused():
         (lambda: CombMNZ(ZScore()), r"CombMNZ can't use ZScore\(over='corpus'\)"),
         (lambda: CombMNZ(DistributionBased()), "below 0: use MinMax"),
         (lambda: CombMNZ(L2()), "below 0: use MinMax"),
+        (lambda: LogOdds(ZScore("candidates")), r"LogOdds can't use ZScore"),
+        (lambda: LogOdds(DistributionBased()), "leave 0 to 1: use"),
+        (lambda: LogOdds(L2()), "leave 0 to 1: use"),
+        (lambda: WeightedSum(0.6), "normalizer is 0.6: an object.*dense_weight=0.6"),
+        (lambda: WeightedSum("min-max"), "normalizer is 'min-max'"),
+        (lambda: CombMNZ(MinMax), "normalizer is <class"),
+        (lambda: LogOdds(None), "normalizer is None"),
+        (lambda: Guarded(0.6), "0.6 is none that has one to shift"),
+        (lambda: Guarded(WeightedSum), "is none that has one to shift"),
     ],
 )
 def test_bad_fusion_settings_are_refused(make, words):

@@ -231,3 +231,19 @@ def test_a_killed_writer_leaves_one_setting_or_the_other(garden):
             assert again.verify(deep=True).ok
             again.settings.use(None)
             assert again.title_weight == 1
+
+
+def test_new_names_take_the_place_of_none(garden):
+    saved = garden.settings
+    names = []
+    for _ in range(3):
+        names.append(saved.new_name())
+        saved.save(names[-1], PLAIN, use=True)
+    assert names == ["tuned", "tuned-2", "tuned-3"]
+    saved.use(None)
+    saved.drop("tuned-2")
+    assert saved.new_name() == "tuned-2"
+    assert saved.new_name("mine") == "mine"
+    for name, words in (("tuned", "already"), ("default", "defaults"), ("", "1 to 100")):
+        with pytest.raises(InputError, match=words):
+            saved.new_name(name)

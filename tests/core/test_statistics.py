@@ -195,3 +195,14 @@ def test_settings_are_checked():
         bootstrap_interval([0.1, 0.2], samples=0)
     with pytest.raises(InputError, match="samples is 0"):
         randomisation_test([0.1, 0.2], samples=0)
+
+
+@pytest.mark.parametrize(
+    "values", [[0.1, 0.2, -0.3], [0.1, -0.1] * 50 + [0.3, -0.1, -0.2], [1e-200, 1e200, -1e200]]
+)
+def test_no_number_of_queries_settles_what_is_equal_up_to_rounding(values):
+    assert queries_needed(values) is None
+
+
+def test_great_differences_are_no_reason_to_fail():
+    assert queries_needed([1e-300, -1e300]) == queries_needed([0.0, -1.0])
