@@ -8,7 +8,6 @@ was saved and loaded again, and the longest delay of a 10 ms heartbeat beside 20
 """
 
 import asyncio
-import gc
 import re
 import statistics
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import ir_measures
 import numpy as np
+from heartbeat import BEATS, longest_delay
 from judged import DEFAULT, Judged, judged
 from langchain_classic.retrievers import EnsembleRetriever
 from langchain_community.retrievers import BM25Retriever
@@ -37,7 +37,6 @@ from twofold import Encoder, Index
 from twofold.types import Vectors
 
 K = 10
-BEATS = 200
 console = Console(width=140)
 _WORDS = re.compile(r"\w\w+")
 
@@ -89,24 +88,6 @@ def measured(retriever: BaseRetriever, found: Judged) -> tuple[float, float]:
     return next(iter(value.values())), statistics.median(spent) * 1e3
 
 
-async def longest_delay(retriever: BaseRetriever, text: str) -> float:
-    """Return by how many milliseconds the latest of the heartbeats came too late."""
-    late = [0.0]
-    gc.collect()
-    gc.freeze()  # looking through all that was imported stops every thread for 0.1 s
-
-    async def beat() -> None:
-        while True:
-            due = time.perf_counter() + 0.01
-            await asyncio.sleep(0.01)
-            late.append(time.perf_counter() - due)
-
-    heart = asyncio.create_task(beat())
-    await asyncio.gather(*(retriever.ainvoke(text) for _ in range(BEATS)))
-    heart.cancel()
-    return max(late) * 1e3
-
-
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT
     warnings.simplefilter("ignore")
@@ -137,7 +118,8 @@ def main() -> None:
             table.add_row(name, f"{value:.3f}", f"{spent:.2f}", kept())
         console.print(table)
         before = [each.id for each in ours.invoke(next(iter(found.texts.values())))]
-        delay = asyncio.run(longest_delay(ours, next(iter(found.texts.values()))))
+        text = next(iter(found.texts.values()))
+        delay = asyncio.run(longest_delay(lambda: ours.ainvoke(text)))
         console.print(f"latest of the heartbeats beside {BEATS} ainvoke: {delay:.1f} ms too late")
         encoder = fresh.encoder
         fresh.close()

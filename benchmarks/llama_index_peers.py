@@ -8,7 +8,6 @@ behind and what is left after saving and loading, and the longest delay of a 10 
 """
 
 import asyncio
-import gc
 import statistics
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from typing import Any
 import faiss
 import ir_measures
 import numpy as np
+from heartbeat import BEATS, longest_delay
 from judged import DEFAULT, Judged, judged
 from llama_index.core import MockEmbedding, Settings, StorageContext, VectorStoreIndex
 from llama_index.core.base.base_retriever import BaseRetriever
@@ -36,7 +36,6 @@ from rich.table import Table
 from llama_index_twofold import TwofoldRetriever, TwofoldVectorStore, from_index
 
 K = 10
-BEATS = 200
 console = Console(width=150)
 
 
@@ -68,24 +67,6 @@ def measured(
         run[query_id] = {each.node_id: K - place for place, each in enumerate(nodes)}
     value = ir_measures.calc_aggregate([ir_measures.nDCG @ K], found.qrels, run)
     return next(iter(value.values())), statistics.median(spent) * 1e3
-
-
-async def longest_delay(retriever: BaseRetriever, query: QueryBundle) -> float:
-    """Return by how many milliseconds the latest of the heartbeats came too late."""
-    late = [0.0]
-    gc.collect()
-    gc.freeze()  # looking through all that was imported stops every thread for 0.1 s
-
-    async def beat() -> None:
-        while True:
-            due = time.perf_counter() + 0.01
-            await asyncio.sleep(0.01)
-            late.append(time.perf_counter() - due)
-
-    heart = asyncio.create_task(beat())
-    await asyncio.gather(*(retriever.aretrieve(query) for _ in range(BEATS)))
-    heart.cancel()
-    return max(late) * 1e3
 
 
 def over(store: Any, nodes: Sequence[BaseNode]) -> VectorStoreIndex:
@@ -160,7 +141,7 @@ def main() -> None:
             table.add_row(name, f"{value:.3f}", f"{spent:.2f}", left, kept)
         console.print(table)
         ours = rows[-1][1]
-        delay = asyncio.run(longest_delay(ours, warm))
+        delay = asyncio.run(longest_delay(lambda: ours.aretrieve(warm)))
         console.print(f"latest of the heartbeats beside {BEATS} aretrieve: {delay:.1f} ms too late")
         before = [each.node_id for each in both.as_retriever(**hybrid).retrieve(warm)]
         both.storage_context.persist(f"{own}/saved")

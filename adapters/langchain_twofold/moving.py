@@ -38,8 +38,8 @@ def from_faiss(store: Any, *, path: Folder = None) -> TwofoldVectorStore:
 
     Its searches are dense and give the same documents in the same order. The words are indexed
     too: ``TwofoldVectorStore(store.index)`` searches by both legs. Raises TypeError for what is no
-    FAISS store of langchain-community, and ValueError if its index has another metric than L2 and
-    the inner product, or can't give its vectors back.
+    FAISS store of langchain-community, and InputError if its index has another metric than L2 and
+    the inner product, or doesn't keep its vectors as they came.
     """
     held = FaissStore.held_by(store)
     index = _filled(path, held, [as_passage(each) for each in held.documents], None)

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, field_validator
 
 from langchain_twofold.documents import with_value
 from twofold.protocols import Reranker
-from twofold.rerank import reranker_named
+from twofold.rerank import as_reranker
 
 
 class TwofoldReranker(BaseDocumentCompressor):
@@ -31,11 +31,7 @@ class TwofoldReranker(BaseDocumentCompressor):
     @field_validator("reranker")
     @classmethod
     def _named(cls, given: Any) -> Reranker:
-        if isinstance(given, str):
-            return reranker_named(given)
-        if not isinstance(given, Reranker):
-            raise ValueError("a reranker of twofold.rerank or a cross-encoder's name is wanted")
-        return given
+        return as_reranker(given)
 
     def compress_documents(
         self,

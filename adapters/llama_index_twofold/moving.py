@@ -19,12 +19,11 @@ from llama_index_twofold.retriever import TwofoldRetriever
 from llama_index_twofold.vector_store import TwofoldVectorStore
 from llama_index_twofold.words import english_stems, english_words
 from twofold import Encoder, Index, Metric, Retriever
+from twofold.dense import moved_vectors
 from twofold.lexical import AnalyzerLike, scorer_named
 from twofold.protocols import Scorer
 from twofold.types import Vectors
 
-_METRICS = {0: Metric.DOT, 1: Metric.EUCLIDEAN}
-"""Metrics by their numbers in FAISS."""
 Folder = str | os.PathLike[str] | None
 Model = Encoder | BaseEmbedding | str | None
 
@@ -67,19 +66,18 @@ def from_faiss(
     FAISS stores hold no nodes: give them in the order in which they were added, or by the ids that
     ``add`` returned. The nearest come first here too, with similarities where higher is better,
     and nothing is encoded again. Vectors whose node isn't given are left out. Raises TypeError for
-    what is no FAISS store, ValueError if its index doesn't keep its vectors as they came.
+    what is no FAISS store, InputError if its index doesn't keep its vectors as they came.
     """
     index = getattr(store, "_faiss_index", None)
     if index is None:
         raise TypeError(f"a FaissVectorStore is wanted, not {type(store).__name__}: {store!r:.80}")
-    ids, vectors = _reconstructed(index)
+    moved = moved_vectors(index)
     known = _by_place(nodes, getattr(store, "_faiss_id_to_node_id_map", None))
-    last = {known[own].node_id: (at, known[own]) for at, own in enumerate(ids) if own in known}
-    places = [at for at, _ in last.values()]
-    metric = _METRICS.get(index.metric_type)
-    if metric is None:
-        raise ValueError(f"FAISS's metric {index.metric_type} isn't known: dot and Euclidean are")
-    return _filled([node for _, node in last.values()], vectors[places], metric, path, embed_model)
+    last = {
+        known[own].node_id: (at, known[own]) for at, own in enumerate(moved.ids) if own in known
+    }
+    vectors = moved.vectors[[at for at, _ in last.values()]]
+    return _filled([node for _, node in last.values()], vectors, moved.metric, path, embed_model)
 
 
 def from_bm25_retriever(
@@ -143,23 +141,6 @@ def _by_place(
     if isinstance(nodes, Mapping):
         return {int(place): node for place, node in nodes.items()}
     return dict(enumerate(nodes))
-
-
-def _reconstructed(index: Any) -> tuple[list[int], Vectors]:
-    """Return the ids and the vectors (n, dim) of a FAISS index that keeps them as they came."""
-    import faiss
-
-    ids = range(index.ntotal)
-    if hasattr(index, "id_map"):
-        ids = faiss.vector_to_array(index.id_map).tolist()
-        index = faiss.downcast_index(index.index)
-    kind = type(index).__name__
-    if "Flat" not in kind:  # others keep codes, of which other vectors come back
-        raise ValueError(
-            f"{kind} doesn't keep vectors as they came: index the documents anew with "
-            "TwofoldVectorStore(path=...)"
-        )
-    return list(ids), np.asarray(index.reconstruct_n(0, index.ntotal), np.float32)
 
 
 def _scorer(engine: Any) -> Scorer:

@@ -11,7 +11,7 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
 from twofold.protocols import Reranker
-from twofold.rerank import reranker_named
+from twofold.rerank import as_reranker
 
 dispatcher = instrument.get_dispatcher(__name__)  # type: ignore[attr-defined]  # no __all__
 
@@ -33,11 +33,7 @@ class TwofoldReranker(BaseNodePostprocessor):
     @field_validator("reranker")
     @classmethod
     def _named(cls, given: Any) -> Reranker:
-        if isinstance(given, str):
-            return reranker_named(given)
-        if not isinstance(given, Reranker):
-            raise ValueError("a reranker of twofold.rerank or a cross-encoder's name is wanted")
-        return given
+        return as_reranker(given)
 
     @classmethod
     def class_name(cls) -> str:

@@ -58,7 +58,8 @@ class TwofoldRetriever(BaseRetriever):
             raise ValueError("give index= (a twofold Index) or retriever= (a twofold Retriever)")
         if retriever is None:
             assert index is not None  # one of the two is given
-            retriever = Retriever(index, mode=options.get("mode") or index.modes[0])
+            mode = options.get("mode")
+            retriever = Retriever(index, mode=mode if mode is not None else index.modes[0])
         self._engine = configured(retriever, options)
         super().__init__(callback_manager, object_map, objects, verbose)
 

@@ -333,3 +333,14 @@ def test_moved_indexes_are_kept(documents, claims, tmp_path):
     with Index.open(tmp_path / "i", encoder=encoder) as index:
         after = TwofoldRetriever(index=index, mode="dense", k=5).invoke(claims[0])
         assert ids(after) == ["new", *before]
+
+
+def test_a_faiss_store_that_keeps_codes_is_refused(documents, tmp_path):
+    """Other vectors would come back than went in."""
+    made = FAISS.from_documents(documents[:5], Hashed())
+    codes = faiss.IndexLSH(made.index.d, 16)
+    codes.add(made.index.reconstruct_n(0, 5))
+    store = FAISS(Hashed(), codes, made.docstore, made.index_to_docstore_id)
+    with pytest.raises(ValueError, match="IndexLSH doesn't keep vectors as they came"):
+        from_faiss(store, path=tmp_path / "i")
+    assert not (tmp_path / "i").exists()

@@ -1,4 +1,5 @@
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,3 +86,23 @@ def test_an_index_that_lacks_a_file_is_not_copied(tmp_path):
         with pytest.raises(CorruptIndexError, match="is missing: restore"):
             index.copy(tmp_path / "copy")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["i"]
+
+
+def test_an_index_that_can_not_be_replaced_stays(index, tmp_path, monkeypatch):
+    index.upsert(["a text"])
+    with Index.open(tmp_path / "other", encoder=None) as other:
+        other.upsert(["another text"])
+    plain = Path.replace
+
+    def failing(self, target):
+        if ".copying" in self.name:
+            raise OSError("no more")
+        return plain(self, target)
+
+    monkeypatch.setattr(Path, "replace", failing)
+    with pytest.raises(OSError, match="no more"):
+        index.copy(tmp_path / "other", overwrite=True)
+    monkeypatch.undo()
+    with Index.open(tmp_path / "other") as kept:
+        assert [each.text for each in kept] == ["another text"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["index", "other"]

@@ -1,9 +1,6 @@
 """What the suites of vector stores share."""
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from llama_index.core.schema import NodeRelationship, RelatedNodeInfo, TextNode
@@ -13,7 +10,6 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryResult,
 )
 
-T = TypeVar("T")
 TOPICS = ["fruit", "vehicle", "fruit", "tool"]
 TEXTS = ["apples and pears", "cars and trains", "cherries", "hammers"]
 VECTORS = [[1.0, 0.0], [0.0, 1.0], [0.8, 0.6], [-1.0, 0.2]]
@@ -73,22 +69,3 @@ def ids(result: VectorStoreQueryResult) -> list[str]:
     """Return the ids of a result; what has none is wrong."""
     assert result.ids is not None, "a result has ids"
     return list(result.ids)
-
-
-def longest_pause(work: Callable[[], Awaitable[object]]) -> float:
-    """Return for how many seconds an event loop stood still at most while something was awaited."""
-
-    async def watched() -> float:
-        longest, before = 0.0, time.perf_counter()
-        running = asyncio.ensure_future(_awaited(work))
-        while not running.done():
-            await asyncio.sleep(0.002)
-            longest, before = max(longest, time.perf_counter() - before), time.perf_counter()
-        await running
-        return longest
-
-    return asyncio.run(watched())
-
-
-async def _awaited(work: Callable[[], Awaitable[T]]) -> T:
-    return await work()

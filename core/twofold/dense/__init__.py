@@ -18,6 +18,7 @@ from twofold.dense.kinds import (
     resolved,
 )
 from twofold.dense.moments import VectorMoments
+from twofold.dense.moved import MovedVectors, moved_vectors
 from twofold.dense.neighbours import Neighbours
 from twofold.dense.part import VectorPart
 from twofold.dense.scanning import nearness
@@ -33,6 +34,7 @@ __all__ = [
     "Flat",
     "FlatIndex",
     "Kind",
+    "MovedVectors",
     "Neighbours",
     "OneBit",
     "Piece",
@@ -44,6 +46,7 @@ __all__ = [
     "check_vectors",
     "kind_named",
     "kind_of",
+    "moved_vectors",
     "nearness",
     "resolved",
 ]

@@ -27,22 +27,32 @@ def copied(layout: Layout, generations: Generations, target: Path, *, overwrite:
         raise InputError(f"{target} is {what}: give the path of a new or empty folder")
     target.parent.mkdir(parents=True, exist_ok=True)
     refuse_network(target.parent)
-    beside = Layout(_near(target, "copying"))
-    _write_newest(layout, generations, beside)
-    if not there:
-        beside.folder.replace(target)
-        sync_folder(target.parent)
-        return
-    lock, before = WriteLock(Layout(target).lock), _near(target, "replaced")
+    beside, lock = Layout(_near(target, "copying")), WriteLock(Layout(target).lock)
     try:
-        lock.acquire()
-        target.replace(before)
-        beside.folder.replace(target)
-        sync_folder(target.parent)
-        shutil.rmtree(before)
+        if there:
+            lock.acquire()  # before the work, and until the other index is out of the way
+        _write_newest(layout, generations, beside)
+        if there:
+            _replace(target, beside.folder)
+        else:
+            beside.folder.replace(target)
+            sync_folder(target.parent)
     finally:
         lock.release()
         shutil.rmtree(beside.folder, ignore_errors=True)
+
+
+def _replace(target: Path, fresh: Path) -> None:
+    """Put a folder in another one's place, which is put back if that fails."""
+    before = _near(target, "replaced")
+    target.replace(before)
+    try:
+        fresh.replace(target)
+    except BaseException:
+        before.replace(target)
+        raise
+    sync_folder(target.parent)
+    shutil.rmtree(before)
 
 
 def _near(target: Path, what: str) -> Path:
@@ -60,12 +70,8 @@ def _write_newest(layout: Layout, generations: Generations, beside: Layout) -> N
                 _write(layout, view, beside)
         except FileNotFoundError as error:
             missing = str(error.filename)
-        except BaseException:
-            shutil.rmtree(beside.folder, ignore_errors=True)
-            raise
         else:
             return
-    shutil.rmtree(beside.folder, ignore_errors=True)
     raise CorruptIndexError(f"{missing} is missing: restore the index from a copy")
 
 

@@ -5,6 +5,8 @@ from typing import Any
 
 from twofold.encoders.options import read_spec, whole_number
 from twofold.encoders.sources import is_folder, model_name
+from twofold.errors import InputError
+from twofold.protocols import Reranker
 from twofold.rerank.cross_encoder import OPTIONS, CrossEncoderReranker
 
 
@@ -21,6 +23,18 @@ def reranker_named(name: str | Path) -> CrossEncoderReranker:
     model, texts = read_spec(name, OPTIONS, "reranker")
     values: dict[str, Any] = {option: _value(option, text) for option, text in texts.items()}
     return CrossEncoderReranker(model, **values)
+
+
+def as_reranker(given: object) -> Reranker:
+    """Return a reranker as it is, or the one of a name or a folder; raise InputError for others."""
+    if isinstance(given, str):
+        return reranker_named(given)
+    if isinstance(given, type) or not isinstance(given, Reranker):
+        raise InputError(
+            f"reranker is {given!r:.80}: a reranker of twofold.rerank or a cross-encoder's name is "
+            "wanted"
+        )
+    return given
 
 
 def _value(option: str, text: str) -> object:
