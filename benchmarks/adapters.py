@@ -1,9 +1,11 @@
-"""What LangChain's face adds to a query, and what a batch saves.
+"""What each framework's face adds to a query, and what a batch saves.
 
     python benchmarks/adapters.py --corpus FILE --texts 100000 --encoded vectors.npy
 
-Both are asked with texts. To see the adapter beside the core's milliseconds, query vectors are
-looked up; for the batch, the model encodes. By turns, in one run; medians.
+All are asked with texts. To see an adapter beside the core's milliseconds, query vectors are
+looked up; for the batch, the model encodes. By turns, in one run; medians. An adapter gives
+documents, so the core is timed with its passages read too. "no work" is LlamaIndex's own
+``retrieve`` around a retriever that returns an empty list: what it adds to any retriever.
 """
 
 import argparse
@@ -12,10 +14,13 @@ import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.schema import NodeWithScore, QueryBundle
 from rich.console import Console
 from sampling import Task, sampled_task
 
 from langchain_twofold import TwofoldRetriever
+from llama_index_twofold import TwofoldRetriever as NodeRetriever
 from twofold import Index, Retriever
 from twofold.encoders import DEFAULT_ENCODER, encoder_named
 from twofold.types import Vectors
@@ -43,6 +48,13 @@ class KnownVectors:
         return np.tile(self._blank, (len(texts), 1))
 
 
+class NoWork(BaseRetriever):
+    """Finds nothing, at once."""
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:  # noqa: ARG002  # asked
+        return []
+
+
 def milliseconds(ask: Callable[[str], object], queries: Sequence[str]) -> float:
     """Return the median of single queries."""
     spent = []
@@ -63,16 +75,24 @@ def main() -> None:
     passages = [{"id": str(n), "text": text} for n, text in enumerate(task.texts)]
     with Index.open(None, encoder=KnownVectors(task), metric="dot") as index:
         index.upsert(passages, vectors=task.vectors)
-        core, adapter = Retriever(index), TwofoldRetriever(index=index)
-        times: dict[str, list[float]] = {"core": [], "LangChain": []}
+        core = Retriever(index)
+        systems: dict[str, Callable[[str], object]] = {
+            "core": core.retrieve,
+            "core, passages read": lambda query: [hit.passage for hit in core.retrieve(query)],
+            "LangChain": TwofoldRetriever(index=index).invoke,
+            "LlamaIndex": NodeRetriever(index).retrieve,
+            "LlamaIndex, no work": NoWork().retrieve,
+        }
+        times: dict[str, list[float]] = {name: [] for name in systems}
         for turn in range(ROUNDS + 1):
-            own = milliseconds(core.retrieve, task.queries)
-            other = milliseconds(adapter.invoke, task.queries)
-            if turn:  # the first warms
-                times["core"].append(own)
-                times["LangChain"].append(other)
-        own, other = (statistics.median(each) for each in times.values())
-        console.print(f"core {own:.3f} ms, LangChain {other:.3f} ms: {other - own:+.3f} ms")
+            for name, ask in systems.items():
+                spent = milliseconds(ask, task.queries)
+                if turn:  # the first warms
+                    times[name].append(spent)
+        own = statistics.median(times["core"])
+        for name, each in times.items():
+            spent = statistics.median(each)
+            console.print(f"{name}: {spent:.3f} ms, {spent - own:+.3f} ms")
     with Index.open(None, encoder=encoder_named(DEFAULT_ENCODER), metric="dot") as index:
         index.upsert(passages, vectors=task.vectors)
         adapter, some = TwofoldRetriever(index=index), task.queries[:BATCH]
