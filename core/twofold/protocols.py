@@ -217,13 +217,15 @@ class Setting:
     """How to search, as tuning found it or a person saved it.
 
     ``depth`` is the number of candidates of each leg; no ``scorer`` is the store's own;
-    ``title_weight`` is what the postings were built with when this was tuned.
+    ``title_weight`` is what the postings were built with when this was tuned. ``adapter`` names a
+    saved one (``Index.adapters``) that query vectors go through, None for the encoder's own.
     """
 
     fusion: WeightedFusion
     depth: int
     scorer: Scorer | None
     title_weight: int
+    adapter: str | None = None
 
 
 class View(Protocol):

@@ -28,6 +28,8 @@ class Settings:
 
     ``saved`` has settings of searches by name, as JSON, and ``active`` is the name of the one in
     use, None for the library's defaults, under which titles weigh ``own_title_weight``.
+    ``adapters`` has by name, as JSON, the hash of each saved query adapter's file, and the number
+    of the vector set that it was learned for.
     """
 
     format: int = FORMAT
@@ -48,6 +50,7 @@ class Settings:
     agreement_of: int = 0
     agreement_encoded: bool = False
     agreement_changed: int = 0
+    adapters: str = "{}"
 
     def to_json(self) -> str:
         """Return the settings as JSON."""

@@ -112,7 +112,7 @@ def _queries(
     view: IndexView, dense: DenseLeg, rows: Rows, texts: Sequence[str], *, encode: bool
 ) -> Vectors:
     """Return a query vector (n, dim) of each sentence, or of each passage itself."""
-    vectors = view.encode_queries(texts) if encode else dense.vectors(rows)[0]
+    vectors = view.encode_queries(texts, adapted=False) if encode else dense.vectors(rows)[0]
     return dense.index().exact.prepared(vectors)
 
 

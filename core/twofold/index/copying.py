@@ -7,6 +7,7 @@ from pathlib import Path
 from twofold.catalog import WriteLock, refuse_network, sync_folder, write_head
 from twofold.errors import CorruptIndexError, InputError
 from twofold.index.layout import Layout
+from twofold.index.stored_adapter import stored_adapters
 from twofold.index.view import Generations, IndexView
 
 _TRIES = 20
@@ -84,9 +85,16 @@ def _write(layout: Layout, view: IndexView, beside: Layout) -> None:
         of_segments = layout.segment_file(name).exists()
         source = layout.segment_file(name) if of_segments else layout.vector_file(name)
         shutil.copyfile(source, (beside.segments if of_segments else beside.vectors) / name)
-    for path in (beside.catalog, *beside.segments.iterdir(), *beside.vectors.iterdir()):
+    adapters = stored_adapters(view.snapshot.settings)
+    if adapters:
+        beside.adapters.mkdir()
+    for name in adapters:
+        if layout.adapter_file(name).exists():  # a deleted one was given up
+            shutil.copyfile(layout.adapter_file(name), beside.adapter_file(name))
+    folders = [beside.segments, beside.vectors, *([beside.adapters] if adapters else [])]
+    for path in (beside.catalog, *(each for folder in folders for each in folder.iterdir())):
         with path.open("rb") as file:
             os.fsync(file.fileno())
-    for folder in (beside.segments, beside.vectors, beside.folder):
+    for folder in (*folders, beside.folder):
         sync_folder(folder)
     write_head(beside.head, view.generation)

@@ -15,12 +15,14 @@ from typing import Literal, NoReturn
 
 import numpy as np
 
-from twofold.catalog import Catalog, Settings, WriteLock, read_head
+from twofold.catalog import Catalog, Settings, read_head
 from twofold.dense import Auto, Flat, Kind, as_dict, check_kind, kind_named
 from twofold.errors import DegradedWarning, IndexClosedError
+from twofold.index.adapters import SavedAdapters
 from twofold.index.analysis import analyzed_by, check_title_weight
 from twofold.index.change import Change
 from twofold.index.chosen import chosen_passages, wanted_ids
+from twofold.index.closing import released
 from twofold.index.contract import EncoderContract
 from twofold.index.copying import copied
 from twofold.index.intake import BATCH, ENCODED_BATCH, Intake, refuse_single
@@ -71,7 +73,7 @@ class Index:
             self._catalog.close()
             raise
         self._finalizer = weakref.finalize(
-            self, _release, self._catalog, self._writer.lock, temporary, os.getpid()
+            self, released, self._catalog, self._writer.lock, temporary, os.getpid()
         )
 
     @classmethod
@@ -166,6 +168,16 @@ class Index:
     def settings(self) -> SavedSettings:
         """Saved settings of searches by name, and which one is in use."""
         return SavedSettings(self._writer, self._generations, self._check_open)
+
+    @property
+    def adapters(self) -> SavedAdapters:
+        """Saved query adapters by name; the setting in use says which one searches go through."""
+        return SavedAdapters(self._layout, self._writer, self._generations, self._check_open)
+
+    def adapted(self, vectors: Vectors) -> Vectors:
+        """Return the encoder's query vectors (n, dim) as texts are searched by, ready to give."""
+        with self.view() as view:
+            return view.adapted(vectors)
 
     def upsert(
         self,
@@ -322,8 +334,7 @@ class Index:
     def get(self, ids: Iterable[str] | None = None, *, where: Where | None = None) -> list[Passage]:
         """Return the passages of these ids in their order, or all that a filter matches.
 
-        With both, only passages that are in both; unknown ids are left out. Raises InputError if
-        neither is given, FilterError.
+        With both, those in both. Raises InputError if neither is given, FilterError.
         """
         self._check_open()
         wanted = wanted_ids("get", ids, where)
@@ -437,11 +448,3 @@ class Index:
     def _check_open(self) -> None:
         if not self._finalizer.alive:
             raise IndexClosedError(f"the index {self.path} was closed: open it again")
-
-
-def _release(catalog: Catalog, lock: WriteLock, temporary: Path | None, process: int) -> None:
-    """Close an index; called by ``close`` or when the last reference to it goes."""
-    catalog.close()
-    lock.release()
-    if temporary is not None and os.getpid() == process:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -35,6 +35,15 @@ class Layout:
         """The folder of segment files."""
         return self.folder / "segments"
 
+    @property
+    def adapters(self) -> Path:
+        """The folder of query adapters, there from the first one on."""
+        return self.folder / "adapters"
+
+    def adapter_file(self, name: str) -> Path:
+        """Return the path of a query adapter."""
+        return self.adapters / f"{name}.adapter"
+
     def vector_file(self, name: str) -> Path:
         """Return the path of a vector file."""
         return self.vectors / name

@@ -3,8 +3,6 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from difflib import get_close_matches
-from itertools import count
 from typing import Any
 
 from twofold.catalog import Settings
@@ -12,6 +10,8 @@ from twofold.errors import InputError
 from twofold.index.analysis import check_title_weight
 from twofold.index.change import Change
 from twofold.index.legs import LexicalKind
+from twofold.index.names import check_free, check_known, check_name, free_name
+from twofold.index.stored_adapter import stored_adapters
 from twofold.index.stored_setting import (
     own_title_weight,
     saved_values,
@@ -25,7 +25,7 @@ from twofold.protocols import Setting
 
 DEFAULT = "default"
 """What the command line calls the library's defaults; no setting can have this name."""
-_LONGEST = 100
+_KIND = "setting"
 
 
 class SavedSettings(Mapping[str, Setting]):
@@ -53,21 +53,16 @@ class SavedSettings(Mapping[str, Setting]):
         """The setting in use, None for the library's defaults."""
         return setting_in_use(self._stored())
 
-    def new_name(self, wanted: str | None = None) -> str:
+    def new_name(self, wanted: str | None = None, *, stem: str = "tuned") -> str:
         """Return a name that no setting has: ``wanted``, or the first free of tuned, tuned-2 ...
 
         Raises InputError for a wanted name that is taken, or that no setting can have.
         """
         taken = saved_values(self._stored())
         if wanted is None:
-            names = (f"tuned-{number}" for number in count(2))
-            return "tuned" if "tuned" not in taken else next(n for n in names if n not in taken)
-        _check_name(wanted)
-        if wanted in taken:
-            raise InputError(
-                f"there is a setting {wanted!r} already, and it is kept: use another name, or drop "
-                "it first"
-            )
+            return free_name(stem, taken)
+        check_name(_KIND, wanted, DEFAULT)
+        check_free(_KIND, wanted, taken)
         return wanted
 
     def save(self, name: str, setting: Setting, *, use: bool = False) -> None:
@@ -76,10 +71,12 @@ class SavedSettings(Mapping[str, Setting]):
         Raises InputError for a name or a setting that can't be stored, IndexLockedError,
         ReadOnlyError.
         """
-        _check_name(name)
+        check_name(_KIND, name, DEFAULT)
         values = _storable(setting)
 
         def saved(before: Settings) -> Settings:
+            if setting.adapter is not None:
+                check_known("adapter", setting.adapter, stored_adapters(before))
             after = replace(before, saved=json.dumps({**saved_values(before), name: values}))
             return _using(before, after, name) if use or before.active == name else after
 
@@ -93,7 +90,7 @@ class SavedSettings(Mapping[str, Setting]):
 
         def used(before: Settings) -> Settings:
             if name is not None:
-                _check_known(name, saved_values(before))
+                check_known(_KIND, name, saved_values(before))
             return _using(before, before, name)
 
         self._change(used)
@@ -107,7 +104,7 @@ class SavedSettings(Mapping[str, Setting]):
 
         def dropped(before: Settings) -> Settings:
             values = saved_values(before)
-            _check_known(name, values)
+            check_known(_KIND, name, values)
             if name == before.active:
                 raise InputError(
                     f"the setting {name!r} is in use: put another one to use first, or None for "
@@ -171,6 +168,8 @@ def _storable(setting: Setting) -> dict[str, Any]:
     if not isinstance(depth, int) or isinstance(depth, bool) or depth < 1:
         raise InputError(f"depth is {depth!r}: a whole number of at least 1 is wanted")
     check_title_weight(setting.title_weight)
+    if not isinstance(setting.adapter, str | None):
+        raise InputError(f"adapter is {setting.adapter!r:.80}: the name of a saved one is wanted")
     values = setting_as_dict(setting)
     try:
         same = setting_of(json.loads(json.dumps(values))) == setting
@@ -179,23 +178,3 @@ def _storable(setting: Setting) -> dict[str, Any]:
     if not same:
         raise InputError(f"{setting!r:.200} can't be stored: use the library's own parts")
     return values
-
-
-def _check_name(name: str) -> None:
-    text = isinstance(name, str)
-    if not text or not name.isprintable() or name != name.strip() or not 0 < len(name) <= _LONGEST:
-        raise InputError(
-            f"the name of a setting is {name!r:.120}: 1 to {_LONGEST} printable characters are "
-            "wanted, without blanks around them"
-        )
-    if name == DEFAULT:
-        raise InputError(f"the name {DEFAULT!r} is that of the library's defaults: use another one")
-
-
-def _check_known(name: str, values: Mapping[str, Any]) -> None:
-    if name in values:
-        return
-    known = f"saved are {', '.join(map(repr, values))}" if values else "none is saved"
-    near = get_close_matches(str(name), values, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise InputError(f"there is no setting {name!r}: {known}{hint}")

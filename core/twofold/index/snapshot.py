@@ -25,6 +25,7 @@ from twofold.index.analysis import StoredAnalyzer
 from twofold.index.dense_leg import DenseLeg, DenseRecords
 from twofold.index.layout import Layout
 from twofold.index.legs import ColumnKind, LexicalKind, SegmentContent, SegmentKind
+from twofold.index.stored_adapter import AdapterInUse, adapter_in_use
 from twofold.lexical import LiveSegment, PostingsIndex
 from twofold.protocols import Analyzer
 from twofold.rownumbers import places_of
@@ -70,6 +71,7 @@ class Snapshot:
     columns: tuple[ColumnSegment, ...]
     dense: DenseLeg | None
     filling: Filling | None
+    adapting: AdapterInUse
 
     @property
     def generation(self) -> int:
@@ -90,7 +92,9 @@ class Snapshot:
     @property
     def damage(self) -> list[str]:
         """What was missing or damaged when this generation was loaded."""
-        return self.rebuilt + (self.dense.missing if self.dense is not None else [])
+        missing = self.dense.missing if self.dense is not None else []
+        lost = [self.adapting.problem] if self.adapting.problem is not None else []
+        return self.rebuilt + missing + lost
 
     @property
     def rebuilt(self) -> list[str]:
@@ -191,6 +195,9 @@ def load_snapshot(
         columns=columns,
         dense=dense,
         filling=filling,
+        adapting=adapter_in_use(
+            layout, settings, vector_set, before.adapting if before is not None else None
+        ),
     )
 
 

@@ -23,6 +23,7 @@ def setting_as_dict(setting: Setting) -> dict[str, Any]:
         "depth": int(setting.depth),
         "scorer": scorer_as_dict(scorer) if scorer is not None else None,
         "title_weight": setting.title_weight,
+        **({"adapter": setting.adapter} if setting.adapter is not None else {}),
     }
 
 
@@ -38,6 +39,7 @@ def setting_of(values: Mapping[str, Any]) -> Setting:
             values["depth"],
             scorer_of(scorer) if scorer is not None else None,
             values["title_weight"],
+            values.get("adapter"),
         )
     except (KeyError, TypeError, InputError) as error:
         raise UnsupportedStorageError(

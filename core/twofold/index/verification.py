@@ -10,6 +10,7 @@ from twofold.errors import CorruptIndexError
 from twofold.index.layout import Layout
 from twofold.index.legs import live_flags
 from twofold.index.snapshot import LoadedSegment, Snapshot, load_snapshot
+from twofold.index.stored_adapter import adapter_problem, stored_adapters
 from twofold.protocols import Analyzer
 
 _TRIES = 5
@@ -64,6 +65,7 @@ def _verified(
             problems.append(
                 f"generation {head} was committed, and the catalog is at {snapshot.generation}"
             )
+        problems += _adapters(layout, snapshot)
         problems += _passages(reader, snapshot)
         if deep:
             for each in snapshot.segments.values():
@@ -77,6 +79,13 @@ def _verified(
             segments=len(snapshot.segments),
             problems=tuple(problems),
         )
+
+
+def _adapters(layout: Layout, snapshot: Snapshot) -> list[str]:
+    """Check that the files of saved adapters are as written; the one in use was read already."""
+    records = stored_adapters(snapshot.settings).items()
+    found = (adapter_problem(layout, name, record["hash"]) for name, record in records)
+    return [each for each in found if each not in (None, snapshot.adapting.problem)]
 
 
 def _passages(reader: CatalogReader, snapshot: Snapshot) -> list[str]:

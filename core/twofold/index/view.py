@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from twofold.catalog import Catalog, CatalogReader, PassageFields, StoredPassage
-from twofold.errors import CorruptIndexError, QueryError, RebuildWarning
+from twofold.errors import CorruptIndexError, DegradedWarning, QueryError, RebuildWarning
 from twofold.filters import matching, parse
 from twofold.index.contract import EncoderContract
 from twofold.index.layout import Layout
@@ -85,14 +85,21 @@ class IndexView:
         mask[self.snapshot.dead[self.snapshot.dead < len(mask)]] = False
         return mask
 
-    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+    def encode_queries(self, texts: Sequence[str], *, adapted: bool = True) -> Vectors:
         """Return query vectors (n, dim) by the encoder of this generation's vectors.
 
-        Raises QueryError if there is none, EncoderMismatchError if it is another one.
+        The adapter in use has been at them, if they are to be ``adapted``. Raises QueryError if
+        there is no encoder, EncoderMismatchError if it is another one.
         """
-        return self._contract.encode_queries(
+        vectors = self._contract.encode_queries(
             texts, self.snapshot.settings, self.snapshot.vector_set
         )
+        return self.adapted(vectors) if adapted else vectors
+
+    def adapted(self, vectors: Vectors) -> Vectors:
+        """Return what the adapter in use makes of an encoder's query vectors (n, dim) or (dim,)."""
+        adapter = self.snapshot.adapting.adapter
+        return adapter(vectors) if adapter is not None else vectors
 
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
         """Return passage vectors (n, dim), under the same conditions."""
@@ -112,7 +119,12 @@ class IndexView:
 
     @property
     def setting(self) -> Setting | None:
-        """The saved setting in use, None for the library's defaults."""
+        """The saved setting in use, None for the library's defaults.
+
+        One whose adapter can't be had is not used: it was found for other query vectors.
+        """
+        if self.snapshot.adapting.problem is not None:
+            return None
         return setting_in_use(self.snapshot.settings)
 
     @property
@@ -275,6 +287,17 @@ class Generations:
                     f"{self._layout.folder}: {problem}; a derived file is built anew in memory, "
                     "and on disk by the next write",
                     RebuildWarning,
+                    stacklevel=4,
+                )
+            adapting = snapshot.adapting
+            if adapting.problem is not None and (
+                before is None or before.adapting.problem != adapting.problem
+            ):
+                warnings.warn(
+                    f"{self._layout.folder}: {adapting.problem}; the setting "
+                    f"{snapshot.settings.active!r} is not used, and searches go by the library's "
+                    "defaults",
+                    DegradedWarning,
                     stacklevel=4,
                 )
             self._snapshot = snapshot

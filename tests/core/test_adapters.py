@@ -1,0 +1,185 @@
+"""Query adapters saved with an index: used by a setting, switched off, deleted, damaged, copied."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from twofold import HashingEncoder, Index, Retriever
+from twofold.encoders import QueryAdapter
+from twofold.errors import DegradedWarning, InputError, ReadOnlyError, VectorError
+from twofold.fusion import FUSIONS
+from twofold.protocols import Setting
+
+SETTING = Setting(FUSIONS["z-score"].reweighted(0.9), 50, None, 1)
+TEXTS = [
+    "Plants make food from light.",
+    "The printing press was made in Mainz.",
+    "Light is a wave.",
+    "A press release of the ministry.",
+    "Food and drink in Mainz.",
+]
+
+
+def turned(dim=256, seed=0):
+    return QueryAdapter(np.random.default_rng(seed).normal(size=(dim, dim)).astype(np.float32))
+
+
+@pytest.fixture
+def filled(index):
+    index.upsert([{"id": str(n), "text": text} for n, text in enumerate(TEXTS)])
+    return index
+
+
+def dense(index, query="light and food"):
+    hits = Retriever(index, mode="dense").retrieve(query)
+    return dict(zip(hits.ids, hits.scores.tolist(), strict=True))
+
+
+def by_hand(index, adapter, query="light and food"):
+    """Cosines by numpy alone."""
+    encoder = HashingEncoder()
+    vector = adapter.matrix.astype(np.float64) @ encoder.encode_queries([query])[0]
+    passages = encoder.encode_passages(TEXTS).astype(np.float64)
+    lengths = np.linalg.norm(passages, axis=1) * np.linalg.norm(vector)
+    return {str(n): score for n, score in enumerate((passages @ vector / lengths).tolist())}
+
+
+def test_a_setting_with_an_adapter_searches_by_adapted_vectors_and_is_switched_off(filled):
+    before = dense(filled)
+    adapter = turned()
+    filled.adapters.save("trained", adapter)
+    assert dense(filled) == before
+    filled.settings.save("trained", replace(SETTING, adapter="trained"), use=True)
+    assert dense(filled) == pytest.approx(by_hand(filled, adapter), abs=1e-6)
+    assert dense(filled) != pytest.approx(before, abs=0.01)
+    vector = HashingEncoder().encode_queries(["light and food"])
+    given_vector = Retriever(filled, mode="dense").retrieve(vector=filled.adapted(vector)[0])
+    assert given_vector.scores.tolist() == sorted(dense(filled).values(), reverse=True)
+    asis = Retriever(filled, mode="dense").retrieve(vector=vector[0])
+    assert dict(zip(asis.ids, asis.scores.tolist(), strict=True)) == before
+    filled.settings.use(None)
+    assert dense(filled) == before
+    assert filled.adapted(vector) is vector
+
+
+def test_it_survives_closing_and_copying(filled, tmp_path):
+    adapter = replace(turned(), card={"epochs": 3})
+    filled.adapters.save("a b", adapter)
+    filled.settings.save("trained", replace(SETTING, adapter="a b"), use=True)
+    found = dense(filled)
+    filled.copy(tmp_path / "copy")
+    filled.close()
+    for path in (filled.path, tmp_path / "copy"):
+        with Index.open(path, create=False, read_only=True, encoder=HashingEncoder()) as again:
+            assert dense(again) == found
+            assert list(again.adapters) == ["a b"]
+            assert np.array_equal(again.adapters["a b"].matrix, adapter.matrix)
+            assert again.adapters["a b"].card == {"epochs": 3}
+            assert again.settings["trained"].adapter == "a b"
+            assert again.verify(deep=True).ok
+            with pytest.raises(ReadOnlyError):
+                again.adapters.save("c", adapter)
+            with pytest.raises(ReadOnlyError):
+                again.adapters.drop("a b")
+
+
+@pytest.mark.parametrize("harm", ["deleted", "flipped"])
+def test_without_its_file_searches_go_by_the_defaults_and_say_so(filled, harm):
+    before = Retriever(filled).retrieve("light and food")
+    filled.adapters.save("trained", turned())
+    filled.settings.save("trained", replace(SETTING, adapter="trained"), use=True)
+    file = filled.path / "adapters" / "trained.adapter"
+    filled.close()
+    data = file.read_bytes()
+    if harm == "deleted":
+        file.unlink()
+    else:
+        file.write_bytes(data[:-100] + bytes([data[-100] ^ 1]) + data[-99:])
+    with Index.open(filled.path, create=False, encoder=HashingEncoder()) as again:
+        with pytest.warns(DegradedWarning, match="'trained' is not used"):
+            hits = Retriever(again).retrieve("light and food")
+        assert (hits.ids, hits.scores.tolist()) == (before.ids, before.scores.tolist())
+        (problem,) = again.verify().problems
+        assert "trained" in problem
+        again.settings.use(None)
+        again.settings.drop("trained")
+        again.adapters.drop("trained")
+        assert again.verify().ok
+        assert not file.exists()
+
+
+def test_another_model_is_not_adapted(filled):
+    filled.adapters.save("trained", turned())
+    filled.settings.save("trained", replace(SETTING, adapter="trained"), use=True)
+
+    class Other(HashingEncoder):
+        def encode_queries(self, texts):
+            return np.roll(super().encode_queries(texts), 7, axis=1)
+
+        def encode_passages(self, texts):
+            return np.roll(super().encode_passages(texts), 7, axis=1)
+
+    plain = dense_of(Other())
+    with pytest.warns(DegradedWarning, match="learned for another model"):
+        filled.reencode(Other())
+        assert dense(filled) == pytest.approx(plain, abs=1e-6)
+
+
+def dense_of(encoder):
+    with Index.open(None, encoder=encoder) as index:
+        index.upsert([{"id": str(n), "text": text} for n, text in enumerate(TEXTS)])
+        return dense(index)
+
+
+def test_what_cannot_be_saved_or_dropped_is_refused(filled):
+    filled.adapters.save("trained", turned())
+    filled.settings.save("s", replace(SETTING, adapter="trained"))
+    with pytest.raises(InputError, match="there is an adapter 'trained' already, and it is kept"):
+        filled.adapters.save("trained", turned(seed=1))
+    with pytest.raises(InputError, match="used by the setting 's'"):
+        filled.adapters.drop("trained")
+    with pytest.raises(InputError, match="no adapter 'trainde'.*did you mean 'trained'"):
+        filled.adapters.drop("trainde")
+    with pytest.raises(InputError, match="no adapter 'other'"):
+        filled.settings.save("t", replace(SETTING, adapter="other"))
+    with pytest.raises(InputError, match="for vectors of 8 dimensions, and the index holds 256"):
+        filled.adapters.save("small", turned(8))
+    with Index.open(None) as index:  # of a model with a fingerprint
+        index.upsert(["a text of words"])
+        with pytest.raises(InputError, match="another model"):
+            index.adapters.save("x", QueryAdapter(np.eye(384), model="0" * 32))
+    for name in ("", " a", "a/b", "..", ".hidden", "a\nb", "x" * 101, 7):
+        with pytest.raises(InputError, match="name"):
+            filled.adapters.save(name, turned())
+    assert list(filled.adapters) == ["trained"]
+    assert filled.adapters.new_name() == "trained-2"
+    assert filled.adapters.new_name("mine") == "mine"
+
+
+def test_an_index_without_vectors_has_nothing_to_adapt(tmp_path):
+    with Index.open(tmp_path / "words", encoder=None) as index:
+        index.upsert(["a text"])
+        with pytest.raises(InputError, match="no vectors"):
+            index.adapters.save("trained", turned())
+
+
+@given(arrays(np.float32, (3, 4), elements=st.floats(-2, 2, width=32)), st.integers(0, 9))
+def test_one_query_is_adapted_as_among_others(vectors, seed):
+    adapter = turned(4, seed)
+    together = adapter(vectors)
+    assert together.dtype == np.float32
+    assert np.array_equal(together, np.stack([adapter(each) for each in vectors]))
+    assert np.allclose(together, vectors @ adapter.matrix.T, atol=1e-4)
+
+
+def test_bad_matrices_and_vectors_are_refused():
+    for matrix in (np.ones((2, 3)), np.ones(4), np.array([[np.nan]]), np.empty((0, 0))):
+        with pytest.raises(VectorError, match=r"\(dim, dim\) finite ones are wanted"):
+            QueryAdapter(matrix)
+    with pytest.raises(VectorError, match=r"learned for \(n, 4\)"):
+        turned(4)(np.ones((2, 5), np.float32))
+    assert QueryAdapter(np.eye(5)).strength == 0
