@@ -23,6 +23,7 @@ from twofold.cli.evaluation import evaluation
 from twofold.cli.export import export
 from twofold.cli.map import draw_map
 from twofold.cli.search import search
+from twofold.cli.training import train
 from twofold.cli.tuning import settings, tune
 from twofold.corpus import Corpus, Splitting
 from twofold.dense import as_dict, kind_named
@@ -32,7 +33,7 @@ from twofold.index.intake import Intake
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("map")(draw_map)
 app.command("eval")(evaluation)
-for verb in (search, reindex, reencode, recall, export, tune, settings):
+for verb in (search, reindex, reencode, recall, export, tune, settings, train):
     app.command()(verb)
 
 

@@ -1,6 +1,91 @@
 """Training on one's own data that never makes retrieval worse."""
 
+from twofold.training.adapter_plan import AdapterPlan
+from twofold.training.adapting import Step, train_adapter
+from twofold.training.audit import (
+    Verdict,
+    Verdicts,
+    read_audit,
+    suspected_share,
+    with_verdicts,
+    write_audit,
+)
+from twofold.training.clicks import (
+    ClickPlan,
+    Session,
+    estimated_propensities,
+    from_clicks,
+    read_clicks,
+)
+from twofold.training.curves import plot_curves
+from twofold.training.dpr import read_dpr
 from twofold.training.example import Example
+from twofold.training.fitting import Epoch
+from twofold.training.gain import Gain
+from twofold.training.keeping import keep
+from twofold.training.mining import Miner, Mining, mine
+from twofold.training.negative import MinedNegatives, Negative, Suspect, turnover
+from twofold.training.report import training_report
+from twofold.training.splitting import Split, folds, split, unseen
+from twofold.training.synthetic import (
+    FirstSentences,
+    Generated,
+    Headings,
+    Keyphrases,
+    Maker,
+    RoundTrip,
+    Titles,
+    round_trip,
+    synthetic,
+)
+from twofold.training.trained import Trained
 from twofold.training.training_set import TrainingSet
+from twofold.training.triples import read_id_triples, read_triples
 
-__all__ = ["Example", "TrainingSet"]
+__all__ = [
+    "AdapterPlan",
+    "ClickPlan",
+    "Epoch",
+    "Example",
+    "FirstSentences",
+    "Gain",
+    "Generated",
+    "Headings",
+    "Keyphrases",
+    "Maker",
+    "MinedNegatives",
+    "Miner",
+    "Mining",
+    "Negative",
+    "RoundTrip",
+    "Session",
+    "Split",
+    "Step",
+    "Suspect",
+    "Titles",
+    "Trained",
+    "TrainingSet",
+    "Verdict",
+    "Verdicts",
+    "estimated_propensities",
+    "folds",
+    "from_clicks",
+    "keep",
+    "mine",
+    "plot_curves",
+    "read_audit",
+    "read_clicks",
+    "read_dpr",
+    "read_id_triples",
+    "read_triples",
+    "round_trip",
+    "split",
+    "suspected_share",
+    "synthetic",
+    "train_adapter",
+    "training_report",
+    "turnover",
+    "unseen",
+    "with_verdicts",
+    "write_audit",
+]

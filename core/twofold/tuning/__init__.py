@@ -5,7 +5,7 @@ from twofold.tuning.compared import Compared, compare_settings
 from twofold.tuning.plan import Plan
 from twofold.tuning.search import Stage
 from twofold.tuning.space import Space
-from twofold.tuning.tune import tune
+from twofold.tuning.tune import tune, tuned_on
 from twofold.tuning.tuned import Fold, Tuned
 from twofold.tuning.wording import fusion_in_words, scorer_in_words, setting_in_words
 
@@ -22,4 +22,5 @@ __all__ = [
     "scorer_in_words",
     "setting_in_words",
     "tune",
+    "tuned_on",
 ]

@@ -51,12 +51,13 @@ def tune(
         home = in_use(view)
         if len(bench.queries) < plan.fewest:
             return _unchanged(home, plan, len(bench.queries))
-        return _tuned(bench, plan, home, progress)
+        return tuned_on(bench, plan, home, progress)
 
 
-def _tuned(
+def tuned_on(
     bench: Bench, plan: Plan, home: Setting, progress: Callable[[int], None] | None
 ) -> Tuned:
+    """Return what ``tune`` does, from a bench that may hold any queries' vectors."""
     done = 0
 
     def searched(places: NDArray[np.int64]) -> tuple[Stage, ...]:

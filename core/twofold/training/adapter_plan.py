@@ -1,0 +1,92 @@
+"""How to learn a query adapter."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from twofold.errors import InputError
+from twofold.evaluation.measures import named
+
+LOWEST_TEMPERATURE = 0.005
+"""Below it, a softmax over cosines looks at nothing but the nearest wrong passage."""
+HIGHEST_TEMPERATURE = 0.5
+"""Above it, a softmax over cosines is nearly flat whatever is learned."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterPlan:
+    """How to learn a query adapter, and what it takes to keep it.
+
+    ``temperature`` divides similarities of unit length in the loss: a library that multiplies by a
+    ``scale`` calls it 1 / scale. ``pull`` holds the matrix near the identity, ``rank`` lets it
+    differ by a matrix of that rank only, and ``blend`` is how much of what was learned is used, 1
+    for all. An epoch sees every pair once, ``batch`` pairs at a step of Adam with this
+    ``learning_rate``; fitting stops when ``patience`` epochs brought nothing on queries that it
+    doesn't learn from, and after ``epochs`` at the latest. More than ``most_passages`` passages are
+    sampled, all that answer among them.
+
+    Queries are dealt to ``folds``, and each is measured by what was learned without it. An adapter
+    is kept if the gain's interval at this ``level`` lies above zero, and if queries whose relevant
+    passages were never learned from lose no more than ``most_lost``. With fewer than ``fewest``
+    queries nothing is ever kept.
+    """
+
+    temperature: float = 0.05
+    pull: float = 0.003
+    rank: int | None = None
+    blend: float = 1.0
+    epochs: int = 30
+    patience: int = 6
+    batch: int = 128
+    learning_rate: float = 1e-3
+    most_passages: int = 20_000
+    measure: str = "nDCG@10"
+    folds: int = 4
+    level: float = 0.95
+    most_lost: float = 0.01
+    fewest: int = 20
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        least = {"epochs": 1, "patience": 1, "batch": 1, "folds": 2, "fewest": 8, "seed": 0}
+        for name, low in {**least, "most_passages": 2}.items():
+            _check_whole(name, getattr(self, name), low)
+        if self.rank is not None:
+            _check_whole("rank", self.rank, 1)
+        check_temperature(self.temperature)
+        for name in ("pull", "most_lost"):
+            _check_range(name, getattr(self, name), 0, math.inf, "a number of 0 or more")
+        _check_range("blend", self.blend, 0, 1, "a number from 0 to 1")
+        for name, high in (("learning_rate", math.inf), ("level", 1)):
+            _check_range(name, getattr(self, name), 0, high, "a number above 0", strict=True)
+        if self.fewest < 2 * self.folds:
+            raise InputError(
+                f"fewest is {self.fewest}: at least {2 * self.folds} queries are wanted for "
+                f"{self.folds} folds"
+            )
+        named(self.measure)
+
+
+def check_temperature(temperature: float) -> None:
+    """Raise InputError for a temperature at which nothing is learned from cosines."""
+    number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
+    if not number or not LOWEST_TEMPERATURE <= temperature <= HIGHEST_TEMPERATURE:
+        raise InputError(
+            f"temperature is {temperature!r}: {LOWEST_TEMPERATURE} to {HIGHEST_TEMPERATURE} is "
+            "wanted, such as 0.05; what another library calls scale=20 is 1/20"
+        )
+
+
+def _check_whole(name: str, value: object, low: int) -> None:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < low:
+        raise InputError(f"{name} is {value!r}: a whole number of at least {low} is wanted")
+
+
+def _check_range(
+    name: str, value: object, low: float, high: float, wanted: str, *, strict: bool = False
+) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    inside = isinstance(value, int | float) and (low < value < high if strict else True)
+    if not number or not inside or not low <= float(str(value)) <= high:
+        raise InputError(f"{name} is {value!r}: {wanted} is wanted")

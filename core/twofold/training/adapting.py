@@ -1,0 +1,304 @@
+"""Training of a query adapter that is kept only if held-out queries are better for it."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from twofold import __version__
+from twofold.encoders import QueryAdapter
+from twofold.errors import InputError
+from twofold.evaluation import queries_needed
+from twofold.index import Index, IndexView
+from twofold.protocols import Setting
+from twofold.training.adapter_plan import AdapterPlan
+from twofold.training.fitting import Epoch, Fitted, fitted
+from twofold.training.gain import Gain, Values, gains_of
+from twofold.training.lesson import Lesson, places_in, usable
+from twofold.training.probes import made_of_passages
+from twofold.training.served import Served
+from twofold.training.splitting import Split, folds, split, unseen
+from twofold.training.trained import Trained
+from twofold.training.training_set import TrainingSet
+from twofold.training.verdict import harmless, remembers, verdict
+from twofold.tuning import Bench, Plan, Space, Tuned, tuned_on
+from twofold.tuning.defaults import in_use
+from twofold.types import Mask, Vectors
+
+BLENDS = (1.0, 0.85, 0.7, 0.5, 0.3)
+"""How much of what was learned is tried, the most first."""
+_FITTING = 0.8  # of the work, for progress alone
+_CHECKED = 0.2  # of the queries that a fold learns from, those that say when to stop
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Where training is: the ``stage`` in words, the share ``done``, and the epoch, if any."""
+
+    stage: str
+    done: float
+    epoch: Epoch | None = None
+
+
+Report = Callable[[Step], None]
+
+
+def train_adapter(
+    index: Index,
+    training_set: TrainingSet,
+    *,
+    plan: AdapterPlan | None = None,
+    vectors: Vectors | None = None,
+    forgetting: TrainingSet | None = None,
+    progress: Report | None = None,
+) -> Trained:
+    """Learn a linear map of query vectors from judged queries; nothing is written.
+
+    Passages are neither encoded nor indexed again, so any encoder will do. What is learned is
+    judged by cross-validation: each query is measured by a map that was learned without it, stopped
+    early by others still. The map that is given was learned from all queries, for as many epochs as
+    was best for the folds, and mixed with the identity (``blend``) as those found best. With two
+    legs, fusion and weights are tuned to it by ``twofold.tuning``, behind a gate of its own.
+
+    ``vectors`` (n, dim) are those of the queries, if not the encoder's. ``forgetting`` are judged
+    queries of another kind, which must not lose more than ``plan.most_lost`` either; left out,
+    they are made of the titles and first sentences of passages that answer no query.
+
+    Warns (DegradedWarning) of examples without a positive in the index. Raises InputError and
+    QueryError for what can't be learned from.
+    """
+    plan = plan if plan is not None else AdapterPlan()
+    with index.view() as view:
+        known = usable(view, training_set)
+        if len(known) < plan.fewest:
+            return Trained(
+                adapter=None,
+                kept=False,
+                reason=(
+                    f"nothing changes: {len(known):,} queries are too few to tell a gain from "
+                    f"luck, {plan.fewest:,} are the least"
+                ),
+                plan=plan,
+                queries=len(known),
+                needed=plan.fewest,
+            )
+        asked = _vectors(view, training_set, known, vectors)
+        return _Training(view, known, plan, asked, forgetting, progress).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _HeldOut:
+    """What was learned without each query, and which of them ask for passages never learned from.
+
+    ``plain`` and ``learned`` (n, dim) are the encoder's vectors and what the folds' maps make of
+    them, unmixed; ``matrices`` are the folds'.
+    """
+
+    plain: Vectors
+    learned: Vectors
+    unseen: Mask
+    fits: tuple[Fitted, ...]
+
+    def blended(self, blend: float) -> Vectors:
+        """Return vectors between the encoder's own and the learned ones."""
+        return np.asarray(self.plain + blend * (self.learned - self.plain), np.float32)
+
+
+class _Training:
+    """One run: folds, the choice of the blend, tuning, the final fit, and the verdict."""
+
+    def __init__(
+        self,
+        view: IndexView,
+        known: TrainingSet,
+        plan: AdapterPlan,
+        vectors: Vectors,
+        forgetting: TrainingSet | None,
+        progress: Report | None,
+    ) -> None:
+        self._view = view
+        self._known = known
+        self._plan = plan
+        self._vectors = vectors
+        self._home = in_use(view)
+        self._served = Served(view, known, plan.measure, self._home)
+        self._progress = progress
+        self._fits = 0
+        self._others = self._probes(forgetting)
+
+    def run(self) -> Trained:
+        started = time.perf_counter()
+        plan, view = self._plan, self._view
+        lesson = Lesson.of(view, self._known, self._vectors, plan)
+        held = self._held_out(lesson)
+        self._say("measuring", _FITTING * plan.folds / (plan.folds + 1))
+        before = self._served.values(view.adapted(held.plain))
+        tried = {blend: self._served.values(held.blended(blend)) for blend in BLENDS}
+        final = self._final(lesson, held)
+        blend = self._blend(before, tried, held, final)
+        after, setting, tuned = tried[blend], self._home, None
+        if self._served.mode == "hybrid":
+            self._say("tuning the fusion", 0.9)
+            bench = self._served.bench(held.blended(blend))
+            tuned, setting, after = self._tuned(bench, before, after, held.unseen)
+        gains = gains_of(before, after, held.unseen, level=plan.level)
+        mixed = _blended(final.matrix, blend)
+        forgotten = self._forgotten(mixed, setting)
+        kept, reason = verdict(gains, forgotten, self._served.mode, plan)
+        mode = self._served.mode
+        self._say("done", 1.0)
+        identity = view.snapshot.vector_set.to_identity() if view.snapshot.vector_set else None
+        card = {
+            "twofold": __version__,
+            "data": self._known.digest,
+            "queries": len(self._known),
+            "pairs": sum(len(each.positives) for each in self._known),
+            "model": identity.name if identity is not None else None,
+            "temperature": plan.temperature,
+            "pull": plan.pull,
+            "rank": plan.rank,
+            "blend": blend,
+            "epochs": final.best,
+            "seed": plan.seed,
+            "seconds": round(time.perf_counter() - started, 1),
+            "gains": [each.to_dict() for each in gains],
+        }
+        differences = after[mode] - before[mode]
+        return Trained(
+            adapter=QueryAdapter(mixed, identity.fingerprint if identity is not None else "", card),
+            kept=kept,
+            reason=reason,
+            plan=plan,
+            queries=len(self._known),
+            gains=gains,
+            forgotten=forgotten,
+            blend=blend,
+            epochs=final.best,
+            curves=tuple(each.curve for each in held.fits),
+            setting=setting,
+            tuned=tuned,
+            needed=queries_needed(differences, level=plan.level)
+            if differences.mean() > 0
+            else None,
+            card=card,
+        )
+
+    def _held_out(self, lesson: Lesson) -> _HeldOut:
+        """Learn without each fold, and take its queries through what was learned."""
+        plan = self._plan
+        learned = np.empty_like(lesson.asking.vectors)
+        flags = np.zeros(len(self._known), np.bool_)
+        fits: list[Fitted] = []
+        for number, fold in enumerate(folds(self._known, plan.folds, seed=plan.seed), start=1):
+            inner = self._inner(fold.fit)
+            fits.append(self._fit(lesson, inner, plan, f"fold {number} of {plan.folds}"))
+            own = places_in(self._known, fold.held)
+            asked = lesson.asking.vectors[own].astype(np.float64)
+            learned[own] = asked @ fits[-1].matrix.astype(np.float64).T
+            new = unseen(fold.held, fold.fit)
+            flags[own] = [each.query_id in new for each in fold.held]
+        return _HeldOut(lesson.asking.vectors, learned, flags, tuple(fits))
+
+    def _inner(self, fit: TrainingSet) -> Split:
+        return split(fit, _CHECKED, seed=self._plan.seed)
+
+    def _final(self, lesson: Lesson, held: _HeldOut) -> Fitted:
+        """Learn from all queries, for as long as was best for the folds on average."""
+        best = round(float(np.mean([each.best for each in held.fits])))
+        if best == 0:
+            dim = lesson.passages.shape[1]
+            return Fitted(np.eye(dim, dtype=np.float32), 0, ())
+        plan = replace(self._plan, epochs=best)
+        return self._fit(lesson, Split(self._known, TrainingSet(())), plan, "all queries")
+
+    def _fit(self, lesson: Lesson, given: Split, plan: AdapterPlan, stage: str) -> Fitted:
+        learned = lesson.asking.part(places_in(self._known, given.fit))
+        checked = lesson.asking.part(places_in(self._known, given.held))
+        share = _FITTING / (self._plan.folds + 1)
+
+        def report(epoch: Epoch) -> None:
+            done = share * (self._fits + epoch.number / plan.epochs)
+            self._say(stage, done, epoch)
+
+        found = fitted(
+            lesson.passages, lesson.metric, learned, checked if len(checked) else None, plan, report
+        )
+        self._fits += 1
+        return found
+
+    def _blend(
+        self, before: Values, tried: dict[float, Values], held: _HeldOut, final: Fitted
+    ) -> float:
+        """Return the blend of the greatest gain among those that lose nothing elsewhere."""
+        mode, plan = self._served.mode, self._plan
+        means = {blend: float(values[mode].mean()) for blend, values in tried.items()}
+        safe = [
+            blend
+            for blend, values in tried.items()
+            if harmless(gains_of(before, values, held.unseen, level=plan.level), plan)
+            and remembers(self._forgotten(_blended(final.matrix, blend), self._home), plan)
+        ]
+        return max(safe or BLENDS[-1:], key=lambda blend: means[blend])
+
+    def _tuned(
+        self, bench: Bench, before: Values, after: Values, unseen_flags: Mask
+    ) -> tuple[Tuned, Setting, Values]:
+        """Tune fusion and weight to the learned vectors; keep what was in use where that harms."""
+        plan = self._plan
+        space = Space(depths=(), k1=(), b=(), title_weights=())
+        fewest = max(plan.fewest, 2 * plan.folds)
+        own = Plan(plan.measure, plan.folds, plan.seed, plan.level, fewest, space)
+        tuned = tuned_on(bench, own, self._home, None)
+        changed = {**after, "hybrid": bench.values(tuned.setting)}
+        gains = gains_of(before, changed, unseen_flags, level=plan.level)
+        if tuned.adopted and harmless(gains, plan):
+            return tuned, tuned.setting, changed
+        return tuned, self._home, after
+
+    def _probes(self, forgetting: TrainingSet | None) -> tuple[Served, Vectors] | None:
+        """Return queries of another kind and their vectors; None where none can be made."""
+        if forgetting is None:
+            if not self._view.encodes:
+                return None
+            forgetting = made_of_passages(self._view, self._known, self._plan.seed)
+        if forgetting is None or not len(forgetting):
+            return None
+        served = Served(self._view, forgetting, self._plan.measure, self._home)
+        return served, self._view.encode_queries([each.query for each in forgetting], adapted=False)
+
+    def _forgotten(self, matrix: Vectors, setting: Setting) -> Gain | None:
+        """Return what becomes of queries of another kind."""
+        if self._others is None:
+            return None
+        served, vectors = self._others
+        mode = served.mode
+        before = served.values(self._view.adapted(vectors))[mode]
+        now = replace(served, setting=setting).values(QueryAdapter(matrix)(vectors))[mode]
+        flags = np.zeros(len(vectors), np.bool_)
+        return gains_of({mode: before}, {mode: now}, flags, level=self._plan.level)[0]
+
+    def _say(self, stage: str, done: float, epoch: Epoch | None = None) -> None:
+        if self._progress is not None:
+            self._progress(Step(stage, done, epoch))
+
+
+def _blended(matrix: Vectors, blend: float) -> Vectors:
+    eye = np.eye(len(matrix), dtype=np.float32)
+    return np.asarray(eye + np.float32(blend) * (matrix - eye), np.float32)
+
+
+def _vectors(
+    view: IndexView, given: TrainingSet, known: TrainingSet, vectors: Vectors | None
+) -> Vectors:
+    """Return the encoder's vectors of the known queries, or their part of the given ones."""
+    if vectors is None:
+        return view.encode_queries([each.query for each in known], adapted=False)
+    own = np.asarray(vectors, np.float32)
+    dim = view.snapshot.settings.dim
+    if own.shape != (len(given), dim):
+        raise InputError(
+            f"query vectors have shape {own.shape}: ({len(given)}, {dim}) is wanted, one row an "
+            "example"
+        )
+    return own[places_in(given, known)]

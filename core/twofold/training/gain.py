@@ -1,0 +1,81 @@
+"""What held-out queries gain, over all of them and by whether their answers were learned from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from twofold.evaluation import Interval, bootstrap_interval
+from twofold.types import Mask, Mode, Scores
+
+Group = Literal["all", "seen", "unseen"]
+GROUPS: tuple[Group, ...] = ("all", "seen", "unseen")
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """Means of a measure over some queries before and after, and the difference's interval.
+
+    ``"unseen"`` queries are those of which no relevant passage answers any query that was learned
+    from, ``"seen"`` the others.
+    """
+
+    mode: Mode
+    group: Group
+    queries: int
+    before: float
+    after: float
+    interval: Interval
+
+    @property
+    def lost(self) -> float:
+        """How much lower the mean is afterwards, 0.0 if it isn't."""
+        return max(-self.interval.mean, 0.0)
+
+    def __str__(self) -> str:
+        each = self.interval
+        return (
+            f"{self.mode} {self.before:.4f} to {self.after:.4f}, {each.mean:+.4f} "
+            f"[{each.low:+.4f}, {each.high:+.4f}]"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON values; bounds that one query leaves open are None."""
+        bounds = [each if np.isfinite(each) else None for each in _bounds(self.interval)]
+        return {
+            "mode": self.mode,
+            "group": self.group,
+            "queries": self.queries,
+            "before": self.before,
+            "after": self.after,
+            "gain": self.interval.mean,
+            "interval": bounds,
+            "level": self.interval.level,
+        }
+
+
+Values = Mapping[Mode, Scores]
+"""A measure of each query (n,), by the mode of retrieval."""
+
+
+def gains_of(before: Values, after: Values, unseen: Mask, *, level: float) -> tuple[Gain, ...]:
+    """Return the gains of each mode and group that has queries; ``unseen`` flags queries (n,)."""
+    masks = {"all": np.ones(len(unseen), np.bool_), "seen": ~unseen, "unseen": unseen}
+    return tuple(
+        Gain(
+            mode,
+            group,
+            int(masks[group].sum()),
+            float(before[mode][masks[group]].mean()),
+            float(after[mode][masks[group]].mean()),
+            bootstrap_interval((after[mode] - before[mode])[masks[group]], level=level),
+        )
+        for mode in before
+        for group in GROUPS
+        if masks[group].any()
+    )
+
+
+def _bounds(interval: Interval) -> tuple[float, float]:
+    return interval.low, interval.high

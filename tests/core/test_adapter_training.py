@@ -1,0 +1,307 @@
+"""Training of a query adapter: what it learns, when it is kept, and what is never made worse."""
+
+import itertools
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from twofold import HashingEncoder, Index, Retriever
+from twofold.corpus import read_qrels, read_queries
+from twofold.errors import DegradedWarning, InputError, QueryError, ReadOnlyError
+from twofold.evaluation import bootstrap_interval, evaluate
+from twofold.training import (
+    AdapterPlan,
+    Example,
+    TrainingSet,
+    keep,
+    plot_curves,
+    train_adapter,
+    training_report,
+)
+
+NOUNS = "plant light press wave food river stone glass horse cloud table paper"
+MADE_UP = "blar quon trib zelf morn vask plix drom yurt fenk gost wimp"
+SECRET = dict(zip(NOUNS.split(), MADE_UP.split(), strict=True))
+PLAN = AdapterPlan(learning_rate=0.01, folds=3)
+
+
+def secrets():
+    """Passages of three nouns, and queries that name them by words which no passage has."""
+    rng = np.random.default_rng(0)
+    triples = list(itertools.combinations(SECRET, 3))
+    rng.shuffle(triples)
+    passages = [
+        {"id": str(n), "text": f"{a} and {b} with {c}"} for n, (a, b, c) in enumerate(triples)
+    ]
+    queries = {
+        f"q{n}": " ".join(SECRET[each] for each in own) for n, own in enumerate(triples[:120])
+    }
+    qrels = {f"q{n}": {str(n): 1} for n in range(120)}
+    return passages, queries, qrels
+
+
+def part(given, first, last):
+    return dict(list(given.items())[first:last])
+
+
+@pytest.fixture(scope="module")
+def school(tmp_path_factory):
+    """An index, what it can learn from, held-out queries, what was learned, and the steps."""
+    passages, queries, qrels = secrets()
+    learned = TrainingSet.of_qrels(part(queries, 0, 80), part(qrels, 0, 80))
+    held = part(queries, 80, 120), part(qrels, 80, 120)
+    path = tmp_path_factory.mktemp("school") / "index"
+    with Index.open(path, encoder=HashingEncoder()) as index:
+        index.upsert(passages)
+        steps = []
+        trained = train_adapter(index, learned, plan=PLAN, progress=steps.append)
+        yield index, learned, held, trained, steps
+
+
+@pytest.fixture
+def riddles(school, tmp_path):
+    """An own copy of that index, with the rest."""
+    original, learned, held, trained, _ = school
+    original.copy(tmp_path / "copy")
+    with Index.open(tmp_path / "copy", encoder=HashingEncoder()) as index:
+        yield index, learned, held, trained
+
+
+def ndcg(index, held, mode="hybrid"):
+    return evaluate(Retriever(index, mode=mode), *held, ["nDCG@10"]).measures["nDCG@10"]
+
+
+def test_planted_synonyms_are_learned_and_carry_over_to_passages_never_learned_from(riddles):
+    index, _, held, trained = riddles
+    before = ndcg(index, held), ndcg(index, held, "dense")
+    assert trained.kept
+    assert dict(index.adapters) == {}  # nothing was written
+    name = keep(index, trained)
+    after = ndcg(index, held), ndcg(index, held, "dense")
+    assert max(before) < 0.15
+    assert min(after) > 0.7, after
+    unseen = trained.gain("hybrid", "unseen")
+    assert unseen.queries == 80
+    assert unseen.interval.low > 0.4
+    assert trained.gain("dense").after - 0.1 < after[1]  # folds learn from less
+    assert (name, index.settings.active, list(index.adapters)) == ("trained",) * 2 + (["trained"],)
+    index.settings.use(None)
+    assert (ndcg(index, held), ndcg(index, held, "dense")) == before
+
+
+def test_progress_goes_from_nothing_to_all(school):
+    *_, steps = school
+    assert steps[0].done < 0.1
+    assert steps[-1].done == 1.0
+    assert all(a.done <= b.done + 1e-9 for a, b in itertools.pairwise(steps))
+    assert {each.stage for each in steps} >= {"fold 1 of 3", "all queries", "tuning the fusion"}
+
+
+def test_the_same_data_in_any_order_teaches_the_same(riddles):
+    index, learned, _, one = riddles
+    two = train_adapter(index, TrainingSet(tuple(reversed(learned.examples))), plan=PLAN)
+    assert np.array_equal(one.adapter.matrix, two.adapter.matrix)
+    assert [str(each) for each in one.gains] == [str(each) for each in two.gains]
+    assert one.card["data"] == two.card["data"] == learned.digest
+
+
+def test_vectors_of_the_caller_do_as_the_encoder_s(riddles):
+    index, learned, _, one = riddles
+    vectors = HashingEncoder().encode_queries([each.query for each in learned])
+    two = train_adapter(index, learned, plan=PLAN, vectors=vectors)
+    assert np.array_equal(one.adapter.matrix, two.adapter.matrix)
+    with Index.open(None, dim=256, analyzer=None) as bare:  # no encoder, no words
+        passages = list(index)
+        bare.upsert(passages, vectors=HashingEncoder().encode_passages([p.text for p in passages]))
+        trained = train_adapter(bare, learned, plan=PLAN, vectors=vectors)
+        assert trained.kept
+        assert [each.mode for each in trained.gains] == ["dense"] * 2
+        keep(bare, trained)
+        found = Retriever(bare, mode="dense").retrieve_many(vectors=bare.adapted(vectors), k=1)
+        right = [
+            hits.ids[0] == each.positives[0] for hits, each in zip(found, learned, strict=True)
+        ]
+        assert np.mean(right) > 0.9
+        with pytest.raises(InputError, match=r"shape \(3, 256\): \(80, 256\) is wanted"):
+            train_adapter(bare, learned, vectors=vectors[:3])
+        with pytest.raises(QueryError, match="no encoder"):
+            train_adapter(bare, learned)
+
+
+def test_shuffled_labels_and_too_few_queries_change_nothing(riddles):
+    index, learned, _, _ = riddles
+    rng = np.random.default_rng(0)
+    answers = rng.permutation([each.positives for each in learned])
+    wrong = [
+        Example(each.query, tuple(other.tolist()), query_id=each.query_id)
+        for each, other in zip(learned, answers, strict=True)
+    ]
+    trained = train_adapter(index, TrainingSet(tuple(wrong)), plan=PLAN)
+    assert not trained.kept
+    assert "the base stays" in str(trained)
+    few = train_adapter(index, TrainingSet(learned.examples[:10]))
+    assert (few.kept, few.adapter, few.needed) == (False, None, 20)
+    with pytest.raises(InputError, match="no adapter to keep: nothing changes: 10 queries"):
+        keep(index, few)
+    assert dict(index.settings) == {}
+
+
+def test_queries_of_another_kind_must_not_lose(riddles):
+    index, learned, _, _ = riddles
+    # These find their passage by words alone; the same words now lead elsewhere, too.
+    other = tuple(
+        Example(f"{passage.text}", (passage.id,), query_id=f"o{passage.id}")
+        for passage in index.get([str(n) for n in range(150, 200)])
+    )
+    trained = train_adapter(index, learned, plan=PLAN, forgetting=TrainingSet(other))
+    assert trained.forgotten.queries == 50
+    assert trained.forgotten.before == 1.0
+    assert trained.kept == (trained.forgotten.lost <= PLAN.most_lost)
+
+
+def test_data_that_cannot_be_learned_from_is_refused_at_once(riddles):
+    index, learned, _, _ = riddles
+    generation = index.verify().generation
+    away = TrainingSet(tuple(Example(f"query {n}", (f"x{n}",)) for n in range(30)))
+    with pytest.raises(InputError, match="none of the positives of 30 examples is in the index"):
+        train_adapter(index, away)
+    same = TrainingSet(tuple(Example(f"query {n}", ("7",)) for n in range(30)))
+    with pytest.raises(InputError, match="all 30 examples have the same positives"):
+        train_adapter(index, same)
+    one = TrainingSet(tuple(Example("a query", (str(n),), query_id=str(n)) for n in range(30)))
+    with pytest.raises(InputError, match="all 30 examples have the same query 'a query'"):
+        train_adapter(index, one)
+    with pytest.raises(InputError, match="no examples"):
+        train_adapter(index, TrainingSet(()))
+    with pytest.raises(InputError, match="has the query '  '"):
+        Example("  ", ("1",))
+    with pytest.warns(DegradedWarning, match="30 of 110 examples have no positive in the index"):
+        assert train_adapter(index, learned.joined(away), plan=PLAN).queries == 80
+    with Index.open(None, encoder="hashing") as empty, pytest.raises(QueryError, match="is empty"):
+        train_adapter(empty, learned)
+    with Index.open(None, encoder=None) as words:
+        words.upsert(["a text"])
+        with pytest.raises(QueryError, match="no vectors to learn from"):
+            train_adapter(words, learned)
+    assert index.verify().generation == generation
+
+
+def test_a_second_training_starts_from_what_is_in_use_and_keeps_the_first(riddles):
+    index, learned, held, trained = riddles
+    keep(index, trained)
+    once = ndcg(index, held)
+    again = train_adapter(index, learned, plan=PLAN)
+    assert not again.kept  # nothing is gained over the first
+    assert again.gain("hybrid").before > 0.8
+    with pytest.raises(InputError, match="there is a setting 'trained' already"):
+        keep(index, again, name="trained")
+    assert keep(index, again, use=False) == "trained-2"
+    assert index.settings.active == "trained"
+    assert ndcg(index, held) == once
+    index.close()
+    with Index.open(index.path, read_only=True, encoder=HashingEncoder()) as reader:
+        assert ndcg(reader, held) == once
+        with pytest.raises(ReadOnlyError):
+            keep(reader, again)
+
+
+def test_report_and_picture(riddles, tmp_path):
+    index, learned, _, trained = riddles
+    text = training_report(trained, title="riddles", date="2026-11-25")
+    gain = trained.gain("hybrid")
+    assert f"| hybrid | 80 in all | {gain.before:.4f} | {gain.after:.4f} |" in text
+    assert f"- data: {learned.digest}" in text
+    assert text.count("\n| 1 | ") == 1
+    plot_curves(trained, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    few = train_adapter(index, TrainingSet(learned.examples[:10]))
+    assert "10 queries are too few" in training_report(few, title="riddles", date="2026-11-25")
+    with pytest.raises(InputError, match="no epochs to draw"):
+        plot_curves(few, tmp_path / "none.png")
+    assert json.loads(json.dumps(trained.to_dict()))["kept"] is True
+
+
+def command(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "twofold", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_command_line_trains_activates_and_goes_back(tmp_path):
+    passages, queries, qrels = secrets()
+    corpus, asked, judged = (tmp_path / name for name in ("c.jsonl", "q.jsonl", "qrels.tsv"))
+    corpus.write_text(
+        "".join(json.dumps({"_id": p["id"], "text": p["text"]}) + "\n" for p in passages)
+    )
+    asked.write_text("".join(json.dumps({"_id": a, "text": b}) + "\n" for a, b in queries.items()))
+    judged.write_text(
+        "query-id\tcorpus-id\tscore\n"
+        + "".join(f"{query}\t{own}\t1\n" for query, grades in qrels.items() for own in grades)
+    )
+    assert read_queries(asked) == queries
+    assert read_qrels(judged) == qrels
+    folder = tmp_path / "index"
+    assert command("index", corpus, "--to", folder, "--encoder", "hashing").returncode == 0
+    train = ("train", folder, "--queries", asked, "--qrels", judged)
+    off = command(*train, "--no-activate", "--name", "mine", "--report", tmp_path / "r.md")
+    assert off.returncode == 0, off.stderr
+    assert "saved as 'mine' and not in use" in off.stdout
+    assert "worth keeping" in (tmp_path / "r.md").read_text()
+    taken = command(*train, "--name", "mine")
+    assert taken.returncode == 2
+    assert "there is an adapter 'mine' already" in taken.stderr
+    on = command(*train, "--json")
+    assert on.returncode == 0, on.stderr
+    said = json.loads(on.stdout)
+    assert (said["kept"], said["saved"], said["active"]) == (True, "trained", True)
+    found = command("search", folder, queries["q3"], "--json")
+    assert "3" in [each["id"] for each in json.loads(found.stdout)["hits"]]
+    (folder / "adapters" / "trained.adapter").unlink()
+    undone = command("search", folder, queries["q3"])
+    assert "is not used" in undone.stderr
+    assert command("settings", folder, "--use", "default").returncode == 0
+    bad = command(*train, "--temperature", "1")
+    assert bad.returncode == 2
+    assert "temperature is 1.0" in bad.stderr
+
+
+@pytest.mark.slow
+def test_never_worse_on_twenty_small_sets_some_with_shuffled_labels(library, abstracts):
+    """Titles ask for abstracts; hashed words leave room for gains, and wrong labels for harm."""
+    rng = np.random.default_rng(0)
+    every = [
+        Example(each["title"], (each["_id"],), query_id=each["_id"]) for each in abstracts[:300]
+    ]
+    kept = 0
+    for number in range(20):
+        order = rng.permutation(300)
+        chosen = [every[place] for place in order[:60]]
+        if number % 2:
+            labels = rng.permutation([each.positives[0] for each in chosen])
+            chosen = [
+                Example(each.query, (str(label),), query_id=each.query_id)
+                for each, label in zip(chosen, labels, strict=True)
+            ]
+        trained = train_adapter(library, TrainingSet(tuple(chosen)), plan=AdapterPlan(seed=number))
+        if not trained.kept:
+            continue
+        kept += 1
+        held = [every[place] for place in order[60:]]
+        queries = {each.query_id: each.query for each in held}
+        vectors = HashingEncoder().encode_queries(list(queries.values()))
+        values = []
+        for given in (vectors, trained.adapter(vectors)):
+            found = Retriever(library).retrieve_many(list(queries.values()), vectors=given, k=10)
+            ranks = [
+                hits.ids.index(own) + 1 if own in hits.ids else np.inf
+                for hits, own in zip(found, queries, strict=True)
+            ]
+            values.append(1 / np.log2(np.array(ranks) + 1))
+        assert bootstrap_interval(values[1] - values[0]).high >= 0
+    assert kept < 20
