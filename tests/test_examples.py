@@ -75,7 +75,7 @@ def test_example_with_a_chat_model(name):
 
 def test_examples_are_short_and_all_run_here():
     scripts = sorted(EXAMPLES.glob("*.py"))
-    others = {"demo.py", "train_reranker.py"}
+    others = {"demo.py", "train_reranker.py", "train_on_your_data.py"}
     parts = {
         "chat_models.py",
         "extractive.py",
@@ -86,6 +86,21 @@ def test_examples_are_short_and_all_run_here():
     assert {path.name for path in scripts} == {*SCRIPTS, *others, *parts}
     for path in scripts:
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 80
+
+
+@pytest.mark.slow
+def test_training_on_real_text_says_what_held_out_queries_gain():
+    script = str(EXAMPLES / "train_on_your_data.py")
+    done = subprocess.run(
+        [sys.executable, script, "--encoder", "hashing"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"HF_HUB_OFFLINE": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "on 300 (held-out queries)" in done.stdout
+    assert "(unseen passages)" in done.stdout
 
 
 @pytest.mark.slow

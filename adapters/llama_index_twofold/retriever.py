@@ -60,7 +60,7 @@ class TwofoldRetriever(BaseRetriever):
             assert index is not None  # one of the two is given
             mode = options.get("mode")
             retriever = Retriever(index, mode=mode if mode is not None else index.modes[0])
-        self._engine = configured(retriever, options)
+        self._use(configured(retriever, options))
         super().__init__(callback_manager, object_map, objects, verbose)
 
     @classmethod
@@ -103,8 +103,14 @@ class TwofoldRetriever(BaseRetriever):
     def with_options(self, **options: Unpack[QueryOptions]) -> "TwofoldRetriever":
         """Return a retriever over the same index with these options; this one stays as it is."""
         other = copy.copy(self)
-        other._engine = configured(self._engine, options)
+        other._use(configured(self._engine, options))
         return other
+
+    def _use(self, engine: Retriever) -> None:
+        """Ask this engine from now on; an observer of the user's own goes before the events."""
+        self._engine = engine
+        observer = engine.observer if engine.observer is not None else EncoderEvents(engine.index)
+        self._told = replace(engine, observer=observer)
 
     def retrieve_many(self, queries: Sequence[str | QueryBundle]) -> list[list[NodeWithScore]]:
         """Return ``retrieve`` of each query, by one encoder call and one search for all."""
@@ -123,23 +129,20 @@ class TwofoldRetriever(BaseRetriever):
         """Return what ``retrieve_many`` does, without blocking the loop."""
         return await in_thread(self.retrieve_many, queries)
 
-    @dispatcher.span
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         return self._search([query_bundle])[0]
 
-    @dispatcher.span
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         (nodes,) = await in_thread(self._search, [query_bundle])
         return nodes
 
     def _search(self, bundles: Sequence[QueryBundle]) -> list[list[NodeWithScore]]:
         """Ask the core, with all texts at once; bundles are never changed."""
-        engine = asked(self._engine)
+        engine = asked(self._told)
         own = [at for at, each in enumerate(bundles) if _brings_vector(each, engine)]
         plain = [at for at in range(len(bundles)) if at not in own]
         texts = [each.query_str.strip() for each in bundles]
-        told = replace(engine, observer=EncoderEvents(engine.index)) if plain else engine
-        answers = dict(zip(plain, told.retrieve_many([texts[at] for at in plain]), strict=True))
+        answers = dict(zip(plain, engine.retrieve_many([texts[at] for at in plain]), strict=True))
         for at in own:
             answers[at] = engine.retrieve(texts[at], vector=_vector(bundles[at], engine))
         for hits in answers.values():

@@ -1,7 +1,7 @@
 """LlamaIndex's events of what the core does by itself."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import llama_index.core.instrumentation as instrument
@@ -28,16 +28,17 @@ class EncoderEvents:
     def __init__(self, index: Any) -> None:
         self._index = index
 
-    @contextmanager
-    def stage(self, name: Stage) -> Iterator[Report | None]:
+    def stage(self, name: Stage) -> AbstractContextManager[Report | None]:
         """Open a stage; only encoding is told."""
         encoder = getattr(self._index, "encoder", None) if name == "encode" else None
-        if encoder is None or isinstance(encoder, EmbeddingEncoder):
-            yield None
-            return
+        told = encoder is not None and not isinstance(encoder, EmbeddingEncoder)
+        return self._encoding(encoder) if told else nullcontext()
+
+    @contextmanager
+    def _encoding(self, encoder: Any) -> Iterator[None]:
         model = {"class_name": type(encoder).__name__, "model_name": str(encoder.name)}
         dispatcher.event(EmbeddingStartEvent(model_dict=model))
-        yield None
+        yield
         dispatcher.event(EmbeddingEndEvent(chunks=[], embeddings=[]))
 
 
