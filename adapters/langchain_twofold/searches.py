@@ -107,9 +107,11 @@ class SearchedStore(VectorStore):
         return _asked(self.retriever, options).retrieve(query, k=k)
 
     def _by_vector(self, vector: list[float], k: int, options: dict[str, Any]) -> Hits:
-        """Ask the dense leg, without what only a text can be measured by."""
+        """Ask the dense leg for a query's embedding, without what only texts are measured by."""
         dense = replace(self.retriever, mode="dense", min_lexical=None, reranker=None)
-        return _asked(dense, options).retrieve(vector=np.asarray(vector, np.float32), k=k)
+        with self.retriever.index.view() as view:
+            own = view.adapted(np.asarray(vector, np.float32))
+        return _asked(dense, options).retrieve(vector=own, k=k)
 
     def _by_relevance(self, options: dict[str, Any]) -> Retriever:
         """Return the retriever whose scores are on one scale in every query."""

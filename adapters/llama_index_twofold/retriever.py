@@ -157,10 +157,10 @@ def _brings_vector(bundle: QueryBundle, engine: Retriever) -> bool:
 
 
 def _vector(bundle: QueryBundle, engine: Retriever) -> Vectors:
-    """Return a bundle's own vector (dim,), or the mean of its custom strings'."""
-    if bundle.embedding is not None:
-        return np.asarray(bundle.embedding, np.float32)
-    assert bundle.custom_embedding_strs is not None  # one of the two is given
+    """Return a bundle's own vector (dim,), or the mean of its custom strings', adapted."""
     with engine.index.view() as view:
+        if bundle.embedding is not None:
+            return view.adapted(np.asarray(bundle.embedding, np.float32))
+        assert bundle.custom_embedding_strs is not None  # one of the two is given
         vectors = view.encode_queries(bundle.custom_embedding_strs)
     return np.asarray(vectors.mean(axis=0), np.float32)

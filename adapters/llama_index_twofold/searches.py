@@ -38,7 +38,7 @@ def search(
     """
     refuse_unknown(list(arguments), _ARGUMENTS, {"lambda_mult": "mmr_threshold"})
     text = (query.query_str or "").strip()
-    vector = _vector(query)
+    vector = _vector(query, retriever)
     if vector is None and not text:
         return None
     where = restricted(query.filters, ids=node_ids, documents=query.doc_ids)
@@ -65,10 +65,12 @@ def _count(query: VectorStoreQuery) -> int:
     return own if own is not None else query.similarity_top_k
 
 
-def _vector(query: VectorStoreQuery) -> Vectors | None:
+def _vector(query: VectorStoreQuery, retriever: Retriever) -> Vectors | None:
+    """Return the embedding of the query's text, through the index's adapter if one is in use."""
     if query.query_embedding is None or _MODES.get(query.mode) == "lexical":
         return None
-    return np.asarray(query.query_embedding, np.float32)
+    with retriever.index.view() as view:
+        return view.adapted(np.asarray(query.query_embedding, np.float32))
 
 
 def _hybrid(engine: Retriever, query: VectorStoreQuery) -> Retriever:

@@ -285,7 +285,11 @@ class View(Protocol):
         ...
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        """Return query vectors (n, dim) by the encoder that filled this generation."""
+        """Return query vectors (n, dim) by the encoder that filled this generation, adapted."""
+        ...
+
+    def adapted(self, vectors: Vectors) -> Vectors:
+        """Return what the adapter in use makes of the encoder's query vectors (n, dim) or (dim,)."""
         ...
 
     def dense(self, queries: Vectors, k: int, allowed: Mask | None, effort: float) -> list[LegHits]:
