@@ -18,6 +18,11 @@ SCRIPTS = {
         "{'num_added': 1, 'num_updated': 0, 'num_skipped': 1, 'num_deleted': 2}",
         "Soup is salted at the start.",
     ],
+    "langchain_ensemble.py": [
+        "ensemble: ['bee', 'hive', 'root', 'press']\nmoved: ['bee', 'hive', 'root']",
+        "1st by meaning",
+        "over 'like the ensemble'",
+    ],
     "llama_index_rag.py": ["glucose. [leaf]"],
     "llama_index_chat.py": ["rinse twice. [kettle-clean]", "five years. [toaster-warranty]"],
     "llama_index_folder.py": [

@@ -1,8 +1,5 @@
 """What an index promises to a caller, one call after the other."""
 
-import copy
-import pickle
-
 import numpy as np
 import pytest
 
@@ -10,17 +7,10 @@ from twofold import HashingEncoder, Index, Metric, Passage, Retriever
 from twofold.errors import (
     DegradedWarning,
     EncoderMismatchError,
-    EncoderNotFoundError,
     FilterError,
-    IndexClosedError,
-    IndexLockedError,
-    IndexMismatchError,
-    IndexNotFoundError,
     InputError,
     PassageError,
     QueryError,
-    ReadOnlyError,
-    UnsupportedStorageError,
     VectorError,
 )
 from twofold.index import filled_index
@@ -259,16 +249,6 @@ def test_a_zero_vector_anywhere_is_seen_before_anything_is_written(index):
     assert len(index) == 0
 
 
-def test_settings_follow_what_another_writer_chose(tmp_path):
-    with Index.open(tmp_path / "i", encoder="hashing") as early:
-        assert early.dim is None
-        with Index.open(tmp_path / "i") as writer:
-            writer.upsert(["x"])
-        assert (early.dim, early.metric) == (256, Metric.COSINE)
-        early.upsert(["y"])
-        assert early.verify(deep=True).ok
-
-
 def test_one_leg_alone(tmp_path):
     with Index.open(tmp_path / "words", encoder=None) as index:
         assert index.modes == ("lexical",)
@@ -299,53 +279,6 @@ def test_passages_without_words_are_kept_and_counted(index):
     assert set(Retriever(index, k=9).retrieve("title alone").ids) == {"t", "c"}
 
 
-def test_what_contradicts_the_stored_is_refused(tmp_path):
-    path = tmp_path / "i"
-    with Index.open(path, encoder="hashing") as index:
-        index.upsert(["x"])
-    for arguments, words in [
-        ({"metric": "dot"}, "metric='cosine' and opened with metric='dot'"),
-        ({"dim": 7}, "dim=256 and opened with dim=7"),
-        ({"analyzer": None}, "analyzer='english' and opened with analyzer=None"),
-        ({"encoder": None}, "encoder='hashing' and opened with encoder=None"),
-    ]:
-        with pytest.raises(IndexMismatchError, match=words):
-            Index.open(path, **arguments)
-    with pytest.raises(InputError, match="unknown metric 'manhattan'"):
-        Index.open(path, metric="manhattan")
-    with pytest.raises(InputError, match="unknown analyzer"):
-        Index.open(path, analyzer="latin")
-
-
-def test_where_there_is_no_index(tmp_path):
-    with pytest.raises(IndexNotFoundError, match="there is no index at"):
-        Index.open(tmp_path / "missing", create=False)
-    with pytest.raises(IndexNotFoundError, match="there is no index at"):
-        Index.open(tmp_path / "missing", read_only=True)
-    assert not (tmp_path / "missing").exists()
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "photo.jpg").write_bytes(b"x")
-    with pytest.raises(IndexNotFoundError, match=r"not an index: it holds 'photo.jpg'"):
-        Index.open(tmp_path / "folder")
-    assert sorted(p.name for p in (tmp_path / "folder").iterdir()) == ["photo.jpg"]
-    with pytest.raises(IndexNotFoundError, match="is a file"):
-        Index.open(tmp_path / "folder" / "photo.jpg")
-    with pytest.raises(EncoderNotFoundError, match="no model folder"):
-        Index.open(tmp_path / "new", encoder="./no/such/model")
-    with pytest.raises(InputError, match="path of an index is empty"):
-        Index.open("")
-    with pytest.raises(InputError, match="encode_queries and encode_passages"):
-        Index.open(tmp_path / "new", encoder=print)
-
-
-def test_what_is_not_chosen_yet_can_t_be_contradicted_either(tmp_path):
-    with Index.open(tmp_path / "words", encoder=None):
-        pass
-    for arguments in ({"dim": 4}, {"metric": "dot"}, {"encoder": "hashing"}):
-        with pytest.raises(IndexMismatchError):
-            Index.open(tmp_path / "words", **arguments)
-
-
 def test_ids_are_checked(index):
     index.upsert([{"id": "1", "text": "x"}])
     for bad in ([1], ["\ud800"], [("1",)]):
@@ -354,63 +287,6 @@ def test_ids_are_checked(index):
         with pytest.raises(InputError, match="an id is a string"):
             index.get(bad)
     assert len(index) == 1
-
-
-def test_one_writer_and_read_only(tmp_path):
-    path = tmp_path / "i"
-    with Index.open(path, encoder="hashing") as writer:
-        writer.upsert(["x"])
-        with Index.open(path) as second:
-            assert len(second) == 1
-            with pytest.raises(IndexLockedError, match="another Index of this process writes"):
-                second.upsert(["y"])
-            writer.upsert(["z"])
-            assert len(second) == 2
-        with Index.open(path, read_only=True) as reader:
-            with pytest.raises(ReadOnlyError, match="read_only=True"):
-                reader.upsert(["y"])
-            with pytest.raises(ReadOnlyError):
-                reader.delete(["y"])
-    with Index.open(path) as next_writer:
-        next_writer.upsert(["y"])
-        assert len(next_writer) == 3
-
-
-def test_the_lock_goes_with_the_last_reference(tmp_path):
-    path = tmp_path / "i"
-    index = Index.open(path, encoder="hashing")
-    index.upsert(["x"])
-    hits = Retriever(index).retrieve("x")
-    del index
-    with Index.open(path) as second:
-        second.upsert(["y"])
-    assert hits[0].passage.text == "x"
-
-
-def test_a_closed_index_says_so(index):
-    index.close()
-    index.close()
-    for call in (lambda: len(index), lambda: index.upsert(["x"]), lambda: index.delete(["x"])):
-        with pytest.raises(IndexClosedError, match="was closed"):
-            call()
-
-
-def test_a_temporary_index_goes_when_closed():
-    with Index.open(None, encoder="hashing") as index:
-        index.upsert(["x"])
-        path = index.path
-        assert path.exists()
-    assert not path.exists()
-
-
-def test_a_newer_format_is_refused(tmp_path):
-    from dataclasses import replace
-
-    path = tmp_path / "i"
-    with Index.open(path, encoder="hashing") as index, index._catalog.writing() as writer:
-        writer.put_settings(replace(writer.settings(), format=99))
-    with pytest.raises(UnsupportedStorageError, match="format 99.*upgrade twofold"):
-        Index.open(path)
 
 
 def test_filters_are_checked_before_anything_else(index):
@@ -430,22 +306,6 @@ def test_warm_loads_what_a_first_query_needs(index):
         assert view.snapshot.dense._index is not None
 
 
-def test_a_relative_path_stays_where_it_was_opened(tmp_path, monkeypatch):
-    for place, own in ((tmp_path, "A"), (tmp_path / "elsewhere", "B")):
-        place.mkdir(exist_ok=True)
-        monkeypatch.chdir(place)
-        with Index.open("i.twofold", encoder=None) as namesake:
-            namesake.upsert([{"id": own, "text": own}])
-    monkeypatch.chdir(tmp_path)
-    with Index.open("i.twofold", encoder=None) as index:
-        monkeypatch.chdir(tmp_path / "elsewhere")
-        index.upsert([{"id": "C", "text": "C"}])
-        assert sorted(each.id for each in index) == ["A", "C"]
-    with Index.open("i.twofold") as other:
-        assert [each.id for each in other] == ["B"]
-        assert other.verify(deep=True).ok
-
-
 def test_vectors_of_any_dimensions(tmp_path):
     with Index.open(tmp_path / "v", dim="first") as index:
         assert index.dim is None
@@ -460,14 +320,6 @@ def test_vectors_of_any_dimensions(tmp_path):
         Index.open(tmp_path / "w", dim="first")
     with pytest.raises(InputError, match="at least 1, or 'first'"):
         Index.open(tmp_path / "x", dim="any")
-
-
-def test_an_index_is_neither_pickled_nor_deep_copied(index):
-    index.upsert(["a text"])
-    for copied in (pickle.dumps, copy.deepcopy, copy.copy):
-        with pytest.raises(TypeError, match="can't be pickled or deep-copied: open '.*' where"):
-            copied(index)
-    assert len(index) == 1
 
 
 def test_an_index_filled_with_the_vectors_of_the_first_passages(tmp_path):

@@ -127,7 +127,8 @@ def evaluation(
         results = [*own, *foreign]
         comparison = compare(results, measures[0]) if len(results) > 1 else None
         if run is not None:
-            _write_runs(run, own)
+            for path in _write_runs(run, own):
+                err.print(f"written: {path}", markup=False, soft_wrap=True)
         if per_query is not None and str(per_query) != "-":
             per_query.write_text(tables.per_query(results), encoding="utf-8")
         if report_to is not None:
@@ -165,12 +166,15 @@ def _check_target(path: Path | None) -> None:
         raise InputError(f"{path} can't be written: it is a folder; name a file in it")
 
 
-def _write_runs(path: Path, results: Sequence[Evaluation]) -> None:
+def _write_runs(path: Path, results: Sequence[Evaluation]) -> list[Path]:
     """Write one run to the path, of several each beside it, with its mode in the name."""
+    written: list[Path] = []
     for each in results:
         first, dot, rest = path.name.partition(".")
         own = path.with_name(f"{first}-{each.name}{dot}{rest}") if len(results) > 1 else path
         write_run(own, each.run, each.name)
+        written.append(own)
+    return written
 
 
 def _print(

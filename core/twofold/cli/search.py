@@ -78,17 +78,20 @@ def search(
             reranker=reranker_named(rerank) if rerank is not None else None,
         )
         hits = retriever.retrieve(query, where=_filter(where))
-        if why_not is not None:
-            why = hits.why_not(why_not)
+        why = hits.why_not(why_not) if why_not is not None else None
+        if why is not None and not explain:
             if as_json:
                 print_json(why.to_dict())
             else:
                 out.print(tables.why_not(why))
             return
         if as_json:
-            print_json(tables.hits_as_dict(hits, explained=explain))
+            found = tables.hits_as_dict(hits, explained=explain)
+            print_json({**found, "why_not": why.to_dict()} if why is not None else found)
             return
         out.print(tables.hits_table(hits, explained=explain))
+        if why is not None:
+            out.print(tables.why_not(why))
         for warning in hits.warnings:
             err.print(f"warning: {warning}", markup=False)
 

@@ -28,7 +28,10 @@ def indexed(folder: Path, summary: dict[str, Any]) -> Text:
     if summary["kind"] is not None:
         line += f"; near vectors by {summary['kind']['kind']}"
     if summary["truncated"]:
-        line += f"; {summary['truncated']:,} texts are longer than the encoder reads"
+        line += (
+            f"; texts longer than the encoder reads, which sees their beginning only: "
+            f"{summary['truncated']:,}; split them into shorter passages"
+        )
     return Text(line)
 
 
