@@ -289,7 +289,7 @@ class View(Protocol):
         ...
 
     def adapted(self, vectors: Vectors) -> Vectors:
-        """Return what the adapter in use makes of the encoder's query vectors (n, dim) or (dim,)."""
+        """Return what the adapter in use makes of query vectors (n, dim) or (dim,)."""
         ...
 
     def dense(self, queries: Vectors, k: int, allowed: Mask | None, effort: float) -> list[LegHits]:

@@ -8,19 +8,18 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich import box
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
 
 from twofold.cli.console import Folder, Json, err, out, print_json, running
+from twofold.cli.fine_tuning import fine_tune
+from twofold.cli.gains import gains_table
 from twofold.corpus import read_qrels, read_queries
 from twofold.evaluation.figure import check_picture
 from twofold.index import DEFAULT, Index
 from twofold.training import (
     AdapterPlan,
-    Gain,
+    EncoderPlan,
     Step,
-    Trained,
     TrainingSet,
     keep,
     plot_curves,
@@ -44,6 +43,16 @@ def train(
     activate: Annotated[
         bool, typer.Option("--activate/--no-activate", help="Use what is kept at once.")
     ] = True,
+    full: Annotated[
+        bool,
+        typer.Option("--full/--adapter", help="Fine-tune the encoder itself; with --to."),
+    ] = False,
+    to: Annotated[Path | None, typer.Option(help="A new folder for the fine-tuned model.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="At most; 3 with --full.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Pairs in a step; 32 with --full.")] = None,
+    max_length: Annotated[
+        int | None, typer.Option(help="Tokens read in fine-tuning, all if left out.")
+    ] = None,
     temperature: Annotated[float, typer.Option(help="Of the softmax over passages.")] = 0.05,
     pull: Annotated[float, typer.Option(help="What holds the map near the identity.")] = 0.003,
     seed: Annotated[int, typer.Option(help="Deals queries to folds, and orders pairs.")] = 0,
@@ -55,15 +64,37 @@ def train(
         Path | None, typer.Option(help="Write a PNG of loss and nDCG by epoch to this file.")
     ] = None,
 ) -> None:
-    """Learn a map of query vectors from judged queries; keep it only if held-out ones gain.
+    """Learn from judged queries; keep what was learned only if held-out queries gain.
 
-    Nothing is encoded or indexed again. What is kept is saved as an adapter with its setting, and
-    in use from then on; deleting the adapter's file undoes it, too.
+    A map of query vectors, an adapter: nothing is encoded or indexed again, it is saved with its
+    setting and in use from then on; deleting its file undoes it, too. Or, with --full, the encoder
+    itself: what is kept is a model of its own, and the index is encoded anew while it serves.
     """
     with running(), Index.open(folder, create=False) as target:
         if plot is not None:
             check_picture(plot)  # before the work
-        plan = AdapterPlan(temperature=temperature, pull=pull, seed=seed)
+        if full:
+            usual = EncoderPlan()
+            plan_of_all = EncoderPlan(
+                temperature=temperature,
+                epochs=epochs if epochs is not None else usual.epochs,
+                batch=batch if batch is not None else usual.batch,
+                max_length=max_length,
+                seed=seed,
+            )
+            training_set = TrainingSet.of_qrels(read_queries(queries), read_qrels(qrels))
+            fine_tune(
+                folder, target, training_set, to, plan_of_all, activate=activate, as_json=as_json
+            )
+            return
+        own = AdapterPlan()
+        plan = AdapterPlan(
+            temperature=temperature,
+            pull=pull,
+            epochs=epochs if epochs is not None else own.epochs,
+            batch=batch if batch is not None else own.batch,
+            seed=seed,
+        )
         if name is not None:
             target.adapters.new_name(name)
             target.settings.new_name(name)
@@ -85,7 +116,7 @@ def train(
             print_json({**trained.to_dict(), "saved": saved, "active": active})
             return
         if trained.gains:
-            out.print(_gains(trained))
+            out.print(gains_table(plan.measure, trained.gains, trained.forgotten))
         out.print(trained.reason, markup=False, soft_wrap=True)
         if saved is not None:
             out.print(_next(folder, saved, before, active=activate), markup=False, soft_wrap=True)
@@ -100,30 +131,6 @@ def _next(folder: Path, saved: str, before: str | None, *, active: bool) -> str:
         ["twofold", "settings", str(folder), "--use", before if before is not None else DEFAULT]
     )
     return f"saved as {saved!r} and in use; to go back: {back}"
-
-
-def _gains(trained: Trained) -> Table:
-    """Return what held-out queries gain, by mode and group."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(f"{trained.plan.measure}, held out")
-    for head in ("queries", "before", "after", "gain"):
-        table.add_column(head, justify="right")
-    rows: list[tuple[str, Gain]] = [
-        (f"{each.mode}, {each.group} passages" if each.group != "all" else each.mode, each)
-        for each in trained.gains
-    ]
-    if trained.forgotten is not None:
-        rows.append((f"{trained.forgotten.mode}, another kind of queries", trained.forgotten))
-    for label, each in rows:
-        gain = each.interval
-        table.add_row(
-            label,
-            f"{each.queries:,}",
-            f"{each.before:.4f}",
-            f"{each.after:.4f}",
-            f"{gain.mean:+.4f} ({gain.low:+.3f} to {gain.high:+.3f})",
-        )
-    return table
 
 
 @contextmanager

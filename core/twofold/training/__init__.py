@@ -19,7 +19,10 @@ from twofold.training.clicks import (
 )
 from twofold.training.curves import plot_curves
 from twofold.training.dpr import read_dpr
+from twofold.training.encoder_plan import EncoderPlan
+from twofold.training.encoder_training import train_encoder
 from twofold.training.example import Example
+from twofold.training.fine_tuned import FineTuned
 from twofold.training.fitting import Epoch
 from twofold.training.gain import Gain
 from twofold.training.keeping import keep
@@ -45,8 +48,10 @@ from twofold.training.triples import read_id_triples, read_triples
 __all__ = [
     "AdapterPlan",
     "ClickPlan",
+    "EncoderPlan",
     "Epoch",
     "Example",
+    "FineTuned",
     "FirstSentences",
     "Gain",
     "Generated",
@@ -83,6 +88,7 @@ __all__ = [
     "suspected_share",
     "synthetic",
     "train_adapter",
+    "train_encoder",
     "training_report",
     "turnover",
     "unseen",

@@ -3,15 +3,9 @@
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from twofold.errors import InputError
 from twofold.evaluation.measures import named
-
-LOWEST_TEMPERATURE = 0.005
-"""Below it, a softmax over cosines looks at nothing but the nearest wrong passage."""
-HIGHEST_TEMPERATURE = 0.5
-"""Above it, a softmax over cosines is nearly flat whatever is learned."""
+from twofold.training.checking import check_range, check_temperature, check_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,42 +45,18 @@ class AdapterPlan:
     def __post_init__(self) -> None:
         least = {"epochs": 1, "patience": 1, "batch": 1, "folds": 2, "fewest": 8, "seed": 0}
         for name, low in {**least, "most_passages": 2}.items():
-            _check_whole(name, getattr(self, name), low)
+            check_whole(name, getattr(self, name), low)
         if self.rank is not None:
-            _check_whole("rank", self.rank, 1)
+            check_whole("rank", self.rank, 1)
         check_temperature(self.temperature)
         for name in ("pull", "most_lost"):
-            _check_range(name, getattr(self, name), 0, math.inf, "a number of 0 or more")
-        _check_range("blend", self.blend, 0, 1, "a number from 0 to 1")
+            check_range(name, getattr(self, name), 0, math.inf, "a number of 0 or more")
+        check_range("blend", self.blend, 0, 1, "a number from 0 to 1")
         for name, high in (("learning_rate", math.inf), ("level", 1)):
-            _check_range(name, getattr(self, name), 0, high, "a number above 0", strict=True)
+            check_range(name, getattr(self, name), 0, high, "a number above 0", strict=True)
         if self.fewest < 2 * self.folds:
             raise InputError(
                 f"fewest is {self.fewest}: at least {2 * self.folds} queries are wanted for "
                 f"{self.folds} folds"
             )
         named(self.measure)
-
-
-def check_temperature(temperature: float) -> None:
-    """Raise InputError for a temperature at which nothing is learned from cosines."""
-    number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
-    if not number or not LOWEST_TEMPERATURE <= temperature <= HIGHEST_TEMPERATURE:
-        raise InputError(
-            f"temperature is {temperature!r}: {LOWEST_TEMPERATURE} to {HIGHEST_TEMPERATURE} is "
-            "wanted, such as 0.05; what another library calls scale=20 is 1/20"
-        )
-
-
-def _check_whole(name: str, value: object, low: int) -> None:
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < low:
-        raise InputError(f"{name} is {value!r}: a whole number of at least {low} is wanted")
-
-
-def _check_range(
-    name: str, value: object, low: float, high: float, wanted: str, *, strict: bool = False
-) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    inside = isinstance(value, int | float) and (low < value < high if strict else True)
-    if not number or not inside or not low <= float(str(value)) <= high:
-        raise InputError(f"{name} is {value!r}: {wanted} is wanted")

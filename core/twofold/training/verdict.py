@@ -1,15 +1,29 @@
 """Whether what was learned is worth keeping."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
-from twofold.training.adapter_plan import AdapterPlan
 from twofold.training.gain import Gain
 
 
+class Gate(Protocol):
+    """What a plan says of keeping: the measure, and the most that others may lose."""
+
+    @property
+    def measure(self) -> str:
+        """In ir_measures' grammar."""
+        ...
+
+    @property
+    def most_lost(self) -> float:
+        """The greatest loss of the measure, on unseen passages or of other queries."""
+        ...
+
+
 def verdict(
-    gains: Sequence[Gain], forgotten: Gain | None, mode: str, plan: AdapterPlan
+    gains: Sequence[Gain], forgotten: Gain | None, mode: str, plan: Gate
 ) -> tuple[bool, str]:
-    """Return whether an adapter is worth keeping, and why or why not."""
+    """Return whether what was learned is worth keeping, and why or why not."""
     main = next(each for each in gains if each.mode == mode and each.group == "all")
     gain = main.interval
     said = f"{gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
@@ -29,11 +43,11 @@ def verdict(
     return True, f"worth keeping: {plan.measure} {said} on held-out queries"
 
 
-def harmless(gains: Sequence[Gain], plan: AdapterPlan) -> bool:
+def harmless(gains: Sequence[Gain], plan: Gate) -> bool:
     """Whether queries whose passages were never learned from lose no more than allowed."""
     return all(each.lost <= plan.most_lost for each in gains if each.group == "unseen")
 
 
-def remembers(forgotten: Gain | None, plan: AdapterPlan) -> bool:
+def remembers(forgotten: Gain | None, plan: Gate) -> bool:
     """Whether queries of another kind lose no more than allowed."""
     return forgotten is None or forgotten.lost <= plan.most_lost

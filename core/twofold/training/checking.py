@@ -1,0 +1,36 @@
+"""Checks of the numbers in training plans."""
+
+import numpy as np
+
+from twofold.errors import InputError
+
+LOWEST_TEMPERATURE = 0.005
+"""Below it, a softmax over cosines looks at nothing but the nearest wrong passage."""
+HIGHEST_TEMPERATURE = 0.5
+"""Above it, a softmax over cosines is nearly flat whatever is learned."""
+
+
+def check_temperature(temperature: float) -> None:
+    """Raise InputError for a temperature at which nothing is learned from cosines."""
+    number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
+    if not number or not LOWEST_TEMPERATURE <= temperature <= HIGHEST_TEMPERATURE:
+        raise InputError(
+            f"temperature is {temperature!r}: {LOWEST_TEMPERATURE} to {HIGHEST_TEMPERATURE} is "
+            "wanted, such as 0.05; what another library calls scale=20 is 1/20"
+        )
+
+
+def check_whole(name: str, value: object, low: int) -> None:
+    """Raise InputError for what is no whole number of at least ``low``."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < low:
+        raise InputError(f"{name} is {value!r}: a whole number of at least {low} is wanted")
+
+
+def check_range(
+    name: str, value: object, low: float, high: float, wanted: str, *, strict: bool = False
+) -> None:
+    """Raise InputError for what is no number from ``low`` to ``high``, or, if strict, between."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    inside = isinstance(value, int | float) and (low < value < high if strict else True)
+    if not number or not inside or not low <= float(str(value)) <= high:
+        raise InputError(f"{name} is {value!r}: {wanted} is wanted")

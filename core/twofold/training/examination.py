@@ -1,0 +1,112 @@
+"""Queries that nothing is learned from, asked again and again over a part of the corpus."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from twofold.index import Index, IndexView
+from twofold.metrics import Metric
+from twofold.protocols import Analyzer, Encoder, Setting
+from twofold.retriever import Retriever
+from twofold.training.gain import Values
+from twofold.training.probes import made_of_passages
+from twofold.training.served import Served
+from twofold.training.training_set import TrainingSet
+from twofold.tuning.defaults import in_use
+from twofold.types import Mask, Passage, Vectors
+
+_NEAR = 20  # of each query's hits are among the passages
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """Held-out queries, queries of another kind, and passages that both are looked for among.
+
+    ``before`` and ``before_others`` are what the index gives as it is.
+    """
+
+    passages: tuple[Passage, ...]
+    held: TrainingSet
+    others: TrainingSet | None
+    metric: Metric
+    analyzer: Analyzer | None
+    title_weight: int
+    measure: str
+    setting: Setting
+
+    @classmethod
+    def of(
+        cls, index: Index, held: TrainingSet, learned: TrainingSet, most: int, measure: str
+    ) -> "Examination":
+        """Choose passages: all answers, the hits of all held-out queries, and a seeded sample."""
+        with index.view() as view:
+            metric = view.metric
+            assert metric is not None  # checked before
+            known = held.joined(learned)
+            others = made_of_passages(view, known, 0)
+            answers = [own for each in held for own in each.positives]
+            probes = [own for each in others or () for own in each.positives]
+            found = Retriever(index, mode=index.modes[0]).retrieve_many(
+                [each.query for each in held], k=_NEAR
+            )
+            near = [own for hits in found for own in hits.ids]
+            chosen = list(dict.fromkeys([*answers, *probes, *near]))
+            rows = np.random.default_rng(0).permutation(_rows(view))[:most]
+            for own in view.ids(rows):
+                if len(chosen) >= most:
+                    break
+                chosen += [own] if own not in chosen else []
+            lexical = view.snapshot.lexical
+            return cls(
+                tuple(index.get(chosen)),
+                held,
+                others,
+                metric,
+                lexical.analyzer if lexical is not None else None,
+                view.snapshot.settings.title_weight,
+                measure,
+                in_use(view),
+            )
+
+    def values(
+        self, encoder: Encoder, vectors: Vectors | None = None
+    ) -> tuple[Values, Values | None]:
+        """Return the measure of the held-out queries by mode, and of the others.
+
+        ``vectors`` (passages, dim) are those of the passages, if they are known.
+        """
+        contents = [each.content for each in self.passages]
+        if vectors is None:
+            vectors = encoder.encode_passages(contents)
+        with Index.open(
+            None,
+            dim=vectors.shape[1],
+            metric=self.metric,
+            analyzer=self.analyzer,
+            title_weight=self.title_weight,
+        ) as trial:
+            trial.upsert(self.passages, vectors=vectors)
+            with trial.view() as view:
+                held = self._asked(view, self.held, encoder)
+                others = self._asked(view, self.others, encoder) if self.others else None
+                return held, others
+
+    def unseen(self, learned: TrainingSet) -> Mask:
+        """Return which held-out queries (n,) have no answer that others were learned from."""
+        known = learned.positives
+        return np.array([known.isdisjoint(each.positives) for each in self.held], np.bool_)
+
+    def _asked(self, view: IndexView, asked: TrainingSet, encoder: Encoder) -> Values:
+        served = Served(view, asked, self.measure, self.setting)
+        return served.values(np.asarray(encoder.encode_queries(list(_texts(asked))), np.float32))
+
+
+def _texts(asked: TrainingSet) -> Sequence[str]:
+    return [each.query for each in asked]
+
+
+def _rows(view: IndexView) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    dense = view.snapshot.dense
+    assert dense is not None  # checked before
+    return dense.live_rows
