@@ -14,11 +14,11 @@ class AdapterPlan:
 
     ``temperature`` divides similarities of unit length in the loss: a library that multiplies by a
     ``scale`` calls it 1 / scale. ``pull`` holds the matrix near the identity, ``rank`` lets it
-    differ by a matrix of that rank only, and ``blend`` is how much of what was learned is used, 1
-    for all. An epoch sees every pair once, ``batch`` pairs at a step of Adam with this
-    ``learning_rate``; fitting stops when ``patience`` epochs brought nothing on queries that it
-    doesn't learn from, and after ``epochs`` at the latest. More than ``most_passages`` passages are
-    sampled, all that answer among them.
+    differ by a matrix of that rank only, and ``blends`` are the shares of what was learned that are
+    tried, the rest being the identity. An epoch sees every pair once, ``batch`` pairs at a step of
+    Adam with this ``learning_rate``; fitting stops when ``patience`` epochs brought nothing on
+    queries that it doesn't learn from, and after ``epochs`` at the latest. More than
+    ``most_passages`` passages are sampled, all that answer among them.
 
     Queries are dealt to ``folds``, and each is measured by what was learned without it. An adapter
     is kept if the gain's interval at this ``level`` lies above zero, and if queries whose relevant
@@ -29,7 +29,7 @@ class AdapterPlan:
     temperature: float = 0.05
     pull: float = 0.003
     rank: int | None = None
-    blend: float = 1.0
+    blends: tuple[float, ...] = (1.0, 0.85, 0.7, 0.5, 0.3)
     epochs: int = 30
     patience: int = 6
     batch: int = 128
@@ -51,7 +51,10 @@ class AdapterPlan:
         check_temperature(self.temperature)
         for name in ("pull", "most_lost"):
             check_range(name, getattr(self, name), 0, math.inf, "a number of 0 or more")
-        check_range("blend", self.blend, 0, 1, "a number from 0 to 1")
+        if not self.blends:
+            raise InputError("blends is empty: shares above 0 and up to 1 are wanted")
+        for each in self.blends:
+            check_range("a share of blends", each, 0.01, 1, "a number from 0.01 to 1")
         for name, high in (("learning_rate", math.inf), ("level", 1)):
             check_range(name, getattr(self, name), 0, high, "a number above 0", strict=True)
         if self.fewest < 2 * self.folds:

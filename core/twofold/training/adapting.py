@@ -26,8 +26,6 @@ from twofold.tuning import Bench, Plan, Space, Tuned, tuned_on
 from twofold.tuning.defaults import in_use
 from twofold.types import Mask, Vectors
 
-BLENDS = (1.0, 0.85, 0.7, 0.5, 0.3)
-"""How much of what was learned is tried, the most first."""
 _FITTING = 0.8  # of the work, for progress alone
 _CHECKED = 0.2  # of the queries that a fold learns from, those that say when to stop
 
@@ -92,7 +90,7 @@ class _HeldOut:
     """What was learned without each query, and which of them ask for passages never learned from.
 
     ``plain`` and ``learned`` (n, dim) are the encoder's vectors and what the folds' maps make of
-    them, unmixed; ``matrices`` are the folds'.
+    them, unmixed.
     """
 
     plain: Vectors
@@ -134,7 +132,7 @@ class _Training:
         held = self._held_out(lesson)
         self._say("measuring", _FITTING * plan.folds / (plan.folds + 1))
         before = self._served.values(view.adapted(held.plain))
-        tried = {blend: self._served.values(held.blended(blend)) for blend in BLENDS}
+        tried = {blend: self._served.values(held.blended(blend)) for blend in plan.blends}
         final = self._final(lesson, held)
         blend = self._blend(before, tried, held, final)
         after, setting, tuned = tried[blend], self._home, None
@@ -145,8 +143,10 @@ class _Training:
         gains = gains_of(before, after, held.unseen, level=plan.level)
         mixed = _blended(final.matrix, blend)
         forgotten = self._forgotten(mixed, setting)
-        kept, reason = verdict(gains, forgotten, self._served.mode, plan)
         mode = self._served.mode
+        kept, reason = verdict(gains, forgotten, mode, plan)
+        if final.best == 0:
+            kept, reason = False, "the base stays: no epoch was better for the queries that chose"
         self._say("done", 1.0)
         identity = view.snapshot.vector_set.to_identity() if view.snapshot.vector_set else None
         card = {
@@ -239,7 +239,7 @@ class _Training:
             if harmless(gains_of(before, values, held.unseen, level=plan.level), plan)
             and remembers(self._forgotten(_blended(final.matrix, blend), self._home), plan)
         ]
-        return max(safe or BLENDS[-1:], key=lambda blend: means[blend])
+        return max(safe or plan.blends[-1:], key=lambda blend: means[blend])
 
     def _tuned(
         self, bench: Bench, before: Values, after: Values, unseen_flags: Mask

@@ -130,8 +130,7 @@ def fitted(
             best, matrix = number, model.matrix()
         if number - best >= plan.patience:
             break
-    blended = torch.eye(len(matrix)) + plan.blend * (matrix - torch.eye(len(matrix)))
-    return Fitted(blended.numpy(), best, tuple(curve))
+    return Fitted(matrix.numpy(), best, tuple(curve))
 
 
 class _Map:
