@@ -29,6 +29,7 @@ from twofold.training.keeping import keep
 from twofold.training.mining import Miner, Mining, mine
 from twofold.training.negative import MinedNegatives, Negative, Suspect, turnover
 from twofold.training.report import training_report
+from twofold.training.reranker_training import RerankerPlan, train_reranker
 from twofold.training.splitting import Split, folds, split, unseen
 from twofold.training.synthetic import (
     FirstSentences,
@@ -62,6 +63,7 @@ __all__ = [
     "Miner",
     "Mining",
     "Negative",
+    "RerankerPlan",
     "RoundTrip",
     "Session",
     "Split",
@@ -89,6 +91,7 @@ __all__ = [
     "synthetic",
     "train_adapter",
     "train_encoder",
+    "train_reranker",
     "training_report",
     "turnover",
     "unseen",

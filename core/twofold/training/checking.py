@@ -1,8 +1,11 @@
-"""Checks of the numbers in training plans."""
+"""Checks before training: the numbers of plans, the extra, and the folder."""
+
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 
-from twofold.errors import InputError
+from twofold.errors import InputError, MissingExtraError
 
 LOWEST_TEMPERATURE = 0.005
 """Below it, a softmax over cosines looks at nothing but the nearest wrong passage."""
@@ -34,3 +37,21 @@ def check_range(
     inside = isinstance(value, int | float) and (low < value < high if strict else True)
     if not number or not inside or not low <= float(str(value)) <= high:
         raise InputError(f"{name} is {value!r}: {wanted} is wanted")
+
+
+def check_extra() -> None:
+    """Raise MissingExtraError without what sentence-transformers' trainers need."""
+    missing = [name for name in ("accelerate", "datasets") if find_spec(name) is None]
+    if missing:
+        raise MissingExtraError(
+            f"fine-tuning needs {' and '.join(missing)}: pip install 'twofold[train]'"
+        )
+
+
+def check_new_folder(folder: Path) -> Path:
+    """Return the folder if it is new, or has nothing but a stopped run; else raise InputError."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file: give the path of a new folder")
+    if folder.exists() and any(each.name != "training" for each in folder.iterdir()):
+        raise InputError(f"{folder} is there already: give the path of a new folder")
+    return folder

@@ -1,24 +1,23 @@
 """Fine-tuning of an encoder that is kept only if held-out queries are better for it."""
 
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
 from twofold import __version__
 from twofold.encoders import SentenceTransformerEncoder
-from twofold.errors import InputError, MissingExtraError
+from twofold.errors import InputError
 from twofold.evaluation import queries_needed
 from twofold.index import Index
+from twofold.training.checking import check_extra, check_new_folder
 from twofold.training.encoder_plan import EncoderPlan
 from twofold.training.examination import Examination
-from twofold.training.fine_tuned import FineTuned
-from twofold.training.fitting import Epoch
+from twofold.training.fine_tuned import FineTuned, written_card
 from twofold.training.gain import Gain, Values, gains_of
 from twofold.training.lesson import usable
+from twofold.training.run import Say
 from twofold.training.splitting import split
 from twofold.training.tower_run import Examined, TowerRun
 from twofold.training.training_set import TrainingSet
@@ -34,7 +33,7 @@ def train_encoder(
     to: str | Path,
     *,
     plan: EncoderPlan | None = None,
-    progress: Callable[[Epoch], None] | None = None,
+    progress: Say | None = None,
 ) -> FineTuned:
     """Fine-tune a copy of the index's encoder into the folder ``to``; the index stays as it is.
 
@@ -72,8 +71,9 @@ def train_encoder(
     run = TowerRun(index, encoder, inner.fit, exam, ~judges, plan, work)
     examined = run.run(progress)
     done = _judged(exam, examined, judges, inner.fit, plan)
-    if done.kept and done.card is not None:
-        run.write(folder, done.card)
+    if done.kept:
+        run.write(folder)
+        written_card(folder, done)
     shutil.rmtree(work)
     if not done.kept:
         folder.rmdir()
@@ -83,20 +83,14 @@ def train_encoder(
 
 def _checked(index: Index, folder: Path) -> Path:
     """Return the folder if a model can be trained into it, before anything heavy starts."""
-    missing = [name for name in ("accelerate", "datasets") if find_spec(name) is None]
-    if missing:
-        raise MissingExtraError(
-            f"fine-tuning needs {' and '.join(missing)}: pip install 'twofold[train]'"
-        )
+    check_extra()
     encoder = index.encoder
     if not isinstance(encoder, SentenceTransformerEncoder):
         raise InputError(
             f"the index's encoder is {type(encoder).__name__}, and fine-tuning is for "
             "sentence-transformers models: train_adapter works for any encoder"
         )
-    if folder.exists() and any(each.name != "training" for each in folder.iterdir()):
-        raise InputError(f"{folder} is there already: give the path of a new folder")
-    return folder
+    return check_new_folder(folder)
 
 
 def _judged(

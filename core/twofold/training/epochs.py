@@ -1,20 +1,16 @@
-"""What happens between the epochs of a trainer."""
+"""What happens between the epochs of a trainer; imported when one is made, since it is slow."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transformers import TrainerCallback
 
-from twofold.training.fitting import Epoch
-
-if TYPE_CHECKING:
-    from twofold.training.tower_run import TowerRun
+from twofold.training.run import Run, Say
 
 
 class EpochCallback(TrainerCallback):
     """Renews the negatives before each epoch, examines after it, and stops when told to."""
 
-    def __init__(self, run: "TowerRun", progress: Callable[[Epoch], None] | None) -> None:
+    def __init__(self, run: Run, progress: Say | None) -> None:
         self._run = run
         self._progress = progress
         self._loss: float | None = None

@@ -1,5 +1,6 @@
 """What fine-tuning gave, and whether it is worth keeping."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,13 @@ from twofold.types import Mode
 
 @dataclass(frozen=True, slots=True)
 class FineTuned:
-    """The outcome of fine-tuning an encoder; the index is as it was.
+    """The outcome of training an encoder or a cross-encoder; the index is as it was.
 
     ``folder`` has the model if it is ``kept``, and None stands for the base otherwise; ``reason``
     says why. ``gains`` are those of held-out queries over ``passages`` passages, ``forgotten`` what
     became of queries of another kind. ``curve`` is nDCG of the held-out queries by epoch, ``epoch``
     the best one's number, and ``turnover`` the share of negatives that each later epoch replaced.
-    To use it: ``index.reencode(str(folder))``.
+    ``index.reencode(str(folder))`` uses an encoder, ``CrossEncoderReranker(folder)`` the other.
     """
 
     folder: Path | None
@@ -64,3 +65,9 @@ class FineTuned:
             "card": dict(self.card) if self.card is not None else None,
             "curve": [{"epoch": e.number, "loss": e.loss, "nDCG": e.ndcg} for e in self.curve],
         }
+
+
+def written_card(folder: Path, tuned: FineTuned) -> None:
+    """Write beside a model what it was made of and what it gave."""
+    text = json.dumps(dict(tuned.card or {}), indent=2, ensure_ascii=False)
+    (folder / "twofold.json").write_text(text, encoding="utf-8")

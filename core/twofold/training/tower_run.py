@@ -3,7 +3,7 @@
 import copy
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from twofold.training.mining import Mining, mine
 from twofold.training.model_encoder import ModelEncoder
 from twofold.training.negative import MinedNegatives, turnover
 from twofold.training.pairs import ANCHOR, Pairs
+from twofold.training.run import Say
 from twofold.training.towers import contrastive_loss, is_router, towers_of
 from twofold.training.training_set import TrainingSet
 from twofold.types import Mask, Scores
@@ -77,7 +78,7 @@ class TowerRun:
         self._best = 0
         self._marks: Marks | None = None
 
-    def run(self, progress: Callable[[Epoch], None] | None) -> Examined:
+    def run(self, progress: Say | None) -> Examined:
         """Train for as many epochs as help, from the last finished one on."""
         from transformers import trainer_utils
 
@@ -99,11 +100,9 @@ class TowerRun:
         chosen = self._marks if self._marks is not None and self._best else base
         return Examined(base, chosen, self._best, tuple(self._curve), tuple(self._turnover))
 
-    def write(self, folder: Path, card: Mapping[str, Any]) -> None:
-        """Write the best epoch's model to a folder, with what it was made of."""
+    def write(self, folder: Path) -> None:
+        """Write the best epoch's model to a folder."""
         shutil.copytree(self._work / "best", folder, dirs_exist_ok=True)
-        text = json.dumps(dict(card), indent=2, ensure_ascii=False)
-        (folder / "twofold.json").write_text(text, encoding="utf-8")
 
     def begin(self, number: int) -> None:
         """Give the epoch ``number``, from 1, its negatives."""
@@ -121,7 +120,7 @@ class TowerRun:
         self._mined = [mined]
         self._pairs.renew(mined)
 
-    def end(self, number: int, loss: float | None, say: Callable[[Epoch], None] | None) -> bool:
+    def end(self, number: int, loss: float | None, say: Say | None) -> bool:
         """Examine the epoch ``number``, keep it if it is the best, and return whether to stop."""
         marks = self._exam.values(ModelEncoder(self._model, self._encoder))
         epoch = Epoch(number, loss, self._mean(marks))
@@ -138,7 +137,7 @@ class TowerRun:
             say(epoch)
         return self._stops()
 
-    def _examined_late(self, last: Path, progress: Callable[[Epoch], None] | None) -> None:
+    def _examined_late(self, last: Path, progress: Say | None) -> None:
         """Examine a checkpoint that a stopped run had written and not examined."""
         from sentence_transformers import SentenceTransformer
 
@@ -172,7 +171,7 @@ class TowerRun:
         values: Scores = next(iter(marks[0].values()))  # of the mode that the index serves
         return float(values[self._choosing].mean())
 
-    def _trainer(self, checkpoints: Path, progress: Callable[[Epoch], None] | None) -> Any:
+    def _trainer(self, checkpoints: Path, progress: Say | None) -> Any:
         from datasets import disable_progress_bars
         from sentence_transformers import (
             SentenceTransformerTrainer,
