@@ -4,6 +4,7 @@ import itertools
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,10 +15,15 @@ from twofold.errors import DegradedWarning, InputError, QueryError, ReadOnlyErro
 from twofold.evaluation import bootstrap_interval, evaluate
 from twofold.training import (
     AdapterPlan,
+    ClickPlan,
     Example,
+    Session,
     TrainingSet,
+    from_clicks,
     keep,
     plot_curves,
+    plot_sweep,
+    sweep_temperatures,
     train_adapter,
     training_report,
 )
@@ -222,6 +228,56 @@ def test_report_and_picture(riddles, tmp_path):
     with pytest.raises(InputError, match="no epochs to draw"):
         plot_curves(few, tmp_path / "none.png")
     assert json.loads(json.dumps(trained.to_dict()))["kept"] is True
+
+
+def test_a_sweep_gives_each_temperature_its_gain(riddles, tmp_path):
+    index, learned, _, trained = riddles
+    swept = sweep_temperatures(index, learned, (0.02, 0.05), plan=replace(PLAN, epochs=6))
+    assert [each.temperature for each in swept] == [0.02, 0.05]
+    assert swept[0].gain.before == swept[1].gain.before == trained.gain("hybrid").before
+    assert swept[0].gain.after != swept[1].gain.after
+    plot_sweep(swept, tmp_path / "sweep.png")
+    assert (tmp_path / "sweep.png").read_bytes()[:4] == b"\x89PNG"
+    for given, wanted in (((), "no temperatures"), ((0.05, 2.0), "temperature is 2.0")):
+        with pytest.raises(InputError, match=wanted):
+            sweep_temperatures(index, learned, given)
+    with pytest.raises(InputError, match="10 queries are too few"):
+        sweep_temperatures(index, TrainingSet(learned.examples[:10]))
+    with pytest.raises(InputError, match="nothing to draw"):
+        plot_sweep((), tmp_path / "none.png")
+
+
+def clicked(learned, propensity):
+    """What clicks on answers at position 4 teach, below a wrong passage that is always first."""
+    rng = np.random.default_rng(5)
+    others = [each.positives[0] for each in learned]
+    sessions = []
+    for place, each in enumerate(learned):
+        shown = (others[place - 1], others[place - 2], others[place - 3], each.positives[0])
+        looked = rng.random((60, 4)) < 1 / np.arange(1, 5)
+        wanted = rng.random((60, 4)) < np.array([0.3, 0.05, 0.05, 0.8])
+        for row in looked & wanted:
+            hit = tuple(own for own, yes in zip(shown, row.tolist(), strict=True) if yes)
+            sessions.append(Session(each.query, shown, hit))
+    found = from_clicks(sessions, ClickPlan(propensity=propensity, least=0.02, skip_above=False))
+    by_query = {each.query: each.positives[:1] for each in found}  # the best estimate
+    return TrainingSet(
+        tuple(replace(each, positives=by_query[each.query], grades=()) for each in learned)
+    )
+
+
+def test_clicks_weighted_by_propensity_teach_a_better_map_than_raw_ones(riddles):
+    index, learned, held, _ = riddles
+    scores = {}
+    for name, propensity in (("weighted", 1.0), ("raw", 0.0)):
+        data = clicked(learned, propensity)
+        trained = train_adapter(index, data, plan=replace(PLAN, epochs=20))
+        keep(index, trained, name=name)
+        scores[name] = ndcg(index, held, "dense")
+    index.settings.use(None)
+    base = ndcg(index, held, "dense")
+    assert scores["weighted"] > base + 0.4
+    assert scores["weighted"] > scores["raw"] + 0.2
 
 
 def command(*arguments):

@@ -31,6 +31,7 @@ from twofold.training.negative import MinedNegatives, Negative, Suspect, turnove
 from twofold.training.report import training_report
 from twofold.training.reranker_training import RerankerPlan, train_reranker
 from twofold.training.splitting import Split, folds, split, unseen
+from twofold.training.sweep import Swept, plot_sweep, sweep_temperatures
 from twofold.training.synthetic import (
     FirstSentences,
     Generated,
@@ -69,6 +70,7 @@ __all__ = [
     "Split",
     "Step",
     "Suspect",
+    "Swept",
     "Titles",
     "Trained",
     "TrainingSet",
@@ -80,6 +82,7 @@ __all__ = [
     "keep",
     "mine",
     "plot_curves",
+    "plot_sweep",
     "read_audit",
     "read_clicks",
     "read_dpr",
@@ -88,6 +91,7 @@ __all__ = [
     "round_trip",
     "split",
     "suspected_share",
+    "sweep_temperatures",
     "synthetic",
     "train_adapter",
     "train_encoder",
