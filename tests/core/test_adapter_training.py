@@ -27,6 +27,7 @@ from twofold.training import (
     train_adapter,
     training_report,
 )
+from twofold.tuning import compare_settings
 
 NOUNS = "plant light press wave food river stone glass horse cloud table paper"
 MADE_UP = "blar quon trib zelf morn vask plix drom yurt fenk gost wimp"
@@ -247,6 +248,36 @@ def test_a_sweep_gives_each_temperature_its_gain(riddles, tmp_path):
         plot_sweep((), tmp_path / "none.png")
 
 
+@pytest.mark.parametrize("used", ["trained", None])
+def test_settings_are_compared_each_with_its_own_adapter(riddles, used):
+    index, _, held, trained = riddles
+    keep(index, trained)
+    truth = {}
+    for name in (None, "trained"):
+        index.settings.use(name)
+        found = Retriever(index).retrieve_many(list(held[0].values()))
+        ranks = [
+            hits.ids.index(own) + 1 if own in hits.ids[:10] else np.inf
+            for hits, own in zip(
+                found, (next(iter(each)) for each in held[1].values()), strict=True
+            )
+        ]
+        truth[name] = float(np.mean(1 / np.log2(np.array(ranks) + 1)))
+    index.settings.use(used)
+    vectors = HashingEncoder().encode_queries(list(held[0].values()))
+    for given in (None, vectors):
+        rows = {each.name: each for each in compare_settings(index, *held, vectors=given)}
+        assert rows["default"].mean == pytest.approx(truth[None], abs=1e-9)
+        assert rows["trained"].mean == pytest.approx(truth["trained"], abs=1e-9)
+        gained = truth["trained"] - truth[None]
+        assert rows["trained"].gain.mean == pytest.approx(0.0 if used else gained, abs=1e-9)
+    (index.path / "adapters" / "trained.adapter").unlink()
+    rows = {each.name: each for each in compare_settings(index, *held)} if used is None else rows
+    assert rows["default"].mean == pytest.approx(truth[None], abs=1e-9)
+    if used is None:  # what it would serve
+        assert rows["trained"].mean == rows["default"].mean
+
+
 def clicked(learned, propensity):
     """What clicks on answers at position 4 teach, below a wrong passage that is always first."""
     rng = np.random.default_rng(5)
@@ -322,6 +353,18 @@ def test_the_command_line_trains_activates_and_goes_back(tmp_path):
     undone = command("search", folder, queries["q3"])
     assert "is not used" in undone.stderr
     assert command("settings", folder, "--use", "default").returncode == 0
+    generation = command("verify", folder).stdout
+    for more, said in (
+        (("--report", tmp_path / "nowhere" / "r.md"), "there is no folder"),
+        (("--report", tmp_path), "it is a folder"),
+        (("--plot", tmp_path / "nowhere" / "x.png"), "there is no folder"),
+        (("--to", tmp_path / "m"), "--to needs --full"),
+        (("--full", "--to", tmp_path / "m", "--name", "x"), "--name doesn't go with --full"),
+    ):
+        refused = command(*train, *more)
+        assert refused.returncode == 2
+        assert said in refused.stderr
+    assert command("verify", folder).stdout == generation
     bad = command(*train, "--temperature", "1")
     assert bad.returncode == 2
     assert "temperature is 1.0" in bad.stderr

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from twofold.errors import CorruptIndexError, TwofoldError
+from twofold.errors import CorruptIndexError, InputError, TwofoldError
 
 DAMAGE, COULD_NOT_RUN, INTERRUPTED = 1, 2, 130
 _WIDE = 160  # columns where output goes to a file or a pipe
@@ -82,6 +82,18 @@ def progress(label: str, total: int, *, quiet: bool) -> Iterator[Callable[[int],
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task(label, total=total)
         yield lambda done: bar.update(task, completed=done)
+
+
+def check_target(path: Path | None) -> None:
+    """Raise InputError where no file can be written to a path, before anything is retrieved."""
+    if path is None:
+        return
+    if not path.parent.is_dir():
+        raise InputError(
+            f"{path} can't be written: there is no folder {path.parent}; make it first"
+        )
+    if path.is_dir():
+        raise InputError(f"{path} can't be written: it is a folder; name a file in it")
 
 
 def _say(kind: str, message: object) -> None:

@@ -10,7 +10,16 @@ from typing import Annotated
 import typer
 
 from twofold.cli import evaluation_tables as tables
-from twofold.cli.console import Folder, Json, ModeName, err, out, print_json, running
+from twofold.cli.console import (
+    Folder,
+    Json,
+    ModeName,
+    check_target,
+    err,
+    out,
+    print_json,
+    running,
+)
 from twofold.cli.fusing import Depth, FusionName, Like, Rerank, Weight, fusion_of, share_of
 from twofold.cli.scoring import K1, B, Delta, Scoring, scorer_of
 from twofold.corpus import read_qrels, read_queries, read_run, write_run
@@ -90,7 +99,7 @@ def evaluation(
         modes = _modes(mode, source)
         others = list(dict.fromkeys(against)) if against is not None else []
         for path in (per_query if str(per_query) != "-" else None, run, report_to, plot):
-            _check_target(path)
+            check_target(path)
         if plot is not None:
             check_picture(plot)
             if len(modes) + len(others) < 2:
@@ -152,18 +161,6 @@ def _modes(given: list[ModeName] | None, source: Index) -> tuple[Mode, ...]:
 def _run_name(path: Path, modes: Sequence[str]) -> str:
     """Return what tables call a run: its path, apart from the modes that are measured."""
     return f"the run {path}" if str(path) in modes else str(path)
-
-
-def _check_target(path: Path | None) -> None:
-    """Raise InputError where no file can be written to a path, before anything is retrieved."""
-    if path is None:
-        return
-    if not path.parent.is_dir():
-        raise InputError(
-            f"{path} can't be written: there is no folder {path.parent}; make it first"
-        )
-    if path.is_dir():
-        raise InputError(f"{path} can't be written: it is a folder; name a file in it")
 
 
 def _write_runs(path: Path, results: Sequence[Evaluation]) -> list[Path]:

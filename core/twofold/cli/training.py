@@ -2,7 +2,7 @@
 
 import datetime as dt
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -10,10 +10,11 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
 
-from twofold.cli.console import Folder, Json, err, out, print_json, running
+from twofold.cli.console import Folder, Json, check_target, err, out, print_json, running
 from twofold.cli.fine_tuning import fine_tune
 from twofold.cli.gains import gains_table
 from twofold.corpus import read_qrels, read_queries
+from twofold.errors import InputError
 from twofold.evaluation.figure import check_picture
 from twofold.index import DEFAULT, Index
 from twofold.training import (
@@ -71,8 +72,15 @@ def train(
     itself: what is kept is a model of its own, and the index is encoded anew while it serves.
     """
     with running(), Index.open(folder, create=False) as target:
+        for path in (report, plot):
+            check_target(path)  # before the work
         if plot is not None:
-            check_picture(plot)  # before the work
+            check_picture(plot)
+        _check_options(
+            full,
+            {"--report": report, "--plot": plot, "--name": name},
+            {"--to": to, "--max-length": max_length},
+        )
         if full:
             usual = EncoderPlan()
             plan_of_all = EncoderPlan(
@@ -120,6 +128,17 @@ def train(
         out.print(trained.reason, markup=False, soft_wrap=True)
         if saved is not None:
             out.print(_next(folder, saved, before, active=activate), markup=False, soft_wrap=True)
+
+
+def _check_options(
+    full: bool, of_adapters: Mapping[str, object], of_encoders: Mapping[str, object]
+) -> None:
+    """Raise InputError for options that would be ignored."""
+    others = of_adapters if full else of_encoders
+    given = [name for name, value in others.items() if value is not None]
+    if given:
+        wrong = "doesn't go with --full" if full else "needs --full"
+        raise InputError(f"{given[0]} {wrong}: leave it out")
 
 
 def _next(folder: Path, saved: str, before: str | None, *, active: bool) -> str:

@@ -45,6 +45,8 @@ def read_adapter(layout: Layout, name: str, digest: str) -> QueryAdapter:
         data = path.read_bytes()
     except FileNotFoundError:
         raise CorruptIndexError(f"the file of the adapter {name!r} is gone: {path}") from None
+    except OSError as error:
+        raise CorruptIndexError(f"the adapter {name!r} can't be read: {error}") from error
     if content_hash(data).hex() != digest:
         raise CorruptIndexError(f"the adapter {name!r} is not what was written: {path}")
     arrays = unpack(data)

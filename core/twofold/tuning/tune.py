@@ -39,7 +39,7 @@ def tune(
     ``index.settings.save(index.settings.new_name(), ..., use=True)``, which overwrites no other.
 
     ``queries`` and ``qrels`` are as ``evaluate`` takes them; ``vectors`` (n, dim) are those of all
-    queries in their order, if not the encoder's. ``progress`` is called with per cent.
+    queries in their order, as the encoder gives them. ``progress`` is called with per cent.
 
     Warns (DegradedWarning) where passages that were judged relevant are not in the index, and where
     judged queries have no text. Raises QueryError for an index that is empty or lacks a leg,
@@ -47,7 +47,8 @@ def tune(
     """
     plan = plan if plan is not None else Plan()
     with index.view() as view:
-        bench = Bench.of(view, queries, qrels, plan.measure, vectors)
+        own = view.adapted(vectors) if vectors is not None else None
+        bench = Bench.of(view, queries, qrels, plan.measure, own)
         home = in_use(view)
         if len(bench.queries) < plan.fewest:
             return _unchanged(home, plan, len(bench.queries))
