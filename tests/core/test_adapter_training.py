@@ -134,6 +134,14 @@ def test_vectors_of_the_caller_do_as_the_encoder_s(riddles):
         assert np.mean(right) > 0.9
         with pytest.raises(InputError, match=r"shape \(3, 256\): \(80, 256\) is wanted"):
             train_adapter(bare, learned, vectors=vectors[:3])
+        for bad in (np.nan, 0.0):
+            spoilt = vectors.copy()
+            spoilt[3] = bad
+            name = learned[3].query_id
+            with pytest.raises(InputError, match=f"the vector of query '{name}' is not finite"):
+                train_adapter(bare, learned, vectors=spoilt)
+        with pytest.raises(InputError, match="no array of numbers"):
+            train_adapter(bare, learned, vectors=[[1.0], [1.0, 2.0]])
         with pytest.raises(QueryError, match="no encoder"):
             train_adapter(bare, learned)
 
@@ -203,6 +211,7 @@ def test_a_second_training_starts_from_what_is_in_use_and_keeps_the_first(riddle
     again = train_adapter(index, learned, plan=PLAN)
     assert not again.kept  # nothing is gained over the first
     assert again.gain("hybrid").before > 0.8
+    assert "put the defaults to use first" in again.reason
     with pytest.raises(InputError, match="there is a setting 'trained' already"):
         keep(index, again, name="trained")
     assert keep(index, again, use=False) == "trained-2"
@@ -246,6 +255,59 @@ def test_a_sweep_gives_each_temperature_its_gain(riddles, tmp_path):
         sweep_temperatures(index, TrainingSet(learned.examples[:10]))
     with pytest.raises(InputError, match="nothing to draw"):
         plot_sweep((), tmp_path / "none.png")
+
+
+class Turned(HashingEncoder):
+    """Another model of as many dimensions, and without a name to know it by."""
+
+    def encode_queries(self, texts):
+        return np.roll(super().encode_queries(texts), 7, axis=1)
+
+    def encode_passages(self, texts):
+        return np.roll(super().encode_passages(texts), 7, axis=1)
+
+
+def test_what_was_learned_beside_other_vectors_is_not_kept(riddles):
+    index, _, _, trained = riddles
+    index.reencode(Turned())
+    with pytest.raises(InputError, match="encoded anew since; train again"):
+        keep(index, trained)
+    assert dict(index.adapters) == {}
+
+
+def test_a_fusion_s_gain_is_not_the_adapter_s():
+    """The words are noise, so leaving them out gains much, and no map can gain anything."""
+    words = [f"w{number}" for number in range(40)]
+    kept = fusions = 0
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        points = rng.normal(size=(200, 32)).astype(np.float32)
+        answers = rng.integers(0, 200, 80)
+        vectors = (points[answers] + 1.5 * rng.normal(size=(80, 32))).astype(np.float32)
+        texts = [" ".join(rng.choice(words, 8)) for _ in range(200)]
+        examples = TrainingSet(
+            tuple(
+                Example(" ".join(rng.choice(words, 4)), (str(own),), query_id=str(place))
+                for place, own in enumerate(answers.tolist())
+            )
+        )
+        with Index.open(None, dim=32) as index:
+            index.upsert([{"id": str(n), "text": t} for n, t in enumerate(texts)], vectors=points)
+            trained = train_adapter(index, examples, vectors=vectors[: len(examples)])
+        kept += trained.kept
+        fusions += trained.tuned.adopted
+        assert trained.gain("hybrid").interval.mean < 0.1
+    assert fusions >= 3  # so that there was something to be taken for the map's
+    assert kept == 0
+
+
+def test_queries_of_another_kind_are_checked_too(riddles):
+    index, learned, _, _ = riddles
+    with pytest.raises(InputError, match="forgetting has no queries"):
+        train_adapter(index, learned, forgetting=TrainingSet(()))
+    away = TrainingSet(tuple(Example(f"query {n}", (f"x{n}",)) for n in range(30)))
+    with pytest.raises(InputError, match="none of the positives of 30 examples"):
+        train_adapter(index, learned, forgetting=away)
 
 
 @pytest.mark.parametrize("used", ["trained", None])

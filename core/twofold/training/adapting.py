@@ -1,16 +1,18 @@
 """Training of a query adapter that is kept only if held-out queries are better for it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twofold import __version__
 from twofold.encoders import QueryAdapter
 from twofold.errors import InputError
 from twofold.evaluation import queries_needed
 from twofold.index import Index, IndexView
+from twofold.metrics import Metric
 from twofold.protocols import Setting
 from twofold.training.adapter_plan import AdapterPlan
 from twofold.training.fitting import Epoch, Fitted, fitted
@@ -21,12 +23,16 @@ from twofold.training.served import Served
 from twofold.training.splitting import Split, folds, split, unseen
 from twofold.training.trained import Trained
 from twofold.training.training_set import TrainingSet
-from twofold.training.verdict import harmless, remembers, verdict
+from twofold.training.verdict import harmless, remembers, too_few, verdict
 from twofold.tuning import Bench, Plan, Space, Tuned, tuned_on
 from twofold.tuning.defaults import in_use
 from twofold.types import Mask, Vectors
 
 _FITTING = 0.8  # of the work, for progress alone
+_IN_USE = (
+    "compared with the adapter in use, which may have learned from these very queries and then "
+    "looks better than it is: to compare with the encoder alone, put the defaults to use first"
+)
 _CHECKED = 0.2  # of the queries that a fold learns from, those that say when to stop
 
 
@@ -73,10 +79,7 @@ def train_adapter(
             return Trained(
                 adapter=None,
                 kept=False,
-                reason=(
-                    f"nothing changes: {len(known):,} queries are too few to tell a gain from "
-                    f"luck, {plan.fewest:,} are the least"
-                ),
+                reason=too_few(len(known), plan.fewest),
                 plan=plan,
                 queries=len(known),
                 needed=plan.fewest,
@@ -90,12 +93,13 @@ class _HeldOut:
     """What was learned without each query, and which of them ask for passages never learned from.
 
     ``plain`` and ``learned`` (n, dim) are the encoder's vectors and what the folds' maps make of
-    them, unmixed.
+    them, unmixed; ``folds`` (n,) tells which fold held each out.
     """
 
     plain: Vectors
     learned: Vectors
     unseen: Mask
+    folds: NDArray[np.int64]
     fits: tuple[Fitted, ...]
 
     def blended(self, blend: float) -> Vectors:
@@ -134,12 +138,14 @@ class _Training:
         before = self._served.values(view.adapted(held.plain))
         tried = {blend: self._served.values(held.blended(blend)) for blend in plan.blends}
         final = self._final(lesson, held)
-        blend = self._blend(before, tried, held, final)
-        after, setting, tuned = tried[blend], self._home, None
+        remembering = self._remembering(final)
+        blend = self._blend(before, tried, held.unseen, remembering)
+        after = self._chosen_without_each_fold(before, tried, held, remembering)
+        setting, tuned = self._home, None
         if self._served.mode == "hybrid":
             self._say("tuning the fusion", 0.9)
             bench = self._served.bench(held.blended(blend))
-            tuned, setting, after = self._tuned(bench, before, after, held.unseen)
+            tuned, setting = self._tuned(bench, before, after, held.unseen)
         gains = gains_of(before, after, held.unseen, level=plan.level)
         mixed = _blended(final.matrix, blend)
         forgotten = self._forgotten(mixed, setting)
@@ -147,6 +153,8 @@ class _Training:
         kept, reason = verdict(gains, forgotten, mode, plan)
         if final.best == 0:
             kept, reason = False, "the base stays: no epoch was better for the queries that chose"
+        if view.snapshot.adapting.adapter is not None:
+            reason += f"; {_IN_USE}"
         self._say("done", 1.0)
         identity = view.snapshot.vector_set.to_identity() if view.snapshot.vector_set else None
         card = {
@@ -182,6 +190,7 @@ class _Training:
             if differences.mean() > 0
             else None,
             card=card,
+            vector_set=view.snapshot.vector_set.number if view.snapshot.vector_set else None,
         )
 
     def _held_out(self, lesson: Lesson) -> _HeldOut:
@@ -189,16 +198,18 @@ class _Training:
         plan = self._plan
         learned = np.empty_like(lesson.asking.vectors)
         flags = np.zeros(len(self._known), np.bool_)
+        of_fold = np.zeros(len(self._known), np.int64)
         fits: list[Fitted] = []
         for number, fold in enumerate(folds(self._known, plan.folds, seed=plan.seed), start=1):
             inner = self._inner(fold.fit)
             fits.append(self._fit(lesson, inner, plan, f"fold {number} of {plan.folds}"))
             own = places_in(self._known, fold.held)
+            of_fold[own] = number
             asked = lesson.asking.vectors[own].astype(np.float64)
             learned[own] = asked @ fits[-1].matrix.astype(np.float64).T
             new = unseen(fold.held, fold.fit)
             flags[own] = [each.query_id in new for each in fold.held]
-        return _HeldOut(lesson.asking.vectors, learned, flags, tuple(fits))
+        return _HeldOut(lesson.asking.vectors, learned, flags, of_fold, tuple(fits))
 
     def _inner(self, fit: TrainingSet) -> Split:
         return split(fit, _CHECKED, seed=self._plan.seed)
@@ -213,7 +224,7 @@ class _Training:
         return self._fit(lesson, Split(self._known, TrainingSet(())), plan, "all queries")
 
     def _fit(self, lesson: Lesson, given: Split, plan: AdapterPlan, stage: str) -> Fitted:
-        learned = lesson.asking.part(places_in(self._known, given.fit))
+        learned = lesson.asking.part(places_in(self._known, given.fit), worded=False)
         checked = lesson.asking.part(places_in(self._known, given.held))
         share = _FITTING / (self._plan.folds + 1)
 
@@ -227,23 +238,50 @@ class _Training:
         self._fits += 1
         return found
 
+    def _remembering(self, final: Fitted) -> tuple[float, ...]:
+        """Return the blends by which queries of another kind lose no more than allowed."""
+        found = {
+            blend: self._forgotten(_blended(final.matrix, blend), self._home)
+            for blend in self._plan.blends
+        }
+        return tuple(blend for blend, each in found.items() if remembers(each, self._plan))
+
     def _blend(
-        self, before: Values, tried: dict[float, Values], held: _HeldOut, final: Fitted
+        self,
+        before: Values,
+        tried: Mapping[float, Values],
+        unseen_flags: Mask,
+        remembering: tuple[float, ...],
     ) -> float:
         """Return the blend of the greatest gain among those that lose nothing elsewhere."""
-        mode, plan = self._served.mode, self._plan
-        means = {blend: float(values[mode].mean()) for blend, values in tried.items()}
+        plan, mode = self._plan, self._served.mode
         safe = [
             blend
-            for blend, values in tried.items()
-            if harmless(gains_of(before, values, held.unseen, level=plan.level), plan)
-            and remembers(self._forgotten(_blended(final.matrix, blend), self._home), plan)
+            for blend in remembering
+            if harmless(gains_of(before, tried[blend], unseen_flags, level=plan.level), plan)
         ]
-        return max(safe or plan.blends[-1:], key=lambda blend: means[blend])
+        return max(safe or plan.blends[-1:], key=lambda blend: float(tried[blend][mode].mean()))
+
+    def _chosen_without_each_fold(
+        self,
+        before: Values,
+        tried: Mapping[float, Values],
+        held: _HeldOut,
+        remembering: tuple[float, ...],
+    ) -> Values:
+        """Return each fold's values by the blend that the other folds' queries choose."""
+        after = {mode: np.empty_like(values) for mode, values in before.items()}
+        for fold in np.unique(held.folds):
+            own = held.folds == fold
+            rest = {blend: _part(values, ~own) for blend, values in tried.items()}
+            blend = self._blend(_part(before, ~own), rest, held.unseen[~own], remembering)
+            for mode, values in after.items():
+                values[own] = tried[blend][mode][own]
+        return after
 
     def _tuned(
         self, bench: Bench, before: Values, after: Values, unseen_flags: Mask
-    ) -> tuple[Tuned, Setting, Values]:
+    ) -> tuple[Tuned, Setting]:
         """Tune fusion and weight to the learned vectors; keep what was in use where that harms."""
         plan = self._plan
         space = Space(depths=(), k1=(), b=(), title_weights=())
@@ -252,17 +290,17 @@ class _Training:
         tuned = tuned_on(bench, own, self._home, None)
         changed = {**after, "hybrid": bench.values(tuned.setting)}
         gains = gains_of(before, changed, unseen_flags, level=plan.level)
-        if tuned.adopted and harmless(gains, plan):
-            return tuned, tuned.setting, changed
-        return tuned, self._home, after
+        return tuned, tuned.setting if harmless(gains, plan) else self._home
 
     def _probes(self, forgetting: TrainingSet | None) -> tuple[Served, Vectors] | None:
         """Return queries of another kind and their vectors; None where none can be made."""
-        if forgetting is None:
-            if not self._view.encodes:
-                return None
+        if forgetting is not None:
+            if not len(forgetting):
+                raise InputError("forgetting has no queries: leave it out, or give some")
+            forgetting = usable(self._view, forgetting)
+        elif self._view.encodes:
             forgetting = made_of_passages(self._view, self._known, self._plan.seed)
-        if forgetting is None or not len(forgetting):
+        if forgetting is None:
             return None
         served = Served(self._view, forgetting, self._plan.measure, self._home)
         return served, self._view.encode_queries([each.query for each in forgetting], adapted=False)
@@ -283,6 +321,10 @@ class _Training:
             self._progress(Step(stage, done, epoch))
 
 
+def _part(values: Values, mask: Mask) -> Values:
+    return {mode: each[mask] for mode, each in values.items()}
+
+
 def _blended(matrix: Vectors, blend: float) -> Vectors:
     eye = np.eye(len(matrix), dtype=np.float32)
     return np.asarray(eye + np.float32(blend) * (matrix - eye), np.float32)
@@ -294,11 +336,20 @@ def _vectors(
     """Return the encoder's vectors of the known queries, or their part of the given ones."""
     if vectors is None:
         return view.encode_queries([each.query for each in known], adapted=False)
-    own = np.asarray(vectors, np.float32)
-    dim = view.snapshot.settings.dim
+    try:
+        own = np.asarray(vectors, np.float32)
+    except ValueError as error:
+        raise InputError(f"query vectors are no array of numbers: {error}") from error
+    dim, metric = view.snapshot.settings.dim, view.metric
     if own.shape != (len(given), dim):
         raise InputError(
             f"query vectors have shape {own.shape}: ({len(given)}, {dim}) is wanted, one row an "
             "example"
         )
+    for each, row in zip(given, own, strict=True):
+        if not np.isfinite(row).all() or (metric is Metric.COSINE and not row.any()):
+            raise InputError(
+                f"the vector of query {each.query_id!r:.80} is not finite, or zero, which has no "
+                "direction: leave that example out"
+            )
     return own[places_in(given, known)]

@@ -21,7 +21,7 @@ from twofold.training.run import Say
 from twofold.training.splitting import split
 from twofold.training.tower_run import Examined, TowerRun
 from twofold.training.training_set import TrainingSet
-from twofold.training.verdict import verdict
+from twofold.training.verdict import too_few, verdict
 from twofold.types import Mask, Mode
 
 _STOPPING = 0.1  # of the queries that are learned from, those that say when to stop instead
@@ -54,10 +54,7 @@ def train_encoder(
     with index.view() as view:
         known = usable(view, training_set)
     if len(known) < plan.fewest:
-        reason = (
-            f"nothing changes: {len(known):,} queries are too few to tell a gain from luck, "
-            f"{plan.fewest:,} are the least"
-        )
+        reason = too_few(len(known), plan.fewest)
         return FineTuned(None, kept=False, reason=reason, queries=len(known), needed=plan.fewest)
     parts = split(known, plan.held_out, seed=plan.seed)
     inner = split(parts.fit, _STOPPING, seed=plan.seed)

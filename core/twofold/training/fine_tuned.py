@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from twofold.training.fitting import Epoch
-from twofold.training.gain import Gain, Group
+from twofold.training.gain import Gain, Group, gain_of, in_words
 from twofold.types import Mode
 
 
@@ -37,17 +37,10 @@ class FineTuned:
 
     def gain(self, mode: Mode, group: Group = "all") -> Gain | None:
         """Return one of the gains, None if there is none such."""
-        return next((g for g in self.gains if (g.mode, g.group) == (mode, group)), None)
+        return gain_of(self.gains, mode, group)
 
     def __str__(self) -> str:
-        lines = [self.reason]
-        for each in self.gains:
-            what = "held-out queries" if each.group == "all" else f"{each.group} passages"
-            lines.append(f"{each} on {each.queries:,} ({what})")
-        if self.forgotten is not None:
-            other = self.forgotten
-            lines.append(f"{other} on {other.queries:,} (queries of another kind)")
-        return "\n".join(lines)
+        return "\n".join(in_words(self.reason, self.gains, self.forgotten))
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON values."""

@@ -33,10 +33,10 @@ class Asking:
     weights: NDArray[np.float32]
     words: Vectors | None = None
 
-    def part(self, places: NDArray[np.int64]) -> "Asking":
-        """Return the queries at these places."""
+    def part(self, places: NDArray[np.int64], *, worded: bool = True) -> "Asking":
+        """Return the queries at these places; ``words`` take room, and only stopping needs them."""
         answers = [self.answers[place] for place in places.tolist()]
-        words = self.words[places] if self.words is not None else None
+        words = self.words[places] if self.words is not None and worded else None
         return Asking(self.vectors[places], answers, self.weights[places], words)
 
     def __len__(self) -> int:

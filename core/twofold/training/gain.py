@@ -1,6 +1,6 @@
 """What held-out queries gain, over all of them and by whether their answers were learned from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -75,6 +75,22 @@ def gains_of(before: Values, after: Values, unseen: Mask, *, level: float) -> tu
         for group in GROUPS
         if masks[group].any()
     )
+
+
+def gain_of(gains: Sequence[Gain], mode: Mode, group: Group) -> Gain | None:
+    """Return the gain of a mode and a group, None if there is none such."""
+    return next((each for each in gains if (each.mode, each.group) == (mode, group)), None)
+
+
+def in_words(reason: str, gains: Sequence[Gain], forgotten: Gain | None) -> list[str]:
+    """Return a verdict and what it rests on, a line each."""
+    lines = [reason]
+    for each in gains:
+        what = "held-out queries" if each.group == "all" else f"{each.group} passages"
+        lines.append(f"{each} on {each.queries:,} ({what})")
+    if forgotten is not None:
+        lines.append(f"{forgotten} on {forgotten.queries:,} (queries of another kind)")
+    return lines
 
 
 def _bounds(interval: Interval) -> tuple[float, float]:

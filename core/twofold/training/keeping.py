@@ -18,6 +18,13 @@ def keep(index: Index, trained: Trained, *, name: str | None = None, use: bool =
     """
     if trained.adapter is None or trained.setting is None:
         raise InputError(f"there is no adapter to keep: {trained.reason}")
+    with index.view() as view:
+        now = view.snapshot.vector_set
+    if now is None or now.number != trained.vector_set:
+        raise InputError(
+            "the index has other vectors than those that the adapter was learned beside: it was "
+            "encoded anew since; train again"
+        )
     if name is None:
         name = free_name("trained", {*index.adapters, *index.settings})
     # What is taken is refused before anything is written.

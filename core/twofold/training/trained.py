@@ -9,7 +9,7 @@ from twofold.index import setting_as_dict
 from twofold.protocols import Setting
 from twofold.training.adapter_plan import AdapterPlan
 from twofold.training.fitting import Epoch
-from twofold.training.gain import Gain, Group
+from twofold.training.gain import Gain, Group, gain_of, in_words
 from twofold.tuning import Tuned, setting_in_words
 from twofold.types import Mode
 
@@ -19,8 +19,10 @@ class Trained:
     """The outcome of training a query adapter; nothing was written.
 
     ``adapter`` is what all queries together taught, None where there were too few. It is worth
-    keeping if ``kept``; ``reason`` says why or why not. ``gains`` are held-out queries', with the
-    ``setting`` that goes with the adapter, which ``tuned`` found or which was in use before.
+    keeping if ``kept``; ``reason`` says why or why not. ``gains`` are held-out queries', by the
+    fusion that was in use, so that they are the adapter's alone. ``setting`` goes with it: what
+    ``tuned`` found for the adapted queries if that is a sure gain of its own, else the one in use.
+    ``vector_set`` is the number of the index's vectors that it was learned beside.
     ``forgotten`` is what became of queries of another kind. ``curves`` are the epochs of each fold,
     and ``epochs`` how many the final one had. ``needed`` is how many queries would settle a gain of
     this size. To keep it, give the trained to ``keep``.
@@ -40,21 +42,18 @@ class Trained:
     tuned: Tuned | None = None
     needed: int | None = None
     card: Mapping[str, Any] | None = None
+    vector_set: int | None = None
 
     def gain(self, mode: Mode, group: Group = "all") -> Gain | None:
         """Return one of the gains, None if there is none such."""
-        return next((g for g in self.gains if (g.mode, g.group) == (mode, group)), None)
+        return gain_of(self.gains, mode, group)
 
     def __str__(self) -> str:
-        lines = [self.reason]
-        for each in self.gains:
-            what = "held-out queries" if each.group == "all" else f"{each.group} passages"
-            lines.append(f"{each} on {each.queries:,} ({what})")
-        if self.forgotten is not None:
-            other = self.forgotten
-            lines.append(f"{other} on {other.queries:,} (queries of another kind)")
+        lines = in_words(self.reason, self.gains, self.forgotten)
         if self.kept and self.setting is not None:
             lines.append(f"with {setting_in_words(self.setting)}")
+        if self.tuned is not None:
+            lines.append(f"the fusion, tuned to it: {self.tuned}")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:

@@ -40,7 +40,17 @@ def verdict(
             f"the base stays: queries of another kind lose {forgotten.lost:.4f}, and "
             f"{plan.most_lost:g} is the most allowed"
         )
-    return True, f"worth keeping: {plan.measure} {said} on held-out queries"
+    untested = not any(each.group == "unseen" for each in gains)
+    more = "; no query asks for a passage never learned from, so that was not tested"
+    return True, f"worth keeping: {plan.measure} {said} on held-out queries{more * untested}"
+
+
+def too_few(count: int, fewest: int) -> str:
+    """Return why nothing is learned from so few queries."""
+    return (
+        f"nothing changes: {count:,} queries are too few to tell a gain from luck, {fewest:,} are "
+        "the least"
+    )
 
 
 def harmless(gains: Sequence[Gain], plan: Gate) -> bool:
