@@ -47,11 +47,11 @@ WITH_A_MODEL = {
 }
 
 
-def printed(name, **environment):
+def printed(name, *arguments, **environment):
     """Return what an example prints."""
     own = {k: v for k, v in os.environ.items() if k != "TWOFOLD_CHAT_MODEL"}
     done = subprocess.run(
-        [sys.executable, str(EXAMPLES / name)],
+        [sys.executable, str(EXAMPLES / name), *map(str, arguments)],
         capture_output=True,
         text=True,
         env=own | {"HF_HUB_OFFLINE": "1"} | environment,
@@ -95,30 +95,15 @@ def test_examples_are_short_and_all_run_here():
 
 @pytest.mark.slow
 def test_training_on_real_text_says_what_held_out_queries_gain():
-    script = str(EXAMPLES / "train_on_your_data.py")
-    done = subprocess.run(
-        [sys.executable, script, "--encoder", "hashing"],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"HF_HUB_OFFLINE": "1"},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "on 300 (held-out queries)" in done.stdout
-    assert "(unseen passages)" in done.stdout
+    said = printed("train_on_your_data.py", "--encoder", "hashing")
+    assert "on 300 (held-out queries)" in said
+    assert "(unseen passages)" in said
 
 
 @pytest.mark.slow
 def test_the_trained_reranker_is_measured_and_kept(tmp_path):
-    script = str(EXAMPLES / "train_reranker.py")
-    done = subprocess.run(
-        [sys.executable, script, "--steps", "2", "--claims", "20", "--to", str(tmp_path / "model")],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"HF_HUB_OFFLINE": "1"},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "hybrid and reranked: nDCG@10" in done.stdout
-    assert "95% interval" in done.stdout
-    assert (tmp_path / "model" / "config.json").exists()
+    to = tmp_path / "model"
+    said = printed("train_reranker.py", "--steps", 2, "--claims", 20, "--to", to)
+    assert "hybrid and reranked: nDCG@10" in said
+    assert "95% interval" in said
+    assert (to / "config.json").exists()
