@@ -15,7 +15,7 @@ import pytest
 from tiny_models import finished_folder, transformer_folder
 from twofold import HashingEncoder, Index, Retriever, SentenceTransformerEncoder
 from twofold.errors import InputError
-from twofold.training import EncoderPlan, Example, TrainingSet, train_encoder
+from twofold.training import EncoderPlan, Example, Mining, TrainingSet, train_encoder
 from twofold.training.pairs import Pairs
 
 NOUNS = "plant light press wave food river stone glass horse cloud"
@@ -52,11 +52,14 @@ def riddles(tmp_path, model):
         yield index, learned
 
 
-def test_a_relation_that_the_base_lacks_is_learned_and_the_index_takes_it_over(riddles, tmp_path):
+def test_a_relation_that_the_base_lacks_is_learned_and_the_index_takes_it_over(
+    riddles, tmp_path, capfd
+):
     index, learned = riddles
     epochs = []
     tuned = train_encoder(index, learned, tmp_path / "tuned", plan=PLAN, progress=epochs.append)
     assert tuned.kept, str(tuned)
+    assert capfd.readouterr() == ("", "")  # a library prints nothing
     assert tuned.folder == tmp_path / "tuned"
     assert not (tuned.folder / "training").exists()
     assert tuple(epochs) == tuned.curve
@@ -85,6 +88,90 @@ def test_both_towers_change_when_they_are_separate(riddles, tmp_path):
     assert not any(value.equal(base[name]) for value in found)
     assert not found[0].equal(found[1])
     assert tuned.turnover[-1] > 0  # mined again by the model of the epoch
+
+
+def opposites():
+    """Passages of two nouns, and the same texts as queries, which ask for other passages."""
+    nouns = NOUNS.split()
+    other = dict(zip(nouns, nouns[1:] + nouns[:1], strict=True))
+    names = list(itertools.permutations(nouns, 2))
+    np.random.default_rng(0).shuffle(names)
+    passages = [{"id": f"{a} {b}", "text": f"{a} before {b}"} for a, b in names]
+    asked = {f"q {a} {b}": f"{a} before {b}" for a, b in names}
+    answers = {f"q {a} {b}": {f"{other[a]} {other[b]}": 1} for a, b in names}
+    return passages, TrainingSet.of_qrels(asked, answers)
+
+
+def test_two_towers_learn_what_one_cannot_where_queries_are_of_another_kind(tmp_path, model):
+    passages, learned = opposites()
+    after = {}
+    with Index.open(tmp_path / "index", encoder=model, analyzer=None) as index:
+        index.upsert(passages)
+        for towers in ("shared", "separate"):
+            plan = replace(
+                PLAN, towers=towers, mining=None, epochs=12, patience=12, learning_rate=1e-2
+            )
+            tuned = train_encoder(index, learned, tmp_path / towers, plan=plan)
+            assert tuned.turnover == ()  # nothing was mined
+            after[towers] = tuned.gain("dense").after
+    # To one tower a text is nearest to itself, which answers no query here.
+    assert after["shared"] < 0.64  # 1 / log2(3) for an answer at rank 2
+    assert after["separate"] > after["shared"] + 0.2
+
+
+class Oracle:
+    """A teacher that knows how much two texts have in common, or thinks all alike."""
+
+    def __init__(self, height):
+        self.height = height
+        self.candidates = 10
+        self.threshold = None
+
+    def rerank(self, queries, texts, progress=None):
+        nouns = {value: key for key, value in SECRET.items()}
+        return [
+            np.array(
+                [
+                    self.height * sum(nouns[word] in text.split() for word in query.split())
+                    for text in own
+                ],
+                dtype=float,
+            )
+            for query, own in zip(queries, texts, strict=True)
+        ]
+
+
+def test_a_student_learns_what_its_teacher_says(riddles, tmp_path):
+    index, learned = riddles
+    mining = Mining({"random": 3, "dense": 1})
+    told = replace(PLAN, teacher=Oracle(6.0), mining=mining)
+    tuned = train_encoder(index, learned, tmp_path / "told", plan=told)
+    assert tuned.kept, str(tuned)
+    assert "Oracle" in tuned.card["teacher"]
+    bored = replace(told, teacher=Oracle(0.0), epochs=2)
+    assert not train_encoder(index, learned, tmp_path / "bored", plan=bored).kept
+
+
+def test_a_blend_lies_between_the_base_and_what_was_learned(riddles, tmp_path, capfd):
+    index, learned = riddles
+    plan = replace(PLAN, epochs=4, patience=4, max_length=40)
+    whole = train_encoder(index, learned, tmp_path / "whole", plan=plan)
+    half = train_encoder(index, learned, tmp_path / "half", plan=replace(plan, blends=(0.5,)))
+    assert whole.kept, str(whole)
+    assert half.kept, str(half)
+    assert (whole.card["blend"], half.card["blend"]) == (1.0, 0.5)
+    assert half.curve == whole.curve
+    assert SentenceTransformerEncoder(whole.folder).model.max_seq_length == 64  # as before
+    base = index.encoder.model.state_dict()
+    states = [SentenceTransformerEncoder(each.folder).model.state_dict() for each in (whole, half)]
+    name = next(each for each in base if each.endswith("word_embeddings.weight"))
+    mean = (base[name] + states[0][name]) / 2
+    assert not states[0][name].equal(base[name])
+    assert states[1][name].allclose(mean, atol=1e-6)
+    both = train_encoder(index, learned, tmp_path / "both", plan=replace(plan, blends=(1.0, 0.01)))
+    assert both.card["blend"] == 1.0
+    assert both.gains == whole.gains
+    assert capfd.readouterr() == ("", "")  # a library prints nothing
 
 
 def test_the_same_seed_gives_the_same_model(riddles, tmp_path):
@@ -145,7 +232,8 @@ def test_rows_read_the_negatives_of_the_moment():
     dataset = pairs.dataset()
     assert len(dataset) == 90
     chance = dataset[5]
-    assert list(chance) == ["anchor", "positive", "negative_1", "negative_2"]
+    assert list(chance) == ["anchor", "positive", "negative_1", "negative_2", "label"]
+    assert chance["label"][0] == 5
     assert len({chance["positive"], chance["negative_1"], chance["negative_2"]}) == 3
 
     class Own:

@@ -253,6 +253,17 @@ def test_a_miner_never_gives_what_another_model_mined(passages, asked):
         assert third[some[0].query_id][0] not in miner.mine(some)[some[0].query_id]
 
 
+def test_without_a_bound_only_copies_are_suspected(passages, asked):
+    some = TrainingSet(asked[:40])
+    with Index.open(None, encoder=HashingEncoder()) as index:
+        index.upsert(passages)
+        bound = mine(index, some, Mining({"dense": 5}, share=0.5))
+        free = mine(index, some, Mining({"dense": 5}, share=None))
+    assert any(each.reason == "above-margin" for each in bound.suspects)
+    assert all(each.reason != "above-margin" for each in free.suspects)
+    assert turnover(free, bound) > 0.1
+
+
 def test_an_index_without_a_leg_gives_what_it_has(passages):
     example = TrainingSet((Example("calcium channels in mice", (passages[0].id,)),))
     with Index.open(None, encoder=None) as words:
@@ -285,7 +296,7 @@ def test_an_index_without_a_leg_gives_what_it_has(passages):
         ({"depth": 0}, "depth is 0"),
         ({"depth": 5, "skip": 5}, "leaves nothing"),
         ({"margin": 1.5}, "margin is 1.5"),
-        ({"share": None}, "share is None"),
+        ({"share": 0}, "share is 0"),
         ({"near_duplicate": 0}, "above 0"),
         ({"seed": True}, "seed is True"),
         ({"reranker": "minilm"}, "reranker is 'minilm'"),

@@ -82,7 +82,9 @@ def settings(
     use: Annotated[
         str | None, typer.Option(metavar="NAME", help=f"Use this one, or {DEFAULT!r}.")
     ] = None,
-    drop: Annotated[str | None, typer.Option(metavar="NAME", help="Forget this one.")] = None,
+    drop: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Forget this one and its adapter.")
+    ] = None,
     queries: Annotated[
         Path | None, typer.Option(help="Judged queries to compare them on; with --qrels.")
     ] = None,
@@ -99,7 +101,7 @@ def settings(
         if use is not None:
             saved.use(None if use == DEFAULT else use)
         if drop is not None:
-            saved.drop(drop)
+            _forget(target, drop)
         compared: dict[str, Compared] = {}
         if queries is not None and qrels is not None:
             found = compare_settings(
@@ -118,6 +120,15 @@ def settings(
             out.print(_saved(dict(saved), saved.active, compared, measure))
 
 
+def _forget(target: Index, name: str) -> None:
+    """Drop a setting, and its adapter unless another setting has the same."""
+    adapter = target.settings[name].adapter if name in target.settings else None
+    target.settings.drop(name)
+    others = {each.adapter for each in target.settings.values()}
+    if adapter is not None and adapter in target.adapters and adapter not in others:
+        target.adapters.drop(adapter)
+
+
 def _as_dict(each: Compared) -> dict[str, Any]:
     gain = each.gain
     bounds = [bound if math.isfinite(bound) else None for bound in (gain.low, gain.high)]
@@ -129,17 +140,23 @@ def _saved(
 ) -> Table:
     """Return settings below each other, the one in use marked, and what they give if measured."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for head in ("", "setting", "fusion", "depth", "words", "titles weigh"):
+    for head in ("", "setting", "fusion", "depth", "words", "titles weigh", "adapter"):
         table.add_column(head, overflow="fold")
     if compared:
         table.add_column(measure, justify="right")
         table.add_column("from the one in use", justify="right")
     for name in (DEFAULT, *settings):
-        cells = ["the library's defaults", "", "", ""]
+        cells = ["the library's defaults", "", "", "", ""]
         if name in settings:
             each = settings[name]
             words = scorer_in_words(each)
-            cells = [fusion_in_words(each.fusion), str(each.depth), words, str(each.title_weight)]
+            cells = [
+                fusion_in_words(each.fusion),
+                str(each.depth),
+                words,
+                str(each.title_weight),
+                each.adapter if each.adapter is not None else "",
+            ]
         if name in compared:
             gain = compared[name].gain
             cells.append(f"{compared[name].mean:.4f}")

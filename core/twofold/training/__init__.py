@@ -29,7 +29,8 @@ from twofold.training.keeping import keep
 from twofold.training.mining import Miner, Mining, mine
 from twofold.training.negative import MinedNegatives, Negative, Suspect, turnover
 from twofold.training.report import training_report
-from twofold.training.reranker_training import RerankerPlan, train_reranker
+from twofold.training.reranker_plan import RerankerPlan
+from twofold.training.reranker_training import train_reranker
 from twofold.training.splitting import Split, folds, split, unseen
 from twofold.training.sweep import Swept, plot_sweep, sweep_temperatures
 from twofold.training.synthetic import (

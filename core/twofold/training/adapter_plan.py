@@ -5,7 +5,13 @@ from dataclasses import dataclass
 
 from twofold.errors import InputError
 from twofold.evaluation.measures import named
-from twofold.training.checking import check_range, check_temperature, check_whole
+from twofold.training.checking import (
+    check_range,
+    check_seed,
+    check_shares,
+    check_temperature,
+    check_whole,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +49,16 @@ class AdapterPlan:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        least = {"epochs": 1, "patience": 1, "batch": 1, "folds": 2, "fewest": 8, "seed": 0}
+        least = {"epochs": 1, "patience": 1, "batch": 1, "folds": 2, "fewest": 8}
         for name, low in {**least, "most_passages": 2}.items():
             check_whole(name, getattr(self, name), low)
+        check_seed(self.seed)
         if self.rank is not None:
             check_whole("rank", self.rank, 1)
         check_temperature(self.temperature)
         for name in ("pull", "most_lost"):
             check_range(name, getattr(self, name), 0, math.inf, "a number of 0 or more")
-        if not self.blends:
-            raise InputError("blends is empty: shares above 0 and up to 1 are wanted")
-        for each in self.blends:
-            check_range("a share of blends", each, 0.01, 1, "a number from 0.01 to 1")
+        check_shares("blends", self.blends)
         for name, high in (("learning_rate", math.inf), ("level", 1)):
             check_range(name, getattr(self, name), 0, high, "a number above 0", strict=True)
         if self.fewest < 2 * self.folds:

@@ -12,6 +12,8 @@ LOWEST_TEMPERATURE = 0.005
 HIGHEST_TEMPERATURE = 0.5
 """Above it, a softmax over cosines is nearly flat whatever is learned."""
 
+_SEEDS = 2**32  # numpy's and transformers' limit
+
 
 def check_temperature(temperature: float) -> None:
     """Raise InputError for a temperature at which nothing is learned from cosines."""
@@ -37,6 +39,24 @@ def check_range(
     inside = isinstance(value, int | float) and (low < value < high if strict else True)
     if not number or not inside or not low <= float(str(value)) <= high:
         raise InputError(f"{name} is {value!r}: {wanted} is wanted")
+
+
+def check_seed(seed: object) -> None:
+    """Raise InputError for what can't seed every generator of random numbers that training uses."""
+    check_whole("seed", seed, 0)
+    if not isinstance(seed, int | np.integer) or seed >= _SEEDS:
+        raise InputError(f"seed is {seed!r}: a whole number below {_SEEDS:,} is wanted")
+
+
+def check_shares(name: str, shares: object) -> None:
+    """Raise InputError for anything but a tuple of numbers above 0 and up to 1."""
+    if not isinstance(shares, tuple) or not shares:
+        raise InputError(
+            f"{name} is {shares!r:.80}: a tuple of shares above 0 and up to 1 is wanted, such as "
+            "(1.0, 0.5)"
+        )
+    for each in shares:
+        check_range(f"a share of {name}", each, 0.01, 1, "a number from 0.01 to 1")
 
 
 def check_extra() -> None:

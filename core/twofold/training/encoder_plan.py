@@ -4,67 +4,69 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from twofold.errors import InputError
-from twofold.evaluation.measures import named
-from twofold.training.checking import check_range, check_temperature, check_whole
+from twofold.protocols import Reranker
+from twofold.training.checking import check_shares, check_temperature, check_whole
+from twofold.training.fine_tuning_plan import FineTuningPlan
 from twofold.training.mining import Mining
 
 Towers = Literal["shared", "separate"]
 
 
-@dataclass(frozen=True, slots=True)
-class EncoderPlan:
-    """How to fine-tune an encoder, and what it takes to keep it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderPlan(FineTuningPlan):
+    """How to fine-tune an encoder, beside what ``FineTuningPlan`` says.
 
     ``temperature`` divides similarities in the loss: sentence-transformers' ``scale`` is 1 /
-    temperature. ``batch`` pairs meet in a step, each other's negatives too; ``at_once`` of them are
-    in memory with their gradients (GradCache). Each pair comes with as many negatives as ``mining``
-    names: random ones in the first epoch, then its mix, by the model as it was before, or, with
-    ``remine``, as it is at each epoch's start. ``max_length`` tokens of a text are read in
-    training, all that the model reads if None. ``dims`` are lengths at which vectors must work cut
-    off (Matryoshka). ``towers="separate"`` gives queries and passages weights of their own.
+    temperature. The pairs of a batch are each other's negatives, too; ``at_once`` of them are in
+    memory with their gradients (GradCache). Each pair comes with as many negatives as ``mining``
+    names, none if that is None: random ones in the first epoch, then its mix, by the model as it
+    was before, or, with ``remine``, as it is at each epoch's start. ``max_length`` tokens of a text
+    are read while the model learns, all that it reads otherwise if None; examined and served it
+    reads as much as before. ``dims`` are lengths at which vectors must work cut off (Matryoshka).
+    ``towers="separate"`` gives queries and passages weights of their own.
 
-    A ``held_out`` share of the queries is never learned from. After each epoch, and before the
-    first, they are measured over ``checked_passages`` passages, all that answer and all that come
-    near among them; training stops when ``patience`` epochs brought nothing. ``measure``,
-    ``level``, ``most_lost`` and ``fewest`` are those of ``AdapterPlan``.
+    With a ``teacher`` the loss is MarginMSE (Hofstätter et al., Improving Efficient Neural Ranking
+    Models with Cross-Architecture Knowledge Distillation, 2020): the answer's similarity less a
+    negative's, over the temperature, is to be what the teacher's logits say.
+
+    ``blends`` are the shares of the best epoch's weights that are tried, the rest being the base's:
+    less is learned and less forgotten (Wortsman et al., Robust Fine-Tuning of Zero-Shot Models,
+    CVPR 2022). The queries that choose the epoch choose among them. All are asked over
+    ``checked_passages`` passages, those that answer and those that come near among them.
     """
 
     temperature: float = 0.05
-    epochs: int = 3
-    batch: int = 32
     at_once: int | None = None
-    learning_rate: float = 2e-5
-    warmup: float = 0.1
-    mining: Mining = field(default_factory=lambda: Mining((("lexical", 1), ("dense", 1))))
+    mining: Mining | None = field(default_factory=lambda: Mining((("lexical", 1), ("dense", 1))))
     remine: bool = False
+    teacher: Reranker | None = None
     max_length: int | None = None
     dims: tuple[int, ...] = ()
     towers: Towers = "shared"
-    held_out: float = 0.2
+    blends: tuple[float, ...] = (1.0,)
     checked_passages: int = 2_000
-    patience: int = 1
-    measure: str = "nDCG@10"
-    level: float = 0.95
-    most_lost: float = 0.01
-    fewest: int = 20
-    seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, low in (("epochs", 1), ("batch", 2), ("patience", 1)):
-            check_whole(name, getattr(self, name), low)
-        for name, low in (("checked_passages", 10), ("fewest", 8), ("seed", 0)):
-            check_whole(name, getattr(self, name), low)
+        FineTuningPlan.__post_init__(self)  # super() knows no class made anew for its slots
+        check_whole("checked_passages", self.checked_passages, 10)
         for name in ("at_once", "max_length"):
             if getattr(self, name) is not None:
                 check_whole(name, getattr(self, name), 1)
         for length in self.dims:
             check_whole("a length of dims", length, 1)
         check_temperature(self.temperature)
-        check_range("learning_rate", self.learning_rate, 0, 1, "a number above 0", strict=True)
-        check_range("held_out", self.held_out, 0, 1, "a number between 0 and 1", strict=True)
-        check_range("level", self.level, 0, 1, "a number between 0 and 1", strict=True)
-        check_range("warmup", self.warmup, 0, 1, "a number from 0 to 1")
-        check_range("most_lost", self.most_lost, 0, 1, "a number from 0 to 1")
+        check_shares("blends", self.blends)
         if self.towers not in get_args(Towers):
             raise InputError(f"towers is {self.towers!r}: 'shared' or 'separate' is wanted")
-        named(self.measure)
+        if self.mining is not None and not isinstance(self.mining, Mining):
+            raise InputError(f"mining is {self.mining!r:.80}: a Mining, or None, is wanted")
+        if self.teacher is not None and not isinstance(self.teacher, Reranker):
+            raise InputError(f"teacher is {self.teacher!r:.80}: one of twofold.rerank is wanted")
+        if self.mining is None and (self.teacher is not None or self.remine):
+            asking = "a teacher" if self.teacher is not None else "remine"
+            raise InputError(f"mining is None: {asking} needs negatives, so say which")
+
+    @property
+    def negatives(self) -> int:
+        """How many negatives each pair comes with."""
+        return sum(self.mining.counts.values()) if self.mining is not None else 0

@@ -4,27 +4,20 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from twofold import __version__
 from twofold.encoders import SentenceTransformerEncoder
 from twofold.errors import InputError
-from twofold.evaluation import queries_needed
 from twofold.index import Index
 from twofold.training.checking import check_extra, check_new_folder
+from twofold.training.encoder_course import EncoderCourse
 from twofold.training.encoder_plan import EncoderPlan
 from twofold.training.examination import Examination
-from twofold.training.fine_tuned import FineTuned, written_card
-from twofold.training.gain import Gain, Values, gains_of
+from twofold.training.fine_tuned import FineTuned, settled
+from twofold.training.held_out import HeldOut, carded
 from twofold.training.lesson import usable
-from twofold.training.run import Say
-from twofold.training.splitting import split
-from twofold.training.tower_run import Examined, TowerRun
+from twofold.training.record import Marks, Record
+from twofold.training.run import Run, Say
 from twofold.training.training_set import TrainingSet
-from twofold.training.verdict import too_few, verdict
-from twofold.types import Mask, Mode
-
-_STOPPING = 0.1  # of the queries that are learned from, those that say when to stop instead
+from twofold.training.verdict import too_few
 
 
 def train_encoder(
@@ -40,10 +33,11 @@ def train_encoder(
     Contrastive learning by sentence-transformers' trainer: InfoNCE over the passages of a batch and
     mined negatives (Karpukhin et al., Dense Passage Retrieval, EMNLP 2020), which are random in the
     first epoch, and drawn anew by the model as it is then where ``plan.remine`` says so (Xiong et
-    al., ANCE, ICLR 2021). A share of the queries is never learned from. Some of them choose the
-    epoch, the base among the candidates, and the others judge it: the model is kept if their gain
-    is sure, and neither queries whose passages were never learned from nor queries of another kind
-    lose. What a killed run had done is in ``to/training``, and the same call goes on from there.
+    al., ANCE, ICLR 2021); or what a ``plan.teacher`` makes of them. A share of the queries is never
+    learned from. Some of them choose the epoch, the base among the candidates, and the others judge
+    it: the model is kept if their gain is sure, and neither queries whose passages were never
+    learned from nor queries of another kind lose. What a killed run had done is in ``to/training``,
+    and the same call goes on from there.
 
     ``progress`` is called after each epoch. Needs the extra ``train``. Raises MissingExtraError,
     InputError for an encoder that isn't a sentence-transformers model, for a folder that is taken
@@ -53,29 +47,30 @@ def train_encoder(
     folder = _checked(index, Path(to))
     with index.view() as view:
         known = usable(view, training_set)
+        generation = view.generation
     if len(known) < plan.fewest:
         reason = too_few(len(known), plan.fewest)
         return FineTuned(None, kept=False, reason=reason, queries=len(known), needed=plan.fewest)
-    parts = split(known, plan.held_out, seed=plan.seed)
-    inner = split(parts.fit, _STOPPING, seed=plan.seed)
-    asked = parts.held.joined(inner.held)
-    exam = Examination.of(index, asked, inner.fit, plan.checked_passages, plan.measure)
-    encoder = index.encoder
-    assert isinstance(encoder, SentenceTransformerEncoder)  # checked before
-    work = folder / "training"
-    work.mkdir(parents=True, exist_ok=True)
-    judges = np.array([each.query_id in parts.held.queries for each in exam.held], np.bool_)
-    run = TowerRun(index, encoder, inner.fit, exam, ~judges, plan, work)
-    examined = run.run(progress)
-    done = _judged(exam, examined, judges, inner.fit, plan)
-    if done.kept:
-        run.write(folder)
-        written_card(folder, done)
-    shutil.rmtree(work)
-    if not done.kept:
-        folder.rmdir()
-        return done
-    return replace(done, folder=folder)
+    held = HeldOut.of(known, plan)
+    exam = Examination.of(index, held.asked, held.learned, plan.checked_passages, plan.measure)
+    course = EncoderCourse(index, held.learned, exam, plan)
+    record = Record(folder / "training", f"{known.digest} {generation} {index.encoder!r} {plan!r}")
+    run = Run(course, plan, record, ~held.judges, progress)
+    run.run()
+    after, blend = _blended(course, record, run, plan)
+    done = held.judged(record.marks[0], after, record, plan)
+    card = carded(
+        done.card,
+        temperature=plan.temperature,
+        blend=blend,
+        towers=plan.towers,
+        dims=list(plan.dims),
+        mix=dict(plan.mining.counts) if plan.mining is not None else {},
+        remine=plan.remine,
+        teacher=repr(plan.teacher) if plan.teacher is not None else None,
+    )
+    done = replace(done, passages=len(exam.passages), card=card)
+    return settled(done, record, folder)
 
 
 def _checked(index: Index, folder: Path) -> Path:
@@ -90,60 +85,26 @@ def _checked(index: Index, folder: Path) -> Path:
     return check_new_folder(folder)
 
 
-def _judged(
-    exam: Examination, examined: Examined, judges: Mask, learned: TrainingSet, plan: EncoderPlan
-) -> FineTuned:
-    """Return the outcome by the queries that neither taught nor chose."""
-    before, after = _part(examined.base[0], judges), _part(examined.chosen[0], judges)
-    gains = gains_of(before, after, exam.unseen(learned)[judges], level=plan.level)
-    mode: Mode = "hybrid" if "hybrid" in before else "dense"
-    forgotten = _forgotten(examined, plan.level)
-    kept, reason = verdict(gains, forgotten, mode, plan)
-    if examined.best == 0:
-        kept, reason = False, "the base stays: no epoch was better for the queries that chose"
-    differences = after[mode] - before[mode]
-    card = {
-        "twofold": __version__,
-        "data": learned.digest,
-        "queries": len(learned),
-        "held_out": int(judges.sum()),
-        "temperature": plan.temperature,
-        "batch": plan.batch,
-        "learning_rate": plan.learning_rate,
-        "epoch": examined.best,
-        "towers": plan.towers,
-        "dims": list(plan.dims),
-        "mix": dict(plan.mining.counts),
-        "remine": plan.remine,
-        "seed": plan.seed,
-        "gains": [each.to_dict() for each in gains],
-    }
-    return FineTuned(
-        folder=None,
-        kept=kept,
-        reason=reason,
-        queries=len(learned) + len(exam.held),
-        passages=len(exam.passages),
-        gains=gains,
-        forgotten=forgotten,
-        curve=examined.curve,
-        epoch=examined.best,
-        turnover=examined.turnover,
-        needed=queries_needed(differences, level=plan.level) if differences.mean() > 0 else None,
-        card=card,
-    )
+def _blended(
+    course: EncoderCourse, record: Record, run: Run, plan: EncoderPlan
+) -> tuple[Marks, float]:
+    """Return the marks of the best blend of the best epoch with the base, and its share.
 
-
-def _part(values: Values, mask: Mask) -> Values:
-    return {mode: each[mask] for mode, each in values.items()}
-
-
-def _forgotten(examined: Examined, level: float) -> Gain | None:
-    """Return what becomes of queries of another kind, in the mode that the index serves."""
-    before, after = examined.base[1], examined.chosen[1]
-    if before is None or after is None:
-        return None
-    mode = next(iter(before))
-    count = len(before[mode])
-    flags = np.zeros(count, np.bool_)
-    return gains_of({mode: before[mode]}, {mode: after[mode]}, flags, level=level)[0]
+    The record's model is that blend afterwards.
+    """
+    best = record.marks[record.best]
+    if record.best == 0 or plan.blends == (1.0,):
+        return best, 1.0
+    tried: dict[float, Marks] = {}
+    for share in plan.blends:
+        if share == 1.0:
+            tried[share] = best
+        else:
+            course.blend(record.model, share)
+            tried[share] = course.examined()
+    chosen = max(tried, key=lambda share: run.mean(tried[share]))
+    if chosen != 1.0:
+        course.blend(record.model, chosen)
+        shutil.rmtree(record.model)
+        course.save(record.model)
+    return tried[chosen], chosen

@@ -1,6 +1,5 @@
 """Queries that nothing is learned from, asked again and again over a part of the corpus."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,22 +8,19 @@ from twofold.index import Index, IndexView
 from twofold.metrics import Metric
 from twofold.protocols import Analyzer, Encoder, Setting
 from twofold.retriever import Retriever
-from twofold.training.gain import Values
 from twofold.training.probes import made_of_passages
+from twofold.training.record import OTHERS, Marks
 from twofold.training.served import Served
 from twofold.training.training_set import TrainingSet
 from twofold.tuning.defaults import in_use
-from twofold.types import Mask, Passage, Vectors
+from twofold.types import Passage, Scores
 
 _NEAR = 20  # of each query's hits are among the passages
 
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """Held-out queries, queries of another kind, and passages that both are looked for among.
-
-    ``before`` and ``before_others`` are what the index gives as it is.
-    """
+    """Held-out queries, queries of another kind, and passages that both are looked for among."""
 
     passages: tuple[Passage, ...]
     held: TrainingSet
@@ -69,41 +65,31 @@ class Examination:
                 in_use(view),
             )
 
-    def values(
-        self, encoder: Encoder, vectors: Vectors | None = None
-    ) -> tuple[Values, Values | None]:
-        """Return the measure of the held-out queries by mode, and of the others.
+    def values(self, encoder: Encoder) -> Marks:
+        """Return the measure of the held-out queries by mode, and of the others in the first."""
+        with self.trial(encoder) as trial:
+            trial.upsert(self.passages)
+            with trial.view() as view:
+                marks = dict(self._asked(view, self.held))
+                if self.others is not None:
+                    others = self._asked(view, self.others)
+                    marks |= {OTHERS: next(iter(others.values()))}
+                return marks
 
-        ``vectors`` (passages, dim) are those of the passages, if they are known.
-        """
-        contents = [each.content for each in self.passages]
-        if vectors is None:
-            vectors = encoder.encode_passages(contents)
-        with Index.open(
+    def trial(self, encoder: Encoder) -> Index:
+        """Return an empty index in memory that is like the one to be served."""
+        return Index.open(
             None,
-            dim=vectors.shape[1],
+            encoder=encoder,
             metric=self.metric,
             analyzer=self.analyzer,
-            title_weight=self.title_weight,
-        ) as trial:
-            trial.upsert(self.passages, vectors=vectors)
-            with trial.view() as view:
-                held = self._asked(view, self.held, encoder)
-                others = self._asked(view, self.others, encoder) if self.others else None
-                return held, others
+            title_weight=self.title_weight if self.analyzer is not None else None,
+        )
 
-    def unseen(self, learned: TrainingSet) -> Mask:
-        """Return which held-out queries (n,) have no answer that others were learned from."""
-        known = learned.positives
-        return np.array([known.isdisjoint(each.positives) for each in self.held], np.bool_)
-
-    def _asked(self, view: IndexView, asked: TrainingSet, encoder: Encoder) -> Values:
+    def _asked(self, view: IndexView, asked: TrainingSet) -> dict[str, Scores]:
         served = Served(view, asked, self.measure, self.setting)
-        return served.values(np.asarray(encoder.encode_queries(list(_texts(asked))), np.float32))
-
-
-def _texts(asked: TrainingSet) -> Sequence[str]:
-    return [each.query for each in asked]
+        values = served.values(view.encode_queries([each.query for each in asked]))
+        return {str(mode): each for mode, each in values.items()}
 
 
 def _rows(view: IndexView) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

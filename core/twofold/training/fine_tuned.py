@@ -1,13 +1,15 @@
 """What fine-tuning gave, and whether it is worth keeping."""
 
 import json
+import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from twofold.training.fitting import Epoch
 from twofold.training.gain import Gain, Group, gain_of, in_words
+from twofold.training.record import Record
 from twofold.types import Mode
 
 
@@ -17,8 +19,9 @@ class FineTuned:
 
     ``folder`` has the model if it is ``kept``, and None stands for the base otherwise; ``reason``
     says why. ``gains`` are those of held-out queries over ``passages`` passages, ``forgotten`` what
-    became of queries of another kind. ``curve`` is nDCG of the held-out queries by epoch, ``epoch``
-    the best one's number, and ``turnover`` the share of negatives that each later epoch replaced.
+    became of queries of another kind. ``curve`` is the ``measure`` of the queries that choose by
+    epoch, ``epoch`` the best one's number, and ``turnover`` the share of negatives that each later
+    epoch replaced.
     ``index.reencode(str(folder))`` uses an encoder, ``CrossEncoderReranker(folder)`` the other.
     """
 
@@ -27,6 +30,7 @@ class FineTuned:
     reason: str
     queries: int
     passages: int = 0
+    measure: str = "nDCG@10"
     gains: tuple[Gain, ...] = ()
     forgotten: Gain | None = None
     curve: tuple[Epoch, ...] = ()
@@ -56,11 +60,20 @@ class FineTuned:
             "turnover": list(self.turnover),
             "queries_needed": self.needed,
             "card": dict(self.card) if self.card is not None else None,
-            "curve": [{"epoch": e.number, "loss": e.loss, "nDCG": e.ndcg} for e in self.curve],
+            "curve": [
+                {"epoch": e.number, "loss": e.loss, self.measure: e.ndcg} for e in self.curve
+            ],
         }
 
 
-def written_card(folder: Path, tuned: FineTuned) -> None:
-    """Write beside a model what it was made of and what it gave."""
-    text = json.dumps(dict(tuned.card or {}), indent=2, ensure_ascii=False)
-    (folder / "twofold.json").write_text(text, encoding="utf-8")
+def settled(done: FineTuned, record: Record, folder: Path) -> FineTuned:
+    """Put the model into its folder with a card beside it, if it is kept; delete all the rest."""
+    if done.kept:
+        shutil.copytree(record.model, folder, dirs_exist_ok=True)
+        text = json.dumps(dict(done.card or {}), indent=2, ensure_ascii=False)
+        (folder / "twofold.json").write_text(text, encoding="utf-8")
+        done = replace(done, folder=folder)
+    record.delete()
+    if not done.kept:
+        folder.rmdir()
+    return done

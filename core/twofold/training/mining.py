@@ -40,7 +40,8 @@ class Mining:
     that one wrong label doesn't suspect everything; and the bound is at least two deviations above
     the random level, since a positive that scores like chance doesn't tell where answers lie.
     Positives without a vector count as the median ones. With a ``margin`` the paper's rule holds
-    instead: the bound is that part of the positive's score below it.
+    instead: the bound is that part of the positive's score below it. With neither, nothing is
+    suspected for its score.
 
     ``near_duplicate`` is the Jaccard likeness of word 5-grams from which on a passage is a copy of
     a positive. A ``reranker`` reads its number of ``candidates`` of each search, and the positives:
@@ -52,7 +53,7 @@ class Mining:
     depth: int = 100
     skip: int = 0
     margin: float | None = None
-    share: float = 0.95
+    share: float | None = 0.95
     near_duplicate: float = 0.5
     seed: int = 0
     reranker: Reranker | None = None
@@ -62,7 +63,7 @@ class Mining:
         for name, low in (("depth", 1), ("skip", 0), ("seed", 0)):
             _check(name, getattr(self, name), low=low)
         for name in ("margin", "share", "near_duplicate"):
-            if getattr(self, name) is not None or name != "margin":
+            if getattr(self, name) is not None or name == "near_duplicate":
                 _check(name, getattr(self, name), low=0, high=1, whole=False)
         if self.skip >= self.depth:
             raise InputError(f"skip={self.skip} of depth={self.depth} leaves nothing to look at")

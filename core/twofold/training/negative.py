@@ -183,7 +183,7 @@ def set_bounds(
     asked: Sequence[Candidates],
     view: IndexView,
     brought: Mapping[str, str],
-    share: float,
+    share: float | None,
     margin: float | None,
 ) -> None:
     """Give each query its vector, its best positive's score, and the bound, as ``Mining`` says.
@@ -210,7 +210,7 @@ def set_bounds(
     for each, level in pairs:
         if margin is not None and each.best is not None:
             each.bound = each.best - margin * abs(each.best)
-        elif margin is None and gaps:
+        elif margin is None and share is not None and gaps:
             gap = each.best - level.mean if each.best is not None else float(np.median(gaps))
             each.bound = level.mean + max(share * gap, _CLEAR * level.deviation)
 

@@ -5,13 +5,11 @@ from typing import Any
 
 from twofold.metrics import Metric
 from twofold.training.encoder_plan import EncoderPlan
+from twofold.training.pairs import Pairs
 
 
 def towers_of(model: Any, plan: EncoderPlan) -> Any:
     """Return the model to train: with a tower for queries and one for passages if wanted."""
-    if plan.max_length is not None:
-        longest = model.max_seq_length
-        model.max_seq_length = min(plan.max_length, longest if longest else plan.max_length)
     if plan.towers == "shared" or is_router(model):
         return model
     from sentence_transformers import SentenceTransformer
@@ -35,20 +33,35 @@ def is_router(model: Any) -> bool:
     return any(isinstance(each, Router) for each in model)
 
 
-def contrastive_loss(model: Any, metric: Metric, plan: EncoderPlan) -> Any:
-    """Return sentence-transformers' InfoNCE with our temperature, under the index's metric."""
-    from sentence_transformers.sentence_transformer import losses
-    from sentence_transformers.util import cos_sim, dot_score, euclidean_sim
+class Reading:
+    """How many tokens of a text the towers of a model read: fewer while they learn, if wanted."""
 
-    similar = {Metric.COSINE: cos_sim, Metric.DOT: dot_score, Metric.EUCLIDEAN: euclidean_sim}
-    scale, similarity = 1 / plan.temperature, similar[metric]
-    made: Any
-    if plan.at_once is not None and plan.at_once < plan.batch:
-        made = losses.CachedMultipleNegativesRankingLoss(
-            model, scale=scale, similarity_fct=similarity, mini_batch_size=plan.at_once
-        )
-    else:
-        made = losses.MultipleNegativesRankingLoss(model, scale=scale, similarity_fct=similarity)
+    def __init__(self, model: Any, max_length: int | None) -> None:
+        from sentence_transformers.base.modules import Transformer
+
+        towers = [each for each in model.modules() if isinstance(each, Transformer)]
+        self._whole = [(each, each.max_seq_length) for each in towers]
+        self._most = max_length
+
+    def learning(self) -> None:
+        """Read as much as the plan says."""
+        for tower, own in self._whole if self._most is not None else ():
+            tower.max_seq_length = min(self._most, own) if own is not None else self._most
+
+    def serving(self) -> None:
+        """Read as much as the model does wherever else it is used."""
+        for tower, own in self._whole:
+            tower.max_seq_length = own
+
+
+def contrastive_loss(model: Any, metric: Metric, pairs: Pairs, plan: EncoderPlan) -> Any:
+    """Return the loss of a plan under the index's metric, at several lengths if wanted."""
+    from sentence_transformers.sentence_transformer import losses
+
+    from twofold.training.contrast import Contrast
+
+    at_once = plan.at_once if plan.at_once is not None and plan.at_once < plan.batch else None
+    made = Contrast(model, metric, plan.temperature, pairs, at_once)
     if plan.dims:
         return losses.MatryoshkaLoss(model, made, matryoshka_dims=list(plan.dims))
     return made

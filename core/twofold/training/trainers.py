@@ -1,18 +1,18 @@
-"""What happens between the epochs of a trainer; imported when one is made, since it is slow."""
+"""sentence-transformers' trainers as a run uses them; imported late, since that is slow."""
 
 from typing import Any
 
+from sentence_transformers import CrossEncoderTrainer, SentenceTransformerTrainer
 from transformers import TrainerCallback
 
-from twofold.training.run import Run, Say
+from twofold.training.run import Run
 
 
 class EpochCallback(TrainerCallback):
     """Renews the negatives before each epoch, examines after it, and stops when told to."""
 
-    def __init__(self, run: Run, progress: Say | None) -> None:
+    def __init__(self, run: Run) -> None:
         self._run = run
-        self._progress = progress
         self._loss: float | None = None
         self._begun: int | None = None
 
@@ -29,5 +29,19 @@ class EpochCallback(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> Any:  # noqa: ARG002  # the trainer's contract
         """Examine once the epoch's checkpoint is on disk, so that a stopped run goes on there."""
-        control.should_training_stop = self._run.end(round(state.epoch), self._loss, self._progress)
+        control.should_training_stop = self._run.end(round(state.epoch), self._loss)
         return control
+
+
+class EncoderTrainer(SentenceTransformerTrainer):
+    """Writes no model card, which would draw a bar: a run writes its own."""
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """Add nothing."""
+
+
+class RerankerTrainer(CrossEncoderTrainer):
+    """Writes no model card, which would draw a bar: a run writes its own."""
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """Add nothing."""
