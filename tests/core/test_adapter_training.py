@@ -224,6 +224,29 @@ def test_a_second_training_starts_from_what_is_in_use_and_keeps_the_first(riddle
             keep(reader, again)
 
 
+def test_what_the_adapter_in_use_remembers_does_not_judge_a_new_one(riddles):
+    """The first, learned from 40 queries, is perfect on those, and the second from 80 is better."""
+    index, learned, held, _ = riddles
+    some = TrainingSet(learned.examples[:40])
+    weak = train_adapter(index, some, plan=replace(PLAN, epochs=3))
+    keep(index, weak)
+    first = ndcg(index, held)
+    again = train_adapter(index, learned, plan=PLAN)
+    assert again.gain("hybrid").queries == 40
+    assert "by the 40 queries that it didn't learn from" in again.reason
+    assert again.kept
+    keep(index, again)
+    assert ndcg(index, held) > first
+    assert "learned" not in again.card
+    assert len(index.adapters["trained-2"].card["learned"]) == 80
+    # What says nothing of where it comes from may remember all.
+    index.adapters.save("foreign", replace(again.adapter, card={}))
+    index.settings.save("foreign", replace(again.setting, adapter="foreign"), use=True)
+    third = train_adapter(index, learned, plan=PLAN)
+    assert third.gain("hybrid").queries == 80
+    assert "put the defaults to use first" in third.reason
+
+
 def test_report_and_picture(riddles, tmp_path):
     index, learned, _, trained = riddles
     text = training_report(trained, title="riddles", date="2026-11-25")
@@ -411,6 +434,10 @@ def test_the_command_line_trains_activates_and_goes_back(tmp_path):
     assert (said["kept"], said["saved"], said["active"]) == (True, "trained", True)
     found = command("search", folder, queries["q3"], "--json")
     assert "3" in [each["id"] for each in json.loads(found.stdout)["hits"]]
+    table = command("settings", folder).stdout
+    assert table.split("trained", 1)[1].split("\n")[0].rstrip().endswith("trained")  # its adapter
+    assert command("settings", folder, "--drop", "mine").returncode == 0
+    assert not (folder / "adapters" / "mine.adapter").exists()
     (folder / "adapters" / "trained.adapter").unlink()
     undone = command("search", folder, queries["q3"])
     assert "is not used" in undone.stderr
@@ -420,13 +447,20 @@ def test_the_command_line_trains_activates_and_goes_back(tmp_path):
         (("--report", tmp_path / "nowhere" / "r.md"), "there is no folder"),
         (("--report", tmp_path), "it is a folder"),
         (("--plot", tmp_path / "nowhere" / "x.png"), "there is no folder"),
-        (("--to", tmp_path / "m"), "--to needs --full"),
-        (("--full", "--to", tmp_path / "m", "--name", "x"), "--name doesn't go with --full"),
+        (("--to", tmp_path / "m"), "--to is for --full and --reranker, not for an adapter"),
+        (("--full", "--to", tmp_path / "m", "--name", "x"), "--name is for an adapter"),
+        (("--full",), "--full writes a model: say where"),
+        (("--full", "--reranker", "x"), "two trainings"),
+        (("--propensity", "2"), "--propensity goes with --clicks"),
+        (("--id-triples", tmp_path / "t.tsv"), "there is no file"),
     ):
         refused = command(*train, *more)
         assert refused.returncode == 2
         assert said in refused.stderr
     assert command("verify", folder).stdout == generation
+    nothing = command("train", folder, "--queries", asked)
+    assert nothing.returncode == 2
+    assert "nothing to learn from: give --queries with --qrels" in nothing.stderr
     bad = command(*train, "--temperature", "1")
     assert bad.returncode == 2
     assert "temperature is 1.0" in bad.stderr

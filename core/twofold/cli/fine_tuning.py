@@ -1,29 +1,38 @@
-"""Fine-tuning of an index's encoder, behind ``twofold train --full``."""
+"""Fine-tuning of an index's encoder or of a cross-encoder, behind ``twofold train --to``."""
 
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from twofold.cli.console import err, out, print_json, progress
 from twofold.cli.gains import gains_table
-from twofold.errors import InputError
 from twofold.index import Index
-from twofold.training import EncoderPlan, Epoch, FineTuned, TrainingSet, train_encoder
+from twofold.rerank import CrossEncoderReranker
+from twofold.training import (
+    EncoderPlan,
+    Epoch,
+    FineTuned,
+    RerankerPlan,
+    TrainingSet,
+    train_encoder,
+    train_reranker,
+)
+from twofold.training.fine_tuning_plan import FineTuningPlan
 
 
 def fine_tune(
-    folder: Path,
     target: Index,
     training_set: TrainingSet,
-    to: Path | None,
+    to: Path,
     plan: EncoderPlan,
     *,
     activate: bool,
     as_json: bool,
 ) -> FineTuned:
     """Fine-tune, say what held-out queries gain, and encode the index anew if it is kept."""
-    if to is None:
-        raise InputError("--full writes a model: say where by --to FOLDER")
+    with target.view() as view:
+        before = view.snapshot.settings.encoder
     with _live(plan, quiet=as_json) as say:
         tuned = train_encoder(target, training_set, to, plan=plan, progress=say)
     encoded = 0
@@ -33,23 +42,50 @@ def fine_tune(
     if as_json:
         print_json({**tuned.to_dict(), "encoded": encoded, "active": encoded > 0})
         return tuned
-    if tuned.gains:
-        out.print(gains_table(plan.measure, tuned.gains, tuned.forgotten))
-    out.print(tuned.reason, markup=False, soft_wrap=True)
+    _said(tuned)
     if tuned.kept:
         said = f"{encoded:,} texts encoded by it" if encoded else "not in use"
-        verb = "to go back" if encoded else "to use it"
-        name = "THE MODEL OF BEFORE" if encoded else str(to)
-        out.print(
-            f"written to {to}, {said}; {verb}: twofold reencode {folder} {name}",
-            markup=False,
-            soft_wrap=True,
-        )
+        verb, model = ("to go back", str(before)) if encoded else ("to use it", str(to))
+        command = shlex.join(["twofold", "reencode", str(target.path), model])
+        _line(f"written to {to}, {said}; {verb}: {command}")
     return tuned
 
 
+def tune_reranker(
+    target: Index,
+    training_set: TrainingSet,
+    to: Path,
+    base: str,
+    plan: RerankerPlan,
+    *,
+    as_json: bool,
+) -> FineTuned:
+    """Train a cross-encoder, and say what reranking by it gives held-out queries."""
+    reranker = CrossEncoderReranker(base)
+    with _live(plan, quiet=as_json) as say:
+        tuned = train_reranker(target, training_set, to, base=reranker, plan=plan, progress=say)
+    if as_json:
+        print_json(tuned.to_dict())
+        return tuned
+    _said(tuned)
+    if tuned.kept:
+        use = shlex.join(["twofold", "search", str(target.path), "QUERY", "--rerank", str(to)])
+        _line(f"written to {to}; to use it: {use}")
+    return tuned
+
+
+def _said(tuned: FineTuned) -> None:
+    if tuned.gains:
+        out.print(gains_table(tuned.measure, tuned.gains, tuned.forgotten))
+    _line(tuned.reason)
+
+
+def _line(text: str) -> None:
+    out.print(text, markup=False, soft_wrap=True)
+
+
 @contextmanager
-def _live(plan: EncoderPlan, *, quiet: bool) -> Iterator[Callable[[Epoch], None] | None]:
+def _live(plan: FineTuningPlan, *, quiet: bool) -> Iterator[Callable[[Epoch], None] | None]:
     """Say each epoch's loss and nDCG on standard error; an epoch may take many minutes."""
     if quiet:
         yield None

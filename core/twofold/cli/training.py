@@ -5,23 +5,26 @@ import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
 
 from twofold.cli.console import Folder, Json, check_target, err, out, print_json, running
-from twofold.cli.fine_tuning import fine_tune
+from twofold.cli.fine_tuning import fine_tune, tune_reranker
 from twofold.cli.gains import gains_table
-from twofold.corpus import read_qrels, read_queries
+from twofold.cli.training_data import TrainingFiles
 from twofold.errors import InputError
 from twofold.evaluation.figure import check_picture
 from twofold.index import DEFAULT, Index
+from twofold.rerank import CrossEncoderReranker
 from twofold.training import (
     AdapterPlan,
     EncoderPlan,
+    FineTuned,
+    RerankerPlan,
     Step,
-    TrainingSet,
+    Trained,
     keep,
     plot_curves,
     train_adapter,
@@ -29,11 +32,39 @@ from twofold.training import (
 )
 from twofold.training.adapting import Report
 
+_ADAPTER = "an adapter"
+_FOR = {
+    "--name": (_ADAPTER,),
+    "--pull": (_ADAPTER,),
+    "--temperature": (_ADAPTER, "--full"),
+    "--to": ("--full", "--reranker"),
+    "--max-length": ("--full",),
+    "--remine": ("--full",),
+    "--teacher": ("--full",),
+}
+"""What options are for, so that none is ignored."""
+
 
 def train(
     folder: Folder,
-    queries: Annotated[Path, typer.Option(help="queries.jsonl[.gz], or id and text by tab.")],
-    qrels: Annotated[Path, typer.Option(help="Judgments, BEIR's or TREC's.")],
+    queries: Annotated[
+        Path | None, typer.Option(help="queries.jsonl[.gz], or id and text by tab.")
+    ] = None,
+    qrels: Annotated[Path | None, typer.Option(help="Judgments, BEIR's or TREC's.")] = None,
+    triples: Annotated[
+        Path | None, typer.Option(help="Query, answer and negative as texts by tab.")
+    ] = None,
+    id_triples: Annotated[
+        Path | None, typer.Option(help="The same as ids; --queries has the queries' texts.")
+    ] = None,
+    dpr: Annotated[Path | None, typer.Option(help="Questions with contexts in DPR's JSON.")] = None,
+    clicks: Annotated[
+        Path | None, typer.Option(help="JSON lines with query, shown, clicked and dwell.")
+    ] = None,
+    propensity: Annotated[
+        str | None,
+        typer.Option(help="How fast looks at positions fall: a power, or 'estimated'; 1."),
+    ] = None,
     name: Annotated[
         str | None,
         typer.Option(
@@ -48,14 +79,29 @@ def train(
         bool,
         typer.Option("--full/--adapter", help="Fine-tune the encoder itself; with --to."),
     ] = False,
+    reranker: Annotated[
+        str | None, typer.Option(help="Train a copy of this cross-encoder instead; with --to.")
+    ] = None,
     to: Annotated[Path | None, typer.Option(help="A new folder for the fine-tuned model.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="At most; 3 with --full.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="At most; 30, or 3 where a model is fine-tuned.")
+    ] = None,
     batch: Annotated[int | None, typer.Option(help="Pairs in a step; 32 with --full.")] = None,
     max_length: Annotated[
         int | None, typer.Option(help="Tokens read in fine-tuning, all if left out.")
     ] = None,
-    temperature: Annotated[float, typer.Option(help="Of the softmax over passages.")] = 0.05,
-    pull: Annotated[float, typer.Option(help="What holds the map near the identity.")] = 0.003,
+    remine: Annotated[
+        bool | None, typer.Option("--remine", help="Mine negatives anew by each epoch's model.")
+    ] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="A cross-encoder whose margins --full learns.")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Of the softmax over passages; 0.05.")
+    ] = None,
+    pull: Annotated[
+        float | None, typer.Option(help="What holds the map near the identity; 0.003.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Deals queries to folds, and orders pairs.")] = 0,
     as_json: Json = False,
     report: Annotated[
@@ -69,76 +115,98 @@ def train(
 
     A map of query vectors, an adapter: nothing is encoded or indexed again, it is saved with its
     setting and in use from then on; deleting its file undoes it, too. Or, with --full, the encoder
-    itself: what is kept is a model of its own, and the index is encoded anew while it serves.
+    itself: what is kept is a model of its own, and the index is encoded anew while it serves. Or,
+    with --reranker, a cross-encoder that puts what is found in a better order.
     """
     with running(), Index.open(folder, create=False) as target:
+        files = TrainingFiles(queries, qrels, triples, id_triples, dpr, clicks, propensity)
         for path in (report, plot):
             check_target(path)  # before the work
         if plot is not None:
             check_picture(plot)
+        if full and reranker is not None:
+            raise InputError("--full and --reranker are two trainings: leave one of them out")
+        kind = "--full" if full else "--reranker" if reranker is not None else _ADAPTER
         _check_options(
-            full,
-            {"--report": report, "--plot": plot, "--name": name},
-            {"--to": to, "--max-length": max_length},
+            kind,
+            {
+                "--name": name,
+                "--pull": pull,
+                "--temperature": temperature,
+                "--to": to,
+                "--max-length": max_length,
+                "--remine": remine,
+                "--teacher": teacher,
+            },
         )
-        if full:
-            usual = EncoderPlan()
-            plan_of_all = EncoderPlan(
-                temperature=temperature,
-                epochs=epochs if epochs is not None else usual.epochs,
-                batch=batch if batch is not None else usual.batch,
-                max_length=max_length,
-                seed=seed,
+        given = _given(epochs=epochs, batch=batch)
+        trained: Trained | FineTuned
+        if kind == _ADAPTER:
+            own = _given(temperature=temperature, pull=pull)
+            adapting = AdapterPlan(seed=seed, **given, **own)
+            trained = _adapt(target, files, adapting, name, activate=activate, as_json=as_json)
+        elif to is None:
+            raise InputError(f"{kind} writes a model: say where by --to FOLDER")
+        elif reranker is not None:
+            ranking = RerankerPlan(seed=seed, **given)
+            trained = tune_reranker(target, files.read(), to, reranker, ranking, as_json=as_json)
+        else:
+            own = _given(temperature=temperature, max_length=max_length, remine=remine)
+            taught = CrossEncoderReranker(teacher) if teacher is not None else None
+            tuning = EncoderPlan(seed=seed, teacher=taught, **given, **own)
+            trained = fine_tune(
+                target, files.read(), to, tuning, activate=activate, as_json=as_json
             )
-            training_set = TrainingSet.of_qrels(read_queries(queries), read_qrels(qrels))
-            fine_tune(
-                folder, target, training_set, to, plan_of_all, activate=activate, as_json=as_json
-            )
-            return
-        own = AdapterPlan()
-        plan = AdapterPlan(
-            temperature=temperature,
-            pull=pull,
-            epochs=epochs if epochs is not None else own.epochs,
-            batch=batch if batch is not None else own.batch,
-            seed=seed,
-        )
-        if name is not None:
-            target.adapters.new_name(name)
-            target.settings.new_name(name)
-        before = target.settings.active
-        target.settings.use(before)  # takes the write lock now, not after the work
-        training_set = TrainingSet.of_qrels(read_queries(queries), read_qrels(qrels))
-        with _live(quiet=as_json) as say:
-            trained = train_adapter(target, training_set, plan=plan, progress=say)
-        saved = keep(target, trained, name=name, use=activate) if trained.kept else None
-        if plot is not None and trained.curves:
+        if plot is not None and trained.gains:
             plot_curves(trained, plot)
         if report is not None:
             date = dt.datetime.now(tz=dt.timezone.utc).date().isoformat()
-            report.write_text(
-                training_report(trained, title=str(folder), date=date), encoding="utf-8"
-            )
-        if as_json:
-            active = saved is not None and activate
-            print_json({**trained.to_dict(), "saved": saved, "active": active})
-            return
-        if trained.gains:
-            out.print(gains_table(plan.measure, trained.gains, trained.forgotten))
-        out.print(trained.reason, markup=False, soft_wrap=True)
-        if saved is not None:
-            out.print(_next(folder, saved, before, active=activate), markup=False, soft_wrap=True)
+            text = training_report(trained, title=str(folder), date=date)
+            report.write_text(text, encoding="utf-8")
 
 
-def _check_options(
-    full: bool, of_adapters: Mapping[str, object], of_encoders: Mapping[str, object]
-) -> None:
-    """Raise InputError for options that would be ignored."""
-    others = of_adapters if full else of_encoders
-    given = [name for name, value in others.items() if value is not None]
-    if given:
-        wrong = "doesn't go with --full" if full else "needs --full"
-        raise InputError(f"{given[0]} {wrong}: leave it out")
+def _adapt(
+    target: Index,
+    files: TrainingFiles,
+    plan: AdapterPlan,
+    name: str | None,
+    *,
+    activate: bool,
+    as_json: bool,
+) -> Trained:
+    """Learn an adapter, save it if it is worth keeping, and say so."""
+    if name is not None:
+        target.adapters.new_name(name)
+        target.settings.new_name(name)
+    before = target.settings.active
+    target.settings.use(before)  # takes the write lock now, not after the work
+    training_set = files.read()
+    with _live(quiet=as_json) as say:
+        trained = train_adapter(target, training_set, plan=plan, progress=say)
+    saved = keep(target, trained, name=name, use=activate) if trained.kept else None
+    if as_json:
+        print_json({**trained.to_dict(), "saved": saved, "active": saved is not None and activate})
+        return trained
+    if trained.gains:
+        out.print(gains_table(plan.measure, trained.gains, trained.forgotten))
+    out.print(trained.reason, markup=False, soft_wrap=True)
+    if saved is not None:
+        said = _next(Path(str(target.path)), saved, before, active=activate)
+        out.print(said, markup=False, soft_wrap=True)
+    return trained
+
+
+def _given(**options: object) -> dict[str, Any]:
+    """Return the options that were given: a plan's own values stand for the others."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _check_options(kind: str, options: Mapping[str, object]) -> None:
+    """Raise InputError for an option that would be ignored."""
+    for name, value in options.items():
+        if value is not None and kind not in _FOR[name]:
+            wanted = " and ".join(_FOR[name])
+            raise InputError(f"{name} is for {wanted}, not for {kind}: leave it out")
 
 
 def _next(folder: Path, saved: str, before: str | None, *, active: bool) -> str:

@@ -17,6 +17,7 @@ from twofold.protocols import Setting
 from twofold.training.adapter_plan import AdapterPlan
 from twofold.training.fitting import Epoch, Fitted, fitted
 from twofold.training.gain import Gain, Values, gains_of
+from twofold.training.in_use import LEARNED, fresh, marks_of
 from twofold.training.lesson import Lesson, places_in, usable
 from twofold.training.probes import made_of_passages
 from twofold.training.served import Served
@@ -29,9 +30,9 @@ from twofold.tuning.defaults import in_use
 from twofold.types import Mask, Vectors
 
 _FITTING = 0.8  # of the work, for progress alone
-_IN_USE = (
-    "compared with the adapter in use, which may have learned from these very queries and then "
-    "looks better than it is: to compare with the encoder alone, put the defaults to use first"
+_REMEMBERED = (
+    "compared with the adapter in use, which learned from these very queries and looks better than "
+    "it is: to compare with the encoder alone, put the defaults to use first"
 )
 _CHECKED = 0.2  # of the queries that a fold learns from, those that say when to stop
 
@@ -61,9 +62,11 @@ def train_adapter(
 
     Passages are neither encoded nor indexed again, so any encoder will do. What is learned is
     judged by cross-validation: each query is measured by a map that was learned without it, stopped
-    early by others still. The map that is given was learned from all queries, for as many epochs as
-    was best for the folds, and mixed with the identity (``blend``) as those found best. With two
-    legs, fusion and weights are tuned to it by ``twofold.tuning``, behind a gate of its own.
+    early by others still. Where an adapter is in use, it is compared with that one, and queries
+    that that one learned from don't judge. The map that is given was learned from all queries, for
+    as many epochs as was best for the folds, and mixed with the identity (``blend``) as those found
+    best. With two legs, fusion and weights are tuned to it by ``twofold.tuning``, behind a gate of
+    its own.
 
     ``vectors`` (n, dim) are those of the queries, if not the encoder's. ``forgetting`` are judged
     queries of another kind, which must not lose more than ``plan.most_lost`` either; left out,
@@ -146,15 +149,16 @@ class _Training:
             self._say("tuning the fusion", 0.9)
             bench = self._served.bench(held.blended(blend))
             tuned, setting = self._tuned(bench, before, after, held.unseen)
-        gains = gains_of(before, after, held.unseen, level=plan.level)
+        judges, compared = self._judges()
+        before, after = _part(before, judges), _part(after, judges)
+        gains = gains_of(before, after, held.unseen[judges], level=plan.level)
         mixed = _blended(final.matrix, blend)
         forgotten = self._forgotten(mixed, setting)
         mode = self._served.mode
         kept, reason = verdict(gains, forgotten, mode, plan)
         if final.best == 0:
             kept, reason = False, "the base stays: no epoch was better for the queries that chose"
-        if view.snapshot.adapting.adapter is not None:
-            reason += f"; {_IN_USE}"
+        reason += compared
         self._say("done", 1.0)
         identity = view.snapshot.vector_set.to_identity() if view.snapshot.vector_set else None
         card = {
@@ -174,7 +178,11 @@ class _Training:
         }
         differences = after[mode] - before[mode]
         return Trained(
-            adapter=QueryAdapter(mixed, identity.fingerprint if identity is not None else "", card),
+            adapter=QueryAdapter(
+                mixed,
+                identity.fingerprint if identity is not None else "",
+                {**card, LEARNED: marks_of(self._known)},
+            ),
             kept=kept,
             reason=reason,
             plan=plan,
@@ -192,6 +200,22 @@ class _Training:
             card=card,
             vector_set=view.snapshot.vector_set.number if view.snapshot.vector_set else None,
         )
+
+    def _judges(self) -> tuple[Mask, str]:
+        """Return the queries that judge, and in words what they compare with, if that is news.
+
+        An adapter in use would be judged by what it remembers, and so only the others judge, if
+        they are enough.
+        """
+        if self._view.snapshot.adapting.adapter is None:
+            return np.ones(len(self._known), np.bool_), ""
+        new = fresh(self._view, self._known)
+        if new.sum() >= self._plan.fewest:
+            return new, (
+                f"; compared with the adapter in use, by the {new.sum():,} queries that it didn't "
+                "learn from"
+            )
+        return np.ones(len(self._known), np.bool_), f"; {_REMEMBERED}"
 
     def _held_out(self, lesson: Lesson) -> _HeldOut:
         """Learn without each fold, and take its queries through what was learned."""

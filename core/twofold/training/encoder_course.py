@@ -120,6 +120,7 @@ class EncoderCourse:
         )
 
     def _mined(self, number: int, mining: Mining) -> MinedNegatives:
+        mining = replace(mining, seed=mining.seed + number - 1)  # chance draws others every time
         if number == 1:
             chance = replace(mining, mix=(("random", self._plan.negatives),), reranker=None)
             return mine(self._index, self._learned, replace(chance, reranker_threshold=None))

@@ -13,6 +13,7 @@ from twofold.index import IndexView
 from twofold.metrics import Metric
 from twofold.training.adapter_plan import AdapterPlan
 from twofold.training.fitting import Asking
+from twofold.training.matching import matched
 from twofold.training.training_set import TrainingSet
 from twofold.types import Rows, Vectors
 
@@ -60,6 +61,8 @@ class Lesson:
 def usable(view: IndexView, training_set: TrainingSet) -> TrainingSet:
     """Return the examples with a positive in the index, by query id, before anything heavy starts.
 
+    Passages that came along are found under the index's own ids, if it has their texts.
+
     Warns (DegradedWarning) of those without. Raises QueryError for an index that is empty or has no
     vectors, InputError where no positive is there, or where all examples have the same ones.
     """
@@ -67,6 +70,7 @@ def usable(view: IndexView, training_set: TrainingSet) -> TrainingSet:
         raise QueryError("the index is empty: upsert passages before training")
     if view.snapshot.dense is None:
         raise QueryError("the index has no vectors to learn from: give it some by reencode")
+    training_set = matched(view, training_set)
     kept = [
         each for each in training_set if any(view.row_of(own) is not None for own in each.positives)
     ]

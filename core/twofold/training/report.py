@@ -1,7 +1,10 @@
 """What training did, as a page of Markdown."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+from twofold.training.fine_tuned import FineTuned
+from twofold.training.fitting import Epoch
 from twofold.training.gain import Gain
 from twofold.training.trained import Trained
 from twofold.tuning import setting_in_words
@@ -13,39 +16,39 @@ _GROUPS = {
 }
 
 
-def training_report(trained: Trained, *, title: str, date: str) -> str:
+def training_report(trained: Trained | FineTuned, *, title: str, date: str) -> str:
     """Return the verdict, held-out gains by group, the epochs and the data as Markdown.
 
     ``title`` names what was trained for, and ``date`` is printed as it is.
     """
-    lines = [f"# Query adapter for {title}", "", f"{date}; {trained.queries:,} queries.", ""]
-    lines += [f"**{trained.reason}.**", ""]
+    adapter = isinstance(trained, Trained)
+    lines = [f"# {'Query adapter' if adapter else 'Fine-tuned model'} for {title}", ""]
+    lines += [f"{date}; {trained.queries:,} queries.", "", f"**{trained.reason}.**", ""]
     if trained.gains:
-        lines += _gains(trained)
-    if trained.setting is not None:
+        held = "by cross-validation" if adapter else "nor chose the epoch"
+        lines += _gains(trained.measure, held, trained.gains, trained.forgotten)
+    if isinstance(trained, Trained) and trained.setting is not None:
         lines += ["", "## Setting", "", setting_in_words(trained.setting)]
         if trained.tuned is not None:
             lines += ["", f"Tuning of the fusion: {trained.tuned}."]
     if not trained.kept and trained.needed is not None:
-        lines += ["", _hope(trained)]
-    if trained.curves:
-        lines += ["", "## Epochs", "", *_epochs(trained)]
+        lines += ["", _hope(trained.needed - trained.queries)]
+    lines += _folds(trained) if isinstance(trained, Trained) else _epochs(trained)
     if trained.card is not None:
-        values = ((name, value) for name, value in trained.card.items() if name != "gains")
-        lines += ["", "## Card", "", *(f"- {name}: {value}" for name, value in values)]
+        lines += ["", "## Card", "", *_card(trained.card)]
     return "\n".join(lines) + "\n"
 
 
-def _gains(trained: Trained) -> Iterator[str]:
-    level = trained.gains[0].interval.level
-    yield f"{trained.plan.measure} of queries that nothing was learned from, by cross-validation:"
+def _gains(measure: str, held: str, gains: Sequence[Gain], forgotten: Gain | None) -> Iterator[str]:
+    level = gains[0].interval.level
+    yield f"{measure} of queries that nothing was learned from, {held}:"
     yield ""
     yield f"| mode | queries | before | after | gain ({level:.0%} interval) |"
     yield "| --- | --- | --- | --- | --- |"
-    for each in trained.gains:
+    for each in gains:
         yield _row(each, f"{each.queries:,} {_GROUPS[each.group]}")
-    if trained.forgotten is not None:
-        yield _row(trained.forgotten, f"{trained.forgotten.queries:,} of another kind")
+    if forgotten is not None:
+        yield _row(forgotten, f"{forgotten.queries:,} of another kind")
 
 
 def _row(gain: Gain, queries: str) -> str:
@@ -56,15 +59,16 @@ def _row(gain: Gain, queries: str) -> str:
     )
 
 
-def _hope(trained: Trained) -> str:
-    assert trained.needed is not None  # checked before
-    more = trained.needed - trained.queries
+def _hope(more: int) -> str:
     if more <= 0:
         return "A gain of this size would be settled by a few more judged queries."
     return f"About {more:,} more judged queries would settle a gain of this size."
 
 
-def _epochs(trained: Trained) -> Iterator[str]:
+def _folds(trained: Trained) -> Iterator[str]:
+    if not trained.curves:
+        return
+    yield from ("", "## Epochs", "")
     yield "| fold | epochs | best | nDCG@10 before | nDCG@10 at best |"
     yield "| --- | --- | --- | --- | --- |"
     for number, curve in enumerate(trained.curves, start=1):
@@ -72,3 +76,29 @@ def _epochs(trained: Trained) -> Iterator[str]:
         best = max(known, key=lambda each: (each.ndcg or 0.0, -each.number))
         first, top = known[0].ndcg, best.ndcg
         yield f"| {number} | {curve[-1].number} | {best.number} | {first:.4f} | {top:.4f} |"
+
+
+def _epochs(tuned: FineTuned) -> Iterator[str]:
+    if not tuned.curve:
+        return
+    yield from ("", "## Epochs", "")
+    yield f"| epoch | loss | {tuned.measure} of queries that choose it | negatives replaced |"
+    yield "| --- | --- | --- | --- |"
+    for each in tuned.curve:
+        # The first epoch has nothing to replace.
+        place = each.number - 2
+        share = f"{tuned.turnover[place]:.0%}" if 0 <= place < len(tuned.turnover) else ""
+        yield f"| {_named(each, tuned.epoch)} | {_loss(each)} | {each.ndcg:.4f} | {share} |"
+
+
+def _named(epoch: Epoch, best: int) -> str:
+    name = str(epoch.number) if epoch.number else "as it was"
+    return f"**{name}**" if epoch.number == best else name
+
+
+def _loss(epoch: Epoch) -> str:
+    return f"{epoch.loss:.3f}" if epoch.loss is not None else ""
+
+
+def _card(card: Mapping[str, Any]) -> Iterator[str]:
+    return (f"- {name}: {value}" for name, value in card.items() if name != "gains")

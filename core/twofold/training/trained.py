@@ -44,6 +44,11 @@ class Trained:
     card: Mapping[str, Any] | None = None
     vector_set: int | None = None
 
+    @property
+    def measure(self) -> str:
+        """What the gains are of, in ir_measures' grammar."""
+        return self.plan.measure
+
     def gain(self, mode: Mode, group: Group = "all") -> Gain | None:
         """Return one of the gains, None if there is none such."""
         return gain_of(self.gains, mode, group)

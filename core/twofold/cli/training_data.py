@@ -1,0 +1,75 @@
+"""What ``twofold train`` learns from, as files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from twofold.corpus import read_qrels, read_queries
+from twofold.errors import InputError
+from twofold.training import (
+    ClickPlan,
+    TrainingSet,
+    from_clicks,
+    read_clicks,
+    read_dpr,
+    read_id_triples,
+    read_triples,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingFiles:
+    """Files of examples, in one or several forms; those that are left out are None."""
+
+    queries: Path | None = None
+    qrels: Path | None = None
+    triples: Path | None = None
+    id_triples: Path | None = None
+    dpr: Path | None = None
+    clicks: Path | None = None
+    propensity: str | None = None
+
+    def __post_init__(self) -> None:
+        sources = (self.qrels, self.triples, self.id_triples, self.dpr, self.clicks)
+        if all(each is None for each in sources):
+            raise InputError(
+                "there is nothing to learn from: give --queries with --qrels, or --triples, "
+                "--id-triples, --dpr or --clicks"
+            )
+        by_id = self.qrels is not None or self.id_triples is not None
+        if by_id != (self.queries is not None):
+            raise InputError("--queries goes with --qrels or --id-triples, whose texts it has")
+        if self.propensity is not None and self.clicks is None:
+            raise InputError("--propensity goes with --clicks")
+        self.click_plan()
+
+    def click_plan(self) -> ClickPlan:
+        """Return how clicks are read; raise InputError for a propensity that is none."""
+        if self.propensity is None:
+            return ClickPlan()
+        power: float | Literal["estimated"] = "estimated"
+        if self.propensity != power:
+            try:
+                power = float(self.propensity)
+            except ValueError:
+                raise InputError(
+                    f"--propensity is {self.propensity!r}: a power of 0 or more, or 'estimated', "
+                    "is wanted"
+                ) from None
+        return ClickPlan(propensity=power)
+
+    def read(self) -> TrainingSet:
+        """Return the examples of all files; raise InputError where two share a query id."""
+        texts = read_queries(self.queries) if self.queries is not None else {}
+        sets: list[TrainingSet] = []
+        if self.qrels is not None:
+            sets.append(TrainingSet.of_qrels(texts, read_qrels(self.qrels)))
+        if self.triples is not None:
+            sets.append(read_triples(self.triples))
+        if self.id_triples is not None:
+            sets.append(read_id_triples(self.id_triples, texts))
+        if self.dpr is not None:
+            sets.append(read_dpr(self.dpr))
+        if self.clicks is not None:
+            sets.append(from_clicks(read_clicks(self.clicks), self.click_plan()))
+        return sets[0].joined(*sets[1:])
