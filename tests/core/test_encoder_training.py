@@ -12,28 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from planted import NOUNS, SECRET, secrets
 from tiny_models import finished_folder, transformer_folder
 from twofold import HashingEncoder, Index, Retriever, SentenceTransformerEncoder
 from twofold.errors import InputError
 from twofold.training import EncoderPlan, Example, Mining, TrainingSet, train_encoder
 from twofold.training.pairs import Pairs
 
-NOUNS = "plant light press wave food river stone glass horse cloud"
-MADE_UP = "blar quon trib zelf morn vask plix drom yurt fenk"
-SECRET = dict(zip(NOUNS.split(), MADE_UP.split(), strict=True))
 PLAN = EncoderPlan(epochs=8, learning_rate=5e-3, batch=16, patience=8)
-
-
-def secrets():
-    """Passages of two nouns, and queries that name them by words which no passage has."""
-    rng = np.random.default_rng(0)
-    pairs = list(itertools.permutations(SECRET, 2))
-    rng.shuffle(pairs)
-    passages = [{"id": str(n), "text": f"{a} before {b}"} for n, (a, b) in enumerate(pairs)]
-    queries = {f"q{n}": f"{SECRET[a]} {SECRET[b]}" for n, (a, b) in enumerate(pairs)}
-    return passages, TrainingSet.of_qrels(
-        queries, {f"q{n}": {str(n): 1} for n in range(len(pairs))}
-    )
 
 
 @pytest.fixture(scope="module")
@@ -252,7 +238,8 @@ from pathlib import Path
 from twofold import Index
 from twofold.training import EncoderPlan, train_encoder
 sys.path.insert(0, {here!r})
-from test_encoder_training import PLAN, secrets
+from planted import secrets
+from test_encoder_training import PLAN
 from dataclasses import replace
 
 def said(epoch):

@@ -1,6 +1,11 @@
 """Training of a tiny cross-encoder: what it learns, when it is kept, and what is refused."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,8 +27,7 @@ def base(tmp_path_factory):
     return CrossEncoderReranker(cross_encoder_folder(tmp_path_factory.mktemp("base") / "model"))
 
 
-@pytest.fixture
-def apples(tmp_path):
+def fruits():
     """Of two passages with the query's letter, neither leg can tell which one is red."""
     letters = "abcdefghijklmnopqrstuvwxyz"
     names = [f"{a} {b}" for a in letters[:12] for b in letters[12:22]]
@@ -39,9 +43,15 @@ def apples(tmp_path):
         for own in (f"{n:03d}0", f"{n:03d}1")
         if own in wanted
     )
+    return passages, TrainingSet(examples)
+
+
+@pytest.fixture
+def apples(tmp_path):
+    passages, learned = fruits()
     with Index.open(tmp_path / "index", encoder=HashingEncoder()) as index:
         index.upsert(passages)
-        yield index, TrainingSet(examples)
+        yield index, learned
 
 
 def test_what_the_legs_cannot_tell_is_learned(apples, base, tmp_path):
@@ -99,3 +109,54 @@ def test_what_cannot_be_trained_is_refused_at_once(apples, base, tmp_path):
     for given, wanted in (({"epochs": 0}, "epochs is 0"), ({"candidates": 1}, "candidates is 1")):
         with pytest.raises(InputError, match=wanted):
             RerankerPlan(**given)
+
+
+SCRIPT = """
+import os, signal, sys
+from twofold import HashingEncoder, Index
+from twofold.rerank import CrossEncoderReranker
+from twofold.training import train_reranker
+sys.path.insert(0, {here!r})
+from test_reranker_training import PLAN, fruits
+
+def said(epoch):
+    print(epoch.number, epoch.loss, epoch.ndcg, flush=True)
+    if epoch.number == {stop}:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+with Index.open({index!r}, read_only=True, encoder=HashingEncoder()) as index:
+    base = CrossEncoderReranker({base!r})
+    tuned = train_reranker(index, fruits()[1], {to!r}, base=base, plan=PLAN, progress=said)
+    print(tuned.reason)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_where_it_was(apples, tmp_path):
+    index, _ = apples
+    index.close()
+    here = Path(__file__).parent
+    base = cross_encoder_folder(tmp_path / "base")
+    path = os.pathsep.join([str(here), str(here.parent)])
+    outputs = {}
+    for name, stops in (("whole", (-1,)), ("cut", (1, -1))):
+        for stop in stops:
+            script = SCRIPT.format(
+                here=str(here),
+                index=str(index.path),
+                base=str(base),
+                to=str(tmp_path / name),
+                stop=stop,
+            )
+            done = subprocess.run(
+                [sys.executable, "-c", script],
+                capture_output=True,
+                text=True,
+                env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+                check=False,
+            )
+            assert done.returncode == (-signal.SIGKILL if stop > 0 else 0), done.stderr
+            outputs[name] = done.stdout
+    assert outputs["cut"] == outputs["whole"]
+    assert len(outputs["whole"].splitlines()) == 5  # the base, three epochs, the verdict
+    assert not (tmp_path / "cut" / "training").exists()

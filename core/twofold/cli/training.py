@@ -86,7 +86,12 @@ def train(
     epochs: Annotated[
         int | None, typer.Option(help="At most; 30, or 3 where a model is fine-tuned.")
     ] = None,
-    batch: Annotated[int | None, typer.Option(help="Pairs in a step; 32 with --full.")] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Epochs without a gain that end it; 6, or 1.")
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Pairs in a step; 128, 32 with --full, 16 with --reranker.")
+    ] = None,
     max_length: Annotated[
         int | None, typer.Option(help="Tokens read in fine-tuning, all if left out.")
     ] = None,
@@ -95,6 +100,9 @@ def train(
     ] = None,
     teacher: Annotated[
         str | None, typer.Option(help="A cross-encoder whose margins --full learns.")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="0.001, or 0.00002 where a model is fine-tuned.")
     ] = None,
     temperature: Annotated[
         float | None, typer.Option(help="Of the softmax over passages; 0.05.")
@@ -139,7 +147,7 @@ def train(
                 "--teacher": teacher,
             },
         )
-        given = _given(epochs=epochs, batch=batch)
+        given = _given(epochs=epochs, patience=patience, batch=batch, learning_rate=learning_rate)
         trained: Trained | FineTuned
         if kind == _ADAPTER:
             own = _given(temperature=temperature, pull=pull)
