@@ -224,6 +224,23 @@ def test_a_second_training_starts_from_what_is_in_use_and_keeps_the_first(riddle
             keep(reader, again)
 
 
+def test_extra_examples_teach_and_do_not_judge(riddles):
+    index, learned, held, _ = riddles
+    some = TrainingSet(learned.examples[:24])
+    others = tuple(replace(e, query_id=f"extra {e.query_id}") for e in learned.examples[20:])
+    alone = train_adapter(index, some, plan=PLAN)
+    helped = train_adapter(index, some, plan=PLAN, extra=TrainingSet(others))
+    assert helped.gain("hybrid").queries == alone.gain("hybrid").queries == 24
+    assert helped.gain("hybrid").after > alone.gain("hybrid").after + 0.1
+    assert (helped.card["extra"], helped.card["pairs"]) == (56, 80)  # four are known already
+    assert alone.card["extra"] == 0
+    keep(index, helped)
+    assert ndcg(index, held) > 0.6
+    clash = TrainingSet((replace(some[0], query="other words"),))
+    with pytest.raises(InputError, match="is there 2 times"):
+        train_adapter(index, some, plan=PLAN, extra=clash)
+
+
 def test_what_the_adapter_in_use_remembers_does_not_judge_a_new_one(riddles):
     """The first, learned from 40 queries, is perfect on those, and the second from 80 is better."""
     index, learned, held, _ = riddles

@@ -152,9 +152,12 @@ def test_what_cannot_be_saved_or_dropped_is_refused(filled):
         index.upsert(["a text of words"])
         with pytest.raises(InputError, match="another model"):
             index.adapters.save("x", QueryAdapter(np.eye(384), model="0" * 32))
-    for name in ("", " a", "a/b", "..", ".hidden", "a\nb", "x" * 101, 7):
+    odd = ("", " a", "a/b", "..", ".hidden", "a\nb", "x" * 101, 7, "語" * 70, "NUL", "com1.x")
+    for name in odd:
         with pytest.raises(InputError, match="name"):
             filled.adapters.save(name, turned())
+    with pytest.raises(InputError, match="'trained' already, and some systems tell no case apart"):
+        filled.adapters.save("Trained", turned())
     assert list(filled.adapters) == ["trained"]
     assert filled.adapters.new_name() == "trained-2"
     assert filled.adapters.new_name("mine") == "mine"

@@ -138,6 +138,17 @@ def test_a_student_learns_what_its_teacher_says(riddles, tmp_path):
     assert not train_encoder(index, learned, tmp_path / "bored", plan=bored).kept
 
 
+def test_extra_examples_teach_and_do_not_judge(riddles, tmp_path):
+    index, learned = riddles
+    some, others = TrainingSet(learned.examples[:30]), TrainingSet(learned.examples[30:])
+    alone = train_encoder(index, some, tmp_path / "alone", plan=PLAN)
+    helped = train_encoder(index, some, tmp_path / "helped", plan=PLAN, extra=others)
+    assert helped.gain("dense").queries == alone.gain("dense").queries == 6
+    assert helped.gain("dense").after > alone.gain("dense").after
+    assert (helped.card["extra"], alone.card["extra"]) == (60, 0)
+    assert helped.queries == alone.queries == 30
+
+
 def test_a_blend_lies_between_the_base_and_what_was_learned(riddles, tmp_path, capfd):
     index, learned = riddles
     plan = replace(PLAN, epochs=4, patience=4, max_length=40)

@@ -1,7 +1,8 @@
 """Query adapters saved with an index: each a file of its own, which may be deleted."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,8 @@ from twofold.index.writer import IndexWriter
 
 _KIND = "adapter"
 _UNSAFE = set('/\\:*?"<>|')
+_LONGEST = 200  # bytes, of 255 that file systems give a name
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # Windows' devices
 
 
 class SavedAdapters(Mapping[str, QueryAdapter]):
@@ -47,8 +50,7 @@ class SavedAdapters(Mapping[str, QueryAdapter]):
         """
         if wanted is None:
             return free_name("trained", self._records())
-        _check_file_name(wanted)
-        check_free(_KIND, wanted, self._records())
+        _check_new(wanted, self._records())
         return wanted
 
     def save(self, name: str, adapter: QueryAdapter) -> None:
@@ -59,15 +61,14 @@ class SavedAdapters(Mapping[str, QueryAdapter]):
         """
         if not isinstance(adapter, QueryAdapter):
             raise InputError(f"a QueryAdapter is wanted, not {type(adapter).__name__}")
-        self._check_open()
-        _check_file_name(name)
+        _check_new(name, self._records())
         self._writer.begin()
         with self._writer.turn:
             with self._generations.view() as view:
                 snapshot = view.snapshot
             settings, vector_set = snapshot.settings, snapshot.vector_set
             records = stored_adapters(settings)
-            check_free(_KIND, name, records)
+            _check_new(name, records)  # again: another writer may have come first
             if vector_set is None or settings.dim is None:
                 raise InputError("the index has no vectors, so no query vector to adapt")
             if adapter.dim != settings.dim:
@@ -130,11 +131,24 @@ class SavedAdapters(Mapping[str, QueryAdapter]):
         self._writer.commit(Change.of_nothing(settings, vector_set))
 
 
-def _check_file_name(name: str) -> None:
-    """Raise InputError for a name that can't be a file's on every system."""
+def _check_new(name: str, taken: Iterable[str]) -> None:
+    """Raise InputError for a name that is taken, or that can't be a file's on every system."""
     check_name(_KIND, name)
     if name.startswith(".") or _UNSAFE & set(name):
         raise InputError(
             f"an adapter's name {name!r} becomes a file's: no dot at its start and none of "
             f"{' '.join(sorted(_UNSAFE))} is wanted"
+        )
+    if len(name.encode()) > _LONGEST or _RESERVED.fullmatch(name):
+        raise InputError(
+            f"an adapter's name {name!r} becomes a file's: at most {_LONGEST} bytes are wanted, "
+            "and none of the names that Windows has for devices"
+        )
+    names = list(taken)
+    check_free(_KIND, name, names)
+    twin = next((each for each in names if each.casefold() == name.casefold()), None)
+    if twin is not None:
+        raise InputError(
+            f"there is an adapter {twin!r} already, and some systems tell no case apart in the "
+            f"names of files: use another name than {name!r}"
         )

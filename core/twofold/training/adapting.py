@@ -5,21 +5,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from twofold import __version__
 from twofold.encoders import QueryAdapter
 from twofold.errors import InputError
 from twofold.evaluation import queries_needed
 from twofold.index import Index, IndexView
-from twofold.metrics import Metric
 from twofold.protocols import Setting
 from twofold.training.adapter_plan import AdapterPlan
 from twofold.training.fitting import Epoch, Fitted, fitted
-from twofold.training.gain import Gain, Values, gains_of
-from twofold.training.in_use import LEARNED, fresh, marks_of
-from twofold.training.lesson import Lesson, places_in, usable
+from twofold.training.folded import Folded, mixed
+from twofold.training.gain import Gain, Values, gains_of, part_of
+from twofold.training.lesson import Lesson, beside, places_in, usable, vectors_of
 from twofold.training.probes import made_of_passages
+from twofold.training.remembered import LEARNED, fresh, marks_of
 from twofold.training.served import Served
 from twofold.training.splitting import Split, folds, split, unseen
 from twofold.training.trained import Trained
@@ -55,6 +54,7 @@ def train_adapter(
     *,
     plan: AdapterPlan | None = None,
     vectors: Vectors | None = None,
+    extra: TrainingSet | None = None,
     forgetting: TrainingSet | None = None,
     progress: Report | None = None,
 ) -> Trained:
@@ -68,7 +68,8 @@ def train_adapter(
     best. With two legs, fusion and weights are tuned to it by ``twofold.tuning``, behind a gate of
     its own.
 
-    ``vectors`` (n, dim) are those of the queries, if not the encoder's. ``forgetting`` are judged
+    ``vectors`` (n, dim) are those of the queries, if not the encoder's. ``extra`` examples, such as
+    ``synthetic`` ones, are learned from in every fold, and judge nothing. ``forgetting`` are judged
     queries of another kind, which must not lose more than ``plan.most_lost`` either; left out,
     they are made of the titles and first sentences of passages that answer no query.
 
@@ -87,36 +88,26 @@ def train_adapter(
                 queries=len(known),
                 needed=plan.fewest,
             )
-        asked = _vectors(view, training_set, known, vectors)
-        return _Training(view, known, plan, asked, forgetting, progress).run()
-
-
-@dataclass(frozen=True, slots=True)
-class _HeldOut:
-    """What was learned without each query, and which of them ask for passages never learned from.
-
-    ``plain`` and ``learned`` (n, dim) are the encoder's vectors and what the folds' maps make of
-    them, unmixed; ``folds`` (n,) tells which fold held each out.
-    """
-
-    plain: Vectors
-    learned: Vectors
-    unseen: Mask
-    folds: NDArray[np.int64]
-    fits: tuple[Fitted, ...]
-
-    def blended(self, blend: float) -> Vectors:
-        """Return vectors between the encoder's own and the learned ones."""
-        return np.asarray(self.plain + blend * (self.learned - self.plain), np.float32)
+        asked = vectors_of(view, training_set, known, vectors)
+        more = beside(view, known, extra)
+        if len(more):
+            own = view.encode_queries([each.query for each in more], adapted=False)
+            asked = np.concatenate([asked, own])
+        return _Training(view, known, known.joined(more), plan, asked, forgetting, progress).run()
 
 
 class _Training:
-    """One run: folds, the choice of the blend, tuning, the final fit, and the verdict."""
+    """One run: folds, the choice of the blend, tuning, the final fit, and the verdict.
+
+    The first ``taught`` examples are the known ones, and what comes after them judges nothing.
+    ``vectors`` (taught, dim) are those of all.
+    """
 
     def __init__(
         self,
         view: IndexView,
         known: TrainingSet,
+        taught: TrainingSet,
         plan: AdapterPlan,
         vectors: Vectors,
         forgetting: TrainingSet | None,
@@ -124,6 +115,7 @@ class _Training:
     ) -> None:
         self._view = view
         self._known = known
+        self._taught = taught
         self._plan = plan
         self._vectors = vectors
         self._home = in_use(view)
@@ -135,7 +127,8 @@ class _Training:
     def run(self) -> Trained:
         started = time.perf_counter()
         plan, view = self._plan, self._view
-        lesson = Lesson.of(view, self._known, self._vectors, plan)
+        count = len(self._known)
+        lesson = Lesson.of(view, self._taught, self._vectors, plan, checked=count)
         held = self._held_out(lesson)
         self._say("measuring", _FITTING * plan.folds / (plan.folds + 1))
         before = self._served.values(view.adapted(held.plain))
@@ -150,10 +143,10 @@ class _Training:
             bench = self._served.bench(held.blended(blend))
             tuned, setting = self._tuned(bench, before, after, held.unseen)
         judges, compared = self._judges()
-        before, after = _part(before, judges), _part(after, judges)
+        before, after = part_of(before, judges), part_of(after, judges)
         gains = gains_of(before, after, held.unseen[judges], level=plan.level)
-        mixed = _blended(final.matrix, blend)
-        forgotten = self._forgotten(mixed, setting)
+        matrix = mixed(final.matrix, blend)
+        forgotten = self._forgotten(matrix, setting)
         mode = self._served.mode
         kept, reason = verdict(gains, forgotten, mode, plan)
         if final.best == 0:
@@ -163,9 +156,10 @@ class _Training:
         identity = view.snapshot.vector_set.to_identity() if view.snapshot.vector_set else None
         card = {
             "twofold": __version__,
-            "data": self._known.digest,
+            "data": self._taught.digest,
             "queries": len(self._known),
-            "pairs": sum(len(each.positives) for each in self._known),
+            "pairs": sum(len(each.positives) for each in self._taught),
+            "extra": len(self._taught) - len(self._known),
             "model": identity.name if identity is not None else None,
             "temperature": plan.temperature,
             "pull": plan.pull,
@@ -179,9 +173,9 @@ class _Training:
         differences = after[mode] - before[mode]
         return Trained(
             adapter=QueryAdapter(
-                mixed,
+                matrix,
                 identity.fingerprint if identity is not None else "",
-                {**card, LEARNED: marks_of(self._known)},
+                {**card, LEARNED: marks_of(self._taught)},
             ),
             kept=kept,
             reason=reason,
@@ -217,10 +211,11 @@ class _Training:
             )
         return np.ones(len(self._known), np.bool_), f"; {_REMEMBERED}"
 
-    def _held_out(self, lesson: Lesson) -> _HeldOut:
+    def _held_out(self, lesson: Lesson) -> Folded:
         """Learn without each fold, and take its queries through what was learned."""
         plan = self._plan
-        learned = np.empty_like(lesson.asking.vectors)
+        plain = self._vectors[: len(self._known)]
+        learned = np.empty_like(plain)
         flags = np.zeros(len(self._known), np.bool_)
         of_fold = np.zeros(len(self._known), np.int64)
         fits: list[Fitted] = []
@@ -229,16 +224,16 @@ class _Training:
             fits.append(self._fit(lesson, inner, plan, f"fold {number} of {plan.folds}"))
             own = places_in(self._known, fold.held)
             of_fold[own] = number
-            asked = lesson.asking.vectors[own].astype(np.float64)
+            asked = plain[own].astype(np.float64)
             learned[own] = asked @ fits[-1].matrix.astype(np.float64).T
             new = unseen(fold.held, fold.fit)
             flags[own] = [each.query_id in new for each in fold.held]
-        return _HeldOut(lesson.asking.vectors, learned, flags, of_fold, tuple(fits))
+        return Folded(plain, learned, flags, of_fold, tuple(fits))
 
     def _inner(self, fit: TrainingSet) -> Split:
         return split(fit, _CHECKED, seed=self._plan.seed)
 
-    def _final(self, lesson: Lesson, held: _HeldOut) -> Fitted:
+    def _final(self, lesson: Lesson, held: Folded) -> Fitted:
         """Learn from all queries, for as long as was best for the folds on average."""
         best = round(float(np.mean([each.best for each in held.fits])))
         if best == 0:
@@ -248,7 +243,9 @@ class _Training:
         return self._fit(lesson, Split(self._known, TrainingSet(())), plan, "all queries")
 
     def _fit(self, lesson: Lesson, given: Split, plan: AdapterPlan, stage: str) -> Fitted:
-        learned = lesson.asking.part(places_in(self._known, given.fit), worded=False)
+        extra = np.arange(len(self._known), len(self._taught))
+        own = np.concatenate([places_in(self._known, given.fit), extra])
+        learned = lesson.asking.part(own, worded=False)
         checked = lesson.asking.part(places_in(self._known, given.held))
         share = _FITTING / (self._plan.folds + 1)
 
@@ -265,7 +262,7 @@ class _Training:
     def _remembering(self, final: Fitted) -> tuple[float, ...]:
         """Return the blends by which queries of another kind lose no more than allowed."""
         found = {
-            blend: self._forgotten(_blended(final.matrix, blend), self._home)
+            blend: self._forgotten(mixed(final.matrix, blend), self._home)
             for blend in self._plan.blends
         }
         return tuple(blend for blend, each in found.items() if remembers(each, self._plan))
@@ -290,15 +287,15 @@ class _Training:
         self,
         before: Values,
         tried: Mapping[float, Values],
-        held: _HeldOut,
+        held: Folded,
         remembering: tuple[float, ...],
     ) -> Values:
         """Return each fold's values by the blend that the other folds' queries choose."""
         after = {mode: np.empty_like(values) for mode, values in before.items()}
         for fold in np.unique(held.folds):
             own = held.folds == fold
-            rest = {blend: _part(values, ~own) for blend, values in tried.items()}
-            blend = self._blend(_part(before, ~own), rest, held.unseen[~own], remembering)
+            rest = {blend: part_of(values, ~own) for blend, values in tried.items()}
+            blend = self._blend(part_of(before, ~own), rest, held.unseen[~own], remembering)
             for mode, values in after.items():
                 values[own] = tried[blend][mode][own]
         return after
@@ -323,7 +320,7 @@ class _Training:
                 raise InputError("forgetting has no queries: leave it out, or give some")
             forgetting = usable(self._view, forgetting)
         elif self._view.encodes:
-            forgetting = made_of_passages(self._view, self._known, self._plan.seed)
+            forgetting = made_of_passages(self._view, self._taught, self._plan.seed)
         if forgetting is None:
             return None
         served = Served(self._view, forgetting, self._plan.measure, self._home)
@@ -343,37 +340,3 @@ class _Training:
     def _say(self, stage: str, done: float, epoch: Epoch | None = None) -> None:
         if self._progress is not None:
             self._progress(Step(stage, done, epoch))
-
-
-def _part(values: Values, mask: Mask) -> Values:
-    return {mode: each[mask] for mode, each in values.items()}
-
-
-def _blended(matrix: Vectors, blend: float) -> Vectors:
-    eye = np.eye(len(matrix), dtype=np.float32)
-    return np.asarray(eye + np.float32(blend) * (matrix - eye), np.float32)
-
-
-def _vectors(
-    view: IndexView, given: TrainingSet, known: TrainingSet, vectors: Vectors | None
-) -> Vectors:
-    """Return the encoder's vectors of the known queries, or their part of the given ones."""
-    if vectors is None:
-        return view.encode_queries([each.query for each in known], adapted=False)
-    try:
-        own = np.asarray(vectors, np.float32)
-    except ValueError as error:
-        raise InputError(f"query vectors are no array of numbers: {error}") from error
-    dim, metric = view.snapshot.settings.dim, view.metric
-    if own.shape != (len(given), dim):
-        raise InputError(
-            f"query vectors have shape {own.shape}: ({len(given)}, {dim}) is wanted, one row an "
-            "example"
-        )
-    for each, row in zip(given, own, strict=True):
-        if not np.isfinite(row).all() or (metric is Metric.COSINE and not row.any()):
-            raise InputError(
-                f"the vector of query {each.query_id!r:.80} is not finite, or zero, which has no "
-                "direction: leave that example out"
-            )
-    return own[places_in(given, known)]

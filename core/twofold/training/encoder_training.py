@@ -13,7 +13,7 @@ from twofold.training.encoder_plan import EncoderPlan
 from twofold.training.examination import Examination
 from twofold.training.fine_tuned import FineTuned, settled
 from twofold.training.held_out import HeldOut, carded
-from twofold.training.lesson import usable
+from twofold.training.lesson import beside, usable
 from twofold.training.record import Marks, Record
 from twofold.training.run import Run, Say
 from twofold.training.training_set import TrainingSet
@@ -26,6 +26,7 @@ def train_encoder(
     to: str | Path,
     *,
     plan: EncoderPlan | None = None,
+    extra: TrainingSet | None = None,
     progress: Say | None = None,
 ) -> FineTuned:
     """Fine-tune a copy of the index's encoder into the folder ``to``; the index stays as it is.
@@ -39,6 +40,7 @@ def train_encoder(
     learned from nor queries of another kind lose. What a killed run had done is in ``to/training``,
     and the same call goes on from there.
 
+    ``extra`` examples, such as ``synthetic`` ones, are learned from and judge nothing.
     ``progress`` is called after each epoch. Needs the extra ``train``. Raises MissingExtraError,
     InputError for an encoder that isn't a sentence-transformers model, for a folder that is taken
     and for what can't be learned from, QueryError.
@@ -47,20 +49,26 @@ def train_encoder(
     folder = _checked(index, Path(to))
     with index.view() as view:
         known = usable(view, training_set)
+        more = beside(view, known, extra)
         generation = view.generation
     if len(known) < plan.fewest:
         reason = too_few(len(known), plan.fewest)
         return FineTuned(None, kept=False, reason=reason, queries=len(known), needed=plan.fewest)
     held = HeldOut.of(known, plan)
-    exam = Examination.of(index, held.asked, held.learned, plan.checked_passages, plan.measure)
-    course = EncoderCourse(index, held.learned, exam, plan)
-    record = Record(folder / "training", f"{known.digest} {generation} {index.encoder!r} {plan!r}")
+    learned = held.learned.joined(more)
+    exam = Examination.of(index, held.asked, learned, plan.checked_passages, plan.measure)
+    course = EncoderCourse(index, learned, exam, plan)
+    record = Record(
+        folder / "training", f"{known.digest} {more.digest} {generation} {index.encoder!r} {plan!r}"
+    )
     run = Run(course, plan, record, ~held.judges, progress)
     run.run()
     after, blend = _blended(course, record, run, plan)
     done = held.judged(record.marks[0], after, record, plan)
     card = carded(
         done.card,
+        data=learned.digest,
+        extra=len(more),
         temperature=plan.temperature,
         blend=blend,
         towers=plan.towers,

@@ -25,7 +25,7 @@ class Asking:
 
     ``answers[i]`` are places among the passages with their grades, and ``weights`` (n,) multiply
     the queries' parts in the loss. ``words`` (n, passages) is what the lexical leg adds to a dense
-    score that goes from 0 to 1, None without such a leg.
+    score that goes from 0 to 1, None without such a leg; the last queries may lack it.
     """
 
     vectors: Vectors

@@ -77,6 +77,11 @@ def gains_of(before: Values, after: Values, unseen: Mask, *, level: float) -> tu
     )
 
 
+def part_of(values: Values, mask: Mask) -> Values:
+    """Return the measures of the queries that a mask (n,) flags."""
+    return {mode: each[mask] for mode, each in values.items()}
+
+
 def gain_of(gains: Sequence[Gain], mode: Mode, group: Group) -> Gain | None:
     """Return the gain of a mode and a group, None if there is none such."""
     return next((each for each in gains if (each.mode, each.group) == (mode, group)), None)

@@ -12,8 +12,10 @@ from twofold.fusion.sums import DENSE_WEIGHT
 from twofold.index import IndexView
 from twofold.metrics import Metric
 from twofold.training.adapter_plan import AdapterPlan
+from twofold.training.example import Example
 from twofold.training.fitting import Asking
 from twofold.training.matching import matched
+from twofold.training.splitting import folded_query
 from twofold.training.training_set import TrainingSet
 from twofold.types import Rows, Vectors
 
@@ -30,11 +32,18 @@ class Lesson:
 
     @classmethod
     def of(
-        cls, view: IndexView, training_set: TrainingSet, vectors: Vectors, plan: AdapterPlan
+        cls,
+        view: IndexView,
+        training_set: TrainingSet,
+        vectors: Vectors,
+        plan: AdapterPlan,
+        *,
+        checked: int,
     ) -> "Lesson":
         """Take all passages with a vector, or, of too many, all answers and a seeded sample.
 
-        ``vectors`` (queries, dim) are those of the queries, in their order.
+        ``vectors`` (queries, dim) are those of the queries, in their order. The first ``checked``
+        of them may say when to stop, and so their words are scored.
         """
         dense = view.snapshot.dense
         assert dense is not None  # checked before
@@ -54,7 +63,7 @@ class Lesson:
             for own in answers
         ]
         weights = np.array([each.weight for each in training_set], np.float32)
-        words = _words(view, training_set, rows)
+        words = _words(view, training_set[:checked], rows)
         return cls(points, dense.metric, Asking(vectors, places, weights, words))
 
 
@@ -101,6 +110,19 @@ def usable(view: IndexView, training_set: TrainingSet) -> TrainingSet:
     return TrainingSet(tuple(sorted(kept, key=lambda each: each.query_id)))
 
 
+def beside(view: IndexView, known: TrainingSet, extra: TrainingSet | None) -> TrainingSet:
+    """Return the extra examples that can be learned from, but for queries that are known.
+
+    A held-out query would otherwise be learned from after all. Raises InputError as ``usable``.
+    """
+    if extra is None or not len(extra):
+        return TrainingSet(())
+    asked = {folded_query(each.query) for each in known}
+    return TrainingSet(
+        tuple(each for each in usable(view, extra) if folded_query(each.query) not in asked)
+    )
+
+
 def _answers(view: IndexView, training_set: TrainingSet) -> Sequence[dict[int, int]]:
     """Return for each example the rows of its positives with their grades."""
     out: list[dict[int, int]] = []
@@ -111,7 +133,7 @@ def _answers(view: IndexView, training_set: TrainingSet) -> Sequence[dict[int, i
     return out
 
 
-def _words(view: IndexView, training_set: TrainingSet, rows: Rows) -> Vectors | None:
+def _words(view: IndexView, examples: Sequence[Example], rows: Rows) -> Vectors | None:
     """Return what words add to dense scores of 0 to 1, float32 (queries, rows): from 0 on.
 
     It is the lexical part of the library's default fusion by the dense part's weight.
@@ -119,8 +141,8 @@ def _words(view: IndexView, training_set: TrainingSet, rows: Rows) -> Vectors | 
     if view.snapshot.lexical is None:
         return None
     share = (1 - DENSE_WEIGHT) / DENSE_WEIGHT
-    out = np.zeros((len(training_set), len(rows)), np.float32)
-    for place, each in enumerate(training_set):
+    out = np.zeros((len(examples), len(rows)), np.float32)
+    for place, each in enumerate(examples):
         scores = view.lexical_scores(each.query, rows)
         out[place] = share * scores / max(float(scores.max(initial=0.0)), _FLOOR)
     return out
@@ -130,3 +152,28 @@ def places_in(training_set: TrainingSet, some: TrainingSet) -> NDArray[np.int64]
     """Return the places in a training set of the examples of a part of it."""
     place_of = {each.query_id: place for place, each in enumerate(training_set)}
     return np.array([place_of[each.query_id] for each in some], np.int64)
+
+
+def vectors_of(
+    view: IndexView, given: TrainingSet, known: TrainingSet, vectors: Vectors | None
+) -> Vectors:
+    """Return the encoder's vectors of the known queries, or their part of the given ones."""
+    if vectors is None:
+        return view.encode_queries([each.query for each in known], adapted=False)
+    try:
+        own = np.asarray(vectors, np.float32)
+    except ValueError as error:
+        raise InputError(f"query vectors are no array of numbers: {error}") from error
+    dim, metric = view.snapshot.settings.dim, view.metric
+    if own.shape != (len(given), dim):
+        raise InputError(
+            f"query vectors have shape {own.shape}: ({len(given)}, {dim}) is wanted, one row an "
+            "example"
+        )
+    for each, row in zip(given, own, strict=True):
+        if not np.isfinite(row).all() or (metric is Metric.COSINE and not row.any()):
+            raise InputError(
+                f"the vector of query {each.query_id!r:.80} is not finite, or zero, which has no "
+                "direction: leave that example out"
+            )
+    return own[places_in(given, known)]
