@@ -15,7 +15,8 @@ import pytest
 from planted import NOUNS, SECRET, secrets
 from tiny_models import finished_folder, transformer_folder
 from twofold import HashingEncoder, Index, Retriever, SentenceTransformerEncoder
-from twofold.errors import InputError
+from twofold.errors import EncoderNotFoundError, InputError
+from twofold.rerank import CrossEncoderReranker
 from twofold.training import EncoderPlan, Example, Mining, TrainingSet, train_encoder
 from twofold.training.pairs import Pairs
 
@@ -206,6 +207,10 @@ def test_what_cannot_be_fine_tuned_is_refused_at_once(riddles, tmp_path):
         hashed.upsert(["a text"])
         with pytest.raises(InputError, match="train_adapter works for any encoder"):
             train_encoder(hashed, learned, tmp_path / "x")
+    lost = replace(PLAN, teacher=CrossEncoderReranker("nobody/no-model"))
+    with pytest.raises(EncoderNotFoundError, match="no-model"):
+        train_encoder(index, learned, tmp_path / "x", plan=lost)
+    assert not (tmp_path / "x").exists()
     few = train_encoder(index, TrainingSet(learned.examples[:10]), tmp_path / "few")
     assert "10 queries are too few" in few.reason
     assert not (tmp_path / "few").exists()
@@ -259,8 +264,9 @@ def said(epoch):
         os.kill(os.getpid(), signal.SIGKILL)
 
 with Index.open({index!r}, read_only=True) as index:
-    tuned = train_encoder(index, secrets()[1], {to!r}, plan=replace(PLAN, epochs=4), progress=said)
-    print(tuned.reason)
+    plan = replace(PLAN, epochs=4, remine=True)
+    tuned = train_encoder(index, secrets()[1], {to!r}, plan=plan, progress=said)
+    print(tuned.reason, tuned.turnover)
 """
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from twofold.cli.console import err, out, print_json, progress
 from twofold.cli.gains import gains_table
 from twofold.index import Index
-from twofold.rerank import CrossEncoderReranker
+from twofold.rerank import reranker_named
 from twofold.training import (
     EncoderPlan,
     Epoch,
@@ -61,7 +61,7 @@ def tune_reranker(
     as_json: bool,
 ) -> FineTuned:
     """Train a cross-encoder, and say what reranking by it gives held-out queries."""
-    reranker = CrossEncoderReranker(base)
+    reranker = reranker_named(base)
     with _live(plan, quiet=as_json) as say:
         tuned = train_reranker(target, training_set, to, base=reranker, plan=plan, progress=say)
     if as_json:

@@ -17,7 +17,7 @@ from twofold.cli.training_data import TrainingFiles
 from twofold.errors import InputError
 from twofold.evaluation.figure import check_picture
 from twofold.index import DEFAULT, Index
-from twofold.rerank import CrossEncoderReranker
+from twofold.rerank import reranker_named
 from twofold.training import (
     AdapterPlan,
     EncoderPlan,
@@ -160,7 +160,7 @@ def train(
             trained = tune_reranker(target, files.read(), to, reranker, ranking, as_json=as_json)
         else:
             own = _given(temperature=temperature, max_length=max_length, remine=remine)
-            taught = CrossEncoderReranker(teacher) if teacher is not None else None
+            taught = reranker_named(teacher) if teacher is not None else None
             tuning = EncoderPlan(seed=seed, teacher=taught, **given, **own)
             trained = fine_tune(
                 target, files.read(), to, tuning, activate=activate, as_json=as_json

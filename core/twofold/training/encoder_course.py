@@ -84,7 +84,7 @@ class EncoderCourse:
         self._reading.serving()
         mined = self._mined(number, plan.mining) if plan.mining is not None else None
         if mined is not None:
-            record.mined(mined)
+            record.mined(number, mined)
         self._pairs.renew(mined if mined is not None else {})
         if plan.teacher is not None:
             read = self._pairs.read()

@@ -1,6 +1,5 @@
 """Fine-tuning of an encoder that is kept only if held-out queries are better for it."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,7 +45,7 @@ def train_encoder(
     and for what can't be learned from, QueryError.
     """
     plan = plan if plan is not None else EncoderPlan()
-    folder = _checked(index, Path(to))
+    folder = _checked(index, plan, Path(to))
     with index.view() as view:
         known = usable(view, training_set)
         more = beside(view, known, extra)
@@ -64,6 +63,7 @@ def train_encoder(
     run = Run(course, plan, record, ~held.judges, progress)
     run.run()
     after, blend = _blended(course, record, run, plan)
+    model = record.model if blend == 1.0 else record.blend
     done = held.judged(record.marks[0], after, record, plan)
     card = carded(
         done.card,
@@ -78,10 +78,10 @@ def train_encoder(
         teacher=repr(plan.teacher) if plan.teacher is not None else None,
     )
     done = replace(done, passages=len(exam.passages), card=card)
-    return settled(done, record, folder)
+    return settled(done, record, model, folder)
 
 
-def _checked(index: Index, folder: Path) -> Path:
+def _checked(index: Index, plan: EncoderPlan, folder: Path) -> Path:
     """Return the folder if a model can be trained into it, before anything heavy starts."""
     check_extra()
     encoder = index.encoder
@@ -90,16 +90,18 @@ def _checked(index: Index, folder: Path) -> Path:
             f"the index's encoder is {type(encoder).__name__}, and fine-tuning is for "
             "sentence-transformers models: train_adapter works for any encoder"
         )
-    return check_new_folder(folder)
+    check_new_folder(folder)
+    readers = (plan.teacher, plan.mining.reranker if plan.mining is not None else None)
+    for each in readers:
+        if each is not None:
+            each.rerank(["a query"], [["a passage"]])  # a model that can't be had says so now
+    return folder
 
 
 def _blended(
     course: EncoderCourse, record: Record, run: Run, plan: EncoderPlan
 ) -> tuple[Marks, float]:
-    """Return the marks of the best blend of the best epoch with the base, and its share.
-
-    The record's model is that blend afterwards.
-    """
+    """Return the marks of the best blend of the best epoch with the base, and its share."""
     best = record.marks[record.best]
     if record.best == 0 or plan.blends == (1.0,):
         return best, 1.0
@@ -113,6 +115,5 @@ def _blended(
     chosen = max(tried, key=lambda share: run.mean(tried[share]))
     if chosen != 1.0:
         course.blend(record.model, chosen)
-        shutil.rmtree(record.model)
-        course.save(record.model)
+        course.save(record.blend)
     return tried[chosen], chosen

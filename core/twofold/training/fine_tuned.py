@@ -66,10 +66,10 @@ class FineTuned:
         }
 
 
-def settled(done: FineTuned, record: Record, folder: Path) -> FineTuned:
+def settled(done: FineTuned, record: Record, model: Path, folder: Path) -> FineTuned:
     """Put the model into its folder with a card beside it, if it is kept; delete all the rest."""
     if done.kept:
-        shutil.copytree(record.model, folder, dirs_exist_ok=True)
+        shutil.copytree(model, folder, dirs_exist_ok=True)
         text = json.dumps(dict(done.card or {}), indent=2, ensure_ascii=False)
         (folder / "twofold.json").write_text(text, encoding="utf-8")
         done = replace(done, folder=folder)

@@ -29,8 +29,9 @@ class Record:
         self.curve: list[Epoch] = []
         self.best = 0
         self.marks: dict[int, Marks] = {}
-        self.negatives: dict[str, tuple[Negative, ...]] = {}
         self.turnover: list[float] = []
+        self._mined = 0
+        self._negatives: dict[str, tuple[Negative, ...]] = {}
         self._work = work
         self._key = key
         work.mkdir(parents=True, exist_ok=True)
@@ -46,7 +47,8 @@ class Record:
             number: {name: np.array(each) for name, each in marks.items()}
             for number, marks in zip(sorted({0, self.best}), notes["marks"], strict=True)
         }
-        self.negatives = {
+        self._mined = notes["mined"]
+        self._negatives = {
             query_id: tuple(Negative(*each) for each in found)
             for query_id, found in notes["negatives"].items()
         }
@@ -66,6 +68,11 @@ class Record:
         """Where the best epoch's model is, if any is better than the base."""
         return self._work / "best"
 
+    @property
+    def blend(self) -> Path:
+        """Where a blend of that model with the base is, if there is one."""
+        return self._work / "blend"
+
     def add(self, epoch: Epoch, marks: Marks, write: Callable[[Path], None]) -> None:
         """Note an epoch; if it is the best, keep its marks, and its model by ``write``."""
         self.curve.append(epoch)
@@ -78,11 +85,14 @@ class Record:
             self.marks = {0: self.marks[0], self.best: marks}
         self._note()
 
-    def mined(self, negatives: Mapping[str, tuple[Negative, ...]]) -> None:
-        """Note the negatives of the next epoch, which are on disk once that is over."""
-        if self.negatives:
-            self.turnover.append(turnover(self.negatives, negatives))
-        self.negatives = dict(negatives)
+    def mined(self, number: int, negatives: Mapping[str, tuple[Negative, ...]]) -> None:
+        """Note the negatives of the epoch ``number``; once, however often that is begun."""
+        if number <= self._mined:
+            return
+        if self._negatives:
+            self.turnover.append(turnover(self._negatives, negatives))
+        self._mined, self._negatives = number, dict(negatives)
+        self._note()
 
     def stops(self, epochs: int, patience: int) -> bool:
         """Whether there is nothing left to do."""
@@ -103,9 +113,10 @@ class Record:
                 {name: each.tolist() for name, each in self.marks[number].items()}
                 for number in sorted(self.marks)
             ],
+            "mined": self._mined,
             "negatives": {
                 query_id: [[each.id, each.source] for each in found]
-                for query_id, found in self.negatives.items()
+                for query_id, found in self._negatives.items()
             },
         }
         path = self._work / "notes.json"

@@ -53,4 +53,4 @@ def train_reranker(
     done = held.judged(record.marks[0], record.marks[record.best], record, plan)
     card = carded(done.card, base=base.name, mix=dict(plan.mining.counts))
     done = replace(done, passages=len(index), card=card)
-    return settled(done, record, folder)
+    return settled(done, record, record.model, folder)
