@@ -16,7 +16,6 @@ from planted import NOUNS, SECRET, secrets
 from tiny_models import finished_folder, transformer_folder
 from twofold import HashingEncoder, Index, Retriever, SentenceTransformerEncoder
 from twofold.errors import EncoderNotFoundError, InputError
-from twofold.rerank import CrossEncoderReranker
 from twofold.training import EncoderPlan, Example, Mining, TrainingSet, train_encoder
 from twofold.training.pairs import Pairs
 
@@ -128,6 +127,13 @@ class Oracle:
         ]
 
 
+class Lost(Oracle):
+    """A teacher whose model can't be had."""
+
+    def rerank(self, queries, texts, progress=None):
+        raise EncoderNotFoundError("there is no model 'lost'")
+
+
 def test_a_student_learns_what_its_teacher_says(riddles, tmp_path):
     index, learned = riddles
     mining = Mining({"random": 3, "dense": 1})
@@ -207,9 +213,8 @@ def test_what_cannot_be_fine_tuned_is_refused_at_once(riddles, tmp_path):
         hashed.upsert(["a text"])
         with pytest.raises(InputError, match="train_adapter works for any encoder"):
             train_encoder(hashed, learned, tmp_path / "x")
-    lost = replace(PLAN, teacher=CrossEncoderReranker("nobody/no-model"))
-    with pytest.raises(EncoderNotFoundError, match="no-model"):
-        train_encoder(index, learned, tmp_path / "x", plan=lost)
+    with pytest.raises(EncoderNotFoundError, match="no model 'lost'"):
+        train_encoder(index, learned, tmp_path / "x", plan=replace(PLAN, teacher=Lost(1.0)))
     assert not (tmp_path / "x").exists()
     few = train_encoder(index, TrainingSet(learned.examples[:10]), tmp_path / "few")
     assert "10 queries are too few" in few.reason
