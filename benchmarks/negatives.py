@@ -108,7 +108,7 @@ def main() -> None:
     with judged(given.folder) as found, Index.open(None, encoder=encoder) as index:
         # Chosen by the whole index, asked over what the smaller one holds.
         most = given.passages
-        exam = Examination.of(found.index, asked, learned, most, MEASURE)
+        exam = Examination.of(found.index, asked, asked, learned, most, MEASURE)
         known = {each.id for each in exam.passages}
         answers = sorted({own for each in learned for own in each.positives} - known)
         index.upsert([*exam.passages, *found.index.get(answers)])

@@ -10,6 +10,7 @@ from twofold.training import EncoderPlan, Example, Mining, TrainingSet
 from twofold.training.contrast import Contrast
 from twofold.training.negative import Negative
 from twofold.training.pairs import Pairs
+from twofold.training.similarity import Similarity
 
 TEXTS = {own: f"text {own}" for own in "abcdefgh"} | {"copy": "text a"}
 SET = TrainingSet(
@@ -61,7 +62,12 @@ def setting(metric=Metric.COSINE, at_once=None, pairs=None):
     vectors = np.random.default_rng(0).normal(size=(len(TEXTS) + 4, 5)).astype(np.float32)
     pairs = pairs if pairs is not None else pairs_of()
     model = Lookup(vectors)
-    return model, Contrast(model, metric, 0.1, pairs, at_once), vectors.astype(np.float64), pairs
+    return (
+        model,
+        Contrast(model, Similarity(metric, 5), 0.1, pairs, at_once),
+        vectors.astype(np.float64),
+        pairs,
+    )
 
 
 def scores(metric, query, passage):

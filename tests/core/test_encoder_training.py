@@ -11,13 +11,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from planted import NOUNS, SECRET, secrets
 from tiny_models import finished_folder, transformer_folder
 from twofold import HashingEncoder, Index, Retriever, SentenceTransformerEncoder
-from twofold.errors import EncoderNotFoundError, InputError
+from twofold.encoders import QueryAdapter
+from twofold.errors import DegradedWarning, EncoderNotFoundError, InputError
+from twofold.fusion import WeightedSum
+from twofold.metrics import Metric
+from twofold.protocols import Setting
 from twofold.training import EncoderPlan, Example, Mining, TrainingSet, train_encoder
+from twofold.training.mining import for_legs
+from twofold.training.negative import Negative
 from twofold.training.pairs import Pairs
+from twofold.training.similarity import Similarity
 
 PLAN = EncoderPlan(epochs=8, learning_rate=5e-3, batch=16, patience=8)
 
@@ -154,6 +162,12 @@ def test_extra_examples_teach_and_do_not_judge(riddles, tmp_path):
     assert helped.gain("dense").after > alone.gain("dense").after
     assert (helped.card["extra"], alone.card["extra"]) == (60, 0)
     assert helped.queries == alone.queries == 30
+    other = tuple(
+        Example(f"word {e.query}", e.positives, query_id=f"x{e.query_id}") for e in learned
+    )
+    every = train_encoder(index, some, tmp_path / "every", plan=PLAN, extra=TrainingSet(other))
+    assert every.gain("dense", "unseen") is None  # all passages were learned from
+    assert alone.gain("dense", "unseen").queries == 6
 
 
 def test_a_blend_lies_between_the_base_and_what_was_learned(riddles, tmp_path, capfd):
@@ -209,6 +223,17 @@ def test_what_cannot_be_fine_tuned_is_refused_at_once(riddles, tmp_path):
     with pytest.raises(InputError, match="is there already"):
         train_encoder(index, learned, tmp_path / "taken")
     assert (tmp_path / "taken" / "file").read_text() == "mine"
+    (tmp_path / "mine" / "training").mkdir(parents=True)
+    (tmp_path / "mine" / "training" / "data.jsonl").write_text("mine")
+    with pytest.raises(InputError, match="is there already, with training"):
+        train_encoder(index, learned, tmp_path / "mine")
+    assert (tmp_path / "mine" / "training" / "data.jsonl").read_text() == "mine"
+    for given, wanted in (
+        ({"max_length": 2}, "max_length is 2: at least 3 is wanted"),
+        ({"dims": (16, 64)}, "dims has 64, and vectors have 32"),
+    ):
+        with pytest.raises(InputError, match=wanted):
+            train_encoder(index, learned, tmp_path / "x", plan=replace(PLAN, **given))
     with Index.open(None, encoder=HashingEncoder()) as hashed:
         hashed.upsert(["a text"])
         with pytest.raises(InputError, match="train_adapter works for any encoder"):
@@ -219,6 +244,12 @@ def test_what_cannot_be_fine_tuned_is_refused_at_once(riddles, tmp_path):
     few = train_encoder(index, TrainingSet(learned.examples[:10]), tmp_path / "few")
     assert "10 queries are too few" in few.reason
     assert not (tmp_path / "few").exists()
+    index.adapters.save("one", QueryAdapter(np.eye(32)))
+    setting = Setting(WeightedSum(dense_weight=0.5), 100, None, 1, adapter="one")
+    index.settings.save("one", setting, use=True)
+    with pytest.raises(InputError, match="an adapter is in use"):
+        train_encoder(index, learned, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
     for given, wanted in (
         ({"temperature": 2.0}, "temperature is 2.0"),
         ({"batch": 1}, "batch is 1"),
@@ -243,14 +274,72 @@ def test_rows_read_the_negatives_of_the_moment():
     assert chance["label"][0] == 5
     assert len({chance["positive"], chance["negative_1"], chance["negative_2"]}) == 3
 
-    class Own:
-        id = "7"
-
-    pairs.renew({each.query_id: (Own,) for each in learned})
+    pairs.renew({each.query_id: (Negative("7", "dense"),) for each in learned})
     again = dataset[5]
     assert again["negative_1"] == "text 7"
     assert again["negative_2"] != "text 7"
     assert (again["anchor"], again["positive"]) == (chance["anchor"], chance["positive"])
+
+
+def test_negatives_that_examples_came_with_take_turns_beside_mined_ones():
+    learned = TrainingSet((Example("q", ("0",), negatives=("1", "2", "3")), Example("r", ("4",))))
+    texts = {str(n): f"text {n}" for n in range(9)}
+    pairs = Pairs(learned, texts, 1, seed=0)
+    assert pairs.count == 2
+    mined = {"q": [Negative("1", "given"), Negative("2", "given"), Negative("8", "dense")]}
+    rows = []
+    for number in (1, 2, 3, 4):
+        pairs.renew(mined, number)
+        rows.append(pairs.dataset()[0])
+    assert {each["negative_1"] for each in rows} == {"text 8"}
+    assert [each["negative_2"][-1] for each in rows] == ["1", "2", "3", "1"]
+    chance = set()
+    for number in range(1, 30):
+        pairs.renew({}, number)
+        row = pairs.dataset()[1]
+        assert "text 4" not in (row["negative_1"], row["negative_2"])
+        assert row["negative_1"] != row["negative_2"]
+        chance.add(row["negative_1"])
+    assert len(chance) > 4  # others in every epoch
+    assert Pairs(learned, texts, 0, seed=0).count == 0  # those of the batch alone
+
+
+def test_words_are_left_to_vectors_where_there_are_none(riddles):
+    index, _ = riddles
+    mining = Mining({"lexical": 2, "dense": 1, "random": 1})
+    assert for_legs(index, mining) is mining
+    with Index.open(None, encoder=HashingEncoder(), analyzer=None) as bare:
+        with pytest.warns(DegradedWarning, match="no lexical leg"):
+            assert for_legs(bare, mining).counts == {"dense": 3, "random": 1}
+        assert for_legs(bare, Mining({"dense": 1})).counts == {"dense": 1}
+
+
+@pytest.mark.filterwarnings("ignore:the index uses metric:twofold.errors.EncoderWarning")
+def test_scores_of_any_length_have_one_temperature(tmp_path, model):
+    texts = [f"{a} before {b}" for a, b in itertools.permutations(NOUNS.split()[:5], 2)]
+    for metric in Metric:
+        with Index.open(None, encoder=f"{model}?normalize=false", metric=metric) as index:
+            index.upsert(texts)
+            with index.view() as view:
+                similarity = Similarity.of(view, index.encoder, texts)
+            vectors = torch.from_numpy(index.encoder.encode_passages(texts))
+            lengths = vectors.norm(dim=1).mean().item()
+        scores = similarity.scores(vectors, vectors).diagonal()
+        wanted = {Metric.COSINE: 1.0, Metric.DOT: 1.0, Metric.EUCLIDEAN: 0.0}[metric]
+        assert scores.mean().item() == pytest.approx(wanted, abs=0.1)
+        assert lengths > 1.5  # so that the scale was needed
+
+
+def test_cut_vectors_stay_cut(tmp_path, model):
+    _, learned = secrets()
+    passages = secrets()[0]
+    with Index.open(tmp_path / "index", encoder=f"{model}?dim=16") as index:
+        index.upsert(passages)
+        plan = replace(PLAN, towers="separate", dims=(8,), epochs=8, learning_rate=1e-2)
+        tuned = train_encoder(index, learned, tmp_path / "tuned", plan=plan)
+        assert tuned.kept, str(tuned)
+        assert index.reencode(str(tuned.folder)) == 90
+        assert index.encoder.encode_queries(["blar quon"]).shape == (1, 16)
 
 
 SCRIPT = """
@@ -263,8 +352,11 @@ from planted import secrets
 from test_encoder_training import PLAN
 from dataclasses import replace
 
+marks = []
+
 def said(epoch):
     print(epoch.number, epoch.ndcg, flush=True)
+    marks.append(Path({to!r}, "training", "best", "mark").exists())
     if epoch.number == {stop}:
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -272,6 +364,7 @@ with Index.open({index!r}, read_only=True) as index:
     plan = replace(PLAN, epochs=4, remine=True)
     tuned = train_encoder(index, secrets()[1], {to!r}, plan=plan, progress=said)
     print(tuned.reason, tuned.turnover)
+    print(marks, file=sys.stderr)
 """
 
 
@@ -296,8 +389,13 @@ def test_a_killed_run_goes_on_where_it_was(riddles, tmp_path):
     assert whole.returncode == 0, whole.stderr
     stopped = run("cut", 2)
     assert stopped.returncode == -signal.SIGKILL
+    work = tmp_path / "cut" / "training"
+    (work / "best").mkdir(exist_ok=True)
+    (work / "best" / "mark").touch()
+    (work / "checkpoints" / "checkpoint-999").mkdir()  # a kill came before its state was written
     went_on = run("cut", -1)
     assert went_on.returncode == 0, went_on.stderr
+    assert "[True, True, True" in went_on.stderr  # two epochs were not trained again
     assert went_on.stdout == whole.stdout
     assert (tmp_path / "cut").exists() == (tmp_path / "whole").exists()
     assert not (tmp_path / "cut" / "training").exists()

@@ -30,25 +30,33 @@ def fine_tune(
     activate: bool,
     as_json: bool,
 ) -> FineTuned:
-    """Fine-tune, say what held-out queries gain, and encode the index anew if it is kept."""
-    with target.view() as view:
-        before = view.snapshot.settings.encoder
+    """Fine-tune, and say what held-out queries gain; ``serve`` comes next."""
+    if activate:
+        target.settings.use(target.settings.active)  # takes the write lock now, not after the work
     with _live(plan, quiet=as_json) as say:
         tuned = train_encoder(target, training_set, to, plan=plan, progress=say)
+    if not as_json:
+        _said(tuned)
+    return tuned
+
+
+def serve(target: Index, tuned: FineTuned, *, activate: bool, as_json: bool) -> None:
+    """Encode the index anew by what is kept, if it is to be active, and say the way back."""
+    with target.view() as view:
+        before = view.snapshot.settings.encoder
     encoded = 0
+    # By its whole path: an index may be opened from anywhere.
+    model = str(tuned.folder.resolve()) if tuned.folder is not None else ""
     if tuned.kept and activate:
         with progress("encoding", len(target), quiet=as_json) as report:
-            encoded = target.reencode(str(to), progress=report)
+            encoded = target.reencode(model, progress=report)
     if as_json:
         print_json({**tuned.to_dict(), "encoded": encoded, "active": encoded > 0})
-        return tuned
-    _said(tuned)
-    if tuned.kept:
+    elif tuned.kept:
         said = f"{encoded:,} texts encoded by it" if encoded else "not in use"
-        verb, model = ("to go back", str(before)) if encoded else ("to use it", str(to))
-        command = shlex.join(["twofold", "reencode", str(target.path), model])
-        _line(f"written to {to}, {said}; {verb}: {command}")
-    return tuned
+        verb, name = ("to go back", str(before)) if encoded else ("to use it", model)
+        command = shlex.join(["twofold", "reencode", str(target.path), name])
+        _line(f"written to {tuned.folder}, {said}; {verb}: {command}")
 
 
 def tune_reranker(

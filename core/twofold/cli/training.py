@@ -11,7 +11,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn
 
 from twofold.cli.console import Folder, Json, check_target, err, out, print_json, running
-from twofold.cli.fine_tuning import fine_tune, tune_reranker
+from twofold.cli.fine_tuning import fine_tune, serve, tune_reranker
 from twofold.cli.gains import gains_table
 from twofold.cli.training_data import TrainingFiles
 from twofold.errors import InputError
@@ -31,6 +31,7 @@ from twofold.training import (
     training_report,
 )
 from twofold.training.adapting import Report
+from twofold.training.keeping import new_name
 
 _ADAPTER = "an adapter"
 _FOR = {
@@ -167,10 +168,14 @@ def train(
             )
         if plot is not None and trained.gains:
             plot_curves(trained, plot)
+        elif plot is not None:
+            err.print(f"nothing to draw in {plot}: there were no epochs", markup=False)
         if report is not None:
             date = dt.datetime.now(tz=dt.timezone.utc).date().isoformat()
             text = training_report(trained, title=str(folder), date=date)
             report.write_text(text, encoding="utf-8")
+        if full and isinstance(trained, FineTuned):
+            serve(target, trained, activate=activate, as_json=as_json)
 
 
 def _adapt(
@@ -183,9 +188,10 @@ def _adapt(
     as_json: bool,
 ) -> Trained:
     """Learn an adapter, save it if it is worth keeping, and say so."""
-    if name is not None:
-        target.adapters.new_name(name)
-        target.settings.new_name(name)
+    # A name that is taken is said before the work.
+    name = name if name is not None else new_name(target)
+    target.adapters.new_name(name)
+    target.settings.new_name(name)
     before = target.settings.active
     target.settings.use(before)  # takes the write lock now, not after the work
     training_set = files.read()

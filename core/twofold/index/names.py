@@ -41,11 +41,12 @@ def check_free(kind: str, name: str, taken: Container[str]) -> None:
         )
 
 
-def free_name(stem: str, taken: Container[str]) -> str:
-    """Return the first of ``stem``, ``stem-2``, ``stem-3`` ... that isn't taken."""
-    if stem not in taken:
+def free_name(stem: str, taken: Iterable[str]) -> str:
+    """Return the first of ``stem``, ``stem-2``, ``stem-3`` ... that isn't taken in any case."""
+    names = {each.casefold() for each in taken}
+    if stem not in names:
         return stem
-    return next(name for number in count(2) if (name := f"{stem}-{number}") not in taken)
+    return next(name for number in count(2) if (name := f"{stem}-{number}") not in names)
 
 
 def _article(kind: str) -> str:

@@ -1,7 +1,7 @@
 """Training of a query adapter that is kept only if held-out queries are better for it."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,9 +13,10 @@ from twofold.evaluation import queries_needed
 from twofold.index import Index, IndexView
 from twofold.protocols import Setting
 from twofold.training.adapter_plan import AdapterPlan
+from twofold.training.choice import Choice
 from twofold.training.fitting import Epoch, Fitted, fitted
 from twofold.training.folded import Folded, mixed
-from twofold.training.gain import Gain, Values, gains_of, part_of
+from twofold.training.gain import Gain, Values, gains_of
 from twofold.training.lesson import Lesson, beside, places_in, usable, vectors_of
 from twofold.training.probes import made_of_passages
 from twofold.training.remembered import LEARNED, fresh, marks_of
@@ -93,21 +94,21 @@ def train_adapter(
         if len(more):
             own = view.encode_queries([each.query for each in more], adapted=False)
             asked = np.concatenate([asked, own])
-        return _Training(view, known, known.joined(more), plan, asked, forgetting, progress).run()
+        return _Training(view, known, more, plan, asked, forgetting, progress).run()
 
 
 class _Training:
     """One run: folds, the choice of the blend, tuning, the final fit, and the verdict.
 
-    The first ``taught`` examples are the known ones, and what comes after them judges nothing.
-    ``vectors`` (taught, dim) are those of all.
+    What is ``known`` judges, too; what is there ``more`` is only learned from. ``vectors`` (known
+    and more, dim) are those of all.
     """
 
     def __init__(
         self,
         view: IndexView,
         known: TrainingSet,
-        taught: TrainingSet,
+        more: TrainingSet,
         plan: AdapterPlan,
         vectors: Vectors,
         forgetting: TrainingSet | None,
@@ -115,7 +116,8 @@ class _Training:
     ) -> None:
         self._view = view
         self._known = known
-        self._taught = taught
+        self._more = more
+        self._taught = known.joined(more)
         self._plan = plan
         self._vectors = vectors
         self._home = in_use(view)
@@ -131,20 +133,25 @@ class _Training:
         lesson = Lesson.of(view, self._taught, self._vectors, plan, checked=count)
         held = self._held_out(lesson)
         self._say("measuring", _FITTING * plan.folds / (plan.folds + 1))
+        judges, compared = self._judges()
         before = self._served.values(view.adapted(held.plain))
         tried = {blend: self._served.values(held.blended(blend)) for blend in plan.blends}
         final = self._final(lesson, held)
         remembering = self._remembering(final)
-        blend = self._blend(before, tried, held.unseen, remembering)
-        after = self._chosen_without_each_fold(before, tried, held, remembering)
+        choice = Choice(
+            plan, self._served.mode, before, tried, held.folds, held.unseen, judges, remembering
+        )
+        blend = choice.blend()
+        after = choice.without_each_fold()
         setting, tuned = self._home, None
         if self._served.mode == "hybrid":
             self._say("tuning the fusion", 0.9)
             bench = self._served.bench(held.blended(blend))
-            tuned, setting = self._tuned(bench, before, after, held.unseen)
-        judges, compared = self._judges()
-        before, after = part_of(before, judges), part_of(after, judges)
-        gains = gains_of(before, after, held.unseen[judges], level=plan.level)
+            tuned = self._tuned(bench)
+            changed: Values = {**after, "hybrid": bench.values(tuned.setting)}
+            if harmless(choice.gains(changed), plan):
+                setting = tuned.setting
+        gains = choice.gains(after)
         matrix = mixed(final.matrix, blend)
         forgotten = self._forgotten(matrix, setting)
         mode = self._served.mode
@@ -170,7 +177,10 @@ class _Training:
             "seconds": round(time.perf_counter() - started, 1),
             "gains": [each.to_dict() for each in gains],
         }
-        differences = after[mode] - before[mode]
+        differences = (after[mode] - before[mode])[judges]
+        needed = queries_needed(differences, level=plan.level) if differences.mean() > 0 else None
+        if needed is not None:  # those that don't judge are there already
+            needed += len(judges) - len(differences)
         return Trained(
             adapter=QueryAdapter(
                 matrix,
@@ -188,9 +198,7 @@ class _Training:
             curves=tuple(each.curve for each in held.fits),
             setting=setting,
             tuned=tuned,
-            needed=queries_needed(differences, level=plan.level)
-            if differences.mean() > 0
-            else None,
+            needed=needed,
             card=card,
             vector_set=view.snapshot.vector_set.number if view.snapshot.vector_set else None,
         )
@@ -226,7 +234,7 @@ class _Training:
             of_fold[own] = number
             asked = plain[own].astype(np.float64)
             learned[own] = asked @ fits[-1].matrix.astype(np.float64).T
-            new = unseen(fold.held, fold.fit)
+            new = unseen(fold.held, fold.fit.joined(self._more))
             flags[own] = [each.query_id in new for each in fold.held]
         return Folded(plain, learned, flags, of_fold, tuple(fits))
 
@@ -267,51 +275,13 @@ class _Training:
         }
         return tuple(blend for blend, each in found.items() if remembers(each, self._plan))
 
-    def _blend(
-        self,
-        before: Values,
-        tried: Mapping[float, Values],
-        unseen_flags: Mask,
-        remembering: tuple[float, ...],
-    ) -> float:
-        """Return the blend of the greatest gain among those that lose nothing elsewhere."""
-        plan, mode = self._plan, self._served.mode
-        safe = [
-            blend
-            for blend in remembering
-            if harmless(gains_of(before, tried[blend], unseen_flags, level=plan.level), plan)
-        ]
-        return max(safe or plan.blends[-1:], key=lambda blend: float(tried[blend][mode].mean()))
-
-    def _chosen_without_each_fold(
-        self,
-        before: Values,
-        tried: Mapping[float, Values],
-        held: Folded,
-        remembering: tuple[float, ...],
-    ) -> Values:
-        """Return each fold's values by the blend that the other folds' queries choose."""
-        after = {mode: np.empty_like(values) for mode, values in before.items()}
-        for fold in np.unique(held.folds):
-            own = held.folds == fold
-            rest = {blend: part_of(values, ~own) for blend, values in tried.items()}
-            blend = self._blend(part_of(before, ~own), rest, held.unseen[~own], remembering)
-            for mode, values in after.items():
-                values[own] = tried[blend][mode][own]
-        return after
-
-    def _tuned(
-        self, bench: Bench, before: Values, after: Values, unseen_flags: Mask
-    ) -> tuple[Tuned, Setting]:
-        """Tune fusion and weight to the learned vectors; keep what was in use where that harms."""
+    def _tuned(self, bench: Bench) -> Tuned:
+        """Tune fusion and weight to the learned vectors."""
         plan = self._plan
         space = Space(depths=(), k1=(), b=(), title_weights=())
         fewest = max(plan.fewest, 2 * plan.folds)
         own = Plan(plan.measure, plan.folds, plan.seed, plan.level, fewest, space)
-        tuned = tuned_on(bench, own, self._home, None)
-        changed = {**after, "hybrid": bench.values(tuned.setting)}
-        gains = gains_of(before, changed, unseen_flags, level=plan.level)
-        return tuned, tuned.setting if harmless(gains, plan) else self._home
+        return tuned_on(bench, own, self._home, None)
 
     def _probes(self, forgetting: TrainingSet | None) -> tuple[Served, Vectors] | None:
         """Return queries of another kind and their vectors; None where none can be made."""
@@ -320,7 +290,7 @@ class _Training:
                 raise InputError("forgetting has no queries: leave it out, or give some")
             forgetting = usable(self._view, forgetting)
         elif self._view.encodes:
-            forgetting = made_of_passages(self._view, self._taught, self._plan.seed)
+            forgetting = made_of_passages(self._view, self._known, self._taught, self._plan.seed)
         if forgetting is None:
             return None
         served = Served(self._view, forgetting, self._plan.measure, self._home)

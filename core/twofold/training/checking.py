@@ -12,6 +12,9 @@ LOWEST_TEMPERATURE = 0.005
 HIGHEST_TEMPERATURE = 0.5
 """Above it, a softmax over cosines is nearly flat whatever is learned."""
 
+WORK = "training"
+"""The folder of a run within that of its model, while it lasts."""
+_WORKS = {"notes.json", "notes.tmp", "checkpoints", "best", "blend"}
 _SEEDS = 2**32  # numpy's and transformers' limit
 
 
@@ -72,6 +75,12 @@ def check_new_folder(folder: Path) -> Path:
     """Return the folder if it is new, or has nothing but a stopped run; else raise InputError."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: give the path of a new folder")
-    if folder.exists() and any(each.name != "training" for each in folder.iterdir()):
-        raise InputError(f"{folder} is there already: give the path of a new folder")
+    work = folder / WORK
+    strange = [each for each in folder.iterdir() if each != work] if folder.exists() else []
+    if work.exists() and (not work.is_dir() or {each.name for each in work.iterdir()} - _WORKS):
+        strange.append(work)
+    if strange:
+        raise InputError(
+            f"{folder} is there already, with {strange[0].name}: give the path of a new folder"
+        )
     return folder

@@ -6,15 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from sentence_transformers.base.losses.gradcache import CachedLossMixin
-from sentence_transformers.util import cos_sim, dot_score, euclidean_sim
 
-from twofold.metrics import Metric
 from twofold.training.pairs import Pairs
+from twofold.training.similarity import Similarity
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-_SIMILAR = {Metric.COSINE: cos_sim, Metric.DOT: dot_score, Metric.EUCLIDEAN: euclidean_sim}
 
 
 class Contrast(CachedLossMixin, torch.nn.Module):
@@ -28,13 +25,18 @@ class Contrast(CachedLossMixin, torch.nn.Module):
     """
 
     def __init__(
-        self, model: Any, metric: Metric, temperature: float, pairs: Pairs, at_once: int | None
+        self,
+        model: Any,
+        similarity: Similarity,
+        temperature: float,
+        pairs: Pairs,
+        at_once: int | None,
     ) -> None:
         super().__init__()
         self.model = model
         self.mini_batch_size = at_once if at_once is not None else 1
         self.uses_gradient_cache = at_once is not None
-        self._similar = _SIMILAR[metric]
+        self._similarity = similarity
         self._temperature = temperature
         self._pairs = pairs
 
@@ -56,7 +58,7 @@ class Contrast(CachedLossMixin, torch.nn.Module):
         """Return the loss of a batch by its columns' vectors, each in parts."""
         assert labels is not None  # every row has its numbers
         queries, columns = torch.cat(reps[0]), [torch.cat(each) for each in reps[1:]]
-        scores = self._similar(queries, torch.cat(columns)) / self._temperature
+        scores = self._similarity.scores(queries, torch.cat(columns)) / self._temperature
         numbers = labels.tolist()
         rows = torch.arange(len(numbers), device=scores.device)
         wanted = scores[rows, rows]  # the first column has the answers

@@ -18,6 +18,7 @@ from twofold.training.model_encoder import ModelEncoder
 from twofold.training.negative import MinedNegatives
 from twofold.training.pairs import ANCHOR, Pairs
 from twofold.training.record import Marks, Record
+from twofold.training.similarity import Similarity
 from twofold.training.towers import Reading, contrastive_loss, is_router, towers_of
 from twofold.training.training_set import TrainingSet
 
@@ -44,20 +45,24 @@ class EncoderCourse:
         mixed = plan.blends != (1.0,)
         state = self._model.state_dict() if mixed else {}
         self._base = {name: each.detach().cpu().clone() for name, each in state.items()}
+        with index.view() as view:
+            asked = [each.query for each in learned]
+            self._similarity = Similarity.of(view, encoder, asked)
         texts = {each.id: each.content for each in index if each.content}
         self._pairs = Pairs(learned, texts, plan.negatives, plan.seed)
         most = max(len(each.positives) for each in learned)
-        if len(texts) < plan.negatives + most:
+        count = self._pairs.count
+        if len(texts) < count + most:
             raise InputError(
-                f"the index has {len(texts):,} passages with text: for {plan.negatives} negatives "
-                f"beside {most} answers, {plan.negatives + most:,} are wanted"
+                f"the index has {len(texts):,} passages with text: for {count} negatives beside "
+                f"{most} answers, {count + most:,} are wanted"
             )
 
     def examined(self, *, base: bool = False) -> Marks:
         """Return the measures of the held-out queries by the model as it is, or by the base."""
         self._reading.serving()
-        own = self._encoder if base else ModelEncoder(self._model, self._encoder)
-        return self._exam.values(own)
+        model = self._encoder.model if base else self._model
+        return self._exam.values(ModelEncoder(model, self._encoder))
 
     def load(self, folder: Path) -> None:
         """Take over the weights in a folder."""
@@ -85,7 +90,7 @@ class EncoderCourse:
         mined = self._mined(number, plan.mining) if plan.mining is not None else None
         if mined is not None:
             record.mined(number, mined)
-        self._pairs.renew(mined if mined is not None else {})
+        self._pairs.renew(mined if mined is not None else {}, number)
         if plan.teacher is not None:
             read = self._pairs.read()
             scores = plan.teacher.rerank([query for query, _ in read], [own for _, own in read])
@@ -116,7 +121,7 @@ class EncoderCourse:
             model=self._model,
             args=arguments,
             train_dataset=self._pairs.dataset(),
-            loss=contrastive_loss(self._model, self._exam.metric, self._pairs, self._plan),
+            loss=contrastive_loss(self._model, self._similarity, self._pairs, self._plan),
         )
 
     def _mined(self, number: int, mining: Mining) -> MinedNegatives:

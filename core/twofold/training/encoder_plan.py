@@ -20,7 +20,8 @@ class EncoderPlan(FineTuningPlan):
     temperature. The pairs of a batch are each other's negatives, too; ``at_once`` of them are in
     memory with their gradients (GradCache). Each pair comes with as many negatives as ``mining``
     names, none if that is None: random ones in the first epoch, then its mix, by the model as it
-    was before, or, with ``remine``, as it is at each epoch's start. ``max_length`` tokens of a text
+    was before, or, with ``remine``, as it is at each epoch's start; and with one more, in turn, of
+    those that examples came with. ``max_length`` tokens of a text
     are read while the model learns, all that it reads otherwise if None; examined and served it
     reads as much as before. ``dims`` are lengths at which vectors must work cut off (Matryoshka).
     ``towers="separate"`` gives queries and passages weights of their own.
@@ -32,7 +33,7 @@ class EncoderPlan(FineTuningPlan):
     ``blends`` are the shares of the best epoch's weights that are tried, the rest being the base's:
     less is learned and less forgotten (Wortsman et al., Robust Fine-Tuning of Zero-Shot Models,
     CVPR 2022). The queries that choose the epoch choose among them. All are asked over
-    ``checked_passages`` passages, those that answer and those that come near among them.
+    ``checked_passages`` passages or a few more: those that answer, those with their words, others.
     """
 
     temperature: float = 0.05
@@ -52,6 +53,8 @@ class EncoderPlan(FineTuningPlan):
         for name in ("at_once", "max_length"):
             if getattr(self, name) is not None:
                 check_whole(name, getattr(self, name), 1)
+        if not isinstance(self.dims, tuple):
+            raise InputError(f"dims is {self.dims!r:.40}: a tuple of lengths is wanted")
         for length in self.dims:
             check_whole("a length of dims", length, 1)
         check_temperature(self.temperature)

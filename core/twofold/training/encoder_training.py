@@ -6,15 +6,17 @@ from pathlib import Path
 from twofold.encoders import SentenceTransformerEncoder
 from twofold.errors import InputError
 from twofold.index import Index
-from twofold.training.checking import check_extra, check_new_folder
+from twofold.training.checking import WORK, check_extra, check_new_folder
 from twofold.training.encoder_course import EncoderCourse
 from twofold.training.encoder_plan import EncoderPlan
 from twofold.training.examination import Examination
 from twofold.training.fine_tuned import FineTuned, settled
 from twofold.training.held_out import HeldOut, carded
 from twofold.training.lesson import beside, usable
+from twofold.training.mining import for_legs
 from twofold.training.record import Marks, Record
 from twofold.training.run import Run, Say
+from twofold.training.towers import check_model
 from twofold.training.training_set import TrainingSet
 from twofold.training.verdict import too_few
 
@@ -45,7 +47,7 @@ def train_encoder(
     and for what can't be learned from, QueryError.
     """
     plan = plan if plan is not None else EncoderPlan()
-    folder = _checked(index, plan, Path(to))
+    encoder, folder = _checked(index, plan, Path(to))
     with index.view() as view:
         known = usable(view, training_set)
         more = beside(view, known, extra)
@@ -53,21 +55,27 @@ def train_encoder(
     if len(known) < plan.fewest:
         reason = too_few(len(known), plan.fewest)
         return FineTuned(None, kept=False, reason=reason, queries=len(known), needed=plan.fewest)
-    held = HeldOut.of(known, plan)
-    learned = held.learned.joined(more)
-    exam = Examination.of(index, held.asked, learned, plan.checked_passages, plan.measure)
+    for each in (plan.teacher, plan.mining.reranker if plan.mining is not None else None):
+        if each is not None:
+            each.rerank([known[0].query], [[known[0].query]])  # one that can't be had says so now
+    if plan.mining is not None:
+        plan = replace(plan, mining=for_legs(index, plan.mining))
+    held = HeldOut.of(known, plan, more)
+    learned = held.learned
+    most = plan.checked_passages
+    exam = Examination.of(index, held.asked, known, learned, most, plan.measure)
     course = EncoderCourse(index, learned, exam, plan)
     record = Record(
-        folder / "training", f"{known.digest} {more.digest} {generation} {index.encoder!r} {plan!r}"
+        folder / WORK,
+        f"{known.digest} {more.digest} {generation} {encoder.identity.fingerprint} {plan.key}",
     )
     run = Run(course, plan, record, ~held.judges, progress)
     run.run()
     after, blend = _blended(course, record, run, plan)
     model = record.model if blend == 1.0 else record.blend
-    done = held.judged(record.marks[0], after, record, plan)
+    done = held.judged(record.marks[0], after, record, plan, len(known))
     card = carded(
         done.card,
-        data=learned.digest,
         extra=len(more),
         temperature=plan.temperature,
         blend=blend,
@@ -81,8 +89,10 @@ def train_encoder(
     return settled(done, record, model, folder)
 
 
-def _checked(index: Index, plan: EncoderPlan, folder: Path) -> Path:
-    """Return the folder if a model can be trained into it, before anything heavy starts."""
+def _checked(
+    index: Index, plan: EncoderPlan, folder: Path
+) -> tuple[SentenceTransformerEncoder, Path]:
+    """Return the encoder and the folder if one can be trained into the other, before the work."""
     check_extra()
     encoder = index.encoder
     if not isinstance(encoder, SentenceTransformerEncoder):
@@ -90,12 +100,15 @@ def _checked(index: Index, plan: EncoderPlan, folder: Path) -> Path:
             f"the index's encoder is {type(encoder).__name__}, and fine-tuning is for "
             "sentence-transformers models: train_adapter works for any encoder"
         )
+    with index.view() as view:
+        if view.snapshot.adapting.adapter is not None:
+            raise InputError(
+                "an adapter is in use, which is for the encoder as it is and would be lost with "
+                "it: put the defaults to use first (index.settings.use(None)), or train_adapter"
+            )
+    check_model(encoder, plan)
     check_new_folder(folder)
-    readers = (plan.teacher, plan.mining.reranker if plan.mining is not None else None)
-    for each in readers:
-        if each is not None:
-            each.rerank(["a query"], [["a passage"]])  # a model that can't be had says so now
-    return folder
+    return encoder, folder
 
 
 def _blended(

@@ -33,29 +33,38 @@ class Examination:
 
     @classmethod
     def of(
-        cls, index: Index, held: TrainingSet, learned: TrainingSet, most: int, measure: str
+        cls,
+        index: Index,
+        held: TrainingSet,
+        known: TrainingSet,
+        taught: TrainingSet,
+        most: int,
+        measure: str,
     ) -> "Examination":
-        """Choose passages: all answers, the hits of all held-out queries, and a seeded sample."""
+        """Choose passages: all answers, what has words of the held-out queries, a seeded sample.
+
+        What is near by the base's vectors isn't chosen: the base alone would meet all that it takes
+        for an answer, and lose by it. ``known`` are all judged queries, ``taught`` what is learned.
+        """
         with index.view() as view:
             metric = view.metric
             assert metric is not None  # checked before
-            known = held.joined(learned)
-            others = made_of_passages(view, known, 0)
+            others = made_of_passages(view, known, taught, 0)
             answers = [own for each in held for own in each.positives]
             probes = [own for each in others or () for own in each.positives]
-            found = Retriever(index, mode=index.modes[0]).retrieve_many(
-                [each.query for each in held], k=_NEAR
-            )
-            near = [own for hits in found for own in hits.ids]
-            chosen = list(dict.fromkeys([*answers, *probes, *near]))
+            chosen = dict.fromkeys([*answers, *probes])
+            if "lexical" in index.modes:
+                worded = Retriever(index, mode="lexical")
+                for hits in worded.retrieve_many([each.query for each in held], k=_NEAR):
+                    chosen |= dict.fromkeys(hits.ids)
             rows = np.random.default_rng(0).permutation(_rows(view))[:most]
             for own in view.ids(rows):
                 if len(chosen) >= most:
                     break
-                chosen += [own] if own not in chosen else []
+                chosen[own] = None
             lexical = view.snapshot.lexical
             return cls(
-                tuple(index.get(chosen)),
+                tuple(index.get(list(chosen))),
                 held,
                 others,
                 metric,

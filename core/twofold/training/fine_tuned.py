@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -75,5 +76,6 @@ def settled(done: FineTuned, record: Record, model: Path, folder: Path) -> FineT
         done = replace(done, folder=folder)
     record.delete()
     if not done.kept:
-        folder.rmdir()
+        with suppress(OSError):  # something else came into the folder, which stays
+            folder.rmdir()
     return done

@@ -1,8 +1,9 @@
 """What plans of fine-tuning have in common: how to learn, and what it takes to keep a model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 
 from twofold.evaluation.measures import named
+from twofold.protocols import Reranker
 from twofold.training.checking import check_range, check_seed, check_whole
 
 
@@ -34,9 +35,25 @@ class FineTuningPlan:
         for name, low in (("epochs", 1), ("batch", 2), ("patience", 1), ("fewest", 8)):
             check_whole(name, getattr(self, name), low)
         check_seed(self.seed)
-        check_range("learning_rate", self.learning_rate, 0, 1, "a number above 0", strict=True)
-        check_range("held_out", self.held_out, 0, 1, "a number between 0 and 1", strict=True)
-        check_range("level", self.level, 0, 1, "a number between 0 and 1", strict=True)
+        for name in ("learning_rate", "held_out", "level"):
+            wanted = "a number between 0 and 1"
+            check_range(name, getattr(self, name), 0, 1, wanted, strict=True)
         check_range("warmup", self.warmup, 0, 1, "a number from 0 to 1")
         check_range("most_lost", self.most_lost, 0, 1, "a number from 0 to 1")
         named(self.measure)
+
+    @property
+    def key(self) -> str:
+        """All values as text, which is the same in every process."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return ", ".join(f"{name}={_named(value)}" for name, value in values.items())
+
+
+def _named(value: object) -> str:
+    """Return a value as text, models by what they are and not by where they lie in memory."""
+    if isinstance(value, Reranker):
+        identity = getattr(value, "identity", None)
+        return repr(identity) if identity is not None else type(value).__qualname__
+    if is_dataclass(value) and not isinstance(value, type):
+        return str({each.name: _named(getattr(value, each.name)) for each in fields(value)})
+    return repr(value)

@@ -33,14 +33,17 @@ class HeldOut:
     judges: Mask
 
     @classmethod
-    def of(cls, known: TrainingSet, plan: FineTuningPlan) -> "HeldOut":
-        """Part a training set as a plan says."""
+    def of(
+        cls, known: TrainingSet, plan: FineTuningPlan, extra: TrainingSet | None = None
+    ) -> "HeldOut":
+        """Part a training set as a plan says; ``extra`` examples are learned from."""
         outer = split(known, plan.held_out, seed=plan.seed)
         inner = split(outer.fit, _CHOOSING, seed=plan.seed)
         asked = outer.held.joined(inner.held)
         judging = outer.held.queries
         judges = np.array([each.query_id in judging for each in asked], np.bool_)
-        return cls(inner.fit, asked, judges)
+        learned = inner.fit.joined(extra) if extra is not None else inner.fit
+        return cls(learned, asked, judges)
 
     @property
     def unseen(self) -> Mask:
@@ -49,9 +52,12 @@ class HeldOut:
         return np.array([known.isdisjoint(each.positives) for each in self.asked], np.bool_)
 
     def judged(
-        self, before: Marks, after: Marks, record: Record, plan: FineTuningPlan
+        self, before: Marks, after: Marks, record: Record, plan: FineTuningPlan, count: int
     ) -> FineTuned:
-        """Return the outcome of a run by the queries that neither taught nor chose."""
+        """Return the outcome of a run by those of ``count`` queries that neither taught nor chose.
+
+        The number of queries that would settle the gain is one of all queries, too.
+        """
         first, last = self._judging(before), self._judging(after)
         mode = next(iter(first))
         gains = gains_of(first, last, self.unseen[self.judges], level=plan.level)
@@ -61,11 +67,13 @@ class HeldOut:
             kept, reason = False, "the base stays: no epoch was better for the queries that chose"
         differences = last[mode] - first[mode]
         needed = queries_needed(differences, level=plan.level) if differences.mean() > 0 else None
+        if needed is not None:  # of those that judge; of each of them come others along
+            needed = round(needed * count / self.judges.sum())
         return FineTuned(
             folder=None,
             kept=kept,
             reason=reason,
-            queries=len(self.learned) + len(self.asked),
+            queries=count,
             measure=plan.measure,
             gains=gains,
             forgotten=forgotten,

@@ -8,6 +8,11 @@ from twofold.index.names import free_name
 from twofold.training.trained import Trained
 
 
+def new_name(index: Index) -> str:
+    """Return the first of trained, trained-2 ... that neither an adapter nor a setting has."""
+    return free_name("trained", {*index.adapters, *index.settings})
+
+
 def keep(index: Index, trained: Trained, *, name: str | None = None, use: bool = True) -> str:
     """Save an adapter with its setting, and put both to use; return the name that both have.
 
@@ -26,7 +31,7 @@ def keep(index: Index, trained: Trained, *, name: str | None = None, use: bool =
             "encoded anew since; train again"
         )
     if name is None:
-        name = free_name("trained", {*index.adapters, *index.settings})
+        name = new_name(index)
     # What is taken is refused before anything is written.
     index.settings.new_name(name)
     index.adapters.new_name(name)

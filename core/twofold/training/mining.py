@@ -4,7 +4,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -95,6 +95,19 @@ class Mining:
     def counts(self) -> dict[Source, int]:
         """The number of negatives a query by source, without those of which none is wanted."""
         return dict(self.mix)
+
+
+def for_legs(index: Index, mining: Mining) -> Mining:
+    """Return a mining whose words are left to the dense leg where an index has no lexical one.
+
+    Warns (DegradedWarning) of that.
+    """
+    counts = mining.counts
+    if "lexical" in index.modes or not counts.keys() & {"lexical", "hybrid"}:
+        return mining
+    _warn("the index has no lexical leg: all negatives that are searched for are the dense leg's")
+    chance = counts.pop("random", 0)
+    return replace(mining, mix=(("dense", sum(counts.values())), ("random", chance)))
 
 
 def mine(

@@ -1,7 +1,6 @@
 """Pairs of queries and answers as a dataset whose negatives change while it is learned from."""
 
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,9 @@ ANCHOR, POSITIVE, LABEL = "anchor", "positive", "label"
 
 
 class Pairs:
-    """Rows (query, answer) of a training set, with ``count`` negatives each.
+    """Rows (query, answer) of a training set, with negatives each: as many as are ``mined``.
 
+    Where any example came with negatives, there is one of those more, another one each epoch.
     Trainers look at a dataset once, before the first epoch; what its rows look up while they are
     read may change, and so negatives are mined anew within one run. ``texts`` has the passages of
     the corpus by id, at least ``count`` more than answer any query. Queries have numbers, and so
@@ -23,11 +23,13 @@ class Pairs:
     """
 
     def __init__(
-        self, training_set: TrainingSet, texts: Mapping[str, str], count: int, seed: int
+        self, training_set: TrainingSet, texts: Mapping[str, str], mined: int, seed: int
     ) -> None:
         self.training_set = training_set
         self.texts = texts
-        self.count = count
+        self._mined = mined
+        given = any(own in texts for each in training_set for own in each.negatives)
+        self.count = mined + (given and mined > 0)
         self._seed = seed
         self._negatives: dict[str, list[str]] = {}
         self._taught: dict[tuple[int, int], float] = {}
@@ -51,20 +53,28 @@ class Pairs:
         """The names of the texts of a row, in order."""
         return (ANCHOR, POSITIVE, *(f"negative_{number}" for number in range(1, self.count + 1)))
 
-    def renew(self, mined: Mapping[str, Sequence[Negative]]) -> None:
-        """Use these negatives from now on, filled up by chance where fewer were mined."""
+    def renew(self, mined: Mapping[str, Sequence[Negative]], number: int = 1) -> None:
+        """Use these negatives in the epoch ``number``, filled up by chance where fewer were found.
+
+        Of those that an example came with, it is the turn of another one.
+        """
         every = sorted(self.texts)
         for each in self.training_set:
-            found = [own.id for own in mined.get(each.query_id, ()) if own.id in self.texts]
-            found = found[: self.count]
-            if len(found) < self.count:
-                digest = content_hash(f"{self._seed}:{each.query_id}".encode())
+            found = mined.get(each.query_id, ())
+            own = [one.id for one in found if one.source != "given" and one.id in self.texts]
+            own = own[: self._mined]
+            given = [one for one in each.negatives if one in self.texts]
+            if self.count > self._mined and given:
+                own.append(given[(number - 1) % len(given)])
+            if len(own) < self.count:
+                digest = content_hash(f"{self._seed}:{number}:{each.query_id}".encode())
                 rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
-                out = {*each.positives, *found}
-                drawn = (every[place] for place in rng.permutation(len(every)).tolist())
-                rest = (own for own in drawn if own not in out)
-                found += islice(rest, self.count - len(found))
-            self._negatives[each.query_id] = found
+                out = {*each.positives, *own}
+                while len(own) < self.count:
+                    drawn = every[int(rng.integers(len(every)))]
+                    own += [drawn] if drawn not in out else []
+                    out.add(drawn)
+            self._negatives[each.query_id] = own
 
     def read(self) -> list[tuple[str, list[str]]]:
         """Return each query with the texts of its answers and negatives, for a teacher."""

@@ -86,12 +86,16 @@ class Record:
         self._note()
 
     def mined(self, number: int, negatives: Mapping[str, tuple[Negative, ...]]) -> None:
-        """Note the negatives of the epoch ``number``; once, however often that is begun."""
+        """Note what was mined for the epoch ``number``; once, however often that is begun."""
         if number <= self._mined:
             return
+        negatives = {
+            query_id: tuple(each for each in found if each.source != "given")
+            for query_id, found in negatives.items()
+        }
         if self._negatives:
             self.turnover.append(turnover(self._negatives, negatives))
-        self._mined, self._negatives = number, dict(negatives)
+        self._mined, self._negatives = number, negatives
         self._note()
 
     def stops(self, epochs: int, patience: int) -> bool:

@@ -31,7 +31,7 @@ def training_report(trained: Trained | FineTuned, *, title: str, date: str) -> s
         lines += ["", "## Setting", "", setting_in_words(trained.setting)]
         if trained.tuned is not None:
             lines += ["", f"Tuning of the fusion: {trained.tuned}."]
-    if not trained.kept and trained.needed is not None:
+    if not trained.kept and trained.gains and trained.needed is not None:
         lines += ["", _hope(trained.needed - trained.queries)]
     lines += _folds(trained) if isinstance(trained, Trained) else _epochs(trained)
     if trained.card is not None:

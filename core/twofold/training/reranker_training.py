@@ -5,10 +5,11 @@ from pathlib import Path
 
 from twofold.index import Index
 from twofold.rerank import CrossEncoderReranker
-from twofold.training.checking import check_extra, check_new_folder
+from twofold.training.checking import WORK, check_extra, check_new_folder
 from twofold.training.fine_tuned import FineTuned, settled
 from twofold.training.held_out import HeldOut, carded
 from twofold.training.lesson import usable
+from twofold.training.mining import for_legs
 from twofold.training.record import Record
 from twofold.training.reranker_course import RerankerCourse
 from twofold.training.reranker_plan import RerankerPlan
@@ -46,11 +47,13 @@ def train_reranker(
     if len(known) < plan.fewest:
         reason = too_few(len(known), plan.fewest)
         return FineTuned(None, kept=False, reason=reason, queries=len(known), needed=plan.fewest)
+    plan = replace(plan, mining=for_legs(index, plan.mining))
     held = HeldOut.of(known, plan)
     course = RerankerCourse(index, held.learned, held.asked, plan, base)
-    record = Record(folder / "training", f"{known.digest} {generation} {base.name} {plan!r}")
+    fingerprint = base.identity.fingerprint
+    record = Record(folder / WORK, f"{known.digest} {generation} {fingerprint} {plan.key}")
     Run(course, plan, record, ~held.judges, progress).run()
-    done = held.judged(record.marks[0], record.marks[record.best], record, plan)
+    done = held.judged(record.marks[0], record.marks[record.best], record, plan, len(known))
     card = carded(done.card, base=base.name, mix=dict(plan.mining.counts))
     done = replace(done, passages=len(index), card=card)
     return settled(done, record, record.model, folder)

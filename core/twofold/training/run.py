@@ -1,6 +1,7 @@
 """One run of a trainer of sentence-transformers, examined after each epoch, which can be killed."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -105,6 +106,9 @@ class Run:
         from transformers import trainer_utils
 
         folder = self._record.checkpoints
+        for each in folder.iterdir() if folder.exists() else ():
+            if not (each / "trainer_state.json").exists():  # which is written last
+                shutil.rmtree(each)
         find: Callable[[str], str | None] = trainer_utils.get_last_checkpoint
         found = find(str(folder)) if folder.exists() else None
         return Path(found) if found is not None else None

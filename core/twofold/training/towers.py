@@ -3,9 +3,11 @@
 import copy
 from typing import Any
 
-from twofold.metrics import Metric
+from twofold.encoders import SentenceTransformerEncoder
+from twofold.errors import InputError
 from twofold.training.encoder_plan import EncoderPlan
 from twofold.training.pairs import Pairs
+from twofold.training.similarity import Similarity
 
 
 def towers_of(model: Any, plan: EncoderPlan) -> Any:
@@ -22,6 +24,7 @@ def towers_of(model: Any, plan: EncoderPlan) -> Any:
         modules=[router],
         prompts=model.prompts,
         similarity_fn_name=model.similarity_fn_name,
+        truncate_dim=model.truncate_dim,
         device=str(model.device),
     )
 
@@ -37,10 +40,7 @@ class Reading:
     """How many tokens of a text the towers of a model read: fewer while they learn, if wanted."""
 
     def __init__(self, model: Any, max_length: int | None) -> None:
-        from sentence_transformers.base.modules import Transformer
-
-        towers = [each for each in model.modules() if isinstance(each, Transformer)]
-        self._whole = [(each, each.max_seq_length) for each in towers]
+        self._whole = [(each, each.max_seq_length) for each in _transformers(model)]
         self._most = max_length
 
     def learning(self) -> None:
@@ -54,14 +54,47 @@ class Reading:
             tower.max_seq_length = own
 
 
-def contrastive_loss(model: Any, metric: Metric, pairs: Pairs, plan: EncoderPlan) -> Any:
+def check_model(encoder: SentenceTransformerEncoder, plan: EncoderPlan) -> None:
+    """Raise InputError for a plan that an encoder can't be trained by, before the work."""
+    towers = _transformers(encoder.model)
+    if plan.max_length is not None:
+        if not towers:
+            raise InputError("max_length is for transformers, and this model reads texts whole")
+        special = max(int(each.tokenizer.num_special_tokens_to_add()) for each in towers)
+        if plan.max_length <= special:
+            raise InputError(
+                f"max_length is {plan.max_length}: at least {special + 1} is wanted, for a word "
+                f"beside {special} special tokens"
+            )
+    if plan.at_once is not None and not towers:
+        raise InputError("at_once is for transformers: this model's batches need no parting")
+    longest = encoder.loaded.dim
+    for length in plan.dims:
+        if length > longest:
+            raise InputError(f"dims has {length}, and vectors have {longest} dimensions")
+    if plan.dims and not encoder.loaded.normalize:
+        raise InputError(
+            "dims are for models whose vectors have unit length, as they are compared by cosine "
+            "when cut off: leave dims out"
+        )
+
+
+def _transformers(model: Any) -> list[Any]:
+    from sentence_transformers.base.modules import Transformer
+
+    return [each for each in model.modules() if isinstance(each, Transformer)]
+
+
+def contrastive_loss(model: Any, similarity: Similarity, pairs: Pairs, plan: EncoderPlan) -> Any:
     """Return the loss of a plan under the index's metric, at several lengths if wanted."""
     from sentence_transformers.sentence_transformer import losses
 
     from twofold.training.contrast import Contrast
 
     at_once = plan.at_once if plan.at_once is not None and plan.at_once < plan.batch else None
-    made = Contrast(model, metric, plan.temperature, pairs, at_once)
+    made = Contrast(model, similarity, plan.temperature, pairs, at_once)
     if plan.dims:
-        return losses.MatryoshkaLoss(model, made, matryoshka_dims=list(plan.dims))
+        # The whole length as well, which is what is served.
+        lengths = sorted({*plan.dims, similarity.dim}, reverse=True)
+        return losses.MatryoshkaLoss(model, made, matryoshka_dims=lengths)
     return made

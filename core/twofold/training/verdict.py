@@ -40,9 +40,12 @@ def verdict(
             f"the base stays: queries of another kind lose {forgotten.lost:.4f}, and "
             f"{plan.most_lost:g} is the most allowed"
         )
-    untested = not any(each.group == "unseen" for each in gains)
-    more = "; no query asks for a passage never learned from, so that was not tested"
-    return True, f"worth keeping: {plan.measure} {said} on held-out queries{more * untested}"
+    more = ""
+    if not any(each.group == "unseen" for each in gains):
+        more += "; no query asks for a passage never learned from, so that was not tested"
+    if forgotten is None:
+        more += "; what becomes of queries of another kind was not tested"
+    return True, f"worth keeping: {plan.measure} {said} on held-out queries{more}"
 
 
 def too_few(count: int, fewest: int) -> str:
