@@ -1,5 +1,6 @@
 """``twofold train`` from every kind of file, and of every kind of model."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from planted import secrets
+from planted import NOUNS, secrets
 from tiny_models import cross_encoder_folder, finished_folder, transformer_folder
 from twofold import Index, Retriever
 from twofold.cli import app
@@ -88,6 +89,40 @@ def test_an_adapter_learns_from_every_kind_of_file(files, tmp_path, given):
         # Hashed words know no order, so that two passages are alike.
         right = [e.positives[0] in retriever.retrieve(e.query, k=2).ids for e in learned]
     assert np.mean(right) > 0.8
+
+
+def test_queries_made_of_passages_teach_beside_judged_ones(files, tmp_path):
+    passages = [
+        {"_id": f"p{n}", "title": f"{a} of {b}", "text": f"What a {a} is to a {b} is number {n}."}
+        for n, (a, b) in enumerate(itertools.permutations(NOUNS.split(), 2))
+    ]
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text("".join(json.dumps(each) + "\n" for each in passages))
+    with Index.open(tmp_path / "i", encoder="hashing") as index:
+        index.upsert(Corpus.at(corpus))
+    asked, judged = tmp_path / "q.jsonl", tmp_path / "qrels.tsv"
+    queries = {f"r{n}": f"number {n}" for n in range(30)}
+    asked.write_text(
+        "".join(json.dumps({"_id": own, "text": text}) + "\n" for own, text in queries.items())
+    )
+    judged.write_text(
+        "query-id\tcorpus-id\tscore\n" + "".join(f"r{n}\tp{n}\t1\n" for n in range(30))
+    )
+    train = ["train", tmp_path / "i", "--made", "titles", "--made", "first-sentences", "--json"]
+    for more, judging, extra in (
+        (["--queries", asked, "--qrels", judged], 30, 90),
+        ([], 90, 0),
+    ):
+        done = CliRunner().invoke(app, [str(each) for each in (*train, *more)])
+        assert done.exit_code == 0, done.stderr
+        said = json.loads(done.stdout)
+        assert said["queries"] == judging
+        assert said["card"]["extra"] == extra
+    wrong = CliRunner().invoke(
+        app, [str(each) for each in (*train, "--reranker", "x", "--to", tmp_path / "m")]
+    )
+    assert wrong.exit_code == 2
+    assert "--made is for an adapter and --full" in wrong.stderr
 
 
 @pytest.mark.slow

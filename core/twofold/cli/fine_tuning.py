@@ -24,6 +24,7 @@ from twofold.training.fine_tuning_plan import FineTuningPlan
 def fine_tune(
     target: Index,
     training_set: TrainingSet,
+    extra: TrainingSet | None,
     to: Path,
     plan: EncoderPlan,
     *,
@@ -34,7 +35,7 @@ def fine_tune(
     if activate:
         target.settings.use(target.settings.active)  # takes the write lock now, not after the work
     with _live(plan, quiet=as_json) as say:
-        tuned = train_encoder(target, training_set, to, plan=plan, progress=say)
+        tuned = train_encoder(target, training_set, to, plan=plan, extra=extra, progress=say)
     if not as_json:
         _said(tuned)
     return tuned

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from twofold.cli.console import Folder, Json, check_target, err, out, print_json, running
 from twofold.cli.fine_tuning import fine_tune, serve, tune_reranker
 from twofold.cli.gains import gains_table
-from twofold.cli.training_data import TrainingFiles
+from twofold.cli.training_data import MakerName, TrainingFiles
 from twofold.errors import InputError
 from twofold.evaluation.figure import check_picture
 from twofold.index import DEFAULT, Index
@@ -42,6 +42,7 @@ _FOR = {
     "--max-length": ("--full",),
     "--remine": ("--full",),
     "--teacher": ("--full",),
+    "--made": (_ADAPTER, "--full"),
 }
 """What options are for, so that none is ignored."""
 
@@ -65,6 +66,10 @@ def train(
     propensity: Annotated[
         str | None,
         typer.Option(help="How fast looks at positions fall: a power, or 'estimated'; 1."),
+    ] = None,
+    made: Annotated[
+        list[MakerName] | None,
+        typer.Option(help="Learn from queries made of the passages, too; they judge nothing."),
     ] = None,
     name: Annotated[
         str | None,
@@ -128,7 +133,8 @@ def train(
     with --reranker, a cross-encoder that puts what is found in a better order.
     """
     with running(), Index.open(folder, create=False) as target:
-        files = TrainingFiles(queries, qrels, triples, id_triples, dpr, clicks, propensity)
+        kinds = tuple(made) if made is not None else ()
+        files = TrainingFiles(queries, qrels, triples, id_triples, dpr, clicks, propensity, kinds)
         for path in (report, plot):
             check_target(path)  # before the work
         if plot is not None:
@@ -146,6 +152,7 @@ def train(
                 "--max-length": max_length,
                 "--remine": remine,
                 "--teacher": teacher,
+                "--made": made,
             },
         )
         given = _given(epochs=epochs, patience=patience, batch=batch, learning_rate=learning_rate)
@@ -158,13 +165,14 @@ def train(
             raise InputError(f"{kind} writes a model: say where by --to FOLDER")
         elif reranker is not None:
             ranking = RerankerPlan(seed=seed, **given)
-            trained = tune_reranker(target, files.read(), to, reranker, ranking, as_json=as_json)
+            examples, _ = files.read(target)
+            trained = tune_reranker(target, examples, to, reranker, ranking, as_json=as_json)
         else:
             own = _given(temperature=temperature, max_length=max_length, remine=remine)
             taught = reranker_named(teacher) if teacher is not None else None
             tuning = EncoderPlan(seed=seed, teacher=taught, **given, **own)
             trained = fine_tune(
-                target, files.read(), to, tuning, activate=activate, as_json=as_json
+                target, *files.read(target), to, tuning, activate=activate, as_json=as_json
             )
         if plot is not None and trained.gains:
             plot_curves(trained, plot)
@@ -194,9 +202,9 @@ def _adapt(
     target.settings.new_name(name)
     before = target.settings.active
     target.settings.use(before)  # takes the write lock now, not after the work
-    training_set = files.read()
+    examples, extra = files.read(target)
     with _live(quiet=as_json) as say:
-        trained = train_adapter(target, training_set, plan=plan, progress=say)
+        trained = train_adapter(target, examples, plan=plan, extra=extra, progress=say)
     saved = keep(target, trained, name=name, use=activate) if trained.kept else None
     if as_json:
         print_json({**trained.to_dict(), "saved": saved, "active": saved is not None and activate})

@@ -1,20 +1,47 @@
 """What ``twofold train`` learns from, as files."""
 
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Literal
 
 from twofold.corpus import read_qrels, read_queries
 from twofold.errors import InputError
+from twofold.index import Index
+from twofold.retriever import Retriever
 from twofold.training import (
     ClickPlan,
+    FirstSentences,
+    Headings,
+    Keyphrases,
+    Maker,
+    Titles,
     TrainingSet,
     from_clicks,
     read_clicks,
     read_dpr,
     read_id_triples,
     read_triples,
+    round_trip,
+    synthetic,
 )
+
+
+class MakerName(str, Enum):
+    """What queries are made of, as the command line lists them."""
+
+    TITLES = "titles"
+    FIRST_SENTENCES = "first-sentences"
+    HEADINGS = "headings"
+    KEYPHRASES = "keyphrases"
+
+
+_MAKERS: dict[MakerName, Maker] = {
+    MakerName.TITLES: Titles(),
+    MakerName.FIRST_SENTENCES: FirstSentences(),
+    MakerName.HEADINGS: Headings(),
+    MakerName.KEYPHRASES: Keyphrases(),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +55,13 @@ class TrainingFiles:
     dpr: Path | None = None
     clicks: Path | None = None
     propensity: str | None = None
+    made: tuple[MakerName, ...] = ()
 
     def __post_init__(self) -> None:
-        sources = (self.qrels, self.triples, self.id_triples, self.dpr, self.clicks)
-        if all(each is None for each in sources):
+        if not self._given and not self.made:
             raise InputError(
                 "there is nothing to learn from: give --queries with --qrels, or --triples, "
-                "--id-triples, --dpr or --clicks"
+                "--id-triples, --dpr, --clicks or --made"
             )
         by_id = self.qrels is not None or self.id_triples is not None
         if by_id != (self.queries is not None):
@@ -58,8 +85,30 @@ class TrainingFiles:
                 ) from None
         return ClickPlan(propensity=power)
 
-    def read(self) -> TrainingSet:
-        """Return the examples of all files; raise InputError where two share a query id."""
+    @property
+    def _given(self) -> bool:
+        """Whether any file has examples."""
+        sources = (self.qrels, self.triples, self.id_triples, self.dpr, self.clicks)
+        return any(each is not None for each in sources)
+
+    def read(self, index: Index) -> tuple[TrainingSet, TrainingSet | None]:
+        """Return the examples that judge, and those that are only learned from.
+
+        The latter are made of the index's own passages, beside files; without any, they judge, too.
+        Raises InputError where two examples share a query id.
+        """
+        extra = self._made(index) if self.made else None
+        if self._given:
+            return self._read(), extra
+        assert extra is not None  # one of both was given
+        return extra, None
+
+    def _made(self, index: Index) -> TrainingSet:
+        """Return queries made of passages, those by which the index finds them."""
+        made = synthetic(index, [_MAKERS[each] for each in dict.fromkeys(self.made)])
+        return round_trip(made, Retriever(index)).kept
+
+    def _read(self) -> TrainingSet:
         texts = read_queries(self.queries) if self.queries is not None else {}
         sets: list[TrainingSet] = []
         if self.qrels is not None:
