@@ -113,7 +113,7 @@ def test_plans_that_teach_nothing_are_refused():
         ({"epochs": 0}, "at least 1"),
         ({"rank": 0}, "rank is 0"),
         ({"blends": (1.5,)}, "0.01 to 1"),
-        ({"blends": ()}, "blends is empty"),
+        ({"blends": ()}, "blends is ()"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0"),
         ({"pull": -1.0}, "0 or more"),
         ({"pull": float("nan")}, "pull is nan"),
