@@ -156,8 +156,9 @@ def test_a_student_learns_what_its_teacher_says(riddles, tmp_path):
 def test_extra_examples_teach_and_do_not_judge(riddles, tmp_path):
     index, learned = riddles
     some, others = TrainingSet(learned.examples[:30]), TrainingSet(learned.examples[30:])
-    alone = train_encoder(index, some, tmp_path / "alone", plan=PLAN)
-    helped = train_encoder(index, some, tmp_path / "helped", plan=PLAN, extra=others)
+    plan = replace(PLAN, fewest=20)
+    alone = train_encoder(index, some, tmp_path / "alone", plan=plan)
+    helped = train_encoder(index, some, tmp_path / "helped", plan=plan, extra=others)
     assert helped.gain("dense").queries == alone.gain("dense").queries == 6
     assert helped.gain("dense").after > alone.gain("dense").after
     assert (helped.card["extra"], alone.card["extra"]) == (60, 0)
@@ -165,7 +166,7 @@ def test_extra_examples_teach_and_do_not_judge(riddles, tmp_path):
     other = tuple(
         Example(f"word {e.query}", e.positives, query_id=f"x{e.query_id}") for e in learned
     )
-    every = train_encoder(index, some, tmp_path / "every", plan=PLAN, extra=TrainingSet(other))
+    every = train_encoder(index, some, tmp_path / "every", plan=plan, extra=TrainingSet(other))
     assert every.gain("dense", "unseen") is None  # all passages were learned from
     assert alone.gain("dense", "unseen").queries == 6
 

@@ -16,7 +16,7 @@ class FineTuningPlan:
     of the others choose the epoch, and training stops when ``patience`` epochs brought them
     nothing. The held-out ones judge: their gain's interval at this ``level`` must lie above zero,
     and those whose relevant passages were never learned from may lose ``most_lost`` at most. With
-    fewer than ``fewest`` queries nothing is ever kept.
+    fewer than ``fewest`` queries, of which a fifth would judge, nothing is ever kept.
     """
 
     epochs: int = 3
@@ -28,7 +28,7 @@ class FineTuningPlan:
     measure: str = "nDCG@10"
     level: float = 0.95
     most_lost: float = 0.01
-    fewest: int = 20
+    fewest: int = 40
     seed: int = 0
 
     def __post_init__(self) -> None:
