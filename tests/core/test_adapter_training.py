@@ -2,13 +2,12 @@
 
 import itertools
 import json
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from commands import command
 from twofold import HashingEncoder, Index, Retriever
 from twofold.corpus import read_qrels, read_queries
 from twofold.errors import DegradedWarning, InputError, QueryError, ReadOnlyError
@@ -411,15 +410,6 @@ def test_clicks_weighted_by_propensity_teach_a_better_map_than_raw_ones(riddles)
     base = ndcg(index, held, "dense")
     assert scores["weighted"] > base + 0.4
     assert scores["weighted"] > scores["raw"] + 0.2
-
-
-def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "twofold", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def test_the_command_line_trains_activates_and_goes_back(tmp_path):

@@ -2,13 +2,12 @@
 
 import itertools
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from commands import command
 from planted import NOUNS, secrets
 from tiny_models import cross_encoder_folder, finished_folder, transformer_folder
 from twofold import Index, Retriever
@@ -16,16 +15,6 @@ from twofold.cli import app
 from twofold.corpus import Corpus
 
 MORE = ("--batch", "16", "--learning-rate", "0.005", "--epochs", "8", "--patience", "8")
-
-
-def command(*arguments):
-    """Run a verb in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "twofold", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")

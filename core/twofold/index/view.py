@@ -74,6 +74,13 @@ class IndexView:
         """How many passages there are."""
         return self.snapshot.state.passages
 
+    @property
+    def rows(self) -> Rows:
+        """The rows of all passages, ascending."""
+        parts = [each.rows for each in self.snapshot.columns]
+        every = np.concatenate(parts).astype(np.int64) if parts else np.empty(0, np.int64)
+        return np.sort(every[~np.isin(every, self.snapshot.dead)])
+
     def allowed(self, where: Where | None) -> Mask | None:
         """Return the rows that a filter lets through, deleted ones excluded; None for all.
 

@@ -1,5 +1,6 @@
 """Checks before training: the numbers of plans, the extra, and the folder."""
 
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,6 +16,7 @@ HIGHEST_TEMPERATURE = 0.5
 WORK = "training"
 """The folder of a run within that of its model, while it lasts."""
 _WORKS = {"notes.json", "notes.tmp", "checkpoints", "best", "blend"}
+_OLDEST = (6, 2)  # of sentence-transformers, with a GradCache for losses of one's own
 _SEEDS = 2**32  # numpy's and transformers' limit
 
 
@@ -68,6 +70,12 @@ def check_extra() -> None:
     if missing:
         raise MissingExtraError(
             f"fine-tuning needs {' and '.join(missing)}: pip install 'twofold[train]'"
+        )
+    found = version("sentence-transformers")
+    if tuple(int(each) for each in found.split(".")[:2]) < _OLDEST:
+        raise MissingExtraError(
+            f"fine-tuning needs sentence-transformers 6.2 or newer, not {found}: "
+            "pip install 'twofold[train]'"
         )
 
 

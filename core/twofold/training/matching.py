@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-import numpy as np
-
 from twofold.index import IndexView
 from twofold.training.example import Example
 from twofold.training.training_set import TrainingSet
@@ -35,9 +33,7 @@ def matched(view: IndexView, training_set: TrainingSet) -> TrainingSet:
 def _ids_of(view: IndexView, contents: frozenset[str]) -> dict[str, str]:
     """Return the first id of each content that the index has."""
     found: dict[str, str] = {}
-    segments = [each.rows for each in view.snapshot.columns]
-    rows = np.concatenate(segments).astype(np.int64) if segments else np.empty(0, np.int64)
-    rows = np.sort(rows[~np.isin(rows, view.snapshot.dead)])
+    rows = view.rows
     for start in range(0, len(rows), _AT_ONCE):
         part = rows[start : start + _AT_ONCE]
         fetched = view.passages(part)

@@ -181,9 +181,7 @@ class _Mine:
         self._set = training_set
         self._brought = {each.id: each.content for each in training_set.passages}
         self._total = sum(mining.counts.values())
-        segments = view.snapshot.columns
-        rows = np.concatenate([each.rows for each in segments]).astype(np.int64)
-        rows = rows[~np.isin(rows, view.snapshot.dead)]
+        rows = view.rows
         ids = view.ids(rows)
         self._by_id = rows[sorted(range(len(ids)), key=ids.__getitem__)]  # in any history the same
 
