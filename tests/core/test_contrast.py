@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from twofold.errors import InputError
+from twofold.errors import InputError, MissingExtraError
 from twofold.metrics import Metric
-from twofold.training import EncoderPlan, Example, Mining, TrainingSet
+from twofold.training import EncoderPlan, Example, Mining, TrainingSet, checking
 from twofold.training.contrast import Contrast
 from twofold.training.negative import Negative
 from twofold.training.pairs import Pairs
@@ -157,3 +157,11 @@ def test_plans_that_contradict_themselves_are_refused():
             EncoderPlan(**given)
     assert EncoderPlan(mining=None).negatives == 0
     assert EncoderPlan(mining=Mining({"random": 2, "dense": 1})).negatives == 3
+
+
+def test_an_older_sentence_transformers_is_told_before_the_work(monkeypatch):
+    monkeypatch.setattr(checking, "version", lambda _: "6.1.3")
+    with pytest.raises(MissingExtraError, match="6.2 or newer, not 6.1.3"):
+        checking.check_extra()
+    monkeypatch.setattr(checking, "version", lambda _: "6.10.0")
+    checking.check_extra()
