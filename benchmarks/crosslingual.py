@@ -23,8 +23,8 @@ from twofold import Index, Retriever
 from twofold.corpus import Corpus, read_qrels, read_queries
 from twofold.encoders import encoder_named
 from twofold.evaluation import evaluate
-from twofold.metrics import Metric
 from twofold.protocols import Encoder
+from twofold.similarity import Metric
 from twofold.types import EncoderIdentity, Mode, Vectors
 
 PAIRS = ("en-en", "de-en", "zh-en", "ar-en", "en-de", "en-zh", "en-ar")

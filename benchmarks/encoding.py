@@ -24,9 +24,9 @@ from sampling import sampled_texts
 from twofold import Index, Retriever
 from twofold.corpus import Corpus, read_qrels, read_queries
 from twofold.encoders import OnnxEncoder, SentenceTransformerEncoder, distilled
-from twofold.encoders.onnx import Precision
-from twofold.encoders.sources import model_source
-from twofold.encoders.tokens import TokenCounter
+from twofold.encoders.batching import TokenCounter
+from twofold.encoders.model_spec import model_source
+from twofold.encoders.onnx.manifest import Precision
 from twofold.evaluation import evaluate
 from twofold.protocols import Encoder
 from twofold.types import Vectors

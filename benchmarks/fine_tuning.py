@@ -20,9 +20,9 @@ from rich.console import Console
 from twofold import Index
 from twofold.corpus import read_qrels, read_queries
 from twofold.training import EncoderPlan, Mining, TrainingSet, train_encoder
-from twofold.training.gain import Values, gains_of
-from twofold.training.served import Served
-from twofold.tuning.defaults import in_use
+from twofold.training.acceptance import Values, gains_of
+from twofold.training.search_quality import Served
+from twofold.tuning.objective import in_use
 
 console = Console(width=140)
 

@@ -24,11 +24,10 @@ from twofold import Index, SentenceTransformerEncoder
 from twofold.corpus import read_qrels, read_queries
 from twofold.encoders import ModelOptions
 from twofold.training import EncoderPlan, Mining, TrainingSet, split
-from twofold.training.encoder_course import EncoderCourse
-from twofold.training.examination import Examination
-from twofold.training.gain import Gain, gains_of
-from twofold.training.record import Marks, Record
-from twofold.training.run import Run
+from twofold.training.acceptance import Gain, gains_of
+from twofold.training.finetuning.dev_evaluation import Examination
+from twofold.training.finetuning.encoder import EncoderCourse
+from twofold.training.finetuning.loop import FineTuningRun, Marks, Record
 
 console = Console(width=150)
 MODEL = "all-MiniLM-L6-v2"
@@ -128,7 +127,7 @@ def main() -> None:
                 with tempfile.TemporaryDirectory() as work:
                     record = Record(Path(work) / "run", "benchmark")
                     everyone = np.ones(len(exam.held), np.bool_)
-                    Run(course, plan, record, everyone, None).run()
+                    FineTuningRun(course, plan, record, everyone, None).run()
                 seconds = time.perf_counter() - started
                 gains = judged_by(base, course.marks, exam, learned)
                 turnover = ", ".join(f"{each:.2f}" for each in record.turnover)

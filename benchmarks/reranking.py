@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.table import Table
 
 from twofold.corpus import Corpus, read_queries
-from twofold.encoders.sources import DEFAULT_ENCODER, model_source
-from twofold.encoders.tokens import TokenCounter
+from twofold.encoders.batching import TokenCounter
+from twofold.encoders.model_spec import DEFAULT_ENCODER, model_source
 from twofold.rerank import CrossEncoderReranker
 
 

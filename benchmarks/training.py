@@ -18,9 +18,9 @@ from rich.table import Table
 
 from twofold.corpus import read_qrels, read_queries
 from twofold.training import AdapterPlan, Trained, TrainingSet, train_adapter
-from twofold.training.gain import Gain, gains_of
-from twofold.training.served import Served
-from twofold.tuning.defaults import in_use
+from twofold.training.acceptance import Gain, gains_of
+from twofold.training.search_quality import Served
+from twofold.tuning.objective import in_use
 from twofold.types import Vectors
 
 console = Console(width=140)

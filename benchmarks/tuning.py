@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from twofold import Index
+from twofold.backend import Setting
 from twofold.corpus import Corpus, read_qrels, read_queries
 from twofold.evaluation import bootstrap_interval
-from twofold.protocols import Setting
 from twofold.tuning import Bench, setting_in_words, tune
 
 HERE = Path(__file__).parent.parent

@@ -13,7 +13,7 @@ import torch
 from sentence_transformers import CrossEncoder
 from torch import nn
 
-from twofold.encoders.sources import DEFAULT_ENCODER, model_source
+from twofold.encoders.model_spec import DEFAULT_ENCODER, model_source
 
 SHARPNESS = 2.5
 """Of the first attention: a word and itself score about 10, unrelated words about 0."""

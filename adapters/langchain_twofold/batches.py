@@ -12,9 +12,9 @@ from langchain_core.documents import Document
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import get_config_list
 
+from twofold.concurrency import in_thread
 from twofold.errors import QueryError
-from twofold.retriever.checking import check_queries
-from twofold.threads import in_thread
+from twofold.validation import check_queries
 
 if TYPE_CHECKING:
     from langchain_twofold.retriever import TwofoldRetriever

@@ -9,7 +9,7 @@ from langchain_core.documents import Document
 
 from twofold import Passage
 from twofold.errors import PassageError
-from twofold.hits import Hits
+from twofold.results.hits import Hits
 from twofold.types import PAYLOAD
 
 

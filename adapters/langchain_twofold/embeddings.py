@@ -8,8 +8,8 @@ import numpy as np
 from langchain_core.embeddings import Embeddings
 
 from twofold import Encoder
+from twofold.concurrency import spread
 from twofold.encoders import encoder_named
-from twofold.threads import spread
 from twofold.types import Vectors
 
 _AT_ONCE = 8

@@ -6,7 +6,7 @@ from typing import Any
 
 from langchain_twofold.faiss_filter import where_of_faiss
 from twofold import Retriever
-from twofold.retriever import options as core
+from twofold.integrations import options as core
 from twofold.types import MODES, Mode
 
 PER_CALL = ("k", "filter", "mode", "weights", "min_score", "reranker", "like", "exact")

@@ -22,11 +22,11 @@ from langchain_twofold.embeddings import as_encoder
 from langchain_twofold.options import PER_CALL, Unopened, configured, refuse
 from langchain_twofold.tracing import child_runs, describe, described
 from twofold import Encoder, Metric, Retriever
+from twofold.concurrency import in_thread
 from twofold.filters import parse
 from twofold.index import AS_STORED, AsStored, filled_index
+from twofold.integrations.options import log_warnings
 from twofold.lexical import AnalyzerLike
-from twofold.logs import log_warnings
-from twofold.threads import in_thread
 from twofold.types import Mode
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from langchain_twofold.documents import as_documents
 from langchain_twofold.options import PER_CALL, configured, refuse
 from langchain_twofold.relevance import relevance_of
 from twofold import Retriever
-from twofold.hits import Hits
+from twofold.results.hits import Hits
 
 _SEARCH = (*PER_CALL, "score_threshold", "fetch_k", "lambda_mult")
 _FUSING = ("mode", "weights", "like", "reranker")

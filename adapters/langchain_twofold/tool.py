@@ -12,8 +12,8 @@ from pydantic import BaseModel, BeforeValidator, Field, create_model
 
 from langchain_twofold.faiss_filter import where_of_faiss
 from langchain_twofold.retriever import TwofoldRetriever
+from twofold.concurrency import in_thread
 from twofold.errors import FilterError, QueryError
-from twofold.threads import in_thread
 
 _CONDITIONS = (
     "Conditions on metadata, or nothing: a value, or $eq, $ne, $gt, $gte, $lt, $lte, $in, $nin "

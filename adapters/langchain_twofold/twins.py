@@ -7,7 +7,7 @@ from typing import Any
 from langchain_core.documents import Document
 
 from langchain_twofold.searches import SearchedStore
-from twofold.threads import in_thread
+from twofold.concurrency import in_thread
 
 
 class AsyncTwins(SearchedStore, ABC):

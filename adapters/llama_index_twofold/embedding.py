@@ -8,8 +8,8 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import PrivateAttr
 
 from twofold import Encoder
+from twofold.concurrency import in_thread
 from twofold.encoders import encoder_named
-from twofold.threads import in_thread
 from twofold.types import Vectors
 
 

@@ -17,7 +17,7 @@ from llama_index.core.schema import (
 
 from twofold import Passage
 from twofold.errors import VectorError
-from twofold.hits import Hits
+from twofold.results.hits import Hits
 from twofold.types import PAYLOAD, Vectors
 
 _KINDS = {each.class_name(): each for each in (TextNode, IndexNode, ImageNode, Node, Document)}

@@ -20,10 +20,10 @@ from llama_index_twofold.nodes import as_passage, scored_nodes
 from llama_index_twofold.options import QueryOptions, asked, check, configured
 from llama_index_twofold.tracing import EncoderEvents, retrieval_events
 from twofold import Encoder, Index, Metric, Retriever
+from twofold.concurrency import in_thread
 from twofold.index import AS_STORED, AsStored, filled_index
+from twofold.integrations.options import log_warnings
 from twofold.lexical import AnalyzerLike
-from twofold.logs import log_warnings
-from twofold.threads import in_thread
 from twofold.types import Vectors
 
 logger = logging.getLogger(__name__)

@@ -9,9 +9,9 @@ from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQu
 
 from llama_index_twofold.filters import restricted
 from twofold import Retriever
-from twofold.hits import Hits
+from twofold.integrations.options import refuse_unknown
+from twofold.results.hits import Hits
 from twofold.retriever import DEPTH
-from twofold.retriever.options import refuse_unknown
 from twofold.types import Mode, Vectors
 
 _MODES: dict[VectorStoreQueryMode, Mode] = {

@@ -12,7 +12,7 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryResult,
 )
 
-from twofold.threads import in_thread
+from twofold.concurrency import in_thread
 
 
 class AsyncTwins(BasePydanticVectorStore, ABC):

@@ -22,9 +22,8 @@ from llama_index_twofold.searches import search
 from twofold import Encoder, Index, Metric, Passage, Retriever
 from twofold.errors import VectorError
 from twofold.index import AS_STORED, AsStored
+from twofold.integrations.options import log_warnings, refuse_unknown
 from twofold.lexical import AnalyzerLike
-from twofold.logs import log_warnings
-from twofold.retriever.options import refuse_unknown
 
 logger = logging.getLogger(__name__)
 

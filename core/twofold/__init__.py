@@ -3,12 +3,12 @@
 from twofold.encoders import HashingEncoder, SentenceTransformerEncoder
 from twofold.errors import TwofoldError
 from twofold.fusion import ReciprocalRank, WeightedSum
-from twofold.hits import Hits
 from twofold.index import Index, UpsertResult, Verification
 from twofold.lexical import BM25
-from twofold.metrics import Metric
 from twofold.protocols import Encoder
+from twofold.results.hits import Hits
 from twofold.retriever import Retriever
+from twofold.similarity import Metric
 from twofold.types import Hit, LegScore, Passage
 
 __version__ = "0.1.0"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.errors import InputError, PassageError
-from twofold.metrics import Metric
+from twofold.similarity import Metric
 
 Rows = NDArray[np.int64]
 """Row numbers of passages: they only grow, and are never used again."""

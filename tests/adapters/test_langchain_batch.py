@@ -15,9 +15,9 @@ from langchain_core.runnables import ConfigurableField, RunnableLambda
 
 from langchain_twofold import EmbeddingsEncoder, TwofoldRetriever
 from twofold import HashingEncoder, Index, Retriever
+from twofold.concurrency import callers
 from twofold.errors import InputError, QueryError
 from twofold.fusion import EnsembleFusion, QueryFusion
-from twofold.threads import callers
 
 QUERIES = ["cells and growth", "heart disease risk", "gene expression in mice"]
 

@@ -11,9 +11,9 @@ from llama_index.core.vector_stores.types import VectorStoreQuery
 import langchain_twofold
 import llama_index_twofold
 from twofold import HashingEncoder, Retriever
+from twofold.backend import Setting
 from twofold.encoders import QueryAdapter
 from twofold.fusion import FUSIONS
-from twofold.protocols import Setting
 
 TEXTS = ["apples and pears", "cars and trains", "ripe cherries", "hammers and apples", "pears"]
 QUERY = "apples or trains"

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from twofold import HashingEncoder, Index, Retriever
+from twofold.backend import Setting
 from twofold.encoders import QueryAdapter
 from twofold.errors import DegradedWarning, InputError, ReadOnlyError, VectorError
 from twofold.fusion import FUSIONS
-from twofold.protocols import Setting
 
 SETTING = Setting(FUSIONS["z-score"].reweighted(0.9), 50, None, 1)
 TEXTS = [

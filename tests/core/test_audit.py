@@ -13,9 +13,9 @@ from twofold import Index, Passage
 from twofold.corpus import read_qrels, read_queries
 from twofold.errors import CorpusError, InputError
 from twofold.training import Example, TrainingSet
-from twofold.training.audit import read_audit, suspected_share, with_verdicts, write_audit
-from twofold.training.mining import Mining, mine
-from twofold.training.negative import MinedNegatives, Negative, Suspect, turnover
+from twofold.training.negatives.audit import read_audit, suspected_share, with_verdicts, write_audit
+from twofold.training.negatives.candidates import MinedNegatives, Negative, Suspect, turnover
+from twofold.training.negatives.mining import Mining, mine
 
 DATA = "examples/data/scifact-1000"
 

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from twofold.errors import CorpusError, InputError
-from twofold.training.clicks import (
+from twofold.training.data.clicks import (
     ClickPlan,
     Session,
     estimated_propensities,

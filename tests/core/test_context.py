@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twofold import Retriever
-from twofold.context import context_of, estimated_tokens
 from twofold.encoders import encoder_named
-from twofold.encoders.tokens import TokenCounter
+from twofold.encoders.batching import TokenCounter
 from twofold.errors import DegradedWarning, QueryError
+from twofold.results.prompt_context import context_of, estimated_tokens
 from twofold.types import Passage
 
 

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from twofold import validation as checking
 from twofold.errors import InputError, MissingExtraError
-from twofold.metrics import Metric
-from twofold.training import EncoderPlan, Example, Mining, TrainingSet, checking
-from twofold.training.contrast import Contrast
-from twofold.training.negative import Negative
-from twofold.training.pairs import Pairs
-from twofold.training.similarity import Similarity
+from twofold.similarity import Metric
+from twofold.training import EncoderPlan, Example, Mining, TrainingSet
+from twofold.training.finetuning.losses import Contrast
+from twofold.training.finetuning.models import Similarity
+from twofold.training.finetuning.pair_dataset import Pairs
+from twofold.training.negatives.candidates import Negative
 
 TEXTS = {own: f"text {own}" for own in "abcdefgh"} | {"copy": "text a"}
 SET = TrainingSet(

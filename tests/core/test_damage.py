@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twofold import HashingEncoder, Index, Retriever
-from twofold.catalog import write_head
-from twofold.catalog.checksum import passage_checksum, row_checksum
 from twofold.errors import CorruptIndexError, RebuildWarning
+from twofold.storage import write_head
+from twofold.storage.checksum import passage_checksum, row_checksum
 
 
 class Encoder(HashingEncoder):

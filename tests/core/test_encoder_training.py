@@ -16,16 +16,16 @@ import torch
 from planted import NOUNS, SECRET, secrets
 from tiny_models import finished_folder, transformer_folder
 from twofold import HashingEncoder, Index, Retriever, SentenceTransformerEncoder
+from twofold.backend import Setting
 from twofold.encoders import QueryAdapter
 from twofold.errors import DegradedWarning, EncoderNotFoundError, InputError
 from twofold.fusion import WeightedSum
-from twofold.metrics import Metric
-from twofold.protocols import Setting
+from twofold.similarity import Metric
 from twofold.training import EncoderPlan, Example, Mining, TrainingSet, train_encoder
-from twofold.training.mining import for_legs
-from twofold.training.negative import Negative
-from twofold.training.pairs import Pairs
-from twofold.training.similarity import Similarity
+from twofold.training.finetuning.models import Similarity
+from twofold.training.finetuning.pair_dataset import Pairs
+from twofold.training.negatives.candidates import Negative
+from twofold.training.negatives.mining import for_legs
 
 PLAN = EncoderPlan(epochs=8, learning_rate=5e-3, batch=16, patience=8)
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from oracles import nearness
 from twofold import HashingEncoder, Index, ReciprocalRank, Retriever
-from twofold.explain import query_words, sentences
 from twofold.fusion import FUSIONS, fusion_named
 from twofold.protocols import Encoder
+from twofold.results import query_words, sentences
 
 
 class Counting:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from twofold.errors import InputError
-from twofold.metrics import Metric
+from twofold.similarity import Metric
 from twofold.training import AdapterPlan
-from twofold.training.fitting import Asking, fitted
+from twofold.training.adapter.fit import Asking, fitted
 
 DIM = 16
 

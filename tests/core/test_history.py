@@ -11,21 +11,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from oracles import lucene, matches
 from twofold import Index, Retriever
-from twofold.dense import (
-    HNSW,
-    IVF,
-    IVFPQ,
-    Auto,
-    Flat,
-    OneBit,
-    approximate,
-    flat,
-    neighbours,
-    part,
-    resolved,
-    scanning,
-    upkeep,
-)
+from twofold.dense import HNSW, IVF, IVFPQ, Auto, Flat, OneBit, approximate, flat, resolved
+from twofold.dense import approximate as upkeep
+from twofold.dense import faiss_index as neighbours
+from twofold.dense import flat as scanning
+from twofold.dense import vector_block as part
 from twofold.lexical import LanguageAnalyzer
 
 WORDS = ["ant", "bee", "cow", "dog", "eel", "fox"]

@@ -7,15 +7,10 @@ import sys
 import pytest
 
 from twofold import Index, Retriever
-from twofold.catalog.records import FORMAT
-from twofold.errors import (
-    IndexMismatchError,
-    InputError,
-    QueryError,
-    UnsupportedStorageError,
-)
+from twofold.errors import IndexMismatchError, InputError, QueryError, UnsupportedStorageError
 from twofold.index import AS_STORED
 from twofold.lexical import BM25, LanguageAnalyzer, language_named
+from twofold.storage.records import FORMAT
 
 PLANTS = [
     {"id": "1", "title": "Photosynthesis", "text": "Plants make food from light. Light is food."},

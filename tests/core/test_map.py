@@ -15,7 +15,7 @@ from twofold import HashingEncoder, Index
 from twofold.cli import app
 from twofold.errors import InputError, QueryError
 from twofold.map import Categories, CorpusMap, Scale, picture_kind
-from twofold.map.coloring import MISSING, OTHER
+from twofold.map.colors import MISSING, OTHER
 
 QUERY = "stem cells in embryonic development"
 

@@ -11,8 +11,8 @@ from twofold import HashingEncoder, Index, Metric, Passage, Retriever
 from twofold.corpus import read_qrels, read_queries
 from twofold.errors import DegradedWarning, InputError, QueryError
 from twofold.training import Example, TrainingSet
-from twofold.training.mining import Miner, Mining, mine
-from twofold.training.negative import Negative, turnover
+from twofold.training.negatives.candidates import Negative, turnover
+from twofold.training.negatives.mining import Miner, Mining, mine
 from twofold.types import EncoderIdentity
 
 DATA = "examples/data/scifact-1000"

@@ -12,7 +12,7 @@ from twofold.dense import HNSW, VectorMoments, VectorPart
 from twofold.errors import QueryError
 from twofold.index import dense_leg
 from twofold.lexical import BM25L, BM25Plus, LanguageAnalyzer, OkapiBM25, PostingsIndex, TfIdf
-from twofold.metrics import Metric
+from twofold.similarity import Metric
 
 METRICS = ["dot", "cosine", "euclidean"]
 
@@ -322,7 +322,7 @@ def test_an_encoder_that_fails_to_ask_loses_nothing(tmp_path, abstracts):
 
 
 def test_an_index_of_before_reads_as_not_measured(tmp_path, abstracts):
-    from twofold.catalog import Settings
+    from twofold.storage import Settings
 
     path = tmp_path / "i"
     with Index.open(path, encoder="hashing") as index:

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from oracles import lucene
-from twofold.catalog import pack, unpack
 from twofold.lexical import (
     BM25,
     BM25Plus,
@@ -22,6 +21,7 @@ from twofold.lexical import (
     RobertsonBM25,
     TfIdf,
 )
+from twofold.storage import pack, unpack
 
 splitting = FunctionAnalyzer(str.split, "tests:split")
 WORDS = ["ant", "bee", "cow", "dog", "eel", "fox", "the"]

@@ -7,9 +7,9 @@ import numpy as np
 from typer.testing import CliRunner
 
 from twofold import Index, Retriever
+from twofold.backend import Setting
 from twofold.cli import app
 from twofold.fusion import WeightedSum
-from twofold.protocols import Setting
 
 
 def run(*arguments):

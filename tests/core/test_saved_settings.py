@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twofold import BM25, HashingEncoder, Index, Retriever, WeightedSum
-from twofold.catalog import Settings
+from twofold.backend import Setting
 from twofold.errors import (
     IndexClosedError,
     IndexLockedError,
@@ -22,7 +22,7 @@ from twofold.errors import (
 from twofold.fusion import FUSIONS, Guarded, ReciprocalRank, ZScore
 from twofold.index import setting_as_dict, setting_of
 from twofold.lexical import SCORERS, scorer_as_dict, scorer_of
-from twofold.protocols import Setting
+from twofold.storage import Settings
 
 PLAIN = Setting(ReciprocalRank(10, 0.3), 200, BM25(0.9, 0.4), 1)
 TITLES = Setting(Guarded(WeightedSum(ZScore(), 0.6), weak_dense=0.2), 50, None, 3)

@@ -7,13 +7,8 @@ import pytest
 from tiny_models import HIDDEN, finished_folder, router_folder, transformer_folder
 from twofold import Index, Metric, Retriever, SentenceTransformerEncoder
 from twofold.encoders import ModelOptions, encoder_named
-from twofold.encoders.texts import batches
-from twofold.errors import (
-    EncoderMismatchError,
-    EncoderNotFoundError,
-    EncoderWarning,
-    InputError,
-)
+from twofold.encoders.batching import batches
+from twofold.errors import EncoderMismatchError, EncoderNotFoundError, EncoderWarning, InputError
 
 TEXTS = [
     "how do plants make food?",

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twofold.corpus import read_qrels, read_queries
 from twofold.errors import InputError
 from twofold.training import Example, TrainingSet
-from twofold.training.splitting import folds, split, unseen
+from twofold.training.data.splitting import folds, split, unseen
 
 DATA = Path(__file__).parents[2] / "examples" / "data" / "scifact-1000"
 BOTH = pytest.mark.parametrize("by", ["query", "passage"])

@@ -8,12 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from twofold.errors import InputError
-from twofold.evaluation import (
-    bootstrap_interval,
-    holm,
-    queries_needed,
-    randomisation_test,
-)
+from twofold.evaluation import bootstrap_interval, holm, queries_needed, randomisation_test
 
 numbers = st.floats(-1, 1, allow_nan=False).map(lambda value: round(value, 3))
 

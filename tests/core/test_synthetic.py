@@ -9,7 +9,7 @@ from twofold import Index, Passage, Retriever
 from twofold.errors import InputError, QueryError
 from twofold.lexical import language_named
 from twofold.training import Example, TrainingSet
-from twofold.training.synthetic import (
+from twofold.training.data.synthetic import (
     FirstSentences,
     Generated,
     Headings,

@@ -2,9 +2,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twofold import tiers
-from twofold.packed import PackedStrings
-from twofold.rownumbers import allowed_places, places_of
+from twofold import segments as tiers
+from twofold.segments import PackedStrings, allowed_places, places_of
 
 
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=300))

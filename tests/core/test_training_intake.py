@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from twofold import Index, Passage
 from twofold.errors import CorpusError, DegradedWarning, InputError
 from twofold.training import Example, TrainingSet
-from twofold.training.dpr import read_dpr
-from twofold.training.triples import read_id_triples, read_triples
+from twofold.training.data.readers import read_dpr, read_id_triples, read_triples
 
 ROWS = [
     ("what is bm25", "a ranking function", "a kind of tea"),

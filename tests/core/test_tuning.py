@@ -13,18 +13,17 @@ from typer.testing import CliRunner
 
 from oracles import ndcg
 from twofold import BM25, Index, ReciprocalRank, Retriever, WeightedSum
+from twofold.backend import Setting
 from twofold.cli import app
 from twofold.corpus import read_qrels, read_queries
 from twofold.errors import DegradedWarning, InputError, QueryError
+from twofold.evaluation.significance import luck
 from twofold.fusion import CombMNZ, Guarded, LogOdds, MinMax, ZScore
 from twofold.lexical import OkapiBM25
-from twofold.protocols import Setting
 from twofold.tuning import Plan, Space, tune
-from twofold.tuning.bench import Bench
-from twofold.tuning.luck import luck
-from twofold.tuning.ndcg import Relevant
-from twofold.tuning.ndcg import ndcg as fast_ndcg
-from twofold.tuning.search import chosen
+from twofold.tuning.coordinate_search import chosen
+from twofold.tuning.objective import Bench, Relevant
+from twofold.tuning.objective import ndcg as fast_ndcg
 
 HOME = Setting(Guarded(), 100, None, 1)
 SMALL = Space(

@@ -9,26 +9,18 @@ import typer
 
 from twofold import __version__
 from twofold.cli import tables
-from twofold.cli.console import (
-    DAMAGE,
-    Folder,
-    Json,
-    out,
-    print_json,
-    progress,
-    running,
-)
-from twofold.cli.dense import recall, reencode, reindex
+from twofold.cli.console import DAMAGE, Folder, Json, out, print_json, progress, running
 from twofold.cli.evaluation import evaluation
 from twofold.cli.export import export
 from twofold.cli.map import draw_map
 from twofold.cli.search import search
 from twofold.cli.training import train
 from twofold.cli.tuning import settings, tune
+from twofold.cli.vectors import recall, reencode, reindex
 from twofold.corpus import Corpus, Splitting
 from twofold.dense import as_dict, kind_named
 from twofold.index import AS_STORED, Index
-from twofold.index.intake import Intake
+from twofold.index.writing.passage_input import Intake
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("map")(draw_map)

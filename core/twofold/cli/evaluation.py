@@ -10,18 +10,21 @@ from typing import Annotated
 import typer
 
 from twofold.cli import evaluation_tables as tables
-from twofold.cli.console import (
-    Folder,
-    Json,
-    ModeName,
-    check_target,
-    err,
-    out,
-    print_json,
-    running,
+from twofold.cli.console import Folder, Json, ModeName, check_target, err, out, print_json, running
+from twofold.cli.search_options import (
+    K1,
+    B,
+    Delta,
+    Depth,
+    FusionName,
+    Like,
+    Rerank,
+    Scoring,
+    Weight,
+    fusion_of,
+    scorer_of,
+    share_of,
 )
-from twofold.cli.fusing import Depth, FusionName, Like, Rerank, Weight, fusion_of, share_of
-from twofold.cli.scoring import K1, B, Delta, Scoring, scorer_of
 from twofold.corpus import read_qrels, read_queries, read_run, write_run
 from twofold.errors import InputError
 from twofold.evaluation import (
@@ -34,7 +37,7 @@ from twofold.evaluation import (
     plot_differences,
     report,
 )
-from twofold.evaluation.figure import check_picture
+from twofold.evaluation.plots import check_picture
 from twofold.evaluation.report import warnings_of
 from twofold.index import Index
 from twofold.rerank import reranker_named

@@ -9,8 +9,8 @@ import typer
 
 from twofold.cli.console import out, print_json, running
 from twofold.encoders import OnnxEncoder, distilled
-from twofold.encoders.onnx import Precision
-from twofold.encoders.options import model_and_options
+from twofold.encoders.model_spec import model_and_options
+from twofold.encoders.onnx.manifest import Precision
 from twofold.errors import InputError
 from twofold.types import EncoderIdentity
 

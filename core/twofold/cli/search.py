@@ -7,8 +7,20 @@ import typer
 
 from twofold.cli import tables
 from twofold.cli.console import Folder, Json, ModeName, err, out, print_json, running
-from twofold.cli.fusing import Depth, FusionName, Like, Rerank, Weight, fusion_of, share_of
-from twofold.cli.scoring import K1, B, Delta, Scoring, scorer_of
+from twofold.cli.search_options import (
+    K1,
+    B,
+    Delta,
+    Depth,
+    FusionName,
+    Like,
+    Rerank,
+    Scoring,
+    Weight,
+    fusion_of,
+    scorer_of,
+    share_of,
+)
 from twofold.errors import QueryError
 from twofold.index import Index
 from twofold.rerank import reranker_named

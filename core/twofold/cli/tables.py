@@ -8,10 +8,10 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from twofold.explain import WhyNot
-from twofold.highlights import Highlights
-from twofold.hits import Hits
 from twofold.index import Verification
+from twofold.results import WhyNot
+from twofold.results.highlights import Highlights
+from twofold.results.hits import Hits
 from twofold.types import Leg, LegScore
 
 _SNIPPET = 160

@@ -11,11 +11,10 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn
 
 from twofold.cli.console import Folder, Json, check_target, err, out, print_json, running
-from twofold.cli.fine_tuning import fine_tune, serve, tune_reranker
-from twofold.cli.gains import gains_table
+from twofold.cli.fine_tuning import fine_tune, gains_table, serve, tune_reranker
 from twofold.cli.training_data import MakerName, TrainingFiles
 from twofold.errors import InputError
-from twofold.evaluation.figure import check_picture
+from twofold.evaluation.plots import check_picture
 from twofold.index import DEFAULT, Index
 from twofold.rerank import reranker_named
 from twofold.training import (
@@ -30,8 +29,8 @@ from twofold.training import (
     train_adapter,
     training_report,
 )
-from twofold.training.adapting import Report
-from twofold.training.keeping import new_name
+from twofold.training.adapter.result import new_name
+from twofold.training.adapter.trainer import Report
 
 _ADAPTER = "an adapter"
 _FOR = {

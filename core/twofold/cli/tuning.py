@@ -10,11 +10,11 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from twofold.backend import Setting
 from twofold.cli.console import Folder, Json, out, print_json, progress, running
 from twofold.corpus import read_qrels, read_queries
 from twofold.errors import InputError
 from twofold.index import DEFAULT, Index, setting_as_dict
-from twofold.protocols import Setting
 from twofold.tuning import (
     Compared,
     Plan,

@@ -1,9 +1,15 @@
 """Reading corpora, queries, judgments and runs."""
 
-from twofold.corpus.corpus import Corpus
-from twofold.corpus.folder import Splitting
-from twofold.corpus.judgments import Qrels, Queries, read_qrels, read_queries, write_qrels
-from twofold.corpus.runs import read_run, write_run
+from twofold.corpus.corpus import Corpus, Splitting
+from twofold.corpus.qrels import (
+    Qrels,
+    Queries,
+    read_qrels,
+    read_queries,
+    read_run,
+    write_qrels,
+    write_run,
+)
 
 __all__ = [
     "Corpus",

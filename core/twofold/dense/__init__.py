@@ -1,9 +1,9 @@
 """The dense leg: stored vectors, searched by FAISS."""
 
-from twofold.dense.approximate import ApproximateIndex
-from twofold.dense.checking import check_effort, check_vectors
-from twofold.dense.flat import FlatIndex
-from twofold.dense.kinds import (
+from twofold.dense.approximate import TAIL, ApproximateIndex, Piece
+from twofold.dense.faiss_index import Neighbours
+from twofold.dense.flat import FlatIndex, nearness
+from twofold.dense.index_types import (
     HNSW,
     IVF,
     IVFPQ,
@@ -17,12 +17,10 @@ from twofold.dense.kinds import (
     kind_of,
     resolved,
 )
-from twofold.dense.moments import VectorMoments
-from twofold.dense.moved import MovedVectors, moved_vectors
-from twofold.dense.neighbours import Neighbours
-from twofold.dense.part import VectorPart
-from twofold.dense.scanning import nearness
-from twofold.dense.upkeep import TAIL, Piece
+from twofold.dense.score_moments import VectorMoments
+from twofold.dense.vector_block import VectorPart
+from twofold.integrations.faiss_import import MovedVectors, moved_vectors
+from twofold.validation import check_effort, check_vectors
 
 __all__ = [
     "HNSW",

@@ -2,13 +2,12 @@
 
 from twofold.encoders.distillation import distilled
 from twofold.encoders.hashing import HashingEncoder
-from twofold.encoders.lookup import encoder_named
-from twofold.encoders.onnx import OnnxEncoder
-from twofold.encoders.options import ModelOptions
+from twofold.encoders.model_spec import DEFAULT_ENCODER, ModelOptions
+from twofold.encoders.onnx.encoder import OnnxEncoder
 from twofold.encoders.query_adapter import QueryAdapter
+from twofold.encoders.registry import encoder_named
 from twofold.encoders.sentence_transformer import SentenceTransformerEncoder
-from twofold.encoders.sources import DEFAULT_ENCODER
-from twofold.encoders.towers import TowersEncoder
+from twofold.encoders.two_tower import TowersEncoder
 
 __all__ = [
     "DEFAULT_ENCODER",

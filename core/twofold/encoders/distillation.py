@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.encoders.folders import check_target, written_whole
-from twofold.encoders.loading import LoadedModel
-from twofold.encoders.options import AS_SAVED, ModelOptions
+from twofold.encoders.model_folder import check_target, written_whole
+from twofold.encoders.model_loading import LoadedModel
+from twofold.encoders.model_spec import AS_SAVED, ModelOptions
 from twofold.encoders.sentence_transformer import SentenceTransformerEncoder
 from twofold.errors import InputError
 

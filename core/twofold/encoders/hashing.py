@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import xxhash
 
-from twofold.metrics import Metric
+from twofold.similarity import Metric
 from twofold.types import EncoderIdentity, Vectors
 
 _WORD = re.compile(r"\w+")

@@ -2,11 +2,11 @@
 
 from twofold.evaluation.comparison import Comparison, Difference, QueryDifference, compare
 from twofold.evaluation.evaluate import evaluate, evaluate_run
-from twofold.evaluation.evaluation import Evaluation
-from twofold.evaluation.figure import plot_differences
 from twofold.evaluation.measures import MEASURES
+from twofold.evaluation.plots import plot_differences
 from twofold.evaluation.report import report
-from twofold.evaluation.statistics import (
+from twofold.evaluation.result import Evaluation
+from twofold.evaluation.significance import (
     Interval,
     bootstrap_interval,
     holm,

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from twofold.errors import InputError
-from twofold.evaluation.evaluation import Evaluation
 from twofold.evaluation.measures import MEASURES, named
-from twofold.evaluation.statistics import (
+from twofold.evaluation.result import Evaluation
+from twofold.evaluation.significance import (
     Interval,
     bootstrap_interval,
     holm,

@@ -7,11 +7,18 @@ from dataclasses import fields, replace
 from typing import Any, Protocol, runtime_checkable
 
 from twofold.errors import DegradedWarning, InputError
-from twofold.evaluation.evaluation import Evaluation
-from twofold.evaluation.judged import Judgments, check_judgments, checked_found, judged_queries
-from twofold.evaluation.measures import MEASURES, all_named, measured
+from twofold.evaluation.measures import (
+    MEASURES,
+    Judgments,
+    all_named,
+    check_judgments,
+    checked_found,
+    judged_queries,
+    measured,
+)
+from twofold.evaluation.result import Evaluation
 from twofold.fusion import EnsembleFusion, QueryFusion
-from twofold.hits import Hits
+from twofold.results.hits import Hits
 from twofold.retriever import Retriever
 from twofold.types import Passage, Run
 

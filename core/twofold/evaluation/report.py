@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from twofold.errors import InputError
 from twofold.evaluation.comparison import Comparison, Difference, QueryDifference
-from twofold.evaluation.evaluation import Evaluation
-from twofold.evaluation.statistics import LEVEL, SAMPLES, Interval
+from twofold.evaluation.result import Evaluation
+from twofold.evaluation.significance import LEVEL, SAMPLES, Interval
 
 _TEXT = 200  # characters of a query that are shown
 _KINDS = 5  # different warnings that are listed for each setting

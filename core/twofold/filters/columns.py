@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.filters.values import Kind, flattened, typed
-from twofold.packed import PackedStrings
+from twofold.segments import PackedStrings
 from twofold.types import Metadata, Rows
 
 Flags = NDArray[np.bool_]

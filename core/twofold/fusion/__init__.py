@@ -1,14 +1,7 @@
 """Fusion: two legs' scores into one, from true scores of every candidate in both legs."""
 
-from twofold.fusion.evidence import (
-    Fused,
-    Fusion,
-    LegEvidence,
-    WeightedFusion,
-    no_moments,
-)
+from twofold.fusion.base import Fused, Fusion, LegEvidence, WeightedFusion, no_moments
 from twofold.fusion.guard import DENSE_DOUBT, LEXICAL_DOUBT, Guarded, is_steady
-from twofold.fusion.names import FUSIONS, NORMALIZERS, fusion_as_dict, fusion_named, fusion_of
 from twofold.fusion.normalizers import (
     L2,
     DistributionBased,
@@ -19,8 +12,8 @@ from twofold.fusion.normalizers import (
     ZScore,
 )
 from twofold.fusion.presets import PRESETS, EnsembleFusion, Preset, QueryFusion, preset_named
-from twofold.fusion.ranks import ReciprocalRank
-from twofold.fusion.sums import CombMNZ, LogOdds, WeightedSum
+from twofold.fusion.registry import FUSIONS, NORMALIZERS, fusion_as_dict, fusion_named, fusion_of
+from twofold.fusion.rules import CombMNZ, LogOdds, ReciprocalRank, WeightedSum
 
 __all__ = [
     "DENSE_DOUBT",

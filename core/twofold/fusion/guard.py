@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field, replace
 
 from twofold.errors import InputError
-from twofold.fusion.checking import check_weight
-from twofold.fusion.evidence import Fused, Fusion, LegEvidence, WeightedFusion
+from twofold.fusion.base import Fused, Fusion, LegEvidence, WeightedFusion
 from twofold.fusion.normalizers import TheoreticalMinMax, ZScore
-from twofold.fusion.sums import LogOdds, WeightedSum
+from twofold.fusion.rules import LogOdds, WeightedSum
+from twofold.validation import check_weight
 
 DENSE_DOUBT = (0.55, 0.70)
 """Agreement at or below the first: no trust in the dense leg; from the second on: full trust."""

@@ -9,7 +9,7 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 
 from twofold.errors import InputError
-from twofold.fusion.evidence import LegEvidence
+from twofold.fusion.base import LegEvidence
 from twofold.types import Scores
 
 Over = Literal["corpus", "candidates"]

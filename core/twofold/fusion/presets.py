@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.errors import InputError
-from twofold.fusion.checking import check_weight
-from twofold.fusion.evidence import Fused, Fusion, LegEvidence
+from twofold.fusion.base import Fused, Fusion, LegEvidence
 from twofold.types import Mask, Scores
+from twofold.validation import check_weight
 
 FusionMode = Literal["reciprocal_rerank", "relative_score", "dist_based_score", "simple"]
 """The modes of LlamaIndex's QueryFusionRetriever."""

@@ -4,11 +4,11 @@ import os
 import shutil
 from pathlib import Path
 
-from twofold.catalog import WriteLock, refuse_network, sync_folder, write_head
 from twofold.errors import CorruptIndexError, InputError
 from twofold.index.layout import Layout
-from twofold.index.stored_adapter import stored_adapters
+from twofold.index.saved_records import stored_adapters
 from twofold.index.view import Generations, IndexView
+from twofold.storage import WriteLock, refuse_network, sync_folder, write_head
 
 _TRIES = 20
 

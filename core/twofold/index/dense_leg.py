@@ -8,20 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.catalog import BlockRecord, SegmentRecord, content_hash, map_vectors, mapped
-from twofold.dense import (
-    TAIL,
-    ApproximateIndex,
-    Auto,
-    Kind,
-    Neighbours,
-    VectorMoments,
-    VectorPart,
-)
+from twofold.dense import TAIL, ApproximateIndex, Auto, Kind, Neighbours, VectorMoments, VectorPart
 from twofold.errors import CorruptIndexError, RebuildWarning
 from twofold.index.layout import Layout
-from twofold.metrics import Metric
-from twofold.rownumbers import places_of
+from twofold.segments import places_of
+from twofold.similarity import Metric
+from twofold.storage import BlockRecord, SegmentRecord, content_hash, map_vectors, mapped
 from twofold.types import Moments, Rows, Vectors
 
 READ = 4 << 30

@@ -15,32 +15,38 @@ from typing import Literal, NoReturn
 
 import numpy as np
 
-from twofold.catalog import Catalog, Settings, read_head
 from twofold.dense import Auto, Flat, Kind, as_dict, check_kind, kind_named
 from twofold.errors import DegradedWarning, IndexClosedError
-from twofold.index.adapters import SavedAdapters
-from twofold.index.analysis import analyzed_by, check_title_weight
-from twofold.index.change import Change
-from twofold.index.chosen import chosen_passages, wanted_ids
-from twofold.index.closing import released
-from twofold.index.contract import EncoderContract
+from twofold.index.analyzer_binding import analyzed_by, check_title_weight
 from twofold.index.copying import copied
-from twofold.index.intake import BATCH, ENCODED_BATCH, Intake, refuse_single
+from twofold.index.encoder_binding import EncoderContract
 from twofold.index.layout import Layout
-from twofold.index.legs import LexicalKind
-from twofold.index.opening import AS_STORED, AsStored, Choices, create_index, folder_of
+from twofold.index.open_options import AS_STORED, AsStored, Choices, create_index, folder_of
 from twofold.index.recall import Recall, recall_of
-from twofold.index.reencoding import Reencoding
-from twofold.index.saved import SavedSettings
-from twofold.index.tending import Tending
-from twofold.index.upserts import UpsertPlanner, UpsertResult
+from twofold.index.saved.profiles import SavedSettings
+from twofold.index.saved.query_adapters import SavedAdapters
+from twofold.index.segment_types import LexicalKind
 from twofold.index.verification import Verification, verify
-from twofold.index.view import Generations, IndexView
-from twofold.index.writer import IndexWriter, check_generation
+from twofold.index.view import Generations, IndexView, chosen_passages, wanted_ids
+from twofold.index.writing.commit import Change
+from twofold.index.writing.maintenance import Tending
+from twofold.index.writing.passage_input import BATCH, ENCODED_BATCH, Intake, refuse_single
+from twofold.index.writing.reencoding import Reencoding
+from twofold.index.writing.upsert import UpsertPlanner, UpsertResult
+from twofold.index.writing.writer import IndexWriter, check_generation
 from twofold.lexical import AnalyzerLike, as_analyzer
-from twofold.metrics import Metric
 from twofold.protocols import Encoder
+from twofold.similarity import Metric
+from twofold.storage import Catalog, Settings, WriteLock, read_head
 from twofold.types import MODES, Mode, Passage, PassageLike, Vectors, Where
+
+
+def released(catalog: Catalog, lock: WriteLock, temporary: Path | None, process: int) -> None:
+    """Close an index; the process that made a temporary one removes it."""
+    catalog.close()
+    lock.release()
+    if temporary is not None and os.getpid() == process:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 class Index:

@@ -7,7 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from twofold.catalog import (
+from twofold.dense import kind_of
+from twofold.errors import CorruptIndexError, IndexMismatchError
+from twofold.filters import ColumnSegment
+from twofold.index.analyzer_binding import StoredAnalyzer
+from twofold.index.dense_leg import DenseLeg, DenseRecords
+from twofold.index.layout import Layout
+from twofold.index.saved_records import AdapterInUse, adapter_in_use
+from twofold.index.segment_types import ColumnKind, LexicalKind, SegmentContent, SegmentKind
+from twofold.lexical import LiveSegment, PostingsIndex
+from twofold.protocols import Analyzer
+from twofold.segments import places_of
+from twofold.storage import (
     BlockRecord,
     CatalogReader,
     SegmentRecord,
@@ -18,17 +29,6 @@ from twofold.catalog import (
     mapped,
     unpack,
 )
-from twofold.dense import kind_of
-from twofold.errors import CorruptIndexError, IndexMismatchError
-from twofold.filters import ColumnSegment
-from twofold.index.analysis import StoredAnalyzer
-from twofold.index.dense_leg import DenseLeg, DenseRecords
-from twofold.index.layout import Layout
-from twofold.index.legs import ColumnKind, LexicalKind, SegmentContent, SegmentKind
-from twofold.index.stored_adapter import AdapterInUse, adapter_in_use
-from twofold.lexical import LiveSegment, PostingsIndex
-from twofold.protocols import Analyzer
-from twofold.rownumbers import places_of
 from twofold.types import Rows
 
 DENSE = "dense"

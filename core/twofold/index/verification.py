@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from twofold.catalog import Catalog, CatalogReader, read_head
 from twofold.errors import CorruptIndexError
 from twofold.index.layout import Layout
-from twofold.index.legs import live_flags
+from twofold.index.saved_records import adapter_problem, stored_adapters
+from twofold.index.segment_types import live_flags
 from twofold.index.snapshot import LoadedSegment, Snapshot, load_snapshot
-from twofold.index.stored_adapter import adapter_problem, stored_adapters
 from twofold.protocols import Analyzer
+from twofold.storage import Catalog, CatalogReader, read_head
 
 _TRIES = 5
 

@@ -2,23 +2,30 @@
 
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from twofold.catalog import Catalog, CatalogReader, PassageFields, StoredPassage
-from twofold.errors import CorruptIndexError, DegradedWarning, QueryError, RebuildWarning
+from twofold.backend import Setting
+from twofold.errors import (
+    CorruptIndexError,
+    DegradedWarning,
+    InputError,
+    QueryError,
+    RebuildWarning,
+)
 from twofold.filters import matching, parse
-from twofold.index.contract import EncoderContract
+from twofold.index.encoder_binding import EncoderContract
 from twofold.index.layout import Layout
+from twofold.index.saved_records import setting_in_use
+from twofold.index.segment_types import LexicalKind
 from twofold.index.snapshot import Snapshot, ids_of, load_snapshot
-from twofold.index.stored_setting import setting_in_use
-from twofold.index.titles import retitled
-from twofold.lexical import PostingsIndex
-from twofold.metrics import Metric
-from twofold.protocols import Analyzer, Scorer, Setting, SpanAnalyzer
+from twofold.lexical import LiveSegment, PostingsIndex
+from twofold.protocols import Analyzer, Scorer, SpanAnalyzer
+from twofold.similarity import Metric
+from twofold.storage import Catalog, CatalogReader, PassageFields, StoredPassage
 from twofold.types import (
     LegHits,
     Mask,
@@ -31,6 +38,16 @@ from twofold.types import (
     Vectors,
     Where,
 )
+
+
+def retitled(snapshot: Snapshot, reader: CatalogReader, title_weight: int) -> PostingsIndex:
+    """Return postings in memory of all passages, by the analyzer that built the stored ones."""
+    kind = snapshot.kinds["lexical"]
+    assert isinstance(kind, LexicalKind)
+    passages = list(reader.between(0, snapshot.state.next_row))
+    segment = replace(kind, title_weight=title_weight).build(passages)
+    return PostingsIndex(kind.analyzer, segments=[LiveSegment.of(segment)])
+
 
 _TRIES = 20
 
@@ -313,3 +330,34 @@ class Generations:
     def _newest(self) -> int:
         with self._catalog.reading() as reader:
             return reader.generation()
+
+
+def checked_ids(ids: Iterable[str]) -> list[str]:
+    """Return ids as a list; raise InputError for what can't be one."""
+    if isinstance(ids, str):
+        raise InputError(f"ids is a list of ids, not the string {ids!r}")
+    wanted = list(ids)
+    for each in wanted:
+        if not isinstance(each, str) or any("\ud800" <= char <= "\udfff" for char in each):
+            raise InputError(f"an id is a string of text, not {each!r:.80}")
+    return wanted
+
+
+def wanted_ids(verb: str, ids: Iterable[str] | None, where: Where | None) -> list[str] | None:
+    """Return ids, None for all; raise InputError where neither says which are meant."""
+    if ids is None and where is None:
+        raise InputError(f"{verb} takes ids=, where= or both; to {verb} all, where={{}}")
+    return checked_ids(ids) if ids is not None else None
+
+
+def chosen_passages(
+    view: IndexView, ids: list[str] | None, where: Where | None
+) -> tuple[StoredPassage, ...]:
+    """Return the passages of these ids that a filter lets through; None for all ids."""
+    allowed = view.allowed(where)
+    if ids is not None:
+        found = view.reader.by_id(ids).values()
+        return tuple(each for each in found if allowed is None or allowed[each.row])
+    assert allowed is not None  # one of the two is given
+    rows = np.flatnonzero(allowed).tolist()
+    return tuple(StoredPassage(*each) for each in view.reader.by_row(rows))

@@ -1,12 +1,18 @@
 """The lexical leg: analyzers, BM25 and indexes over postings."""
 
-from twofold.lexical.analyzer import LanguageAnalyzer
-from twofold.lexical.custom import AnalyzerLike, FunctionAnalyzer, analyzer_named, as_analyzer
-from twofold.lexical.languages import LANGUAGES, Language, language_named
-from twofold.lexical.live import LiveSegment
-from twofold.lexical.postings import PostingsIndex
-from twofold.lexical.rank_bm25 import RankBM25Index
-from twofold.lexical.scoring import (
+from twofold.lexical.analysis.fingerprint import signature
+from twofold.lexical.analysis.function_analyzer import (
+    AnalyzerLike,
+    FunctionAnalyzer,
+    analyzer_named,
+    as_analyzer,
+)
+from twofold.lexical.analysis.language_analyzer import LanguageAnalyzer
+from twofold.lexical.analysis.languages import LANGUAGES, Language, language_named
+from twofold.lexical.inverted_index import PostingsIndex
+from twofold.lexical.live_segments import LiveSegment
+from twofold.lexical.reference import RankBM25Index
+from twofold.lexical.scorers import (
     ATIREBM25,
     BM25,
     BM25L,
@@ -21,7 +27,6 @@ from twofold.lexical.scoring import (
     scorer_of,
 )
 from twofold.lexical.segment import PostingsSegment
-from twofold.lexical.signature import signature
 
 __all__ = [
     "ATIREBM25",

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from twofold.errors import InputError
 from twofold.lexical.vocabulary import Hashes, Vocabulary
-from twofold.packed import PackedStrings
-from twofold.rownumbers import places_of
+from twofold.segments import PackedStrings, places_of
 from twofold.types import Rows
 
 MOST_TERMS = 1 << 24
@@ -150,7 +149,7 @@ class PostingsSegment:
         codes: NDArray[np.int64],
     ) -> "PostingsSegment":
         """Derive postings and bounds from a forward index."""
-        from twofold.lexical import building
+        from twofold.lexical.kernels import build as building
 
         narrow = len(pairs) <= 1 << 16
         fwd_code: Codes = codes.astype(np.uint16) if narrow else codes.astype(np.uint32)
@@ -235,7 +234,7 @@ def _merged_order(
     ids: PackedStrings, parts: Sequence[tuple[PostingsSegment, NDArray[np.bool_]]]
 ) -> NDArray[np.uint32]:
     """Return the places of ``ids``, the parts' live ones, by merging the orders of the parts."""
-    from twofold.lexical import building
+    from twofold.lexical.kernels import build as building
 
     runs: list[NDArray[np.int64]] = []
     start = 0

@@ -8,7 +8,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from twofold.errors import InputError
-from twofold.packed import PackedStrings
+from twofold.segments import PackedStrings
 
 Hashes = NDArray[np.uint64]
 """(2, n): the high and the low halves of each term's 128-bit xxh3 hash.

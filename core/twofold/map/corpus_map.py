@@ -6,42 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from twofold.errors import InputError, QueryError
 from twofold.index import Index
 from twofold.index.view import IndexView
-from twofold.map.clusters import clustered
-from twofold.map.coloring import Coloring, check_field, colored_by
-from twofold.map.picture import picture_kind
+from twofold.map.colors import Coloring, check_field, clustered, colored_by
+from twofold.map.model import Links, QueryPlace
 from twofold.map.projection import METHODS, Method, Points, project
-from twofold.types import LegHits, Passage, Rows, Scores, Vectors
+from twofold.map.style import picture_kind
+from twofold.types import LegHits, Passage, Rows, Vectors
 
 SAMPLE = 5000
 """Passages shown unless another number is asked for; hits come on top."""
-
-
-@dataclass(frozen=True, slots=True)
-class Links:
-    """One leg's hits, best first: ``places`` (h,) in the map's passages, ranks from 1, scores.
-
-    ``unplaced`` hits have no vector, and so no place on the map.
-    """
-
-    places: NDArray[np.int64]
-    ranks: NDArray[np.int64]
-    scores: Scores
-    unplaced: int
-
-
-@dataclass(frozen=True, slots=True)
-class QueryPlace:
-    """A query on the map (2,), with its dense and its lexical hits."""
-
-    text: str
-    point: Points
-    dense: Links
-    lexical: Links
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +115,13 @@ class CorpusMap:
 
     def html(self) -> str:
         """Return a page that needs no other file and no network, with the passages on hover."""
-        from twofold.map.page import page
+        from twofold.map.html import page
 
         return page(self)
 
     def png(self) -> bytes:
         """Return a picture of 1,800 by 1,080 pixels."""
-        from twofold.map.figure import figure
+        from twofold.map.png import figure
 
         return figure(self)
 

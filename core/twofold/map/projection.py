@@ -7,8 +7,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from twofold.concurrency import one_native_thread
 from twofold.errors import InputError
-from twofold.threads import one_native_thread
 from twofold.types import Mask, Vectors
 
 Method = Literal["pca", "umap"]

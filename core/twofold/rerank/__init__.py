@@ -1,9 +1,8 @@
 """Rerankers: a query and passages, read together, to scores."""
 
-from twofold.rerank.cross_encoder import CrossEncoderReranker
-from twofold.rerank.identity import RerankerIdentity
-from twofold.rerank.lookup import as_reranker, reranker_named
-from twofold.rerank.scorer import Activation
+from twofold.rerank.cross_encoder import CrossEncoderReranker, RerankerIdentity
+from twofold.rerank.pair_scorer import Activation
+from twofold.rerank.registry import as_reranker, reranker_named
 
 __all__ = [
     "Activation",

@@ -8,15 +8,23 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from twofold.encoders.options import written_spec
-from twofold.encoders.texts import checked_texts
+from twofold.encoders.batching import checked_texts
+from twofold.encoders.model_spec import written_spec
 from twofold.errors import InputError
-from twofold.rerank.identity import RerankerIdentity
-from twofold.rerank.scorer import Activation, PairScorer
+from twofold.rerank.pair_scorer import Activation, PairScorer
 from twofold.types import Scores
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
+
+
+@dataclass(frozen=True, slots=True)
+class RerankerIdentity:
+    """A reranker's name, and a hash of all that decides a pair's score."""
+
+    name: str
+    fingerprint: str
+
 
 ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
 OPTIONS = ("candidates", "threshold", "batch_tokens", "max_length", "device", "activation")

@@ -7,26 +7,26 @@ from typing import Any
 
 import numpy as np
 
+from twofold.backend import Store, View
+from twofold.concurrency import beside
 from twofold.dense import check_effort
 from twofold.errors import QueryError
 from twofold.fusion import Fusion, Guarded, WeightedFusion, preset_named
-from twofold.fusion.checking import check_weight
-from twofold.hits import Hits
-from twofold.protocols import Observer, Reranker, Scorer, Store, View
-from twofold.retriever.checking import (
+from twofold.protocols import Observer, Reranker, Scorer
+from twofold.results.hits import Hits
+from twofold.retriever.pipeline import Draft, Drafting, observed
+from twofold.retriever.search_plan import DEPTH, Found, Question, Rules
+from twofold.retriever.selection import Shape
+from twofold.types import LegHits, Mask, Mode, Scores, Vectors, Where
+from twofold.validation import (
     check_count,
     check_fusion,
     check_mode,
     check_queries,
     check_scorer,
+    check_weight,
     one_vector,
 )
-from twofold.retriever.drafting import Draft, Drafting
-from twofold.retriever.observing import observed
-from twofold.retriever.pool import DEPTH, Found, Question, Rules
-from twofold.retriever.shape import Shape
-from twofold.threads import beside
-from twofold.types import LegHits, Mask, Mode, Scores, Vectors, Where
 
 SPLIT = 32
 """Queries in each half of a lexical batch, below which a second thread is not worth it."""

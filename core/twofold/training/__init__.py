@@ -1,39 +1,22 @@
 """Training on one's own data that never makes retrieval worse."""
 
-from twofold.training.adapter_plan import AdapterPlan
-from twofold.training.adapting import Step, train_adapter
-from twofold.training.audit import (
-    Verdict,
-    Verdicts,
-    read_audit,
-    suspected_share,
-    with_verdicts,
-    write_audit,
-)
-from twofold.training.clicks import (
+from twofold.training.acceptance import Gain
+from twofold.training.adapter.fit import Epoch
+from twofold.training.adapter.plan import AdapterPlan
+from twofold.training.adapter.result import Trained, keep
+from twofold.training.adapter.temperature_sweep import Swept, plot_sweep, sweep_temperatures
+from twofold.training.adapter.trainer import Step, train_adapter
+from twofold.training.data.clicks import (
     ClickPlan,
     Session,
     estimated_propensities,
     from_clicks,
     read_clicks,
 )
-from twofold.training.curves import plot_curves
-from twofold.training.dpr import read_dpr
-from twofold.training.encoder_plan import EncoderPlan
-from twofold.training.encoder_training import train_encoder
-from twofold.training.example import Example
-from twofold.training.fine_tuned import FineTuned
-from twofold.training.fitting import Epoch
-from twofold.training.gain import Gain
-from twofold.training.keeping import keep
-from twofold.training.mining import Miner, Mining, mine
-from twofold.training.negative import MinedNegatives, Negative, Suspect, turnover
-from twofold.training.report import training_report
-from twofold.training.reranker_plan import RerankerPlan
-from twofold.training.reranker_training import train_reranker
-from twofold.training.splitting import Split, folds, split, unseen
-from twofold.training.sweep import Swept, plot_sweep, sweep_temperatures
-from twofold.training.synthetic import (
+from twofold.training.data.examples import Example, TrainingSet
+from twofold.training.data.readers import read_dpr, read_id_triples, read_triples
+from twofold.training.data.splitting import Split, folds, split, unseen
+from twofold.training.data.synthetic import (
     FirstSentences,
     Generated,
     Headings,
@@ -44,9 +27,21 @@ from twofold.training.synthetic import (
     round_trip,
     synthetic,
 )
-from twofold.training.trained import Trained
-from twofold.training.training_set import TrainingSet
-from twofold.training.triples import read_id_triples, read_triples
+from twofold.training.finetuning.encoder import train_encoder
+from twofold.training.finetuning.plans import EncoderPlan, RerankerPlan
+from twofold.training.finetuning.reranker import train_reranker
+from twofold.training.finetuning.result import FineTuned
+from twofold.training.negatives.audit import (
+    Verdict,
+    Verdicts,
+    read_audit,
+    suspected_share,
+    with_verdicts,
+    write_audit,
+)
+from twofold.training.negatives.candidates import MinedNegatives, Negative, Suspect, turnover
+from twofold.training.negatives.mining import Miner, Mining, mine
+from twofold.training.reporting import plot_curves, training_report
 
 __all__ = [
     "AdapterPlan",

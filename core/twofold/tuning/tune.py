@@ -5,15 +5,14 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from twofold.backend import Setting
 from twofold.evaluation import bootstrap_interval, queries_needed
+from twofold.evaluation.significance import luck
 from twofold.index import Index
-from twofold.protocols import Setting
-from twofold.tuning.bench import Bench
-from twofold.tuning.defaults import in_use
-from twofold.tuning.luck import luck
-from twofold.tuning.plan import Plan
-from twofold.tuning.search import Stage, search
-from twofold.tuning.tuned import Fold, Tuned
+from twofold.tuning.coordinate_search import Stage, search
+from twofold.tuning.objective import Bench, in_use
+from twofold.tuning.result import Fold, Tuned
+from twofold.tuning.search_space import Plan
 from twofold.types import Vectors
 
 _STAGES = 5  # of a search, at most: for progress alone

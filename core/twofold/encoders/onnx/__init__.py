@@ -1,0 +1,1 @@
+"""Encoders run by ONNX Runtime, and their export."""

@@ -1,0 +1,1 @@
+"""Saved search profiles and query adapters of an index."""

@@ -1,0 +1,1 @@
+"""Writes to an index: planning, files, commits, maintenance."""

@@ -1,0 +1,49 @@
+"""The sentences of a passage, and the words of a query as an encoder may be asked without them."""
+
+import re
+import unicodedata
+
+from twofold.lexical.analysis.tokenizer import is_run, word_pattern
+
+# A full stop ends a sentence before a blank; those of scripts without blanks need none.
+_END = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+|(?<=[。！？｡।])[」』”’）]*\s*|\n\s*\n")  # noqa: RUF001
+_ABBREVIATION = re.compile(
+    r"(?:^|\W)(?:[A-Za-z]|e\.g|i\.e|cf|vs|al|Fig|No|Dr|Mr|Mrs|Ms|Prof|St)\.$"
+)
+
+Span = tuple[int, int]
+"""Characters of a text, from the first to before the second."""
+
+
+def sentences(text: str) -> list[str]:
+    """Return the sentences of a text in order, without the blanks around them.
+
+    A mark of the end that is followed by a blank ends one, unless it follows a single letter or a
+    common abbreviation; an empty line does; and the marks of Chinese, Japanese and Hindi do.
+    """
+    found: list[str] = []
+    start = 0
+    for end in _END.finditer(text):
+        part = text[start : end.end()].strip()
+        if "\n" not in end[0] and _ABBREVIATION.search(text[start : end.start()]):
+            continue
+        if part:
+            found.append(part)
+        start = end.end()
+    rest = text[start:].strip()
+    return [*found, rest] if rest else found
+
+
+def query_words(query: str) -> list[Span]:
+    """Return where the words of a query stand; in scripts without blanks, its characters."""
+    found: list[Span] = []
+    for word in word_pattern(splits=False, elides=False).finditer(query):
+        if not is_run(word[0]):
+            found.append(word.span())
+            continue
+        for at in range(word.start(), word.end()):
+            if unicodedata.category(query[at])[0] == "M" and at > word.start():
+                found[-1] = found[-1][0], at + 1  # a mark belongs to the character before it
+            else:
+                found.append((at, at + 1))
+    return found

@@ -1,0 +1,1 @@
+"""Why a passage is not among the hits, and which options would bring it in."""

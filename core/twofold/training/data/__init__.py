@@ -1,0 +1,1 @@
+"""Training data: examples, readers, clicks, synthetic queries, splits."""

@@ -1,0 +1,1 @@
+"""Hard negatives: mining and candidates."""
