@@ -22,7 +22,7 @@ from sampling import Task, sampled_task
 from langchain_twofold import TwofoldRetriever
 from llama_index_twofold import TwofoldRetriever as NodeRetriever
 from twofold import Index, Retriever
-from twofold.encoders import DEFAULT_ENCODER, encoder_named
+from twofold.encoders import DEFAULT_ENCODER, encoder_from_name
 from twofold.types import Vectors
 
 ROUNDS = 7
@@ -97,7 +97,7 @@ def main() -> None:
         for name, each in times.items():
             spent = statistics.median(each)
             console.print(f"{name}: {spent:.3f} ms, {spent - own:+.3f} ms")
-    with Index.open(None, encoder=encoder_named(DEFAULT_ENCODER), metric="dot") as index:
+    with Index.open(None, encoder=encoder_from_name(DEFAULT_ENCODER), metric="dot") as index:
         index.upsert(passages, vectors=task.vectors)
         adapter, some = TwofoldRetriever(index=index), task.queries[:BATCH]
         adapter.batch(some)

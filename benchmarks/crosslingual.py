@@ -21,7 +21,7 @@ from rich.table import Table
 
 from twofold import Index, Retriever
 from twofold.corpus import Corpus, read_qrels, read_queries
-from twofold.encoders import encoder_named
+from twofold.encoders import encoder_from_name
 from twofold.evaluation import evaluate
 from twofold.protocols import Encoder
 from twofold.similarity import Metric
@@ -117,7 +117,7 @@ def main() -> None:
     ]
     systems: dict[str, Encoder | None] = {
         "words": None,
-        "all-MiniLM-L6-v2": encoder_named("all-MiniLM-L6-v2"),
+        "all-MiniLM-L6-v2": encoder_from_name("all-MiniLM-L6-v2"),
         UniversalSentenceEncoder.name: UniversalSentenceEncoder(),
         SmallE5.name: SmallE5(),
     }

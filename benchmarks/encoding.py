@@ -23,7 +23,7 @@ from sampling import sampled_texts
 
 from twofold import Index, Retriever
 from twofold.corpus import Corpus, read_qrels, read_queries
-from twofold.encoders import OnnxEncoder, SentenceTransformerEncoder, distilled
+from twofold.encoders import OnnxEncoder, SentenceTransformerEncoder, distill
 from twofold.encoders.batching import TokenCounter
 from twofold.encoders.model_spec import model_source
 from twofold.encoders.onnx.manifest import Precision
@@ -51,7 +51,7 @@ def encoders(folder: Path) -> dict[str, Encoder]:
         found[f"twofold, ONNX {precision}"] = OnnxEncoder(target)
     target = folder / "minilm-static"
     if not target.exists():
-        distilled(MODEL, target)
+        distill(MODEL, target)
     found["twofold, static"] = SentenceTransformerEncoder(str(target))
     return found
 

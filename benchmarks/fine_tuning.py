@@ -20,8 +20,8 @@ from rich.console import Console
 from twofold import Index
 from twofold.corpus import read_qrels, read_queries
 from twofold.training import EncoderPlan, Mining, TrainingSet, train_encoder
-from twofold.training.acceptance import Values, gains_of
-from twofold.training.search_quality import Served
+from twofold.training.acceptance import Values, compute_gains
+from twofold.training.search_quality import SearchQuality
 from twofold.tuning.objective import in_use
 
 console = Console(width=140)
@@ -31,7 +31,7 @@ def values(index: Index, test: TrainingSet) -> Values:
     """Return the measure of each test query by mode, as the index serves."""
     with index.view() as view:
         vectors = view.encode_queries([each.query for each in test])
-        return Served(view, test, MEASURE, in_use(view)).values(vectors)
+        return SearchQuality(view, test, MEASURE, in_use(view)).values(vectors)
 
 
 def main() -> None:
@@ -71,7 +71,7 @@ def main() -> None:
             copy.reencode(str(tuned.folder))
             after = values(copy, test)
         unseen = np.array([learned.positives.isdisjoint(each.positives) for each in test], np.bool_)
-        for each in gains_of(before, after, unseen, level=0.95):
+        for each in compute_gains(before, after, unseen, level=0.95):
             console.print(f"test, {each.queries} {each.group}: {each}")
 
 

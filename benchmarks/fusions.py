@@ -15,15 +15,15 @@ from languages import language_of
 
 from twofold import Retriever, WeightedSum
 from twofold.evaluation import evaluate_run
-from twofold.fusion import FUSIONS, Guarded, WeightedFusion
+from twofold.fusion import FUSIONS, GuardedFusion, WeightedFusion
 
 RULES: dict[str, WeightedFusion] = {
     **{
         f"theoretical min-max, {weight}": WeightedSum(dense_weight=weight)
         for weight in (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9)
     },
-    "guarded, 0.75": Guarded(WeightedSum(dense_weight=0.75)),
-    "guarded, 0.8 (default)": Guarded(),
+    "guarded, 0.75": GuardedFusion(WeightedSum(dense_weight=0.75)),
+    "guarded, 0.8 (default)": GuardedFusion(),
     **{
         f"{name}, {weight}": FUSIONS[name].reweighted(weight)
         for name in ("min-max", "z-score", "z-score-candidates", "distribution-based")

@@ -17,7 +17,7 @@ from twofold import Index, Retriever
 from twofold.corpus import Corpus, read_qrels, read_queries
 from twofold.errors import InputError
 from twofold.evaluation import evaluate
-from twofold.lexical import language_named
+from twofold.lexical import language_from_name
 
 DEFAULT = Path(__file__).parent.parent / "examples" / "data" / "scifact-1000"
 MEASURE = "nDCG@10"
@@ -27,7 +27,7 @@ console = Console()
 def language_of(folder: Path) -> str:
     """Return the language that a folder's name is a code of, else English."""
     try:
-        return language_named(folder.name).name
+        return language_from_name(folder.name).name
     except InputError:
         return "english"
 

@@ -24,10 +24,10 @@ from twofold import Index, SentenceTransformerEncoder
 from twofold.corpus import read_qrels, read_queries
 from twofold.encoders import ModelOptions
 from twofold.training import EncoderPlan, Mining, TrainingSet, split
-from twofold.training.acceptance import Gain, gains_of
-from twofold.training.finetuning.dev_evaluation import Examination
+from twofold.training.acceptance import Gain, compute_gains
+from twofold.training.finetuning.dev_evaluation import DevEvaluator
 from twofold.training.finetuning.encoder import EncoderCourse
-from twofold.training.finetuning.loop import FineTuningRun, Marks, Record
+from twofold.training.finetuning.loop import FineTuningRun, QueryMeasures, RunState
 
 console = Console(width=150)
 MODEL = "all-MiniLM-L6-v2"
@@ -71,21 +71,21 @@ class Last(EncoderCourse):
         self,
         index: Index,
         learned: TrainingSet,
-        exam: Examination,
+        exam: DevEvaluator,
         plan: EncoderPlan,
-        base: Marks,
+        base: QueryMeasures,
     ) -> None:
         super().__init__(index, learned, exam, plan)
         self.marks = base
         self._epochs = plan.epochs
         self._number = 0
 
-    def begin(self, number: int, record: Record) -> None:
+    def begin(self, number: int, record: RunState) -> None:
         """Mine, and remember which epoch it is."""
         super().begin(number, record)
         self._number = number
 
-    def examined(self, *, base: bool = False) -> Marks:
+    def examined(self, *, base: bool = False) -> QueryMeasures:
         """Return the marks of the last epoch, those of the base before it."""
         if self._number == self._epochs:
             self.marks = super().examined(base=base)
@@ -107,7 +107,7 @@ def main() -> None:
     with judged(given.folder) as found, Index.open(None, encoder=encoder) as index:
         # Chosen by the whole index, asked over what the smaller one holds.
         most = given.passages
-        exam = Examination.of(found.index, asked, asked, learned, most, MEASURE)
+        exam = DevEvaluator.of(found.index, asked, asked, learned, most, MEASURE)
         known = {each.id for each in exam.passages}
         answers = sorted({own for each in learned for own in each.positives} - known)
         index.upsert([*exam.passages, *found.index.get(answers)])
@@ -125,7 +125,7 @@ def main() -> None:
                 started = time.perf_counter()
                 course = Last(index, learned, exam, plan, base)
                 with tempfile.TemporaryDirectory() as work:
-                    record = Record(Path(work) / "run", "benchmark")
+                    record = RunState(Path(work) / "run", "benchmark")
                     everyone = np.ones(len(exam.held), np.bool_)
                     FineTuningRun(course, plan, record, everyone, None).run()
                 seconds = time.perf_counter() - started
@@ -139,10 +139,12 @@ def main() -> None:
     console.print(table)
 
 
-def judged_by(base: Marks, after: Marks, exam: Examination, learned: TrainingSet) -> list[Gain]:
+def judged_by(
+    base: QueryMeasures, after: QueryMeasures, exam: DevEvaluator, learned: TrainingSet
+) -> list[Gain]:
     """Return the gains of the test queries after the last epoch."""
     unseen = np.array([learned.positives.isdisjoint(each.positives) for each in exam.held])
-    return list(gains_of(base, after, unseen, level=0.95))  # type: ignore[arg-type]  # modes
+    return list(compute_gains(base, after, unseen, level=0.95))  # type: ignore[arg-type]  # modes
 
 
 def cells(gains: list[Gain]) -> list[str]:

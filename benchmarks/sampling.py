@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from vectors import clustered
 
 from twofold.corpus import Corpus
-from twofold.encoders import DEFAULT_ENCODER, encoder_named
+from twofold.encoders import DEFAULT_ENCODER, encoder_from_name
 
 DIM = 384
 _ENCODED = 4096  # texts at a time
@@ -44,7 +44,7 @@ def sampled_task(path: str, count: int, queries: int, encoded: str | None) -> Ta
     words = [re.findall(r"\w+", texts[place].lower()) for place in chosen]
     asked = [" ".join(random.Random(2).sample(each, min(6, len(each)))) for each in words]
     if encoded is not None:
-        encoder = encoder_named(DEFAULT_ENCODER)
+        encoder = encoder_from_name(DEFAULT_ENCODER)
         if not Path(encoded).exists():
             parts = [texts[at : at + _ENCODED] for at in range(0, len(texts), _ENCODED)]
             np.save(encoded, np.concatenate([encoder.encode_passages(part) for part in parts]))

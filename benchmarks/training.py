@@ -17,23 +17,25 @@ from rich.console import Console
 from rich.table import Table
 
 from twofold.corpus import read_qrels, read_queries
-from twofold.training import AdapterPlan, Trained, TrainingSet, train_adapter
-from twofold.training.acceptance import Gain, gains_of
-from twofold.training.search_quality import Served
+from twofold.training import AdapterPlan, TrainedAdapter, TrainingSet, train_adapter
+from twofold.training.acceptance import Gain, compute_gains
+from twofold.training.search_quality import SearchQuality
 from twofold.tuning.objective import in_use
 from twofold.types import Vectors
 
 console = Console(width=140)
 
 
-def tested(served: Served, trained: Trained, vectors: Vectors, seen: frozenset[str]) -> list[Gain]:
+def tested(
+    served: SearchQuality, trained: TrainedAdapter, vectors: Vectors, seen: frozenset[str]
+) -> list[Gain]:
     """Return the gains of test queries by mode and group."""
     assert trained.adapter is not None
     assert trained.setting is not None
     unseen = np.array([seen.isdisjoint(each.positives) for each in served.training_set], np.bool_)
     before = served.values(vectors)
     after = replace(served, setting=trained.setting).values(trained.adapter(vectors))
-    return list(gains_of(before, after, unseen, level=0.95))
+    return list(compute_gains(before, after, unseen, level=0.95))
 
 
 def main() -> None:
@@ -60,7 +62,7 @@ def main() -> None:
                 seconds = time.perf_counter() - started
                 console.print(f"{title_of(given.folder)}, seed {seed}:\n{trained}")
                 with found.index.view() as view:
-                    served = Served(view, test, MEASURE, in_use(view))
+                    served = SearchQuality(view, test, MEASURE, in_use(view))
                     gains = tested(served, trained, vectors, learned.positives)
                 for each in gains:
                     table.add_row(

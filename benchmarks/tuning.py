@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from twofold import Index
-from twofold.backend import Setting
+from twofold.backend import SearchProfile
 from twofold.corpus import Corpus, read_qrels, read_queries
 from twofold.evaluation import bootstrap_interval
-from twofold.tuning import Bench, setting_in_words, tune
+from twofold.tuning import TuningObjective, setting_in_words, tune
 
 HERE = Path(__file__).parent.parent
 MEASURE = "nDCG@10"
@@ -43,11 +43,13 @@ def measured(folder: Path) -> None:
         asked = {each: text for each, text in queries.items() if each in test}
         with index.view() as view:
             vectors = view.encode_queries(list(asked.values()))
-            bench = Bench(view, asked, test, vectors, MEASURE)
+            bench = TuningObjective(view, asked, test, vectors, MEASURE)
             compare(bench, tuned.before, {"in use": tuned.setting, "found": tuned.found})
 
 
-def compare(bench: Bench, before: Setting, others: dict[str, Setting]) -> None:
+def compare(
+    bench: TuningObjective, before: SearchProfile, others: dict[str, SearchProfile]
+) -> None:
     """Print a measure of the default setting, and of the others the difference from it."""
     values = bench.values(before)
     console.print(f"on {len(values):,} test queries, {MEASURE}:")

@@ -8,8 +8,8 @@ import numpy as np
 from langchain_core.embeddings import Embeddings
 
 from twofold import Encoder
-from twofold.concurrency import spread
-from twofold.encoders import encoder_named
+from twofold.concurrency import map_threads
+from twofold.encoders import encoder_from_name
 from twofold.types import Vectors
 
 _AT_ONCE = 8
@@ -33,7 +33,7 @@ class EmbeddingsEncoder:
         """Return one vector a query, float32 (n, dim); up to 8 are encoded at a time."""
         embed = self.embeddings.embed_query
         calls = [(copy_context(), text) for text in texts]  # a context is entered by one thread
-        vectors = spread(lambda call: call[0].run(embed, call[1]), calls, _AT_ONCE)
+        vectors = map_threads(lambda call: call[0].run(embed, call[1]), calls, _AT_ONCE)
         return np.array(list(vectors), np.float32)
 
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
@@ -64,7 +64,7 @@ class TwofoldEmbeddings(Embeddings):
     """
 
     def __init__(self, encoder: Encoder | str) -> None:
-        self.encoder = encoder_named(encoder) if isinstance(encoder, str) else encoder
+        self.encoder = encoder_from_name(encoder) if isinstance(encoder, str) else encoder
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Return one vector a text, as Python floats."""

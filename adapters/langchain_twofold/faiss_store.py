@@ -9,7 +9,7 @@ from langchain_core.embeddings import Embeddings
 
 from langchain_twofold.embeddings import EmbeddingsEncoder, FunctionEmbeddings, as_encoder
 from twofold import Encoder, Metric
-from twofold.dense import moved_vectors
+from twofold.dense import read_faiss_vectors
 from twofold.types import Vectors
 
 _PARTS = ("index", "docstore", "index_to_docstore_id")
@@ -33,7 +33,7 @@ class FaissStore:
         """
         if not all(hasattr(store, name) for name in _PARTS):
             raise TypeError(f"a FAISS store is wanted, not {type(store).__name__}: {store!r:.80}")
-        moved = moved_vectors(store.index)
+        moved = read_faiss_vectors(store.index)
         # Of vectors of length 1 all metrics give one order.
         metric = Metric.COSINE if getattr(store, "_normalize_L2", False) else moved.metric
         named = store.index_to_docstore_id

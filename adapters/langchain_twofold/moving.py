@@ -21,7 +21,7 @@ from langchain_twofold.retriever import TwofoldRetriever
 from langchain_twofold.vector_store import TwofoldVectorStore
 from twofold import Encoder, Index, Passage, Retriever
 from twofold.fusion import EnsembleFusion
-from twofold.index import AS_STORED, filled_index
+from twofold.index import AS_STORED, create_filled_index
 from twofold.lexical import AnalyzerLike, OkapiBM25
 
 Folder = str | os.PathLike[str] | None
@@ -62,7 +62,7 @@ def from_bm25_retriever(
     searches by both legs.
     """
     _check(retriever, ("vectorizer", "docs", "preprocess_func", "k"), "a BM25Retriever")
-    index = filled_index(
+    index = create_filled_index(
         path,
         _distinctly_named(retriever.docs, ()),
         encoder=as_encoder(encoder),
@@ -124,7 +124,7 @@ def _filled(
     path: Folder, held: FaissStore, passages: Sequence[Passage], analyzer: AnalyzerLike | None
 ) -> Index:
     """Return an index of passages, the first of which are those that a FAISS store holds."""
-    return filled_index(
+    return create_filled_index(
         path,
         passages,
         encoder=held.encoder,

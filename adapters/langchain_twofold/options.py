@@ -52,4 +52,4 @@ def configured(retriever: Retriever, options: Mapping[str, Any]) -> Retriever:
     """
     refuse(options, PER_CALL)
     wanted = {name: options.get(name) for name in PER_CALL if name != "filter"}
-    return core.configured(retriever, {**wanted, "where": where_of_faiss(options.get("filter"))})
+    return core.configure(retriever, {**wanted, "where": where_of_faiss(options.get("filter"))})

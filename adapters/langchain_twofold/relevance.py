@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from twofold import Metric, ReciprocalRank, Retriever, WeightedSum
-from twofold.fusion import Fusion, Guarded, MinMax, Rank, TheoreticalMinMax
+from twofold.fusion import Fusion, GuardedFusion, MinMax, Rank, TheoreticalMinMax
 
 
 def relevance_of(retriever: Retriever) -> Callable[[float], float]:
@@ -34,7 +34,7 @@ def _bounded(score: float) -> float:
 
 def _within_one(fusion: Fusion) -> bool:
     """Whether a fusion gives scores from 0 to 1."""
-    fusion = fusion.fusion if isinstance(fusion, Guarded) else fusion
+    fusion = fusion.fusion if isinstance(fusion, GuardedFusion) else fusion
     if isinstance(fusion, WeightedSum):
         return isinstance(fusion.normalizer, TheoreticalMinMax | MinMax | Rank)
     return isinstance(fusion, ReciprocalRank)

@@ -24,7 +24,7 @@ from langchain_twofold.tracing import child_runs, describe, described
 from twofold import Encoder, Metric, Retriever
 from twofold.concurrency import in_thread
 from twofold.filters import parse
-from twofold.index import AS_STORED, AsStored, filled_index
+from twofold.index import AS_STORED, AsStored, create_filled_index
 from twofold.integrations.options import log_warnings
 from twofold.lexical import AnalyzerLike
 from twofold.types import Mode
@@ -111,7 +111,7 @@ class TwofoldRetriever(BaseRetriever):
         refuse(settings, [*cls.model_fields, "encoder", "path", "metric", "analyzer"])
         passages = [as_passage(document) for document in documents]
         cls(index=Unopened.with_legs(encoder, analyzer), **settings)
-        index = filled_index(
+        index = create_filled_index(
             path, passages, encoder=as_encoder(encoder), metric=metric, analyzer=analyzer
         )
         return cls(index=index, **settings)

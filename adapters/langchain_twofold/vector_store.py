@@ -15,7 +15,7 @@ from langchain_twofold.embeddings import as_embeddings, as_encoder
 from langchain_twofold.options import refuse
 from langchain_twofold.persistence import PersistedStore
 from twofold import Encoder, Index, Metric, Retriever
-from twofold.index import AS_STORED, AsStored, filled_index
+from twofold.index import AS_STORED, AsStored, create_filled_index
 from twofold.lexical import AnalyzerLike
 
 Folder = str | os.PathLike[str] | None
@@ -61,7 +61,7 @@ class TwofoldVectorStore(PersistedStore):
         """
         refuse(kwargs, _OPENING)
         documents = built(texts, metadatas, ids)
-        index = filled_index(
+        index = create_filled_index(
             path,
             [as_passage(each) for each in documents],
             encoder=as_encoder(embedding) if embedding is not None else AS_STORED,
@@ -108,7 +108,7 @@ class TwofoldVectorStore(PersistedStore):
         refuse(kwargs, _OPENING)
         pairs = list(text_embeddings)
         documents = built((text for text, _ in pairs), metadatas, ids)
-        index = filled_index(
+        index = create_filled_index(
             path,
             [as_passage(each) for each in documents],
             encoder=as_encoder(embedding),

@@ -9,7 +9,7 @@ from llama_index.core.bridge.pydantic import PrivateAttr
 
 from twofold import Encoder
 from twofold.concurrency import in_thread
-from twofold.encoders import encoder_named
+from twofold.encoders import encoder_from_name
 from twofold.types import Vectors
 
 
@@ -43,7 +43,7 @@ class TwofoldEmbedding(BaseEmbedding):
         self, encoder: Encoder | str, *, embed_batch_size: int = 256, **settings: Any
     ) -> None:
         """Take an encoder; ``settings`` are those of every ``BaseEmbedding``."""
-        made = encoder_named(encoder) if isinstance(encoder, str) else encoder
+        made = encoder_from_name(encoder) if isinstance(encoder, str) else encoder
         settings.setdefault("model_name", str(getattr(made, "name", type(made).__qualname__)))
         super().__init__(embed_batch_size=embed_batch_size, **settings)
         self._encoder = made

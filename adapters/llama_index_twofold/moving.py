@@ -19,8 +19,8 @@ from llama_index_twofold.retriever import TwofoldRetriever
 from llama_index_twofold.vector_store import TwofoldVectorStore
 from llama_index_twofold.words import english_stems, english_words
 from twofold import Encoder, Index, Metric, Retriever
-from twofold.dense import moved_vectors
-from twofold.lexical import AnalyzerLike, scorer_named
+from twofold.dense import read_faiss_vectors
+from twofold.lexical import AnalyzerLike, scorer_from_name
 from twofold.protocols import Scorer
 from twofold.types import Vectors
 
@@ -71,7 +71,7 @@ def from_faiss(
     index = getattr(store, "_faiss_index", None)
     if index is None:
         raise TypeError(f"a FaissVectorStore is wanted, not {type(store).__name__}: {store!r:.80}")
-    moved = moved_vectors(index)
+    moved = read_faiss_vectors(index)
     known = _by_place(nodes, getattr(store, "_faiss_id_to_node_id_map", None))
     last = {
         known[own].node_id: (at, known[own]) for at, own in enumerate(moved.ids) if own in known
@@ -149,4 +149,4 @@ def _scorer(engine: Any) -> Scorer:
         raise ValueError(f"idf_method={engine.idf_method!r} beside {engine.method!r} isn't known")
     name = {"lucene": "bm25"}.get(engine.method, engine.method)
     delta = engine.delta if name in ("bm25l", "bm25+") else None
-    return scorer_named(name, k1=engine.k1, b=engine.b, delta=delta)
+    return scorer_from_name(name, k1=engine.k1, b=engine.b, delta=delta)

@@ -74,7 +74,7 @@ def configured(retriever: Retriever, options: Mapping[str, Any]) -> Retriever:
     check(options)
     wanted = {_CORE.get(name, name): value for name, value in options.items()}
     wanted["where"] = as_where(wanted.get("where"))
-    return core.configured(retriever, wanted)
+    return core.configure(retriever, wanted)
 
 
 def asked(retriever: Retriever) -> Retriever:

@@ -21,7 +21,7 @@ from llama_index_twofold.options import QueryOptions, asked, check, configured
 from llama_index_twofold.tracing import EncoderEvents, retrieval_events
 from twofold import Encoder, Index, Metric, Retriever
 from twofold.concurrency import in_thread
-from twofold.index import AS_STORED, AsStored, filled_index
+from twofold.index import AS_STORED, AsStored, create_filled_index
 from twofold.integrations.options import log_warnings
 from twofold.lexical import AnalyzerLike
 from twofold.types import Vectors
@@ -85,7 +85,7 @@ class TwofoldRetriever(BaseRetriever):
         check(options)  # a wrong name is a TypeError before any work
         linked = [each for each in nodes if isinstance(each, IndexNode) and each.obj is not None]
         passages = [as_passage(node) for node in nodes]
-        index = filled_index(
+        index = create_filled_index(
             path, passages, encoder=as_encoder(encoder), metric=metric, analyzer=analyzer
         )
         return cls(index, objects=[*linked, *objects], **options)

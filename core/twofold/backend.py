@@ -24,7 +24,7 @@ from twofold.types import (
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class SearchProfile:
     """How to search, as tuning found it or a person saved it.
 
     ``depth`` is the number of candidates of each leg; no ``scorer`` is the store's own;
@@ -58,7 +58,7 @@ class View(Protocol):
         ...
 
     @property
-    def setting(self) -> Setting | None:
+    def setting(self) -> SearchProfile | None:
         """The saved setting in use, None for the library's defaults."""
         ...
 

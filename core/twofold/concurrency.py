@@ -22,7 +22,9 @@ _callers: ThreadPoolExecutor | None = None
 _forked = False
 
 
-def beside(first: Callable[[], _First], second: Callable[[], _Second]) -> tuple[_First, _Second]:
+def run_parallel(
+    first: Callable[[], _First], second: Callable[[], _Second]
+) -> tuple[_First, _Second]:
     """Return what both give; ``second`` runs in another thread, ``first`` in this one.
 
     FAISS and compiled kernels let go of the interpreter, so that one hides behind the other.
@@ -36,7 +38,7 @@ def beside(first: Callable[[], _First], second: Callable[[], _Second]) -> tuple[
     return first(), other.result()
 
 
-def callers() -> ThreadPoolExecutor:
+def caller_pool() -> ThreadPoolExecutor:
     """Return the threads in which whole queries run for an event loop, one for each core.
 
     More would fight for the interpreter, and the loop with them. They are not the threads of
@@ -53,10 +55,10 @@ async def in_thread(function: Callable[..., _First], *args: Any, **kwargs: Any) 
     import asyncio  # who awaits this has it; others needn't wait for it
 
     run = partial(copy_context().run, function, *args, **kwargs)
-    return await asyncio.get_running_loop().run_in_executor(callers(), run)
+    return await asyncio.get_running_loop().run_in_executor(caller_pool(), run)
 
 
-def spread(
+def map_threads(
     function: Callable[[_First], _Second], items: Sequence[_First], threads: int
 ) -> Iterator[_Second]:
     """Give what ``function`` makes of each item, in order; several at a time, taken from the front.

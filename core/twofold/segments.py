@@ -78,7 +78,7 @@ class PackedStrings:
 FACTOR = 4
 
 
-def due(sizes: Sequence[int]) -> slice | None:
+def next_merge(sizes: Sequence[int]) -> slice | None:
     """Return the run of neighbouring segments to merge now, or None.
 
     A segment of n rows is of tier floor(log4 n). Four neighbours, none of a higher tier than the
@@ -103,7 +103,7 @@ def _tier(size: int) -> int:
 Ascending = NDArray[np.uint32] | Rows
 
 
-def places_of(rows: Rows, ascending: Ascending) -> NDArray[np.int64]:
+def positions_of(rows: Rows, ascending: Ascending) -> NDArray[np.int64]:
     """Return the place of each row in an ascending array, -1 for rows that are not in it."""
     count = len(ascending)
     if count == 0:
@@ -118,7 +118,7 @@ def places_of(rows: Rows, ascending: Ascending) -> NDArray[np.int64]:
     return np.where(inside & (ascending[at] == wanted), at, -1)
 
 
-def allowed_places(ascending: Ascending, allowed: Mask) -> NDArray[np.bool_]:
+def allowed_flags(ascending: Ascending, allowed: Mask) -> NDArray[np.bool_]:
     """Return one flag a row of an ascending array: whether ``allowed`` lets it through."""
     flags = np.zeros(len(ascending), np.bool_)
     known = int(np.searchsorted(ascending, ascending.dtype.type(len(allowed))))

@@ -15,7 +15,7 @@ from langchain_core.runnables import ConfigurableField, RunnableLambda
 
 from langchain_twofold import EmbeddingsEncoder, TwofoldRetriever
 from twofold import HashingEncoder, Index, Retriever
-from twofold.concurrency import callers
+from twofold.concurrency import caller_pool
 from twofold.errors import InputError, QueryError
 from twofold.fusion import EnsembleFusion, QueryFusion
 
@@ -371,5 +371,5 @@ async def test_queries_beside_a_loop_run_in_as_many_threads_as_there_are_cores(l
     assert 1 <= len(threads) <= os.cpu_count()
     child = os.fork()
     if not child:
-        os._exit(callers().submit(int, "7").result(timeout=30))
+        os._exit(caller_pool().submit(int, "7").result(timeout=30))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7

@@ -11,7 +11,7 @@ from llama_index.core.vector_stores.types import VectorStoreQuery
 import langchain_twofold
 import llama_index_twofold
 from twofold import HashingEncoder, Retriever
-from twofold.backend import Setting
+from twofold.backend import SearchProfile
 from twofold.encoders import QueryAdapter
 from twofold.fusion import FUSIONS
 
@@ -26,7 +26,7 @@ def adapted(index):
     plain = Retriever(index, mode="dense").retrieve(QUERY)
     rng = np.random.default_rng(3)
     index.adapters.save("mine", QueryAdapter(rng.normal(size=(256, 256)).astype(np.float32)))
-    setting = Setting(FUSIONS["z-score"].reweighted(0.7), 50, None, 1)
+    setting = SearchProfile(FUSIONS["z-score"].reweighted(0.7), 50, None, 1)
     index.settings.save("mine", replace(setting, adapter="mine"), use=True)
     found = Retriever(index, mode="dense").retrieve(QUERY)
     assert found.ids != plain.ids

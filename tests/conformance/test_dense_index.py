@@ -16,17 +16,17 @@ from twofold.dense import (
     HNSW,
     IVF,
     IVFPQ,
+    AnnStructure,
     ApproximateIndex,
     Auto,
     Flat,
     FlatIndex,
-    Neighbours,
     OneBit,
     as_dict,
-    kind_named,
-    kind_of,
+    index_type_from_dict,
+    index_type_from_name,
 )
-from twofold.encoders import encoder_named
+from twofold.encoders import encoder_from_name
 from twofold.errors import InputError, QueryError, VectorError
 
 KINDS = [
@@ -293,7 +293,7 @@ def test_a_structure_reads_back_as_it_was_written(kind, metric):
     for structure in index.structures:
         file = io.BytesIO()
         structure.write(file)
-        again = Neighbours.read(file.getvalue())
+        again = AnnStructure.read(file.getvalue())
         assert again.kind == structure.kind
         assert again.rows.tolist() == structure.rows.tolist()
         queries = metric.stored(near_ones(rng, 9))
@@ -332,9 +332,9 @@ def test_structures_follow_growth_and_shrinkage():
         (lambda: IVF(lists=2.5), "lists is 2.5"),
         (lambda: OneBit(rescored=0), "rescored is 0"),
         (lambda: Flat("float8"), "codes is 'float8': 'float32', 'float16' or 'int8'"),
-        (lambda: kind_named("hsnw"), "did you mean 'hnsw'"),
-        (lambda: kind_named("one-bit:int8"), "unknown kind 'one-bit:int8'"),
-        (lambda: kind_named("hnsw:int9"), "codes is 'int9'"),
+        (lambda: index_type_from_name("hsnw"), "did you mean 'hnsw'"),
+        (lambda: index_type_from_name("one-bit:int8"), "unknown kind 'one-bit:int8'"),
+        (lambda: index_type_from_name("hnsw:int9"), "codes is 'int9'"),
     ],
 )
 def test_kinds_that_can_t_be_are_refused(make_kind, words):
@@ -344,14 +344,14 @@ def test_kinds_that_can_t_be_are_refused(make_kind, words):
 
 def test_kinds_keep_their_form_as_json():
     for kind in KINDS:
-        assert kind_of(json.loads(json.dumps(as_dict(kind)))) == kind
-    assert kind_named("hnsw:float16") == HNSW(codes="float16")
+        assert index_type_from_dict(json.loads(json.dumps(as_dict(kind)))) == kind
+    assert index_type_from_name("hnsw:float16") == HNSW(codes="float16")
 
 
 @pytest.fixture(scope="module")
 def real(abstracts, claims):
     """Titles and claims by a real model, of lengths that a dot product tells apart."""
-    model = encoder_named("all-MiniLM-L6-v2")
+    model = encoder_from_name("all-MiniLM-L6-v2")
     titles = model.encode_passages([each["title"] for each in abstracts])
     return titles * np.linspace(0.6, 1.6, len(titles), dtype=np.float32)[:, None], (
         model.encode_queries(claims[:25])

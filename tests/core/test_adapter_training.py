@@ -26,7 +26,7 @@ from twofold.training import (
     train_adapter,
     training_report,
 )
-from twofold.tuning import compare_settings
+from twofold.tuning import compare_profiles
 
 NOUNS = "plant light press wave food river stone glass horse cloud table paper"
 MADE_UP = "blar quon trib zelf morn vask plix drom yurt fenk gost wimp"
@@ -367,13 +367,13 @@ def test_settings_are_compared_each_with_its_own_adapter(riddles, used):
     index.settings.use(used)
     vectors = HashingEncoder().encode_queries(list(held[0].values()))
     for given in (None, vectors):
-        rows = {each.name: each for each in compare_settings(index, *held, vectors=given)}
+        rows = {each.name: each for each in compare_profiles(index, *held, vectors=given)}
         assert rows["default"].mean == pytest.approx(truth[None], abs=1e-9)
         assert rows["trained"].mean == pytest.approx(truth["trained"], abs=1e-9)
         gained = truth["trained"] - truth[None]
         assert rows["trained"].gain.mean == pytest.approx(0.0 if used else gained, abs=1e-9)
     (index.path / "adapters" / "trained.adapter").unlink()
-    rows = {each.name: each for each in compare_settings(index, *held)} if used is None else rows
+    rows = {each.name: each for each in compare_profiles(index, *held)} if used is None else rows
     assert rows["default"].mean == pytest.approx(truth[None], abs=1e-9)
     if used is None:  # what it would serve
         assert rows["trained"].mean == rows["default"].mean

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from twofold import HashingEncoder, Index, Retriever
-from twofold.backend import Setting
+from twofold.backend import SearchProfile
 from twofold.encoders import QueryAdapter
 from twofold.errors import DegradedWarning, InputError, ReadOnlyError, VectorError
 from twofold.fusion import FUSIONS
 
-SETTING = Setting(FUSIONS["z-score"].reweighted(0.9), 50, None, 1)
+SETTING = SearchProfile(FUSIONS["z-score"].reweighted(0.9), 50, None, 1)
 TEXTS = [
     "Plants make food from light.",
     "The printing press was made in Mainz.",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from twofold import HashingEncoder, Index, Retriever
-from twofold.fusion import FUSIONS, PRESETS, fusion_named
+from twofold.fusion import FUSIONS, PRESETS, fusion_from_name
 
 WORDS = ["red", "green", "blue", "apple", "pear", "plum", "tree", "leaf", "root", "stone", "river"]
 WORDS += ["lake", "hill", "sun"]
@@ -58,7 +58,9 @@ def some_retriever(draw, index):
     if mode == "hybrid" and draw.random() < 0.2:
         chosen["like"] = draw.choice(list(PRESETS))
     elif mode == "hybrid":
-        chosen["fusion"] = fusion_named(draw.choice(list(FUSIONS)), draw.choice([None, 0.3, 0, 1]))
+        chosen["fusion"] = fusion_from_name(
+            draw.choice(list(FUSIONS)), draw.choice([None, 0.3, 0, 1])
+        )
     depth = draw.choice([None, 1, 3, 20])
     return Retriever(index, mode=mode, k=draw.choice([1, 2, 5]), depth=depth, **chosen)
 

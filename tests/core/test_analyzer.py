@@ -17,7 +17,7 @@ from twofold.lexical import (
     LANGUAGES,
     LanguageAnalyzer,
     PostingsIndex,
-    analyzer_named,
+    analyzer_from_name,
     as_analyzer,
     signature,
 )
@@ -136,7 +136,7 @@ def test_identifiers_are_found_whole_and_in_part(text, whole, queries):
     ],
 )  # fmt: skip
 def test_what_a_language_takes_for_the_same(language, one, other, same):
-    each = analyzer_named(language)
+    each = analyzer_from_name(language)
     assert (sorted(each.passage_terms(one)) == sorted(each.passage_terms(other))) is same
 
 
@@ -153,7 +153,7 @@ def test_stop_words_are_dropped_from_queries_only():
         ("german", "der Hund und die Katze", 2),
         ("russian", "\u043a\u043e\u0448\u043a\u0430 \u0438 \u043f\u0435\u0441", 2),
     ]:
-        each = analyzer_named(name)
+        each = analyzer_from_name(name)
         assert len(each.query_terms(text)) == kept
         assert len(each.passage_terms(text)) == len(text.split())
     with_lists = [name for name, each in LANGUAGES.items() if each.stop_words()]
@@ -162,7 +162,7 @@ def test_stop_words_are_dropped_from_queries_only():
 
 @given(any_text, languages)
 def test_any_text_has_terms_and_they_find_it(text, language):
-    each = analyzer_named(language)
+    each = analyzer_from_name(language)
     terms = each.passage_terms(text)
     assert set(each.query_terms(text)) <= set(terms)
     assert bool(each.query_terms(text)) == bool(terms)
@@ -171,14 +171,14 @@ def test_any_text_has_terms_and_they_find_it(text, language):
 
 @given(st.text("aB1-_.'+#,( \u00e9", max_size=12), languages)
 def test_what_is_remembered_of_a_chunk_is_what_a_text_gives(text, language):
-    each = analyzer_named(language)
+    each = analyzer_from_name(language)
     direct = each._terms(text, asked=False)
     assert sorted(each.passage_terms(text)) == sorted(direct)
 
 
 @given(any_text, languages)
 def test_spans_are_where_the_terms_stand(text, language):
-    each = analyzer_named(language)
+    each = analyzer_from_name(language)
     spans = each.spans(text)
     assert sorted(span.term for span in spans) == sorted(each.passage_terms(text))
     assert all(0 <= span.start < span.end <= len(text) for span in spans)
@@ -205,17 +205,17 @@ def test_spans_of_changed_forms(text, term, shown):
 
 def test_names_and_codes():
     for name in ("de", "DE", "de-CH", "de_AT", " German "):
-        assert analyzer_named(name).name == "german"
+        assert analyzer_from_name(name).name == "german"
     with pytest.raises(InputError, match="did you mean 'german'"):
-        analyzer_named("germna")
+        analyzer_from_name("germna")
     with pytest.raises(InputError, match="unknown analyzer 'klingon': use one of multilingual"):
-        analyzer_named("klingon")
+        analyzer_from_name("klingon")
 
 
 def test_signatures_tell_analyzers_apart():
     signatures = {signature(LanguageAnalyzer(each)) for each in LANGUAGES.values()}
     assert len(signatures) > 40  # Hebrew and Latvian, say, differ by their stop words alone
-    assert signature(analyzer) == signature(analyzer_named("english"))
+    assert signature(analyzer) == signature(analyzer_from_name("english"))
 
 
 def letters(text):
@@ -241,7 +241,7 @@ def test_a_function_keeps_its_version():
     versioned.version = 2
     try:
         assert as_analyzer(versioned).version == 2
-        assert analyzer_named(as_analyzer(versioned).name).version == 2
+        assert analyzer_from_name(as_analyzer(versioned).name).version == 2
     finally:
         del versioned.version
 
@@ -268,7 +268,7 @@ def reversed_words(text):
 
 @pytest.mark.parametrize("language", ["english", "thai", "multilingual"])
 def test_stacked_marks_take_linear_time(language):
-    each = analyzer_named(language)
+    each = analyzer_from_name(language)
     stack = "a" + "\u0301\u0316" * 200_000  # some minutes if it were quadratic
     terms = each.passage_terms(stack)
     assert terms
@@ -277,7 +277,7 @@ def test_stacked_marks_take_linear_time(language):
 
 
 def test_no_term_is_empty_even_where_a_stemmer_leaves_nothing():
-    arabic = analyzer_named("ar")
+    arabic = analyzer_from_name("ar")
     assert arabic.passage_terms("\u0640") == ["\u0640"]
     assert arabic.passage_terms("\u0651") != arabic.passage_terms("\u0640")
 
@@ -309,12 +309,12 @@ def test_functions_that_fail(tmp_path, monkeypatch):
         ("odd_module:dated", "version '2024'"),
     ):
         with pytest.raises(InputError, match=message):
-            analyzer_named(path)
-    assert analyzer_named("odd_module:Kept").passage_terms("a b") == ["a", "b"]
+            analyzer_from_name(path)
+    assert analyzer_from_name("odd_module:Kept").passage_terms("a b") == ["a", "b"]
     for path in ("odd_module:late", "odd_module:Kept.passage_terms"):
         with pytest.raises(InputError, match="fails on plain text"):
-            signature(analyzer_named(path))
-    index = PostingsIndex(analyzer_named("odd_module:half"))
+            signature(analyzer_from_name(path))
+    index = PostingsIndex(analyzer_from_name("odd_module:half"))
     with pytest.raises(InputError, match="half a surrogate pair"):
         index.add(np.arange(1), ["x"], ["text"])
 
@@ -327,7 +327,7 @@ def test_a_bound_method_under_a_name_of_its_module(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     module = importlib.import_module("cutter")
     assert as_analyzer(module.lcut).name == "cutter:lcut"
-    assert analyzer_named("cutter:lcut").passage_terms("a b") == ["a", "b"]
+    assert analyzer_from_name("cutter:lcut").passage_terms("a b") == ["a", "b"]
     with pytest.raises(InputError, match="no import path"):
         as_analyzer(module.Cutter().lcut)
 
@@ -340,7 +340,7 @@ def test_a_function_of_a_script_is_warned_about(monkeypatch):
         assert as_analyzer(script.cut).name == "__main__:cut"
     script.system = os.system
     with pytest.raises(InputError, match="standard library"):
-        analyzer_named("__main__:system")
+        analyzer_from_name("__main__:system")
 
 
 def number(text):
@@ -363,7 +363,7 @@ def same(text):
 )
 def test_import_paths_that_lead_nowhere(path):
     with pytest.raises(InputError, match="can't be imported|of the standard library"):
-        analyzer_named(path)
+        analyzer_from_name(path)
 
 
 def test_analyzers_are_the_same_in_another_process():
@@ -372,4 +372,4 @@ def test_analyzers_are_the_same_in_another_process():
         "print(s(a('english')), s(a('th')))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.split() == [signature(analyzer_named(each)) for each in ("en", "thai")]
+    assert out.stdout.split() == [signature(analyzer_from_name(each)) for each in ("en", "thai")]

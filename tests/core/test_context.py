@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twofold import Retriever
-from twofold.encoders import encoder_named
+from twofold.encoders import encoder_from_name
 from twofold.encoders.batching import TokenCounter
 from twofold.errors import DegradedWarning, QueryError
-from twofold.results.prompt_context import context_of, estimated_tokens
+from twofold.results.prompt_context import build_context, estimated_tokens
 from twofold.types import Passage
 
 
@@ -23,7 +23,7 @@ def test_blocks_citations_and_what_is_left_out():
         Passage("word " * 50, "b"),
         Passage("four", "c"),
     ]
-    found = context_of(passages, 8, words, "\n\n")
+    found = build_context(passages, 8, words, "\n\n")
     assert found.text == "[1] First\none two three\n\n[2] four"
     assert [(each.number, each.id, each.title) for each in found.citations] == [
         (1, "a", "First"),
@@ -37,7 +37,7 @@ def test_blocks_citations_and_what_is_left_out():
 
 def test_a_first_passage_that_is_too_long_is_left_out_and_said():
     with pytest.warns(DegradedWarning, match="none of 1 passages fits 10 tokens"):
-        found = context_of([Passage("word " * 50, "b")], 10, words, "\n\n")
+        found = build_context([Passage("word " * 50, "b")], 10, words, "\n\n")
     assert (found.text, found.citations, found.tokens, found.left_out) == ("", (), 0, ("b",))
 
 
@@ -48,7 +48,7 @@ lengths = st.lists(st.integers(0, 12), max_size=8)
 @given(lengths, st.integers(1, 40), st.sampled_from(["\n\n", "\n---\n", ""]))
 def test_greedy_in_order_and_never_above_the_limit(sizes, limit, separator):
     passages = [Passage("w " * size, str(place)) for place, size in enumerate(sizes)]
-    found = context_of(passages, limit, words, separator)
+    found = build_context(passages, limit, words, separator)
     assert words(found.text) == found.tokens <= limit
     cited = [each.id for each in found.citations]
     assert sorted([*cited, *found.left_out]) == sorted(each.id for each in passages)
@@ -97,7 +97,7 @@ def test_the_estimate(text, wanted):
 
 
 def test_the_estimate_is_near_what_a_model_counts(abstracts):
-    counter = TokenCounter(encoder_named("all-MiniLM-L6-v2").model.tokenizer)
+    counter = TokenCounter(encoder_from_name("all-MiniLM-L6-v2").model.tokenizer)
     texts = [each["text"] for each in abstracts[:300]]
     own = counter.lengths(texts)
     ratios = np.array([estimated_tokens(text) for text in texts]) / own
@@ -109,9 +109,9 @@ def test_the_estimate_is_near_what_a_model_counts(abstracts):
 @pytest.mark.parametrize("given", [None, float("nan"), float("inf"), "7", True, -1])
 def test_a_count_that_is_no_number_is_refused(given):
     with pytest.raises(QueryError, match="count gave .* the number of its tokens is wanted"):
-        context_of([Passage("one", "a")], 10, lambda text: given, "\n\n")
+        build_context([Passage("one", "a")], 10, lambda text: given, "\n\n")
 
 
 def test_numbers_of_numpy_will_do():
-    found = context_of([Passage("one", "a")], np.int64(10), lambda text: np.float64(2.5), " ")
+    found = build_context([Passage("one", "a")], np.int64(10), lambda text: np.float64(2.5), " ")
     assert (found.tokens, len(found.citations)) == (3, 1)

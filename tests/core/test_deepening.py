@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from twofold import HashingEncoder, Index, ReciprocalRank, Retriever, WeightedSum
-from twofold.fusion import CombMNZ, Guarded, LogOdds, MinMax, Rank, ZScore
+from twofold.fusion import CombMNZ, GuardedFusion, LogOdds, MinMax, Rank, ZScore
 
 DIM = 8
 WORDS = ["apple", "pear", "plum", "fig", "kiwi", "lime", "grape", "peach", "melon", "mango"]
 HALF = WeightedSum(dense_weight=0.5)
 FUSIONS = [
     None, HALF, WeightedSum(MinMax(), 0.3), WeightedSum(ZScore(), 0.5), ReciprocalRank(),
-    CombMNZ(), LogOdds(), WeightedSum(Rank(), 0.4), Guarded(ReciprocalRank()),
+    CombMNZ(), LogOdds(), WeightedSum(Rank(), 0.4), GuardedFusion(ReciprocalRank()),
 ]  # fmt: skip
 
 

@@ -16,7 +16,7 @@ import torch
 from planted import NOUNS, SECRET, secrets
 from tiny_models import finished_folder, transformer_folder
 from twofold import HashingEncoder, Index, Retriever, SentenceTransformerEncoder
-from twofold.backend import Setting
+from twofold.backend import SearchProfile
 from twofold.encoders import QueryAdapter
 from twofold.errors import DegradedWarning, EncoderNotFoundError, InputError
 from twofold.fusion import WeightedSum
@@ -246,7 +246,7 @@ def test_what_cannot_be_fine_tuned_is_refused_at_once(riddles, tmp_path):
     assert "10 queries are too few" in few.reason
     assert not (tmp_path / "few").exists()
     index.adapters.save("one", QueryAdapter(np.eye(32)))
-    setting = Setting(WeightedSum(dense_weight=0.5), 100, None, 1, adapter="one")
+    setting = SearchProfile(WeightedSum(dense_weight=0.5), 100, None, 1, adapter="one")
     index.settings.save("one", setting, use=True)
     with pytest.raises(InputError, match="an adapter is in use"):
         train_encoder(index, learned, tmp_path / "x")

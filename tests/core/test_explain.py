@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from oracles import nearness
 from twofold import HashingEncoder, Index, ReciprocalRank, Retriever
-from twofold.fusion import FUSIONS, fusion_named
+from twofold.fusion import FUSIONS, fusion_from_name
 from twofold.protocols import Encoder
 from twofold.results import query_words, sentences
 
@@ -41,7 +41,7 @@ def test_contributions_sum_to_the_score_for_ten_thousand_hits(library, claims):
             k=draw.randint(1, 300),
             mode=draw.choice(library.modes),
             depth=draw.randint(1, 200),
-            fusion=fusion_named(name, weight),
+            fusion=fusion_from_name(name, weight),
         )
         explained = retriever.retrieve(draw.choice(claims)).explain(meaning=False)
         for each in explained.to_dict()["hits"]:

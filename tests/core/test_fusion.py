@@ -19,8 +19,8 @@ from twofold.fusion import (
     CombMNZ,
     DistributionBased,
     EnsembleFusion,
-    Guarded,
-    LegEvidence,
+    GuardedFusion,
+    LegScores,
     LogOdds,
     MinMax,
     QueryFusion,
@@ -30,8 +30,8 @@ from twofold.fusion import (
     WeightedSum,
     ZScore,
     fusion_as_dict,
-    fusion_named,
-    fusion_of,
+    fusion_from_dict,
+    fusion_from_name,
 )
 from twofold.types import Moments
 
@@ -44,9 +44,7 @@ def leg(scores, lowest=0.0, ranks=None, moments=(0.0, 0.0), quality=1.0):
     scores = np.array(scores, np.float64)
     if ranks is None:
         ranks = placed(scores, len(scores))
-    return LegEvidence(
-        scores, np.array(ranks, np.int64), lowest, lambda: Moments(*moments), quality
-    )
+    return LegScores(scores, np.array(ranks, np.int64), lowest, lambda: Moments(*moments), quality)
 
 
 def placed(scores, depth):
@@ -235,7 +233,7 @@ def test_contributions_sum_to_the_score(legs, weight):
 
 def guarded(dense_quality, lexical_quality, guard=None):
     dense = leg([0.9, 0.1], -1.0, quality=dense_quality)
-    return (guard or Guarded()).fuse(dense, leg([1.0, 9.0], quality=lexical_quality))
+    return (guard or GuardedFusion()).fuse(dense, leg([1.0, 9.0], quality=lexical_quality))
 
 
 def test_the_guard_changes_nothing_where_both_legs_are_trusted():
@@ -255,7 +253,7 @@ def test_the_guard_changes_nothing_where_both_legs_are_trusted():
 )
 def test_the_guards_weight_follows_the_quality_of_each_leg(low, high, other, weight, weak):
     low, high = sorted((low, high))
-    guard = Guarded(WeightedSum(dense_weight=weight), *weak)
+    guard = GuardedFusion(WeightedSum(dense_weight=weight), *weak)
     assert guard.dense_weight == weight
     worse, better = (guarded(each, other, guard).dense_weight for each in (low, high))
     assert worse <= better + 1e-12
@@ -280,17 +278,21 @@ def test_the_guard_says_which_leg_is_weak():
 
 @ALL
 def test_fusions_survive_json(name):
-    for fusion in (FUSIONS[name], fusion_named(name, 0.3), fusion_named(name, np.float32(0.5))):
-        again = fusion_of(json.loads(json.dumps(fusion_as_dict(fusion))))
+    for fusion in (
+        FUSIONS[name],
+        fusion_from_name(name, 0.3),
+        fusion_from_name(name, np.float32(0.5)),
+    ):
+        again = fusion_from_dict(json.loads(json.dumps(fusion_as_dict(fusion))))
         assert again == fusion
         assert type(again) is type(fusion)
-    assert fusion_named(name, 0.3).dense_weight == 0.3
-    assert fusion_named(name) is FUSIONS[name]
+    assert fusion_from_name(name, 0.3).dense_weight == 0.3
+    assert fusion_from_name(name) is FUSIONS[name]
 
 
 def test_nested_fusions_survive_json():
-    fusion = Guarded(CombMNZ(MinMax(), 0.6), weak_dense=0.1)
-    assert fusion_of(json.loads(json.dumps(fusion_as_dict(fusion)))) == fusion
+    fusion = GuardedFusion(CombMNZ(MinMax(), 0.6), weak_dense=0.1)
+    assert fusion_from_dict(json.loads(json.dumps(fusion_as_dict(fusion)))) == fusion
     assert fusion_as_dict(ReciprocalRank(20.0, 0.25)) == {
         "name": "ReciprocalRank",
         "rank_constant": 20.0,
@@ -311,9 +313,9 @@ def test_what_cannot_be_stored_is_refused():
     with pytest.raises(InputError, match="can't be stored: use normalisers and fusions"):
         fusion_as_dict(WeightedSum(Own()))
     with pytest.raises(KeyError, match="Better"):
-        fusion_of({"name": "Better"})
+        fusion_from_dict({"name": "Better"})
     with pytest.raises(InputError, match="unknown fusion 'rff'.*did you mean 'rrf'"):
-        fusion_named("rff")
+        fusion_from_name("rff")
 
 
 @pytest.mark.parametrize(
@@ -323,11 +325,11 @@ def test_what_cannot_be_stored_is_refused():
         (lambda: WeightedSum(dense_weight=True), "dense_weight is True"),
         (lambda: ReciprocalRank(-1), "rank_constant is -1: a number of at least 0"),
         (lambda: ReciprocalRank(math.nan), "rank_constant is nan"),
-        (lambda: Guarded(weak_dense=2), "weak_dense is 2"),
+        (lambda: GuardedFusion(weak_dense=2), "weak_dense is 2"),
         (lambda: LogOdds(margin=0.5), "margin is 0.5"),
         (lambda: ZScore("everything"), "over is 'everything': 'corpus' or 'candidates'"),
         (lambda: EnsembleFusion(c=-1), "c is -1"),
-        (lambda: fusion_named("rrf", -0.1), "dense_weight is -0.1"),
+        (lambda: fusion_from_name("rrf", -0.1), "dense_weight is -0.1"),
         (lambda: CombMNZ(ZScore()), r"CombMNZ can't use ZScore\(over='corpus'\)"),
         (lambda: CombMNZ(DistributionBased()), "below 0: use MinMax"),
         (lambda: CombMNZ(L2()), "below 0: use MinMax"),
@@ -338,8 +340,8 @@ def test_what_cannot_be_stored_is_refused():
         (lambda: WeightedSum("min-max"), "normalizer is 'min-max'"),
         (lambda: CombMNZ(MinMax), "normalizer is <class"),
         (lambda: LogOdds(None), "normalizer is None"),
-        (lambda: Guarded(0.6), "0.6 is none that has one to shift"),
-        (lambda: Guarded(WeightedSum), "is none that has one to shift"),
+        (lambda: GuardedFusion(0.6), "0.6 is none that has one to shift"),
+        (lambda: GuardedFusion(WeightedSum), "is none that has one to shift"),
     ],
 )
 def test_bad_fusion_settings_are_refused(make, words):

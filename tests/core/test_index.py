@@ -13,7 +13,7 @@ from twofold.errors import (
     QueryError,
     VectorError,
 )
-from twofold.index import filled_index
+from twofold.index import create_filled_index
 
 
 class CountingEncoder(HashingEncoder):
@@ -328,14 +328,18 @@ def test_an_index_filled_with_the_vectors_of_the_first_passages(tmp_path):
     vectors = np.eye(2, encoder.identity.dim, dtype=np.float32)
     choices = {"metric": None, "analyzer": "english"}
     for _ in range(2):
-        filled = filled_index(tmp_path / "i", texts, encoder=encoder, vectors=vectors, **choices)
+        filled = create_filled_index(
+            tmp_path / "i", texts, encoder=encoder, vectors=vectors, **choices
+        )
     with filled.view() as view:
         rows = np.array([view.row_of(each.id) for each in filled])
         stored, held = view.vectors(rows)
     assert held.all()
     assert stored.tolist() == np.concatenate([vectors, encoder.encode_passages(texts[2:])]).tolist()
     filled.close()
-    own = filled_index(None, texts[:2], encoder=None, dim="first", vectors=vectors, **choices)
+    own = create_filled_index(
+        None, texts[:2], encoder=None, dim="first", vectors=vectors, **choices
+    )
     assert own.encoder is None
     assert Retriever(own, mode="dense", k=1).retrieve(vector=vectors[1])[0].passage.text == "two"
     own.close()

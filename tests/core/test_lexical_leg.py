@@ -9,7 +9,7 @@ import pytest
 from twofold import Index, Retriever
 from twofold.errors import IndexMismatchError, InputError, QueryError, UnsupportedStorageError
 from twofold.index import AS_STORED
-from twofold.lexical import BM25, LanguageAnalyzer, language_named
+from twofold.lexical import BM25, LanguageAnalyzer, language_from_name
 from twofold.storage.records import FORMAT
 
 PLANTS = [
@@ -110,7 +110,7 @@ def test_an_analyzer_object_is_given_again(tmp_path):
 def test_other_versions_and_other_terms_are_refused(tmp_path):
     with opened(tmp_path / "i") as index:
         index.upsert(PLANTS)
-    older = LanguageAnalyzer(language_named("en"), version=1)
+    older = LanguageAnalyzer(language_from_name("en"), version=1)
     with pytest.raises(IndexMismatchError, match=r"version 2 .* and this is version 1"):
         opened(tmp_path / "i", analyzer=older)
 

@@ -10,7 +10,7 @@ import pytest
 
 from tiny_models import finished_folder, router_folder, transformer_folder
 from twofold import Index, Retriever
-from twofold.encoders import ModelOptions, OnnxEncoder, TowersEncoder, distilled, encoder_named
+from twofold.encoders import ModelOptions, OnnxEncoder, TowersEncoder, distill, encoder_from_name
 from twofold.errors import EncoderMismatchError, EncoderNotFoundError, InputError
 
 HARD = [
@@ -38,7 +38,7 @@ def tiny(folder):
 
 @pytest.fixture(scope="module")
 def minilm():
-    return encoder_named("all-MiniLM-L6-v2")
+    return encoder_from_name("all-MiniLM-L6-v2")
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_nothing_gives_nothing_of_the_right_shape(exported):
 
 
 def test_a_folder_is_an_encoder_by_its_name(exported, small, tmp_path):
-    again = encoder_named(exported.name)
+    again = encoder_from_name(exported.name)
     assert isinstance(again, OnnxEncoder)
     assert again.identity == exported.identity
     assert small.identity.fingerprint != exported.identity.fingerprint
@@ -100,7 +100,7 @@ def test_a_folder_is_an_encoder_by_its_name(exported, small, tmp_path):
     with pytest.raises(EncoderMismatchError):
         Index.open(tmp_path / "i", encoder=small)
     with pytest.raises(InputError, match="options were fixed by its export"):
-        encoder_named(exported.name + "?dim=3")
+        encoder_from_name(exported.name + "?dim=3")
 
 
 def test_loading_needs_neither_torch_nor_sentence_transformers(exported):
@@ -145,7 +145,7 @@ def test_options_are_in_the_graph(folder, tiny):
         ]
     ):
         encoder = OnnxEncoder.export(str(tiny), folder / f"tiny-{place}", options=options)
-        model = encoder_named(
+        model = encoder_from_name(
             json.loads((folder / f"tiny-{place}" / "encoder.json").read_text())["model"]
         )
         np.testing.assert_allclose(
@@ -163,7 +163,10 @@ def test_options_are_in_the_graph(folder, tiny):
 def test_a_router_becomes_two_graphs(folder, tiny):
     other = transformer_folder(folder / "other", seed=2)
     router = router_folder(folder / "router", tiny, other)
-    encoder, model = OnnxEncoder.export(str(router), folder / "routed"), encoder_named(str(router))
+    encoder, model = (
+        OnnxEncoder.export(str(router), folder / "routed"),
+        encoder_from_name(str(router)),
+    )
     assert {"model.query.onnx", "model.passage.onnx"} <= set(os.listdir(folder / "routed"))
     texts = ["red apple", "how do plants make food", ""]
     np.testing.assert_allclose(
@@ -172,13 +175,13 @@ def test_a_router_becomes_two_graphs(folder, tiny):
     np.testing.assert_allclose(
         encoder.encode_passages(texts), model.encode_passages(texts), atol=1e-5
     )
-    assert encoder_named(encoder.name).identity == encoder.identity
+    assert encoder_from_name(encoder.name).identity == encoder.identity
     towers = TowersEncoder(encoder, model)  # the fast one for queries alone
-    assert encoder_named(towers.name).identity == towers.identity
+    assert encoder_from_name(towers.name).identity == towers.identity
 
 
 def test_a_static_model_can_be_a_graph_too(folder, tiny):
-    static = distilled(str(tiny), folder / "static", dim=8, options=ModelOptions(pooling="mean"))
+    static = distill(str(tiny), folder / "static", dim=8, options=ModelOptions(pooling="mean"))
     encoder = OnnxEncoder.export(static.name, folder / "static-onnx")
     texts = ["red apple", "how do plants make food", "", "cells " * 400]
     np.testing.assert_allclose(
@@ -196,7 +199,7 @@ def test_a_folder_of_something_else_is_left_alone(folder, tiny, tmp_path):
         with pytest.raises(InputError, match=message):
             OnnxEncoder.export(str(tiny), tmp_path / name, options=options)
         with pytest.raises(InputError, match=message):
-            distilled(str(tiny), tmp_path / name, dim=4, options=options)
+            distill(str(tiny), tmp_path / name, dim=4, options=options)
     with pytest.raises(InputError, match="precision is 'int4'"):
         OnnxEncoder.export(str(tiny), tmp_path / "new", precision="int4")
     with pytest.raises(EncoderNotFoundError):
@@ -254,6 +257,6 @@ def test_a_finished_model_needs_no_options(folder, tiny):
     encoder = OnnxEncoder.export(str(model), folder / "finished-onnx")
     np.testing.assert_allclose(
         encoder.encode_queries(["red"]),
-        encoder_named(str(model)).encode_queries(["red"]),
+        encoder_from_name(str(model)).encode_queries(["red"]),
         atol=1e-5,
     )

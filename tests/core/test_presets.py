@@ -10,10 +10,10 @@ from twofold.errors import InputError
 from twofold.fusion import (
     PRESETS,
     EnsembleFusion,
-    LegEvidence,
+    LegScores,
     QueryFusion,
     WeightedFusion,
-    preset_named,
+    preset_from_name,
 )
 from twofold.fusion.presets import FusionMode
 
@@ -37,7 +37,7 @@ def as_evidence(pairs, passages):
     scores, ranks = dict(pairs), {each: rank for rank, (each, _) in enumerate(pairs, 1)}
     # What only the other leg lists is below everything here, as completion finds it.
     below = min(scores.values(), default=0.0) - 0.5
-    return LegEvidence(
+    return LegScores(
         np.array([scores.get(each, below) for each in passages]),
         np.array([ranks.get(each, 0) for each in passages], np.int64),
         -2.0,
@@ -142,11 +142,11 @@ def query_fusion(mode, weighted):
 
 
 def test_presets_by_name():
-    assert preset_named("langchain").fusion == EnsembleFusion()
-    assert preset_named("llamaindex-dist-based-score").fusion == QueryFusion("dist_based_score")
+    assert preset_from_name("langchain").fusion == EnsembleFusion()
+    assert preset_from_name("llamaindex-dist-based-score").fusion == QueryFusion("dist_based_score")
     assert all(each.depth_is_k for each in PRESETS.values())
     with pytest.raises(InputError, match="unknown preset 'langchian'.*did you mean 'langchain'"):
-        preset_named("langchian")
+        preset_from_name("langchian")
     with pytest.raises(InputError, match="mode is 'best': use one of reciprocal_rerank"):
         QueryFusion("best")
 

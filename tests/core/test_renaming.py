@@ -7,7 +7,7 @@ import numpy as np
 from typer.testing import CliRunner
 
 from twofold import Index, Retriever
-from twofold.backend import Setting
+from twofold.backend import SearchProfile
 from twofold.cli import app
 from twofold.fusion import WeightedSum
 
@@ -22,7 +22,7 @@ def test_a_second_setting_has_a_name_of_its_own_and_the_way_back_leads_back(tmp_
     words = [f"w{at}" for at in range(400)]
     texts = [" ".join(draw.choice(words, 12, replace=False)) for _ in range(150)]
     folder = tmp_path / "index"
-    used = Setting(WeightedSum(dense_weight=1.0), 50, None, 1)
+    used = SearchProfile(WeightedSum(dense_weight=1.0), 50, None, 1)
     lines, rows = [], []
     with Index.open(folder, encoder="hashing") as index:
         index.upsert({"id": f"d{at}", "text": text} for at, text in enumerate(texts))

@@ -13,7 +13,7 @@ from tiny_models import cross_encoder_folder, transformer_folder
 from twofold import Index, Passage, Retriever
 from twofold.errors import EncoderNotFoundError, InputError
 from twofold.protocols import Reranker
-from twofold.rerank import CrossEncoderReranker, reranker_named
+from twofold.rerank import CrossEncoderReranker, reranker_from_name
 
 NOISE = 1e-5
 """How far a score may be from that of the same pair in another batch; 6e-7 was measured."""
@@ -222,13 +222,13 @@ def test_threads_share_a_model_even_by_two_rerankers(model, asked):
 
 def test_a_name_is_a_spec_that_makes_the_reranker_again(folder, model, asked):
     spec = f"{folder}?candidates=30&threshold=.5&batch_tokens=64&max_length=20&activation=identity"
-    reranker = reranker_named(spec)
+    reranker = reranker_from_name(spec)
     assert (reranker.candidates, reranker.threshold, reranker.max_length) == (30, 0.5, 20)
-    again = reranker_named(reranker.name)
+    again = reranker_from_name(reranker.name)
     assert again == reranker
     assert hash(again) == hash(reranker)
     check(again.rerank(*asked), reranker.rerank(*asked), atol=0)
-    assert reranker_named(folder) == CrossEncoderReranker(str(folder))
+    assert reranker_from_name(folder) == CrossEncoderReranker(str(folder))
     assert isinstance(reranker, Reranker)
     assert repr(reranker) == f"CrossEncoderReranker({reranker.name!r})"
     assert "BertForSequence" not in repr(CrossEncoderReranker(model))
@@ -324,7 +324,7 @@ def test_bad_arguments_say_what_is_wanted(folder, model):
 )
 def test_a_bad_spec_says_what_is_wanted(spec, message):
     with pytest.raises(InputError, match=message):
-        reranker_named(spec)
+        reranker_from_name(spec)
 
 
 def area(model, pairs):

@@ -5,7 +5,7 @@ import pytest
 
 from twofold import Index, ReciprocalRank, Retriever, WeightedSum
 from twofold.errors import FilterError, InputError, QueryError
-from twofold.fusion import Guarded
+from twofold.fusion import GuardedFusion
 
 
 def test_every_hybrid_hit_carries_both_legs_and_they_add_up(library, claims):
@@ -212,7 +212,7 @@ def test_explanations_add_up_to_the_lexical_score(library, claims):
 
 def test_another_share_of_the_dense_leg(library, claims):
     assert library.agreement < 0.7  # so a guard would shift the weight
-    for fusion in (WeightedSum(), ReciprocalRank(), Guarded(), None):
+    for fusion in (WeightedSum(), ReciprocalRank(), GuardedFusion(), None):
         for weight in (0.0, 0.35, 1.0):
             own = fusion if isinstance(fusion, ReciprocalRank) else WeightedSum()
             told = Retriever(library, fusion=own.reweighted(weight)).retrieve(claims[3])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twofold import BM25, HashingEncoder, Index, Retriever, WeightedSum
-from twofold.backend import Setting
+from twofold.backend import SearchProfile
 from twofold.errors import (
     IndexClosedError,
     IndexLockedError,
@@ -19,13 +19,13 @@ from twofold.errors import (
     ReadOnlyError,
     UnsupportedStorageError,
 )
-from twofold.fusion import FUSIONS, Guarded, ReciprocalRank, ZScore
-from twofold.index import setting_as_dict, setting_of
-from twofold.lexical import SCORERS, scorer_as_dict, scorer_of
+from twofold.fusion import FUSIONS, GuardedFusion, ReciprocalRank, ZScore
+from twofold.index import profile_as_dict, profile_from_dict
+from twofold.lexical import SCORERS, scorer_as_dict, scorer_from_dict
 from twofold.storage import Settings
 
-PLAIN = Setting(ReciprocalRank(10, 0.3), 200, BM25(0.9, 0.4), 1)
-TITLES = Setting(Guarded(WeightedSum(ZScore(), 0.6), weak_dense=0.2), 50, None, 3)
+PLAIN = SearchProfile(ReciprocalRank(10, 0.3), 200, BM25(0.9, 0.4), 1)
+TITLES = SearchProfile(GuardedFusion(WeightedSum(ZScore(), 0.6), weak_dense=0.2), 50, None, 3)
 
 
 def words(index, query="plants"):
@@ -180,17 +180,17 @@ def test_what_cannot_be_had_back_is_not_stored(garden):
 
 @given(st.sampled_from(sorted(FUSIONS)), st.floats(0, 1), st.sampled_from(sorted(SCORERS)))
 def test_every_setting_comes_back_as_it_was(fusion, weight, scorer):
-    setting = Setting(FUSIONS[fusion].reweighted(weight), 70, SCORERS[scorer](), 2)
-    assert setting_of(json.loads(json.dumps(setting_as_dict(setting)))) == setting
+    setting = SearchProfile(FUSIONS[fusion].reweighted(weight), 70, SCORERS[scorer](), 2)
+    assert profile_from_dict(json.loads(json.dumps(profile_as_dict(setting)))) == setting
     changed = SCORERS[scorer](0.25)
-    assert scorer_of(json.loads(json.dumps(scorer_as_dict(changed)))) == changed
+    assert scorer_from_dict(json.loads(json.dumps(scorer_as_dict(changed)))) == changed
 
 
 def test_what_another_version_saved_is_said_to_be(garden):
-    values = setting_as_dict(PLAIN)
+    values = profile_as_dict(PLAIN)
     values["fusion"]["name"] = "Telepathy"
     with pytest.raises(UnsupportedStorageError, match="Telepathy"):
-        setting_of(values)
+        profile_from_dict(values)
 
 
 def test_settings_of_an_index_made_before_they_could_be_saved():

@@ -21,7 +21,7 @@ from twofold.lexical import (
     PostingsIndex,
     RobertsonBM25,
     TfIdf,
-    scorer_named,
+    scorer_from_name,
 )
 
 splitting = FunctionAnalyzer(str.split, "tests:split")
@@ -187,8 +187,8 @@ def test_explanations_sum_to_the_score(scorer):
         lambda: BM25Plus(delta=None),
         lambda: OkapiBM25L(delta=float("nan")),
         lambda: OkapiBM25(epsilon=float("nan")),
-        lambda: scorer_named("bm26"),
-        lambda: scorer_named("lucene", delta=1),
+        lambda: scorer_from_name("bm26"),
+        lambda: scorer_from_name("lucene", delta=1),
     ],
 )
 def test_parameters_that_make_no_sense(make):

@@ -6,7 +6,7 @@ import pytest
 
 from tiny_models import HIDDEN, finished_folder, router_folder, transformer_folder
 from twofold import Index, Metric, Retriever, SentenceTransformerEncoder
-from twofold.encoders import ModelOptions, encoder_named
+from twofold.encoders import ModelOptions, encoder_from_name
 from twofold.encoders.batching import batches
 from twofold.errors import EncoderMismatchError, EncoderNotFoundError, EncoderWarning, InputError
 
@@ -24,7 +24,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def minilm():
-    return encoder_named("all-MiniLM-L6-v2")
+    return encoder_from_name("all-MiniLM-L6-v2")
 
 
 @pytest.fixture(scope="module")
@@ -142,11 +142,11 @@ def test_fewer_dimensions_are_the_first_ones_and_stay_of_unit_length(models):
         atol=1e-6,
     )
     with pytest.raises(InputError, match="dim=33 of .*which has 32 dimensions"):
-        encoder_named(f"{models / 'raw'}?dim=33").encode_queries(["x"])
+        encoder_from_name(f"{models / 'raw'}?dim=33").encode_queries(["x"])
 
 
 def test_the_longest_length_cuts_texts_and_is_counted(models):
-    encoder = encoder_named(f"{models / 'raw'}?max_length=6")
+    encoder = encoder_from_name(f"{models / 'raw'}?max_length=6")
     long = "red apple and light from the food"
     np.testing.assert_allclose(
         encoder.encode_passages([long])[0],
@@ -158,7 +158,7 @@ def test_the_longest_length_cuts_texts_and_is_counted(models):
     )
     for length, message in [(65, "reads at most 64"), (2, "no room beside its 2 special tokens")]:
         with pytest.raises(InputError, match=message):
-            encoder_named(f"{models / 'raw'}?max_length={length}").encode_queries(["x"])
+            encoder_from_name(f"{models / 'raw'}?max_length={length}").encode_queries(["x"])
 
 
 def test_saved_prompts_are_used_and_can_be_replaced(models, tmp_path):
@@ -188,7 +188,7 @@ def test_saved_prompts_are_used_and_can_be_replaced(models, tmp_path):
 
 
 def test_a_router_sends_queries_and_passages_through_their_own_towers(models):
-    encoder = encoder_named(str(models / "router"))
+    encoder = encoder_from_name(str(models / "router"))
     queries = [token_vectors(models / "plain", text)[0] for text in TEXTS]
     passages = [token_vectors(models / "other", text).mean(axis=0) for text in TEXTS]
     for vectors, wanted in [
@@ -197,7 +197,7 @@ def test_a_router_sends_queries_and_passages_through_their_own_towers(models):
     ]:
         lengths = np.linalg.norm(wanted, axis=1, keepdims=True)
         np.testing.assert_allclose(vectors, wanted / lengths, atol=2e-5)
-    both = encoder_named(f"{models / 'router'}?pooling=max&max_length=6")
+    both = encoder_from_name(f"{models / 'router'}?pooling=max&max_length=6")
     assert both.identity.fingerprint != encoder.identity.fingerprint
     top = token_vectors(models / "plain", TEXTS[3], 6).max(axis=0)
     np.testing.assert_allclose(
@@ -256,7 +256,7 @@ def test_every_option_shows_in_the_name_and_in_the_fingerprint(models, tmp_path)
         encoder = SentenceTransformerEncoder(str(models / "finished"), options=options)
         identity = encoder.identity
         assert encoder.name == identity.name
-        again = encoder_named(encoder.name)
+        again = encoder_from_name(encoder.name)
         assert again.name == encoder.name
         assert again.identity == identity
         assert identity.fingerprint not in seen, (options, seen[identity.fingerprint])
@@ -278,11 +278,11 @@ def test_a_folder_of_any_name_comes_back_by_its_own(models, tmp_path):
         encoder = SentenceTransformerEncoder(
             str(folder), options=ModelOptions(max_length=10 + place)
         )
-        again = encoder_named(encoder.name)
+        again = encoder_from_name(encoder.name)
         assert again.identity == encoder.identity
         bare = SentenceTransformerEncoder(str(folder))
-        assert encoder_named(bare.name).identity == bare.identity
-        assert encoder_named(str(folder)).identity == bare.identity
+        assert encoder_from_name(bare.name).identity == bare.identity
+        assert encoder_from_name(str(folder)).identity == bare.identity
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ def test_a_folder_of_any_name_comes_back_by_its_own(models, tmp_path):
 )
 def test_a_bad_spec_says_what_is_wanted(spec, message):
     with pytest.raises(InputError, match=message):
-        encoder_named(spec)
+        encoder_from_name(spec)
 
 
 def test_bad_arguments_say_what_is_wanted(models):
@@ -344,7 +344,7 @@ def test_a_model_is_a_name_or_a_path(models):
         with pytest.raises(InputError):
             SentenceTransformerEncoder(bad)
         with pytest.raises(InputError):
-            encoder_named(bad)
+            encoder_from_name(bad)
 
 
 def test_an_index_reopens_an_encoder_with_its_options(models, tmp_path):
@@ -429,4 +429,4 @@ def test_an_unknown_model_names_the_places_that_were_looked_at(tmp_path, monkeyp
             index.upsert(["x"])
         assert len(index) == 0
     with pytest.raises(EncoderNotFoundError, match="no model folder './nowhere'"):
-        encoder_named("./nowhere?pooling=cls")
+        encoder_from_name("./nowhere?pooling=cls")

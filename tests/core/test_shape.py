@@ -5,7 +5,7 @@ import pytest
 
 from twofold import BM25, Index, ReciprocalRank, Retriever, WeightedSum
 from twofold.errors import QueryError
-from twofold.fusion import Guarded
+from twofold.fusion import GuardedFusion
 
 CLAIM = "malaria parasites in the blood of children"
 
@@ -265,7 +265,7 @@ def test_settings_that_cannot_be_are_refused(library):
 
 def test_settings_left_out_are_the_defaults(library, claims):
     plain = Retriever(library).retrieve(claims[0])
-    said = Retriever(library, fusion=Guarded(), depth=100, scorer=BM25()).retrieve(claims[0])
+    said = Retriever(library, fusion=GuardedFusion(), depth=100, scorer=BM25()).retrieve(claims[0])
     assert said.ids == plain.ids
     other = replace(Retriever(library), fusion=WeightedSum(dense_weight=0.1)).retrieve(claims[0])
     assert other.ids != plain.ids

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from tiny_models import HIDDEN, transformer_folder
 from twofold import Index, SentenceTransformerEncoder
 from twofold.cli import app
-from twofold.encoders import ModelOptions, distilled, encoder_named
+from twofold.encoders import ModelOptions, distill, encoder_from_name
 from twofold.errors import InputError
 
 MEAN = ModelOptions(pooling="mean")
@@ -22,7 +22,7 @@ def tiny(tmp_path_factory):
 
 def test_the_table_is_that_of_the_recipe(tiny, tmp_path):
     """Every step again, the plain way: encode each token as a text, reduce, weight, average."""
-    encoder = distilled(str(tiny), tmp_path / "static", dim=5, options=MEAN)
+    encoder = distill(str(tiny), tmp_path / "static", dim=5, options=MEAN)
     words = (tiny / "vocab.txt").read_text(encoding="utf-8").splitlines()
     words = [
         word for word in words if word not in ("[PAD]", "[CLS]", "[SEP]", "[MASK]", "[unused1]")
@@ -46,11 +46,11 @@ def test_the_table_is_that_of_the_recipe(tiny, tmp_path):
 
 
 def test_a_distilled_model_is_a_sentence_transformers_folder(tiny, tmp_path):
-    encoder = distilled(str(tiny), tmp_path / "static", dim=HIDDEN, options=MEAN)
-    again = encoder_named(str(tmp_path / "static"))
+    encoder = distill(str(tiny), tmp_path / "static", dim=HIDDEN, options=MEAN)
+    again = encoder_from_name(str(tmp_path / "static"))
     assert isinstance(again, SentenceTransformerEncoder)
     assert again.identity == encoder.identity
-    repeated = distilled(str(tiny), tmp_path / "static", dim=HIDDEN, options=MEAN)
+    repeated = distill(str(tiny), tmp_path / "static", dim=HIDDEN, options=MEAN)
     assert repeated.identity == encoder.identity
     vectors = encoder.encode_passages(["", "red apple", " \t", "red apple " * 500, "[SEP]", "🙂"])
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
@@ -58,26 +58,26 @@ def test_a_distilled_model_is_a_sentence_transformers_folder(tiny, tmp_path):
     assert vectors[0].tobytes() == vectors[2].tobytes()  # and a text without tokens is no error
     assert encoder.count_truncated(["red " * 9999]) == 0
     with pytest.raises(InputError, match="reads texts whole"):
-        encoder_named(f"{encoder.name}?max_length=9").encode_queries(["x"])
+        encoder_from_name(f"{encoder.name}?max_length=9").encode_queries(["x"])
     with pytest.raises(InputError, match="no pooling layer"):
-        encoder_named(f"{encoder.name}?pooling=cls").encode_queries(["x"])
-    short = encoder_named(f"{encoder.name}?dim=4")
+        encoder_from_name(f"{encoder.name}?pooling=cls").encode_queries(["x"])
+    short = encoder_from_name(f"{encoder.name}?dim=4")
     np.testing.assert_allclose(np.linalg.norm(short.encode_queries(["red"]), axis=1), 1, atol=1e-5)
 
 
 def test_what_cannot_be_distilled_says_why(tiny, tmp_path):
     for dim, message in [(33, "which has 32"), (0, "dim is 0"), (True, "dim is True")]:
         with pytest.raises(InputError, match=message):
-            distilled(str(tiny), tmp_path / "static", dim=dim, options=MEAN)
-    static = distilled(str(tiny), tmp_path / "static", dim=4, options=MEAN)
+            distill(str(tiny), tmp_path / "static", dim=dim, options=MEAN)
+    static = distill(str(tiny), tmp_path / "static", dim=4, options=MEAN)
     with pytest.raises(InputError, match="nothing to distil"):
-        distilled(static.name, tmp_path / "again", dim=4)
+        distill(static.name, tmp_path / "again", dim=4)
     assert not (tmp_path / "again").exists()
 
 
 @pytest.mark.slow
 def test_a_distilled_minilm_finds_what_its_teacher_finds(abstracts, tmp_path):
-    encoder = distilled("all-MiniLM-L6-v2", tmp_path / "static")
+    encoder = distill("all-MiniLM-L6-v2", tmp_path / "static")
     texts = [f"{each['title']} {each['text']}" for each in abstracts[:300]]
     # Half of a text asks for the other half.
     halves = [(text[: len(text) // 2], text[len(text) // 2 :]) for text in texts]
@@ -98,7 +98,7 @@ def test_export_on_the_command_line(tiny, tmp_path, monkeypatch):
         done = runner.invoke(app, [*command, *more, "--json"])
         assert done.exit_code == 0, done.output
         summary = json.loads(done.stdout)
-        assert summary["fingerprint"] == encoder_named(form).identity.fingerprint
+        assert summary["fingerprint"] == encoder_from_name(form).identity.fingerprint
         assert summary["dim"] == (6 if form == "static" else HIDDEN)
         sizes[form] = summary["bytes"]
         done = runner.invoke(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from twofold import Index, Passage, Retriever
 from twofold.errors import InputError, QueryError
-from twofold.lexical import language_named
+from twofold.lexical import language_from_name
 from twofold.training import Example, TrainingSet
 from twofold.training.data.synthetic import (
     FirstSentences,
@@ -105,7 +105,7 @@ def test_keyphrases_are_the_best_by_a_plain_count(passages):
     ]
     maker = Keyphrases(count=4, longest=1).over(chosen)
     words = [each.text.split() for each in chosen]
-    stops = language_named("english").stop_words()
+    stops = language_from_name("english").stop_words()
     for passage, own in zip(chosen, words, strict=True):
         value = {
             word: own.count(word) * math.log(60 / sum(word in other for other in words))

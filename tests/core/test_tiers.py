@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twofold import segments as tiers
-from twofold.segments import PackedStrings, allowed_places, places_of
+from twofold.segments import PackedStrings, allowed_flags, positions_of
 
 
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=300))
@@ -11,7 +11,7 @@ def test_few_segments_stay_and_rows_are_copied_seldom(batches):
     sizes, copied = [], 0
     for batch in batches:
         sizes.append(batch)
-        while (run := tiers.due(sizes)) is not None:
+        while (run := tiers.next_merge(sizes)) is not None:
             merged = sum(sizes[run])
             copied += merged
             sizes[run] = [merged]
@@ -30,9 +30,9 @@ def test_few_segments_stay_and_rows_are_copied_seldom(batches):
 )
 def test_rows_are_found_where_they_are(held, asked, mask, dtype):
     ascending = np.array(sorted(held), dtype)
-    places = places_of(np.array(asked, np.int64), ascending).tolist()
+    places = positions_of(np.array(asked, np.int64), ascending).tolist()
     assert places == [sorted(held).index(row) if row in held else -1 for row in asked]
-    flags = allowed_places(ascending, np.array(mask, np.bool_)).tolist()
+    flags = allowed_flags(ascending, np.array(mask, np.bool_)).tolist()
     assert flags == [row < len(mask) and mask[row] for row in sorted(held)]
 
 

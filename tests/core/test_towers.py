@@ -3,7 +3,7 @@ import pytest
 
 from tiny_models import finished_folder, router_folder, transformer_folder
 from twofold import HashingEncoder, Index, Metric, Retriever
-from twofold.encoders import TowersEncoder, encoder_named
+from twofold.encoders import TowersEncoder, encoder_from_name
 from twofold.errors import EncoderMismatchError, InputError
 from twofold.types import EncoderIdentity
 
@@ -23,8 +23,8 @@ def models(tmp_path_factory):
 
 
 def test_two_models_are_what_a_router_of_both_is(models):
-    queries, passages = (encoder_named(str(models / name)) for name in ("queries", "passages"))
-    towers, router = TowersEncoder(queries, passages), encoder_named(str(models / "router"))
+    queries, passages = (encoder_from_name(str(models / name)) for name in ("queries", "passages"))
+    towers, router = TowersEncoder(queries, passages), encoder_from_name(str(models / "router"))
     np.testing.assert_array_equal(towers.encode_queries(TEXTS), queries.encode_queries(TEXTS))
     np.testing.assert_array_equal(towers.encode_passages(TEXTS), passages.encode_passages(TEXTS))
     np.testing.assert_allclose(
@@ -39,9 +39,9 @@ def test_two_models_are_what_a_router_of_both_is(models):
 
 def test_the_name_of_both_makes_both_again(models, tmp_path):
     spec = f"{models / 'queries'}?max_length=9 | {models / 'passages'}?query_prompt=a%20%7C%20b"
-    towers = encoder_named(spec)
+    towers = encoder_from_name(spec)
     assert towers.name == spec
-    assert encoder_named(towers.name).identity == towers.identity
+    assert encoder_from_name(towers.name).identity == towers.identity
     with Index.open(tmp_path / "i", encoder=spec) as index:
         index.upsert(["red apple", "light makes food"])
     with Index.open(tmp_path / "i") as index:
@@ -53,7 +53,7 @@ def test_the_name_of_both_makes_both_again(models, tmp_path):
         f"{models / 'queries'} | {models / 'queries'}",
         str(models / "queries"),
     ]:
-        fingerprint = encoder_named(other).identity.fingerprint
+        fingerprint = encoder_from_name(other).identity.fingerprint
         assert fingerprint not in seen
         seen.add(fingerprint)
         with pytest.raises(EncoderMismatchError):
@@ -66,7 +66,7 @@ def test_towers_that_do_not_belong_together_are_refused(models):
         (f"{models / 'queries'}?dim=8 | {models / 'passages'}", r"8 dimensions.*32 dimensions"),
         (f"hashing | {models / 'passages'}", r"'hashing' \(256 dimensions"),
     ]:
-        towers = encoder_named(spec)
+        towers = encoder_from_name(spec)
         for use in (towers.encode_queries, towers.encode_passages, lambda _, t=towers: t.identity):
             with pytest.raises(InputError, match=message):
                 use(["x"])

@@ -13,19 +13,19 @@ from typer.testing import CliRunner
 
 from oracles import ndcg
 from twofold import BM25, Index, ReciprocalRank, Retriever, WeightedSum
-from twofold.backend import Setting
+from twofold.backend import SearchProfile
 from twofold.cli import app
 from twofold.corpus import read_qrels, read_queries
 from twofold.errors import DegradedWarning, InputError, QueryError
-from twofold.evaluation.significance import luck
-from twofold.fusion import CombMNZ, Guarded, LogOdds, MinMax, ZScore
+from twofold.evaluation.significance import max_t_p_value
+from twofold.fusion import CombMNZ, GuardedFusion, LogOdds, MinMax, ZScore
 from twofold.lexical import OkapiBM25
 from twofold.tuning import Plan, Space, tune
-from twofold.tuning.coordinate_search import chosen
-from twofold.tuning.objective import Bench, Relevant
+from twofold.tuning.coordinate_search import choose_best
+from twofold.tuning.objective import Relevant, TuningObjective
 from twofold.tuning.objective import ndcg as fast_ndcg
 
-HOME = Setting(Guarded(), 100, None, 1)
+HOME = SearchProfile(GuardedFusion(), 100, None, 1)
 SMALL = Space(
     rules=(WeightedSum(), ReciprocalRank()),
     dense_weights=(0.0, 0.2, 0.5, 0.8, 1.0),
@@ -103,7 +103,7 @@ SETTINGS = [
     replace(HOME, fusion=WeightedSum(MinMax(), 0.3), depth=20),
     replace(HOME, fusion=WeightedSum(ZScore("candidates"), 0.6), scorer=BM25(0.6, 0.2)),
     replace(HOME, fusion=ReciprocalRank(5, 0.35), depth=30),
-    replace(HOME, fusion=Guarded(LogOdds(dense_weight=0.4), weak_lexical=0.9)),
+    replace(HOME, fusion=GuardedFusion(LogOdds(dense_weight=0.4), weak_lexical=0.9)),
     replace(HOME, fusion=CombMNZ(dense_weight=0.7), depth=5),
     replace(HOME, fusion=WeightedSum(dense_weight=0.2), scorer=OkapiBM25()),
 ]
@@ -131,7 +131,7 @@ def test_the_bench_gives_what_a_retriever_gives(library, claims, abstracts, sett
     assert sum(wanted.values()) > 0
     with library.view() as view:
         vectors = view.encode_queries(list(texts.values()))
-        given_by = Bench(view, texts, qrels, vectors, measure).values(setting)
+        given_by = TuningObjective(view, texts, qrels, vectors, measure).values(setting)
     np.testing.assert_allclose(given_by, [wanted[each] for each in texts], atol=1e-9)
 
 
@@ -147,7 +147,7 @@ def test_another_weight_of_titles_is_measured_as_if_the_index_had_it(tmp_path, a
             )
             with index.view() as view:
                 vectors = view.encode_queries(list(texts.values()))
-                bench = Bench(view, texts, qrels, vectors, "AP")
+                bench = TuningObjective(view, texts, qrels, vectors, "AP")
                 # Without the guard: the legs' agreement was measured with the index's own weight.
                 bare = replace(HOME, fusion=WeightedSum(dense_weight=0.4))
                 by_weight[weight] = [
@@ -165,7 +165,7 @@ def test_a_leg_of_noise_loses_its_weight(tmp_path):
         tuned = tune(index, asked, judged, plan=Plan(space=SMALL), vectors=vectors)
         assert tuned.adopted
         assert tuned.gain.low > 0.05
-        assert shared(tuned.setting) <= 0.5 or isinstance(tuned.setting.fusion, Guarded)
+        assert shared(tuned.setting) <= 0.5 or isinstance(tuned.setting.fusion, GuardedFusion)
         assert all(each.after > each.before for each in tuned.folds)
         assert tuned.setting == tuned.found == tuned.stages[-1].setting
         assert "held-out" in str(tuned)
@@ -311,11 +311,11 @@ def test_the_nearest_of_what_is_as_good_is_chosen():
     rng = np.random.default_rng(0)
     base = rng.random(100)
     noise = rng.normal(0, 0.1, 100)
-    assert chosen(np.stack([base, base]), [1.0, 0.0]) == 1
-    assert chosen(np.stack([base + 0.01, base]), [1.0, 0.0]) == 0  # better for every query
+    assert choose_best(np.stack([base, base]), [1.0, 0.0]) == 1
+    assert choose_best(np.stack([base + 0.01, base]), [1.0, 0.0]) == 0  # better for every query
     luck = noise - noise.mean() + 0.5 * noise.std() / 10
-    assert chosen(np.stack([base + luck, base]), [1.0, 0.0]) == 1
-    assert chosen(np.stack([base + luck + 0.02, base]), [1.0, 0.0]) == 0
+    assert choose_best(np.stack([base + luck, base]), [1.0, 0.0]) == 1
+    assert choose_best(np.stack([base + luck + 0.02, base]), [1.0, 0.0]) == 0
 
 
 def test_luck_is_the_share_of_all_signs_that_do_as_well():
@@ -328,8 +328,8 @@ def test_luck_is_the_share_of_all_signs_that_do_as_well():
         best = (signs @ (tried[:3] / lengths[:, None]).T).max(axis=1)
         for each in range(3):
             exact = float((best >= tried[each].sum() / lengths[each] - 1e-9).mean())
-            assert luck(tried, tried[each]) == pytest.approx(exact, abs=0.04)
-    assert luck(tried, tried[3]) == 1.0
+            assert max_t_p_value(tried, tried[each]) == pytest.approx(exact, abs=0.04)
+    assert max_t_p_value(tried, tried[3]) == 1.0
 
 
 def test_searches_use_what_was_adopted_after_reopening(tmp_path):
@@ -395,7 +395,7 @@ def state(folder):
 
 def test_tune_and_settings_on_the_command_line(files):
     folder, judged = files
-    poor = Setting(WeightedSum(MinMax(), 0.9), 50, BM25(3.0, 0.0), 1)
+    poor = SearchProfile(WeightedSum(MinMax(), 0.9), 50, BM25(3.0, 0.0), 1)
     with Index.open(folder, create=False) as index:
         index.settings.save("poor", poor, use=True)
     before = state(folder)

@@ -12,8 +12,8 @@ from twofold import HashingEncoder, Index, ReciprocalRank, Retriever, WeightedSu
 from twofold.cli import app
 from twofold.dense import IVF
 from twofold.errors import QueryError
-from twofold.fusion import FUSIONS, PRESETS, fusion_named
-from twofold.fusion.guard import Guarded
+from twofold.fusion import FUSIONS, PRESETS, fusion_from_name
+from twofold.fusion.guard import GuardedFusion
 
 NEAR = 2e-6
 """Twice the step at which weights beside a crossing point are tried."""
@@ -30,7 +30,7 @@ def check(retriever, query, passage_id, *, between=4):
         assert why.rank == hits.ids.index(passage_id) + 1
         return "found"
     base = retriever.fusion
-    base = base.fusion if isinstance(base, Guarded) else base
+    base = base.fusion if isinstance(base, GuardedFusion) else base
     if why.remedy is not None:
         remedy = why.remedy
         brought = remedy.retriever.retrieve(query)
@@ -65,7 +65,7 @@ def test_the_remedy_applied_brings_the_passage_in(library, claims, name):
     for _ in range(40):
         retriever = Retriever(
             library, k=draw.choice([1, 5, 10]), depth=draw.choice([5, 20, 100]),
-            fusion=fusion_named(name, draw.choice([None, draw.random()])),
+            fusion=fusion_from_name(name, draw.choice([None, draw.random()])),
         )  # fmt: skip
         claim = draw.choice(claims)
         first = Retriever(library, mode=draw.choice(["dense", "lexical"]), k=15).retrieve(claim).ids
@@ -93,7 +93,7 @@ some_texts = st.lists(
 def test_every_passage_of_a_small_corpus(texts, query, name, weight, k, depth):
     with Index.open(None, encoder=HashingEncoder()) as index:
         index.upsert([{"id": f"{place:02}", "text": text} for place, text in enumerate(texts)])
-        retriever = Retriever(index, k=k, depth=depth, fusion=fusion_named(name, weight))
+        retriever = Retriever(index, k=k, depth=depth, fusion=fusion_from_name(name, weight))
         said = [check(retriever, query, f"{place:02}") for place in range(len(texts))]
         assert said.count("found") == min(k, len(texts), len(retriever.retrieve(query)))
 
@@ -324,7 +324,7 @@ def approximate(library, tmp_path_factory):
             yield index
 
 
-@pytest.mark.parametrize("fusion", [WeightedSum(), ReciprocalRank(), Guarded()])
+@pytest.mark.parametrize("fusion", [WeightedSum(), ReciprocalRank(), GuardedFusion()])
 def test_what_an_approximate_leg_misses_is_said_and_comes_back(approximate, claims, fusion):
     seen = set()
     for claim in claims[:12]:

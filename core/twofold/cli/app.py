@@ -18,9 +18,9 @@ from twofold.cli.training import train
 from twofold.cli.tuning import settings, tune
 from twofold.cli.vectors import recall, reencode, reindex
 from twofold.corpus import Corpus, Splitting
-from twofold.dense import as_dict, kind_named
+from twofold.dense import as_dict, index_type_from_name
 from twofold.index import AS_STORED, Index
-from twofold.index.writing.passage_input import Intake
+from twofold.index.writing.passage_input import PassageValidator
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("map")(draw_map)
@@ -87,11 +87,11 @@ def index(
     Parts that a file of a folder no longer has are removed; nothing else ever is.
     """
     with running():
-        wanted = kind_named(kind) if kind is not None else None  # before anything is made
+        wanted = index_type_from_name(kind) if kind is not None else None  # before anything is made
         passages = Corpus.at(
             corpus, Splitting(size, overlap if overlap is not None else min(150, size // 4))
         )
-        checking = Intake()
+        checking = PassageValidator()
         count = sum(1 for each in passages if checking.checked(each))
         started = time.perf_counter()
         with Index.open(

@@ -21,9 +21,9 @@ from twofold.cli.search_options import (
     Rerank,
     Scoring,
     Weight,
-    fusion_of,
-    scorer_of,
-    share_of,
+    dense_weight_from_options,
+    fusion_from_options,
+    scorer_from_options,
 )
 from twofold.corpus import read_qrels, read_queries, read_run, write_run
 from twofold.errors import InputError
@@ -40,7 +40,7 @@ from twofold.evaluation import (
 from twofold.evaluation.plots import check_picture
 from twofold.evaluation.report import warnings_of
 from twofold.index import Index
-from twofold.rerank import reranker_named
+from twofold.rerank import reranker_from_name
 from twofold.retriever import Retriever
 from twofold.types import Mode
 
@@ -110,17 +110,17 @@ def evaluation(
         texts, judgments = read_queries(queries), read_qrels(qrels)
         runs = {_run_name(each, modes): read_run(each) for each in others}
         measures = measure if measure else list(MEASURES)
-        scorer = scorer_of(scoring, k1, b, delta)
+        scorer = scorer_from_options(scoring, k1, b, delta)
         retriever = Retriever(
             source,
             mode=modes[0],
             k=k if k is not None else 10,
             scorer=scorer,
-            fusion=fusion_of(fusion, weight),
-            dense_weight=share_of(fusion, weight),
+            fusion=fusion_from_options(fusion, weight),
+            dense_weight=dense_weight_from_options(fusion, weight),
             like=like,
             depth=depth,
-            reranker=reranker_named(rerank) if rerank is not None else None,
+            reranker=reranker_from_name(rerank) if rerank is not None else None,
         )
         own = [
             evaluate(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from twofold.cli.console import out, print_json, running
-from twofold.encoders import OnnxEncoder, distilled
+from twofold.encoders import OnnxEncoder, distill
 from twofold.encoders.model_spec import model_and_options
 from twofold.encoders.onnx.manifest import Precision
 from twofold.errors import InputError
@@ -75,6 +75,6 @@ def _exported(spec: str, to: Path, form: Form, dim: int) -> EncoderIdentity:
     """Write the folder and return the identity of what is in it."""
     model, options = model_and_options(spec)
     if form is Form.STATIC:
-        return distilled(model, to, dim=dim, options=options).identity
+        return distill(model, to, dim=dim, options=options).identity
     precision: Precision = "int8" if form is Form.ONNX_INT8 else "float32"
     return OnnxEncoder.export(model, to, precision=precision, options=options).identity

@@ -10,11 +10,11 @@ from rich.table import Table
 
 from twofold.cli.console import err, out, print_json, progress
 from twofold.index import Index
-from twofold.rerank import reranker_named
+from twofold.rerank import reranker_from_name
 from twofold.training import (
     EncoderPlan,
     Epoch,
-    FineTuned,
+    FineTunedModel,
     Gain,
     RerankerPlan,
     TrainingSet,
@@ -57,7 +57,7 @@ def fine_tune(
     *,
     activate: bool,
     as_json: bool,
-) -> FineTuned:
+) -> FineTunedModel:
     """Fine-tune, and say what held-out queries gain; ``serve`` comes next."""
     if activate:
         target.settings.use(target.settings.active)  # takes the write lock now, not after the work
@@ -68,7 +68,7 @@ def fine_tune(
     return tuned
 
 
-def serve(target: Index, tuned: FineTuned, *, activate: bool, as_json: bool) -> None:
+def serve(target: Index, tuned: FineTunedModel, *, activate: bool, as_json: bool) -> None:
     """Encode the index anew by what is kept, if it is to be active, and say the way back."""
     with target.view() as view:
         before = view.snapshot.settings.encoder
@@ -95,9 +95,9 @@ def tune_reranker(
     plan: RerankerPlan,
     *,
     as_json: bool,
-) -> FineTuned:
+) -> FineTunedModel:
     """Train a cross-encoder, and say what reranking by it gives held-out queries."""
-    reranker = reranker_named(base)
+    reranker = reranker_from_name(base)
     with _live(plan, quiet=as_json) as say:
         tuned = train_reranker(target, training_set, to, base=reranker, plan=plan, progress=say)
     if as_json:
@@ -110,7 +110,7 @@ def tune_reranker(
     return tuned
 
 
-def _said(tuned: FineTuned) -> None:
+def _said(tuned: FineTunedModel) -> None:
     if tuned.gains:
         out.print(gains_table(tuned.measure, tuned.gains, tuned.forgotten))
     _line(tuned.reason)

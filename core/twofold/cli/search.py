@@ -17,13 +17,13 @@ from twofold.cli.search_options import (
     Rerank,
     Scoring,
     Weight,
-    fusion_of,
-    scorer_of,
-    share_of,
+    dense_weight_from_options,
+    fusion_from_options,
+    scorer_from_options,
 )
 from twofold.errors import QueryError
 from twofold.index import Index
-from twofold.rerank import reranker_named
+from twofold.rerank import reranker_from_name
 from twofold.retriever import Retriever
 
 
@@ -73,10 +73,10 @@ def search(
             source,
             mode=mode.value if mode is not None else source.modes[0],
             k=k,
-            fusion=fusion_of(fusion, weight),
-            dense_weight=share_of(fusion, weight),
+            fusion=fusion_from_options(fusion, weight),
+            dense_weight=dense_weight_from_options(fusion, weight),
             depth=depth,
-            scorer=scorer_of(scoring, k1, b, delta),
+            scorer=scorer_from_options(scoring, k1, b, delta),
             exact=exact,
             effort=effort,
             like=like,
@@ -87,7 +87,7 @@ def search(
             collapse=collapse,
             group_by=group_by,
             per_group=per_group,
-            reranker=reranker_named(rerank) if rerank is not None else None,
+            reranker=reranker_from_name(rerank) if rerank is not None else None,
         )
         hits = retriever.retrieve(query, where=_filter(where))
         why = hits.why_not(why_not) if why_not is not None else None

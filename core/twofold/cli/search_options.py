@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from twofold.fusion import FUSIONS, PRESETS, Fusion, fusion_named
-from twofold.lexical import SCORERS, scorer_named
+from twofold.fusion import FUSIONS, PRESETS, Fusion, fusion_from_name
+from twofold.lexical import SCORERS, scorer_from_name
 from twofold.protocols import Scorer
 
 _FUSION = f"How both legs become one score: {', '.join(FUSIONS)}."
@@ -22,12 +22,12 @@ Rerank = Annotated[
 ]
 
 
-def fusion_of(name: str | None, weight: float | None) -> Fusion | None:
+def fusion_from_options(name: str | None, weight: float | None) -> Fusion | None:
     """Return the fusion of the options, None if none was named."""
-    return fusion_named(name, weight) if name is not None else None
+    return fusion_from_name(name, weight) if name is not None else None
 
 
-def share_of(name: str | None, weight: float | None) -> float | None:
+def dense_weight_from_options(name: str | None, weight: float | None) -> float | None:
     """Return the dense leg's share where no fusion was named, of which it is a part otherwise."""
     return weight if name is None else None
 
@@ -39,10 +39,10 @@ B = Annotated[float | None, typer.Option("--b", help="BM25's b: how length count
 Delta = Annotated[float | None, typer.Option(help="The delta of bm25l, bm25+ and okapi-l.")]
 
 
-def scorer_of(
+def scorer_from_options(
     name: str | None, k1: float | None, b: float | None, delta: float | None
 ) -> Scorer | None:
     """Return the scoring function of the options, None if none was given."""
     if (name, k1, b, delta) == (None, None, None, None):
         return None
-    return scorer_named(name if name is not None else "lucene", k1=k1, b=b, delta=delta)
+    return scorer_from_name(name if name is not None else "lucene", k1=k1, b=b, delta=delta)

@@ -16,14 +16,14 @@ from twofold.cli.training_data import MakerName, TrainingFiles
 from twofold.errors import InputError
 from twofold.evaluation.plots import check_picture
 from twofold.index import DEFAULT, Index
-from twofold.rerank import reranker_named
+from twofold.rerank import reranker_from_name
 from twofold.training import (
     AdapterPlan,
     EncoderPlan,
-    FineTuned,
+    FineTunedModel,
     RerankerPlan,
     Step,
-    Trained,
+    TrainedAdapter,
     keep,
     plot_curves,
     train_adapter,
@@ -155,7 +155,7 @@ def train(
             },
         )
         given = _given(epochs=epochs, patience=patience, batch=batch, learning_rate=learning_rate)
-        trained: Trained | FineTuned
+        trained: TrainedAdapter | FineTunedModel
         if kind == _ADAPTER:
             own = _given(temperature=temperature, pull=pull)
             adapting = AdapterPlan(seed=seed, **given, **own)
@@ -168,7 +168,7 @@ def train(
             trained = tune_reranker(target, examples, to, reranker, ranking, as_json=as_json)
         else:
             own = _given(temperature=temperature, max_length=max_length, remine=remine)
-            taught = reranker_named(teacher) if teacher is not None else None
+            taught = reranker_from_name(teacher) if teacher is not None else None
             tuning = EncoderPlan(seed=seed, teacher=taught, **given, **own)
             trained = fine_tune(
                 target, *files.read(target), to, tuning, activate=activate, as_json=as_json
@@ -181,7 +181,7 @@ def train(
             date = dt.datetime.now(tz=dt.timezone.utc).date().isoformat()
             text = training_report(trained, title=str(folder), date=date)
             report.write_text(text, encoding="utf-8")
-        if full and isinstance(trained, FineTuned):
+        if full and isinstance(trained, FineTunedModel):
             serve(target, trained, activate=activate, as_json=as_json)
 
 
@@ -193,7 +193,7 @@ def _adapt(
     *,
     activate: bool,
     as_json: bool,
-) -> Trained:
+) -> TrainedAdapter:
     """Learn an adapter, save it if it is worth keeping, and say so."""
     # A name that is taken is said before the work.
     name = name if name is not None else new_name(target)

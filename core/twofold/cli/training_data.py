@@ -14,7 +14,7 @@ from twofold.training import (
     FirstSentences,
     Headings,
     Keyphrases,
-    Maker,
+    QueryGenerator,
     Titles,
     TrainingSet,
     from_clicks,
@@ -36,7 +36,7 @@ class MakerName(str, Enum):
     KEYPHRASES = "keyphrases"
 
 
-_MAKERS: dict[MakerName, Maker] = {
+_MAKERS: dict[MakerName, QueryGenerator] = {
     MakerName.TITLES: Titles(),
     MakerName.FIRST_SENTENCES: FirstSentences(),
     MakerName.HEADINGS: Headings(),

@@ -10,16 +10,16 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from twofold.backend import Setting
+from twofold.backend import SearchProfile
 from twofold.cli.console import Folder, Json, out, print_json, progress, running
 from twofold.corpus import read_qrels, read_queries
 from twofold.errors import InputError
-from twofold.index import DEFAULT, Index, setting_as_dict
+from twofold.index import DEFAULT, Index, profile_as_dict
 from twofold.tuning import (
     Compared,
     Plan,
-    Tuned,
-    compare_settings,
+    TuningResult,
+    compare_profiles,
     fusion_in_words,
     scorer_in_words,
     setting_in_words,
@@ -104,7 +104,7 @@ def settings(
             _forget(target, drop)
         compared: dict[str, Compared] = {}
         if queries is not None and qrels is not None:
-            found = compare_settings(
+            found = compare_profiles(
                 target, read_queries(queries), read_qrels(qrels), measure=measure
             )
             compared = {each.name: each for each in found}
@@ -112,7 +112,7 @@ def settings(
             print_json(
                 {
                     "active": saved.active,
-                    "settings": {each: setting_as_dict(saved[each]) for each in saved},
+                    "settings": {each: profile_as_dict(saved[each]) for each in saved},
                     "compared": {name: _as_dict(each) for name, each in compared.items()},
                 }
             )
@@ -136,7 +136,10 @@ def _as_dict(each: Compared) -> dict[str, Any]:
 
 
 def _saved(
-    settings: dict[str, Setting], active: str | None, compared: dict[str, Compared], measure: str
+    settings: dict[str, SearchProfile],
+    active: str | None,
+    compared: dict[str, Compared],
+    measure: str,
 ) -> Table:
     """Return settings below each other, the one in use marked, and what they give if measured."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -166,7 +169,7 @@ def _saved(
     return table
 
 
-def _stages(result: Tuned) -> Table:
+def _stages(result: TuningResult) -> Table:
     """Return the steps of the search over all queries."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column(f"on all {result.queries:,} queries, {result.measure}")
@@ -184,7 +187,7 @@ def _stages(result: Tuned) -> Table:
     return table
 
 
-def _folds(result: Tuned) -> Table:
+def _folds(result: TuningResult) -> Table:
     """Return what was chosen without each fold, and what the fold makes of it."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("held out")

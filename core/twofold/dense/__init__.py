@@ -1,7 +1,7 @@
 """The dense leg: stored vectors, searched by FAISS."""
 
-from twofold.dense.approximate import TAIL, ApproximateIndex, Piece
-from twofold.dense.faiss_index import Neighbours
+from twofold.dense.approximate import TAIL, ApproximateIndex, BuildPlan
+from twofold.dense.faiss_index import AnnStructure
 from twofold.dense.flat import FlatIndex, nearness
 from twofold.dense.index_types import (
     HNSW,
@@ -9,17 +9,17 @@ from twofold.dense.index_types import (
     IVFPQ,
     Auto,
     Flat,
-    Kind,
+    IndexType,
     OneBit,
     as_dict,
-    check_kind,
-    kind_named,
-    kind_of,
+    check_index_type,
+    index_type_from_dict,
+    index_type_from_name,
     resolved,
 )
 from twofold.dense.score_moments import VectorMoments
 from twofold.dense.vector_block import VectorPart
-from twofold.integrations.faiss_import import MovedVectors, moved_vectors
+from twofold.integrations.faiss_import import ImportedVectors, read_faiss_vectors
 from twofold.validation import check_effort, check_vectors
 
 __all__ = [
@@ -27,24 +27,24 @@ __all__ = [
     "IVF",
     "IVFPQ",
     "TAIL",
+    "AnnStructure",
     "ApproximateIndex",
     "Auto",
+    "BuildPlan",
     "Flat",
     "FlatIndex",
-    "Kind",
-    "MovedVectors",
-    "Neighbours",
+    "ImportedVectors",
+    "IndexType",
     "OneBit",
-    "Piece",
     "VectorMoments",
     "VectorPart",
     "as_dict",
     "check_effort",
-    "check_kind",
+    "check_index_type",
     "check_vectors",
-    "kind_named",
-    "kind_of",
-    "moved_vectors",
+    "index_type_from_dict",
+    "index_type_from_name",
     "nearness",
+    "read_faiss_vectors",
     "resolved",
 ]

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold import segments as tiers
-from twofold.concurrency import beside
-from twofold.dense.faiss_index import Neighbours
+from twofold.concurrency import run_parallel
+from twofold.dense.faiss_index import AnnStructure
 from twofold.dense.flat import FlatIndex
-from twofold.dense.index_types import Auto, Flat, Kind, resolved
+from twofold.dense.index_types import Auto, Flat, IndexType, resolved
 from twofold.dense.vector_block import VectorPart
-from twofold.segments import allowed_places, places_of
+from twofold.segments import allowed_flags, positions_of
 from twofold.similarity import Metric
 from twofold.types import LegHits, Mask, Rows, Scores, Vectors
 
@@ -22,29 +22,29 @@ TAIL = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class StructureInfo:
     """A structure of ``rows`` rows, of which ``live`` are not deleted."""
 
-    kind: Kind
+    kind: IndexType
     rows: int
     live: int
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class BuildPlan:
     """The live rows of some structures, by number, and of the tail, whose number comes after.
 
     ``stays``: it is one structure as it stands; else one is built.
     """
 
-    kind: Kind
+    kind: IndexType
     members: tuple[int, ...]
     stays: bool
 
 
-def upkeep(
-    kind: Kind | Auto, dim: int, held: Sequence[Held], tail: int, *, compact: bool
-) -> list[Piece] | None:
+def plan_compaction(
+    kind: IndexType | Auto, dim: int, held: Sequence[StructureInfo], tail: int, *, compact: bool
+) -> list[BuildPlan] | None:
     """Return what should stand instead of the structures ``held``, None if nothing is due.
 
     ``tail`` rows came after them. A structure goes when most of its rows are deleted. ``compact``
@@ -57,21 +57,23 @@ def upkeep(
         return [] if held and (compact or any(sparse)) else None
     live = [*(each.live for each in held), tail]
     if compact:
-        whole = [Held(chosen, total, total)]
+        whole = [StructureInfo(chosen, total, total)]
         everything = tuple(number for number, count in enumerate(live) if count)
-        return None if list(held) == whole else [Piece(chosen, everything, stays=False)]
+        return None if list(held) == whole else [BuildPlan(chosen, everything, stays=False)]
     pieces = [
-        Piece(chosen, (number,), stays=False)
+        BuildPlan(chosen, (number,), stays=False)
         if sparse[number]
-        else Piece(each.kind, (number,), stays=True)
+        else BuildPlan(each.kind, (number,), stays=True)
         for number, each in enumerate(held)
         if each.live
     ]
     if tail > TAIL:
-        pieces.append(Piece(chosen, (len(held),), stays=False))
-    while (run := tiers.due([sum(live[at] for at in each.members) for each in pieces])) is not None:
+        pieces.append(BuildPlan(chosen, (len(held),), stays=False))
+    while (
+        run := tiers.next_merge([sum(live[at] for at in each.members) for each in pieces])
+    ) is not None:
         members = tuple(number for each in pieces[run] for number in each.members)
-        pieces[run] = [Piece(chosen, members, stays=False)]
+        pieces[run] = [BuildPlan(chosen, members, stays=False)]
     as_it_is = len(pieces) == len(held) and all(each.stays for each in pieces)
     return None if as_it_is else pieces
 
@@ -94,11 +96,11 @@ class ApproximateIndex:
 
     def __init__(
         self,
-        kind: Kind | Auto,
+        kind: IndexType | Auto,
         metric: Metric,
         dim: int,
         parts: Sequence[VectorPart] = (),
-        structures: Sequence[Neighbours] = (),
+        structures: Sequence[AnnStructure] = (),
         ids_of: Callable[[Rows], list[str]] | None = None,
     ) -> None:
         self.kind = kind
@@ -130,22 +132,26 @@ class ApproximateIndex:
             self.structures = tuple(self.made(piece) for piece in pieces)
             self._refresh()
 
-    def due(self, *, compact: bool = False) -> list[Piece] | None:
+    def due(self, *, compact: bool = False) -> list[BuildPlan] | None:
         """Return what the structures should be instead, None if they are as they should be."""
         held = [
-            Held(each.kind, len(each.rows), len(each.rows) if on is None else int(on.sum()))
+            StructureInfo(
+                each.kind, len(each.rows), len(each.rows) if on is None else int(on.sum())
+            )
             for each, on in zip(self.structures, self._live, strict=True)
         ]
         tail = sum(part.count for part in self._tail.parts)
-        return upkeep(self.kind, self.exact.dim, held, tail, compact=compact)
+        return plan_compaction(self.kind, self.exact.dim, held, tail, compact=compact)
 
-    def made(self, piece: Piece) -> Neighbours:
+    def made(self, piece: BuildPlan) -> AnnStructure:
         """Return the structure of a piece, built if it is not there yet."""
         if piece.stays:
             return self.structures[piece.members[0]]
         rows = np.concatenate([self._live_rows(number) for number in piece.members])
         exact = self.exact
-        return Neighbours.build(piece.kind, exact.metric, rows, lambda some: exact.stored(some)[0])
+        return AnnStructure.build(
+            piece.kind, exact.metric, rows, lambda some: exact.stored(some)[0]
+        )
 
     def search(
         self, queries: Vectors, k: int, allowed: Mask | None = None, effort: float = 1.0
@@ -183,7 +189,7 @@ class ApproximateIndex:
         """Return for each query the live, allowed rows worth scoring."""
         half = len(queries) // 2
         if half >= SPLIT:
-            first, second = beside(
+            first, second = run_parallel(
                 lambda: self._by_structures(queries[:half], k, allowed, effort),
                 lambda: self._by_structures(queries[half:], k, allowed, effort),
             )
@@ -200,7 +206,7 @@ class ApproximateIndex:
         for each, live in zip(self.structures, self._live, strict=True):
             on = live
             if allowed is not None:
-                on = allowed_places(each.rows, allowed)
+                on = allowed_flags(each.rows, allowed)
                 on = on if live is None else on & live
             for rows, proposed in zip(found, each.propose(queries, k, effort, on), strict=True):
                 rows.append(proposed[proposed >= 0])
@@ -224,9 +230,9 @@ class ApproximateIndex:
         self._live = tuple(_live(each, dead) for each in self.structures)
 
 
-def _live(structure: Neighbours, dead: Rows) -> Flags | None:
+def _live(structure: AnnStructure, dead: Rows) -> Flags | None:
     """Return which of a structure's rows are not among the ``dead``, None for all."""
-    places = places_of(dead, structure.rows)
+    places = positions_of(dead, structure.rows)
     places = places[places >= 0]
     if not len(places):
         return None

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.concurrency import faiss_threads
-from twofold.dense.index_types import Kind, Search, Size, as_dict, kind_of
+from twofold.dense.index_types import IndexType, Search, Size, as_dict, index_type_from_dict
 from twofold.similarity import Metric
 from twofold.types import Rows, Vectors
 
@@ -30,15 +30,15 @@ Source = Callable[[Rows], Vectors]
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbours:
+class AnnStructure:
     """Proposes rows near to a query; ``rows`` are ascending, and places count them from 0."""
 
-    kind: Kind
+    kind: IndexType
     rows: NDArray[np.uint32]
     structure: Any
 
     @classmethod
-    def build(cls, kind: Kind, metric: Metric, rows: Rows, source: Source) -> "Neighbours":
+    def build(cls, kind: IndexType, metric: Metric, rows: Rows, source: Source) -> "AnnStructure":
         """Train on a sample, and add block after block; all floats are never held at once."""
         chosen = np.random.default_rng(0).permutation(len(rows))[: kind.sample(len(rows))]
         points = _padded(source(rows[np.sort(chosen)]))
@@ -94,7 +94,7 @@ class Neighbours:
         file.write(text + len(text).to_bytes(_LENGTH, "little"))
 
     @classmethod
-    def read(cls, data: Any) -> "Neighbours":
+    def read(cls, data: Any) -> "AnnStructure":
         """Return what was written; ``data`` is a buffer whose checksum was compared before.
 
         Codes are used where they lie, so that processes share a memory map.
@@ -110,7 +110,7 @@ class Neighbours:
         structure = faiss.read_index(reader)
         structure.referenced_objects = [array]  # whose memory it uses
         rows = np.frombuffer(data, np.uint8, 4 * count, size).view("<u4")
-        return cls(kind_of(footer["kind"]), rows, structure)
+        return cls(index_type_from_dict(footer["kind"]), rows, structure)
 
 
 def _padded(vectors: Vectors) -> Vectors:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.concurrency import beside, faiss_threads
+from twofold.concurrency import faiss_threads, run_parallel
 from twofold.dense.vector_block import VectorPart
 from twofold.errors import QueryError, VectorError
 from twofold.similarity import Metric
@@ -21,7 +21,7 @@ MASKED = 1024
 """Up to this many deleted vectors are fetched and dropped, which beats masking them."""
 
 
-def scanned(
+def scan(
     metric: Metric,
     query: Vectors,
     part: VectorPart,
@@ -35,10 +35,10 @@ def scanned(
     """
     count = len(part.rows)
     if eligible is not None and np.count_nonzero(eligible) * SPARSE < count:
-        return multiplied(metric, query[None, :], part, eligible, wanted)[0]
+        return matrix_product(metric, query[None, :], part, eligible, wanted)[0]
     if count < SPLIT:
         return _scan(metric, query, part, eligible, wanted, slice(0, count))
-    lower, upper = beside(
+    lower, upper = run_parallel(
         lambda: _scan(metric, query, part, eligible, wanted, slice(0, count // 2)),
         lambda: _scan(metric, query, part, eligible, wanted, slice(count // 2, count)),
     )
@@ -105,7 +105,7 @@ def nearness(
     return np.asarray(near, np.float32)
 
 
-def multiplied(
+def matrix_product(
     metric: Metric,
     queries: Vectors,
     part: VectorPart,
@@ -278,7 +278,7 @@ class FlatIndex:
         """Let FAISS scan every part for one query."""
         wanted = min(k + SPARE, total)
         found = [
-            scanned(self.metric, query, part, on, wanted)
+            scan(self.metric, query, part, on, wanted)
             for part, on in zip(self.parts, flags, strict=True)
         ]
         return self._certain(query, found, k, wanted, flags, total)
@@ -289,7 +289,7 @@ class FlatIndex:
         """Multiply all queries with blocks of vectors, keeping the best of each block."""
         wanted = min(k + SPARE, total)
         of_parts = [
-            multiplied(self.metric, queries, part, on, wanted)
+            matrix_product(self.metric, queries, part, on, wanted)
             for part, on in zip(self.parts, flags, strict=True)
         ]
         return [

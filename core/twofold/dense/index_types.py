@@ -279,7 +279,7 @@ class OneBit(_InvertedFile):
         return min(max(_SCANNED / count, 1 / 16), 1.0)
 
 
-Kind = Flat | HNSW | IVF | IVFPQ | OneBit
+IndexType = Flat | HNSW | IVF | IVFPQ | OneBit
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,15 +297,15 @@ class Auto:
         _check(self)
 
 
-def check_kind(kind: object) -> Kind | Auto:
+def check_index_type(kind: object) -> IndexType | Auto:
     """Return a kind; raise InputError for what is none."""
-    if not isinstance(kind, Kind | Auto):
+    if not isinstance(kind, IndexType | Auto):
         names = ", ".join(f"{each.__name__}()" for each in _NAMES.values())
         raise InputError(f"a kind is one of {names} or its name, not {kind!r:.80}")
     return kind
 
 
-def resolved(kind: Kind | Auto, count: int, dim: int) -> Kind:
+def resolved(kind: IndexType | Auto, count: int, dim: int) -> IndexType:
     """Return the kind that serves ``count`` vectors of ``dim`` dimensions."""
     if not isinstance(kind, Auto):
         return kind
@@ -314,7 +314,7 @@ def resolved(kind: Kind | Auto, count: int, dim: int) -> Kind:
     return OneBit() if count >= kind.bits_from and dim >= _BITS else HNSW()
 
 
-_NAMES: dict[str, type[Kind | Auto]] = {
+_NAMES: dict[str, type[IndexType | Auto]] = {
     "auto": Auto,
     "flat": Flat,
     "hnsw": HNSW,
@@ -324,19 +324,19 @@ _NAMES: dict[str, type[Kind | Auto]] = {
 }
 
 
-def as_dict(kind: Kind | Auto) -> dict[str, Any]:
+def as_dict(kind: IndexType | Auto) -> dict[str, Any]:
     """Return a kind as JSON values."""
     name = next(name for name, each in _NAMES.items() if each is type(kind))
     return {"kind": name, **asdict(kind)}
 
 
-def kind_of(values: Mapping[str, Any]) -> Any:
+def index_type_from_dict(values: Mapping[str, Any]) -> Any:
     """Return the kind that ``as_dict`` gave."""
     fields = dict(values)
     return _NAMES[fields.pop("kind")](**fields)
 
 
-def kind_named(name: str) -> Kind | Auto:
+def index_type_from_name(name: str) -> IndexType | Auto:
     """Return a kind by its name, as ``"hnsw"``, with codes after a colon, as ``"flat:int8"``."""
     base, _, codes = name.partition(":")
     made = _NAMES.get(base)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.segments import allowed_places, places_of
+from twofold.segments import allowed_flags, positions_of
 from twofold.similarity import Metric
 from twofold.types import Mask, Rows, Vectors
 
@@ -84,13 +84,13 @@ class VectorPart:
 
     def locate(self, rows: Rows) -> NDArray[np.int64]:
         """Return the place of each row, -1 for rows that are not here."""
-        return places_of(rows, self.rows)
+        return positions_of(rows, self.rows)
 
     def eligible(self, allowed: Mask | None) -> NDArray[np.bool_] | None:
         """Return one flag a vector, or None for all."""
         if allowed is None:
             return self.live
-        flags = allowed_places(self.rows, allowed)
+        flags = allowed_flags(self.rows, allowed)
         return flags if self.live is None else flags & self.live
 
     def places(self, eligible: NDArray[np.bool_] | None) -> NDArray[np.int64]:

@@ -1,11 +1,11 @@
 """Encoders: texts to vectors."""
 
-from twofold.encoders.distillation import distilled
+from twofold.encoders.distillation import distill
 from twofold.encoders.hashing import HashingEncoder
 from twofold.encoders.model_spec import DEFAULT_ENCODER, ModelOptions
 from twofold.encoders.onnx.encoder import OnnxEncoder
 from twofold.encoders.query_adapter import QueryAdapter
-from twofold.encoders.registry import encoder_named
+from twofold.encoders.registry import encoder_from_name
 from twofold.encoders.sentence_transformer import SentenceTransformerEncoder
 from twofold.encoders.two_tower import TowersEncoder
 
@@ -17,6 +17,6 @@ __all__ = [
     "QueryAdapter",
     "SentenceTransformerEncoder",
     "TowersEncoder",
-    "distilled",
-    "encoder_named",
+    "distill",
+    "encoder_from_name",
 ]

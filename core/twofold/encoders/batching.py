@@ -14,7 +14,7 @@ from twofold.similarity import Metric
 from twofold.types import Vectors
 
 
-def checked_texts(texts: Sequence[str]) -> list[str]:
+def check_texts(texts: Sequence[str]) -> list[str]:
     """Return the texts as a list; raise InputError for what no tokenizer can read."""
     if isinstance(texts, str):
         raise InputError(f"a sequence of texts is wanted, not one text: [{texts!r:.40}]")
@@ -33,7 +33,7 @@ def checked_texts(texts: Sequence[str]) -> list[str]:
     return texts
 
 
-def directed(vectors: Vectors, metric: Metric) -> Vectors:
+def fill_zero_vectors(vectors: Vectors, metric: Metric) -> Vectors:
     """Give texts of which no token is read one fixed direction under cosine, which needs one.
 
     ``vectors`` (n, dim) are changed in place.

@@ -20,7 +20,7 @@ _BATCH = 512  # tokens at once, each with its special ones
 _WORD = "a"
 
 
-def distilled(
+def distill(
     model: str | Path, folder: str | Path, *, dim: int = 256, options: ModelOptions = AS_SAVED
 ) -> SentenceTransformerEncoder:
     """Write a static model to ``folder``, in sentence-transformers' form, and return its encoder.

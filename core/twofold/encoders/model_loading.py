@@ -77,7 +77,7 @@ class LoadedModel:
         return state.hexdigest()
 
 
-def loaded(source: str, name: str, options: ModelOptions, device: str | None) -> LoadedModel:
+def load_model(source: str, name: str, options: ModelOptions, device: str | None) -> LoadedModel:
     """Return a model with its options; ``name`` is what messages call it.
 
     Raises EncoderNotFoundError if it can't be had, InputError for options that don't fit it.

@@ -110,17 +110,17 @@ AS_SAVED = ModelOptions()
 """A model as its makers saved it."""
 
 
-def spec_of(model: str, options: ModelOptions) -> str:
+def format_spec(model: str, options: ModelOptions) -> str:
     """Return the line that ``parsed`` reads: ``model?pooling=cls&max_length=128``."""
     chosen = {
         name: str(value).lower() if isinstance(value, bool) else str(value)
         for name in _names()
         if (value := getattr(options, name)) is not None
     }
-    return written_spec(model, chosen)
+    return rewrite_spec(model, chosen)
 
 
-def written_spec(model: str, chosen: Mapping[str, str]) -> str:
+def rewrite_spec(model: str, chosen: Mapping[str, str]) -> str:
     """Return the line that ``read_spec`` reads."""
     parts = [f"{name}={quote(value, safe='')}" for name, value in chosen.items()]
     return model.translate(_MARKS) + ("?" + "&".join(parts) if parts else "")
@@ -128,10 +128,10 @@ def written_spec(model: str, chosen: Mapping[str, str]) -> str:
 
 def model_and_options(spec: str) -> tuple[str, ModelOptions]:
     """Return a spec's model and options; a folder may be named as it is, and then has none."""
-    return (spec, AS_SAVED) if is_folder(spec) else parsed(spec)
+    return (spec, AS_SAVED) if is_folder(spec) else parse_spec(spec)
 
 
-def parsed(spec: str) -> tuple[str, ModelOptions]:
+def parse_spec(spec: str) -> tuple[str, ModelOptions]:
     """Return a spec's model and options; raise InputError for what isn't an option."""
     model, texts = read_spec(spec, _names(), "encoder")
     values: dict[str, Any] = {name: _value(name, text) for name, text in texts.items()}

@@ -18,7 +18,7 @@ from twofold.encoders.two_tower import NamedEncoder, TowersEncoder
 from twofold.errors import InputError
 
 
-def encoder_named(name: str) -> NamedEncoder:
+def encoder_from_name(name: str) -> NamedEncoder:
     """Return the encoder of that spec; models are loaded when first used.
 
     ``"model"``, ``"model?pooling=cls&max_length=128"`` with the fields of ModelOptions,

@@ -11,9 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.encoders.batching import TokenCounter, batches, checked_texts, directed, shown_progress
-from twofold.encoders.model_loading import LoadedModel, Task, loaded
-from twofold.encoders.model_spec import AS_SAVED, ModelOptions, model_name, model_source, spec_of
+from twofold.encoders.batching import (
+    TokenCounter,
+    batches,
+    check_texts,
+    fill_zero_vectors,
+    shown_progress,
+)
+from twofold.encoders.model_loading import LoadedModel, Task, load_model
+from twofold.encoders.model_spec import (
+    AS_SAVED,
+    ModelOptions,
+    format_spec,
+    model_name,
+    model_source,
+)
 from twofold.errors import InputError
 from twofold.types import EncoderIdentity, Vectors
 
@@ -122,7 +134,7 @@ class SentenceTransformerEncoder:
                 "device is an empty sequence: name one device or more, or leave it out"
             )
         self._title = model_name(model)
-        self.name = spec_of(self._title, options)
+        self.name = format_spec(self._title, options)
         self.progress = progress
         self._source = model_source(self._title)
         self._options = options
@@ -146,7 +158,9 @@ class SentenceTransformerEncoder:
         """The model with the options applied; raises as ``model`` does, and for a bad option."""
         with self._lock:
             if self._loaded is None:
-                self._loaded = loaded(self._source, self._title, self._options, self._devices[0])
+                self._loaded = load_model(
+                    self._source, self._title, self._options, self._devices[0]
+                )
             return self._loaded
 
     @property
@@ -184,7 +198,7 @@ class SentenceTransformerEncoder:
                 self._processes = None
 
     def _encoded(self, texts: Sequence[str], task: Task) -> Vectors:
-        texts, ready = checked_texts(texts), self.loaded
+        texts, ready = check_texts(texts), self.loaded
         vectors = np.zeros((len(texts), ready.dim), np.float32)
         if not texts:
             return vectors
@@ -199,7 +213,7 @@ class SentenceTransformerEncoder:
                     with self._turn:
                         vectors[places] = call(batch, batch_size=len(batch))
                     advance(len(batch))
-        return directed(vectors, ready.metric)
+        return fill_zero_vectors(vectors, ready.metric)
 
     def _call(self, ready: LoadedModel, task: Task) -> Callable[..., Vectors]:
         """Return what encodes a list of texts in one tower."""

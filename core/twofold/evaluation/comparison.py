@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from twofold.errors import InputError
-from twofold.evaluation.measures import MEASURES, named
+from twofold.evaluation.measures import MEASURES, parse_measure
 from twofold.evaluation.result import Evaluation
 from twofold.evaluation.significance import (
     Interval,
@@ -137,13 +137,13 @@ def compare(
         raise InputError(f"subject is {subject}, and there are {len(names)} evaluations")
     chosen = evaluations[subject]
     compared = [
-        _difference(chosen, each, str(named(measure)), seed)
+        _difference(chosen, each, str(parse_measure(measure)), seed)
         for each in evaluations
         if each is not chosen
     ]
     adjusted = holm([each.p for each in compared])
     return Comparison(
-        str(named(measure)),
+        str(parse_measure(measure)),
         chosen,
         tuple(
             replace(each, adjusted_p=value) for each, value in zip(compared, adjusted, strict=True)

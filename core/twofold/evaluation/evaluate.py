@@ -10,11 +10,11 @@ from twofold.errors import DegradedWarning, InputError
 from twofold.evaluation.measures import (
     MEASURES,
     Judgments,
-    all_named,
     check_judgments,
     checked_found,
+    compute_measures,
     judged_queries,
-    measured,
+    parse_measures,
 )
 from twofold.evaluation.result import Evaluation
 from twofold.fusion import EnsembleFusion, QueryFusion
@@ -24,7 +24,7 @@ from twofold.types import Passage, Run
 
 
 @runtime_checkable
-class Holder(Protocol):
+class RetrieverSource(Protocol):
     """A store that looks passages up by id."""
 
     def get(self, ids: Iterable[str]) -> Sequence[Passage]:
@@ -60,7 +60,7 @@ def evaluate(
             f"a twofold Retriever is measured, not {type(retriever).__name__}: a retriever of an "
             "adapter has one as .retriever"
         )
-    wanted = all_named(measures)
+    wanted = parse_measures(measures)
     check_judgments(qrels)
     judged = judged_queries(queries, qrels, stacklevel=2)
     asked = replace(retriever, k=_asked_k(retriever, k))
@@ -72,7 +72,7 @@ def evaluate(
         for query_id, hits in zip(judged, found, strict=True)
     }
     kept = {query_id: dict(qrels[query_id]) for query_id in judged}
-    means, by_query = measured(wanted, kept, run)
+    means, by_query = compute_measures(wanted, kept, run)
     return Evaluation(
         mode=retriever.mode,
         queries=len(judged),
@@ -101,7 +101,7 @@ def evaluate_run(
     lacks counts as 0. Measures see all that the run holds. Raises InputError for judgments, scores
     or a measure that can't be used, and if the run has none of the judged queries.
     """
-    wanted = all_named(measures)
+    wanted = parse_measures(measures)
     check_judgments(qrels)
     kept = {
         query_id: dict(grades)
@@ -111,7 +111,7 @@ def evaluate_run(
     if not any(query_id in run for query_id in kept):
         raise InputError(f"the run {name!r} has none of the judged queries: are these its qrels?")
     own: Run = {query_id: checked_found(query_id, run.get(query_id, {})) for query_id in kept}
-    means, by_query = measured(wanted, kept, own)
+    means, by_query = compute_measures(wanted, kept, own)
     return Evaluation(
         mode=None,
         queries=len(kept),
@@ -193,7 +193,7 @@ def _unknown(index: object, qrels: Judgments) -> float | None:
     relevant = dict.fromkeys(
         passage_id for grades in qrels.values() for passage_id, grade in grades.items() if grade > 0
     )
-    if not isinstance(index, Holder) or not relevant:
+    if not isinstance(index, RetrieverSource) or not relevant:
         return None
     present = {passage.id for passage in index.get(list(relevant))}
     lacking = [passage_id for passage_id in relevant if passage_id not in present]

@@ -77,7 +77,7 @@ PerQuery = dict[str, dict[str, float]]
 """Query id to measure to value."""
 
 
-def named(name: str) -> Any:
+def parse_measure(name: str) -> Any:
     """Return ir_measures' measure of a name; raise InputError for an unknown one."""
     import ir_measures
 
@@ -101,14 +101,14 @@ def named(name: str) -> Any:
     return measure
 
 
-def all_named(names: Sequence[str]) -> list[Any]:
+def parse_measures(names: Sequence[str]) -> list[Any]:
     """Return ir_measures' measures of names, each once; raise InputError for an unknown one."""
     if isinstance(names, str) or not names:
         raise InputError(f"measures is {names!r}: a list of names is wanted, such as ['nDCG@10']")
-    return list(dict.fromkeys(named(each) for each in names))
+    return list(dict.fromkeys(parse_measure(each) for each in names))
 
 
-def measured(
+def compute_measures(
     measures: Sequence[Any], qrels: Mapping[str, Mapping[str, int]], run: Run
 ) -> tuple[dict[str, float], PerQuery]:
     """Return the means over all judged queries, and the values of each, as ir_measures has them.

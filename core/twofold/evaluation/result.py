@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from twofold.errors import InputError
-from twofold.evaluation.measures import named
+from twofold.evaluation.measures import parse_measure
 from twofold.evaluation.significance import Interval, bootstrap_interval
 from twofold.types import Mode, Run, Scores
 
@@ -42,7 +42,7 @@ class Evaluation:
 
         Raises InputError for a measure that was not taken.
         """
-        name = str(named(measure))
+        name = str(parse_measure(measure))
         if name not in self.measures:
             taken = ", ".join(self.measures)
             raise InputError(f"{name} was not measured for {self.name!r}: it has {taken}")

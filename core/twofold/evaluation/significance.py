@@ -176,7 +176,7 @@ MAX_T_SAMPLES = 2_000
 _MAX_T_BLOCK = 1 << 22  # numbers drawn at a time
 
 
-def luck(differences: Scores, chosen: Scores, *, seed: int = 0) -> float:
+def max_t_p_value(differences: Scores, chosen: Scores, *, seed: int = 0) -> float:
     """Return how often the best of all settings would look as good as the chosen one by luck.
 
     ``differences`` (settings, queries) are those of every setting that was tried from the one in

@@ -1,7 +1,7 @@
 """Fusion: two legs' scores into one, from true scores of every candidate in both legs."""
 
-from twofold.fusion.base import Fused, Fusion, LegEvidence, WeightedFusion, no_moments
-from twofold.fusion.guard import DENSE_DOUBT, LEXICAL_DOUBT, Guarded, is_steady
+from twofold.fusion.base import Fused, Fusion, LegScores, WeightedFusion, no_moments
+from twofold.fusion.guard import DENSE_DOUBT, LEXICAL_DOUBT, GuardedFusion, is_steady
 from twofold.fusion.normalizers import (
     L2,
     DistributionBased,
@@ -11,8 +11,14 @@ from twofold.fusion.normalizers import (
     TheoreticalMinMax,
     ZScore,
 )
-from twofold.fusion.presets import PRESETS, EnsembleFusion, Preset, QueryFusion, preset_named
-from twofold.fusion.registry import FUSIONS, NORMALIZERS, fusion_as_dict, fusion_named, fusion_of
+from twofold.fusion.presets import PRESETS, EnsembleFusion, Preset, QueryFusion, preset_from_name
+from twofold.fusion.registry import (
+    FUSIONS,
+    NORMALIZERS,
+    fusion_as_dict,
+    fusion_from_dict,
+    fusion_from_name,
+)
 from twofold.fusion.rules import CombMNZ, LogOdds, ReciprocalRank, WeightedSum
 
 __all__ = [
@@ -27,8 +33,8 @@ __all__ = [
     "EnsembleFusion",
     "Fused",
     "Fusion",
-    "Guarded",
-    "LegEvidence",
+    "GuardedFusion",
+    "LegScores",
     "LogOdds",
     "MinMax",
     "Normalizer",
@@ -41,9 +47,9 @@ __all__ = [
     "WeightedSum",
     "ZScore",
     "fusion_as_dict",
-    "fusion_named",
-    "fusion_of",
+    "fusion_from_dict",
+    "fusion_from_name",
     "is_steady",
     "no_moments",
-    "preset_named",
+    "preset_from_name",
 ]

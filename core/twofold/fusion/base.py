@@ -16,7 +16,7 @@ def no_moments() -> Moments:
 
 
 @dataclass(frozen=True, slots=True)
-class LegEvidence:
+class LegScores:
     """What a leg says of all candidates: completed scores and ranks, (n,) each.
 
     ``scores`` are NaN for a passage that the leg can't score. ``ranks`` are 1-based places in the
@@ -43,7 +43,7 @@ class LegEvidence:
         return self.ranks > 0
 
 
-def with_candidate(leg: LegEvidence, score: float) -> LegEvidence:
+def with_candidate(leg: LegScores, score: float) -> LegScores:
     """Return what a leg says if there is one more candidate, which it does not list.
 
     It comes last. A score that is not finite means that the leg can't score it.
@@ -81,7 +81,7 @@ class Fused:
 class Fusion(Protocol):
     """A rule that turns the evidence of both legs into one score a candidate."""
 
-    def fuse(self, dense: LegEvidence, lexical: LegEvidence) -> Fused:
+    def fuse(self, dense: LegScores, lexical: LegScores) -> Fused:
         """Return normalised scores and weights."""
         ...
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 from twofold.errors import InputError
-from twofold.fusion.base import Fused, Fusion, LegEvidence, WeightedFusion
+from twofold.fusion.base import Fused, Fusion, LegScores, WeightedFusion
 from twofold.fusion.normalizers import TheoreticalMinMax, ZScore
 from twofold.fusion.rules import LogOdds, WeightedSum
 from twofold.validation import check_weight
@@ -16,7 +16,7 @@ _SAID = 0.5  # trust below which a hit's warnings say so
 
 
 @dataclass(frozen=True, slots=True)
-class Guarded:
+class GuardedFusion:
     """A weighted fusion that shifts weight away from a weak leg.
 
     The dense leg's ``quality`` is its agreement with the lexical one where that is beyond doubt:
@@ -46,11 +46,11 @@ class Guarded:
         """The dense leg's share at full trust."""
         return self.fusion.dense_weight
 
-    def reweighted(self, dense_weight: float) -> "Guarded":
+    def reweighted(self, dense_weight: float) -> "GuardedFusion":
         """Return the same rule with another share of the dense leg."""
         return replace(self, fusion=self.fusion.reweighted(dense_weight))
 
-    def fuse(self, dense: LegEvidence, lexical: LegEvidence) -> Fused:
+    def fuse(self, dense: LegScores, lexical: LegScores) -> Fused:
         """Return what the fusion gives with the weight that the legs deserve."""
         dense_trust = _trust(dense.quality, DENSE_DOUBT)
         lexical_trust = _trust(lexical.quality, LEXICAL_DOUBT)
@@ -86,7 +86,7 @@ def is_steady(fusion: Fusion) -> bool:
     then more of either leg's score is never less of the sum. A fusion of the user's own is not
     known to be so.
     """
-    bare = fusion.fusion if isinstance(fusion, Guarded) else fusion
+    bare = fusion.fusion if isinstance(fusion, GuardedFusion) else fusion
     if not isinstance(bare, WeightedSum | LogOdds):
         return False
     return bare.normalizer in (TheoreticalMinMax(), ZScore())

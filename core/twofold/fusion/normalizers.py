@@ -9,7 +9,7 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 
 from twofold.errors import InputError
-from twofold.fusion.base import LegEvidence
+from twofold.fusion.base import LegScores
 from twofold.types import Scores
 
 Over = Literal["corpus", "candidates"]
@@ -18,7 +18,7 @@ Over = Literal["corpus", "candidates"]
 class Normalizer(Protocol):
     """A rule that maps a leg's scores, the same way for all candidates; it never turns an order."""
 
-    def normalized(self, leg: LegEvidence) -> Scores:
+    def normalized(self, leg: LegScores) -> Scores:
         """Return one value a candidate, float64 (n,)."""
         ...
 
@@ -33,7 +33,7 @@ class TheoreticalMinMax:
     2023). All are 0 where the best is the least possible.
     """
 
-    def normalized(self, leg: LegEvidence) -> Scores:
+    def normalized(self, leg: LegScores) -> Scores:
         """Return values in [0, 1]."""
         scores = leg.completed
         span = float(scores.max(initial=leg.lowest)) - leg.lowest
@@ -48,7 +48,7 @@ class MinMax:
     leg lists are 1 and others 0.
     """
 
-    def normalized(self, leg: LegEvidence) -> Scores:
+    def normalized(self, leg: LegScores) -> Scores:
         """Return values in [0, 1]."""
         scores = leg.completed
         span = float(np.ptp(scores)) if len(scores) else 0.0
@@ -71,7 +71,7 @@ class ZScore:
         if self.over not in get_args(Over):
             raise InputError(f"over is {self.over!r}: 'corpus' or 'candidates' is wanted")
 
-    def normalized(self, leg: LegEvidence) -> Scores:
+    def normalized(self, leg: LegScores) -> Scores:
         """Return values around 0."""
         scores = leg.completed
         if self.over == "corpus":
@@ -90,7 +90,7 @@ class DistributionBased:
     deviates.
     """
 
-    def normalized(self, leg: LegEvidence) -> Scores:
+    def normalized(self, leg: LegScores) -> Scores:
         """Return values, most of them in [0, 1]."""
         scores = leg.completed
         mean, deviation = _moments(scores, 1)
@@ -106,7 +106,7 @@ class L2:
     All are 0 where all scores are.
     """
 
-    def normalized(self, leg: LegEvidence) -> Scores:
+    def normalized(self, leg: LegScores) -> Scores:
         """Return values in [-1, 1]."""
         scores = leg.completed
         length = float(np.sqrt((scores * scores).sum()))
@@ -121,7 +121,7 @@ class Rank:
     Methods (SAC 2003).
     """
 
-    def normalized(self, leg: LegEvidence) -> Scores:
+    def normalized(self, leg: LegScores) -> Scores:
         """Return values in (0, 1]."""
         scores = leg.completed
         better = len(scores) - np.searchsorted(np.sort(scores), scores, side="right")

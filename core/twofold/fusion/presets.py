@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.errors import InputError
-from twofold.fusion.base import Fused, Fusion, LegEvidence
+from twofold.fusion.base import Fused, Fusion, LegScores
 from twofold.types import Mask, Scores
 from twofold.validation import check_weight
 
@@ -32,7 +32,7 @@ class EnsembleFusion:
         check_weight(self.dense_weight)
         check_weight(self.c, "c", 0, float("inf"))
 
-    def fuse(self, dense: LegEvidence, lexical: LegEvidence) -> Fused:
+    def fuse(self, dense: LegScores, lexical: LegScores) -> Fused:
         """Return reciprocal ranks; the weights are divided as there, so that ties are the same."""
         weight, c = self.dense_weight, self.c
         return Fused(
@@ -67,7 +67,7 @@ class QueryFusion:
         if self.mode not in get_args(FusionMode):
             raise InputError(f"mode is {self.mode!r}: use one of {', '.join(get_args(FusionMode))}")
 
-    def fuse(self, dense: LegEvidence, lexical: LegEvidence) -> Fused:
+    def fuse(self, dense: LegScores, lexical: LegScores) -> Fused:
         """Return what each list gives."""
         order = _listing(dense, lexical, dense_first=self.dense_first)
         if self.mode == "reciprocal_rerank":
@@ -91,7 +91,7 @@ class QueryFusion:
             )
         return replace(self, dense_weight=dense_weight)
 
-    def _scaled(self, leg: LegEvidence) -> Scores:
+    def _scaled(self, leg: LegScores) -> Scores:
         """Return a list's scores between 0 and 1 by its own range."""
         own = leg.scores[leg.listed]
         scaled = np.zeros(len(leg.scores))
@@ -125,7 +125,7 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-def preset_named(name: str) -> Preset:
+def preset_from_name(name: str) -> Preset:
     """Return a preset; raise InputError for an unknown name."""
     if name not in PRESETS:
         near = get_close_matches(str(name), PRESETS, n=1)
@@ -134,7 +134,7 @@ def preset_named(name: str) -> Preset:
     return PRESETS[name]
 
 
-def _reciprocal(leg: LegEvidence, constant: float, first: int, weight: float = 1.0) -> Scores:
+def _reciprocal(leg: LegScores, constant: float, first: int, weight: float = 1.0) -> Scores:
     """Return weight / (constant + rank), the best passage being rank ``first``; 0 if not listed."""
     values = np.zeros(len(leg.ranks))
     values[leg.listed] = weight / (constant + (leg.ranks[leg.listed] - 1 + first))
@@ -147,13 +147,13 @@ def _plain_moments(scores: Sequence[float]) -> tuple[float, float]:
     return mean, float((sum((each - mean) ** 2 for each in scores) / len(scores)) ** 0.5)
 
 
-def _listed(leg: LegEvidence, missing: float) -> Scores:
+def _listed(leg: LegScores, missing: float) -> Scores:
     listed: Mask = leg.listed
     scores: Scores = np.where(listed, leg.scores, missing)
     return scores
 
 
-def _listing(dense: LegEvidence, lexical: LegEvidence, *, dense_first: bool) -> NDArray[np.int64]:
+def _listing(dense: LegScores, lexical: LegScores, *, dense_first: bool) -> NDArray[np.int64]:
     """Return each candidate's place in one list after the other."""
     first, second = (dense, lexical) if dense_first else (lexical, dense)
     after = len(first.ranks) + second.ranks

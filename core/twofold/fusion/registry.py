@@ -9,7 +9,7 @@ import numpy as np
 
 from twofold.errors import InputError
 from twofold.fusion.base import Fusion, WeightedFusion
-from twofold.fusion.guard import Guarded
+from twofold.fusion.guard import GuardedFusion
 from twofold.fusion.normalizers import (
     L2,
     DistributionBased,
@@ -32,7 +32,7 @@ NORMALIZERS: dict[str, Normalizer] = {
 }
 """The normalisers by name, each of which also names a weighted sum."""
 FUSIONS: dict[str, WeightedFusion] = {
-    "guarded": Guarded(),
+    "guarded": GuardedFusion(),
     **{name: WeightedSum(each) for name, each in NORMALIZERS.items()},
     "rrf": ReciprocalRank(),
     "combmnz": CombMNZ(),
@@ -40,12 +40,12 @@ FUSIONS: dict[str, WeightedFusion] = {
 }
 """The fusions by the names that the command line uses; ``guarded`` is the default."""
 _KINDS: dict[str, type[Any]] = {
-    each.__name__: each for each in (WeightedSum, CombMNZ, LogOdds, ReciprocalRank, Guarded)
+    each.__name__: each for each in (WeightedSum, CombMNZ, LogOdds, ReciprocalRank, GuardedFusion)
 }
 _PARTS: dict[str, type[Any]] = {type(each).__name__: type(each) for each in NORMALIZERS.values()}
 
 
-def fusion_named(name: str, dense_weight: float | None = None) -> WeightedFusion:
+def fusion_from_name(name: str, dense_weight: float | None = None) -> WeightedFusion:
     """Return a fusion by its name, with another weight if one is given.
 
     Raises InputError for an unknown name or a weight outside 0 to 1.
@@ -71,7 +71,7 @@ def fusion_as_dict(fusion: Fusion) -> dict[str, Any]:
     return _as_dict(fusion)
 
 
-def fusion_of(values: Mapping[str, Any]) -> WeightedFusion:
+def fusion_from_dict(values: Mapping[str, Any]) -> WeightedFusion:
     """Return the fusion that ``fusion_as_dict`` gave.
 
     Raises KeyError or TypeError for what this version of the library doesn't know.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from twofold.errors import InputError
-from twofold.fusion.base import Fused, LegEvidence
+from twofold.fusion.base import Fused, LegScores
 from twofold.fusion.normalizers import (
     L2,
     DistributionBased,
@@ -38,7 +38,7 @@ class WeightedSum:
         _check_normalizer(self.normalizer)
         check_weight(self.dense_weight)
 
-    def fuse(self, dense: LegEvidence, lexical: LegEvidence) -> Fused:
+    def fuse(self, dense: LegScores, lexical: LegScores) -> Fused:
         """Return normalised scores and the two weights."""
         normalized = self.normalizer.normalized
         weight = self.dense_weight
@@ -71,7 +71,7 @@ class CombMNZ:
                 "TheoreticalMinMax or Rank"
             )
 
-    def fuse(self, dense: LegEvidence, lexical: LegEvidence) -> Fused:
+    def fuse(self, dense: LegScores, lexical: LegScores) -> Fused:
         """Return normalised scores, and weights by candidate."""
         summed = WeightedSum(self.normalizer, self.dense_weight).fuse(dense, lexical)
         legs = dense.listed.astype(np.float64) + lexical.listed
@@ -110,7 +110,7 @@ class LogOdds:
                 "TheoreticalMinMax, MinMax or Rank"
             )
 
-    def fuse(self, dense: LegEvidence, lexical: LegEvidence) -> Fused:
+    def fuse(self, dense: LegScores, lexical: LegScores) -> Fused:
         """Return log-odds."""
         weight = self.dense_weight
         return Fused(self._log_odds(dense), self._log_odds(lexical), weight, 1 - weight)
@@ -119,7 +119,7 @@ class LogOdds:
         """Return the same rule with another share of the dense leg."""
         return replace(self, dense_weight=dense_weight)
 
-    def _log_odds(self, leg: LegEvidence) -> Scores:
+    def _log_odds(self, leg: LegScores) -> Scores:
         normalized = np.clip(self.normalizer.normalized(leg), 0, 1)
         p = self.margin + (1 - 2 * self.margin) * normalized
         return np.asarray(np.log(p) - np.log1p(-p))
@@ -150,7 +150,7 @@ class ReciprocalRank:
         check_weight(self.dense_weight)
         check_weight(self.rank_constant, "rank_constant", 0, float("inf"))
 
-    def fuse(self, dense: LegEvidence, lexical: LegEvidence) -> Fused:
+    def fuse(self, dense: LegScores, lexical: LegScores) -> Fused:
         """Return reciprocal ranks."""
         weight = self.dense_weight
         return Fused(self._reciprocal(dense), self._reciprocal(lexical), weight, 1 - weight)
@@ -159,7 +159,7 @@ class ReciprocalRank:
         """Return the same rule with another share of the dense leg."""
         return replace(self, dense_weight=dense_weight)
 
-    def _reciprocal(self, leg: LegEvidence) -> Scores:
+    def _reciprocal(self, leg: LegScores) -> Scores:
         reciprocal = np.zeros(len(leg.ranks))
         reciprocal[leg.listed] = 1 / (self.rank_constant + leg.ranks[leg.listed])
         return reciprocal

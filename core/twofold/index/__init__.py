@@ -3,12 +3,12 @@
 from twofold.index.index import Index
 from twofold.index.open_options import AS_STORED, AsStored
 from twofold.index.recall import Recall
-from twofold.index.saved.profiles import DEFAULT, SavedSettings
-from twofold.index.saved_records import setting_as_dict, setting_of
+from twofold.index.saved.profiles import DEFAULT, SearchProfiles
+from twofold.index.saved_records import profile_as_dict, profile_from_dict
 from twofold.index.verification import Verification
 from twofold.index.view import IndexView
 from twofold.index.writing.upsert import UpsertResult
-from twofold.integrations.options import filled_index
+from twofold.integrations.options import create_filled_index
 
 __all__ = [
     "AS_STORED",
@@ -17,10 +17,10 @@ __all__ = [
     "Index",
     "IndexView",
     "Recall",
-    "SavedSettings",
+    "SearchProfiles",
     "UpsertResult",
     "Verification",
-    "filled_index",
-    "setting_as_dict",
-    "setting_of",
+    "create_filled_index",
+    "profile_as_dict",
+    "profile_from_dict",
 ]

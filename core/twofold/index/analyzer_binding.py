@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from twofold.errors import IndexMismatchError, InputError
-from twofold.lexical import analyzer_named, signature
+from twofold.lexical import analyzer_from_name, signature
 from twofold.protocols import Analyzer, SpanAnalyzer
 from twofold.storage import Settings
 from twofold.types import TermSpan
@@ -57,7 +57,7 @@ class StoredAnalyzer:
 
     def _looked_up(self) -> Analyzer:
         try:
-            found = analyzer_named(self.name)
+            found = analyzer_from_name(self.name)
         except InputError as error:
             raise IndexMismatchError(f"the index can't be asked for words: {error}") from error
         check_analyzer(self._settings, found, todo="restore it, or")

@@ -7,13 +7,15 @@ from pathlib import Path
 from twofold.errors import CorruptIndexError, InputError
 from twofold.index.layout import Layout
 from twofold.index.saved_records import stored_adapters
-from twofold.index.view import Generations, IndexView
+from twofold.index.view import IndexView, SnapshotProvider
 from twofold.storage import WriteLock, refuse_network, sync_folder, write_head
 
 _TRIES = 20
 
 
-def copied(layout: Layout, generations: Generations, target: Path, *, overwrite: bool) -> None:
+def copy_index(
+    layout: Layout, generations: SnapshotProvider, target: Path, *, overwrite: bool
+) -> None:
     """Copy the newest generation to a new or empty folder, or in place of another index.
 
     The copy appears whole or not at all. An index that is replaced is moved aside first, and
@@ -61,7 +63,7 @@ def _near(target: Path, what: str) -> Path:
     return target.with_name(f"{target.name}.{os.getpid()}.{what}")
 
 
-def _write_newest(layout: Layout, generations: Generations, beside: Layout) -> None:
+def _write_newest(layout: Layout, generations: SnapshotProvider, beside: Layout) -> None:
     """Write the newest generation, and again where a writer has replaced files meanwhile."""
     missing = ""
     for _ in range(_TRIES):

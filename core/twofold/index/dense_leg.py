@@ -8,10 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.dense import TAIL, ApproximateIndex, Auto, Kind, Neighbours, VectorMoments, VectorPart
+from twofold.dense import (
+    TAIL,
+    AnnStructure,
+    ApproximateIndex,
+    Auto,
+    IndexType,
+    VectorMoments,
+    VectorPart,
+)
 from twofold.errors import CorruptIndexError, RebuildWarning
 from twofold.index.layout import Layout
-from twofold.segments import places_of
+from twofold.segments import positions_of
 from twofold.similarity import Metric
 from twofold.storage import BlockRecord, SegmentRecord, content_hash, map_vectors, mapped
 from twofold.types import Moments, Rows, Vectors
@@ -30,7 +38,7 @@ class DenseRecords:
 
     metric: Metric
     dim: int
-    kind: Kind | Auto
+    kind: IndexType | Auto
     blocks: Sequence[BlockRecord]
     structures: Sequence[SegmentRecord]
 
@@ -71,7 +79,7 @@ class DenseLeg:
         self._lock = threading.Lock()
         self._index: ApproximateIndex | None = None
         self._parts: dict[str, VectorPart] = {}
-        self._loaded: dict[int, Neighbours] = {}
+        self._loaded: dict[int, AnnStructure] = {}
         self._damaged: set[int] = set()
         # Values, not the leg that computed them: what an unasked generation knew is handed on.
         self._moments: KnownMoments | None = before._moments if before is not None else None
@@ -167,8 +175,8 @@ class DenseLeg:
             of_sample = VectorMoments.of(self.metric, self.dim, (), exact=False)
             return KnownMoments(rows, of_sample.plus(index.exact.stored(rows)[0]), len(live))
         if known is not None and known.moments.exact:
-            gone = known.rows[places_of(known.rows, live) < 0]
-            fresh = live[places_of(live, known.rows) < 0]
+            gone = known.rows[positions_of(known.rows, live) < 0]
+            fresh = live[positions_of(live, known.rows) < 0]
             old, found = index.exact.stored(gone)
             if len(gone) + len(fresh) < len(live) and found.all():
                 moments = known.moments
@@ -201,11 +209,11 @@ class DenseLeg:
         structures = self._structures(before)
         return ApproximateIndex(self.kind, self.metric, self.dim, parts, structures, self._ids_of)
 
-    def _structures(self, before: "DenseLeg | None") -> list[Neighbours]:
+    def _structures(self, before: "DenseLeg | None") -> list[AnnStructure]:
         """Load the structures, up to the first that is damaged: what comes after is scanned."""
         known = before._loaded if before is not None else {}
         self._damaged |= before._damaged if before is not None else set()
-        out: list[Neighbours] = []
+        out: list[AnnStructure] = []
         for record in self.structures:
             loaded = known.get(record.number)
             if record.number in self._damaged:
@@ -221,7 +229,7 @@ class DenseLeg:
                         stacklevel=5,
                     )
                     break
-                loaded = Neighbours.read(self._structure_maps[record.number])
+                loaded = AnnStructure.read(self._structure_maps[record.number])
             self._loaded[record.number] = loaded
             out.append(loaded)
         return out

@@ -9,7 +9,7 @@ from json import dumps
 import numpy as np
 
 from twofold.dense import check_vectors
-from twofold.encoders import encoder_named
+from twofold.encoders import encoder_from_name
 from twofold.errors import EncoderMismatchError, EncoderWarning, QueryError, VectorError
 from twofold.protocols import Encoder
 from twofold.similarity import Metric
@@ -29,7 +29,7 @@ DRIFT = 0.01
 """Greatest such part that is not worth a warning."""
 
 
-class EncoderContract:
+class EncoderBinding:
     """The encoders of one open index, each looked up and checked when first needed.
 
     ``given`` is the caller's own. There is one for each vector set that was used, so that threads
@@ -66,7 +66,7 @@ class EncoderContract:
                 "object to encode texts, or give vectors"
             )
         if name not in self._named:
-            self._named[name] = encoder_named(name)
+            self._named[name] = encoder_from_name(name)
         return self._named[name]
 
     def encode_queries(
@@ -82,7 +82,7 @@ class EncoderContract:
     ) -> Vectors:
         """Return passage vectors (n, dim) by the model that filled the index."""
         self.check(settings, stored)
-        return encoded_passages(self.encoder(settings, stored), texts, settings.dim)
+        return encode_passages(self.encoder(settings, stored), texts, settings.dim)
 
     def check(self, settings: Settings, stored: VectorSetRecord | None) -> None:
         """Compare the encoder with the stored vectors, once; raise EncoderMismatchError.
@@ -94,7 +94,7 @@ class EncoderContract:
             if stored is None or stored.number in self._of_set:
                 return
             encoder = self.encoder(settings, stored)
-            _compare_identities(stored.to_identity(), identity_of(encoder))
+            _compare_identities(stored.to_identity(), encoder_identity(encoder))
             if stored.canaries and settings.metric is not None:
                 _compare_canaries(encoder, stored, settings.metric)
             self._of_set[stored.number] = encoder
@@ -109,13 +109,13 @@ class EncoderContract:
         self._given = encoder if self._given is not None else None
 
 
-def identity_of(encoder: Encoder) -> EncoderIdentity | None:
+def encoder_identity(encoder: Encoder) -> EncoderIdentity | None:
     """Return an encoder's identity if it has one."""
     identity: EncoderIdentity | None = getattr(encoder, "identity", None)
     return identity
 
 
-def metric_for(identity: EncoderIdentity | None, wanted: Metric | None) -> Metric:
+def choose_metric(identity: EncoderIdentity | None, wanted: Metric | None) -> Metric:
     """Return the metric wanted, else the model's own, else cosine; warn where the first two differ.
 
     The warning is for the caller of the index's method that asked.
@@ -134,7 +134,7 @@ def metric_for(identity: EncoderIdentity | None, wanted: Metric | None) -> Metri
     return own if own is not None else Metric.COSINE
 
 
-def encoded_passages(encoder: Encoder, texts: Sequence[str], dim: int | None) -> Vectors:
+def encode_passages(encoder: Encoder, texts: Sequence[str], dim: int | None) -> Vectors:
     """Return an encoder's passage vectors (n, dim), of any dimensions where ``dim`` is None."""
     vectors = np.asarray(encoder.encode_passages(list(texts)))
     return _checked(vectors, len(texts), dim, "encode_passages")
@@ -153,8 +153,8 @@ def _compare_identities(was: EncoderIdentity | None, now: EncoderIdentity | None
 
 def new_set(number: int, encoder: Encoder, metric: Metric) -> VectorSetRecord:
     """Return the record of a vector set that this encoder is about to fill."""
-    identity = identity_of(encoder)
-    canaries = metric.stored(encoded_passages(encoder, CANARIES, None))
+    identity = encoder_identity(encoder)
+    canaries = metric.stored(encode_passages(encoder, CANARIES, None))
     text = dumps(asdict(identity) if identity is not None else None)
     return VectorSetRecord(number, text, canaries.tobytes(), 1)
 
@@ -167,7 +167,7 @@ def has_drifted(encoder: Encoder, stored: VectorSetRecord, metric: Metric) -> bo
 def _drift(encoder: Encoder, stored: VectorSetRecord, metric: Metric) -> float:
     """Return by what part of its length a canary's vector has moved at worst."""
     was = np.frombuffer(stored.canaries, np.float32).reshape(len(CANARIES), -1)
-    now = metric.stored(encoded_passages(encoder, CANARIES, None))
+    now = metric.stored(encode_passages(encoder, CANARIES, None))
     if was.shape != now.shape:
         raise EncoderMismatchError(
             f"the index holds vectors of {was.shape[1]} dimensions, and the encoder gives "

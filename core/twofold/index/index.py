@@ -15,22 +15,33 @@ from typing import Literal, NoReturn
 
 import numpy as np
 
-from twofold.dense import Auto, Flat, Kind, as_dict, check_kind, kind_named
+from twofold.dense import Auto, Flat, IndexType, as_dict, check_index_type, index_type_from_name
 from twofold.errors import DegradedWarning, IndexClosedError
 from twofold.index.analyzer_binding import analyzed_by, check_title_weight
-from twofold.index.copying import copied
-from twofold.index.encoder_binding import EncoderContract
+from twofold.index.copying import copy_index
+from twofold.index.encoder_binding import EncoderBinding
 from twofold.index.layout import Layout
-from twofold.index.open_options import AS_STORED, AsStored, Choices, create_index, folder_of
-from twofold.index.recall import Recall, recall_of
-from twofold.index.saved.profiles import SavedSettings
-from twofold.index.saved.query_adapters import SavedAdapters
+from twofold.index.open_options import (
+    AS_STORED,
+    AsStored,
+    OpenOptions,
+    create_index,
+    resolve_folder,
+)
+from twofold.index.recall import Recall, measure_recall
+from twofold.index.saved.profiles import SearchProfiles
+from twofold.index.saved.query_adapters import QueryAdapters
 from twofold.index.segment_types import LexicalKind
 from twofold.index.verification import Verification, verify
-from twofold.index.view import Generations, IndexView, chosen_passages, wanted_ids
+from twofold.index.view import IndexView, SnapshotProvider, check_deletion, find_passages
 from twofold.index.writing.commit import Change
-from twofold.index.writing.maintenance import Tending
-from twofold.index.writing.passage_input import BATCH, ENCODED_BATCH, Intake, refuse_single
+from twofold.index.writing.maintenance import Maintenance
+from twofold.index.writing.passage_input import (
+    BATCH,
+    ENCODED_BATCH,
+    PassageValidator,
+    refuse_single,
+)
 from twofold.index.writing.reencoding import Reencoding
 from twofold.index.writing.upsert import UpsertPlanner, UpsertResult
 from twofold.index.writing.writer import IndexWriter, check_generation
@@ -41,7 +52,7 @@ from twofold.storage import Catalog, Settings, WriteLock, read_head
 from twofold.types import MODES, Mode, Passage, PassageLike, Vectors, Where
 
 
-def released(catalog: Catalog, lock: WriteLock, temporary: Path | None, process: int) -> None:
+def close_index(catalog: Catalog, lock: WriteLock, temporary: Path | None, process: int) -> None:
     """Close an index; the process that made a temporary one removes it."""
     catalog.close()
     lock.release()
@@ -55,7 +66,7 @@ class Index:
     Safe for many threads and processes that read, beside one that writes. Use ``Index.open``.
     """
 
-    def __init__(self, layout: Layout, choices: Choices, temporary: Path | None) -> None:
+    def __init__(self, layout: Layout, choices: OpenOptions, temporary: Path | None) -> None:
         self._layout = layout
         self._catalog = Catalog(layout.catalog, read_only=choices.read_only)
         try:
@@ -65,21 +76,21 @@ class Index:
                 vector_set = reader.vector_set()
             choices.check(settings)
             own = choices.own_analyzer
-            self._contract = EncoderContract(choices.encoder(settings))
-            self._generations = Generations(
+            self._contract = EncoderBinding(choices.encoder(settings))
+            self._generations = SnapshotProvider(
                 self._catalog, layout, [own] if own is not None else [], self._contract
             )
             self._writer = IndexWriter(
                 self._catalog, layout, self._generations, read_only=choices.read_only
             )
-            self._tending = Tending(self._writer, self._generations)
+            self._tending = Maintenance(self._writer, self._generations)
             if vector_set is not None and choices.is_another(settings):
                 self._contract.check(settings, vector_set)
         except BaseException:
             self._catalog.close()
             raise
         self._finalizer = weakref.finalize(
-            self, released, self._catalog, self._writer.lock, temporary, os.getpid()
+            self, close_index, self._catalog, self._writer.lock, temporary, os.getpid()
         )
 
     @classmethod
@@ -111,9 +122,9 @@ class Index:
         UnsupportedStorageError on a network file system or for another format.
         """
         temporary = Path(tempfile.mkdtemp(prefix="twofold-")) if path is None else None
-        layout = Layout(temporary if temporary is not None else folder_of(path))
+        layout = Layout(temporary if temporary is not None else resolve_folder(path))
         try:
-            choices = Choices.of(
+            choices = OpenOptions.of(
                 encoder, dim, metric, analyzer, title_weight, read_only, read_head(layout.head)
             )
             create_index(layout, choices, create=create and not read_only)
@@ -171,14 +182,14 @@ class Index:
         return MODES if settings.analyzer is not None else ("dense",)
 
     @property
-    def settings(self) -> SavedSettings:
+    def settings(self) -> SearchProfiles:
         """Saved settings of searches by name, and which one is in use."""
-        return SavedSettings(self._writer, self._generations, self._check_open)
+        return SearchProfiles(self._writer, self._generations, self._check_open)
 
     @property
-    def adapters(self) -> SavedAdapters:
+    def adapters(self) -> QueryAdapters:
         """Saved query adapters by name; the setting in use says which one searches go through."""
-        return SavedAdapters(self._layout, self._writer, self._generations, self._check_open)
+        return QueryAdapters(self._layout, self._writer, self._generations, self._check_open)
 
     def adapted(self, vectors: Vectors) -> Vectors:
         """Return the encoder's query vectors (n, dim) as texts are searched by, ready to give."""
@@ -219,7 +230,7 @@ class Index:
         ids: list[str] = []
         totals = np.zeros(5, np.int64)
         size = ENCODED_BATCH if encoded else BATCH
-        for batch in Intake().batches(passages, size):
+        for batch in PassageValidator().batches(passages, size):
             self._check_open()
             with self._writer.turn:
                 with self._generations.view() as view:
@@ -249,11 +260,11 @@ class Index:
         neither is given, FilterError, IndexLockedError, ReadOnlyError.
         """
         self._check_open()
-        wanted = wanted_ids("delete", ids, where)
+        wanted = check_deletion("delete", ids, where)
         self._writer.begin()
         with self._writer.turn:
             with self._generations.view() as view:
-                snapshot, gone = view.snapshot, chosen_passages(view, wanted, where)
+                snapshot, gone = view.snapshot, find_passages(view, wanted, where)
             if gone:
                 change = Change.of_nothing(snapshot.settings, snapshot.vector_set)
                 self._writer.commit(replace(change, gone=gone))
@@ -309,7 +320,7 @@ class Index:
         self._tending.agreement()
         return encoded
 
-    def reindex(self, kind: Kind | Auto | str) -> Kind:
+    def reindex(self, kind: IndexType | Auto | str) -> IndexType:
         """Change what finds near vectors; return the kind in use, which ``Auto`` has chosen.
 
         A kind is a spec of ``twofold.dense``, such as ``HNSW(search_effort=200)``, or its name.
@@ -317,7 +328,7 @@ class Index:
         InputError, IndexLockedError, ReadOnlyError.
         """
         self._check_open()
-        chosen = kind_named(kind) if isinstance(kind, str) else check_kind(kind)
+        chosen = index_type_from_name(kind) if isinstance(kind, str) else check_index_type(kind)
         self._writer.begin()
         with self._writer.turn:
             with self._generations.view() as view:
@@ -328,7 +339,7 @@ class Index:
         return self.kind
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> IndexType:
         """What finds near vectors now; up to 10,000 that came last are scanned, whatever it is."""
         with self.view() as view:
             dense = view.snapshot.dense
@@ -343,9 +354,9 @@ class Index:
         With both, those in both. Raises InputError if neither is given, FilterError.
         """
         self._check_open()
-        wanted = wanted_ids("get", ids, where)
+        wanted = check_deletion("get", ids, where)
         with self._generations.view() as view:
-            found = chosen_passages(view, wanted, where)
+            found = find_passages(view, wanted, where)
         if wanted is None:
             return [each.to_passage() for each in found]
         by_id = {each.id: each for each in found}
@@ -398,7 +409,7 @@ class Index:
         the stored vectors asks for its neighbours. Raises QueryError.
         """
         with self.view() as view:
-            return recall_of(view, queries, sample, k, effort)
+            return measure_recall(view, queries, sample, k, effort)
 
     def warm(self) -> None:
         """Load what a first query would: model, kernels, and the checksums of the vectors."""
@@ -412,7 +423,7 @@ class Index:
         Raises InputError, IndexLockedError, UnsupportedStorageError on a network file system.
         """
         self._check_open()
-        copied(self._layout, self._generations, folder_of(path), overwrite=overwrite)
+        copy_index(self._layout, self._generations, resolve_folder(path), overwrite=overwrite)
 
     def verify(self, *, deep: bool = False) -> Verification:
         """Read every byte of the index and report what is not as it was written.

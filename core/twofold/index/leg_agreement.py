@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from twofold.dense import VectorPart, nearness
 from twofold.index.dense_leg import DenseLeg
 from twofold.index.view import IndexView
-from twofold.segments import places_of
+from twofold.segments import positions_of
 from twofold.storage import Settings, content_hash
 from twofold.types import Mask, Passage, Rows, Vectors
 
@@ -30,7 +30,7 @@ _SHORTEST, _OPENING, _LONGEST = 15, 200, 400  # characters of a sentence
 _END = re.compile("(?<=[\u3002\uff01\uff1f])\\s*|(?<=[.!?\u0964])(?:\\s+|$)")
 
 
-def is_due(settings: Settings, passages: int, *, encode: bool) -> bool:
+def needs_measuring(settings: Settings, passages: int, *, encode: bool) -> bool:
     """Whether an index has both legs, and no measurement of what it holds by all that there is.
 
     One holds until half of the passages have come, gone or changed since.
@@ -43,7 +43,7 @@ def is_due(settings: Settings, passages: int, *, encode: bool) -> bool:
     return better or changed or before == 0 or passages >= 2 * before or 2 * passages <= before
 
 
-def measured(view: IndexView, *, encode: bool) -> float | None:
+def measure_agreement(view: IndexView, *, encode: bool) -> float | None:
     """Return the agreement of the legs, about 0 to 1; None where there is too little to tell.
 
     A sentence of each of up to 100 passages asks. The best 3 other passages by words are looked
@@ -88,7 +88,7 @@ def _by_digest(view: IndexView, rows: Rows) -> Rows:
     for start in range(0, len(rows), _CHUNK):
         some = rows[start : start + _CHUNK]
         for segment in view.snapshot.columns:
-            at = places_of(some, segment.rows)
+            at = positions_of(some, segment.rows)
             here = np.flatnonzero(at >= 0)
             digests[start + here] = [_digest(each) for each in segment.ids.take(at[here]).tolist()]
     return rows[np.argsort(digests, kind="stable")]

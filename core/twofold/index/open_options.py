@@ -6,11 +6,11 @@ from enum import Enum
 from pathlib import Path
 from typing import Literal
 
-from twofold.encoders import DEFAULT_ENCODER, encoder_named
+from twofold.encoders import DEFAULT_ENCODER, encoder_from_name
 from twofold.errors import IndexMismatchError, IndexNotFoundError, InputError
 from twofold.index.analyzer_binding import analyzed_by, check_analyzer, check_title_weight
 from twofold.index.layout import Layout
-from twofold.lexical import AnalyzerLike, analyzer_named, as_analyzer
+from twofold.lexical import AnalyzerLike, analyzer_from_name, as_analyzer
 from twofold.protocols import Analyzer, Encoder
 from twofold.similarity import Metric
 from twofold.storage import (
@@ -35,7 +35,7 @@ DEFAULT_ANALYZER = "english"
 
 
 @dataclass(frozen=True, slots=True)
-class Choices:
+class OpenOptions:
     """The arguments of ``Index.open``; ``given`` is an encoder object, ``name`` an encoder's name.
 
     ``taken``: vectors are the caller's, of the dimensions that the first ones have. ``head`` is the
@@ -62,7 +62,7 @@ class Choices:
         title_weight: int | None,
         read_only: bool,
         head: int,
-    ) -> "Choices":
+    ) -> "OpenOptions":
         """Check the arguments by themselves; raise InputError."""
         given: Encoder | None = None
         name: str | AsStored | None = AS_STORED
@@ -87,12 +87,12 @@ class Choices:
         if isinstance(name, AsStored):
             name = DEFAULT_ENCODER if not self.taken else None
         if isinstance(analyzer, AsStored):
-            analyzer = analyzer_named(DEFAULT_ANALYZER)
+            analyzer = analyzer_from_name(DEFAULT_ANALYZER)
         dense = name is not None or self.taken
         if not dense and analyzer is None:
             raise InputError("encoder=None and analyzer=None leave no leg to search with")
         if name is not None and self.given is None:
-            encoder_named(name)  # an unknown name is better known now
+            encoder_from_name(name)  # an unknown name is better known now
         metric = self.metric
         if metric is None and name is None and dense:
             metric = Metric.COSINE  # caller's vectors have no metric of their own
@@ -149,7 +149,7 @@ class Choices:
     def encoder(self, stored: Settings) -> Encoder | None:
         """Return the encoder that was given, None if it is to be the stored one."""
         if self.given is None and isinstance(self.name, str) and self.is_another(stored):
-            return encoder_named(self.name)
+            return encoder_from_name(self.name)
         return self.given
 
 
@@ -173,7 +173,7 @@ def has_identity(encoder: Encoder) -> bool:
     return getattr(type(encoder), "identity", None) is not None
 
 
-def folder_of(path: str | os.PathLike[str] | None) -> Path:
+def resolve_folder(path: str | os.PathLike[str] | None) -> Path:
     """Return an absolute path: what is relative must not follow a later change of directory.
 
     Raises InputError for an empty one, which would be the folder here.
@@ -186,7 +186,7 @@ def folder_of(path: str | os.PathLike[str] | None) -> Path:
     return Path(name).absolute()
 
 
-def create_index(layout: Layout, choices: Choices, *, create: bool) -> None:
+def create_index(layout: Layout, choices: OpenOptions, *, create: bool) -> None:
     """Make sure that there is an index to open; raise IndexNotFoundError if there is none.
 
     A folder that holds other things is never turned into an index.

@@ -31,7 +31,7 @@ class Recall:
     exact_milliseconds: float
 
 
-def recall_of(
+def measure_recall(
     view: IndexView,
     queries: Sequence[str] | Vectors | None,
     sample: int,

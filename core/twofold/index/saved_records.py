@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from twofold.backend import Setting
+from twofold.backend import SearchProfile
 from twofold.encoders.query_adapter import QueryAdapter
 from twofold.errors import CorruptIndexError, InputError, UnsupportedStorageError
-from twofold.fusion import fusion_as_dict, fusion_of
+from twofold.fusion import fusion_as_dict, fusion_from_dict
 from twofold.index.layout import Layout
-from twofold.lexical import scorer_as_dict, scorer_of
+from twofold.lexical import scorer_as_dict, scorer_from_dict
 from twofold.storage import Settings, VectorSetRecord, content_hash, pack, unpack
 
 
-def setting_as_dict(setting: Setting) -> dict[str, Any]:
+def profile_as_dict(setting: SearchProfile) -> dict[str, Any]:
     """Return a setting as JSON values.
 
     Raises InputError for a fusion or a scoring function that isn't the library's.
@@ -32,17 +32,17 @@ def setting_as_dict(setting: Setting) -> dict[str, Any]:
     }
 
 
-def setting_of(values: Mapping[str, Any]) -> Setting:
+def profile_from_dict(values: Mapping[str, Any]) -> SearchProfile:
     """Return the setting that ``setting_as_dict`` gave.
 
     Raises UnsupportedStorageError for what only another version of the library can have written.
     """
     try:
         scorer = values["scorer"]
-        return Setting(
-            fusion_of(values["fusion"]),
+        return SearchProfile(
+            fusion_from_dict(values["fusion"]),
             values["depth"],
-            scorer_of(scorer) if scorer is not None else None,
+            scorer_from_dict(scorer) if scorer is not None else None,
             values["title_weight"],
             values.get("adapter"),
         )
@@ -59,30 +59,30 @@ def saved_values(settings: Settings) -> dict[str, Any]:
     return values
 
 
-def setting_in_use(settings: Settings) -> Setting | None:
+def active_profile(settings: Settings) -> SearchProfile | None:
     """Return the setting that searches use, None for the library's defaults."""
     return None if settings.active is None else _decoded(settings.saved, settings.active)
 
 
-def own_title_weight(settings: Settings) -> int:
+def title_weight_difference(settings: Settings) -> int:
     """Return what titles weigh without any saved setting.
 
     A weight that was changed by hand while a setting was in use is the user's own, too.
     """
-    used, own = setting_in_use(settings), settings.own_title_weight
+    used, own = active_profile(settings), settings.own_title_weight
     if own is None or used is None or used.title_weight != settings.title_weight:
         return settings.title_weight
     return own
 
 
 @lru_cache(maxsize=64)
-def _decoded(saved: str, name: str) -> Setting:
+def _decoded(saved: str, name: str) -> SearchProfile:
     """Return one setting; every query asks."""
-    return setting_of(json.loads(saved)[name])
+    return profile_from_dict(json.loads(saved)[name])
 
 
 @dataclass(frozen=True, slots=True)
-class AdapterInUse:
+class ActiveAdapter:
     """The adapter that the setting in use names, or why there is none to be had.
 
     ``key`` is what it follows from: an equal one gives the same.
@@ -130,30 +130,30 @@ def adapter_problem(layout: Layout, name: str, digest: str) -> str | None:
     return None
 
 
-def adapter_in_use(
+def active_adapter(
     layout: Layout,
     settings: Settings,
     vector_set: VectorSetRecord | None,
-    before: AdapterInUse | None,
-) -> AdapterInUse:
+    before: ActiveAdapter | None,
+) -> ActiveAdapter:
     """Return the adapter of the setting in use, loaded unless ``before`` has it."""
-    setting = setting_in_use(settings)
+    setting = active_profile(settings)
     name = setting.adapter if setting is not None else None
     if name is None:
-        return AdapterInUse((), None)
+        return ActiveAdapter((), None)
     record = stored_adapters(settings).get(name)
     if record is None:
-        return AdapterInUse((name,), None, f"there is no adapter {name!r}")
+        return ActiveAdapter((name,), None, f"there is no adapter {name!r}")
     key = (name, record["hash"], record["set"], vector_set)
     if before is not None and before.key == key:
         return before
     try:
         adapter = read_adapter(layout, name, record["hash"])
     except CorruptIndexError as error:
-        return AdapterInUse(key, None, str(error))
+        return ActiveAdapter(key, None, str(error))
     if not _fits(adapter, record["set"], settings, vector_set):
-        return AdapterInUse(key, None, f"the adapter {name!r} was learned for another model")
-    return AdapterInUse(key, adapter)
+        return ActiveAdapter(key, None, f"the adapter {name!r} was learned for another model")
+    return ActiveAdapter(key, adapter)
 
 
 def _fits(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from twofold.filters import ColumnSegment
 from twofold.lexical import PostingsSegment
 from twofold.protocols import Analyzer
-from twofold.segments import places_of
+from twofold.segments import positions_of
 from twofold.storage import StoredPassage
 from twofold.types import Rows
 
@@ -112,7 +112,7 @@ def live_flags(content: SegmentContent, dead: Rows) -> NDArray[np.bool_]:
     flags = np.ones(len(rows), np.bool_)
     if len(rows) and len(dead):
         low, high = np.searchsorted(dead, [int(rows[0]), int(rows[-1]) + 1])
-        at = places_of(dead[low:high], rows)
+        at = positions_of(dead[low:high], rows)
         flags[at[at >= 0]] = False
     return flags
 

@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from twofold.dense import kind_of
+from twofold.dense import index_type_from_dict
 from twofold.errors import CorruptIndexError, IndexMismatchError
 from twofold.filters import ColumnSegment
 from twofold.index.analyzer_binding import StoredAnalyzer
 from twofold.index.dense_leg import DenseLeg, DenseRecords
 from twofold.index.layout import Layout
-from twofold.index.saved_records import AdapterInUse, adapter_in_use
+from twofold.index.saved_records import ActiveAdapter, active_adapter
 from twofold.index.segment_types import ColumnKind, LexicalKind, SegmentContent, SegmentKind
 from twofold.lexical import LiveSegment, PostingsIndex
 from twofold.protocols import Analyzer
-from twofold.segments import places_of
+from twofold.segments import positions_of
 from twofold.storage import (
     BlockRecord,
     CatalogReader,
@@ -50,7 +50,7 @@ class LoadedSegment:
 
 
 @dataclass(frozen=True, slots=True)
-class Filling:
+class PendingVectorSet:
     """A vector set that another encoder is filling while the active one serves."""
 
     record: VectorSetRecord
@@ -70,8 +70,8 @@ class Snapshot:
     lexical: PostingsIndex | None
     columns: tuple[ColumnSegment, ...]
     dense: DenseLeg | None
-    filling: Filling | None
-    adapting: AdapterInUse
+    filling: PendingVectorSet | None
+    adapting: ActiveAdapter
 
     @property
     def generation(self) -> int:
@@ -169,11 +169,11 @@ def load_snapshot(
         records = DenseRecords(
             settings.metric,
             settings.dim,
-            kind_of(json.loads(settings.kind)),
+            index_type_from_dict(json.loads(settings.kind)),
             reader.blocks(vector_set.number, earlier.blocks if earlier is not None else {}),
             structures,
         )
-        dense = DenseLeg(layout, records, dead, lambda rows: ids_of(columns, rows), earlier)
+        dense = DenseLeg(layout, records, dead, lambda rows: ids_at(columns, rows), earlier)
     state = reader.state()
     blocks = list(filling.blocks) if filling is not None else []
     blocks += dense.blocks.values() if dense is not None else ()
@@ -195,17 +195,17 @@ def load_snapshot(
         columns=columns,
         dense=dense,
         filling=filling,
-        adapting=adapter_in_use(
+        adapting=active_adapter(
             layout, settings, vector_set, before.adapting if before is not None else None
         ),
     )
 
 
-def ids_of(columns: tuple[ColumnSegment, ...], rows: Rows) -> list[str]:
+def ids_at(columns: tuple[ColumnSegment, ...], rows: Rows) -> list[str]:
     """Return the ids of rows by the columns."""
     ids = [""] * len(rows)
     for segment in columns:
-        at = places_of(rows, segment.rows)
+        at = positions_of(rows, segment.rows)
         for place in np.flatnonzero(at >= 0).tolist():
             ids[place] = segment.ids[int(at[place])]
     return ids
@@ -261,7 +261,7 @@ def _lexical(
     return PostingsIndex(kind.analyzer, segments=live)
 
 
-def _filling(reader: CatalogReader, before: Snapshot | None) -> Filling | None:
+def _filling(reader: CatalogReader, before: Snapshot | None) -> PendingVectorSet | None:
     """Return the vector set that is being filled, if there is one."""
     record = reader.vector_set(active=False)
     if record is None:
@@ -269,4 +269,4 @@ def _filling(reader: CatalogReader, before: Snapshot | None) -> Filling | None:
     earlier = before.filling if before is not None else None
     same = earlier is not None and earlier.record.number == record.number
     known = {block.number: block for block in earlier.blocks} if earlier and same else {}
-    return Filling(record, tuple(reader.blocks(record.number, known)))
+    return PendingVectorSet(record, tuple(reader.blocks(record.number, known)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from twofold.backend import Setting
+from twofold.backend import SearchProfile
 from twofold.errors import (
     CorruptIndexError,
     DegradedWarning,
@@ -17,11 +17,11 @@ from twofold.errors import (
     RebuildWarning,
 )
 from twofold.filters import matching, parse
-from twofold.index.encoder_binding import EncoderContract
+from twofold.index.encoder_binding import EncoderBinding
 from twofold.index.layout import Layout
-from twofold.index.saved_records import setting_in_use
+from twofold.index.saved_records import active_profile
 from twofold.index.segment_types import LexicalKind
-from twofold.index.snapshot import Snapshot, ids_of, load_snapshot
+from twofold.index.snapshot import Snapshot, ids_at, load_snapshot
 from twofold.lexical import LiveSegment, PostingsIndex
 from twofold.protocols import Analyzer, Scorer, SpanAnalyzer
 from twofold.similarity import Metric
@@ -40,7 +40,9 @@ from twofold.types import (
 )
 
 
-def retitled(snapshot: Snapshot, reader: CatalogReader, title_weight: int) -> PostingsIndex:
+def with_title_weight(
+    snapshot: Snapshot, reader: CatalogReader, title_weight: int
+) -> PostingsIndex:
     """Return postings in memory of all passages, by the analyzer that built the stored ones."""
     kind = snapshot.kinds["lexical"]
     assert isinstance(kind, LexicalKind)
@@ -74,9 +76,7 @@ class FetchedPassages:
 class IndexView:
     """Both legs, the filter and the passages of one generation."""
 
-    def __init__(
-        self, snapshot: Snapshot, reader: CatalogReader, contract: EncoderContract
-    ) -> None:
+    def __init__(self, snapshot: Snapshot, reader: CatalogReader, contract: EncoderBinding) -> None:
         self.snapshot = snapshot
         self.reader = reader
         self._contract = contract
@@ -142,14 +142,14 @@ class IndexView:
         return self.snapshot.settings.metric if self.snapshot.dense is not None else None
 
     @property
-    def setting(self) -> Setting | None:
+    def setting(self) -> SearchProfile | None:
         """The saved setting in use, None for the library's defaults.
 
         One whose adapter can't be had is not used: it was found for other query vectors.
         """
         if self.snapshot.adapting.problem is not None:
             return None
-        return setting_in_use(self.snapshot.settings)
+        return active_profile(self.snapshot.settings)
 
     @property
     def dense_quality(self) -> float:
@@ -233,7 +233,7 @@ class IndexView:
 
     def ids(self, rows: Rows) -> list[str]:
         """Return the ids of rows."""
-        return ids_of(self.snapshot.columns, rows)
+        return ids_at(self.snapshot.columns, rows)
 
     def passages(self, rows: Rows) -> FetchedPassages:
         """Fetch passages by row."""
@@ -256,7 +256,7 @@ class IndexView:
         All passages are analysed, in seconds for every ten thousand. Raises QueryError.
         """
         self._postings()
-        postings = retitled(self.snapshot, self.reader, title_weight)
+        postings = with_title_weight(self.snapshot, self.reader, title_weight)
         return IndexView(replace(self.snapshot, lexical=postings), self.reader, self._contract)
 
     def _postings(self) -> PostingsIndex:
@@ -265,7 +265,7 @@ class IndexView:
         return self.snapshot.lexical
 
 
-class Generations:
+class SnapshotProvider:
     """Finds the generation that a query sees, and keeps the last one loaded.
 
     ``analyzers`` are the caller's own, beside the one that the settings name.
@@ -276,7 +276,7 @@ class Generations:
         catalog: Catalog,
         layout: Layout,
         analyzers: list[Analyzer],
-        contract: EncoderContract,
+        contract: EncoderBinding,
     ) -> None:
         self._catalog = catalog
         self._contract = contract
@@ -343,14 +343,14 @@ def checked_ids(ids: Iterable[str]) -> list[str]:
     return wanted
 
 
-def wanted_ids(verb: str, ids: Iterable[str] | None, where: Where | None) -> list[str] | None:
+def check_deletion(verb: str, ids: Iterable[str] | None, where: Where | None) -> list[str] | None:
     """Return ids, None for all; raise InputError where neither says which are meant."""
     if ids is None and where is None:
         raise InputError(f"{verb} takes ids=, where= or both; to {verb} all, where={{}}")
     return checked_ids(ids) if ids is not None else None
 
 
-def chosen_passages(
+def find_passages(
     view: IndexView, ids: list[str] | None, where: Where | None
 ) -> tuple[StoredPassage, ...]:
     """Return the passages of these ids that a filter lets through; None for all ids."""

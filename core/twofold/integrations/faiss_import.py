@@ -14,7 +14,7 @@ _METRICS = {0: Metric.DOT, 1: Metric.EUCLIDEAN}
 
 
 @dataclass(frozen=True, slots=True)
-class MovedVectors:
+class ImportedVectors:
     """Vectors (n, dim) as they came, FAISS's own numbers of them, and what it compares by."""
 
     ids: tuple[int, ...]
@@ -22,7 +22,7 @@ class MovedVectors:
     metric: Metric
 
 
-def moved_vectors(index: Any) -> MovedVectors:
+def read_faiss_vectors(index: Any) -> ImportedVectors:
     """Read a FAISS index, one with a map of ids too.
 
     Raises InputError for another metric than the inner product and L2, and where the index keeps
@@ -44,4 +44,4 @@ def moved_vectors(index: Any) -> MovedVectors:
     if "Flat" not in kind:
         raise InputError(f"{kind} doesn't keep vectors as they came: index the texts anew")
     vectors = np.asarray(index.reconstruct_n(0, index.ntotal), np.float32)
-    return MovedVectors(tuple(ids), vectors, metric)
+    return ImportedVectors(tuple(ids), vectors, metric)

@@ -42,7 +42,7 @@ def refuse_unknown(given: Sequence[str], known: Sequence[str], aliases: Mapping[
     raise TypeError(f"unknown argument {unknown!r}: {hint}")
 
 
-def configured(retriever: Retriever, settings: Mapping[str, Any]) -> Retriever:
+def configure(retriever: Retriever, settings: Mapping[str, Any]) -> Retriever:
     """Return the retriever with those of its settings that aren't None.
 
     ``weights`` stands for ``dense_weight``: the dense leg's share, or the shares of the dense and
@@ -90,7 +90,7 @@ def log_warnings(logger: logging.Logger, index: Store, hits: Hits) -> None:
         logger.log(level, "%r: %s", hits.query, text)
 
 
-def filled_index(
+def create_filled_index(
     path: str | os.PathLike[str] | None,
     passages: Sequence[PassageLike],
     *,

@@ -4,11 +4,11 @@ from twofold.lexical.analysis.fingerprint import signature
 from twofold.lexical.analysis.function_analyzer import (
     AnalyzerLike,
     FunctionAnalyzer,
-    analyzer_named,
+    analyzer_from_name,
     as_analyzer,
 )
 from twofold.lexical.analysis.language_analyzer import LanguageAnalyzer
-from twofold.lexical.analysis.languages import LANGUAGES, Language, language_named
+from twofold.lexical.analysis.languages import LANGUAGES, Language, language_from_name
 from twofold.lexical.inverted_index import PostingsIndex
 from twofold.lexical.live_segments import LiveSegment
 from twofold.lexical.reference import RankBM25Index
@@ -23,8 +23,8 @@ from twofold.lexical.scorers import (
     RobertsonBM25,
     TfIdf,
     scorer_as_dict,
-    scorer_named,
-    scorer_of,
+    scorer_from_dict,
+    scorer_from_name,
 )
 from twofold.lexical.segment import PostingsSegment
 
@@ -47,11 +47,11 @@ __all__ = [
     "RankBM25Index",
     "RobertsonBM25",
     "TfIdf",
-    "analyzer_named",
+    "analyzer_from_name",
     "as_analyzer",
-    "language_named",
+    "language_from_name",
     "scorer_as_dict",
-    "scorer_named",
-    "scorer_of",
+    "scorer_from_dict",
+    "scorer_from_name",
     "signature",
 ]

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold import segments as tiers
-from twofold.lexical.live_segments import Collection, LiveSegment
-from twofold.lexical.query_terms import Found, Questions, asked, best_of
+from twofold.lexical.live_segments import CollectionStatistics, LiveSegment
+from twofold.lexical.query_terms import Found, WeightedQueries, select_top, weight_queries
 from twofold.lexical.scorers import BM25
 from twofold.lexical.segment import PostingsSegment
 from twofold.protocols import Analyzer, Scorer
@@ -18,7 +18,7 @@ _ROUNDING = 1e-13
 """Part of the mean square below which there is no variance."""
 
 
-def moments_of(questions: Questions, norms: Sequence[Scores]) -> Moments:
+def score_moments(questions: WeightedQueries, norms: Sequence[Scores]) -> Moments:
     """Return the moments of the first query's scores over all live passages.
 
     With S1 and S2 the sums of a term's parts and of their squares, the mean is sum w S1 / N and the
@@ -88,32 +88,32 @@ class PostingsIndex:
     ) -> None:
         self.analyzer = analyzer
         self.scorer = scorer if scorer is not None else BM25()
-        self._collection = Collection(segments)
+        self._collection = CollectionStatistics(segments)
         # The completion and the explanation of one query ask what its search asked.
-        self._last: tuple[tuple[tuple[str, ...], Scorer], Questions] | None = None
+        self._last: tuple[tuple[tuple[str, ...], Scorer], WeightedQueries] | None = None
 
     def add(self, rows: Rows, ids: Sequence[str], texts: Sequence[str]) -> None:
         """Index ``texts`` under ascending rows, greater than all before; ``ids`` decide ties."""
         documents = [self.analyzer.passage_terms(text) for text in texts]
         segments = [*self.segments, LiveSegment.of(PostingsSegment.build(rows, ids, documents))]
-        while (run := tiers.due([len(each.segment) for each in segments])) is not None:
+        while (run := tiers.next_merge([len(each.segment) for each in segments])) is not None:
             group = segments[run]
             merged = PostingsSegment.merge(
                 [each.segment for each in group], [each.live for each in group]
             )
             segments[run] = [LiveSegment.of(merged)]
-        self._collection = Collection(segments)
+        self._collection = CollectionStatistics(segments)
 
     def merge(self) -> None:
         """Leave one segment, without what was deleted; what it finds stays the same."""
         if self.segments:
             parts = [each.segment for each in self.segments]
             merged = PostingsSegment.merge(parts, [each.live for each in self.segments])
-            self._collection = Collection([LiveSegment.of(merged)])
+            self._collection = CollectionStatistics([LiveSegment.of(merged)])
 
     def delete(self, rows: Rows) -> None:
         """Forget these rows; unknown ones are ignored."""
-        self._collection = Collection([each.without(rows) for each in self.segments])
+        self._collection = CollectionStatistics([each.without(rows) for each in self.segments])
 
     @property
     def segments(self) -> tuple[LiveSegment, ...]:
@@ -184,7 +184,7 @@ class PostingsIndex:
         """
         questions = self._ask([query], scorer)
         segments = range(len(questions.collection.segments))
-        return moments_of(questions, [self._norms(questions, at) for at in segments])
+        return score_moments(questions, [self._norms(questions, at) for at in segments])
 
     def term_matches(
         self, query: str, row: int, scorer: Scorer | None = None
@@ -243,11 +243,11 @@ class PostingsIndex:
         for at in sorted(range(len(segments)), key=lambda at: -len(segments[at])):
             if width and (questions.local[at] >= 0).any():
                 self._search_segment(questions, at, k, allowed, floors, found)
-        return best_of(found, segments, questions, k)
+        return select_top(found, segments, questions, k)
 
     def _search_segment(
         self,
-        questions: Questions,
+        questions: WeightedQueries,
         at: int,
         k: int,
         allowed: Mask | None,
@@ -309,7 +309,7 @@ class PostingsIndex:
                 floors[query] = max(floors[query], best[-1])
 
     def _few(
-        self, questions: Questions, at: int, flags: NDArray[np.bool_], *, filtered: bool
+        self, questions: WeightedQueries, at: int, flags: NDArray[np.bool_], *, filtered: bool
     ) -> dict[int, NDArray[np.int64]]:
         """Return, by query, the documents to be scored one by one instead of posting by posting.
 
@@ -334,7 +334,7 @@ class PostingsIndex:
                 out[query] = docs[flags[docs]] if len(flags) else docs
         return out
 
-    def _ask(self, queries: Sequence[str], scorer: Scorer | None) -> Questions:
+    def _ask(self, queries: Sequence[str], scorer: Scorer | None) -> WeightedQueries:
         """Look the terms of queries up in every segment and weigh them."""
         scorer = scorer if scorer is not None else self.scorer
         collection, last = self._collection, self._last
@@ -342,18 +342,18 @@ class PostingsIndex:
         if last is not None and last[0] == key and last[1].collection is collection:
             return last[1]
         terms = [self.analyzer.query_terms(query) for query in queries]
-        questions = asked(terms, collection, scorer)
+        questions = weight_queries(terms, collection, scorer)
         self._last = (key, questions)
         return questions
 
-    def _norms(self, questions: Questions, at: int) -> Scores:
+    def _norms(self, questions: WeightedQueries, at: int) -> Scores:
         """Return what a document's contributions are multiplied by, nothing for most scorers."""
         if not questions.scorer.cosine:
             return _NO_NORMS
         return questions.collection.norms(questions.scorer)[at]
 
     def _contributions(
-        self, questions: Questions, at: int, docs: NDArray[np.int64]
+        self, questions: WeightedQueries, at: int, docs: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return fixed-point contributions (docs, terms) of one query, and codes, -1 for none."""
         from twofold.lexical.kernels import forward

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from twofold.lexical.segment import PostingsSegment
 from twofold.lexical.vocabulary import numbered
 from twofold.protocols import CorpusStatistics, Scorer
-from twofold.segments import allowed_places
+from twofold.segments import allowed_flags
 from twofold.types import Mask, Rows, Scores
 
 _KEPT_TABLES = 4
@@ -84,7 +84,7 @@ class LiveSegment:
         """Return one flag a local document, or an empty array for all."""
         if allowed is None:
             return self.live if self.live is not None else _NO_FLAGS
-        flags = allowed_places(self.segment.rows, allowed)
+        flags = allowed_flags(self.segment.rows, allowed)
         if self.live is not None:
             flags &= self.live
         flags.flags.writeable = False
@@ -112,7 +112,7 @@ class LiveSegment:
         return table
 
 
-class Collection:
+class CollectionStatistics:
     """Some segments as one collection; immutable, but for what it remembers."""
 
     def __init__(self, segments: Sequence[LiveSegment]) -> None:

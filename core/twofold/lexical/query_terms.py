@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.lexical.live_segments import Collection, LiveSegment
+from twofold.lexical.live_segments import CollectionStatistics, LiveSegment
 from twofold.lexical.segment import MOST_TERMS
 from twofold.lexical.vocabulary import hash_terms
 from twofold.protocols import Scorer
@@ -18,7 +18,7 @@ _FINEST = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Questions:
+class WeightedQueries:
     """The distinct terms of several queries, one query's after the other's.
 
     ``query_ptr`` (queries + 1) is each query's range; ``counts``, ``frequencies`` (in how many
@@ -35,7 +35,7 @@ class Questions:
     weights: NDArray[np.float64]
     local: tuple[NDArray[np.int64], ...]
     scorer: Scorer
-    collection: Collection
+    collection: CollectionStatistics
     scales: NDArray[np.float64]
 
     @property
@@ -56,11 +56,11 @@ class Questions:
         return absent * float(self.weights[self.of(query)].sum()) if absent else 0.0
 
 
-def asked(
+def weight_queries(
     queries: Sequence[Sequence[str]],
-    collection: Collection,
+    collection: CollectionStatistics,
     scorer: Scorer,
-) -> Questions:
+) -> WeightedQueries:
     """Look up and weigh the terms of queries, repeats included."""
     from twofold.lexical.kernels import top_k as kernels
 
@@ -96,7 +96,7 @@ def asked(
     if scorer.cosine:
         weights = _normed(occurrences, idf[expand], query_ptr, scorer)
     names = tuple(numbers)
-    return Questions(
+    return WeightedQueries(
         query_ptr=query_ptr,
         terms=tuple(names[place] for place in places),
         counts=occurrences,
@@ -167,8 +167,8 @@ class Found:
         return cls(np.empty(shape, np.int64), np.empty(shape, np.int64), np.zeros(shape[:2], int))
 
 
-def best_of(
-    found: Found, segments: Sequence[LiveSegment], questions: Questions, k: int
+def select_top(
+    found: Found, segments: Sequence[LiveSegment], questions: WeightedQueries, k: int
 ) -> list[LegHits]:
     """Return the best ``k`` hits of each query."""
     from twofold.lexical.kernels import top_k as kernels

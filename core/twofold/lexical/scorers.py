@@ -256,7 +256,7 @@ SCORERS: dict[str, type[Scorer]] = {
 """The scoring functions by the names that the command line uses."""
 
 
-def scorer_named(name: str, **parameters: float | None) -> Scorer:
+def scorer_from_name(name: str, **parameters: float | None) -> Scorer:
     """Return a scoring function with those of its parameters that aren't None.
 
     Raises InputError for an unknown name, and for a parameter that it doesn't have.
@@ -286,7 +286,7 @@ def scorer_as_dict(scorer: Scorer) -> dict[str, Any]:
     raise InputError(f"{scorer!r:.80} can't be stored: use one of {', '.join(SCORERS)}")
 
 
-def scorer_of(values: Mapping[str, Any]) -> Scorer:
+def scorer_from_dict(values: Mapping[str, Any]) -> Scorer:
     """Return the scoring function that ``scorer_as_dict`` gave."""
     own = dict(values)
     return SCORERS[own.pop("name")](**own)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from twofold.errors import InputError
 from twofold.lexical.vocabulary import Hashes, Vocabulary
-from twofold.segments import PackedStrings, places_of
+from twofold.segments import PackedStrings, positions_of
 from twofold.types import Rows
 
 MOST_TERMS = 1 << 24
@@ -222,7 +222,7 @@ class PostingsSegment:
 
     def locate(self, rows: Rows) -> NDArray[np.int64]:
         """Return the local document of each row, -1 for rows that are not here."""
-        return places_of(rows, self.rows)
+        return positions_of(rows, self.rows)
 
 
 def _pair_keys(frequencies: NDArray[Any], lengths: NDArray[Any]) -> NDArray[np.uint64]:

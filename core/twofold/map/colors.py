@@ -50,7 +50,7 @@ class Scale:
 Coloring = Categories | Scale
 
 
-def colored_by(field: str, passages: Sequence[Passage]) -> Coloring:
+def color_by_field(field: str, passages: Sequence[Passage]) -> Coloring:
     """Colour passages by a metadata field, ``a.b`` reaching into objects.
 
     Numbers make a scale if nothing else occurs; anything else is a category, of which the most
@@ -105,7 +105,7 @@ _READ = 2000  # characters of a passage that its cluster is named by
 _WORD = r"(?u)\b[^\W\d_]{3,}\b"
 
 
-def clustered(
+def cluster_passages(
     passages: Sequence[Passage], vectors: Vectors, analyzer: Analyzer | None, seed: int
 ) -> Categories:
     """Group passages by k-means (Lloyd, 1982; seeded as k-means++) on their vectors (n, dim).

@@ -10,7 +10,7 @@ import numpy as np
 from twofold.errors import InputError, QueryError
 from twofold.index import Index
 from twofold.index.view import IndexView
-from twofold.map.colors import Coloring, check_field, clustered, colored_by
+from twofold.map.colors import Coloring, check_field, cluster_passages, color_by_field
 from twofold.map.model import Links, QueryPlace
 from twofold.map.projection import METHODS, Method, Points, project
 from twofold.map.style import picture_kind
@@ -98,14 +98,14 @@ class CorpusMap:
             passages=passages,
             points=plane.passages,
             coloring=(
-                clustered(
+                cluster_passages(
                     passages,
                     shown_vectors,
                     postings.analyzer if postings is not None else None,
                     seed,
                 )
                 if color is None
-                else colored_by(color, passages)
+                else color_by_field(color, passages)
             ),
             queries=tuple(
                 QueryPlace(text, point, _links(shown, dense), _links(shown, lexical))

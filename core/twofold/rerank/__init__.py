@@ -2,12 +2,12 @@
 
 from twofold.rerank.cross_encoder import CrossEncoderReranker, RerankerIdentity
 from twofold.rerank.pair_scorer import Activation
-from twofold.rerank.registry import as_reranker, reranker_named
+from twofold.rerank.registry import as_reranker, reranker_from_name
 
 __all__ = [
     "Activation",
     "CrossEncoderReranker",
     "RerankerIdentity",
     "as_reranker",
-    "reranker_named",
+    "reranker_from_name",
 ]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from twofold.encoders.batching import checked_texts
-from twofold.encoders.model_spec import written_spec
+from twofold.encoders.batching import check_texts
+from twofold.encoders.model_spec import rewrite_spec
 from twofold.errors import InputError
 from twofold.rerank.pair_scorer import Activation, PairScorer
 from twofold.types import Scores
@@ -90,7 +90,7 @@ class CrossEncoderReranker:
         """The spec that ``reranker_named`` makes it from, if its model was given by name."""
         given = {name: getattr(self, name) for name in OPTIONS if name != "candidates"}
         chosen = {name: str(value) for name, value in given.items() if value is not None}
-        return written_spec(self._scorer.title, {"candidates": str(self.candidates), **chosen})
+        return rewrite_spec(self._scorer.title, {"candidates": str(self.candidates), **chosen})
 
     @property
     def identity(self) -> RerankerIdentity:
@@ -116,10 +116,10 @@ class CrossEncoderReranker:
         ``progress`` is called after each batch with the number of pairs scored so far. Raises
         InputError for what isn't text and for a score that isn't finite, EncoderNotFoundError.
         """
-        asked = checked_texts(queries)
+        asked = check_texts(queries)
         if isinstance(texts, str):
             raise InputError(f"a sequence of texts for each query is wanted, not {texts!r:.40}")
-        read = [checked_texts(each) for each in texts]
+        read = [check_texts(each) for each in texts]
         if len(asked) != len(read):
             raise InputError(
                 f"{len(asked)} queries and the passages of {len(read)}: give one sequence of "

@@ -9,7 +9,7 @@ from twofold.protocols import Reranker
 from twofold.rerank.cross_encoder import OPTIONS, CrossEncoderReranker
 
 
-def reranker_named(name: str | Path) -> CrossEncoderReranker:
+def reranker_from_name(name: str | Path) -> CrossEncoderReranker:
     """Return the reranker of that spec; the model is loaded when first used.
 
     ``"model"`` or ``"model?candidates=30&threshold=0.5"``, with the parameters of
@@ -27,7 +27,7 @@ def reranker_named(name: str | Path) -> CrossEncoderReranker:
 def as_reranker(given: object) -> Reranker:
     """Return a reranker as it is, or the one of a name or a folder; raise InputError for others."""
     if isinstance(given, str):
-        return reranker_named(given)
+        return reranker_from_name(given)
     if isinstance(given, type) or not isinstance(given, Reranker):
         raise InputError(
             f"reranker is {given!r:.80}: a reranker of twofold.rerank or a cross-encoder's name is "

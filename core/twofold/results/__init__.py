@@ -1,24 +1,29 @@
 """Why a passage came back, and why another did not."""
 
-from twofold.results.dense_evidence import Meaning, QueryVariants, meanings, variants_of
-from twofold.results.explanation import Explanation, HitExplanation, Word, explain
+from twofold.results.dense_evidence import (
+    DenseEvidence,
+    QueryVariants,
+    encode_query_variants,
+    measure_dense_evidence,
+)
+from twofold.results.explanation import Explanation, HitExplanation, Word, build_explanation
 from twofold.results.sentences import query_words, sentences
-from twofold.results.why_not import Asks, Missed, Remedy, Standing, WhyNot
+from twofold.results.why_not import Advice, Asks, LegRank, ThresholdMiss, WhyNot
 
 __all__ = [
+    "Advice",
     "Asks",
+    "DenseEvidence",
     "Explanation",
     "HitExplanation",
-    "Meaning",
-    "Missed",
+    "LegRank",
     "QueryVariants",
-    "Remedy",
-    "Standing",
+    "ThresholdMiss",
     "WhyNot",
     "Word",
-    "explain",
-    "meanings",
+    "build_explanation",
+    "encode_query_variants",
+    "measure_dense_evidence",
     "query_words",
     "sentences",
-    "variants_of",
 ]

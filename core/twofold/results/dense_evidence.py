@@ -18,7 +18,7 @@ _TELLING = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Meaning:
+class DenseEvidence:
     """What a hit's dense score rests on.
 
     ``words`` are the query's in order, each with its drop: what the dense score loses when the
@@ -66,7 +66,7 @@ class QueryVariants:
         return apart <= _APART * float(np.linalg.norm(own))
 
 
-def variants_of(view: View, query: str) -> QueryVariants | None:
+def encode_query_variants(view: View, query: str) -> QueryVariants | None:
     """Encode a query whole and without each of its words, in one call; None without an encoder."""
     spans = query_words(query)
     if len(spans) < 2:
@@ -79,9 +79,9 @@ def variants_of(view: View, query: str) -> QueryVariants | None:
     return QueryVariants(tuple(query[start:end] for start, end in spans), vectors)
 
 
-def meanings(
+def measure_dense_evidence(
     view: View, variants: QueryVariants, rows: Rows, passages: Sequence[Passage]
-) -> list[Meaning | None]:
+) -> list[DenseEvidence | None]:
     """Return what the dense score of each passage rests on, None for one without a vector.
 
     ``rows`` (n,) are those of the ``passages``. All their sentences are encoded in one call.
@@ -90,13 +90,13 @@ def meanings(
     parts = [sentences(each.text) or [each.title] for each in passages]
     texts = [part for own in parts for part in own]
     near = _nearness(view, variants.vectors[0], texts)
-    out: list[Meaning | None] = []
+    out: list[DenseEvidence | None] = []
     start = 0
     for place, own in enumerate(parts):
         best = int(np.argmax(near[start : start + len(own)]))
         drops = scores[0, place] - scores[1:, place]
         words = zip(variants.words, drops.tolist(), strict=True)
-        meaning = Meaning(tuple(words), own[best], float(near[start + best]))
+        meaning = DenseEvidence(tuple(words), own[best], float(near[start + best]))
         out.append(meaning if np.isfinite(scores[0, place]) else None)
         start += len(own)
     return out

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from twofold.results.dense_evidence import Meaning
+from twofold.results.dense_evidence import DenseEvidence
 from twofold.types import Hit, LegScore, Passage, TermMatch, TermSpan
 
 _TERMS = 4
@@ -31,7 +31,7 @@ class HitExplanation:
     hit: Hit
     terms: tuple[TermMatch, ...]
     words: Mapping[str, Word]
-    meaning: Meaning | None = None
+    meaning: DenseEvidence | None = None
 
     @property
     def reason(self) -> str:
@@ -124,13 +124,13 @@ class Explanation:
         return "\n".join(lines)
 
 
-def explain(
+def build_explanation(
     query: str | None,
     warnings: tuple[str, ...],
     hits: Sequence[Hit],
     term_matches: Callable[[int], tuple[TermMatch, ...]],
     spans: Callable[[str], Sequence[TermSpan]],
-    meant: Sequence[Meaning | None],
+    meant: Sequence[DenseEvidence | None],
 ) -> Explanation:
     """Return the explanation of ``hits``.
 

@@ -54,7 +54,7 @@ def mark(text: str, spans: Iterable[Span], before: str, after: str) -> str:
     return "".join([*parts, text[at:]])
 
 
-def joined(spans: Iterable[TermSpan]) -> tuple[Span, ...]:
+def merge_spans(spans: Iterable[TermSpan]) -> tuple[Span, ...]:
     """Return the spans, those that touch as one: parts of an identifier, or pairs of a run."""
     out: list[Span] = []
     for start, end in sorted((each.start, each.end) for each in spans):

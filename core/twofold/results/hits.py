@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 from twofold.backend import PassageBatch, View
 from twofold.protocols import Scorer
 from twofold.results import (
+    DenseEvidence,
     Explanation,
-    Meaning,
     QueryVariants,
     WhyNot,
-    explain,
-    meanings,
-    variants_of,
+    build_explanation,
+    encode_query_variants,
+    measure_dense_evidence,
 )
-from twofold.results.highlights import Highlights, joined
-from twofold.results.prompt_context import Context, context_of
+from twofold.results.highlights import Highlights, merge_spans
+from twofold.results.prompt_context import Context, build_context
 from twofold.types import (
     Hit,
     Leg,
@@ -58,7 +58,7 @@ class LegColumn:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HitsInfo:
     """The question and the circumstances of some hits.
 
     ``legs_used`` are the legs that found something; ``warnings`` say what was missing.
@@ -71,7 +71,7 @@ class Answer:
     warnings: tuple[str, ...]
 
 
-class Inquiry(Protocol):
+class QueryContext(Protocol):
     """What hits know of their query."""
 
     @property
@@ -103,12 +103,12 @@ class Hits(Sequence[Hit]):
 
     def __init__(
         self,
-        answer: Answer,
+        answer: HitsInfo,
         scores: Scores,
         legs: Mapping[Leg, LegColumn],
         rows: Rows,
         passages: PassageBatch,
-        inquiry: Inquiry,
+        inquiry: QueryContext,
         fused: Scores | None = None,
         duplicates: Sequence[Sequence[str]] = (),
     ) -> None:
@@ -193,7 +193,10 @@ class Hits(Sequence[Hit]):
     def highlights(self, place: int) -> Highlights:
         """Return where the query's words stand in a hit's title and text."""
         passage = self[place].passage
-        title, text = joined(self._spans(passage.title)), joined(self._spans(passage.text))
+        title, text = (
+            merge_spans(self._spans(passage.title)),
+            merge_spans(self._spans(passage.text)),
+        )
         return Highlights(passage, title, text)
 
     def context(
@@ -209,7 +212,7 @@ class Hits(Sequence[Hit]):
         shorter one after it may still come in. ``count`` tells the tokens of a text; without it
         they are estimated, see ``twofold.context.estimated_tokens``. Raises QueryError.
         """
-        return context_of(self.passages, max_tokens, count, separator)
+        return build_context(self.passages, max_tokens, count, separator)
 
     def explain(self, *, meaning: bool = True) -> Explanation:
         """Say why each of these passages came back.
@@ -220,7 +223,9 @@ class Hits(Sequence[Hit]):
         """
         hits = list(self)
         meant = self._meant(hits) if meaning else [None] * len(hits)
-        return explain(self.query, self.warnings, hits, self.term_matches, self._spans, meant)
+        return build_explanation(
+            self.query, self.warnings, hits, self.term_matches, self._spans, meant
+        )
 
     def why_not(self, passage_id: str) -> WhyNot:
         """Say what kept a passage from being one of these hits, and what would bring it in.
@@ -230,15 +235,15 @@ class Hits(Sequence[Hit]):
         """
         return self._inquiry.why_not(passage_id, self)
 
-    def _meant(self, hits: Sequence[Hit]) -> Sequence[Meaning | None]:
+    def _meant(self, hits: Sequence[Hit]) -> Sequence[DenseEvidence | None]:
         """Return what each hit's dense score rests on, None where that can't be told."""
         inquiry = self._inquiry
         if hits and "dense" in self._legs and self.query is not None and self._variants is None:
-            self._variants = variants_of(inquiry.view, self.query)
+            self._variants = encode_query_variants(inquiry.view, self.query)
         if self._variants is None or not self._variants.are_of(inquiry.given):
             return [None] * len(hits)
         passages = [each.passage for each in hits]
-        return meanings(inquiry.view, self._variants, self._rows, passages)
+        return measure_dense_evidence(inquiry.view, self._variants, self._rows, passages)
 
     def _spans(self, text: str) -> list[TermSpan]:
         """Return where the query's terms stand in a text; nowhere without a lexical leg."""

@@ -72,7 +72,7 @@ class Context:
         return self.text
 
 
-def context_of(
+def build_context(
     passages: Sequence[Passage],
     max_tokens: int,
     count: Callable[[str], int] | None,

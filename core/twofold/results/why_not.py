@@ -16,7 +16,7 @@ class Asks(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class LegRank:
     """A passage in one leg: its raw score and its rank among all that the filter lets through.
 
     The score is None without a vector, the rank where the leg would never list it. ``below`` says
@@ -36,7 +36,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Missed:
+class ThresholdMiss:
     """A threshold that the passage does not reach, by its argument's name; ``had`` may be None."""
 
     name: str
@@ -45,7 +45,7 @@ class Missed:
 
 
 @dataclass(frozen=True, slots=True)
-class Remedy:
+class Advice:
     """The smallest change of the dense leg's share that brings the passage in, tried out.
 
     ``used`` is the share that was used; ``depth`` what it takes so that a leg lists the passage,
@@ -92,18 +92,18 @@ class WhyNot:
     stored: bool = True
     filtered: bool = False
     asked: bool = True
-    legs: Mapping[Leg, Standing] = field(default_factory=dict)
+    legs: Mapping[Leg, LegRank] = field(default_factory=dict)
     score: float | None = None
     place: int | None = None
     reranked: float | None = None
-    missed: tuple[Missed, ...] = ()
+    missed: tuple[ThresholdMiss, ...] = ()
     outranked_by: tuple[str, ...] = ()
     gap: float | None = None
     budget: int | None = None
     duplicate_of: str | None = None
     group: tuple[str, ...] = ()
     diverse: bool = False
-    remedy: Remedy | None = None
+    remedy: Advice | None = None
     k_needed: int | None = None
     exact_needed: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)

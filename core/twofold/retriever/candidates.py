@@ -7,31 +7,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.backend import View
-from twofold.fusion import Fused, Fusion, LegEvidence
+from twofold.fusion import Fused, Fusion, LegScores
 from twofold.results.hits import LegColumn
-from twofold.retriever.search_plan import Found, Question
+from twofold.retriever.search_plan import LegResults, QueryInput
 from twofold.types import Leg, LegHits, Moments, Rows, Scores
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
+class CandidateSet:
     """Candidates by row: the evidence of each leg asked, and their scores before reranking.
 
     ``fused`` is None where one leg was asked: its own scores are the scores.
     """
 
     rows: Rows
-    evidence: Mapping[Leg, LegEvidence]
+    evidence: Mapping[Leg, LegScores]
     fused: Fused | None
     scores: Scores
 
     @classmethod
-    def of(cls, view: View, question: Question, found: Found, fusion: Fusion) -> "Pool":
+    def of(
+        cls, view: View, question: QueryInput, found: LegResults, fusion: Fusion
+    ) -> "CandidateSet":
         """Score every candidate of either leg by both, and fuse."""
         if found.completed is None:
             ((leg, hits),) = found.lists.items()
             ranks = np.arange(1, len(hits.rows) + 1)
-            return cls(hits.rows, {leg: LegEvidence(hits.scores, ranks, 0.0)}, None, hits.scores)
+            return cls(hits.rows, {leg: LegScores(hits.scores, ranks, 0.0)}, None, hits.scores)
         rows, evidence = _completed(view, question, found.lists, found.completed)
         fused = fusion.fuse(evidence["dense"], evidence["lexical"])
         return cls(rows, evidence, fused, fused.scores)
@@ -48,7 +50,7 @@ class Pool:
         if precedence is not None and places is not None:
             precedence = precedence[places]
         rows = self.rows if places is None else self.rows[places]
-        order = ordered(view, rows, scores, k, precedence)
+        order = rank_candidates(view, rows, scores, k, precedence)
         return order if places is None else places[order]
 
     def columns(self, chosen: NDArray[np.int64]) -> dict[Leg, LegColumn]:
@@ -74,7 +76,7 @@ class Pool:
         }
 
 
-def ordered(
+def rank_candidates(
     view: View,
     rows: Rows,
     scores: Scores,
@@ -97,8 +99,8 @@ def ordered(
 
 
 def _completed(
-    view: View, question: Question, lists: Mapping[Leg, LegHits], completed: Scores
-) -> tuple[Rows, dict[Leg, LegEvidence]]:
+    view: View, question: QueryInput, lists: Mapping[Leg, LegHits], completed: Scores
+) -> tuple[Rows, dict[Leg, LegScores]]:
     """Return the union of two lists, and what each leg says of all of it."""
     from twofold.retriever.merge_kernel import union
 
@@ -118,10 +120,10 @@ def _completed(
         return view.lexical_moments(text, scorer)
 
     return rows, {
-        "dense": LegEvidence(
+        "dense": LegScores(
             near, near_ranks, view.lowest_dense(vector), dense_moments, view.dense_quality
         ),
-        "lexical": LegEvidence(
+        "lexical": LegScores(
             worded, worded_ranks, lowest, lexical_moments, view.lexical_quality(text)
         ),
     }

@@ -13,11 +13,11 @@ from twofold.errors import QueryError
 from twofold.fusion import Fusion, is_steady
 from twofold.fusion.base import with_candidate
 from twofold.protocols import Observer, Reranker, Stage
-from twofold.results.hits import Answer, Hits
-from twofold.retriever.candidates import Pool, ordered
-from twofold.retriever.query_context import Inquiry
-from twofold.retriever.search_plan import Found, Question, Rules
-from twofold.retriever.selection import Places, Shape
+from twofold.results.hits import Hits, HitsInfo
+from twofold.retriever.candidates import CandidateSet, rank_candidates
+from twofold.retriever.query_context import QueryContext
+from twofold.retriever.search_plan import LegResults, QueryInput, SearchPlan
+from twofold.retriever.selection import Places, ResultSelection
 from twofold.types import Leg, LegHits, Mask, Scores
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ Tried = Callable[[int], tuple[int, bool]]
 longer lists may hold others."""
 
 
-def deep_enough(k: int, limit: int, tried: Tried) -> int:
+def deepen(k: int, limit: int, tried: Tried) -> int:
     """Return how many passages each leg is asked for in the end, ``limit`` at first."""
     hits, more = tried(limit)
     while more and hits < k:
@@ -41,7 +41,11 @@ def deep_enough(k: int, limit: int, tried: Tried) -> int:
 
 
 def may_have_more(
-    pool: Pool, lists: Mapping[Leg, LegHits], shape: Shape, limit: int, fusion: Fusion
+    pool: CandidateSet,
+    lists: Mapping[Leg, LegHits],
+    shape: ResultSelection,
+    limit: int,
+    fusion: Fusion,
 ) -> bool:
     """Whether a longer list of some leg could hold a passage that reaches the thresholds.
 
@@ -64,7 +68,7 @@ def _most_unlisted(leg: Leg, hits: LegHits, limit: int) -> float:
     return last if leg == "dense" else max(last, 0.0)  # without a word in common
 
 
-def _most_fused(pool: Pool, most: Mapping[Leg, float], fusion: Fusion) -> float:
+def _most_fused(pool: CandidateSet, most: Mapping[Leg, float], fusion: Fusion) -> float:
     """Return the most that a passage can score that neither leg lists, infinite if not known.
 
     It is the score of the corner: of a passage that has from each leg the most that is left.
@@ -83,7 +87,7 @@ Told = Callable[[Sequence[LegHits]], Sequence[LegHits]]
 
 
 @contextmanager
-def observed(observer: Observer | None, stage: Stage, view: View) -> Iterator[Told]:
+def observe_stage(observer: Observer | None, stage: Stage, view: View) -> Iterator[Told]:
     """Open a stage of an observer, if there is one, and let it be told what was found."""
     if observer is None:
         yield _kept
@@ -109,7 +113,7 @@ def _kept(found: Sequence[LegHits]) -> Sequence[LegHits]:
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class RankedQuery:
     """An answer before its passages are fetched.
 
     ``limit`` is how many passages each leg was asked for in the end. ``chosen`` are places in the
@@ -117,21 +121,21 @@ class Draft:
     ``stand_for`` are the near-duplicates of each, nothing where none were looked for.
     """
 
-    question: Question
-    answer: Answer
+    question: QueryInput
+    answer: HitsInfo
     limit: int
-    pool: Pool
+    pool: CandidateSet
     chosen: Places
     scores: Scores
     stand_for: Sequence[Places]
     read: bool = False
 
 
-class Drafting:
+class RankingPipeline:
     """Makes the answers of one call, within one view."""
 
     def __init__(
-        self, view: View, retriever: "Retriever", rules: Rules, allowed: Mask | None
+        self, view: View, retriever: "Retriever", rules: SearchPlan, allowed: Mask | None
     ) -> None:
         self._view = view
         self._retriever = retriever
@@ -139,32 +143,32 @@ class Drafting:
         self._allowed = allowed
         self._shape = retriever.shape
 
-    def draft(self, question: Question, found: Found) -> Draft:
+    def draft(self, question: QueryInput, found: LegResults) -> RankedQuery:
         """Fuse what the legs found, and choose the hits; or all that may be, for a reranker."""
         retriever = self._retriever
         filtered = self._allowed is not None and not self._allowed.any()
         missing = _missing(retriever.mode, question.text, found.lists, filtered=filtered)
         if retriever.strict and missing:
             raise QueryError(f"strict=True, and {missing[0]}")
-        pool = Pool.of(self._view, question, found, self._rules.fusion)
+        pool = CandidateSet.of(self._view, question, found, self._rules.fusion)
         weak = pool.fused.warnings if pool.fused is not None else ()
         used = tuple(leg for leg, hits in found.lists.items() if len(hits.rows))
-        answer = Answer(
+        answer = HitsInfo(
             question.text, retriever.mode, self._view.generation, used, (*missing, *weak)
         )
         if retriever.reranker is not None:
             budget = max(retriever.k, retriever.reranker.candidates)
             ranked = pool.best(self._view, budget, self._shape.passing(pool))
             limit = retriever.limit(self._rules)
-            return Draft(question, answer, limit, pool, ranked, pool.scores[ranked], ())
+            return RankedQuery(question, answer, limit, pool, ranked, pool.scores[ranked], ())
         return self._deepened(question, answer, found, pool)
 
     def reranked(
         self,
-        drafts: Sequence[Draft],
+        drafts: Sequence[RankedQuery],
         reranker: Reranker,
         progress: Callable[[int], None] | None,
-    ) -> list[Draft]:
+    ) -> list[RankedQuery]:
         """Order the candidates of all drafts by a reranker, and choose the hits."""
         view = self._view
         texts: list[list[str]] = []
@@ -172,8 +176,8 @@ class Drafting:
             passages = view.passages(draft.pool.rows[draft.chosen])
             texts.append([passages[place].content for place in range(len(draft.chosen))])
         queries = [draft.question.text or "" for draft in drafts]
-        out: list[Draft] = []
-        with observed(self._retriever.observer, "rerank", view) as told:
+        out: list[RankedQuery] = []
+        with observe_stage(self._retriever.observer, "rerank", view) as told:
             scored = reranker.rerank(queries, texts, progress)
             told(
                 [
@@ -187,7 +191,7 @@ class Drafting:
             if reranker.threshold is not None:
                 kept = np.flatnonzero(read >= reranker.threshold)
             own = draft.chosen[kept]
-            order = ordered(view, draft.pool.rows[own], read[kept], len(own))
+            order = rank_candidates(view, draft.pool.rows[own], read[kept], len(own))
             scores = np.full(len(draft.pool.rows), -np.inf)
             scores[own] = read[kept]
             chosen, stand_for = self._shape.reranked(
@@ -198,7 +202,7 @@ class Drafting:
             )
         return out
 
-    def hits(self, drafts: Sequence[Draft]) -> list[Hits]:
+    def hits(self, drafts: Sequence[RankedQuery]) -> list[Hits]:
         """Fetch the passages of all drafts at once."""
         rows = [draft.pool.rows[draft.chosen] for draft in drafts]
         passages = self._view.passages(np.concatenate(rows))
@@ -212,7 +216,7 @@ class Drafting:
         start = 0
         for draft, own in zip(drafts, rows, strict=True):
             part = passages.part(start, start + len(own))
-            inquiry = Inquiry(
+            inquiry = QueryContext(
                 self._view,
                 store,
                 settings,
@@ -233,11 +237,13 @@ class Drafting:
             start += len(own)
         return out
 
-    def _deepened(self, question: Question, answer: Answer, found: Found, pool: Pool) -> Draft:
+    def _deepened(
+        self, question: QueryInput, answer: HitsInfo, found: LegResults, pool: CandidateSet
+    ) -> RankedQuery:
         """Choose the hits, from more candidates as long as there are too few and may be more."""
         view, retriever, shape = self._view, self._retriever, self._shape
         fusion, first = self._rules.fusion, retriever.limit(self._rules)
-        drafts: list[Draft] = []
+        drafts: list[RankedQuery] = []
 
         def tried(limit: int) -> tuple[int, bool]:
             own, lists = pool, found.lists
@@ -247,13 +253,13 @@ class Drafting:
                 (deeper,) = retriever.ask_legs(
                     view, texts, vectors, self._allowed, question.scorer, limit
                 )
-                own, lists = Pool.of(view, question, deeper, fusion), deeper.lists
+                own, lists = CandidateSet.of(view, question, deeper, fusion), deeper.lists
             chosen, stand_for = shape.hits(view, own, limit, retriever.k, question.vector)
             scores = own.scores[chosen]
-            drafts.append(Draft(question, answer, limit, own, chosen, scores, stand_for))
+            drafts.append(RankedQuery(question, answer, limit, own, chosen, scores, stand_for))
             return len(chosen), may_have_more(own, lists, shape, limit, fusion)
 
-        deep_enough(retriever.k, first, tried)
+        deepen(retriever.k, first, tried)
         return drafts[-1]
 
 

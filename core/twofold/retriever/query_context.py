@@ -9,7 +9,7 @@ from twofold.backend import Store, View
 from twofold.errors import QueryError
 from twofold.protocols import Scorer
 from twofold.results import WhyNot
-from twofold.retriever.search_plan import Question, Rules
+from twofold.retriever.search_plan import QueryInput, SearchPlan
 from twofold.types import Mask, Vectors
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Inquiry:
+class QueryContext:
     """One query over one generation, with the settings that answered it.
 
     ``limit`` is how many passages each leg was asked for in the end. The index is held weakly: hits
@@ -28,8 +28,8 @@ class Inquiry:
     view: View
     store: "weakref.ref[Store]"
     settings: Mapping[str, Any]
-    rules: Rules
-    question: Question
+    rules: SearchPlan
+    question: QueryInput
     allowed: Mask | None
     limit: int
 

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from twofold.backend import Store, View
-from twofold.concurrency import beside
+from twofold.concurrency import run_parallel
 from twofold.dense import check_effort
 from twofold.errors import QueryError
-from twofold.fusion import Fusion, Guarded, WeightedFusion, preset_named
+from twofold.fusion import Fusion, GuardedFusion, WeightedFusion, preset_from_name
 from twofold.protocols import Observer, Reranker, Scorer
 from twofold.results.hits import Hits
-from twofold.retriever.pipeline import Draft, Drafting, observed
-from twofold.retriever.search_plan import DEPTH, Found, Question, Rules
-from twofold.retriever.selection import Shape
+from twofold.retriever.pipeline import RankedQuery, RankingPipeline, observe_stage
+from twofold.retriever.search_plan import DEPTH, LegResults, QueryInput, SearchPlan
+from twofold.retriever.selection import ResultSelection
 from twofold.types import LegHits, Mask, Mode, Scores, Vectors, Where
 from twofold.validation import (
     check_count,
@@ -32,7 +32,7 @@ SPLIT = 32
 """Queries in each half of a lexical batch, below which a second thread is not worth it."""
 BESIDE = 10_000
 """Passages from which on it pays to let another thread look for one query's words."""
-DEFAULT_FUSION: Fusion = Guarded()
+DEFAULT_FUSION: Fusion = GuardedFusion()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Retriever:
         check_scorer(self.scorer)
         check_effort(self.effort)
         if self.like is not None:
-            preset_named(self.like)
+            preset_from_name(self.like)
             if self.fusion is not None:
                 raise QueryError(f"like={self.like!r} is a fusion too: give one of the two")
             if self.dense_weight is not None:
@@ -195,32 +195,32 @@ class Retriever:
             given = vectors is not None
             blank = queries is not None and not given
             if asked.mode != "lexical" and vectors is None and queries is not None:
-                with observed(asked.observer, "encode", view):
+                with observe_stage(asked.observer, "encode", view):
                     vectors = view.encode_queries(queries)
             allowed = view.allowed(asked.where)
             found = asked.ask_legs(
                 view, queries, vectors, allowed, rules.scorer, asked.limit(rules)
             )
-            drafting = Drafting(view, asked, rules, allowed)
-            drafts: list[Draft] = []
+            drafting = RankingPipeline(view, asked, rules, allowed)
+            drafts: list[RankedQuery] = []
             for place in range(count):
                 text = queries[place] if queries is not None else None
                 vector = vectors[place] if vectors is not None else None
                 own = found[place]
                 if blank and text is not None and not text.strip() and "dense" in own.lists:
-                    own = Found({**own.lists, "dense": LegHits.none()}, own.completed)
-                drafts.append(drafting.draft(Question(text, vector, rules.scorer, given), own))
+                    own = LegResults({**own.lists, "dense": LegHits.none()}, own.completed)
+                drafts.append(drafting.draft(QueryInput(text, vector, rules.scorer, given), own))
             if asked.reranker is not None:
                 drafts = drafting.reranked(drafts, asked.reranker, progress)
             return drafting.hits(drafts)
 
-    def rules(self, view: View) -> Rules:
+    def rules(self, view: View) -> SearchPlan:
         """Return the fusion, the depth and the scoring function that hold in this generation."""
         fusion, depth, scorer = self.fusion, self.depth, self.scorer
         if self.like is not None:
-            preset = preset_named(self.like)
+            preset = preset_from_name(self.like)
             usual = self.k if preset.depth_is_k else DEPTH
-            return Rules(preset.fusion, depth if depth is not None else usual, scorer)
+            return SearchPlan(preset.fusion, depth if depth is not None else usual, scorer)
         setting = view.setting
         if setting is not None:
             fusion = fusion if fusion is not None else setting.fusion
@@ -228,16 +228,16 @@ class Retriever:
             scorer = scorer if scorer is not None else setting.scorer
         fusion = fusion if fusion is not None else DEFAULT_FUSION
         if self.dense_weight is not None:
-            fusion = fusion.fusion if isinstance(fusion, Guarded) else fusion
+            fusion = fusion.fusion if isinstance(fusion, GuardedFusion) else fusion
             if not isinstance(fusion, WeightedFusion):
                 raise QueryError(f"dense_weight is given, and {fusion!r} has no such weight")
             fusion = fusion.reweighted(self.dense_weight)
-        return Rules(fusion, depth if depth is not None else DEPTH, scorer)
+        return SearchPlan(fusion, depth if depth is not None else DEPTH, scorer)
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> ResultSelection:
         """What is left out of the candidates, and what is preferred among the rest."""
-        return Shape(
+        return ResultSelection(
             self.min_score,
             self.min_dense,
             self.min_lexical,
@@ -247,7 +247,7 @@ class Retriever:
             self.per_group,
         )
 
-    def limit(self, rules: Rules) -> int:
+    def limit(self, rules: SearchPlan) -> int:
         """Return how many passages each leg is asked for."""
         if self.mode == "hybrid" or self.reranker is not None or self.shape.selects:
             budget = self.reranker.candidates if self.reranker is not None else 0
@@ -262,18 +262,18 @@ class Retriever:
         allowed: Mask | None,
         scorer: Scorer | None,
         limit: int,
-    ) -> list[Found]:
+    ) -> list[LegResults]:
         """Ask the legs that the mode and the queries have for ``limit`` passages a query."""
         effort = math.inf if self.exact else self.effort
 
         def dense() -> Sequence[LegHits]:
             assert vectors is not None  # asked only then
-            with observed(self.observer, "dense", view) as report:
+            with observe_stage(self.observer, "dense", view) as report:
                 return report(view.dense(vectors, limit, allowed, effort))
 
         def lexical() -> Sequence[LegHits]:
             assert queries is not None
-            with observed(self.observer, "lexical", view) as report:
+            with observe_stage(self.observer, "lexical", view) as report:
                 if self.mode == "lexical":
                     return report(_in_halves(words_of, queries))
                 return report(words_of(queries))
@@ -288,15 +288,15 @@ class Retriever:
             return found, [view.dense_scores(vector, hits.rows) for vector, hits in pairs]
 
         if self.mode == "dense" or queries is None:
-            return [Found({"dense": hits}, None) for hits in dense()]
+            return [LegResults({"dense": hits}, None) for hits in dense()]
         if self.mode == "lexical":
-            return [Found({"lexical": hits}, None) for hits in lexical()]
+            return [LegResults({"lexical": hits}, None) for hits in lexical()]
         if len(queries) == 1 and view.count < BESIDE:
             near, (words, completed) = dense(), lexical_completed()
         else:
-            near, (words, completed) = beside(dense, lexical_completed)
+            near, (words, completed) = run_parallel(dense, lexical_completed)
         return [
-            Found({"dense": each, "lexical": hits}, scores)
+            LegResults({"dense": each, "lexical": hits}, scores)
             for each, hits, scores in zip(near, words, completed, strict=True)
         ]
 
@@ -313,5 +313,5 @@ def _in_halves(
     half = len(queries) // 2
     if half < SPLIT:
         return ask(queries)
-    first, second = beside(lambda: ask(queries[:half]), lambda: ask(queries[half:]))
+    first, second = run_parallel(lambda: ask(queries[:half]), lambda: ask(queries[half:]))
     return first + second

@@ -12,7 +12,7 @@ DEPTH = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class SearchPlan:
     """How both legs become one answer; no ``scorer`` is the store's own."""
 
     fusion: Fusion
@@ -21,7 +21,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class QueryInput:
     """What is asked of the legs: a text, a vector (dim,), and the scoring function of words.
 
     ``given`` says that the vector came with the query, so that it may be another than the text's.
@@ -34,7 +34,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class LegResults:
     """What the legs found for one query: their own lists, by leg.
 
     ``completed`` are the dense scores of what the lexical leg found, where both were asked.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from twofold.backend import View
 from twofold.errors import QueryError
-from twofold.retriever.candidates import Pool
+from twofold.retriever.candidates import CandidateSet
 from twofold.types import Mask, Rows, Scores, Vectors
 from twofold.validation import check_count
 
@@ -20,7 +20,7 @@ _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Looks:
+class CandidateFeatures:
     """Candidates (n,) by row: unit ``vectors`` (n, dim), and numbers for ``texts`` and ``groups``.
 
     A vector is 0 where there is none. Equal texts have equal numbers, and so have the members of a
@@ -33,7 +33,9 @@ class Looks:
     groups: NDArray[np.int64] | None
 
     @classmethod
-    def of(cls, view: View, rows: Rows, *, texts: bool, group_by: str | None) -> "Looks":
+    def of(
+        cls, view: View, rows: Rows, *, texts: bool, group_by: str | None
+    ) -> "CandidateFeatures":
         """Read what is wanted of the candidates."""
         vectors, present = view.vectors(rows)
         wide = np.where(present[:, None], vectors, 0).astype(np.float64)
@@ -46,14 +48,14 @@ class Looks:
             rows,
             wide / np.where(lengths > 0, lengths, 1.0),
             _numbered(contents) if contents is not None else None,
-            _numbered(groups_of(view, rows, group_by)) if group_by is not None else None,
+            _numbered(group_values(view, rows, group_by)) if group_by is not None else None,
         )
 
-    def part(self, rows: Rows) -> "Looks":
+    def part(self, rows: Rows) -> "CandidateFeatures":
         """Return those of some of these rows, in their order."""
         order = np.argsort(self.rows)
         at = order[np.searchsorted(self.rows, rows, sorter=order)]
-        return Looks(
+        return CandidateFeatures(
             rows,
             self.vectors[at],
             self.texts[at] if self.texts is not None else None,
@@ -76,7 +78,7 @@ class Looks:
         return np.asarray((likeness >= least - _ROUNDING) | (self.texts == self.texts[at]))
 
 
-def groups_of(view: View, rows: Rows, field: str) -> list[str]:
+def group_values(view: View, rows: Rows, field: str) -> list[str]:
     """Return each row's value of a metadata field as JSON, its own number if it lacks it.
 
     Equal numbers are one value: 1 and 1.0.
@@ -114,7 +116,7 @@ Places = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class ResultSelection:
     """What is left out of the candidates, and what is preferred among the rest.
 
     ``min_score`` is on the scale of the fusion, ``min_dense`` and ``min_lexical`` on those of the
@@ -170,11 +172,11 @@ class Shape:
         return self.collapse is not None or self.group_by is not None
 
     @property
-    def apart(self) -> "Shape":
+    def apart(self) -> "ResultSelection":
         """The thresholds alone, which hold for each candidate apart from the others."""
-        return Shape(self.min_score, self.min_dense, self.min_lexical)
+        return ResultSelection(self.min_score, self.min_dense, self.min_lexical)
 
-    def passing(self, pool: Pool) -> Places | None:
+    def passing(self, pool: CandidateSet) -> Places | None:
         """Return the candidates that reach every threshold, None for all."""
         limits = [
             (self.min_score, pool.scores),
@@ -186,20 +188,22 @@ class Shape:
         given = [values >= limit for limit, values in limits if limit is not None]
         return np.flatnonzero(np.logical_and.reduce(given)) if given else None
 
-    def looks(self, view: View, rows: Rows) -> Looks | None:
+    def looks(self, view: View, rows: Rows) -> CandidateFeatures | None:
         """Return what candidates are compared by, None where they are not."""
         if not self.compares:
             return None
-        return Looks.of(view, rows, texts=self.collapse is not None, group_by=self.group_by)
+        return CandidateFeatures.of(
+            view, rows, texts=self.collapse is not None, group_by=self.group_by
+        )
 
     def hits(
         self,
         view: View,
-        pool: Pool,
+        pool: CandidateSet,
         limit: int,
         k: int,
         vector: Vectors | None,
-        looks: Looks | None = None,
+        looks: CandidateFeatures | None = None,
     ) -> tuple[Places, list[Places]]:
         """Return the best ``k`` candidates without a reranker, and what each stands for.
 
@@ -220,7 +224,7 @@ class Shape:
         return self._chosen(own, ranked, relevance, k)
 
     def reranked(
-        self, view: View, pool: Pool, ranked: Places, scores: Scores, k: int
+        self, view: View, pool: CandidateSet, ranked: Places, scores: Scores, k: int
     ) -> tuple[Places, list[Places]]:
         """Return the best ``k`` of candidates ``ranked`` by a reranker, and what each stands for.
 
@@ -232,7 +236,7 @@ class Shape:
         return self._chosen(looks, ranked, _between(scores[ranked]), k)
 
     def _chosen(
-        self, looks: Looks, ranked: Places, relevance: Scores, k: int
+        self, looks: CandidateFeatures, ranked: Places, relevance: Scores, k: int
     ) -> tuple[Places, list[Places]]:
         """Return the best ``k`` of candidates ``ranked`` best first, and what each stands for.
 

@@ -3,8 +3,8 @@
 from twofold.training.acceptance import Gain
 from twofold.training.adapter.fit import Epoch
 from twofold.training.adapter.plan import AdapterPlan
-from twofold.training.adapter.result import Trained, keep
-from twofold.training.adapter.temperature_sweep import Swept, plot_sweep, sweep_temperatures
+from twofold.training.adapter.result import TrainedAdapter, keep
+from twofold.training.adapter.temperature_sweep import SweepPoint, plot_sweep, sweep_temperatures
 from twofold.training.adapter.trainer import Step, train_adapter
 from twofold.training.data.clicks import (
     ClickPlan,
@@ -21,7 +21,7 @@ from twofold.training.data.synthetic import (
     Generated,
     Headings,
     Keyphrases,
-    Maker,
+    QueryGenerator,
     RoundTrip,
     Titles,
     round_trip,
@@ -30,7 +30,7 @@ from twofold.training.data.synthetic import (
 from twofold.training.finetuning.encoder import train_encoder
 from twofold.training.finetuning.plans import EncoderPlan, RerankerPlan
 from twofold.training.finetuning.reranker import train_reranker
-from twofold.training.finetuning.result import FineTuned
+from twofold.training.finetuning.result import FineTunedModel
 from twofold.training.negatives.audit import (
     Verdict,
     Verdicts,
@@ -49,26 +49,26 @@ __all__ = [
     "EncoderPlan",
     "Epoch",
     "Example",
-    "FineTuned",
+    "FineTunedModel",
     "FirstSentences",
     "Gain",
     "Generated",
     "Headings",
     "Keyphrases",
-    "Maker",
     "MinedNegatives",
     "Miner",
     "Mining",
     "Negative",
+    "QueryGenerator",
     "RerankerPlan",
     "RoundTrip",
     "Session",
     "Split",
     "Step",
     "Suspect",
-    "Swept",
+    "SweepPoint",
     "Titles",
-    "Trained",
+    "TrainedAdapter",
     "TrainingSet",
     "Verdict",
     "Verdicts",

@@ -59,7 +59,7 @@ Values = Mapping[Mode, Scores]
 """A measure of each query (n,), by the mode of retrieval."""
 
 
-def gains_of(before: Values, after: Values, unseen: Mask, *, level: float) -> tuple[Gain, ...]:
+def compute_gains(before: Values, after: Values, unseen: Mask, *, level: float) -> tuple[Gain, ...]:
     """Return the gains of each mode and group that has queries; ``unseen`` flags queries (n,)."""
     masks = {"all": np.ones(len(unseen), np.bool_), "seen": ~unseen, "unseen": unseen}
     return tuple(
@@ -77,12 +77,12 @@ def gains_of(before: Values, after: Values, unseen: Mask, *, level: float) -> tu
     )
 
 
-def part_of(values: Values, mask: Mask) -> Values:
+def select_queries(values: Values, mask: Mask) -> Values:
     """Return the measures of the queries that a mask (n,) flags."""
     return {mode: each[mask] for mode, each in values.items()}
 
 
-def gain_of(gains: Sequence[Gain], mode: Mode, group: Group) -> Gain | None:
+def find_gain(gains: Sequence[Gain], mode: Mode, group: Group) -> Gain | None:
     """Return the gain of a mode and a group, None if there is none such."""
     return next((each for each in gains if (each.mode, each.group) == (mode, group)), None)
 
@@ -152,11 +152,11 @@ def too_few(count: int, fewest: int) -> str:
     )
 
 
-def harmless(gains: Sequence[Gain], plan: Gate) -> bool:
+def no_regression(gains: Sequence[Gain], plan: Gate) -> bool:
     """Whether queries whose passages were never learned from lose no more than allowed."""
     return all(each.lost <= plan.most_lost for each in gains if each.group == "unseen")
 
 
-def remembers(forgotten: Gain | None, plan: Gate) -> bool:
+def no_forgetting(forgotten: Gain | None, plan: Gate) -> bool:
     """Whether queries of another kind lose no more than allowed."""
     return forgotten is None or forgotten.lost <= plan.most_lost

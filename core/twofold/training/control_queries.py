@@ -16,7 +16,7 @@ PROBES = 300
 _FEWEST = 20
 
 
-def made_of_passages(
+def control_queries_from_passages(
     view: IndexView, known: TrainingSet, taught: TrainingSet, seed: int
 ) -> TrainingSet | None:
     """Return titles or first sentences of passages that answer none of the known queries.
@@ -46,12 +46,12 @@ LEARNED = "learned"
 """Where an adapter's card has the marks of the queries that it learned from."""
 
 
-def marks_of(training_set: TrainingSet) -> list[str]:
+def query_hashes(training_set: TrainingSet) -> list[str]:
     """Return a hash of each query, 16 hexadecimal digits, the same whatever its case and blanks."""
     return [content_hash(folded_query(each.query).encode())[:8].hex() for each in training_set]
 
 
-def fresh(view: IndexView, training_set: TrainingSet) -> Mask:
+def unseen_by_adapter(view: IndexView, training_set: TrainingSet) -> Mask:
     """Return which queries (n,) the adapter in use has not learned from; all where there is none.
 
     None are where its card doesn't say.
@@ -63,4 +63,4 @@ def fresh(view: IndexView, training_set: TrainingSet) -> Mask:
     if known is None:
         return np.zeros(len(training_set), np.bool_)
     learned = frozenset(known)
-    return np.array([mark not in learned for mark in marks_of(training_set)], np.bool_)
+    return np.array([mark not in learned for mark in query_hashes(training_set)], np.bool_)

@@ -8,8 +8,8 @@ from twofold.errors import InputError
 from twofold.evaluation.plots import DPI, INK, LOST, WON, check_picture
 from twofold.training.acceptance import Gain
 from twofold.training.adapter.fit import Epoch
-from twofold.training.adapter.result import Trained
-from twofold.training.finetuning.result import FineTuned
+from twofold.training.adapter.result import TrainedAdapter
+from twofold.training.finetuning.result import FineTunedModel
 from twofold.tuning import setting_in_words
 
 _GROUPS = {
@@ -19,24 +19,24 @@ _GROUPS = {
 }
 
 
-def training_report(trained: Trained | FineTuned, *, title: str, date: str) -> str:
+def training_report(trained: TrainedAdapter | FineTunedModel, *, title: str, date: str) -> str:
     """Return the verdict, held-out gains by group, the epochs and the data as Markdown.
 
     ``title`` names what was trained for, and ``date`` is printed as it is.
     """
-    adapter = isinstance(trained, Trained)
+    adapter = isinstance(trained, TrainedAdapter)
     lines = [f"# {'Query adapter' if adapter else 'Fine-tuned model'} for {title}", ""]
     lines += [f"{date}; {trained.queries:,} queries.", "", f"**{trained.reason}.**", ""]
     if trained.gains:
         held = "by cross-validation" if adapter else "nor chose the epoch"
         lines += _gains(trained.measure, held, trained.gains, trained.forgotten)
-    if isinstance(trained, Trained) and trained.setting is not None:
+    if isinstance(trained, TrainedAdapter) and trained.setting is not None:
         lines += ["", "## Setting", "", setting_in_words(trained.setting)]
         if trained.tuned is not None:
             lines += ["", f"Tuning of the fusion: {trained.tuned}."]
     if not trained.kept and trained.gains and trained.needed is not None:
         lines += ["", _hope(trained.needed - trained.queries)]
-    lines += _folds(trained) if isinstance(trained, Trained) else _epochs(trained)
+    lines += _folds(trained) if isinstance(trained, TrainedAdapter) else _epochs(trained)
     if trained.card is not None:
         lines += ["", "## Card", "", *_card(trained.card)]
     return "\n".join(lines) + "\n"
@@ -68,7 +68,7 @@ def _hope(more: int) -> str:
     return f"About {more:,} more judged queries would settle a gain of this size."
 
 
-def _folds(trained: Trained) -> Iterator[str]:
+def _folds(trained: TrainedAdapter) -> Iterator[str]:
     if not trained.curves:
         return
     yield from ("", "## Epochs", "")
@@ -81,7 +81,7 @@ def _folds(trained: Trained) -> Iterator[str]:
         yield f"| {number} | {curve[-1].number} | {best.number} | {first:.4f} | {top:.4f} |"
 
 
-def _epochs(tuned: FineTuned) -> Iterator[str]:
+def _epochs(tuned: FineTunedModel) -> Iterator[str]:
     if not tuned.curve:
         return
     yield from ("", "## Epochs", "")
@@ -107,7 +107,7 @@ def _card(card: Mapping[str, Any]) -> Iterator[str]:
     return (f"- {name}: {value}" for name, value in card.items() if name != "gains")
 
 
-def plot_curves(trained: Trained | FineTuned, path: str | os.PathLike[str]) -> None:
+def plot_curves(trained: TrainedAdapter | FineTunedModel, path: str | os.PathLike[str]) -> None:
     """Write a PNG: the loss by epoch, and the measure of queries that nothing is learned from.
 
     Of an adapter each fold is a line. The best epochs are marked. Raises InputError for a path that
@@ -141,9 +141,9 @@ def plot_curves(trained: Trained | FineTuned, path: str | os.PathLike[str]) -> N
     canvas.savefig(path, format="png", metadata={"Software": None})
 
 
-def _curves(trained: Trained | FineTuned) -> tuple[Sequence[Sequence[Epoch]], str]:
+def _curves(trained: TrainedAdapter | FineTunedModel) -> tuple[Sequence[Sequence[Epoch]], str]:
     """Return lines of epochs, and what their heights are."""
-    if isinstance(trained, Trained):
+    if isinstance(trained, TrainedAdapter):
         return trained.curves, "nDCG@10 of queries that stop it, by fold"
     curves = [trained.curve] if trained.curve else []
     return curves, f"{trained.measure} of queries that choose the epoch"

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.backend import View
-from twofold.fusion import LegEvidence, WeightedFusion
+from twofold.fusion import LegScores, WeightedFusion
 from twofold.protocols import Scorer
 from twofold.types import LegHits, Rows, Scores, Vectors
 
@@ -16,7 +16,7 @@ PADDING = -1e300
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class QueryBatch:
     """Judged queries, asked of one view: texts, vectors (n, dim), and both legs' trust in them."""
 
     view: View
@@ -26,7 +26,7 @@ class Asked:
     qualities: Scores
 
     @classmethod
-    def of(cls, view: View, texts: Sequence[str], vectors: Vectors) -> "Asked":
+    def of(cls, view: View, texts: Sequence[str], vectors: Vectors) -> "QueryBatch":
         """Return queries with what depends on neither scoring function nor depth."""
         return cls(
             view,
@@ -49,7 +49,7 @@ class Candidates:
     padding, row -1. Ranks are 0 where the leg doesn't list the candidate.
     """
 
-    asked: Asked
+    asked: QueryBatch
     scorer: Scorer | None
     sizes: NDArray[np.int64]
     rows: Rows
@@ -60,7 +60,7 @@ class Candidates:
 
     @classmethod
     def gathered(
-        cls, asked: Asked, dense: Sequence[LegHits], limit: int, scorer: Scorer | None
+        cls, asked: QueryBatch, dense: Sequence[LegHits], limit: int, scorer: Scorer | None
     ) -> "Candidates":
         """Ask the lexical leg for ``limit`` rows, and score the union with the ``dense`` lists."""
         view = asked.view
@@ -84,7 +84,9 @@ class Candidates:
         return cls._padded(asked, scorer, unions)
 
     @classmethod
-    def _padded(cls, asked: Asked, scorer: Scorer | None, unions: Sequence[Scores]) -> "Candidates":
+    def _padded(
+        cls, asked: QueryBatch, scorer: Scorer | None, unions: Sequence[Scores]
+    ) -> "Candidates":
         sizes = np.array([union.shape[1] for union in unions], np.int64)
         padded = np.zeros((5, len(unions), max(int(sizes.max(initial=0)), 1)))
         padded[0] = -1
@@ -109,18 +111,18 @@ class Candidates:
         """The size of all arrays in bytes."""
         return 5 * self.rows.nbytes
 
-    def evidence(self, query: int) -> tuple[LegEvidence, LegEvidence]:
+    def evidence(self, query: int) -> tuple[LegScores, LegScores]:
         """Return what the dense and the lexical leg say of one query's candidates."""
         view, text, vector = self.asked.view, self.asked.texts[query], self.asked.vectors[query]
         own = slice(0, int(self.sizes[query]))
         words = self.lexical[query, own]
-        return LegEvidence(
+        return LegScores(
             self.dense[query, own],
             self.dense_ranks[query, own],
             float(self.asked.lowest[query]),
             lambda: view.dense_moments(vector),
             view.dense_quality,
-        ), LegEvidence(
+        ), LegScores(
             words,
             self.lexical_ranks[query, own],
             # Below 0 is no word in common only for rank-bm25's Okapi, with a negative mean idf.

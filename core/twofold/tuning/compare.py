@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from twofold.backend import Setting
+from twofold.backend import SearchProfile
 from twofold.encoders import QueryAdapter
 from twofold.errors import CorruptIndexError
 from twofold.evaluation import Interval, bootstrap_interval
 from twofold.index import DEFAULT, Index, IndexView
-from twofold.tuning.objective import Bench, defaults, in_use
+from twofold.tuning.objective import TuningObjective, defaults, in_use
 from twofold.types import Vectors
 
 
@@ -19,12 +19,12 @@ class Compared:
     """A setting by its name, its mean, and its difference from the one in use."""
 
     name: str
-    setting: Setting
+    setting: SearchProfile
     mean: float
     gain: Interval
 
 
-def compare_settings(
+def compare_profiles(
     index: Index,
     queries: Mapping[str, str],
     qrels: Mapping[str, Mapping[str, int]],
@@ -52,7 +52,7 @@ def compare_settings(
         benches = {}
         for name in names:
             own = adapters[name](np.asarray(vectors, np.float32)) if name is not None else vectors
-            benches[name] = Bench.of(view, queries, qrels, measure, own)
+            benches[name] = TuningObjective.of(view, queries, qrels, measure, own)
         now = benches[in_use(view).adapter].values(in_use(view))
         values = {name: benches[each.adapter].values(each) for name, each in served.items()}
     return tuple(
@@ -61,7 +61,7 @@ def compare_settings(
     )
 
 
-def _usable(setting: Setting, adapters: Mapping[str, QueryAdapter]) -> bool:
+def _usable(setting: SearchProfile, adapters: Mapping[str, QueryAdapter]) -> bool:
     """Whether a setting needs no adapter, or has one whose file is as written."""
     if setting.adapter is None:
         return True

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.backend import Setting
-from twofold.tuning.objective import Bench
+from twofold.backend import SearchProfile
+from twofold.tuning.objective import TuningObjective
 from twofold.tuning.search_space import Space, distance
 from twofold.types import Scores
 
-Step = Callable[[Setting], Iterable[Setting]]
+Step = Callable[[SearchProfile], Iterable[SearchProfile]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,11 @@ class Stage:
     tried: int
     best: float
     kept: float
-    setting: Setting
+    setting: SearchProfile
 
 
 def search(
-    bench: Bench, space: Space, home: Setting, queries: NDArray[np.int64]
+    bench: TuningObjective, space: Space, home: SearchProfile, queries: NDArray[np.int64]
 ) -> Iterator[Stage]:
     """Yield the stages of a search that starts at ``home`` and sees only these queries (n,).
 
@@ -43,14 +43,14 @@ def search(
         for step in steps:
             settings = list(dict.fromkeys([at, *step(at)]))
             values = np.stack([bench.values(each)[queries] for each in settings])
-            at = settings[chosen(values, [distance(each, home) for each in settings])]
+            at = settings[choose_best(values, [distance(each, home) for each in settings])]
             tried += len(settings) - 1
             best = max(best, float(values.mean(axis=1).max()))
             kept = float(bench.values(at)[queries].mean())
         yield Stage(name, tried, best, kept, at)
 
 
-def chosen(values: Scores, distances: list[float]) -> int:
+def choose_best(values: Scores, distances: list[float]) -> int:
     """Return which of several settings to keep, from values (settings, queries).
 
     Of those that are no more than one standard error of the difference worse than the best, the
@@ -68,7 +68,7 @@ def chosen(values: Scores, distances: list[float]) -> int:
     return int(min(near, key=lambda each: (distances[each], -means[each])))
 
 
-def _stages(bench: Bench, space: Space) -> Iterator[tuple[str, tuple[Step, ...]]]:
+def _stages(bench: TuningObjective, space: Space) -> Iterator[tuple[str, tuple[Step, ...]]]:
     yield "fusion and weight", (space.fusions,)
     yield "BM25's b and k1", (space.lengths, space.repeats, space.lengths)
     if bench.passages <= space.most_retitled and bench.has_titles:

@@ -9,20 +9,25 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.backend import Setting
+from twofold.backend import SearchProfile
 from twofold.errors import DegradedWarning, InputError, QueryError
-from twofold.evaluation.measures import check_judgments, judged_queries, measured, named
-from twofold.fusion import FUSIONS, Guarded, LegEvidence, WeightedFusion, WeightedSum
+from twofold.evaluation.measures import (
+    check_judgments,
+    compute_measures,
+    judged_queries,
+    parse_measure,
+)
+from twofold.fusion import FUSIONS, GuardedFusion, LegScores, WeightedFusion, WeightedSum
 from twofold.index import IndexView
-from twofold.index.saved_records import own_title_weight
+from twofold.index.saved_records import title_weight_difference
 from twofold.retriever import DEPTH
-from twofold.tuning.candidate_matrix import Asked, Candidates
+from twofold.tuning.candidate_matrix import Candidates, QueryBatch
 from twofold.types import LegHits, Rows, Run, Scores, Vectors
 
 _Value = TypeVar("_Value")
 
 
-class Kept(Generic[_Value]):
+class ByteLRU(Generic[_Value]):
     """Values by key, those asked for last; together at most ``room`` bytes, or one value."""
 
     def __init__(self, room: int, size: Callable[[_Value], int]) -> None:
@@ -108,7 +113,7 @@ class _Gathered:
     relevant: Relevant
 
 
-class Bench:
+class TuningObjective:
     """Measures settings on the judged queries of one view of an index.
 
     What it gives for a setting is what a retriever with it gives: the same legs are asked and the
@@ -130,14 +135,16 @@ class Bench:
         self._qrels = {query_id: dict(qrels[query_id]) for query_id in queries}
         self._grades = [_grades(view, each) for each in self._qrels.values()]
         _warn_of_unknown(self._grades)
-        self._measure = named(measure)
+        self._measure = parse_measure(measure)
         self._k = int(self._measure.params.get("cutoff", HITS))
-        self._asked = {self.title_weight: Asked.of(view, tuple(queries.values()), vectors)}
+        self._asked = {self.title_weight: QueryBatch.of(view, tuple(queries.values()), vectors)}
         self._dense: dict[int, list[LegHits]] = {}
-        self._guards: dict[Guarded, Scores] = {}
-        self._values: dict[Setting, Scores] = {}
-        self._gathered: Kept[_Gathered] = Kept(_ROOM, lambda each: each.candidates.nbytes)
-        self._poles: Kept[tuple[Scores, Scores]] = Kept(_ROOM, lambda each: 2 * each[0].nbytes)
+        self._guards: dict[GuardedFusion, Scores] = {}
+        self._values: dict[SearchProfile, Scores] = {}
+        self._gathered: ByteLRU[_Gathered] = ByteLRU(_ROOM, lambda each: each.candidates.nbytes)
+        self._poles: ByteLRU[tuple[Scores, Scores]] = ByteLRU(
+            _ROOM, lambda each: 2 * each[0].nbytes
+        )
 
     @classmethod
     def of(
@@ -147,7 +154,7 @@ class Bench:
         qrels: Mapping[str, Mapping[str, int]],
         measure: str,
         vectors: Vectors | None = None,
-    ) -> "Bench":
+    ) -> "TuningObjective":
         """Return a bench for those of the queries that are judged and not blank.
 
         ``vectors`` (n, dim) are those of all queries in their order, if not the encoder's.
@@ -187,7 +194,7 @@ class Bench:
         """The number of passages."""
         return self._view.snapshot.state.passages
 
-    def values(self, setting: Setting) -> Scores:
+    def values(self, setting: SearchProfile) -> Scores:
         """Return the measure of each query (queries,) under a setting."""
         if setting not in self._values:
             gathered = self._of(setting)
@@ -198,7 +205,7 @@ class Bench:
         """Return the values (settings, queries) of every setting that was measured so far."""
         return np.stack(list(self._values.values()))
 
-    def _of(self, setting: Setting) -> _Gathered:
+    def _of(self, setting: SearchProfile) -> _Gathered:
         """Return the candidates of a setting."""
         limit = max(setting.depth, self._k)
         key = (setting.title_weight, setting.scorer, limit)
@@ -213,7 +220,7 @@ class Bench:
 
         return self._gathered.get(key, made)
 
-    def _asked_of(self, title_weight: int) -> Asked:
+    def _asked_of(self, title_weight: int) -> QueryBatch:
         if title_weight not in self._asked:
             own = self._asked[self.title_weight]
             self._asked[title_weight] = replace(own, view=self._view.retitled(title_weight))
@@ -221,17 +228,17 @@ class Bench:
 
     def _fused(self, gathered: _Gathered, fusion: WeightedFusion) -> Scores:
         """Return fused scores (queries, width)."""
-        bare = fusion.fusion if isinstance(fusion, Guarded) else fusion
+        bare = fusion.fusion if isinstance(fusion, GuardedFusion) else fusion
         lexical_only, dense_only = bare.reweighted(0.0), bare.reweighted(1.0)
         candidates = gathered.candidates
         dense, lexical = self._poles.get(
             (gathered.key, dense_only),
             lambda: (candidates.fused(dense_only), candidates.fused(lexical_only)),
         )
-        weight = self._guarded(fusion) if isinstance(fusion, Guarded) else fusion.dense_weight
+        weight = self._guarded(fusion) if isinstance(fusion, GuardedFusion) else fusion.dense_weight
         return np.asarray(weight * dense + (1 - weight) * lexical)
 
-    def _guarded(self, fusion: Guarded) -> Scores:
+    def _guarded(self, fusion: GuardedFusion) -> Scores:
         """Return the weight (queries, 1) that a guard leaves the dense leg, query by query."""
         probe = replace(fusion, fusion=WeightedSum(dense_weight=fusion.dense_weight))
         if probe not in self._guards:
@@ -257,7 +264,7 @@ class Bench:
             found = self._view.ids(gathered.candidates.rows[place, best])
             # Ranks instead of scores, since trec_eval would put the later id first in a tie.
             run[query_id] = {each: float(-rank) for rank, each in enumerate(found)}
-        _, by_query = measured([self._measure], self._qrels, run)
+        _, by_query = compute_measures([self._measure], self._qrels, run)
         return np.array([by_query[each][str(self._measure)] for each in self.queries])
 
 
@@ -284,16 +291,18 @@ def _warn_of_unknown(judged: Sequence[Mapping[int, int]]) -> None:
         )
 
 
-def _no_evidence(quality: float) -> LegEvidence:
-    return LegEvidence(np.empty(0), np.empty(0, np.int64), 0.0, quality=quality)
+def _no_evidence(quality: float) -> LegScores:
+    return LegScores(np.empty(0), np.empty(0, np.int64), 0.0, quality=quality)
 
 
-def defaults(view: IndexView) -> Setting:
+def defaults(view: IndexView) -> SearchProfile:
     """Return what searches of an index use while no saved setting is in use."""
-    return Setting(FUSIONS["guarded"], DEPTH, None, own_title_weight(view.snapshot.settings))
+    return SearchProfile(
+        FUSIONS["guarded"], DEPTH, None, title_weight_difference(view.snapshot.settings)
+    )
 
 
-def in_use(view: IndexView) -> Setting:
+def in_use(view: IndexView) -> SearchProfile:
     """Return what searches use now."""
     if view.setting is None:
         return defaults(view)

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
-from twofold.backend import Setting
+from twofold.backend import SearchProfile
 from twofold.evaluation import Interval
-from twofold.fusion import NORMALIZERS, Guarded, ReciprocalRank, WeightedFusion
-from twofold.index import setting_as_dict
+from twofold.fusion import NORMALIZERS, GuardedFusion, ReciprocalRank, WeightedFusion
+from twofold.index import profile_as_dict
 from twofold.lexical import BM25
 from twofold.tuning.coordinate_search import Stage
 
@@ -15,18 +15,18 @@ _NAMES = {each: name for name, each in NORMALIZERS.items()}
 
 def fusion_in_words(fusion: WeightedFusion) -> str:
     """Return a fusion's rule and weight, such as ``WeightedSum(min-max), dense weight 0.50``."""
-    bare = fusion.fusion if isinstance(fusion, Guarded) else fusion
+    bare = fusion.fusion if isinstance(fusion, GuardedFusion) else fusion
     inner: Any = getattr(bare, "normalizer", None)
     name = type(bare).__name__
     if inner is not None:
         name += f"({_NAMES.get(inner, type(inner).__name__)})"
     if isinstance(bare, ReciprocalRank):
         name += f"({bare.rank_constant:g})"
-    guard = ", guarded" if isinstance(fusion, Guarded) else ""
+    guard = ", guarded" if isinstance(fusion, GuardedFusion) else ""
     return f"{name}, dense weight {fusion.dense_weight:.2f}{guard}"
 
 
-def scorer_in_words(setting: Setting) -> str:
+def scorer_in_words(setting: SearchProfile) -> str:
     """Return a setting's scoring function with its parameters."""
     scorer: Any = setting.scorer if setting.scorer is not None else BM25()
     if not is_dataclass(scorer):
@@ -35,7 +35,7 @@ def scorer_in_words(setting: Setting) -> str:
     return f"{type(scorer).__name__} {', '.join(values)}".strip()
 
 
-def setting_in_words(setting: Setting) -> str:
+def setting_in_words(setting: SearchProfile) -> str:
     """Return a setting on one line."""
     return (
         f"{fusion_in_words(setting.fusion)}; depth {setting.depth}; {scorer_in_words(setting)}; "
@@ -55,13 +55,13 @@ class Fold:
     """
 
     queries: tuple[str, ...]
-    setting: Setting
+    setting: SearchProfile
     before: float
     after: float
 
 
 @dataclass(frozen=True, slots=True)
-class Tuned:
+class TuningResult:
     """The outcome of tuning.
 
     ``setting`` is the one to use: ``found``, which all queries together chose, if ``adopted``, else
@@ -74,9 +74,9 @@ class Tuned:
     steps of the search over all queries.
     """
 
-    setting: Setting
-    before: Setting
-    found: Setting
+    setting: SearchProfile
+    before: SearchProfile
+    found: SearchProfile
     measure: str
     queries: int
     gain: Interval | None
@@ -127,15 +127,15 @@ class Tuned:
             "p": self.p,
             "tried": self.tried,
             "queries_needed": self.needed,
-            "setting": setting_as_dict(self.setting),
-            "before": setting_as_dict(self.before),
-            "found": setting_as_dict(self.found),
+            "setting": profile_as_dict(self.setting),
+            "before": profile_as_dict(self.before),
+            "found": profile_as_dict(self.found),
             "folds": [
                 {
                     "queries": len(each.queries),
                     "before": each.before,
                     "after": each.after,
-                    "setting": setting_as_dict(each.setting),
+                    "setting": profile_as_dict(each.setting),
                 }
                 for each in self.folds
             ],
@@ -145,7 +145,7 @@ class Tuned:
                     "tried": each.tried,
                     "best": each.best,
                     "kept": each.kept,
-                    "setting": setting_as_dict(each.setting),
+                    "setting": profile_as_dict(each.setting),
                 }
                 for each in self.stages
             ],

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from twofold.backend import Setting
+from twofold.backend import SearchProfile
 from twofold.errors import InputError
-from twofold.evaluation.measures import named
+from twofold.evaluation.measures import parse_measure
 from twofold.fusion import (
     NORMALIZERS,
     CombMNZ,
-    Guarded,
+    GuardedFusion,
     LogOdds,
     ReciprocalRank,
     WeightedFusion,
@@ -48,35 +48,35 @@ class Space:
     title_weights: tuple[int, ...] = (1, 2, 3)
     most_retitled: int = 200_000
 
-    def fusions(self, setting: Setting) -> Iterator[Setting]:
+    def fusions(self, setting: SearchProfile) -> Iterator[SearchProfile]:
         """Yield a setting with every fusion and weight."""
-        guard = setting.fusion if isinstance(setting.fusion, Guarded) else Guarded()
+        guard = setting.fusion if isinstance(setting.fusion, GuardedFusion) else GuardedFusion()
         for rule in self.rules:
             for weight in self.dense_weights:
                 bare = rule.reweighted(weight)
                 yield replace(setting, fusion=replace(guard, fusion=bare))
                 yield replace(setting, fusion=bare)
 
-    def lengths(self, setting: Setting) -> Iterator[Setting]:
+    def lengths(self, setting: SearchProfile) -> Iterator[SearchProfile]:
         """Yield a setting with every ``b``, none where its scoring function lacks it."""
         return _with_parameter(setting, "b", self.b)
 
-    def repeats(self, setting: Setting) -> Iterator[Setting]:
+    def repeats(self, setting: SearchProfile) -> Iterator[SearchProfile]:
         """Yield a setting with every ``k1``, none where its scoring function lacks it."""
         return _with_parameter(setting, "k1", self.k1)
 
-    def titles(self, setting: Setting) -> Iterator[Setting]:
+    def titles(self, setting: SearchProfile) -> Iterator[SearchProfile]:
         """Yield a setting with every weight of titles."""
         for weight in self.title_weights:
             yield replace(setting, title_weight=weight)
 
-    def limits(self, setting: Setting) -> Iterator[Setting]:
+    def limits(self, setting: SearchProfile) -> Iterator[SearchProfile]:
         """Yield a setting with every depth."""
         for depth in self.depths:
             yield replace(setting, depth=depth)
 
 
-def distance(setting: Setting, home: Setting) -> float:
+def distance(setting: SearchProfile, home: SearchProfile) -> float:
     """Return how much of a setting differs from ``home``: 0 for nothing, about 1 a parameter.
 
     Another rule of fusion counts 1, having or lacking the guard 0.5; a doubled k1 or depth counts
@@ -86,7 +86,8 @@ def distance(setting: Setting, home: Setting) -> float:
     own, other = setting.scorer, home.scorer
     return (
         float(near != far)
-        + 0.5 * (isinstance(setting.fusion, Guarded) != isinstance(home.fusion, Guarded))
+        + 0.5
+        * (isinstance(setting.fusion, GuardedFusion) != isinstance(home.fusion, GuardedFusion))
         + abs(setting.fusion.dense_weight - home.fusion.dense_weight)
         + abs(math.log(setting.depth / home.depth))
         + abs(math.log((1 + setting.title_weight) / (1 + home.title_weight)))
@@ -97,11 +98,13 @@ def distance(setting: Setting, home: Setting) -> float:
 
 def _rule(fusion: WeightedFusion) -> WeightedFusion:
     """Return a fusion without its guard, at a weight that makes rules comparable."""
-    bare = fusion.fusion if isinstance(fusion, Guarded) else fusion
+    bare = fusion.fusion if isinstance(fusion, GuardedFusion) else fusion
     return bare.reweighted(0.5)
 
 
-def _with_parameter(setting: Setting, name: str, values: tuple[float, ...]) -> Iterator[Setting]:
+def _with_parameter(
+    setting: SearchProfile, name: str, values: tuple[float, ...]
+) -> Iterator[SearchProfile]:
     scorer: Any = setting.scorer if setting.scorer is not None else BM25()
     if not is_dataclass(scorer) or name not in {each.name for each in fields(scorer)}:
         return
@@ -141,7 +144,7 @@ class Plan:
         level: object = self.level
         if not isinstance(level, int | float) or isinstance(level, bool) or not 0 < level < 1:
             raise InputError(f"level is {level!r}: a number between 0 and 1 is wanted")
-        named(self.measure)
+        parse_measure(self.measure)
         if self.fewest < 2 * self.folds:
             raise InputError(
                 f"fewest is {self.fewest!r}: at least {2 * self.folds} queries are wanted for "

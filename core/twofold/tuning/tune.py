@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.backend import Setting
+from twofold.backend import SearchProfile
 from twofold.evaluation import bootstrap_interval, queries_needed
-from twofold.evaluation.significance import luck
+from twofold.evaluation.significance import max_t_p_value
 from twofold.index import Index
 from twofold.tuning.coordinate_search import Stage, search
-from twofold.tuning.objective import Bench, in_use
-from twofold.tuning.result import Fold, Tuned
+from twofold.tuning.objective import TuningObjective, in_use
+from twofold.tuning.result import Fold, TuningResult
 from twofold.tuning.search_space import Plan
 from twofold.types import Vectors
 
@@ -26,7 +26,7 @@ def tune(
     plan: Plan | None = None,
     vectors: Vectors | None = None,
     progress: Callable[[int], None] | None = None,
-) -> Tuned:
+) -> TuningResult:
     """Look for a better setting than the one in use; nothing is written.
 
     Nested cross-validation: for each fold, the whole search runs on the queries of the others, and
@@ -47,16 +47,16 @@ def tune(
     plan = plan if plan is not None else Plan()
     with index.view() as view:
         own = view.adapted(vectors) if vectors is not None else None
-        bench = Bench.of(view, queries, qrels, plan.measure, own)
+        bench = TuningObjective.of(view, queries, qrels, plan.measure, own)
         home = in_use(view)
         if len(bench.queries) < plan.fewest:
             return _unchanged(home, plan, len(bench.queries))
-        return tuned_on(bench, plan, home, progress)
+        return tune_on(bench, plan, home, progress)
 
 
-def tuned_on(
-    bench: Bench, plan: Plan, home: Setting, progress: Callable[[int], None] | None
-) -> Tuned:
+def tune_on(
+    bench: TuningObjective, plan: Plan, home: SearchProfile, progress: Callable[[int], None] | None
+) -> TuningResult:
     """Return what ``tune`` does, from a bench that may hold any queries' vectors."""
     done = 0
 
@@ -92,9 +92,9 @@ def tuned_on(
         )
     gain = bootstrap_interval(after - before, level=plan.level, seed=plan.seed)
     tried = bench.all_values()
-    p = luck(tried - before, bench.values(found) - before, seed=plan.seed)
+    p = max_t_p_value(tried - before, bench.values(found) - before, seed=plan.seed)
     adopted = gain.low > 0 and found != home and p <= (1 - plan.level) / 2
-    return Tuned(
+    return TuningResult(
         setting=found if adopted else home,
         before=home,
         found=found,
@@ -110,9 +110,9 @@ def tuned_on(
     )
 
 
-def _unchanged(home: Setting, plan: Plan, queries: int) -> Tuned:
+def _unchanged(home: SearchProfile, plan: Plan, queries: int) -> TuningResult:
     """Return the outcome for too few queries."""
-    return Tuned(
+    return TuningResult(
         setting=home,
         before=home,
         found=home,

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from twofold.concurrency import spread
-from twofold.encoders.batching import TokenCounter, checked_texts, directed, shown_progress
-from twofold.encoders.model_spec import AS_SAVED, ModelOptions, model_name, spec_of
+from twofold.concurrency import map_threads
+from twofold.encoders.batching import TokenCounter, check_texts, fill_zero_vectors, shown_progress
+from twofold.encoders.model_spec import AS_SAVED, ModelOptions, format_spec, model_name
 from twofold.encoders.onnx.manifest import (
     OnnxManifest,
     OnnxTower,
@@ -34,7 +34,7 @@ class OnnxEncoder:
     ) -> None:
         if threads is not None and threads < 1:
             raise InputError(f"threads is {threads}: at least 1 is wanted")
-        self.name = spec_of(model_name(folder), AS_SAVED)
+        self.name = format_spec(model_name(folder), AS_SAVED)
         self.progress = progress
         self._folder = Path(folder)
         self._threads = threads if threads is not None else os.cpu_count() or 1
@@ -98,7 +98,7 @@ class OnnxEncoder:
         return int((lengths > tower.max_length).sum())
 
     def _encoded(self, texts: Sequence[str], role: Role) -> Vectors:
-        texts, tower = checked_texts(texts), self._tower(role)
+        texts, tower = check_texts(texts), self._tower(role)
         session, tokenizer = self._ready(role)
         encodings = tokenizer.encode_batch(
             [tower.prompt + text for text in texts], add_special_tokens=tower.special_tokens
@@ -111,13 +111,13 @@ class OnnxEncoder:
         )
         vectors = np.zeros((len(texts), self._manifest.dim), np.float32)
         with shown_progress(len(texts), shown=self.progress) as advance:
-            runs = spread(
+            runs = map_threads(
                 lambda place: session.run(None, {"input_ids": ids[place]})[0], order, self._threads
             )
             for place, vector in zip(order, runs, strict=True):
                 vectors[place] = vector[0]
                 advance(1)
-        return directed(vectors, self._manifest.metric)
+        return fill_zero_vectors(vectors, self._manifest.metric)
 
     def _tower(self, role: Role) -> OnnxTower:
         return self._manifest.query if role == "query" else self._manifest.passage

@@ -9,10 +9,10 @@ from typing import Any, get_args
 
 import numpy as np
 
-from twofold.encoders.batching import checked_texts
+from twofold.encoders.batching import check_texts
 from twofold.encoders.model_folder import check_target, written_whole
 from twofold.encoders.model_loading import LoadedModel, Task
-from twofold.encoders.model_spec import ModelOptions, spec_of
+from twofold.encoders.model_spec import ModelOptions, format_spec
 from twofold.encoders.onnx.encoder import OnnxEncoder
 from twofold.encoders.onnx.manifest import (
     OnnxManifest,
@@ -54,7 +54,7 @@ def export_onnx(
     ready = encoder.loaded
     ready.model.float().eval()
     with written_whole(folder) as work:
-        manifest = _manifest(ready, spec_of(str(model), options), precision)
+        manifest = _manifest(ready, format_spec(str(model), options), precision)
         _write_tower(work, manifest.query, ready, "query")
         if manifest.passage.graph != manifest.query.graph:
             _write_tower(work, manifest.passage, ready, "document")
@@ -208,7 +208,7 @@ def _quiet_root_logger() -> Iterator[None]:
 
 def _worst_cosine(exported: OnnxEncoder, model: SentenceTransformerEncoder) -> float:
     """Return the least cosine of a probe's exported vector to the model's own, of both towers."""
-    texts = checked_texts(_PROBES)
+    texts = check_texts(_PROBES)
     cosines = [
         _cosines(exported.encode_queries(texts), model.encode_queries(texts)),
         _cosines(exported.encode_passages(texts), model.encode_passages(texts)),

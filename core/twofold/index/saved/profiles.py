@@ -5,20 +5,20 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from twofold.backend import Setting
+from twofold.backend import SearchProfile
 from twofold.errors import InputError
 from twofold.index.analyzer_binding import check_title_weight
 from twofold.index.saved.names import check_free, check_known, check_name, free_name
 from twofold.index.saved_records import (
-    own_title_weight,
+    active_profile,
+    profile_as_dict,
+    profile_from_dict,
     saved_values,
-    setting_as_dict,
-    setting_in_use,
-    setting_of,
     stored_adapters,
+    title_weight_difference,
 )
 from twofold.index.segment_types import LexicalKind
-from twofold.index.view import Generations
+from twofold.index.view import SnapshotProvider
 from twofold.index.writing.commit import Change
 from twofold.index.writing.writer import IndexWriter
 from twofold.storage import Settings
@@ -28,7 +28,7 @@ DEFAULT = "default"
 _KIND = "setting"
 
 
-class SavedSettings(Mapping[str, Setting]):
+class SearchProfiles(Mapping[str, SearchProfile]):
     """The saved settings of an index by name; one of them, or the defaults, is in use.
 
     Every change is one commit, seen by all readers from their next query on. Where titles weigh
@@ -37,7 +37,7 @@ class SavedSettings(Mapping[str, Setting]):
     """
 
     def __init__(
-        self, writer: IndexWriter, generations: Generations, check_open: Callable[[], None]
+        self, writer: IndexWriter, generations: SnapshotProvider, check_open: Callable[[], None]
     ) -> None:
         self._writer = writer
         self._generations = generations
@@ -49,9 +49,9 @@ class SavedSettings(Mapping[str, Setting]):
         return self._stored().active
 
     @property
-    def in_use(self) -> Setting | None:
+    def in_use(self) -> SearchProfile | None:
         """The setting in use, None for the library's defaults."""
-        return setting_in_use(self._stored())
+        return active_profile(self._stored())
 
     def new_name(self, wanted: str | None = None, *, stem: str = "tuned") -> str:
         """Return a name that no setting has: ``wanted``, or the first free of tuned, tuned-2 ...
@@ -65,7 +65,7 @@ class SavedSettings(Mapping[str, Setting]):
         check_free(_KIND, wanted, taken)
         return wanted
 
-    def save(self, name: str, setting: Setting, *, use: bool = False) -> None:
+    def save(self, name: str, setting: SearchProfile, *, use: bool = False) -> None:
         """Save a setting, instead of any that had the name, and put it to use if wanted.
 
         Raises InputError for a name or a setting that can't be stored, IndexLockedError,
@@ -115,8 +115,8 @@ class SavedSettings(Mapping[str, Setting]):
 
         self._change(dropped)
 
-    def __getitem__(self, name: str) -> Setting:
-        return setting_of(saved_values(self._stored())[name])
+    def __getitem__(self, name: str) -> SearchProfile:
+        return profile_from_dict(saved_values(self._stored())[name])
 
     def __iter__(self) -> Iterator[str]:
         return iter(saved_values(self._stored()))
@@ -152,17 +152,17 @@ class SavedSettings(Mapping[str, Setting]):
 
 def _using(before: Settings, after: Settings, name: str | None) -> Settings:
     """Return ``after`` with another setting in use, and with its weight of titles."""
-    own = own_title_weight(before)
+    own = title_weight_difference(before)
     after = replace(after, active=name, own_title_weight=own if name is not None else None)
     if after.analyzer is None:
         return after
-    entering = setting_in_use(after)
+    entering = active_profile(after)
     return replace(after, title_weight=entering.title_weight if entering is not None else own)
 
 
-def _storable(setting: Setting) -> dict[str, Any]:
+def _storable(setting: SearchProfile) -> dict[str, Any]:
     """Return a setting as JSON values; raise InputError for one that can't be had back."""
-    if not isinstance(setting, Setting):
+    if not isinstance(setting, SearchProfile):
         raise InputError(f"a Setting is wanted, not {type(setting).__name__}: {setting!r:.80}")
     depth = setting.depth
     if not isinstance(depth, int) or isinstance(depth, bool) or depth < 1:
@@ -170,9 +170,9 @@ def _storable(setting: Setting) -> dict[str, Any]:
     check_title_weight(setting.title_weight)
     if not isinstance(setting.adapter, str | None):
         raise InputError(f"adapter is {setting.adapter!r:.80}: the name of a saved one is wanted")
-    values = setting_as_dict(setting)
+    values = profile_as_dict(setting)
     try:
-        same = setting_of(json.loads(json.dumps(values))) == setting
+        same = profile_from_dict(json.loads(json.dumps(values))) == setting
     except (TypeError, ValueError):
         same = False
     if not same:

@@ -11,7 +11,7 @@ from twofold.errors import InputError
 from twofold.index.layout import Layout
 from twofold.index.saved.names import check_free, check_known, check_name, free_name
 from twofold.index.saved_records import packed, read_adapter, saved_values, stored_adapters
-from twofold.index.view import Generations
+from twofold.index.view import SnapshotProvider
 from twofold.index.writing.commit import Change
 from twofold.index.writing.writer import IndexWriter
 from twofold.storage import Settings, VectorSetRecord, content_hash, write_whole
@@ -22,7 +22,7 @@ _LONGEST = 200  # bytes, of 255 that file systems give a name
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # Windows' devices
 
 
-class SavedAdapters(Mapping[str, QueryAdapter]):
+class QueryAdapters(Mapping[str, QueryAdapter]):
     """The query adapters of an index by name.
 
     One is used by a saved setting that names it (``Setting.adapter``), while that setting is in
@@ -34,7 +34,7 @@ class SavedAdapters(Mapping[str, QueryAdapter]):
         self,
         layout: Layout,
         writer: IndexWriter,
-        generations: Generations,
+        generations: SnapshotProvider,
         check_open: Callable[[], None],
     ) -> None:
         self._layout = layout

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.index.segment_types import LexicalKind
-from twofold.index.writing.segment_merges import Merged
+from twofold.index.writing.segment_merges import MergeResult
 from twofold.storage import (
     BlockRecord,
     CatalogWriter,
@@ -23,7 +23,7 @@ from twofold.types import Rows, Vectors
 class SegmentPlan:
     """One leg's segments after a commit."""
 
-    result: Merged
+    result: MergeResult
     written: tuple[SegmentRecord, ...]
 
     def put(self, catalog: CatalogWriter) -> None:

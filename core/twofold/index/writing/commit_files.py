@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from twofold.dense import Neighbours
+from twofold.dense import AnnStructure
 from twofold.index.layout import Layout
 from twofold.index.segment_types import SegmentContent
 from twofold.index.snapshot import DENSE
@@ -93,7 +93,7 @@ class CommitFiles:
             for at in range(0, len(rows), BLOCK)
         )
 
-    def structure(self, content: Neighbours) -> SegmentRecord:
+    def structure(self, content: AnnStructure) -> SegmentRecord:
         """Write a structure over vectors, piece by piece."""
         number = self._number()
         name = f"{number:010d}.{DENSE}"

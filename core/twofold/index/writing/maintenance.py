@@ -3,16 +3,16 @@
 from dataclasses import replace
 from typing import Literal
 
-from twofold.index.leg_agreement import is_due, measured
-from twofold.index.view import Generations
+from twofold.index.leg_agreement import measure_agreement, needs_measuring
+from twofold.index.view import SnapshotProvider
 from twofold.index.writing.commit import Change
 from twofold.index.writing.writer import IndexWriter
 
 
-class Tending:
+class Maintenance:
     """Keeps what is derived in step with what was written, in commits of its own."""
 
-    def __init__(self, writer: IndexWriter, generations: Generations) -> None:
+    def __init__(self, writer: IndexWriter, generations: SnapshotProvider) -> None:
         self._writer = writer
         self._generations = generations
 
@@ -43,9 +43,9 @@ class Tending:
                 snapshot = view.snapshot
                 encode = encode and view.encodes
                 passages = snapshot.state.passages
-                if not is_due(snapshot.settings, passages, encode=encode):
+                if not needs_measuring(snapshot.settings, passages, encode=encode):
                     return
-                found = measured(view, encode=encode)
+                found = measure_agreement(view, encode=encode)
             settings = replace(
                 snapshot.settings,
                 agreement=found,

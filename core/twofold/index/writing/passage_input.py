@@ -19,7 +19,7 @@ MAX_BYTES = 10_000_000
 """Longest text that is taken, in UTF-8 bytes."""
 
 
-class Intake:
+class PassageValidator:
     """Checks the passages of one call and gives ids to those without.
 
     Such an id is the hash of title, text and metadata, so that the same passages get the same

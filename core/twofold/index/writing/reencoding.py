@@ -7,25 +7,25 @@ from itertools import islice
 
 import numpy as np
 
-from twofold.encoders import encoder_named
+from twofold.encoders import encoder_from_name
 from twofold.index.encoder_binding import (
     CANARIES,
-    EncoderContract,
-    encoded_passages,
+    EncoderBinding,
+    choose_metric,
+    encode_passages,
+    encoder_identity,
     has_drifted,
-    identity_of,
-    metric_for,
     new_set,
 )
 from twofold.index.layout import Layout
 from twofold.index.open_options import check_encoder, encoder_name, has_identity
-from twofold.index.snapshot import Filling
-from twofold.index.view import Generations, IndexView
+from twofold.index.snapshot import PendingVectorSet
+from twofold.index.view import IndexView, SnapshotProvider
 from twofold.index.writing.commit import Change, Fill
 from twofold.index.writing.passage_input import ENCODED_BATCH
 from twofold.index.writing.writer import IndexWriter
 from twofold.protocols import Encoder
-from twofold.segments import places_of
+from twofold.segments import positions_of
 from twofold.similarity import Metric
 from twofold.storage import Settings, StoredPassage, VectorSetRecord, map_vectors
 from twofold.types import Vectors
@@ -42,8 +42,8 @@ class Reencoding:
         self,
         layout: Layout,
         writer: IndexWriter,
-        generations: Generations,
-        contract: EncoderContract,
+        generations: SnapshotProvider,
+        contract: EncoderBinding,
     ) -> None:
         self._layout = layout
         self._writer = writer
@@ -57,14 +57,16 @@ class Reencoding:
         progress: Callable[[int], None] | None,
     ) -> int:
         """Fill and switch; return how many texts were encoded, 0 if nothing was to be done."""
-        own = encoder_named(encoder) if isinstance(encoder, str) else check_encoder(encoder)
+        own = encoder_from_name(encoder) if isinstance(encoder, str) else check_encoder(encoder)
         name = encoder if isinstance(encoder, str) else encoder_name(own)
         named = isinstance(encoder, str) or has_identity(own)
-        chosen = metric_for(identity_of(own), Metric.of(metric) if metric is not None else None)
+        chosen = choose_metric(
+            encoder_identity(own), Metric.of(metric) if metric is not None else None
+        )
         with self._generations.view() as view:
             stored, settings = view.snapshot.vector_set, view.snapshot.settings
             if stored is not None and chosen is settings.metric:
-                identity = identity_of(own)
+                identity = encoder_identity(own)
                 same = identity is not None and identity == stored.to_identity()
                 if same and not has_drifted(own, stored, chosen):
                     return 0
@@ -151,7 +153,7 @@ class Reencoding:
     def _known(
         self,
         view: IndexView,
-        filling: Filling | None,
+        filling: PendingVectorSet | None,
         batch: Sequence[StoredPassage],
         start: int,
         dim: int,
@@ -165,7 +167,7 @@ class Reencoding:
         out: dict[bytes, Vectors] = {}
         for content, row in earlier.items():
             block = filling.blocks[bisect_right(firsts, row) - 1]
-            place = int(places_of(np.array([row]), block.rows)[0])
+            place = int(positions_of(np.array([row]), block.rows)[0])
             if place >= 0:
                 path = self._layout.vector_file(block.file)
                 stored = map_vectors(path, block.first + block.count, dim)
@@ -183,7 +185,7 @@ def _encoded(
     """Return how many texts were encoded, and the vectors of all (n, dim)."""
     texts = {each.content: each.encoded_text for each in batch if each.content not in known}
     if texts:
-        vectors = metric.stored(encoded_passages(encoder, list(texts.values()), dim))
+        vectors = metric.stored(encode_passages(encoder, list(texts.values()), dim))
         known = known | dict(zip(texts, vectors, strict=True))
     out = [known[each.content] for each in batch]
     return len(texts), np.stack(out) if out else np.empty((0, dim), np.float32)

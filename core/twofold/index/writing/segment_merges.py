@@ -25,7 +25,7 @@ class _Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Merged:
+class MergeResult:
     """What one leg's list of segments becomes."""
 
     kept: tuple[SegmentRecord, ...]
@@ -34,14 +34,14 @@ class Merged:
     dropped: tuple[SegmentRecord, ...]
 
 
-def merged(
+def merge_segments(
     kind: SegmentKind,
     stored: Sequence[LoadedSegment],
     fresh: SegmentContent | None,
     dead: Rows,
     *,
     compact: bool = False,
-) -> Merged:
+) -> MergeResult:
     """Return the segments of a leg after ``fresh`` rows came and the ``dead`` ones went.
 
     A segment loses its dead rows when it is merged, and at the latest when they are most of it.
@@ -65,15 +65,15 @@ def merged(
     if fresh is not None:
         items.append(_Item(fresh, None))
     sizes = [len(item.content.rows) for item in items]
-    run = slice(0, len(items)) if compact and len(items) > 1 else tiers.due(sizes)
+    run = slice(0, len(items)) if compact and len(items) > 1 else tiers.next_merge(sizes)
     while run is not None:
         contents = [item.content for item in items[run]]
         flags = [live_flags(content, dead) for content in contents]
         items[run] = [_Item(kind.merge(contents, flags), None)]
-        run = tiers.due([len(item.content.rows) for item in items])
+        run = tiers.next_merge([len(item.content.rows) for item in items])
     kept = tuple(item.record for item in items if item.record is not None)
     numbers = {record.number for record in kept}
-    return Merged(
+    return MergeResult(
         kept=kept,
         kept_contents=tuple(item.content for item in items if item.record is not None),
         written=tuple(item.content for item in items if item.record is None),
@@ -81,17 +81,17 @@ def merged(
     )
 
 
-def rebuilt(kind: SegmentKind, snapshot: Snapshot, reader: CatalogReader) -> Merged:
+def rebuild_segment(kind: SegmentKind, snapshot: Snapshot, reader: CatalogReader) -> MergeResult:
     """Return the segments of a leg built from all stored passages, instead of those it has."""
     contents: list[SegmentContent] = []
     passages = reader.between(0, snapshot.state.next_row)
     while batch := list(islice(passages, _REBUILT)):
         contents.append(kind.build(batch))
-        while (run := tiers.due([len(each.rows) for each in contents])) is not None:
+        while (run := tiers.next_merge([len(each.rows) for each in contents])) is not None:
             flags = [np.ones(len(each.rows), np.bool_) for each in contents[run]]
             contents[run] = [kind.merge(contents[run], flags)]
     if len(contents) > 1:
         flags = [np.ones(len(each.rows), np.bool_) for each in contents]
         contents = [kind.merge(contents, flags)]
     dropped = tuple(each.record for each in snapshot.of_leg(kind.leg))
-    return Merged((), (), tuple(contents), dropped)
+    return MergeResult((), (), tuple(contents), dropped)

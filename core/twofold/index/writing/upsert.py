@@ -9,9 +9,9 @@ from twofold.dense import check_vectors
 from twofold.errors import IndexMismatchError, VectorError
 from twofold.index.encoder_binding import (
     CANARIES,
-    EncoderContract,
-    identity_of,
-    metric_for,
+    EncoderBinding,
+    choose_metric,
+    encoder_identity,
     new_set,
 )
 from twofold.index.view import IndexView
@@ -52,7 +52,7 @@ class UpsertPlanner:
     """Plans the batches of one upsert call; ``vectors`` are the caller's, in the call's order."""
 
     def __init__(
-        self, settings: Settings, contract: EncoderContract, vectors: Vectors | None
+        self, settings: Settings, contract: EncoderBinding, vectors: Vectors | None
     ) -> None:
         self._settings = settings
         self._contract = contract
@@ -85,7 +85,7 @@ class UpsertPlanner:
             return self._settings.metric
         if not self._contract.present(self._settings):
             return Metric.COSINE
-        identity = identity_of(self._contract.encoder(self._settings, None))
+        identity = encoder_identity(self._contract.encoder(self._settings, None))
         return identity.metric if identity is not None else Metric.COSINE
 
     def plan(self, batch: Sequence[tuple[Passage, str]], view: IndexView) -> UpsertPlan:
@@ -147,13 +147,13 @@ class UpsertPlanner:
             default = settings.metric if settings.metric is not None else Metric.COSINE
             return replace(settings, metric=default), VectorSetRecord(number, "null", b"", 1)
         encoder = self._contract.encoder(settings, None)
-        identity = identity_of(encoder)
+        identity = encoder_identity(encoder)
         if identity is not None and settings.dim not in (None, identity.dim):
             raise IndexMismatchError(
                 f"the index was made with dim={settings.dim}, and its encoder "
                 f"{identity.name!r} gives {identity.dim} dimensions"
             )
-        metric = metric_for(identity, settings.metric)
+        metric = choose_metric(identity, settings.metric)
         record = new_set(number, encoder, metric)
         self._contract.use(number, encoder)
         dim = len(record.canaries) // (4 * len(CANARIES))

@@ -7,16 +7,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from twofold.dense import kind_of
+from twofold.dense import index_type_from_dict
 from twofold.errors import CorruptIndexError, IndexClosedError, IndexLockedError, ReadOnlyError
 from twofold.index.dense_leg import DenseLeg, DenseRecords
 from twofold.index.layout import Layout
 from twofold.index.snapshot import Snapshot
-from twofold.index.view import Generations
+from twofold.index.view import SnapshotProvider
 from twofold.index.writing.commit import BlockPlan, Change, SegmentPlan, StructurePlan
 from twofold.index.writing.commit_files import BLOCK, CommitFiles
-from twofold.index.writing.segment_merges import merged, rebuilt
-from twofold.segments import places_of
+from twofold.index.writing.segment_merges import merge_segments, rebuild_segment
+from twofold.segments import positions_of
 from twofold.storage import (
     BlockRecord,
     Catalog,
@@ -41,7 +41,7 @@ class IndexWriter:
     """The one writer of an index; takes the lock at its first commit and keeps it."""
 
     def __init__(
-        self, catalog: Catalog, layout: Layout, generations: Generations, *, read_only: bool
+        self, catalog: Catalog, layout: Layout, generations: SnapshotProvider, *, read_only: bool
     ) -> None:
         self._catalog = catalog
         self._layout = layout
@@ -132,12 +132,12 @@ class IndexWriter:
         kinds = dict(snapshot.kinds)
         if change.reanalyzed is not None:
             kinds.pop(change.reanalyzed.leg, None)
-            result = rebuilt(change.reanalyzed, snapshot, reader)
+            result = rebuild_segment(change.reanalyzed, snapshot, reader)
             written = tuple(files.segment(change.reanalyzed.leg, each) for each in result.written)
             plans.append(SegmentPlan(result, written))
         for leg, kind in kinds.items():
             fresh = kind.build(change.added) if change.added else None
-            result = merged(kind, snapshot.of_leg(leg), fresh, dead, compact=change.compact)
+            result = merge_segments(kind, snapshot.of_leg(leg), fresh, dead, compact=change.compact)
             written = tuple(files.segment(leg, content) for content in result.written)
             plans.append(SegmentPlan(result, written))
         return plans
@@ -190,7 +190,7 @@ class IndexWriter:
         records = DenseRecords(
             settings.metric,
             settings.dim,
-            kind_of(json.loads(settings.kind)),
+            index_type_from_dict(json.loads(settings.kind)),
             vectors.records,
             before_kept,
         )
@@ -218,7 +218,7 @@ class IndexWriter:
         rows, vectors = change.vector_rows, change.vectors
         if dense is not None and len(dead) > GARBAGE:
             held = dense.rows
-            gone = places_of(dead, held)
+            gone = positions_of(dead, held)
             gone = gone[gone >= 0]
             if len(gone) > max(GARBAGE, len(held) - len(gone)):
                 alive = np.delete(held, gone)

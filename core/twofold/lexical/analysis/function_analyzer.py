@@ -10,7 +10,7 @@ from typing import Any
 
 from twofold.errors import DegradedWarning, InputError
 from twofold.lexical.analysis.language_analyzer import LanguageAnalyzer, check_stemmer
-from twofold.lexical.analysis.languages import language_named
+from twofold.lexical.analysis.languages import language_from_name
 from twofold.protocols import Analyzer
 from twofold.types import TermSpan
 
@@ -66,7 +66,7 @@ class FunctionAnalyzer:
 def as_analyzer(given: AnalyzerLike) -> Analyzer:
     """Return the analyzer that was meant; raise InputError for what is none or can't be stored."""
     if isinstance(given, str):
-        return analyzer_named(given)
+        return analyzer_from_name(given)
     if isinstance(given, LanguageAnalyzer):
         check_stemmer(given.language)
     if isinstance(given, Analyzer) and not isinstance(given, type):
@@ -93,13 +93,13 @@ def as_analyzer(given: AnalyzerLike) -> Analyzer:
     return _of_function(given, path)
 
 
-def analyzer_named(name: str) -> Analyzer:
+def analyzer_from_name(name: str) -> Analyzer:
     """Return a language's analyzer, or import one by ``"package.module:function"``.
 
     Raises InputError where there is none of that name.
     """
     if ":" not in name:
-        language = language_named(name)
+        language = language_from_name(name)
         check_stemmer(language)
         return LanguageAnalyzer(language)
     found = _imported(name)

@@ -9,7 +9,7 @@ from itertools import chain
 
 from twofold.errors import InputError
 from twofold.lexical.analysis.languages import LANGUAGES, Language
-from twofold.lexical.analysis.normalization import aligned, compatible, folded
+from twofold.lexical.analysis.normalization import align, compatible, fold
 from twofold.lexical.analysis.tokenizer import (
     identifier_pieces,
     identifier_spans,
@@ -71,10 +71,10 @@ class LanguageAnalyzer:
     def _terms(self, text: str, *, asked: bool) -> list[str]:
         language = self.language
         text = compatible(text, language)
-        words: list[str] = _pattern(language).findall(folded(text, language))
+        words: list[str] = _pattern(language).findall(fold(text, language))
         pieces = [each[0] for whole in identifiers(text) for each in identifier_pieces(whole)]
         if pieces:  # folded at once: none has a blank
-            pieces = folded(" ".join(pieces), language).split(" ")
+            pieces = fold(" ".join(pieces), language).split(" ")
         runs: list[str] = []
         if not text.isascii() and any(map(is_run, words)):
             every, words = words, []
@@ -99,16 +99,16 @@ class LanguageAnalyzer:
     def _pieces(self, text: str) -> Iterator[tuple[str, int, int]]:
         """Yield unstemmed terms with their spans in ``text`` itself."""
         language = self.language
-        small = aligned(text, language, fold=True)
+        small = align(text, language, fold=True)
         for found in _pattern(language).finditer(small.text):
             if not is_run(found[0]):
                 yield (found[0], *small.span(found.start(), found.end()))
                 continue
             for piece, start, end in run_pieces(found[0], asked=False):
                 yield (piece, *small.span(found.start() + start, found.start() + end))
-        cased = aligned(text, language, fold=False)
+        cased = align(text, language, fold=False)
         for piece, start, end in identifier_spans(cased.text):
-            yield (folded(piece, language), *cased.span(start, end))
+            yield (fold(piece, language), *cased.span(start, end))
 
 
 def _pattern(language: Language) -> re.Pattern[str]:
@@ -182,4 +182,4 @@ def _chunks(analyzer: LanguageAnalyzer) -> _Chunks:
 @cache
 def _folded_stops(language: Language) -> frozenset[str]:
     """Return a language's stop words as its texts are folded."""
-    return frozenset(folded(compatible(word, language), language) for word in language.stop_words())
+    return frozenset(fold(compatible(word, language), language) for word in language.stop_words())

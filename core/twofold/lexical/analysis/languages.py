@@ -93,7 +93,7 @@ LANGUAGES = {each.name: each for each in _ALL}
 _BY_CODE = {each.code: each for each in _ALL}
 
 
-def language_named(name: str) -> Language:
+def language_from_name(name: str) -> Language:
     """Return a language by its English name or its ISO 639 code; raise InputError."""
     plain = name.strip().lower()
     found = LANGUAGES.get(plain) or _BY_CODE.get(re.split("[-_]", plain)[0])

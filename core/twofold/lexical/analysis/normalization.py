@@ -33,7 +33,7 @@ def compatible(text: str, language: Language) -> str:
     return _OTHER_DIGIT.sub(lambda found: str(unicodedata.digit(found[0])), text)
 
 
-def folded(text: str, language: Language) -> str:
+def fold(text: str, language: Language) -> str:
     """Return what ``compatible`` gave in one case, and without marks that readers don't type."""
     if language.dotless:
         text = text.translate(_DOTLESS)
@@ -73,22 +73,22 @@ class Alignment:
         return self.starts[start], self.ends[end - 1]
 
 
-def aligned(text: str, language: Language, *, fold: bool) -> Alignment:
+def align(text: str, language: Language, *, folded: bool) -> Alignment:
     """Return ``compatible`` of ``text``, or ``folded`` of that, with the way back.
 
     Each character is changed together with the marks that follow it, since normalisation never
     reaches across such clusters.
     """
     if text.isascii():
-        changed = folded(compatible(text, language), language) if fold else text
+        changed = fold(compatible(text, language), language) if folded else text
         return Alignment(changed, range(len(text)), range(1, len(text) + 1))
     out: list[str] = []
     starts: list[int] = []
     ends: list[int] = []
     for found in _cluster().finditer(text):
         changed = compatible(found[0], language)
-        if fold:
-            changed = folded(changed, language)
+        if folded:
+            changed = fold(changed, language)
         out.append(changed)
         starts += [found.start()] * len(changed)
         ends += [found.end()] * len(changed)

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from twofold.errors import InputError
-from twofold.fusion import Fusion, Guarded, WeightedFusion, is_steady
-from twofold.results import Remedy, WhyNot
-from twofold.retriever.candidates import Pool
-from twofold.retriever.pipeline import deep_enough, may_have_more
-from twofold.retriever.selection import Looks, Shape
-from twofold.retriever.why_not.rerun import Trial, fused_by
+from twofold.fusion import Fusion, GuardedFusion, WeightedFusion, is_steady
+from twofold.results import Advice, WhyNot
+from twofold.retriever.candidates import CandidateSet
+from twofold.retriever.pipeline import deepen, may_have_more
+from twofold.retriever.selection import CandidateFeatures, ResultSelection
+from twofold.retriever.why_not.rerun import Rerun, fused_by
 from twofold.types import Mask, Rows, Scores
 
 STEP = 1e-6
@@ -25,7 +25,7 @@ _AHEAD = 4  # times as many candidates as a level has are read with it
 _RETRIES = 8  # values that the retriever itself may prove wrong
 
 
-def remedy(trial: Trial, shape: Shape, wanted: int) -> Remedy | None:
+def remedy(trial: Rerun, shape: ResultSelection, wanted: int) -> Advice | None:
     """Return the smallest change of weight that puts the passage among the first ``wanted``.
 
     At each depth that makes one more leg list it, in turn. Scores are straight lines over the
@@ -35,7 +35,9 @@ def remedy(trial: Trial, shape: Shape, wanted: int) -> Remedy | None:
     """
     inquiry = trial.inquiry
     rules = inquiry.rules
-    fusion = _turnable(rules.fusion.fusion if isinstance(rules.fusion, Guarded) else rules.fusion)
+    fusion = _turnable(
+        rules.fusion.fusion if isinstance(rules.fusion, GuardedFusion) else rules.fusion
+    )
     # A preset is asked for by name, and with other weights it would be another one.
     if fusion is None or inquiry.retriever.like is not None or len(trial.lists) < 2:
         return None
@@ -70,7 +72,7 @@ def _turnable(fusion: Fusion) -> WeightedFusion | None:
         return None
 
 
-def k_needed(trial: Trial, shape: Shape) -> tuple[int, bool] | None:
+def k_needed(trial: Rerun, shape: ResultSelection) -> tuple[int, bool] | None:
     """Return the least k that brings the passage in with all else as it is, None if none does.
 
     And whether the dense leg must look at all vectors for it. Tried with the retriever itself.
@@ -90,7 +92,7 @@ def k_needed(trial: Trial, shape: Shape) -> tuple[int, bool] | None:
         changed = replace(retriever, k=k)
         first = changed.limit(changed.rules(trial.view))
         levels.wanted = k
-        level = levels.at(deep_enough(k, first, levels.tried) if deepens else first)
+        level = levels.at(deepen(k, first, levels.tried) if deepens else first)
         if level.place is not None and level.place <= k:
             exact = applied_k(trial, k)
             if exact is not None:
@@ -105,7 +107,7 @@ def k_needed(trial: Trial, shape: Shape) -> tuple[int, bool] | None:
     return None
 
 
-def applied_k(trial: Trial, k: int) -> bool | None:
+def applied_k(trial: Rerun, k: int) -> bool | None:
     """Return whether ``k`` hits hold the passage by an exact search alone, None if not even so."""
     retriever = trial.inquiry.retriever
     for exact in sorted({retriever.exact, True}):
@@ -114,7 +116,7 @@ def applied_k(trial: Trial, k: int) -> bool | None:
     return None
 
 
-def relaxed(trial: Trial, said: WhyNot) -> dict[str, Any]:
+def relaxed(trial: Rerun, said: WhyNot) -> dict[str, Any]:
     """Return the settings that keep the passage out, as they would let it in; nothing if not so.
 
     Thresholds at what it has (None where it has no score), a larger group, or near-duplicates and
@@ -155,13 +157,13 @@ class _Level:
 class _Levels:
     """Levels by their limits, each found once."""
 
-    def __init__(self, trial: Trial, shape: Shape, fusion: Fusion) -> None:
+    def __init__(self, trial: Rerun, shape: ResultSelection, fusion: Fusion) -> None:
         self._trial = trial
         self._shape = shape
         self._fusion = fusion
         self._most = max(len(each.rows) for each in trial.lists.values())
         self._known: dict[int, _Level] = {}
-        self._looks: Looks | None = None
+        self._looks: CandidateFeatures | None = None
         self.wanted = 0  # hits
         self.looked = 0  # candidates of all levels
         self._read = 0  # the limit up to which looks have been read
@@ -185,7 +187,7 @@ class _Levels:
             self._known[limit] = _Level(limit, sought, hits, place, more)
         return self._known[limit]
 
-    def _looks_of(self, pool: Pool, limit: int) -> Looks | None:
+    def _looks_of(self, pool: CandidateSet, limit: int) -> CandidateFeatures | None:
         """Return what a level's candidates are compared by, read for some levels at once."""
         if limit > self._read:
             self._read = _AHEAD * limit
@@ -201,8 +203,8 @@ class _Levels:
 
 
 def _applied(
-    trial: Trial, fusion: WeightedFusion, used: float, deeper: int | None
-) -> Remedy | None:
+    trial: Rerun, fusion: WeightedFusion, used: float, deeper: int | None
+) -> Advice | None:
     """Return the remedy with a retriever that does find the passage, None if it does not."""
     retriever = trial.inquiry.retriever
     depth = deeper if deeper is not None else trial.inquiry.rules.depth
@@ -212,13 +214,13 @@ def _applied(
         )
         if trial.brings(changed):
             added = exact and not retriever.exact
-            return Remedy(fusion.dense_weight, used, deeper, added, changed)
+            return Advice(fusion.dense_weight, used, deeper, added, changed)
     return None
 
 
-def weight_used(pool: Pool, fusion: Fusion) -> float:
+def weight_used(pool: CandidateSet, fusion: Fusion) -> float:
     """Return the share of the dense leg that a fusion, a guard too, has given it."""
-    if isinstance(fusion, WeightedFusion) and not isinstance(fusion, Guarded):
+    if isinstance(fusion, WeightedFusion) and not isinstance(fusion, GuardedFusion):
         return fusion.dense_weight
     assert pool.fused is not None  # both legs were asked
     dense = np.atleast_1d(pool.fused.dense_weight)
@@ -228,12 +230,17 @@ def weight_used(pool: Pool, fusion: Fusion) -> float:
 
 
 def _weights(
-    trial: Trial, pool: Pool, fusion: WeightedFusion, used: float, shape: Shape, wanted: int
+    trial: Rerun,
+    pool: CandidateSet,
+    fusion: WeightedFusion,
+    used: float,
+    shape: ResultSelection,
+    wanted: int,
 ) -> Iterator[float]:
     """Yield weights at which the passage may be among the first ``wanted``, nearest first."""
     at_one, at_zero = (fused_by(pool, fusion.reweighted(each)).scores for each in (1.0, 0.0))
     own = int(np.flatnonzero(pool.rows == trial.row)[0])
-    legs_only = Shape(min_dense=shape.min_dense, min_lexical=shape.min_lexical)
+    legs_only = ResultSelection(min_dense=shape.min_dense, min_lexical=shape.min_lexical)
     passing = legs_only.passing(pool)
     rivals = passing if passing is not None else np.arange(len(pool.rows))
     if own not in rivals:
@@ -272,7 +279,7 @@ def _above(a: Scores, b: Scores, weights: Scores) -> Scores:
     return np.asarray(always + before + np.searchsorted(late, weights, side="left"))
 
 
-def _before(trial: Trial, tied: Rows) -> int:
+def _before(trial: Rerun, tied: Rows) -> int:
     """Return how many of the rows that tie at every weight come first by id."""
     (own,) = trial.view.ids(np.array([trial.row]))
     return sum(each < own for each in trial.view.ids(tied))

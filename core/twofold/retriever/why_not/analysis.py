@@ -7,21 +7,21 @@ import numpy as np
 from twofold.backend import View
 from twofold.errors import QueryError
 from twofold.protocols import Reranker
-from twofold.results import Missed, Remedy, Standing, WhyNot
+from twofold.results import Advice, LegRank, ThresholdMiss, WhyNot
 from twofold.results.hits import Hits
-from twofold.retriever.candidates import Pool
-from twofold.retriever.pipeline import Draft, Drafting
-from twofold.retriever.query_context import Inquiry
-from twofold.retriever.selection import Shape, groups_of
+from twofold.retriever.candidates import CandidateSet
+from twofold.retriever.pipeline import RankedQuery, RankingPipeline
+from twofold.retriever.query_context import QueryContext
+from twofold.retriever.selection import ResultSelection, group_values
 from twofold.retriever.why_not.advice import applied_k, k_needed, relaxed, remedy
-from twofold.retriever.why_not.rerun import Trial
+from twofold.retriever.why_not.rerun import Rerun
 from twofold.types import Rows
 
 _BEYOND = 100
 """Hits, beyond twice k, among which a place is looked for where hits depend on one another."""
 
 
-def why_not(inquiry: Inquiry, passage_id: str, hits: Hits) -> WhyNot:
+def why_not(inquiry: QueryContext, passage_id: str, hits: Hits) -> WhyNot:
     """Return what kept a passage from being one of ``hits``.
 
     What the hits' own generation knows is said after a write, too: whether it has the passage, as a
@@ -52,14 +52,14 @@ def why_not(inquiry: Inquiry, passage_id: str, hits: Hits) -> WhyNot:
         return _reasoned(view, inquiry, row, hits, said)
 
 
-def _reasoned(view: View, inquiry: Inquiry, row: int, hits: Hits, said: WhyNot) -> WhyNot:
+def _reasoned(view: View, inquiry: QueryContext, row: int, hits: Hits, said: WhyNot) -> WhyNot:
     """Fill in what is said of a passage that could have been a hit."""
     retriever, rules = inquiry.retriever, inquiry.rules
     limit = inquiry.limit
-    trial = Trial.of(view, inquiry, row)
+    trial = Rerun.of(view, inquiry, row)
     ranks = trial.ranks
     legs = {
-        leg: Standing(_known(trial.score(leg)), ranks.get(leg), limit, trial.misses(leg, limit))
+        leg: LegRank(_known(trial.score(leg)), ranks.get(leg), limit, trial.misses(leg, limit))
         for leg in trial.lists
     }
     pool = trial.joined(trial.pool(limit, rules.fusion), rules.fusion)
@@ -83,7 +83,7 @@ def _reasoned(view: View, inquiry: Inquiry, row: int, hits: Hits, said: WhyNot) 
 
 
 def _reranked(
-    trial: Trial, pool: Pool, own: int, reranker: Reranker, hits: Hits, said: WhyNot
+    trial: Rerun, pool: CandidateSet, own: int, reranker: Reranker, hits: Hits, said: WhyNot
 ) -> WhyNot:
     """Fill in what the reranker makes of the passage."""
     view, retriever, question = trial.view, trial.inquiry.retriever, trial.inquiry.question
@@ -99,15 +99,15 @@ def _reranked(
     beyond = place is not None and place > budget
     said = replace(said, place=place, reranked=score, budget=budget if beyond else None)
     if reranker.threshold is not None and score < reranker.threshold:
-        had = Missed("the reranker's threshold", reranker.threshold, score)
+        had = ThresholdMiss("the reranker's threshold", reranker.threshold, score)
         said = replace(said, missed=(*said.missed, had))
     if said.missed:
         return _advised(trial, _outranked(said, score, pool, hits), first, None)
     everyone = replace(retriever, k=len(read) + 1)
-    drafting = Drafting(view, everyone, trial.inquiry.rules, trial.inquiry.allowed)
+    drafting = RankingPipeline(view, everyone, trial.inquiry.rules, trial.inquiry.allowed)
     candidates = read if would else np.append(read, own)
     limit, scores = trial.inquiry.limit, pool.scores[candidates]
-    draft = Draft(question, hits.answer, limit, pool, candidates, scores, ())
+    draft = RankedQuery(question, hits.answer, limit, pool, candidates, scores, ())
     (draft,) = drafting.reranked([draft], reranker, None)
     at = np.flatnonzero(draft.chosen == own)
     last = int(at[0]) + 1 if len(at) else None
@@ -122,27 +122,27 @@ def _reranked(
     return _advised(trial, said, first, found)
 
 
-def _advised(trial: Trial, said: WhyNot, shape: Shape, found: Remedy | None) -> WhyNot:
+def _advised(trial: Rerun, said: WhyNot, shape: ResultSelection, found: Advice | None) -> WhyNot:
     """Fill in what would bring the passage in."""
     k, exact = k_needed(trial, shape) or (None, False)
     settings = relaxed(trial, said)
     return replace(said, remedy=found, k_needed=k, exact_needed=exact, settings=settings)
 
 
-def _missed(pool: Pool, own: int, shape: Shape) -> tuple[Missed, ...]:
+def _missed(pool: CandidateSet, own: int, shape: ResultSelection) -> tuple[ThresholdMiss, ...]:
     """Return the thresholds that a candidate does not reach."""
-    out: list[Missed] = []
+    out: list[ThresholdMiss] = []
     score = float(pool.scores[own])
     if shape.min_score is not None and score < shape.min_score:
-        out.append(Missed("min_score", shape.min_score, _known(score)))
+        out.append(ThresholdMiss("min_score", shape.min_score, _known(score)))
     for leg, each in pool.evidence.items():
         least = shape.min_dense if leg == "dense" else shape.min_lexical
         if least is not None and each.completed[own] < least:
-            out.append(Missed(f"min_{leg}", least, _known(float(each.scores[own]))))
+            out.append(ThresholdMiss(f"min_{leg}", least, _known(float(each.scores[own]))))
     return tuple(out)
 
 
-def _outranked(said: WhyNot, score: float, pool: Pool, hits: Hits) -> WhyNot:
+def _outranked(said: WhyNot, score: float, pool: CandidateSet, hits: Hits) -> WhyNot:
     """Say which hits are above a score; equal ones by id, or as the fusion has it."""
     listed = pool.fused is not None and pool.fused.precedence is not None
     above = [
@@ -157,7 +157,9 @@ def _outranked(said: WhyNot, score: float, pool: Pool, hits: Hits) -> WhyNot:
     return replace(said, outranked_by=ids, gap=_known(gap))
 
 
-def _compared(view: View, said: WhyNot, pool: Pool, own: int, shape: Shape, hits: Hits) -> WhyNot:
+def _compared(
+    view: View, said: WhyNot, pool: CandidateSet, own: int, shape: ResultSelection, hits: Hits
+) -> WhyNot:
     """Say which hit stands for the passage, or which fill its group."""
     if not said.candidate or said.missed:
         return said
@@ -167,7 +169,7 @@ def _compared(view: View, said: WhyNot, pool: Pool, own: int, shape: Shape, hits
     if shape.group_by is None:
         return said
     rows: Rows = np.array([int(pool.rows[own]), *hits.rows], np.int64)
-    values = groups_of(view, rows, shape.group_by)
+    values = group_values(view, rows, shape.group_by)
     same = tuple(hit.id for hit, group in zip(hits, values[1:], strict=True) if group == values[0])
     return replace(said, group=same) if len(same) >= shape.per_group else said
 

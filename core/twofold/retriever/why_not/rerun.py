@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from twofold.backend import View
-from twofold.fusion import Fused, Fusion, LegEvidence
-from twofold.retriever.candidates import Pool
-from twofold.retriever.query_context import Inquiry
-from twofold.retriever.search_plan import Found
-from twofold.retriever.selection import Looks, Places, Shape
+from twofold.fusion import Fused, Fusion, LegScores
+from twofold.retriever.candidates import CandidateSet
+from twofold.retriever.query_context import QueryContext
+from twofold.retriever.search_plan import LegResults
+from twofold.retriever.selection import CandidateFeatures, Places, ResultSelection
 from twofold.types import Leg, LegHits, Rows
 
 if TYPE_CHECKING:
@@ -23,19 +23,19 @@ EVERYTHING = 1 << 31
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class Rerun:
     """The whole lists of the legs for one query, and the ``row`` that is asked about.
 
     ``view`` is of the query's generation, and open where passages have to be read.
     """
 
     view: View
-    inquiry: Inquiry
+    inquiry: QueryContext
     lists: Mapping[Leg, LegHits]
     row: int
 
     @classmethod
-    def of(cls, view: View, inquiry: Inquiry, row: int) -> "Trial":
+    def of(cls, view: View, inquiry: QueryContext, row: int) -> "Rerun":
         """Let the legs list everything that the filter lets through, exactly."""
         mode, question, allowed = inquiry.retriever.mode, inquiry.question, inquiry.allowed
         lists: dict[Leg, LegHits] = {}
@@ -59,20 +59,22 @@ class Trial:
             leg: LegHits(hits.rows[:limit], hits.scores[:limit]) for leg, hits in self.lists.items()
         }
 
-    def pool(self, limit: int, fusion: Fusion) -> Pool:
+    def pool(self, limit: int, fusion: Fusion) -> CandidateSet:
         """Return the candidates where each leg brings ``limit``."""
         first, completed = self.first(limit), None
         vector = self.inquiry.question.vector
         if len(first) == 2 and vector is not None:
             completed = self.view.dense_scores(vector, first["lexical"].rows)
-        return Pool.of(self.view, self.inquiry.question, Found(first, completed), fusion)
+        return CandidateSet.of(
+            self.view, self.inquiry.question, LegResults(first, completed), fusion
+        )
 
-    def joined(self, pool: Pool, fusion: Fusion) -> Pool:
+    def joined(self, pool: CandidateSet, fusion: Fusion) -> CandidateSet:
         """Return the pool with the passage in it, as a candidate that no leg lists."""
         if self.row in pool.rows:
             return pool
         rows: Rows = np.append(pool.rows, self.row)
-        evidence: dict[Leg, LegEvidence] = {
+        evidence: dict[Leg, LegScores] = {
             leg: replace(
                 each,
                 scores=np.append(each.scores, self.score(leg)),
@@ -82,9 +84,9 @@ class Trial:
         }
         if pool.fused is None:
             ((only),) = evidence.values()
-            return Pool(rows, evidence, None, only.completed)
+            return CandidateSet(rows, evidence, None, only.completed)
         fused = fusion.fuse(evidence["dense"], evidence["lexical"])
-        return Pool(rows, evidence, fused, fused.scores)
+        return CandidateSet(rows, evidence, fused, fused.scores)
 
     def score(self, leg: Leg) -> float:
         """Return the passage's raw score in a leg, NaN where it can't be scored."""
@@ -111,7 +113,7 @@ class Trial:
         (own,) = self.view.ids(np.array([self.row]))
         return own in changed.retrieve(question.text, vector=question.vector).ids
 
-    def order(self, pool: Pool, shape: Shape, limit: int) -> Places:
+    def order(self, pool: CandidateSet, shape: ResultSelection, limit: int) -> Places:
         """Return the candidates in the order in which they would be hits, without a reranker.
 
         ``limit`` is how many passages each leg is asked for.
@@ -120,7 +122,12 @@ class Trial:
         return shape.hits(self.view, pool, limit, len(pool.rows), vector)[0]
 
     def place(
-        self, pool: Pool, shape: Shape, limit: int, count: int, looks: Looks | None = None
+        self,
+        pool: CandidateSet,
+        shape: ResultSelection,
+        limit: int,
+        count: int,
+        looks: CandidateFeatures | None = None,
     ) -> tuple[int | None, int]:
         """Return the passage's place from 1 among the first ``count`` hits, and how many there are.
 
@@ -134,7 +141,7 @@ class Trial:
         return (int(found[0]) + 1 if len(found) else None), len(order)
 
 
-def fused_by(pool: Pool, fusion: Fusion) -> Pool:
+def fused_by(pool: CandidateSet, fusion: Fusion) -> CandidateSet:
     """Return the pool's candidates fused by another rule."""
     fused: Fused = fusion.fuse(pool.evidence["dense"], pool.evidence["lexical"])
-    return Pool(pool.rows, pool.evidence, fused, fused.scores)
+    return CandidateSet(pool.rows, pool.evidence, fused, fused.scores)

@@ -8,7 +8,7 @@ import numpy as np
 from twofold.fusion.rules import DENSE_WEIGHT
 from twofold.index import IndexView
 from twofold.similarity import Metric
-from twofold.training.adapter.fit import Asking
+from twofold.training.adapter.fit import BatchArrays
 from twofold.training.adapter.plan import AdapterPlan
 from twofold.training.data.examples import Example, TrainingSet
 from twofold.types import Rows, Vectors
@@ -17,12 +17,12 @@ _FLOOR = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class TrainingArrays:
     """Passages' vectors (n, dim) as they are stored, and the queries that they answer."""
 
     passages: Vectors
     metric: Metric
-    asking: Asking
+    asking: BatchArrays
 
     @classmethod
     def of(
@@ -33,7 +33,7 @@ class Lesson:
         plan: AdapterPlan,
         *,
         checked: int,
-    ) -> "Lesson":
+    ) -> "TrainingArrays":
         """Take all passages with a vector, or, of too many, all answers and a seeded sample.
 
         ``vectors`` (queries, dim) are those of the queries, in their order. The first ``checked``
@@ -58,7 +58,7 @@ class Lesson:
         ]
         weights = np.array([each.weight for each in training_set], np.float32)
         words = _words(view, training_set[:checked], rows)
-        return cls(points, dense.metric, Asking(vectors, places, weights, words))
+        return cls(points, dense.metric, BatchArrays(vectors, places, weights, words))
 
 
 def _answers(view: IndexView, training_set: TrainingSet) -> Sequence[dict[int, int]]:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.training.acceptance import Gain, Values, gains_of, harmless, part_of
-from twofold.training.adapter.fit import Fitted
+from twofold.training.acceptance import Gain, Values, compute_gains, no_regression, select_queries
+from twofold.training.adapter.fit import FitResult
 from twofold.training.adapter.plan import AdapterPlan
 from twofold.types import Mask, Mode, Vectors
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class InterpolationChoice:
     """What each blend gives queries (n,) that nothing was learned from, beside what is in use.
 
     ``folds`` (n,) tell which fold held a query out, ``unseen`` flags those that ask for passages
@@ -33,8 +33,8 @@ class Choice:
     def gains(self, after: Values, among: Mask | None = None) -> tuple[Gain, ...]:
         """Return the gains of those that judge, or of those of them that are ``among`` some."""
         mask = self.judges if among is None else self.judges & among
-        before, now = part_of(self.before, mask), part_of(after, mask)
-        return gains_of(before, now, self.unseen[mask], level=self.plan.level)
+        before, now = select_queries(self.before, mask), select_queries(after, mask)
+        return compute_gains(before, now, self.unseen[mask], level=self.plan.level)
 
     def blend(self, among: Mask | None = None) -> float:
         """Return the blend of the best mean of those that lose nothing elsewhere, by some queries.
@@ -45,7 +45,7 @@ class Choice:
         safe = [
             blend
             for blend in self.remembering
-            if harmless(self.gains(self.tried[blend], every), self.plan)
+            if no_regression(self.gains(self.tried[blend], every), self.plan)
         ]
         candidates = safe if safe else self.plan.blends[-1:]
         return max(candidates, key=lambda each: float(self.tried[each][self.mode][every].mean()))
@@ -62,7 +62,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Folded:
+class CrossValidated:
     """What was learned without each query, and which of them ask for passages never learned from.
 
     ``plain`` and ``learned`` (n, dim) are the encoder's vectors and what the folds' maps make of
@@ -73,14 +73,14 @@ class Folded:
     learned: Vectors
     unseen: Mask
     folds: NDArray[np.int64]
-    fits: tuple[Fitted, ...]
+    fits: tuple[FitResult, ...]
 
     def blended(self, blend: float) -> Vectors:
         """Return vectors between the encoder's own and the learned ones."""
         return np.asarray(self.plain + blend * (self.learned - self.plain), np.float32)
 
 
-def mixed(matrix: Vectors, blend: float) -> Vectors:
+def interpolate(matrix: Vectors, blend: float) -> Vectors:
     """Return a matrix (dim, dim) between the identity and a learned one."""
     eye = np.eye(len(matrix), dtype=np.float32)
     return np.asarray(eye + np.float32(blend) * (matrix - eye), np.float32)

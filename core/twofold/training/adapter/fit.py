@@ -20,7 +20,7 @@ _FLOOR = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class BatchArrays:
     """Queries as arrays: ``vectors`` (n, dim) by the encoder, and what answers each.
 
     ``answers[i]`` are places among the passages with their grades, and ``weights`` (n,) multiply
@@ -33,11 +33,11 @@ class Asking:
     weights: NDArray[np.float32]
     words: Vectors | None = None
 
-    def part(self, places: NDArray[np.int64], *, worded: bool = True) -> "Asking":
+    def part(self, places: NDArray[np.int64], *, worded: bool = True) -> "BatchArrays":
         """Return the queries at these places; ``words`` take room, and only stopping needs them."""
         answers = [self.answers[place] for place in places.tolist()]
         words = self.words[places] if self.words is not None and worded else None
-        return Asking(self.vectors[places], answers, self.weights[places], words)
+        return BatchArrays(self.vectors[places], answers, self.weights[places], words)
 
     def __len__(self) -> int:
         return len(self.answers)
@@ -56,7 +56,7 @@ class Epoch:
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
+class FitResult:
     """A matrix (dim, dim), the epoch that it is of, 0 for the identity, and all epochs' curve."""
 
     matrix: NDArray[np.float32]
@@ -64,14 +64,14 @@ class Fitted:
     curve: tuple[Epoch, ...]
 
 
-def fitted(
+def fit_map(
     passages: Vectors,
     metric: Metric,
-    learned: Asking,
-    checked: Asking | None,
+    learned: BatchArrays,
+    checked: BatchArrays | None,
     plan: AdapterPlan,
     report: Callable[[Epoch], None] | None = None,
-) -> Fitted:
+) -> FitResult:
     """Return the matrix W that brings W q near what answers q, starting at the identity.
 
     InfoNCE over all ``passages`` (n, dim): the cross-entropy of softmax(s(W q, x) / temperature)
@@ -130,7 +130,7 @@ def fitted(
             best, matrix = number, model.matrix()
         if number - best >= plan.patience:
             break
-    return Fitted(matrix.numpy(), best, tuple(curve))
+    return FitResult(matrix.numpy(), best, tuple(curve))
 
 
 class _Map:
@@ -212,7 +212,7 @@ def _leave_out(
 def _checked(
     matrix: "Tensor",
     similar: Callable[["Tensor"], "Tensor"],
-    checked: Asking | None,
+    checked: BatchArrays | None,
     lowest: float | None,
 ) -> float | None:
     """Return nDCG@10 over the checked queries, of both legs if there are two; None without any.

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from twofold.errors import InputError
-from twofold.evaluation.measures import named
+from twofold.evaluation.measures import parse_measure
 from twofold.validation import check_range, check_seed, check_shares, check_temperature, check_whole
 
 
@@ -60,4 +60,4 @@ class AdapterPlan:
                 f"fewest is {self.fewest}: at least {2 * self.folds} queries are wanted for "
                 f"{self.folds} folds"
             )
-        named(self.measure)
+        parse_measure(self.measure)

@@ -4,20 +4,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from twofold.backend import Setting
+from twofold.backend import SearchProfile
 from twofold.encoders import QueryAdapter
 from twofold.errors import InputError
-from twofold.index import Index, setting_as_dict
+from twofold.index import Index, profile_as_dict
 from twofold.index.saved.names import free_name
-from twofold.training.acceptance import Gain, Group, gain_of, in_words
+from twofold.training.acceptance import Gain, Group, find_gain, in_words
 from twofold.training.adapter.fit import Epoch
 from twofold.training.adapter.plan import AdapterPlan
-from twofold.tuning import Tuned, setting_in_words
+from twofold.tuning import TuningResult, setting_in_words
 from twofold.types import Mode
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class TrainedAdapter:
     """The outcome of training a query adapter; nothing was written.
 
     ``adapter`` is what all queries together taught, None where there were too few. It is worth
@@ -40,8 +40,8 @@ class Trained:
     blend: float = 1.0
     epochs: int = 0
     curves: tuple[tuple[Epoch, ...], ...] = ()
-    setting: Setting | None = None
-    tuned: Tuned | None = None
+    setting: SearchProfile | None = None
+    tuned: TuningResult | None = None
     needed: int | None = None
     card: Mapping[str, Any] | None = None
     vector_set: int | None = None
@@ -53,7 +53,7 @@ class Trained:
 
     def gain(self, mode: Mode, group: Group = "all") -> Gain | None:
         """Return one of the gains, None if there is none such."""
-        return gain_of(self.gains, mode, group)
+        return find_gain(self.gains, mode, group)
 
     def __str__(self) -> str:
         lines = in_words(self.reason, self.gains, self.forgotten)
@@ -73,7 +73,7 @@ class Trained:
             "forgotten": self.forgotten.to_dict() if self.forgotten is not None else None,
             "blend": self.blend,
             "epochs": self.epochs,
-            "setting": setting_as_dict(self.setting) if self.setting is not None else None,
+            "setting": profile_as_dict(self.setting) if self.setting is not None else None,
             "tuned": self.tuned.to_dict() if self.tuned is not None else None,
             "queries_needed": self.needed,
             "card": dict(self.card) if self.card is not None else None,
@@ -89,7 +89,9 @@ def new_name(index: Index) -> str:
     return free_name("trained", {*index.adapters, *index.settings})
 
 
-def keep(index: Index, trained: Trained, *, name: str | None = None, use: bool = True) -> str:
+def keep(
+    index: Index, trained: TrainedAdapter, *, name: str | None = None, use: bool = True
+) -> str:
     """Save an adapter with its setting, and put both to use; return the name that both have.
 
     ``name`` is the first free of trained, trained-2 ... if left out. To go back:

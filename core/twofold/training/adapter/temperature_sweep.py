@@ -9,7 +9,7 @@ from twofold.evaluation.plots import DPI, INK, WON, check_picture
 from twofold.index import Index
 from twofold.training.acceptance import Gain
 from twofold.training.adapter.plan import AdapterPlan
-from twofold.training.adapter.result import Trained
+from twofold.training.adapter.result import TrainedAdapter
 from twofold.training.adapter.trainer import Report, train_adapter
 from twofold.training.data.examples import TrainingSet
 from twofold.types import Vectors
@@ -19,11 +19,11 @@ TEMPERATURES = (0.01, 0.02, 0.05, 0.1, 0.2)
 
 
 @dataclass(frozen=True, slots=True)
-class Swept:
+class SweepPoint:
     """What training at one temperature gave."""
 
     temperature: float
-    trained: Trained
+    trained: TrainedAdapter
 
     @property
     def gain(self) -> Gain:
@@ -42,7 +42,7 @@ def sweep_temperatures(
     plan: AdapterPlan | None = None,
     vectors: Vectors | None = None,
     progress: Report | None = None,
-) -> tuple[Swept, ...]:
+) -> tuple[SweepPoint, ...]:
     """Train an adapter at each temperature, everything else being the plan's; nothing is written.
 
     The best of several looks better than it is: choose one, and believe a later training's gains.
@@ -55,17 +55,17 @@ def sweep_temperatures(
     for each in temperatures:
         check_temperature(each)
     plan = plan if plan is not None else AdapterPlan()
-    swept: list[Swept] = []
+    swept: list[SweepPoint] = []
     for temperature in temperatures:
         own = replace(plan, temperature=temperature)
         trained = train_adapter(index, training_set, plan=own, vectors=vectors, progress=progress)
         if not trained.gains:
             raise InputError(trained.reason)
-        swept.append(Swept(temperature, trained))
+        swept.append(SweepPoint(temperature, trained))
     return tuple(swept)
 
 
-def plot_sweep(swept: Sequence[Swept], path: str | os.PathLike[str]) -> None:
+def plot_sweep(swept: Sequence[SweepPoint], path: str | os.PathLike[str]) -> None:
     """Write a PNG: the measure of held-out queries by temperature, with the gain's interval.
 
     Raises InputError for a path that doesn't end in .png and for nothing to draw,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from twofold import __version__
-from twofold.backend import Setting
+from twofold.backend import SearchProfile
 from twofold.encoders import QueryAdapter
 from twofold.errors import InputError
 from twofold.evaluation import queries_needed
@@ -15,23 +15,37 @@ from twofold.index import Index, IndexView
 from twofold.training.acceptance import (
     Gain,
     Values,
-    gains_of,
-    harmless,
-    remembers,
+    compute_gains,
+    no_forgetting,
+    no_regression,
     too_few,
     verdict,
 )
-from twofold.training.adapter.arrays import Lesson
-from twofold.training.adapter.cross_validation import Choice, Folded, mixed
-from twofold.training.adapter.fit import Epoch, Fitted, fitted
+from twofold.training.adapter.arrays import TrainingArrays
+from twofold.training.adapter.cross_validation import (
+    CrossValidated,
+    InterpolationChoice,
+    interpolate,
+)
+from twofold.training.adapter.fit import Epoch, FitResult, fit_map
 from twofold.training.adapter.plan import AdapterPlan
-from twofold.training.adapter.result import Trained
-from twofold.training.control_queries import LEARNED, fresh, made_of_passages, marks_of
-from twofold.training.data.alignment import beside, places_in, usable, vectors_of
+from twofold.training.adapter.result import TrainedAdapter
+from twofold.training.control_queries import (
+    LEARNED,
+    control_queries_from_passages,
+    query_hashes,
+    unseen_by_adapter,
+)
+from twofold.training.data.alignment import (
+    drop_known_queries,
+    examples_in_index,
+    positions_in,
+    vectors_by_id,
+)
 from twofold.training.data.examples import TrainingSet
 from twofold.training.data.splitting import Split, folds, split, unseen
-from twofold.training.search_quality import Served
-from twofold.tuning import Bench, Plan, Space, Tuned, tuned_on
+from twofold.training.search_quality import SearchQuality
+from twofold.tuning import Plan, Space, TuningObjective, TuningResult, tune_on
 from twofold.tuning.objective import in_use
 from twofold.types import Mask, Vectors
 
@@ -64,7 +78,7 @@ def train_adapter(
     extra: TrainingSet | None = None,
     forgetting: TrainingSet | None = None,
     progress: Report | None = None,
-) -> Trained:
+) -> TrainedAdapter:
     """Learn a linear map of query vectors from judged queries; nothing is written.
 
     Passages are neither encoded nor indexed again, so any encoder will do. What is learned is
@@ -85,9 +99,9 @@ def train_adapter(
     """
     plan = plan if plan is not None else AdapterPlan()
     with index.view() as view:
-        known = usable(view, training_set)
+        known = examples_in_index(view, training_set)
         if len(known) < plan.fewest:
-            return Trained(
+            return TrainedAdapter(
                 adapter=None,
                 kept=False,
                 reason=too_few(len(known), plan.fewest),
@@ -95,8 +109,8 @@ def train_adapter(
                 queries=len(known),
                 needed=plan.fewest,
             )
-        asked = vectors_of(view, training_set, known, vectors)
-        more = beside(view, known, extra)
+        asked = vectors_by_id(view, training_set, known, vectors)
+        more = drop_known_queries(view, known, extra)
         if len(more):
             own = view.encode_queries([each.query for each in more], adapted=False)
             asked = np.concatenate([asked, own])
@@ -127,16 +141,16 @@ class _Training:
         self._plan = plan
         self._vectors = vectors
         self._home = in_use(view)
-        self._served = Served(view, known, plan.measure, self._home)
+        self._served = SearchQuality(view, known, plan.measure, self._home)
         self._progress = progress
         self._fits = 0
         self._others = self._probes(forgetting)
 
-    def run(self) -> Trained:
+    def run(self) -> TrainedAdapter:
         started = time.perf_counter()
         plan, view = self._plan, self._view
         count = len(self._known)
-        lesson = Lesson.of(view, self._taught, self._vectors, plan, checked=count)
+        lesson = TrainingArrays.of(view, self._taught, self._vectors, plan, checked=count)
         held = self._held_out(lesson)
         self._say("measuring", _FITTING * plan.folds / (plan.folds + 1))
         judges, compared = self._judges()
@@ -144,7 +158,7 @@ class _Training:
         tried = {blend: self._served.values(held.blended(blend)) for blend in plan.blends}
         final = self._final(lesson, held)
         remembering = self._remembering(final)
-        choice = Choice(
+        choice = InterpolationChoice(
             plan, self._served.mode, before, tried, held.folds, held.unseen, judges, remembering
         )
         blend = choice.blend()
@@ -155,10 +169,10 @@ class _Training:
             bench = self._served.bench(held.blended(blend))
             tuned = self._tuned(bench)
             changed: Values = {**after, "hybrid": bench.values(tuned.setting)}
-            if harmless(choice.gains(changed), plan):
+            if no_regression(choice.gains(changed), plan):
                 setting = tuned.setting
         gains = choice.gains(after)
-        matrix = mixed(final.matrix, blend)
+        matrix = interpolate(final.matrix, blend)
         forgotten = self._forgotten(matrix, setting)
         mode = self._served.mode
         kept, reason = verdict(gains, forgotten, mode, plan)
@@ -187,11 +201,11 @@ class _Training:
         needed = queries_needed(differences, level=plan.level) if differences.mean() > 0 else None
         if needed is not None:  # those that don't judge are there already
             needed += len(judges) - len(differences)
-        return Trained(
+        return TrainedAdapter(
             adapter=QueryAdapter(
                 matrix,
                 identity.fingerprint if identity is not None else "",
-                {**card, LEARNED: marks_of(self._taught)},
+                {**card, LEARNED: query_hashes(self._taught)},
             ),
             kept=kept,
             reason=reason,
@@ -217,7 +231,7 @@ class _Training:
         """
         if self._view.snapshot.adapting.adapter is None:
             return np.ones(len(self._known), np.bool_), ""
-        new = fresh(self._view, self._known)
+        new = unseen_by_adapter(self._view, self._known)
         if new.sum() >= self._plan.fewest:
             return new, (
                 f"; compared with the adapter in use, by the {new.sum():,} queries that it didn't "
@@ -225,84 +239,88 @@ class _Training:
             )
         return np.ones(len(self._known), np.bool_), f"; {_REMEMBERED}"
 
-    def _held_out(self, lesson: Lesson) -> Folded:
+    def _held_out(self, lesson: TrainingArrays) -> CrossValidated:
         """Learn without each fold, and take its queries through what was learned."""
         plan = self._plan
         plain = self._vectors[: len(self._known)]
         learned = np.empty_like(plain)
         flags = np.zeros(len(self._known), np.bool_)
         of_fold = np.zeros(len(self._known), np.int64)
-        fits: list[Fitted] = []
+        fits: list[FitResult] = []
         for number, fold in enumerate(folds(self._known, plan.folds, seed=plan.seed), start=1):
             inner = self._inner(fold.fit)
             fits.append(self._fit(lesson, inner, plan, f"fold {number} of {plan.folds}"))
-            own = places_in(self._known, fold.held)
+            own = positions_in(self._known, fold.held)
             of_fold[own] = number
             asked = plain[own].astype(np.float64)
             learned[own] = asked @ fits[-1].matrix.astype(np.float64).T
             new = unseen(fold.held, fold.fit.joined(self._more))
             flags[own] = [each.query_id in new for each in fold.held]
-        return Folded(plain, learned, flags, of_fold, tuple(fits))
+        return CrossValidated(plain, learned, flags, of_fold, tuple(fits))
 
     def _inner(self, fit: TrainingSet) -> Split:
         return split(fit, _CHECKED, seed=self._plan.seed)
 
-    def _final(self, lesson: Lesson, held: Folded) -> Fitted:
+    def _final(self, lesson: TrainingArrays, held: CrossValidated) -> FitResult:
         """Learn from all queries, for as long as was best for the folds on average."""
         best = round(float(np.mean([each.best for each in held.fits])))
         if best == 0:
             dim = lesson.passages.shape[1]
-            return Fitted(np.eye(dim, dtype=np.float32), 0, ())
+            return FitResult(np.eye(dim, dtype=np.float32), 0, ())
         plan = replace(self._plan, epochs=best)
         return self._fit(lesson, Split(self._known, TrainingSet(())), plan, "all queries")
 
-    def _fit(self, lesson: Lesson, given: Split, plan: AdapterPlan, stage: str) -> Fitted:
+    def _fit(
+        self, lesson: TrainingArrays, given: Split, plan: AdapterPlan, stage: str
+    ) -> FitResult:
         extra = np.arange(len(self._known), len(self._taught))
-        own = np.concatenate([places_in(self._known, given.fit), extra])
+        own = np.concatenate([positions_in(self._known, given.fit), extra])
         learned = lesson.asking.part(own, worded=False)
-        checked = lesson.asking.part(places_in(self._known, given.held))
+        checked = lesson.asking.part(positions_in(self._known, given.held))
         share = _FITTING / (self._plan.folds + 1)
 
         def report(epoch: Epoch) -> None:
             done = share * (self._fits + epoch.number / plan.epochs)
             self._say(stage, done, epoch)
 
-        found = fitted(
+        found = fit_map(
             lesson.passages, lesson.metric, learned, checked if len(checked) else None, plan, report
         )
         self._fits += 1
         return found
 
-    def _remembering(self, final: Fitted) -> tuple[float, ...]:
+    def _remembering(self, final: FitResult) -> tuple[float, ...]:
         """Return the blends by which queries of another kind lose no more than allowed."""
         found = {
-            blend: self._forgotten(mixed(final.matrix, blend), self._home)
+            blend: self._forgotten(interpolate(final.matrix, blend), self._home)
             for blend in self._plan.blends
         }
-        return tuple(blend for blend, each in found.items() if remembers(each, self._plan))
+        return tuple(blend for blend, each in found.items() if no_forgetting(each, self._plan))
 
-    def _tuned(self, bench: Bench) -> Tuned:
+    def _tuned(self, bench: TuningObjective) -> TuningResult:
         """Tune fusion and weight to the learned vectors."""
         plan = self._plan
         space = Space(depths=(), k1=(), b=(), title_weights=())
         fewest = max(plan.fewest, 2 * plan.folds)
         own = Plan(plan.measure, plan.folds, plan.seed, plan.level, fewest, space)
-        return tuned_on(bench, own, self._home, None)
+        return tune_on(bench, own, self._home, None)
 
-    def _probes(self, forgetting: TrainingSet | None) -> tuple[Served, Vectors] | None:
+    def _probes(self, forgetting: TrainingSet | None) -> tuple[SearchQuality, Vectors] | None:
         """Return queries of another kind and their vectors; None where none can be made."""
         if forgetting is not None:
             if not len(forgetting):
                 raise InputError("forgetting has no queries: leave it out, or give some")
-            forgetting = usable(self._view, forgetting)
+            forgetting = examples_in_index(self._view, forgetting)
         elif self._view.encodes:
-            forgetting = made_of_passages(self._view, self._known, self._taught, self._plan.seed)
+            forgetting = control_queries_from_passages(
+                self._view, self._known, self._taught, self._plan.seed
+            )
         if forgetting is None:
             return None
-        served = Served(self._view, forgetting, self._plan.measure, self._home)
+        served = SearchQuality(self._view, forgetting, self._plan.measure, self._home)
         return served, self._view.encode_queries([each.query for each in forgetting], adapted=False)
 
-    def _forgotten(self, matrix: Vectors, setting: Setting) -> Gain | None:
+    def _forgotten(self, matrix: Vectors, setting: SearchProfile) -> Gain | None:
         """Return what becomes of queries of another kind."""
         if self._others is None:
             return None
@@ -311,7 +329,7 @@ class _Training:
         before = served.values(self._view.adapted(vectors))[mode]
         now = replace(served, setting=setting).values(QueryAdapter(matrix)(vectors))[mode]
         flags = np.zeros(len(vectors), np.bool_)
-        return gains_of({mode: before}, {mode: now}, flags, level=self._plan.level)[0]
+        return compute_gains({mode: before}, {mode: now}, flags, level=self._plan.level)[0]
 
     def _say(self, stage: str, done: float, epoch: Epoch | None = None) -> None:
         if self._progress is not None:

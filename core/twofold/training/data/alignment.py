@@ -15,7 +15,7 @@ from twofold.training.data.splitting import folded_query
 from twofold.types import Vectors
 
 
-def usable(view: IndexView, training_set: TrainingSet) -> TrainingSet:
+def examples_in_index(view: IndexView, training_set: TrainingSet) -> TrainingSet:
     """Return the examples with a positive in the index, by query id, before anything heavy starts.
 
     Passages that came along are found under the index's own ids, if it has their texts.
@@ -27,7 +27,7 @@ def usable(view: IndexView, training_set: TrainingSet) -> TrainingSet:
         raise QueryError("the index is empty: upsert passages before training")
     if view.snapshot.dense is None:
         raise QueryError("the index has no vectors to learn from: give it some by reencode")
-    training_set = matched(view, training_set)
+    training_set = match_passages(view, training_set)
     kept = [
         each for each in training_set if any(view.row_of(own) is not None for own in each.positives)
     ]
@@ -58,7 +58,9 @@ def usable(view: IndexView, training_set: TrainingSet) -> TrainingSet:
     return TrainingSet(tuple(sorted(kept, key=lambda each: each.query_id)))
 
 
-def beside(view: IndexView, known: TrainingSet, extra: TrainingSet | None) -> TrainingSet:
+def drop_known_queries(
+    view: IndexView, known: TrainingSet, extra: TrainingSet | None
+) -> TrainingSet:
     """Return the extra examples that can be learned from, but for queries that are known.
 
     A held-out query would otherwise be learned from after all. Raises InputError as ``usable``.
@@ -67,17 +69,19 @@ def beside(view: IndexView, known: TrainingSet, extra: TrainingSet | None) -> Tr
         return TrainingSet(())
     asked = {folded_query(each.query) for each in known}
     return TrainingSet(
-        tuple(each for each in usable(view, extra) if folded_query(each.query) not in asked)
+        tuple(
+            each for each in examples_in_index(view, extra) if folded_query(each.query) not in asked
+        )
     )
 
 
-def places_in(training_set: TrainingSet, some: TrainingSet) -> NDArray[np.int64]:
+def positions_in(training_set: TrainingSet, some: TrainingSet) -> NDArray[np.int64]:
     """Return the places in a training set of the examples of a part of it."""
     place_of = {each.query_id: place for place, each in enumerate(training_set)}
     return np.array([place_of[each.query_id] for each in some], np.int64)
 
 
-def vectors_of(
+def vectors_by_id(
     view: IndexView, given: TrainingSet, known: TrainingSet, vectors: Vectors | None
 ) -> Vectors:
     """Return the encoder's vectors of the known queries, or their part of the given ones."""
@@ -99,13 +103,13 @@ def vectors_of(
                 f"the vector of query {each.query_id!r:.80} is not finite, or zero, which has no "
                 "direction: leave that example out"
             )
-    return own[places_in(given, known)]
+    return own[positions_in(given, known)]
 
 
 _AT_ONCE = 1_000
 
 
-def matched(view: IndexView, training_set: TrainingSet) -> TrainingSet:
+def match_passages(view: IndexView, training_set: TrainingSet) -> TrainingSet:
     """Return the examples with the index's own ids of passages that it has under another id.
 
     Only passages that came along are looked for, by their title and text.

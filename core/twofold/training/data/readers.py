@@ -14,7 +14,7 @@ from twofold.training.data.examples import Example, TrainingSet
 from twofold.types import Passage
 
 
-class Gathering:
+class ExampleBuilder:
     """Positives, negatives and passages of queries, put together as a source is read."""
 
     def __init__(self, source: str) -> None:
@@ -87,7 +87,7 @@ def read_triples(path: FilePath) -> TrainingSet:
     Raises CorpusError naming the line.
     """
     path = Path(path)
-    gathering = Gathering("triples")
+    gathering = ExampleBuilder("triples")
     for _, (query, positive, negative) in _columns(path):
         gathering.add(query, query, [gathering.passage(positive)], [gathering.passage(negative)])
     return gathering.training_set(path, stacklevel=2)
@@ -102,7 +102,7 @@ def read_id_triples(path: FilePath, queries: Mapping[str, str]) -> TrainingSet:
     negative goes. Raises CorpusError naming the line.
     """
     path = Path(path)
-    gathering = Gathering("triples")
+    gathering = ExampleBuilder("triples")
     lacking: dict[str, None] = {}
     for _, (query_id, positive, negative) in _columns(path):
         query = queries.get(query_id, "")
@@ -166,7 +166,7 @@ def read_dpr(path: FilePath) -> TrainingSet:
     CorpusError naming the record or line.
     """
     path = Path(path)
-    gathering = Gathering("dpr")
+    gathering = ExampleBuilder("dpr")
     answered: dict[str, bool] = {}
     for place, record in _records(path):
         question = record.get("question")
@@ -189,7 +189,9 @@ def read_dpr(path: FilePath) -> TrainingSet:
     return gathering.training_set(path, stacklevel=2)
 
 
-def _contexts(gathering: Gathering, place: str, record: dict[str, Any], name: str) -> list[str]:
+def _contexts(
+    gathering: ExampleBuilder, place: str, record: dict[str, Any], name: str
+) -> list[str]:
     """Return the ids of a record's contexts of one kind, in order."""
     contexts = record.get(name)
     if contexts is None:

@@ -10,14 +10,14 @@ from typing import Protocol
 import numpy as np
 
 from twofold.errors import InputError
-from twofold.lexical import language_named
+from twofold.lexical import language_from_name
 from twofold.lexical.analysis.tokenizer import word_pattern
 from twofold.results.sentences import query_words, sentences
 from twofold.retriever import Retriever
 from twofold.training.data.examples import Example, TrainingSet
 from twofold.types import Passage, PassageLike, as_passage
 
-Made = list[tuple[str, str | None]]
+GeneratedQueries = list[tuple[str, str | None]]
 """Queries, each with what is left of the passage to answer it; None is the whole passage."""
 
 _FEWEST_WORDS = 2
@@ -26,7 +26,7 @@ _HEADING = re.compile(r"^ {0,3}(#{1,6})\s+(.+?)\s*#*\s*$")
 _FENCE = re.compile(r"^ {0,3}(```|~~~)")
 
 
-class Maker(Protocol):
+class QueryGenerator(Protocol):
     """Makes queries of a passage; ``source`` tags the examples."""
 
     @property
@@ -34,7 +34,7 @@ class Maker(Protocol):
         """A short name, such as ``"title"``."""
         ...
 
-    def made(self, passage: Passage) -> Made:
+    def made(self, passage: Passage) -> GeneratedQueries:
         """Return queries with their target texts; a query whose target is blank is left out."""
         ...
 
@@ -45,7 +45,7 @@ class Titles:
 
     source: str = "title"
 
-    def made(self, passage: Passage) -> Made:
+    def made(self, passage: Passage) -> GeneratedQueries:
         """Return the title and the text."""
         return [(passage.title, passage.text)]
 
@@ -56,7 +56,7 @@ class FirstSentences:
 
     source: str = "first-sentence"
 
-    def made(self, passage: Passage) -> Made:
+    def made(self, passage: Passage) -> GeneratedQueries:
         """Return the first sentence and the others."""
         first, *rest = sentences(passage.text) or [""]
         return [(first, " ".join(rest))]
@@ -68,7 +68,7 @@ class Headings:
 
     source: str = "heading"
 
-    def made(self, passage: Passage) -> Made:
+    def made(self, passage: Passage) -> GeneratedQueries:
         """Return each heading and the lines up to the next of its level or above."""
         lines = passage.text.splitlines()
         found: list[tuple[int, int, str]] = []  # line, level, heading
@@ -78,7 +78,7 @@ class Headings:
             heading = None if fenced else _HEADING.match(line)
             if heading is not None:
                 found.append((number, len(heading[1]), heading[2]))
-        out: Made = []
+        out: GeneratedQueries = []
         for place, (number, level, heading_text) in enumerate(found):
             ends = (line for line, other, _ in found[place + 1 :] if other <= level)
             section = lines[number + 1 : next(ends, len(lines))]
@@ -109,7 +109,7 @@ class Keyphrases:
             value: object = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
                 raise InputError(f"{name} is {value!r}: a whole number of at least 1 is wanted")
-        language_named(self.language)
+        language_from_name(self.language)
 
     def over(self, passages: Iterable[Passage]) -> "Keyphrases":
         """Return this maker with the document frequencies of these passages."""
@@ -120,7 +120,7 @@ class Keyphrases:
             frequencies.update({word for run in self._runs(passage) for word in run})
         return replace(self, frequencies=frequencies, passages=total)
 
-    def made(self, passage: Passage) -> Made:
+    def made(self, passage: Passage) -> GeneratedQueries:
         """Return one query; words that the passages of ``over`` lack count as found in one."""
         phrases: Counter[tuple[str, ...]] = Counter()  # in the order in which they first stand
         for run in self._runs(passage):
@@ -145,7 +145,7 @@ class Keyphrases:
 
     def _runs(self, passage: Passage) -> list[tuple[str, ...]]:
         """Return the words between stop words and the ends of sentences, in lower case."""
-        stops = language_named(self.language).stop_words()
+        stops = language_from_name(self.language).stop_words()
         pattern = word_pattern(splits=False, elides=False)
         runs: list[tuple[str, ...]] = []
         for sentence in [passage.title, *sentences(passage.text)]:
@@ -166,7 +166,7 @@ class Generated:
     function: Callable[[str], str | Sequence[str]]
     source: str = "generated"
 
-    def made(self, passage: Passage) -> Made:
+    def made(self, passage: Passage) -> GeneratedQueries:
         """Return the function's query or queries; raise InputError if they aren't strings."""
         given = self.function(passage.content)
         queries = [given] if isinstance(given, str) else given
@@ -187,7 +187,7 @@ class RoundTrip:
 
 
 def synthetic(
-    passages: Iterable[PassageLike], makers: Sequence[Maker], *, seed: int = 0
+    passages: Iterable[PassageLike], makers: Sequence[QueryGenerator], *, seed: int = 0
 ) -> TrainingSet:
     """Return an example for each query that a maker makes of a passage, which is its positive.
 

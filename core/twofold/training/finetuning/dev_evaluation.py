@@ -7,20 +7,20 @@ from typing import Any, cast
 import numpy as np
 
 from twofold import __version__
-from twofold.backend import Setting
+from twofold.backend import SearchProfile
 from twofold.evaluation import queries_needed
 from twofold.index import Index, IndexView
 from twofold.protocols import Analyzer, Encoder
 from twofold.retriever import Retriever
 from twofold.similarity import Metric
-from twofold.training.acceptance import Gain, Values, gains_of, verdict
-from twofold.training.control_queries import made_of_passages
+from twofold.training.acceptance import Gain, Values, compute_gains, verdict
+from twofold.training.control_queries import control_queries_from_passages
 from twofold.training.data.examples import TrainingSet
 from twofold.training.data.splitting import split
-from twofold.training.finetuning.loop import OTHERS, Marks, Record
+from twofold.training.finetuning.loop import OTHERS, QueryMeasures, RunState
 from twofold.training.finetuning.plans import FineTuningPlan
-from twofold.training.finetuning.result import FineTuned
-from twofold.training.search_quality import Served
+from twofold.training.finetuning.result import FineTunedModel
+from twofold.training.search_quality import SearchQuality
 from twofold.tuning.objective import in_use
 from twofold.types import Mask, Mode, Passage, Scores
 
@@ -28,7 +28,7 @@ _CHOOSING = 0.1  # of the queries that don't judge
 
 
 @dataclass(frozen=True, slots=True)
-class HeldOut:
+class DataSplit:
     """``learned`` examples, and those ``asked`` after each epoch, which nothing is learned from.
 
     Of the asked ones (n,), ``judges`` flags those that say in the end whether the model is worth
@@ -42,7 +42,7 @@ class HeldOut:
     @classmethod
     def of(
         cls, known: TrainingSet, plan: FineTuningPlan, extra: TrainingSet | None = None
-    ) -> "HeldOut":
+    ) -> "DataSplit":
         """Part a training set as a plan says; ``extra`` examples are learned from."""
         outer = split(known, plan.held_out, seed=plan.seed)
         inner = split(outer.fit, _CHOOSING, seed=plan.seed)
@@ -59,15 +59,20 @@ class HeldOut:
         return np.array([known.isdisjoint(each.positives) for each in self.asked], np.bool_)
 
     def judged(
-        self, before: Marks, after: Marks, record: Record, plan: FineTuningPlan, count: int
-    ) -> FineTuned:
+        self,
+        before: QueryMeasures,
+        after: QueryMeasures,
+        record: RunState,
+        plan: FineTuningPlan,
+        count: int,
+    ) -> FineTunedModel:
         """Return the outcome of a run by those of ``count`` queries that neither taught nor chose.
 
         The number of queries that would settle the gain is one of all queries, too.
         """
         first, last = self._judging(before), self._judging(after)
         mode = next(iter(first))
-        gains = gains_of(first, last, self.unseen[self.judges], level=plan.level)
+        gains = compute_gains(first, last, self.unseen[self.judges], level=plan.level)
         forgotten = _forgotten(mode, before.get(OTHERS), after.get(OTHERS), plan.level)
         kept, reason = verdict(gains, forgotten, mode, plan)
         if record.best == 0:
@@ -76,7 +81,7 @@ class HeldOut:
         needed = queries_needed(differences, level=plan.level) if differences.mean() > 0 else None
         if needed is not None:  # of those that judge; of each of them come others along
             needed = round(needed * count / self.judges.sum())
-        return FineTuned(
+        return FineTunedModel(
             folder=None,
             kept=kept,
             reason=reason,
@@ -101,7 +106,7 @@ class HeldOut:
             },
         )
 
-    def _judging(self, marks: Marks) -> Values:
+    def _judging(self, marks: QueryMeasures) -> Values:
         modes = {name: each[self.judges] for name, each in marks.items() if name != OTHERS}
         return cast("Mapping[Mode, Scores]", modes)
 
@@ -113,10 +118,10 @@ def _forgotten(
     if before is None or after is None:
         return None
     flags = np.zeros(len(before), np.bool_)
-    return gains_of({mode: before}, {mode: after}, flags, level=level)[0]
+    return compute_gains({mode: before}, {mode: after}, flags, level=level)[0]
 
 
-def carded(card: Mapping[str, Any] | None, **more: object) -> dict[str, Any]:
+def with_metadata(card: Mapping[str, Any] | None, **more: object) -> dict[str, Any]:
     """Return a card with more on it, the gains last."""
     values = dict(card or {})
     gains = values.pop("gains", [])
@@ -127,7 +132,7 @@ _NEAR = 20  # of each query's hits are among the passages
 
 
 @dataclass(frozen=True, slots=True)
-class Examination:
+class DevEvaluator:
     """Held-out queries, queries of another kind, and passages that both are looked for among."""
 
     passages: tuple[Passage, ...]
@@ -137,7 +142,7 @@ class Examination:
     analyzer: Analyzer | None
     title_weight: int
     measure: str
-    setting: Setting
+    setting: SearchProfile
 
     @classmethod
     def of(
@@ -148,7 +153,7 @@ class Examination:
         taught: TrainingSet,
         most: int,
         measure: str,
-    ) -> "Examination":
+    ) -> "DevEvaluator":
         """Choose passages: all answers, what has words of the held-out queries, a seeded sample.
 
         What is near by the base's vectors isn't chosen: the base alone would meet all that it takes
@@ -157,7 +162,7 @@ class Examination:
         with index.view() as view:
             metric = view.metric
             assert metric is not None  # checked before
-            others = made_of_passages(view, known, taught, 0)
+            others = control_queries_from_passages(view, known, taught, 0)
             answers = [own for each in held for own in each.positives]
             probes = [own for each in others or () for own in each.positives]
             chosen = dict.fromkeys([*answers, *probes])
@@ -182,7 +187,7 @@ class Examination:
                 in_use(view),
             )
 
-    def values(self, encoder: Encoder) -> Marks:
+    def values(self, encoder: Encoder) -> QueryMeasures:
         """Return the measure of the held-out queries by mode, and of the others in the first."""
         with self.trial(encoder) as trial:
             trial.upsert(self.passages)
@@ -204,7 +209,7 @@ class Examination:
         )
 
     def _asked(self, view: IndexView, asked: TrainingSet) -> dict[str, Scores]:
-        served = Served(view, asked, self.measure, self.setting)
+        served = SearchQuality(view, asked, self.measure, self.setting)
         values = served.values(view.encode_queries([each.query for each in asked]))
         return {str(mode): each for mode, each in values.items()}
 

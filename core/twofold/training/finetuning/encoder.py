@@ -12,21 +12,21 @@ from twofold.encoders.model_loading import quiet_loading
 from twofold.errors import InputError
 from twofold.index import Index
 from twofold.training.acceptance import too_few
-from twofold.training.data.alignment import beside, usable
+from twofold.training.data.alignment import drop_known_queries, examples_in_index
 from twofold.training.data.examples import TrainingSet
-from twofold.training.finetuning.dev_evaluation import Examination, HeldOut, carded
-from twofold.training.finetuning.loop import FineTuningRun, Marks, Record, Say
+from twofold.training.finetuning.dev_evaluation import DataSplit, DevEvaluator, with_metadata
+from twofold.training.finetuning.loop import FineTuningRun, QueryMeasures, RunState, Say
 from twofold.training.finetuning.models import (
     ModelEncoder,
     Reading,
     Similarity,
+    build_towers,
     check_model,
     is_router,
-    towers_of,
 )
 from twofold.training.finetuning.pair_dataset import ANCHOR, Pairs
 from twofold.training.finetuning.plans import EncoderPlan
-from twofold.training.finetuning.result import FineTuned, settled
+from twofold.training.finetuning.result import FineTunedModel, finalize_model
 from twofold.training.negatives.candidates import MinedNegatives
 from twofold.training.negatives.mining import Mining, for_legs, mine
 from twofold.validation import WORK, check_extra, check_new_folder
@@ -39,7 +39,7 @@ class EncoderCourse:
     """A copy of an index's encoder that learns from pairs; its examination is of held-out ones."""
 
     def __init__(
-        self, index: Index, learned: TrainingSet, exam: Examination, plan: EncoderPlan
+        self, index: Index, learned: TrainingSet, exam: DevEvaluator, plan: EncoderPlan
     ) -> None:
         encoder = index.encoder
         assert isinstance(encoder, SentenceTransformerEncoder)  # checked before
@@ -48,7 +48,7 @@ class EncoderCourse:
         self._learned = learned
         self._exam = exam
         self._plan = plan
-        self._model = towers_of(copy.deepcopy(encoder.model), plan)
+        self._model = build_towers(copy.deepcopy(encoder.model), plan)
         self._reading = Reading(self._model, plan.max_length)
         # On the CPU, and only where something will be mixed with it.
         mixed = plan.blends != (1.0,)
@@ -67,7 +67,7 @@ class EncoderCourse:
                 f"{most} answers, {count + most:,} are wanted"
             )
 
-    def examined(self, *, base: bool = False) -> Marks:
+    def examined(self, *, base: bool = False) -> QueryMeasures:
         """Return the measures of the held-out queries by the model as it is, or by the base."""
         self._reading.serving()
         model = self._encoder.model if base else self._model
@@ -92,7 +92,7 @@ class EncoderCourse:
                 stored[name] = base + share * (each - base)
         self._model.load_state_dict(stored)
 
-    def begin(self, number: int, record: Record) -> None:
+    def begin(self, number: int, record: RunState) -> None:
         """Mine for the epoch ``number``, and let the teacher read what was mined."""
         plan = self._plan
         self._reading.serving()
@@ -170,7 +170,7 @@ def train_encoder(
     plan: EncoderPlan | None = None,
     extra: TrainingSet | None = None,
     progress: Say | None = None,
-) -> FineTuned:
+) -> FineTunedModel:
     """Fine-tune a copy of the index's encoder into the folder ``to``; the index stays as it is.
 
     Contrastive learning by sentence-transformers' trainer: InfoNCE over the passages of a batch and
@@ -190,23 +190,25 @@ def train_encoder(
     plan = plan if plan is not None else EncoderPlan()
     encoder, folder = _checked(index, plan, Path(to))
     with index.view() as view:
-        known = usable(view, training_set)
-        more = beside(view, known, extra)
+        known = examples_in_index(view, training_set)
+        more = drop_known_queries(view, known, extra)
         generation = view.generation
     if len(known) < plan.fewest:
         reason = too_few(len(known), plan.fewest)
-        return FineTuned(None, kept=False, reason=reason, queries=len(known), needed=plan.fewest)
+        return FineTunedModel(
+            None, kept=False, reason=reason, queries=len(known), needed=plan.fewest
+        )
     for each in (plan.teacher, plan.mining.reranker if plan.mining is not None else None):
         if each is not None:
             each.rerank([known[0].query], [[known[0].query]])  # one that can't be had says so now
     if plan.mining is not None:
         plan = replace(plan, mining=for_legs(index, plan.mining))
-    held = HeldOut.of(known, plan, more)
+    held = DataSplit.of(known, plan, more)
     learned = held.learned
     most = plan.checked_passages
-    exam = Examination.of(index, held.asked, known, learned, most, plan.measure)
+    exam = DevEvaluator.of(index, held.asked, known, learned, most, plan.measure)
     course = EncoderCourse(index, learned, exam, plan)
-    record = Record(
+    record = RunState(
         folder / WORK,
         f"{known.digest} {more.digest} {generation} {encoder.identity.fingerprint} {plan.key}",
     )
@@ -215,7 +217,7 @@ def train_encoder(
     after, blend = _blended(course, record, run, plan)
     model = record.model if blend == 1.0 else record.blend
     done = held.judged(record.marks[0], after, record, plan, len(known))
-    card = carded(
+    card = with_metadata(
         done.card,
         extra=len(more),
         temperature=plan.temperature,
@@ -227,7 +229,7 @@ def train_encoder(
         teacher=repr(plan.teacher) if plan.teacher is not None else None,
     )
     done = replace(done, passages=len(exam.passages), card=card)
-    return settled(done, record, model, folder)
+    return finalize_model(done, record, model, folder)
 
 
 def _checked(
@@ -253,13 +255,13 @@ def _checked(
 
 
 def _blended(
-    course: EncoderCourse, record: Record, run: FineTuningRun, plan: EncoderPlan
-) -> tuple[Marks, float]:
+    course: EncoderCourse, record: RunState, run: FineTuningRun, plan: EncoderPlan
+) -> tuple[QueryMeasures, float]:
     """Return the marks of the best blend of the best epoch with the base, and its share."""
     best = record.marks[record.best]
     if record.best == 0 or plan.blends == (1.0,):
         return best, 1.0
-    tried: dict[float, Marks] = {}
+    tried: dict[float, QueryMeasures] = {}
     for share in plan.blends:
         if share == 1.0:
             tried[share] = best

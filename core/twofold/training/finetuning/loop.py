@@ -14,13 +14,13 @@ from twofold.training.finetuning.plans import FineTuningPlan
 from twofold.training.negatives.candidates import Negative, turnover
 from twofold.types import Mask, Scores
 
-Marks = Mapping[str, Scores]
+QueryMeasures = Mapping[str, Scores]
 """Measures of queries (n,) by mode, the one that the index serves first; and of ``OTHERS``."""
 OTHERS = "others"
 """What marks of queries of another kind are called."""
 
 
-class Record:
+class RunState:
     """The curve of a run, its best epoch, and the ``marks`` of that one and of epoch 0, the base.
 
     ``work`` holds ``notes.json`` and, in ``best``, the best epoch's model. A record with the same
@@ -31,7 +31,7 @@ class Record:
     def __init__(self, work: Path, key: str) -> None:
         self.curve: list[Epoch] = []
         self.best = 0
-        self.marks: dict[int, Marks] = {}
+        self.marks: dict[int, QueryMeasures] = {}
         self.turnover: list[float] = []
         self._mined = 0
         self._negatives: dict[str, tuple[Negative, ...]] = {}
@@ -76,7 +76,7 @@ class Record:
         """Where a blend of that model with the base is, if there is one."""
         return self._work / "blend"
 
-    def add(self, epoch: Epoch, marks: Marks, write: Callable[[Path], None]) -> None:
+    def add(self, epoch: Epoch, marks: QueryMeasures, write: Callable[[Path], None]) -> None:
         """Note an epoch; if it is the best, keep its marks, and its model by ``write``."""
         self.curve.append(epoch)
         if epoch.number == 0:
@@ -139,10 +139,10 @@ def _height(epoch: Epoch) -> float:
 Say = Callable[[Epoch], None]
 
 
-class Course(Protocol):
+class FineTuningTask(Protocol):
     """What is learned and how it is examined."""
 
-    def examined(self, *, base: bool = False) -> Marks:
+    def examined(self, *, base: bool = False) -> QueryMeasures:
         """Return the measures of the held-out queries by the model as it is, or by the base."""
         ...
 
@@ -154,7 +154,7 @@ class Course(Protocol):
         """Write the model as it is to a new folder."""
         ...
 
-    def begin(self, number: int, record: Record) -> None:
+    def begin(self, number: int, record: RunState) -> None:
         """Make ready for the epoch ``number``, from 1."""
         ...
 
@@ -171,9 +171,9 @@ class FineTuningRun:
 
     def __init__(
         self,
-        course: Course,
+        course: FineTuningTask,
         plan: FineTuningPlan,
-        record: Record,
+        record: RunState,
         choosing: Mask,
         progress: Say | None,
     ) -> None:
@@ -218,7 +218,7 @@ class FineTuningRun:
         self._say(epoch)
         return self._record.stops(self._plan.epochs, self._plan.patience)
 
-    def mean(self, marks: Marks) -> float:
+    def mean(self, marks: QueryMeasures) -> float:
         """Return the mean over the queries that choose, in the mode that the index serves."""
         return float(next(iter(marks.values()))[self._choosing].mean())
 

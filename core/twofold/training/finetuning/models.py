@@ -62,7 +62,7 @@ class Similarity:
         return found / self.scale
 
 
-def towers_of(model: Any, plan: EncoderPlan) -> Any:
+def build_towers(model: Any, plan: EncoderPlan) -> Any:
     """Return the model to train: with a tower for queries and one for passages if wanted."""
     if plan.towers == "shared" or is_router(model):
         return model

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Literal, get_args
 
 from twofold.errors import InputError
-from twofold.evaluation.measures import named
+from twofold.evaluation.measures import parse_measure
 from twofold.protocols import Reranker
 from twofold.training.negatives.mining import Mining
 from twofold.validation import check_range, check_seed, check_shares, check_temperature, check_whole
@@ -43,7 +43,7 @@ class FineTuningPlan:
             check_range(name, getattr(self, name), 0, 1, wanted, strict=True)
         check_range("warmup", self.warmup, 0, 1, "a number from 0 to 1")
         check_range("most_lost", self.most_lost, 0, 1, "a number from 0 to 1")
-        named(self.measure)
+        parse_measure(self.measure)
 
     @property
     def key(self) -> str:

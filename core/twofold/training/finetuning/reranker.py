@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 
 from twofold.encoders.model_loading import quiet_loading
-from twofold.evaluation.measures import measured, named
+from twofold.evaluation.measures import compute_measures, parse_measure
 from twofold.index import Index
 from twofold.rerank import CrossEncoderReranker
 from twofold.retriever import Retriever
 from twofold.training.acceptance import too_few
-from twofold.training.data.alignment import usable
+from twofold.training.data.alignment import examples_in_index
 from twofold.training.data.examples import TrainingSet
-from twofold.training.finetuning.dev_evaluation import HeldOut, carded
-from twofold.training.finetuning.loop import FineTuningRun, Marks, Record, Say
+from twofold.training.finetuning.dev_evaluation import DataSplit, with_metadata
+from twofold.training.finetuning.loop import FineTuningRun, QueryMeasures, RunState, Say
 from twofold.training.finetuning.plans import RerankerPlan
-from twofold.training.finetuning.result import FineTuned, settled
+from twofold.training.finetuning.result import FineTunedModel, finalize_model
 from twofold.training.negatives.mining import for_legs, mine
 from twofold.types import Run, Scores
 from twofold.validation import WORK, check_extra, check_new_folder
@@ -48,7 +48,7 @@ class RerankerCourse:
         self._ids = [hits.ids for hits in found]
         self._texts = [[each.content for each in hits.passages] for hits in found]
 
-    def examined(self, *, base: bool = False) -> Marks:
+    def examined(self, *, base: bool = False) -> QueryMeasures:
         """Return the measure of each query (n,), in the index's own order as the base."""
         if base:
             scores: Sequence[Scores] = [-np.arange(len(ids), dtype=float) for ids in self._ids]
@@ -60,8 +60,8 @@ class RerankerCourse:
             order = np.argsort(-own, kind="stable").tolist()
             # Ranks instead of scores, since trec_eval would put the later id first in a tie.
             run[each.query_id] = {ids[place]: float(-rank) for rank, place in enumerate(order)}
-        measure = named(self._plan.measure)
-        _, by_query = measured([measure], self._asked.qrels, run)
+        measure = parse_measure(self._plan.measure)
+        _, by_query = compute_measures([measure], self._asked.qrels, run)
         values = [by_query[each.query_id][str(measure)] for each in self._asked]
         return {self._mode: np.array(values)}
 
@@ -78,7 +78,7 @@ class RerankerCourse:
         with quiet_loading():
             self._model.save_pretrained(str(folder))
 
-    def begin(self, number: int, record: Record) -> None:
+    def begin(self, number: int, record: RunState) -> None:
         """Leave the pairs as they are."""
 
     def trainer(self, usual: dict[str, Any]) -> Any:
@@ -125,7 +125,7 @@ def train_reranker(
     base: CrossEncoderReranker,
     plan: RerankerPlan | None = None,
     progress: Say | None = None,
-) -> FineTuned:
+) -> FineTunedModel:
     """Train a copy of a cross-encoder into the folder ``to``; index and base stay as they are.
 
     Binary cross-entropy over answers and mined negatives (Nogueira and Cho, Passage Re-ranking with
@@ -141,18 +141,20 @@ def train_reranker(
     check_extra()
     folder = check_new_folder(Path(to))
     with index.view() as view:
-        known = usable(view, training_set)
+        known = examples_in_index(view, training_set)
         generation = view.generation
     if len(known) < plan.fewest:
         reason = too_few(len(known), plan.fewest)
-        return FineTuned(None, kept=False, reason=reason, queries=len(known), needed=plan.fewest)
+        return FineTunedModel(
+            None, kept=False, reason=reason, queries=len(known), needed=plan.fewest
+        )
     plan = replace(plan, mining=for_legs(index, plan.mining))
-    held = HeldOut.of(known, plan)
+    held = DataSplit.of(known, plan)
     course = RerankerCourse(index, held.learned, held.asked, plan, base)
     fingerprint = base.identity.fingerprint
-    record = Record(folder / WORK, f"{known.digest} {generation} {fingerprint} {plan.key}")
+    record = RunState(folder / WORK, f"{known.digest} {generation} {fingerprint} {plan.key}")
     FineTuningRun(course, plan, record, ~held.judges, progress).run()
     done = held.judged(record.marks[0], record.marks[record.best], record, plan, len(known))
-    card = carded(done.card, base=base.name, mix=dict(plan.mining.counts))
+    card = with_metadata(done.card, base=base.name, mix=dict(plan.mining.counts))
     done = replace(done, passages=len(index), card=card)
-    return settled(done, record, record.model, folder)
+    return finalize_model(done, record, record.model, folder)

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from twofold.training.acceptance import Gain, Group, gain_of, in_words
+from twofold.training.acceptance import Gain, Group, find_gain, in_words
 from twofold.training.adapter.fit import Epoch
-from twofold.training.finetuning.loop import Record
+from twofold.training.finetuning.loop import RunState
 from twofold.types import Mode
 
 
 @dataclass(frozen=True, slots=True)
-class FineTuned:
+class FineTunedModel:
     """The outcome of training an encoder or a cross-encoder; the index is as it was.
 
     ``folder`` has the model if it is ``kept``, and None stands for the base otherwise; ``reason``
@@ -42,7 +42,7 @@ class FineTuned:
 
     def gain(self, mode: Mode, group: Group = "all") -> Gain | None:
         """Return one of the gains, None if there is none such."""
-        return gain_of(self.gains, mode, group)
+        return find_gain(self.gains, mode, group)
 
     def __str__(self) -> str:
         return "\n".join(in_words(self.reason, self.gains, self.forgotten))
@@ -67,7 +67,9 @@ class FineTuned:
         }
 
 
-def settled(done: FineTuned, record: Record, model: Path, folder: Path) -> FineTuned:
+def finalize_model(
+    done: FineTunedModel, record: RunState, model: Path, folder: Path
+) -> FineTunedModel:
     """Put the model into its folder with a card beside it, if it is kept; delete all the rest."""
     if done.kept:
         shutil.copytree(model, folder, dirs_exist_ok=True)

@@ -125,7 +125,7 @@ class Candidates:
     known: list[Shingles] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.known = [shingles(words_of(text)) for text in self.texts]
+        self.known = [shingles(split_words(text)) for text in self.texts]
         self.usable |= dict.fromkeys((*self.example.positives, *self.example.negatives))
 
     def passing(
@@ -161,9 +161,9 @@ class Candidates:
 
     def look(self, passage: Passage, score: float, near_duplicate: float) -> None:
         """Find out about a passage with this dense score, NaN for none."""
-        words, own = words_of(passage.content), words_of(self.example.query)
+        words, own = split_words(passage.content), split_words(self.example.query)
         self.usable[passage.id] = passage.content
-        if not words or own in (words, words_of(passage.text)):
+        if not words or own in (words, split_words(passage.text)):
             self.usable[passage.id] = None  # nothing to learn from
             return
         sequences = shingles(words)
@@ -215,7 +215,7 @@ def set_bounds(
             each.bound = level.mean + max(share * gap, _CLEAR * level.deviation)
 
 
-def words_of(text: str) -> tuple[str, ...]:
+def split_words(text: str) -> tuple[str, ...]:
     """Return the words of a text, without regard to case and punctuation."""
     return tuple(_WORD.findall(text.casefold()))
 
