@@ -31,10 +31,10 @@ def tested(
 ) -> list[Gain]:
     """Return the gains of test queries by mode and group."""
     assert trained.adapter is not None
-    assert trained.setting is not None
+    assert trained.profile is not None
     unseen = np.array([seen.isdisjoint(each.positives) for each in served.training_set], np.bool_)
     before = served.values(vectors)
-    after = replace(served, setting=trained.setting).values(trained.adapter(vectors))
+    after = replace(served, profile=trained.profile).values(trained.adapter(vectors))
     return list(compute_gains(before, after, unseen, level=0.95))
 
 

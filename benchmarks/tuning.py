@@ -34,7 +34,7 @@ def measured(folder: Path) -> None:
     ):
         encoding = bar.add_task("encoding", total=len(passages))
         index.upsert(passages, progress=lambda done: bar.update(encoding, completed=done))
-        index.settings.use(None)
+        index.profiles.use(None)
         tuning = bar.add_task("tuning", total=100)
         tuned = tune(
             index, queries, train, progress=lambda done: bar.update(tuning, completed=done)
@@ -44,7 +44,7 @@ def measured(folder: Path) -> None:
         with index.view() as view:
             vectors = view.encode_queries(list(asked.values()))
             bench = TuningObjective(view, asked, test, vectors, MEASURE)
-            compare(bench, tuned.before, {"in use": tuned.setting, "found": tuned.found})
+            compare(bench, tuned.before, {"in use": tuned.profile, "found": tuned.found})
 
 
 def compare(

@@ -32,7 +32,7 @@ def main() -> None:
         trained = train_adapter(index, TrainingSet.of_qrels(asked, {q: judged[q] for q in asked}))
         print(trained)
         if trained.kept:
-            print(f"in use as {keep(index, trained)!r}; the way back: index.settings.use(None)")
+            print(f"in use as {keep(index, trained)!r}; the way back: index.profiles.use(None)")
 
 
 if __name__ == "__main__":

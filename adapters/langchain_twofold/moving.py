@@ -140,7 +140,7 @@ def _refuse_without_twin(ensemble: Any, dense: Any) -> None:
     if getattr(ensemble, "id_key", None) is not None:
         raise ValueError(
             f"the ensemble has id_key={ensemble.id_key!r}, by which it takes documents for one: "
-            "set it to None; here they are one by their text, and collapse or group_by of "
+            "set it to None; here they are one by their text, and dedup_threshold or group_by of "
             "twofold.Retriever take others together"
         )
     kind = getattr(dense, "search_type", "similarity")

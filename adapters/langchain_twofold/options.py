@@ -9,7 +9,7 @@ from twofold import Retriever
 from twofold.integrations import options as core
 from twofold.types import MODES, Mode
 
-PER_CALL = ("k", "filter", "mode", "weights", "min_score", "reranker", "like", "exact")
+PER_CALL = ("k", "filter", "mode", "weights", "min_score", "reranker", "preset", "exact")
 """Arguments of ``invoke`` and its kin; None means: as the retriever is set."""
 _ALIASES = {
     "embedding": "encoder",

@@ -41,7 +41,7 @@ class TwofoldRetriever(BaseRetriever):
 
     ``filter`` is twofold's ``where`` or of the FAISS store's dialect; ``weights`` are the shares of
     the dense and the lexical leg, or the dense one's alone. All of ``k``, ``filter``, ``mode``,
-    ``weights``, ``min_score``, ``reranker``, ``like`` and ``exact`` can be given to ``invoke`` and
+    ``weights``, ``min_score``, ``reranker``, ``preset`` and ``exact`` can be given to ``invoke`` and
     its kin too, or through ``bind`` and ``configurable_fields``. Each document is a fresh copy with
     its score, a Python float, under ``score_key`` and, if ``explanation_key`` is set, why it came
     back; None leaves either out.
@@ -57,7 +57,7 @@ class TwofoldRetriever(BaseRetriever):
     mode: Mode = "hybrid"
     weights: Any = None
     min_score: float | None = None
-    like: str | None = None
+    preset: str | None = None
     reranker: Any = None
     score_key: str | None = "score"
     explanation_key: str | None = None
@@ -125,7 +125,7 @@ class TwofoldRetriever(BaseRetriever):
         """Return the core's retriever with this one's settings, and with those of one call."""
         own = {name: getattr(self, name) for name in PER_CALL if name in type(self).model_fields}
         said = {name: value for name, value in options.items() if value is not None}
-        if "like" in said:
+        if "preset" in said:
             own["weights"] = None  # which are of the fusion that like takes the place of
         return configured(self.retriever, own | said)
 

@@ -15,7 +15,7 @@ from twofold import Retriever
 from twofold.results.hits import Hits
 
 _SEARCH = (*PER_CALL, "score_threshold", "fetch_k", "lambda_mult")
-_FUSING = ("mode", "weights", "like", "reranker")
+_FUSING = ("mode", "weights", "preset", "reranker")
 
 
 class SearchedStore(VectorStore):

@@ -30,7 +30,7 @@ class QueryOptions(TypedDict, total=False):
     min_dense: float | None
     min_lexical: float | None
     reranker: Reranker | None
-    like: str | None
+    preset: str | None
     exact: bool | None
 
 

@@ -29,7 +29,7 @@ class SearchProfile:
 
     ``depth`` is the number of candidates of each leg; no ``scorer`` is the store's own;
     ``title_weight`` is what the postings were built with when this was tuned. ``adapter`` names a
-    saved one (``Index.adapters``) that query vectors go through, None for the encoder's own.
+    saved one (``Index.query_adapters``) that query vectors go through, None for the encoder's own.
     """
 
     fusion: WeightedFusion
@@ -58,7 +58,7 @@ class View(Protocol):
         ...
 
     @property
-    def setting(self) -> SearchProfile | None:
+    def profile(self) -> SearchProfile | None:
         """The saved setting in use, None for the library's defaults."""
         ...
 

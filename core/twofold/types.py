@@ -143,7 +143,7 @@ class Hit:
 
     ``fused`` is the score of the legs, to which their contributions sum; ``reranked`` the
     reranker's, which then is the ``score``, and None where none read the passage. ``duplicates``
-    are the ids of passages that this one stands for (``Retriever.collapse``).
+    are the ids of passages that this one stands for (``Retriever.dedup_threshold``).
     """
 
     passage: Passage

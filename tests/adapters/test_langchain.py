@@ -236,7 +236,7 @@ def test_wrong_settings_are_refused_before_anything_is_indexed(tmp_path):
         ({"mode": "lexcal"}, "unknown mode 'lexcal': use one of"),
         ({"k": 0}, "greater than or equal to 1"),
         ({"filter": {"year": {"$near": 3}}}, "unknown operator '\\$near'"),
-        ({"like": "langchian"}, "did you mean 'langchain'"),
+        ({"preset": "langchian"}, "did you mean 'langchain'"),
         ({"weights": 2.0}, "between 0 and 1"),
         ({"mode": "dense", "encoder": None}, "can't serve mode 'dense'"),
         ({"mode": "hybrid", "analyzer": None}, "can't serve mode 'hybrid'"),

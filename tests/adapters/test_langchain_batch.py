@@ -216,7 +216,7 @@ async def test_every_option_at_every_call(library, retriever):
         "weights": ((1, 0), Retriever(library, k=4, dense_weight=1.0)),
         "min_score": (0.75, Retriever(library, k=4, min_score=0.75)),
         "reranker": (Backwards(), Retriever(library, k=4, reranker=Backwards())),
-        "like": ("langchain", Retriever(library, k=4, like="langchain")),
+        "preset": ("langchain", Retriever(library, k=4, preset="langchain")),
         "exact": (True, Retriever(library, k=4, exact=True)),
     }
     for name, (value, core) in cases.items():
@@ -240,15 +240,15 @@ def test_like_and_weights_at_a_call_take_the_place_of_what_was_set(library):
     query = QUERIES[1]
     fused = TwofoldRetriever(retriever=Retriever(library, k=4, depth=4, fusion=EnsembleFusion(0.9)))
     weighted = TwofoldRetriever(index=library, k=4, weights=(1, 0))
-    usual = Retriever(library, k=4, like="llamaindex").retrieve(query)
+    usual = Retriever(library, k=4, preset="llamaindex").retrieve(query)
     alone = [hit.score for hit in Retriever(library, k=4, dense_weight=1.0).retrieve(query)]
     assert [each.metadata["score"] for each in weighted.invoke(query)] == alone
     for retriever in (weighted, TwofoldRetriever(index=library, k=4)):
-        found = retriever.invoke(query, like="llamaindex")
+        found = retriever.invoke(query, preset="llamaindex")
         assert ids(found) == usual.ids
         assert [each.metadata["score"] for each in found] == usual.scores.tolist()
-    named = Retriever(library, k=4, depth=4, like="llamaindex").retrieve(query)
-    assert ids(fused.invoke(query, like="llamaindex")) == named.ids
+    named = Retriever(library, k=4, depth=4, preset="llamaindex").retrieve(query)
+    assert ids(fused.invoke(query, preset="llamaindex")) == named.ids
     other = Retriever(library, k=4, depth=4, fusion=EnsembleFusion(0.2)).retrieve(query)
     for weights in (0.2, (0.2, 0.8), (np.float32(1), np.float32(4)), np.array([0.2, 0.8])):
         found = fused.invoke(query, weights=weights)

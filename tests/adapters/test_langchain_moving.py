@@ -318,7 +318,7 @@ async def test_another_fusion_at_a_call_of_what_an_ensemble_became(documents, cl
     assert ids(moved.invoke(claims[2])) != wanted
     assert ids(moved.invoke(claims[2], weights=(0.9, 0.1))) == wanted
     assert ids(await moved.ainvoke(claims[2], weights=np.float32(0.9))) == wanted
-    assert ids(moved.batch([claims[2]], like="langchain")[0]) == ids(moved.invoke(claims[2]))
+    assert ids(moved.batch([claims[2]], preset="langchain")[0]) == ids(moved.invoke(claims[2]))
     for each in (moved, other):
         each.index.close()
 

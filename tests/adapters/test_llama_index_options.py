@@ -64,7 +64,7 @@ OPTIONS = [
     ({"min_dense": 0.5}, {"min_dense": 0.5}),
     ({"min_lexical": 0.1}, {"min_lexical": 0.1}),
     ({"reranker": Backwards()}, {"reranker": Backwards()}),
-    ({"like": "llamaindex"}, {"like": "llamaindex"}),
+    ({"preset": "llamaindex"}, {"preset": "llamaindex"}),
     ({"exact": True}, {"exact": True}),
 ]
 

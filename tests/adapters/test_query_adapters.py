@@ -25,9 +25,9 @@ def adapted(index):
     index.upsert([{"id": str(n), "text": text} for n, text in enumerate(TEXTS)])
     plain = Retriever(index, mode="dense").retrieve(QUERY)
     rng = np.random.default_rng(3)
-    index.adapters.save("mine", QueryAdapter(rng.normal(size=(256, 256)).astype(np.float32)))
+    index.query_adapters.save("mine", QueryAdapter(rng.normal(size=(256, 256)).astype(np.float32)))
     setting = SearchProfile(FUSIONS["z-score"].reweighted(0.7), 50, None, 1)
-    index.settings.save("mine", replace(setting, adapter="mine"), use=True)
+    index.profiles.save("mine", replace(setting, adapter="mine"), use=True)
     found = Retriever(index, mode="dense").retrieve(QUERY)
     assert found.ids != plain.ids
     return index, list(zip(found.ids, found.scores.tolist(), strict=True))

@@ -84,7 +84,7 @@ def test_planted_synonyms_are_learned_and_carry_over_to_passages_never_learned_f
     index, _, held, trained = riddles
     before = ndcg(index, held), ndcg(index, held, "dense")
     assert trained.kept
-    assert dict(index.adapters) == {}  # nothing was written
+    assert dict(index.query_adapters) == {}  # nothing was written
     name = keep(index, trained)
     after = ndcg(index, held), ndcg(index, held, "dense")
     assert max(before) < 0.15
@@ -93,8 +93,10 @@ def test_planted_synonyms_are_learned_and_carry_over_to_passages_never_learned_f
     assert unseen.queries == 80
     assert unseen.interval.low > 0.4
     assert trained.gain("dense").after - 0.1 < after[1]  # folds learn from less
-    assert (name, index.settings.active, list(index.adapters)) == ("trained",) * 2 + (["trained"],)
-    index.settings.use(None)
+    assert (name, index.profiles.active, list(index.query_adapters)) == ("trained",) * 2 + (
+        ["trained"],
+    )
+    index.profiles.use(None)
     assert (ndcg(index, held), ndcg(index, held, "dense")) == before
 
 
@@ -160,7 +162,7 @@ def test_shuffled_labels_and_too_few_queries_change_nothing(riddles):
     assert (few.kept, few.adapter, few.needed) == (False, None, 20)
     with pytest.raises(InputError, match="no adapter to keep: nothing changes: 10 queries"):
         keep(index, few)
-    assert dict(index.settings) == {}
+    assert dict(index.profiles) == {}
 
 
 def test_queries_of_another_kind_must_not_lose(riddles):
@@ -214,7 +216,7 @@ def test_a_second_training_starts_from_what_is_in_use_and_keeps_the_first(riddle
     with pytest.raises(InputError, match="there is a setting 'trained' already"):
         keep(index, again, name="trained")
     assert keep(index, again, use=False) == "trained-2"
-    assert index.settings.active == "trained"
+    assert index.profiles.active == "trained"
     assert ndcg(index, held) == once
     index.close()
     with Index.open(index.path, read_only=True, encoder=HashingEncoder()) as reader:
@@ -254,10 +256,10 @@ def test_what_the_adapter_in_use_remembers_does_not_judge_a_new_one(riddles):
     keep(index, again)
     assert ndcg(index, held) > first
     assert "learned" not in again.card
-    assert len(index.adapters["trained-2"].card["learned"]) == 80
+    assert len(index.query_adapters["trained-2"].card["learned"]) == 80
     # What says nothing of where it comes from may remember all.
-    index.adapters.save("foreign", replace(again.adapter, card={}))
-    index.settings.save("foreign", replace(again.setting, adapter="foreign"), use=True)
+    index.query_adapters.save("foreign", replace(again.adapter, card={}))
+    index.profiles.save("foreign", replace(again.profile, adapter="foreign"), use=True)
     third = train_adapter(index, learned, plan=PLAN)
     assert third.gain("hybrid").queries == 80
     assert "put the defaults to use first" in third.reason
@@ -311,7 +313,7 @@ def test_what_was_learned_beside_other_vectors_is_not_kept(riddles):
     index.reencode(Turned())
     with pytest.raises(InputError, match="encoded anew since; train again"):
         keep(index, trained)
-    assert dict(index.adapters) == {}
+    assert dict(index.query_adapters) == {}
 
 
 def test_a_fusion_s_gain_is_not_the_adapter_s():
@@ -355,7 +357,7 @@ def test_settings_are_compared_each_with_its_own_adapter(riddles, used):
     keep(index, trained)
     truth = {}
     for name in (None, "trained"):
-        index.settings.use(name)
+        index.profiles.use(name)
         found = Retriever(index).retrieve_many(list(held[0].values()))
         ranks = [
             hits.ids.index(own) + 1 if own in hits.ids[:10] else np.inf
@@ -364,7 +366,7 @@ def test_settings_are_compared_each_with_its_own_adapter(riddles, used):
             )
         ]
         truth[name] = float(np.mean(1 / np.log2(np.array(ranks) + 1)))
-    index.settings.use(used)
+    index.profiles.use(used)
     vectors = HashingEncoder().encode_queries(list(held[0].values()))
     for given in (None, vectors):
         rows = {each.name: each for each in compare_profiles(index, *held, vectors=given)}
@@ -406,7 +408,7 @@ def test_clicks_weighted_by_propensity_teach_a_better_map_than_raw_ones(riddles)
         trained = train_adapter(index, data, plan=replace(PLAN, epochs=20))
         keep(index, trained, name=name)
         scores[name] = ndcg(index, held, "dense")
-    index.settings.use(None)
+    index.profiles.use(None)
     base = ndcg(index, held, "dense")
     assert scores["weighted"] > base + 0.4
     assert scores["weighted"] > scores["raw"] + 0.2

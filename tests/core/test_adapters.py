@@ -51,9 +51,9 @@ def by_hand(index, adapter, query="light and food"):
 def test_a_setting_with_an_adapter_searches_by_adapted_vectors_and_is_switched_off(filled):
     before = dense(filled)
     adapter = turned()
-    filled.adapters.save("trained", adapter)
+    filled.query_adapters.save("trained", adapter)
     assert dense(filled) == before
-    filled.settings.save("trained", replace(SETTING, adapter="trained"), use=True)
+    filled.profiles.save("trained", replace(SETTING, adapter="trained"), use=True)
     assert dense(filled) == pytest.approx(by_hand(filled, adapter), abs=1e-6)
     assert dense(filled) != pytest.approx(before, abs=0.01)
     vector = HashingEncoder().encode_queries(["light and food"])
@@ -61,37 +61,37 @@ def test_a_setting_with_an_adapter_searches_by_adapted_vectors_and_is_switched_o
     assert given_vector.scores.tolist() == sorted(dense(filled).values(), reverse=True)
     asis = Retriever(filled, mode="dense").retrieve(vector=vector[0])
     assert dict(zip(asis.ids, asis.scores.tolist(), strict=True)) == before
-    filled.settings.use(None)
+    filled.profiles.use(None)
     assert dense(filled) == before
     assert filled.adapted(vector) is vector
 
 
 def test_it_survives_closing_and_copying(filled, tmp_path):
     adapter = replace(turned(), card={"epochs": 3})
-    filled.adapters.save("a b", adapter)
-    filled.settings.save("trained", replace(SETTING, adapter="a b"), use=True)
+    filled.query_adapters.save("a b", adapter)
+    filled.profiles.save("trained", replace(SETTING, adapter="a b"), use=True)
     found = dense(filled)
     filled.copy(tmp_path / "copy")
     filled.close()
     for path in (filled.path, tmp_path / "copy"):
         with Index.open(path, create=False, read_only=True, encoder=HashingEncoder()) as again:
             assert dense(again) == found
-            assert list(again.adapters) == ["a b"]
-            assert np.array_equal(again.adapters["a b"].matrix, adapter.matrix)
-            assert again.adapters["a b"].card == {"epochs": 3}
-            assert again.settings["trained"].adapter == "a b"
+            assert list(again.query_adapters) == ["a b"]
+            assert np.array_equal(again.query_adapters["a b"].matrix, adapter.matrix)
+            assert again.query_adapters["a b"].card == {"epochs": 3}
+            assert again.profiles["trained"].adapter == "a b"
             assert again.verify(deep=True).ok
             with pytest.raises(ReadOnlyError):
-                again.adapters.save("c", adapter)
+                again.query_adapters.save("c", adapter)
             with pytest.raises(ReadOnlyError):
-                again.adapters.drop("a b")
+                again.query_adapters.drop("a b")
 
 
 @pytest.mark.parametrize("harm", ["deleted", "flipped"])
 def test_without_its_file_searches_go_by_the_defaults_and_say_so(filled, harm):
     before = Retriever(filled).retrieve("light and food")
-    filled.adapters.save("trained", turned())
-    filled.settings.save("trained", replace(SETTING, adapter="trained"), use=True)
+    filled.query_adapters.save("trained", turned())
+    filled.profiles.save("trained", replace(SETTING, adapter="trained"), use=True)
     file = filled.path / "adapters" / "trained.adapter"
     filled.close()
     data = file.read_bytes()
@@ -105,16 +105,16 @@ def test_without_its_file_searches_go_by_the_defaults_and_say_so(filled, harm):
         assert (hits.ids, hits.scores.tolist()) == (before.ids, before.scores.tolist())
         (problem,) = again.verify().problems
         assert "trained" in problem
-        again.settings.use(None)
-        again.settings.drop("trained")
-        again.adapters.drop("trained")
+        again.profiles.use(None)
+        again.profiles.drop("trained")
+        again.query_adapters.drop("trained")
         assert again.verify().ok
         assert not file.exists()
 
 
 def test_another_model_is_not_adapted(filled):
-    filled.adapters.save("trained", turned())
-    filled.settings.save("trained", replace(SETTING, adapter="trained"), use=True)
+    filled.query_adapters.save("trained", turned())
+    filled.profiles.save("trained", replace(SETTING, adapter="trained"), use=True)
 
     class Other(HashingEncoder):
         def encode_queries(self, texts):
@@ -136,38 +136,38 @@ def dense_of(encoder):
 
 
 def test_what_cannot_be_saved_or_dropped_is_refused(filled):
-    filled.adapters.save("trained", turned())
-    filled.settings.save("s", replace(SETTING, adapter="trained"))
+    filled.query_adapters.save("trained", turned())
+    filled.profiles.save("s", replace(SETTING, adapter="trained"))
     with pytest.raises(InputError, match="there is an adapter 'trained' already, and it is kept"):
-        filled.adapters.save("trained", turned(seed=1))
+        filled.query_adapters.save("trained", turned(seed=1))
     with pytest.raises(InputError, match="used by the setting 's'"):
-        filled.adapters.drop("trained")
+        filled.query_adapters.drop("trained")
     with pytest.raises(InputError, match="no adapter 'trainde'.*did you mean 'trained'"):
-        filled.adapters.drop("trainde")
+        filled.query_adapters.drop("trainde")
     with pytest.raises(InputError, match="no adapter 'other'"):
-        filled.settings.save("t", replace(SETTING, adapter="other"))
+        filled.profiles.save("t", replace(SETTING, adapter="other"))
     with pytest.raises(InputError, match="for vectors of 8 dimensions, and the index holds 256"):
-        filled.adapters.save("small", turned(8))
+        filled.query_adapters.save("small", turned(8))
     with Index.open(None) as index:  # of a model with a fingerprint
         index.upsert(["a text of words"])
         with pytest.raises(InputError, match="another model"):
-            index.adapters.save("x", QueryAdapter(np.eye(384), model="0" * 32))
+            index.query_adapters.save("x", QueryAdapter(np.eye(384), model="0" * 32))
     odd = ("", " a", "a/b", "..", ".hidden", "a\nb", "x" * 101, 7, "語" * 70, "NUL", "com1.x")
     for name in odd:
         with pytest.raises(InputError, match="name"):
-            filled.adapters.save(name, turned())
+            filled.query_adapters.save(name, turned())
     with pytest.raises(InputError, match="'trained' already, and some systems tell no case apart"):
-        filled.adapters.save("Trained", turned())
-    assert list(filled.adapters) == ["trained"]
-    assert filled.adapters.new_name() == "trained-2"
-    assert filled.adapters.new_name("mine") == "mine"
+        filled.query_adapters.save("Trained", turned())
+    assert list(filled.query_adapters) == ["trained"]
+    assert filled.query_adapters.new_name() == "trained-2"
+    assert filled.query_adapters.new_name("mine") == "mine"
 
 
 def test_an_index_without_vectors_has_nothing_to_adapt(tmp_path):
     with Index.open(tmp_path / "words", encoder=None) as index:
         index.upsert(["a text"])
         with pytest.raises(InputError, match="no vectors"):
-            index.adapters.save("trained", turned())
+            index.query_adapters.save("trained", turned())
 
 
 @given(arrays(np.float32, (3, 4), elements=st.floats(-2, 2, width=32)), st.integers(0, 9))

@@ -49,14 +49,14 @@ def some_retriever(draw, index):
         "min_dense": draw.choice([-0.5, 0.1, 0.4]),
         "min_lexical": draw.choice([0.0, 0.5, 2.0]),
         "diversity": draw.choice([0.2, 0.7, 1.0]),
-        "collapse": draw.choice([0.8, 0.99]),
+        "dedup_threshold": draw.choice([0.8, 0.99]),
         "group_by": "group",
         "reranker": Shuffling(draw.choice([1, 4, 50]), draw.choice([None, 0.3])),
         "where": draw.choice([{"year": {"$gt": 2}}, {"group": "a"}]),
     }
     chosen = {name: rare[name] for name in rare if name != other and draw.random() < 0.2}
     if mode == "hybrid" and draw.random() < 0.2:
-        chosen["like"] = draw.choice(list(PRESETS))
+        chosen["preset"] = draw.choice(list(PRESETS))
     elif mode == "hybrid":
         chosen["fusion"] = fusion_from_name(
             draw.choice(list(FUSIONS)), draw.choice([None, 0.3, 0, 1])

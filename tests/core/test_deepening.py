@@ -68,7 +68,9 @@ def test_what_is_said_of_a_deepened_answer_is_of_the_depth_it_reached(orchard):
     assert full > 20
 
 
-@pytest.mark.parametrize("shape", [{"collapse": 0.99}, {"group_by": "group"}, {"min_lexical": 0.3}])
+@pytest.mark.parametrize(
+    "shape", [{"dedup_threshold": 0.99}, {"group_by": "group"}, {"min_lexical": 0.3}]
+)
 @pytest.mark.parametrize("mode", ["hybrid", "dense", "lexical"])
 def test_k_needed_is_the_least_k(orchard, shape, mode):
     index, vectors = orchard
@@ -201,7 +203,7 @@ def test_near_duplicates_after_the_last_hit_are_told():
              {"id": "c", "text": "a pear"}, {"id": "d", "text": "red apple pie"}]
         )  # fmt: skip
         for mode in index.modes:
-            hits = Retriever(index, mode=mode, k=1, collapse=0.99).retrieve("red apple pie")
+            hits = Retriever(index, mode=mode, k=1, dedup_threshold=0.99).retrieve("red apple pie")
             assert (hits.ids, hits[0].duplicates) == (["a"], ("d",))
             why = hits.why_not("d")
             assert why.duplicate_of == "a"
@@ -217,7 +219,7 @@ def test_equal_vectors_are_one_at_a_cosine_of_1():
                 [{"id": f"{at:02}", "text": f"apple number {at}"} for at in range(60)],
                 vectors=np.concatenate([base, base]),
             )
-            retriever = Retriever(index, mode="dense", k=60, collapse=1.0)
+            retriever = Retriever(index, mode="dense", k=60, dedup_threshold=1.0)
             hits = retriever.retrieve(vector=base[0])
             assert len(hits) == 30
             assert {(int(hit.id) + 30, int(hit.duplicates[0])) for hit in hits} == {

@@ -245,9 +245,9 @@ def test_what_cannot_be_fine_tuned_is_refused_at_once(riddles, tmp_path):
     few = train_encoder(index, TrainingSet(learned.examples[:10]), tmp_path / "few")
     assert "10 queries are too few" in few.reason
     assert not (tmp_path / "few").exists()
-    index.adapters.save("one", QueryAdapter(np.eye(32)))
+    index.query_adapters.save("one", QueryAdapter(np.eye(32)))
     setting = SearchProfile(WeightedSum(dense_weight=0.5), 100, None, 1, adapter="one")
-    index.settings.save("one", setting, use=True)
+    index.profiles.save("one", setting, use=True)
     with pytest.raises(InputError, match="an adapter is in use"):
         train_encoder(index, learned, tmp_path / "x")
     assert not (tmp_path / "x").exists()

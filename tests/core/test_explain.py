@@ -177,7 +177,7 @@ def test_duplicates_and_rerankers_show(index):
             return [np.array([float(len(text)) for text in each]) for each in texts]
 
     index.upsert(["an apple", "an apple ", "an apple a day"])
-    hits = Retriever(index, collapse=0.99, reranker=Longest()).retrieve("apple")
+    hits = Retriever(index, dedup_threshold=0.99, reranker=Longest()).retrieve("apple")
     text = str(hits.explain())
     assert "reranked: 14.0000, the legs together:" in text
     twin = next(hit for hit in hits if hit.duplicates)

@@ -58,8 +58,8 @@ def test_a_reranker_reads_no_more_than_it_would(apples):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"like": "langchain"},
-        {"like": "llamaindex"},
+        {"preset": "langchain"},
+        {"preset": "llamaindex"},
         {"fusion": EnsembleFusion(0.7), "depth": 10},
         {"fusion": QueryFusion("relative_score"), "depth": 10},
     ],

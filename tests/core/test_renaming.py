@@ -31,8 +31,8 @@ def test_a_second_setting_has_a_name_of_its_own_and_the_way_back_leads_back(tmp_
             own = " ".join([*draw.choice(texts[at].split(), 2), *draw.choice(words, 4)])
             lines.append(json.dumps({"_id": f"q{at}", "text": own}))
             rows.append(f"q{at} 0 {lexical.retrieve(own).ids[0]} 1\n")
-        index.settings.save("tuned", used, use=True)
-        index.settings.save("all vectors", used, use=True)
+        index.profiles.save("tuned", used, use=True)
+        index.profiles.save("all vectors", used, use=True)
     (tmp_path / "q.jsonl").write_text("\n".join(lines))
     (tmp_path / "qrels").write_text("".join(rows))
     judged = ("--queries", tmp_path / "q.jsonl", "--qrels", tmp_path / "qrels")
@@ -44,9 +44,9 @@ def test_a_second_setting_has_a_name_of_its_own_and_the_way_back_leads_back(tmp_
     said = result.stdout.splitlines()[-1]
     assert said.startswith("saved as 'tuned-2' and in use; to go back: twofold settings")
     with Index.open(folder, read_only=True) as index:
-        assert index.settings["tuned"] == index.settings["all vectors"] == used
-        assert index.settings.active == "tuned-2"
+        assert index.profiles["tuned"] == index.profiles["all vectors"] == used
+        assert index.profiles.active == "tuned-2"
     back = shlex.split(said.partition("go back: ")[2])[1:]
     assert run(*back).exit_code == 0
     with Index.open(folder, read_only=True) as index:
-        assert index.settings.active == "all vectors"
+        assert index.profiles.active == "all vectors"

@@ -229,4 +229,4 @@ def test_another_share_of_the_dense_leg(library, claims):
     with pytest.raises(InputError, match="dense_weight is 2: a number between 0 and 1"):
         Retriever(library, dense_weight=2)
     with pytest.raises(QueryError, match="has weights of its own"):
-        Retriever(library, like="langchain", dense_weight=0.5)
+        Retriever(library, preset="langchain", dense_weight=0.5)

@@ -45,50 +45,50 @@ def garden(index):
 
 
 def test_saved_settings_survive_closing_and_each_change_is_one_commit(garden):
-    assert dict(garden.settings) == {}
-    assert garden.settings.active is None
+    assert dict(garden.profiles) == {}
+    assert garden.profiles.active is None
     with garden.view() as view:
-        assert view.setting is None
+        assert view.profile is None
         generation = view.generation
-    garden.settings.save("a", PLAIN)
-    garden.settings.save("b", TITLES, use=True)
+    garden.profiles.save("a", PLAIN)
+    garden.profiles.save("b", TITLES, use=True)
     with garden.view() as view:
-        assert view.setting == TITLES
+        assert view.profile == TITLES
         assert view.generation == generation + 2
     garden.close()
     with Index.open(garden.path, create=False, read_only=True) as again:
-        assert dict(again.settings) == {"a": PLAIN, "b": TITLES}
-        assert (again.settings.active, again.settings.in_use) == ("b", TITLES)
+        assert dict(again.profiles) == {"a": PLAIN, "b": TITLES}
+        assert (again.profiles.active, again.profiles.in_use) == ("b", TITLES)
         assert again.verify(deep=True).ok
         for change in (
-            lambda: again.settings.use("a"),
-            lambda: again.settings.save("c", PLAIN),
-            lambda: again.settings.drop("a"),
+            lambda: again.profiles.use("a"),
+            lambda: again.profiles.save("c", PLAIN),
+            lambda: again.profiles.drop("a"),
         ):
             with pytest.raises(ReadOnlyError):
                 change()
     with Index.open(garden.path, create=False) as again:
-        again.settings.use("a")
-        again.settings.drop("b")
-        again.settings.use("a")  # nothing to do
+        again.profiles.use("a")
+        again.profiles.drop("b")
+        again.profiles.use("a")  # nothing to do
         with again.view() as view:
-            assert view.setting == PLAIN
+            assert view.profile == PLAIN
             assert view.generation == generation + 4
-        assert list(again.settings) == ["a"]
+        assert list(again.profiles) == ["a"]
 
 
 def test_a_reader_sees_a_change_at_its_next_query(garden):
     with Index.open(garden.path, create=False, read_only=True) as reader:
-        assert reader.settings.active is None
+        assert reader.profiles.active is None
         before = words(reader)
-        garden.settings.save("t", TITLES, use=True)
-        assert reader.settings.active == "t"
+        garden.profiles.save("t", TITLES, use=True)
+        assert reader.profiles.active == "t"
         assert words(reader) != before
         with Index.open(garden.path, create=False) as other, pytest.raises(IndexLockedError):
-            other.settings.use(None)
-    saved = garden.settings
+            other.profiles.use(None)
+    saved = garden.profiles
     garden.close()
-    for use in (lambda: saved.use(None), lambda: saved.active, lambda: list(garden.settings)):
+    for use in (lambda: saved.use(None), lambda: saved.active, lambda: list(garden.profiles)):
         with pytest.raises(IndexClosedError):
             use()
 
@@ -100,59 +100,59 @@ def test_titles_weigh_what_the_setting_says_and_then_what_they_did(garden, tmp_p
         heavy = words(other)
     before = words(garden)
     assert before != heavy
-    garden.settings.save("t", TITLES)
+    garden.profiles.save("t", TITLES)
     assert (words(garden), garden.title_weight) == (before, 1)
-    garden.settings.use("t")
+    garden.profiles.use("t")
     assert (words(garden), garden.title_weight) == (heavy, 3)
-    garden.settings.save("u", replace(TITLES, title_weight=2), use=True)
+    garden.profiles.save("u", replace(TITLES, title_weight=2), use=True)
     assert garden.title_weight == 2
-    garden.settings.save("u", replace(TITLES, title_weight=3))  # in use: at once
+    garden.profiles.save("u", replace(TITLES, title_weight=3))  # in use: at once
     assert words(garden) == heavy
-    garden.settings.use(None)
+    garden.profiles.use(None)
     assert (words(garden), garden.title_weight) == (before, 1)
     assert garden.verify(deep=True).ok
 
 
 def test_a_weight_of_titles_chosen_by_hand_stays(garden):
-    garden.settings.save("t", TITLES, use=True)
+    garden.profiles.save("t", TITLES, use=True)
     garden.reanalyze("english", title_weight=5)
-    garden.settings.use(None)
+    garden.profiles.use(None)
     assert garden.title_weight == 5
-    garden.settings.use("t")
+    garden.profiles.use("t")
     assert garden.title_weight == 3
-    garden.settings.use(None)
+    garden.profiles.use(None)
     assert garden.title_weight == 5
 
 
 def test_an_index_without_words_has_settings_too(tmp_path):
     with Index.open(tmp_path / "i", dim=2, metric="cosine", analyzer=None) as index:
         index.upsert([{"id": "1", "text": "x"}], vectors=np.ones((1, 2), np.float32))
-        index.settings.save("t", TITLES, use=True)
-        assert (index.settings.active, index.title_weight) == ("t", 1)
-        index.settings.use(None)
-        assert index.settings.active is None
+        index.profiles.save("t", TITLES, use=True)
+        assert (index.profiles.active, index.title_weight) == ("t", 1)
+        index.profiles.use(None)
+        assert index.profiles.active is None
 
 
 @pytest.mark.parametrize("name", ["", " a", "a\n", "default", "x" * 101, None, 7])
 def test_names_that_are_refused(garden, name):
     with pytest.raises(InputError, match="name"):
-        garden.settings.save(name, PLAIN)
-    assert len(garden.settings) == 0
+        garden.profiles.save(name, PLAIN)
+    assert len(garden.profiles) == 0
 
 
 def test_unknown_names_have_hints(garden):
     with pytest.raises(InputError, match="none is saved"):
-        garden.settings.use("tuned")
-    garden.settings.save("tuned", PLAIN, use=True)
+        garden.profiles.use("tuned")
+    garden.profiles.save("tuned", PLAIN, use=True)
     with pytest.raises(InputError, match="there is no setting 'tund'.*did you mean 'tuned'?"):
-        garden.settings.use("tund")
+        garden.profiles.use("tund")
     with pytest.raises(InputError, match="did you mean 'tuned'?"):
-        garden.settings.drop("tuned2")
+        garden.profiles.drop("tuned2")
     with pytest.raises(InputError, match="'tuned' is in use"):
-        garden.settings.drop("tuned")
-    assert garden.settings.get("tund") is None
+        garden.profiles.drop("tuned")
+    assert garden.profiles.get("tund") is None
     with pytest.raises(KeyError):
-        garden.settings["tund"]
+        garden.profiles["tund"]
 
 
 @dataclass(frozen=True)
@@ -174,8 +174,8 @@ def test_what_cannot_be_had_back_is_not_stored(garden):
         "guarded",
     ):
         with pytest.raises(InputError):
-            garden.settings.save("x", setting)
-    assert len(garden.settings) == 0
+            garden.profiles.save("x", setting)
+    assert len(garden.profiles) == 0
 
 
 @given(st.sampled_from(sorted(FUSIONS)), st.floats(0, 1), st.sampled_from(sorted(SCORERS)))
@@ -207,10 +207,10 @@ from twofold.fusion import ReciprocalRank
 from twofold.protocols import Setting
 with Index.open(sys.argv[1], create=False) as index:
     for weight in (2, 3):
-        index.settings.save(f"w{weight}", Setting(ReciprocalRank(), 50, None, weight))
+        index.profiles.save(f"w{weight}", Setting(ReciprocalRank(), 50, None, weight))
     while True:
         for name in ("w2", "w3", None):
-            index.settings.use(name)
+            index.profiles.use(name)
             print(name, flush=True)
 """
 
@@ -225,16 +225,16 @@ def test_a_killed_writer_leaves_one_setting_or_the_other(garden):
                 assert writer.stdout.readline()
             writer.kill()
         with Index.open(garden.path, create=False) as again:
-            assert set(again.settings) == {"w2", "w3"}
+            assert set(again.profiles) == {"w2", "w3"}
             weights = {None: 1, "w2": 2, "w3": 3}
-            assert again.title_weight == weights[again.settings.active]
+            assert again.title_weight == weights[again.profiles.active]
             assert again.verify(deep=True).ok
-            again.settings.use(None)
+            again.profiles.use(None)
             assert again.title_weight == 1
 
 
 def test_new_names_take_the_place_of_none(garden):
-    saved = garden.settings
+    saved = garden.profiles
     names = []
     for _ in range(3):
         names.append(saved.new_name())

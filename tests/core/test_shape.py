@@ -119,7 +119,7 @@ def test_passages_without_the_field_are_groups_of_their_own(index):
 def test_near_duplicates_collapse_into_the_better_one(shelf):
     plain = Retriever(shelf, k=40).retrieve(CLAIM)
     assert any(each.startswith("copy of") for each in plain.ids)
-    hits = Retriever(shelf, k=40, collapse=0.999).retrieve(CLAIM)
+    hits = Retriever(shelf, k=40, dedup_threshold=0.999).retrieve(CLAIM)
     texts = [hit.passage.text for hit in hits]
     assert len(hits) == len(set(texts)) == 40
     stood_for = [each for hit in hits for each in hit.duplicates]
@@ -130,7 +130,7 @@ def test_near_duplicates_collapse_into_the_better_one(shelf):
     lexical_only = Index.open(None, encoder=None)
     with lexical_only:
         lexical_only.upsert(["same words", {"id": "b", "text": "same words"}, "same other words"])
-        found = Retriever(lexical_only, mode="lexical", collapse=0.9).retrieve("same words")
+        found = Retriever(lexical_only, mode="lexical", dedup_threshold=0.9).retrieve("same words")
         assert [hit.passage.text for hit in found] == ["same words", "same other words"]
 
 
@@ -229,7 +229,7 @@ def test_a_reranker_has_a_threshold_a_budget_and_tells_its_progress(library, cla
 
 def test_presets_bring_as_many_candidates_as_hits(library, claims):
     for claim in claims[:20]:
-        hits = Retriever(library, k=7, like="langchain").retrieve(claim)
+        hits = Retriever(library, k=7, preset="langchain").retrieve(claim)
         lists = {
             mode: Retriever(library, mode=mode, k=7).retrieve(claim).ids
             for mode in ("lexical", "dense")
@@ -248,11 +248,11 @@ def test_settings_that_cannot_be_are_refused(library):
         ({"min_dense": float("nan")}, "min_dense is nan"),
         ({"min_score": "0.3"}, "min_score is '0.3'"),
         ({"diversity": 1.5}, "diversity is 1.5: a number from 0 to 1"),
-        ({"collapse": 0}, "collapse is 0: a cosine"),
+        ({"dedup_threshold": 0}, "dedup_threshold is 0: a cosine"),
         ({"group_by": ""}, "group_by is ''"),
         ({"per_group": 0}, "per_group is 0"),
-        ({"like": "langchian"}, "did you mean 'langchain'"),
-        ({"like": "langchain", "fusion": ReciprocalRank()}, "give one of the two"),
+        ({"preset": "langchian"}, "did you mean 'langchain'"),
+        ({"preset": "langchain", "fusion": ReciprocalRank()}, "give one of the two"),
         ({"reranker": "cross-encoder"}, "reranker is 'cross-encoder'"),
         ({"mode": "dense", "min_lexical": 1.0}, "min_lexical needs the other leg"),
         ({"mode": "lexical", "min_dense": 0.1}, "min_dense needs the other leg"),

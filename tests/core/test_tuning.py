@@ -59,9 +59,9 @@ TRUSTING = replace(HOME, fusion=WeightedSum(dense_weight=0.8))
 """No guard, which would see for itself that the dense leg knows nothing."""
 
 
-def shared(setting):
+def shared(profile):
     """The weight of a setting's dense leg, without regard to its rule."""
-    return setting.fusion.dense_weight
+    return profile.fusion.dense_weight
 
 
 @given(
@@ -111,7 +111,7 @@ SETTINGS = [
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=str)
 @pytest.mark.parametrize("measure", ["nDCG@10", "AP", "R@20"])
-def test_the_bench_gives_what_a_retriever_gives(library, claims, abstracts, setting, measure):
+def test_the_bench_gives_what_a_retriever_gives(library, claims, abstracts, profile, measure):
     rng = np.random.default_rng(3)
     texts = {f"q{place}": claim for place, claim in enumerate(claims[:25])}
     qrels = {
@@ -119,7 +119,7 @@ def test_the_bench_gives_what_a_retriever_gives(library, claims, abstracts, sett
         for each in texts
     }
     retriever = Retriever(
-        library, fusion=setting.fusion, depth=setting.depth, scorer=setting.scorer
+        library, fusion=profile.fusion, depth=profile.depth, scorer=profile.scorer
     )
     k = {"nDCG@10": 10, "AP": 100, "R@20": 20}[measure]
     found = dict(zip(texts, retriever.retrieve_many(list(texts.values()), k=k), strict=True))
@@ -131,7 +131,7 @@ def test_the_bench_gives_what_a_retriever_gives(library, claims, abstracts, sett
     assert sum(wanted.values()) > 0
     with library.view() as view:
         vectors = view.encode_queries(list(texts.values()))
-        given_by = TuningObjective(view, texts, qrels, vectors, measure).values(setting)
+        given_by = TuningObjective(view, texts, qrels, vectors, measure).values(profile)
     np.testing.assert_allclose(given_by, [wanted[each] for each in texts], atol=1e-9)
 
 
@@ -160,26 +160,26 @@ def test_another_weight_of_titles_is_measured_as_if_the_index_had_it(tmp_path, a
 def test_a_leg_of_noise_loses_its_weight(tmp_path):
     index, asked, judged, vectors = noisy(tmp_path / "i", dense=False, lexical=True)
     with index:
-        index.settings.save("trusting", TRUSTING, use=True)
+        index.profiles.save("trusting", TRUSTING, use=True)
         generation = generation_of(index)
         tuned = tune(index, asked, judged, plan=Plan(space=SMALL), vectors=vectors)
         assert tuned.adopted
         assert tuned.gain.low > 0.05
-        assert shared(tuned.setting) <= 0.5 or isinstance(tuned.setting.fusion, GuardedFusion)
+        assert shared(tuned.profile) <= 0.5 or isinstance(tuned.profile.fusion, GuardedFusion)
         assert all(each.after > each.before for each in tuned.folds)
-        assert tuned.setting == tuned.found == tuned.stages[-1].setting
+        assert tuned.profile == tuned.found == tuned.stages[-1].profile
         assert "held-out" in str(tuned)
-        assert (index.settings.in_use, generation_of(index)) == (TRUSTING, generation)
-        index.settings.save("tuned", tuned.setting, use=True)
+        assert (index.profiles.in_use, generation_of(index)) == (TRUSTING, generation)
+        index.profiles.save("tuned", tuned.profile, use=True)
         again = tune(index, asked, judged, plan=Plan(space=SMALL), vectors=vectors)
-        assert again.before == tuned.setting
+        assert again.before == tuned.profile
         assert not again.adopted
     other, asked, judged, vectors = noisy(tmp_path / "j", dense=True, lexical=False)
     with other:
-        other.settings.save("words", replace(HOME, fusion=WeightedSum(dense_weight=0.2)), use=True)
+        other.profiles.save("words", replace(HOME, fusion=WeightedSum(dense_weight=0.2)), use=True)
         tuned = tune(other, asked, judged, plan=Plan(space=SMALL), vectors=vectors)
         assert tuned.adopted
-        assert shared(tuned.setting) >= 0.5 > shared(tuned.before)
+        assert shared(tuned.profile) >= 0.5 > shared(tuned.before)
 
 
 def generation_of(index):
@@ -192,7 +192,7 @@ def test_where_both_legs_are_good_the_default_stays(tmp_path):
     with index:
         tuned = tune(index, asked, judged, plan=Plan(space=SMALL), vectors=vectors)
         assert not tuned.adopted
-        assert tuned.setting == tuned.before == HOME
+        assert tuned.profile == tuned.before == HOME
         assert str(tuned).startswith("nothing changes: nDCG@10 ")
 
 
@@ -209,7 +209,7 @@ def test_noise_in_the_judgments_is_not_taken_for_a_gain(tmp_path):
             tuned = tune(index, asked, qrels, plan=Plan(space=space, seed=seed), vectors=vectors)
             adopted += tuned.adopted
             gained += tuned.gain.mean > 0
-            assert (tuned.setting == tuned.before) is not tuned.adopted
+            assert (tuned.profile == tuned.before) is not tuned.adopted
     assert adopted <= 5
     assert gained > 0
 
@@ -226,7 +226,7 @@ def test_a_search_never_sees_the_queries_it_is_measured_on(judged_corpus, place,
     changed = judged | {each: {str(rng.choice(ids)): int(rng.integers(1, 4))} for each in held}
     after = tune(index, asked, changed, plan=plan, vectors=vectors)
     assert after.folds[place].queries == held
-    assert after.folds[place].setting == before.folds[place].setting
+    assert after.folds[place].profile == before.folds[place].profile
 
 
 @pytest.fixture(scope="module")
@@ -337,14 +337,14 @@ def test_searches_use_what_was_adopted_after_reopening(tmp_path):
     texts = list(asked.values())
     with index:
         default = [hits.ids for hits in Retriever(index).retrieve_many(texts, vectors=vectors)]
-        index.settings.save("trusting", TRUSTING, use=True)
+        index.profiles.save("trusting", TRUSTING, use=True)
         before = [hits.ids for hits in Retriever(index).retrieve_many(texts, vectors=vectors)]
         tuned = tune(index, asked, judged, plan=Plan(space=SMALL), vectors=vectors)
         assert tuned.adopted
-        index.settings.save("tuned", tuned.setting, use=True)
+        index.profiles.save("tuned", tuned.profile, use=True)
     with Index.open(tmp_path / "i", create=False) as again:
         found = Retriever(again).retrieve_many(texts, vectors=vectors)
-        own = tuned.setting
+        own = tuned.profile
         wanted = Retriever(again, fusion=own.fusion, depth=own.depth, scorer=own.scorer)
         for hits, same in zip(found, wanted.retrieve_many(texts, vectors=vectors), strict=True):
             assert hits.ids == same.ids
@@ -352,7 +352,7 @@ def test_searches_use_what_was_adopted_after_reopening(tmp_path):
         gained = [ndcg(hits.ids, judged[each]) for each, hits in zip(asked, found, strict=True)]
         lost = [ndcg(ids, judged[each]) for each, ids in zip(asked, before, strict=True)]
         assert np.mean(gained) > np.mean(lost) + 0.05
-        again.settings.use(None)
+        again.profiles.use(None)
         back = [hits.ids for hits in Retriever(again).retrieve_many(texts, vectors=vectors)]
         assert back == default
 
@@ -378,11 +378,11 @@ def run(*arguments):
     return CliRunner().invoke(app, [str(each) for each in arguments])
 
 
-def mean_of(folder, judged, setting):
+def mean_of(folder, judged, profile):
     texts, qrels = read_queries(judged[1]), read_qrels(judged[3])
     with Index.open(folder, create=False, read_only=True) as index:
         retriever = Retriever(
-            index, fusion=setting.fusion, depth=setting.depth, scorer=setting.scorer
+            index, fusion=profile.fusion, depth=profile.depth, scorer=profile.scorer
         )
         found = retriever.retrieve_many(list(texts.values()))
         return np.mean([ndcg(h.ids, qrels[each]) for each, h in zip(texts, found, strict=True)])
@@ -390,14 +390,14 @@ def mean_of(folder, judged, setting):
 
 def state(folder):
     with Index.open(folder, create=False, read_only=True) as index, index.view() as view:
-        return view.generation, view.setting, dict(index.settings)
+        return view.generation, view.profile, dict(index.profiles)
 
 
 def test_tune_and_settings_on_the_command_line(files):
     folder, judged = files
     poor = SearchProfile(WeightedSum(MinMax(), 0.9), 50, BM25(3.0, 0.0), 1)
     with Index.open(folder, create=False) as index:
-        index.settings.save("poor", poor, use=True)
+        index.profiles.save("poor", poor, use=True)
     before = state(folder)
     dry = run("tune", folder, *judged, "--measure", "RR@5", "--dry-run", "--json", "--folds", 2)
     assert dry.exit_code == 0, dry.stderr

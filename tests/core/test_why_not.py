@@ -144,9 +144,9 @@ def test_one_leg_tells_rank_and_k(library, claims, mode):
         assert hit.id not in retriever.retrieve(claims[1], k=hit.rank - 1).ids
 
 
-@pytest.mark.parametrize("like", PRESETS)
-def test_presets_have_no_weight_to_turn_and_tell_k(library, claims, like):
-    retriever = Retriever(library, k=5, like=like)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_have_no_weight_to_turn_and_tell_k(library, claims, preset):
+    retriever = Retriever(library, k=5, preset=preset)
     for claim in claims[:5]:
         hits = retriever.retrieve(claim)
         others = Retriever(library, k=30).retrieve(claim).ids[::4]
@@ -218,7 +218,7 @@ def test_duplicates_and_groups_are_named(index):
             ("d", "green pear", "z"),
         ]
     )  # fmt: skip
-    why = Retriever(index, collapse=0.999).retrieve("red apple").why_not("b")
+    why = Retriever(index, dedup_threshold=0.999).retrieve("red apple").why_not("b")
     assert why.duplicate_of == "a"
     assert "'a' stands for it" in str(why)
     hits = Retriever(index, group_by="file").retrieve("red apple")
@@ -274,7 +274,13 @@ def test_rerankers_budget_order_and_threshold(library, claims):
         assert [each.name for each in missed] == ["the reranker's threshold"]
 
 
-SHAPED = [{}, {"reranker": Longest()}, {"collapse": 0.9}, {"min_dense": 0.0}, {"mode": "lexical"}]
+SHAPED = [
+    {},
+    {"reranker": Longest()},
+    {"dedup_threshold": 0.9},
+    {"min_dense": 0.0},
+    {"mode": "lexical"},
+]
 
 
 @pytest.mark.parametrize("settings", SHAPED)
@@ -347,7 +353,7 @@ def test_what_an_approximate_leg_misses_is_said_and_comes_back(approximate, clai
     assert {(True, True), (False, False)} <= seen
 
 
-@pytest.mark.parametrize("settings", [{"mode": "dense"}, {"like": "langchain"}])
+@pytest.mark.parametrize("settings", [{"mode": "dense"}, {"preset": "langchain"}])
 def test_k_over_an_approximate_leg_says_where_it_must_be_exact(approximate, claims, settings):
     seen = set()
     for claim in claims[:12]:

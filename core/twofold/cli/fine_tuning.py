@@ -60,7 +60,7 @@ def fine_tune(
 ) -> FineTunedModel:
     """Fine-tune, and say what held-out queries gain; ``serve`` comes next."""
     if activate:
-        target.settings.use(target.settings.active)  # takes the write lock now, not after the work
+        target.profiles.use(target.profiles.active)  # takes the write lock now, not after the work
     with _live(plan, quiet=as_json) as say:
         tuned = train_encoder(target, training_set, to, plan=plan, extra=extra, progress=say)
     if not as_json:

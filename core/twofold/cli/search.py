@@ -13,7 +13,7 @@ from twofold.cli.search_options import (
     Delta,
     Depth,
     FusionName,
-    Like,
+    PresetName,
     Rerank,
     Scoring,
     Weight,
@@ -39,7 +39,7 @@ def search(
     ] = None,
     fusion: FusionName = None,
     weight: Weight = None,
-    like: Like = None,
+    preset: PresetName = None,
     depth: Depth = None,
     scoring: Scoring = None,
     k1: K1 = None,
@@ -53,7 +53,7 @@ def search(
     diversity: Annotated[
         float, typer.Option(help="From 0, relevance alone, to 1, novelty alone.")
     ] = 0.0,
-    collapse: Annotated[
+    dedup_threshold: Annotated[
         float | None, typer.Option(help="The cosine from which passages count as one.")
     ] = None,
     group_by: Annotated[
@@ -79,12 +79,12 @@ def search(
             scorer=scorer_from_options(scoring, k1, b, delta),
             exact=exact,
             effort=effort,
-            like=like,
+            preset=preset,
             min_score=min_score,
             min_dense=min_dense,
             min_lexical=min_lexical,
             diversity=diversity,
-            collapse=collapse,
+            dedup_threshold=dedup_threshold,
             group_by=group_by,
             per_group=per_group,
             reranker=reranker_from_name(rerank) if rerank is not None else None,

@@ -9,12 +9,12 @@ from twofold.lexical import SCORERS, scorer_from_name
 from twofold.protocols import Scorer
 
 _FUSION = f"How both legs become one score: {', '.join(FUSIONS)}."
-_LIKE = f"Fuse as another library does: {', '.join(PRESETS)}."
+_PRESET = f"Fuse as another library does: {', '.join(PRESETS)}."
 FusionName = Annotated[str | None, typer.Option(help=_FUSION, show_default="guarded")]
 Weight = Annotated[
     float | None, typer.Option(help="The dense leg's share, 0 to 1.", show_default="the fusion's")
 ]
-Like = Annotated[str | None, typer.Option(help=_LIKE)]
+PresetName = Annotated[str | None, typer.Option(help=_PRESET)]
 Depth = Annotated[int | None, typer.Option(help="Candidates of each leg.", show_default="100")]
 Rerank = Annotated[
     str | None,

@@ -197,10 +197,10 @@ def _adapt(
     """Learn an adapter, save it if it is worth keeping, and say so."""
     # A name that is taken is said before the work.
     name = name if name is not None else new_name(target)
-    target.adapters.new_name(name)
-    target.settings.new_name(name)
-    before = target.settings.active
-    target.settings.use(before)  # takes the write lock now, not after the work
+    target.query_adapters.new_name(name)
+    target.profiles.new_name(name)
+    before = target.profiles.active
+    target.profiles.use(before)  # takes the write lock now, not after the work
     examples, extra = files.read(target)
     with _live(quiet=as_json) as say:
         trained = train_adapter(target, examples, plan=plan, extra=extra, progress=say)

@@ -49,18 +49,18 @@ def tune(
     Tried are fusions and their weights, BM25's k1 and b, the weight of titles, and the depth.
     """
     with running(), Index.open(folder, create=False, read_only=dry_run) as target:
-        saved_as = target.settings.new_name(name)  # before a long search
+        saved_as = target.profiles.new_name(name)  # before a long search
         fewest = max(Plan().fewest, 2 * folds)
         plan = Plan(measure=measure, folds=folds, seed=seed, fewest=fewest)
         texts, judgments = read_queries(queries), read_qrels(qrels)
-        before = target.settings.active
+        before = target.profiles.active
         if not dry_run:
-            target.settings.use(before)  # takes the write lock now, not after a long search
+            target.profiles.use(before)  # takes the write lock now, not after a long search
         with progress("tuning", 100, quiet=as_json) as report:
             result = tuned_on(target, texts, judgments, plan=plan, progress=report)
         saved = result.adopted and not dry_run
         if saved:
-            target.settings.save(saved_as, result.setting, use=True)
+            target.profiles.save(saved_as, result.profile, use=True)
         if as_json:
             print_json({**result.to_dict(), "saved": saved_as if saved else None})
             return
@@ -95,7 +95,7 @@ def settings(
     """Show the settings that are saved with an index, compare them, and choose among them."""
     reading = use is None and drop is None
     with running(), Index.open(folder, create=False, read_only=reading) as target:
-        saved = target.settings
+        saved = target.profiles
         if (queries is None) != (qrels is None):
             raise InputError("--queries and --qrels go together")
         if use is not None:
@@ -122,11 +122,11 @@ def settings(
 
 def _forget(target: Index, name: str) -> None:
     """Drop a setting, and its adapter unless another setting has the same."""
-    adapter = target.settings[name].adapter if name in target.settings else None
-    target.settings.drop(name)
-    others = {each.adapter for each in target.settings.values()}
-    if adapter is not None and adapter in target.adapters and adapter not in others:
-        target.adapters.drop(adapter)
+    adapter = target.profiles[name].adapter if name in target.profiles else None
+    target.profiles.drop(name)
+    others = {each.adapter for each in target.profiles.values()}
+    if adapter is not None and adapter in target.query_adapters and adapter not in others:
+        target.query_adapters.drop(adapter)
 
 
 def _as_dict(each: Compared) -> dict[str, Any]:
@@ -182,7 +182,7 @@ def _stages(result: TuningResult) -> Table:
             f"{each.tried:,}",
             f"{each.best:.4f}",
             f"{each.kept:.4f}",
-            setting_in_words(each.setting),
+            setting_in_words(each.profile),
         )
     return table
 
@@ -199,6 +199,6 @@ def _folds(result: TuningResult) -> Table:
             f"{len(each.queries):,} queries",
             f"{each.before:.4f}",
             f"{each.after:.4f}",
-            setting_in_words(each.setting),
+            setting_in_words(each.profile),
         )
     return table

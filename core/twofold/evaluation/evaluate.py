@@ -45,7 +45,7 @@ def evaluate(
 
     The retriever is measured as it is used: where k changes what is compared, it is not asked for
     more than it would be. With a reranker that is the greater of its own k and the number of
-    candidates read; with a preset (``like``), or another fusion of lists, its own k or its depth.
+    candidates read; with a preset (``preset``), or another fusion of lists, its own k or its depth.
 
     A judged query for which nothing is found counts as 0. Measures without a cutoff, such as AP,
     see all hits retrieved. ``name`` is what tables call this setting, the mode if left out. Where

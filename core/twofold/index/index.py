@@ -182,12 +182,12 @@ class Index:
         return MODES if settings.analyzer is not None else ("dense",)
 
     @property
-    def settings(self) -> SearchProfiles:
+    def profiles(self) -> SearchProfiles:
         """Saved settings of searches by name, and which one is in use."""
         return SearchProfiles(self._writer, self._generations, self._check_open)
 
     @property
-    def adapters(self) -> QueryAdapters:
+    def query_adapters(self) -> QueryAdapters:
         """Saved query adapters by name; the setting in use says which one searches go through."""
         return QueryAdapters(self._layout, self._writer, self._generations, self._check_open)
 

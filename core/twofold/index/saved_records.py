@@ -17,18 +17,18 @@ from twofold.lexical import scorer_as_dict, scorer_from_dict
 from twofold.storage import Settings, VectorSetRecord, content_hash, pack, unpack
 
 
-def profile_as_dict(setting: SearchProfile) -> dict[str, Any]:
+def profile_as_dict(profile: SearchProfile) -> dict[str, Any]:
     """Return a setting as JSON values.
 
     Raises InputError for a fusion or a scoring function that isn't the library's.
     """
-    scorer = setting.scorer
+    scorer = profile.scorer
     return {
-        "fusion": fusion_as_dict(setting.fusion),
-        "depth": int(setting.depth),
+        "fusion": fusion_as_dict(profile.fusion),
+        "depth": int(profile.depth),
         "scorer": scorer_as_dict(scorer) if scorer is not None else None,
-        "title_weight": setting.title_weight,
-        **({"adapter": setting.adapter} if setting.adapter is not None else {}),
+        "title_weight": profile.title_weight,
+        **({"adapter": profile.adapter} if profile.adapter is not None else {}),
     }
 
 

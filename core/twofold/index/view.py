@@ -142,7 +142,7 @@ class IndexView:
         return self.snapshot.settings.metric if self.snapshot.dense is not None else None
 
     @property
-    def setting(self) -> SearchProfile | None:
+    def profile(self) -> SearchProfile | None:
         """The saved setting in use, None for the library's defaults.
 
         One whose adapter can't be had is not used: it was found for other query vectors.

@@ -46,7 +46,7 @@ def configure(retriever: Retriever, settings: Mapping[str, Any]) -> Retriever:
     """Return the retriever with those of its settings that aren't None.
 
     ``weights`` stands for ``dense_weight``: the dense leg's share, or the shares of the dense and
-    the lexical leg. ``like`` takes the place of the retriever's own fusion and weight. Raises
+    the lexical leg. ``preset`` takes the place of the retriever's own fusion and weight. Raises
     QueryError for values that no query takes.
     """
     wanted = dict(settings)
@@ -57,7 +57,7 @@ def configure(retriever: Retriever, settings: Mapping[str, Any]) -> Retriever:
         for name, value in wanted.items()
         if value is not None and getattr(retriever, name) is not value
     }
-    if "like" in changed:
+    if "preset" in changed:
         changed = {"fusion": None, "dense_weight": None, **changed}
     return replace(retriever, **changed) if changed else retriever
 

@@ -42,13 +42,13 @@ class Retriever:
     ``mode`` is ``"hybrid"``, ``"dense"`` or ``"lexical"``, ``k`` the number of hits wanted,
     ``where`` a filter for every query. ``depth`` candidates of each leg are scored by both legs
     before ``fusion``; ``scorer`` is the lexical leg's scoring function. What is None of these three
-    is as the index's setting in use says (``Index.settings``), else ``Guarded()``, 100 and
+    is as the index's setting in use says (``Index.profiles``), else ``Guarded()``, 100 and
     ``BM25()``. ``dense_weight`` gives that fusion another share of the dense leg, from 0 to 1; the
-    lexical one has the rest, and no guard shifts it. ``like`` fuses as another library does:
+    lexical one has the rest, and no guard shifts it. ``preset`` fuses as another library does:
     ``"langchain"``, ``"llamaindex"`` and others of ``twofold.fusion.PRESETS``, with as many
     candidates as hits.
 
-    ``min_score``, ``min_dense``, ``min_lexical``, ``diversity``, ``collapse``, ``group_by`` and
+    ``min_score``, ``min_dense``, ``min_lexical``, ``diversity``, ``dedup_threshold``, ``group_by`` and
     ``per_group`` shape the answer: see ``Shape``. ``reranker`` reads the best candidates that are
     left again, and its scores order the hits. ``strict`` raises where a leg finds nothing. Over a
     dense leg that is approximate, ``effort`` multiplies what is spent on a search, and ``exact``
@@ -70,12 +70,12 @@ class Retriever:
     scorer: Scorer | None = None
     exact: bool = False
     effort: float = 1.0
-    like: str | None = None
+    preset: str | None = None
     min_score: float | None = None
     min_dense: float | None = None
     min_lexical: float | None = None
     diversity: float = 0.0
-    collapse: float | None = None
+    dedup_threshold: float | None = None
     group_by: str | None = None
     per_group: int = 1
     reranker: Reranker | None = None
@@ -89,12 +89,12 @@ class Retriever:
         check_mode(self.mode, self.index)
         check_scorer(self.scorer)
         check_effort(self.effort)
-        if self.like is not None:
-            preset_from_name(self.like)
+        if self.preset is not None:
+            preset_from_name(self.preset)
             if self.fusion is not None:
-                raise QueryError(f"like={self.like!r} is a fusion too: give one of the two")
+                raise QueryError(f"like={self.preset!r} is a fusion too: give one of the two")
             if self.dense_weight is not None:
-                raise QueryError(f"like={self.like!r} has weights of its own: leave dense_weight")
+                raise QueryError(f"like={self.preset!r} has weights of its own: leave dense_weight")
         if self.dense_weight is not None:
             check_weight(self.dense_weight)
         check_fusion(self.fusion)
@@ -217,11 +217,11 @@ class Retriever:
     def rules(self, view: View) -> SearchPlan:
         """Return the fusion, the depth and the scoring function that hold in this generation."""
         fusion, depth, scorer = self.fusion, self.depth, self.scorer
-        if self.like is not None:
-            preset = preset_from_name(self.like)
+        if self.preset is not None:
+            preset = preset_from_name(self.preset)
             usual = self.k if preset.depth_is_k else DEPTH
             return SearchPlan(preset.fusion, depth if depth is not None else usual, scorer)
-        setting = view.setting
+        setting = view.profile
         if setting is not None:
             fusion = fusion if fusion is not None else setting.fusion
             depth = depth if depth is not None else setting.depth
@@ -242,7 +242,7 @@ class Retriever:
             self.min_dense,
             self.min_lexical,
             self.diversity,
-            self.collapse,
+            self.dedup_threshold,
             self.group_by,
             self.per_group,
         )

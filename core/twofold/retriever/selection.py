@@ -125,7 +125,7 @@ class ResultSelection:
     (1 - diversity) * relevance - diversity * the greatest cosine to a hit before it. Where the
     dense leg alone is asked, relevance is the cosine to the query's vector, as in other libraries;
     else, and after a reranker, the score between the candidates' worst, 0, and best, 1. Equal
-    gains go to the better ranked. ``collapse`` is the cosine from which two passages count as one,
+    gains go to the better ranked. ``dedup_threshold`` is the cosine from which two passages count as one,
     the better one; passages of equal text always do then. At most ``per_group`` hits share a value
     of the metadata field ``group_by``; those that lack it are groups of their own.
     """
@@ -134,7 +134,7 @@ class ResultSelection:
     min_dense: float | None = None
     min_lexical: float | None = None
     diversity: float = 0.0
-    collapse: float | None = None
+    dedup_threshold: float | None = None
     group_by: str | None = None
     per_group: int = 1
 
@@ -145,9 +145,11 @@ class ResultSelection:
                 raise QueryError(f"{name} is {value!r}: a finite number or None is wanted")
         if not (_is_number(self.diversity) and 0 <= self.diversity <= 1):
             raise QueryError(f"diversity is {self.diversity!r}: a number from 0 to 1 is wanted")
-        if self.collapse is not None and not (_is_number(self.collapse) and 0 < self.collapse <= 1):
+        if self.dedup_threshold is not None and not (
+            _is_number(self.dedup_threshold) and 0 < self.dedup_threshold <= 1
+        ):
             raise QueryError(
-                f"collapse is {self.collapse!r}: a cosine above 0 and up to 1, as 0.95, is wanted"
+                f"dedup_threshold is {self.dedup_threshold!r}: a cosine above 0 and up to 1, as 0.95"
             )
         if self.group_by is not None and not (isinstance(self.group_by, str) and self.group_by):
             raise QueryError(
@@ -164,12 +166,12 @@ class ResultSelection:
     @property
     def compares(self) -> bool:
         """Whether hits depend on one another, so that more candidates than hits are needed."""
-        return self.diversity > 0 or self.collapse is not None or self.group_by is not None
+        return self.diversity > 0 or self.dedup_threshold is not None or self.group_by is not None
 
     @property
     def reads(self) -> bool:
         """Whether choosing reads the passages themselves."""
-        return self.collapse is not None or self.group_by is not None
+        return self.dedup_threshold is not None or self.group_by is not None
 
     @property
     def apart(self) -> "ResultSelection":
@@ -193,7 +195,7 @@ class ResultSelection:
         if not self.compares:
             return None
         return CandidateFeatures.of(
-            view, rows, texts=self.collapse is not None, group_by=self.group_by
+            view, rows, texts=self.dedup_threshold is not None, group_by=self.group_by
         )
 
     def hits(
@@ -254,11 +256,11 @@ class ResultSelection:
             group = int(looks.groups[at]) if looks.groups is not None else -1
             if twins[at] >= 0 or (group >= 0 and groups[group] == self.per_group):
                 continue
-            if self.diversity or self.collapse is not None:
+            if self.diversity or self.dedup_threshold is not None:
                 likeness = looks.to(at)
                 nearest = np.maximum(nearest, likeness) if taken else likeness
-                if self.collapse is not None:
-                    twins[(twins < 0) & looks.repeats(at, likeness, self.collapse)] = at
+                if self.dedup_threshold is not None:
+                    twins[(twins < 0) & looks.repeats(at, likeness, self.dedup_threshold)] = at
                     twins[taken] = -1  # as those before it are hits themselves
                     twins[at] = -1
             taken.append(at)

@@ -30,8 +30,8 @@ def training_report(trained: TrainedAdapter | FineTunedModel, *, title: str, dat
     if trained.gains:
         held = "by cross-validation" if adapter else "nor chose the epoch"
         lines += _gains(trained.measure, held, trained.gains, trained.forgotten)
-    if isinstance(trained, TrainedAdapter) and trained.setting is not None:
-        lines += ["", "## Setting", "", setting_in_words(trained.setting)]
+    if isinstance(trained, TrainedAdapter) and trained.profile is not None:
+        lines += ["", "## Setting", "", setting_in_words(trained.profile)]
         if trained.tuned is not None:
             lines += ["", f"Tuning of the fusion: {trained.tuned}."]
     if not trained.kept and trained.gains and trained.needed is not None:

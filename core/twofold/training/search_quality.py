@@ -25,7 +25,7 @@ class SearchQuality:
     view: IndexView
     training_set: TrainingSet
     measure: str
-    setting: SearchProfile
+    profile: SearchProfile
 
     @property
     def mode(self) -> Mode:
@@ -42,8 +42,8 @@ class SearchQuality:
         if self.mode == "dense":
             return {"dense": self._dense(vectors)}
         bench = self.bench(vectors)
-        alone = SearchProfile(_DENSE_ONLY, self.setting.depth, None, self.setting.title_weight)
-        return {"hybrid": bench.values(self.setting), "dense": bench.values(alone)}
+        alone = SearchProfile(_DENSE_ONLY, self.profile.depth, None, self.profile.title_weight)
+        return {"hybrid": bench.values(self.profile), "dense": bench.values(alone)}
 
     def _dense(self, vectors: Vectors) -> Scores:
         """Return the measure of each query where there is no lexical leg."""

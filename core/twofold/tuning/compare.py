@@ -19,7 +19,7 @@ class Compared:
     """A setting by its name, its mean, and its difference from the one in use."""
 
     name: str
-    setting: SearchProfile
+    profile: SearchProfile
     mean: float
     gain: Interval
 
@@ -39,7 +39,7 @@ def compare_profiles(
     that a setting was tuned or trained on, it is too good to be true. ``vectors`` (n, dim) are the
     encoder's, before any adapter. Takes and raises what ``tune`` does.
     """
-    saved, adapters = dict(index.settings), index.adapters
+    saved, adapters = dict(index.profiles), index.query_adapters
     with index.view() as view:
         usual = defaults(view)
         settings = {DEFAULT: usual, **saved}
@@ -61,12 +61,12 @@ def compare_profiles(
     )
 
 
-def _usable(setting: SearchProfile, adapters: Mapping[str, QueryAdapter]) -> bool:
+def _usable(profile: SearchProfile, adapters: Mapping[str, QueryAdapter]) -> bool:
     """Whether a setting needs no adapter, or has one whose file is as written."""
-    if setting.adapter is None:
+    if profile.adapter is None:
         return True
     try:
-        adapters[setting.adapter]
+        adapters[profile.adapter]
     except (CorruptIndexError, KeyError):
         return False
     return True

@@ -26,7 +26,7 @@ class Stage:
     tried: int
     best: float
     kept: float
-    setting: SearchProfile
+    profile: SearchProfile
 
 
 def search(

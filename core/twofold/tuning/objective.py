@@ -194,27 +194,27 @@ class TuningObjective:
         """The number of passages."""
         return self._view.snapshot.state.passages
 
-    def values(self, setting: SearchProfile) -> Scores:
+    def values(self, profile: SearchProfile) -> Scores:
         """Return the measure of each query (queries,) under a setting."""
-        if setting not in self._values:
-            gathered = self._of(setting)
-            self._values[setting] = self._measured(gathered, self._fused(gathered, setting.fusion))
-        return self._values[setting]
+        if profile not in self._values:
+            gathered = self._of(profile)
+            self._values[profile] = self._measured(gathered, self._fused(gathered, profile.fusion))
+        return self._values[profile]
 
     def all_values(self) -> Scores:
         """Return the values (settings, queries) of every setting that was measured so far."""
         return np.stack(list(self._values.values()))
 
-    def _of(self, setting: SearchProfile) -> _Gathered:
+    def _of(self, profile: SearchProfile) -> _Gathered:
         """Return the candidates of a setting."""
-        limit = max(setting.depth, self._k)
-        key = (setting.title_weight, setting.scorer, limit)
+        limit = max(profile.depth, self._k)
+        key = (profile.title_weight, profile.scorer, limit)
 
         def made() -> _Gathered:
-            asked = self._asked_of(setting.title_weight)
+            asked = self._asked_of(profile.title_weight)
             if limit not in self._dense:
                 self._dense[limit] = asked.dense(limit)
-            candidates = Candidates.gathered(asked, self._dense[limit], limit, setting.scorer)
+            candidates = Candidates.gathered(asked, self._dense[limit], limit, profile.scorer)
             relevant = Relevant.among(candidates.rows, self._grades, self._k)
             return _Gathered(key, candidates, relevant)
 
@@ -304,6 +304,6 @@ def defaults(view: IndexView) -> SearchProfile:
 
 def in_use(view: IndexView) -> SearchProfile:
     """Return what searches use now."""
-    if view.setting is None:
+    if view.profile is None:
         return defaults(view)
-    return replace(view.setting, title_weight=view.snapshot.settings.title_weight)
+    return replace(view.profile, title_weight=view.snapshot.settings.title_weight)

@@ -26,20 +26,20 @@ def fusion_in_words(fusion: WeightedFusion) -> str:
     return f"{name}, dense weight {fusion.dense_weight:.2f}{guard}"
 
 
-def scorer_in_words(setting: SearchProfile) -> str:
+def scorer_in_words(profile: SearchProfile) -> str:
     """Return a setting's scoring function with its parameters."""
-    scorer: Any = setting.scorer if setting.scorer is not None else BM25()
+    scorer: Any = profile.scorer if profile.scorer is not None else BM25()
     if not is_dataclass(scorer):
         return repr(scorer)
     values = (f"{each.name} {getattr(scorer, each.name)}" for each in fields(scorer))
     return f"{type(scorer).__name__} {', '.join(values)}".strip()
 
 
-def setting_in_words(setting: SearchProfile) -> str:
+def setting_in_words(profile: SearchProfile) -> str:
     """Return a setting on one line."""
     return (
-        f"{fusion_in_words(setting.fusion)}; depth {setting.depth}; {scorer_in_words(setting)}; "
-        f"titles weigh {setting.title_weight}"
+        f"{fusion_in_words(profile.fusion)}; depth {profile.depth}; {scorer_in_words(profile)}; "
+        f"titles weigh {profile.title_weight}"
     )
 
 
@@ -55,7 +55,7 @@ class Fold:
     """
 
     queries: tuple[str, ...]
-    setting: SearchProfile
+    profile: SearchProfile
     before: float
     after: float
 
@@ -74,7 +74,7 @@ class TuningResult:
     steps of the search over all queries.
     """
 
-    setting: SearchProfile
+    profile: SearchProfile
     before: SearchProfile
     found: SearchProfile
     measure: str
@@ -95,7 +95,7 @@ class TuningResult:
             )
         gain = f"{self.measure} {self.gain.mean:+.4f} {_bounds(self.gain)} on held-out queries"
         if self.adopted:
-            return f"{setting_in_words(self.setting)}: {gain} ({self.queries:,})"
+            return f"{setting_in_words(self.profile)}: {gain} ({self.queries:,})"
         return f"nothing changes: {gain} ({self.queries:,}); {self._hope()}"
 
     def _hope(self) -> str:
@@ -127,7 +127,7 @@ class TuningResult:
             "p": self.p,
             "tried": self.tried,
             "queries_needed": self.needed,
-            "setting": profile_as_dict(self.setting),
+            "setting": profile_as_dict(self.profile),
             "before": profile_as_dict(self.before),
             "found": profile_as_dict(self.found),
             "folds": [
@@ -135,7 +135,7 @@ class TuningResult:
                     "queries": len(each.queries),
                     "before": each.before,
                     "after": each.after,
-                    "setting": profile_as_dict(each.setting),
+                    "setting": profile_as_dict(each.profile),
                 }
                 for each in self.folds
             ],
@@ -145,7 +145,7 @@ class TuningResult:
                     "tried": each.tried,
                     "best": each.best,
                     "kept": each.kept,
-                    "setting": profile_as_dict(each.setting),
+                    "setting": profile_as_dict(each.profile),
                 }
                 for each in self.stages
             ],

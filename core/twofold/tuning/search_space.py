@@ -48,49 +48,49 @@ class Space:
     title_weights: tuple[int, ...] = (1, 2, 3)
     most_retitled: int = 200_000
 
-    def fusions(self, setting: SearchProfile) -> Iterator[SearchProfile]:
+    def fusions(self, profile: SearchProfile) -> Iterator[SearchProfile]:
         """Yield a setting with every fusion and weight."""
-        guard = setting.fusion if isinstance(setting.fusion, GuardedFusion) else GuardedFusion()
+        guard = profile.fusion if isinstance(profile.fusion, GuardedFusion) else GuardedFusion()
         for rule in self.rules:
             for weight in self.dense_weights:
                 bare = rule.reweighted(weight)
-                yield replace(setting, fusion=replace(guard, fusion=bare))
-                yield replace(setting, fusion=bare)
+                yield replace(profile, fusion=replace(guard, fusion=bare))
+                yield replace(profile, fusion=bare)
 
-    def lengths(self, setting: SearchProfile) -> Iterator[SearchProfile]:
+    def lengths(self, profile: SearchProfile) -> Iterator[SearchProfile]:
         """Yield a setting with every ``b``, none where its scoring function lacks it."""
-        return _with_parameter(setting, "b", self.b)
+        return _with_parameter(profile, "b", self.b)
 
-    def repeats(self, setting: SearchProfile) -> Iterator[SearchProfile]:
+    def repeats(self, profile: SearchProfile) -> Iterator[SearchProfile]:
         """Yield a setting with every ``k1``, none where its scoring function lacks it."""
-        return _with_parameter(setting, "k1", self.k1)
+        return _with_parameter(profile, "k1", self.k1)
 
-    def titles(self, setting: SearchProfile) -> Iterator[SearchProfile]:
+    def titles(self, profile: SearchProfile) -> Iterator[SearchProfile]:
         """Yield a setting with every weight of titles."""
         for weight in self.title_weights:
-            yield replace(setting, title_weight=weight)
+            yield replace(profile, title_weight=weight)
 
-    def limits(self, setting: SearchProfile) -> Iterator[SearchProfile]:
+    def limits(self, profile: SearchProfile) -> Iterator[SearchProfile]:
         """Yield a setting with every depth."""
         for depth in self.depths:
-            yield replace(setting, depth=depth)
+            yield replace(profile, depth=depth)
 
 
-def distance(setting: SearchProfile, home: SearchProfile) -> float:
+def distance(profile: SearchProfile, home: SearchProfile) -> float:
     """Return how much of a setting differs from ``home``: 0 for nothing, about 1 a parameter.
 
     Another rule of fusion counts 1, having or lacking the guard 0.5; a doubled k1 or depth counts
     log 2; weights and b their difference, and a title's weight as k1.
     """
-    near, far = _rule(setting.fusion), _rule(home.fusion)
-    own, other = setting.scorer, home.scorer
+    near, far = _rule(profile.fusion), _rule(home.fusion)
+    own, other = profile.scorer, home.scorer
     return (
         float(near != far)
         + 0.5
-        * (isinstance(setting.fusion, GuardedFusion) != isinstance(home.fusion, GuardedFusion))
-        + abs(setting.fusion.dense_weight - home.fusion.dense_weight)
-        + abs(math.log(setting.depth / home.depth))
-        + abs(math.log((1 + setting.title_weight) / (1 + home.title_weight)))
+        * (isinstance(profile.fusion, GuardedFusion) != isinstance(home.fusion, GuardedFusion))
+        + abs(profile.fusion.dense_weight - home.fusion.dense_weight)
+        + abs(math.log(profile.depth / home.depth))
+        + abs(math.log((1 + profile.title_weight) / (1 + home.title_weight)))
         + abs(math.log(max(_parameter(own, "k1"), 0.01) / max(_parameter(other, "k1"), 0.01)))
         + abs(_parameter(own, "b") - _parameter(other, "b"))
     )
@@ -103,15 +103,15 @@ def _rule(fusion: WeightedFusion) -> WeightedFusion:
 
 
 def _with_parameter(
-    setting: SearchProfile, name: str, values: tuple[float, ...]
+    profile: SearchProfile, name: str, values: tuple[float, ...]
 ) -> Iterator[SearchProfile]:
-    scorer: Any = setting.scorer if setting.scorer is not None else BM25()
+    scorer: Any = profile.scorer if profile.scorer is not None else BM25()
     if not is_dataclass(scorer) or name not in {each.name for each in fields(scorer)}:
         return
     for value in values:
         if value != getattr(scorer, name):
             changed: Any = replace(scorer, **{name: value})  # type: ignore[type-var]
-            yield replace(setting, scorer=changed)
+            yield replace(profile, scorer=changed)
 
 
 def _parameter(scorer: Scorer | None, name: str) -> float:

@@ -35,7 +35,7 @@ def tune(
     Selection and Subsequent Selection Bias in Performance Evaluation (JMLR 11, 2010). What was
     found is adopted if that interval lies above zero, and if the best of so many settings would
     seldom look as good by luck: see ``Tuned``. To keep it, give ``tuned.setting`` to
-    ``index.settings.save(index.settings.new_name(), ..., use=True)``, which overwrites no other.
+    ``index.profiles.save(index.profiles.new_name(), ..., use=True)``, which overwrites no other.
 
     ``queries`` and ``qrels`` are as ``evaluate`` takes them; ``vectors`` (n, dim) are those of all
     queries in their order, as the encoder gives them. ``progress`` is called with per cent.
@@ -73,14 +73,14 @@ def tune_on(
     count = len(bench.queries)
     every = np.arange(count)
     stages = searched(every)
-    found = stages[-1].setting
+    found = stages[-1].profile
     before = bench.values(home)
     after = np.empty(count)
     folds: list[Fold] = []
     dealt = np.random.default_rng(plan.seed).permutation(count)
     for place in range(plan.folds):
         held = np.sort(dealt[place :: plan.folds])
-        setting = searched(np.setdiff1d(every, held))[-1].setting
+        setting = searched(np.setdiff1d(every, held))[-1].profile
         after[held] = bench.values(setting)[held]
         folds.append(
             Fold(
@@ -95,7 +95,7 @@ def tune_on(
     p = max_t_p_value(tried - before, bench.values(found) - before, seed=plan.seed)
     adopted = gain.low > 0 and found != home and p <= (1 - plan.level) / 2
     return TuningResult(
-        setting=found if adopted else home,
+        profile=found if adopted else home,
         before=home,
         found=found,
         measure=plan.measure,
@@ -113,7 +113,7 @@ def tune_on(
 def _unchanged(home: SearchProfile, plan: Plan, queries: int) -> TuningResult:
     """Return the outcome for too few queries."""
     return TuningResult(
-        setting=home,
+        profile=home,
         before=home,
         found=home,
         measure=plan.measure,

@@ -65,18 +65,18 @@ class SearchProfiles(Mapping[str, SearchProfile]):
         check_free(_KIND, wanted, taken)
         return wanted
 
-    def save(self, name: str, setting: SearchProfile, *, use: bool = False) -> None:
+    def save(self, name: str, profile: SearchProfile, *, use: bool = False) -> None:
         """Save a setting, instead of any that had the name, and put it to use if wanted.
 
         Raises InputError for a name or a setting that can't be stored, IndexLockedError,
         ReadOnlyError.
         """
         check_name(_KIND, name, DEFAULT)
-        values = _storable(setting)
+        values = _storable(profile)
 
         def saved(before: Settings) -> Settings:
-            if setting.adapter is not None:
-                check_known("adapter", setting.adapter, stored_adapters(before))
+            if profile.adapter is not None:
+                check_known("adapter", profile.adapter, stored_adapters(before))
             after = replace(before, saved=json.dumps({**saved_values(before), name: values}))
             return _using(before, after, name) if use or before.active == name else after
 
@@ -160,21 +160,21 @@ def _using(before: Settings, after: Settings, name: str | None) -> Settings:
     return replace(after, title_weight=entering.title_weight if entering is not None else own)
 
 
-def _storable(setting: SearchProfile) -> dict[str, Any]:
+def _storable(profile: SearchProfile) -> dict[str, Any]:
     """Return a setting as JSON values; raise InputError for one that can't be had back."""
-    if not isinstance(setting, SearchProfile):
-        raise InputError(f"a Setting is wanted, not {type(setting).__name__}: {setting!r:.80}")
-    depth = setting.depth
+    if not isinstance(profile, SearchProfile):
+        raise InputError(f"a Setting is wanted, not {type(profile).__name__}: {profile!r:.80}")
+    depth = profile.depth
     if not isinstance(depth, int) or isinstance(depth, bool) or depth < 1:
         raise InputError(f"depth is {depth!r}: a whole number of at least 1 is wanted")
-    check_title_weight(setting.title_weight)
-    if not isinstance(setting.adapter, str | None):
-        raise InputError(f"adapter is {setting.adapter!r:.80}: the name of a saved one is wanted")
-    values = profile_as_dict(setting)
+    check_title_weight(profile.title_weight)
+    if not isinstance(profile.adapter, str | None):
+        raise InputError(f"adapter is {profile.adapter!r:.80}: the name of a saved one is wanted")
+    values = profile_as_dict(profile)
     try:
-        same = profile_from_dict(json.loads(json.dumps(values))) == setting
+        same = profile_from_dict(json.loads(json.dumps(values))) == profile
     except (TypeError, ValueError):
         same = False
     if not same:
-        raise InputError(f"{setting!r:.200} can't be stored: use the library's own parts")
+        raise InputError(f"{profile!r:.200} can't be stored: use the library's own parts")
     return values

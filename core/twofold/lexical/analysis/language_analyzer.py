@@ -99,14 +99,14 @@ class LanguageAnalyzer:
     def _pieces(self, text: str) -> Iterator[tuple[str, int, int]]:
         """Yield unstemmed terms with their spans in ``text`` itself."""
         language = self.language
-        small = align(text, language, fold=True)
+        small = align(text, language, folded=True)
         for found in _pattern(language).finditer(small.text):
             if not is_run(found[0]):
                 yield (found[0], *small.span(found.start(), found.end()))
                 continue
             for piece, start, end in run_pieces(found[0], asked=False):
                 yield (piece, *small.span(found.start() + start, found.start() + end))
-        cased = align(text, language, fold=False)
+        cased = align(text, language, folded=False)
         for piece, start, end in identifier_spans(cased.text):
             yield (fold(piece, language), *cased.span(start, end))
 

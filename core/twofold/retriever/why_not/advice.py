@@ -39,7 +39,7 @@ def remedy(trial: Rerun, shape: ResultSelection, wanted: int) -> Advice | None:
         rules.fusion.fusion if isinstance(rules.fusion, GuardedFusion) else rules.fusion
     )
     # A preset is asked for by name, and with other weights it would be another one.
-    if fusion is None or inquiry.retriever.like is not None or len(trial.lists) < 2:
+    if fusion is None or inquiry.retriever.preset is not None or len(trial.lists) < 2:
         return None
     limit = inquiry.limit
     for depth in sorted({max(limit, each) for each in trial.ranks.values()}):
@@ -125,7 +125,7 @@ def relaxed(trial: Rerun, said: WhyNot) -> dict[str, Any]:
     missed = [each for each in said.missed if each.name in _THRESHOLDS]
     aside: dict[str, Any] = {}
     if said.duplicate_of is not None:
-        aside["collapse"] = None
+        aside["dedup_threshold"] = None
     if said.diverse:
         aside["diversity"] = 0.0
     eased: dict[str, Any] = {each.name: each.had for each in missed} | aside
@@ -210,7 +210,7 @@ def _applied(
     depth = deeper if deeper is not None else trial.inquiry.rules.depth
     for exact in sorted({retriever.exact, True}):  # where an approximate dense leg would miss it
         changed = replace(
-            retriever, fusion=fusion, depth=depth, exact=exact, like=None, dense_weight=None
+            retriever, fusion=fusion, depth=depth, exact=exact, preset=None, dense_weight=None
         )
         if trial.brings(changed):
             added = exact and not retriever.exact

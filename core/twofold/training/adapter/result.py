@@ -40,7 +40,7 @@ class TrainedAdapter:
     blend: float = 1.0
     epochs: int = 0
     curves: tuple[tuple[Epoch, ...], ...] = ()
-    setting: SearchProfile | None = None
+    profile: SearchProfile | None = None
     tuned: TuningResult | None = None
     needed: int | None = None
     card: Mapping[str, Any] | None = None
@@ -57,8 +57,8 @@ class TrainedAdapter:
 
     def __str__(self) -> str:
         lines = in_words(self.reason, self.gains, self.forgotten)
-        if self.kept and self.setting is not None:
-            lines.append(f"with {setting_in_words(self.setting)}")
+        if self.kept and self.profile is not None:
+            lines.append(f"with {setting_in_words(self.profile)}")
         if self.tuned is not None:
             lines.append(f"the fusion, tuned to it: {self.tuned}")
         return "\n".join(lines)
@@ -73,7 +73,7 @@ class TrainedAdapter:
             "forgotten": self.forgotten.to_dict() if self.forgotten is not None else None,
             "blend": self.blend,
             "epochs": self.epochs,
-            "setting": profile_as_dict(self.setting) if self.setting is not None else None,
+            "setting": profile_as_dict(self.profile) if self.profile is not None else None,
             "tuned": self.tuned.to_dict() if self.tuned is not None else None,
             "queries_needed": self.needed,
             "card": dict(self.card) if self.card is not None else None,
@@ -86,7 +86,7 @@ class TrainedAdapter:
 
 def new_name(index: Index) -> str:
     """Return the first of trained, trained-2 ... that neither an adapter nor a setting has."""
-    return free_name("trained", {*index.adapters, *index.settings})
+    return free_name("trained", {*index.query_adapters, *index.profiles})
 
 
 def keep(
@@ -95,11 +95,11 @@ def keep(
     """Save an adapter with its setting, and put both to use; return the name that both have.
 
     ``name`` is the first free of trained, trained-2 ... if left out. To go back:
-    ``index.settings.use(...)`` with the name of before, or None for the library's defaults, or
+    ``index.profiles.use(...)`` with the name of before, or None for the library's defaults, or
     delete the adapter's file. Raises InputError for a name that is taken, and where there is
     nothing to keep, IndexLockedError, ReadOnlyError.
     """
-    if trained.adapter is None or trained.setting is None:
+    if trained.adapter is None or trained.profile is None:
         raise InputError(f"there is no adapter to keep: {trained.reason}")
     with index.view() as view:
         now = view.snapshot.vector_set
@@ -111,8 +111,8 @@ def keep(
     if name is None:
         name = new_name(index)
     # What is taken is refused before anything is written.
-    index.settings.new_name(name)
-    index.adapters.new_name(name)
-    index.adapters.save(name, trained.adapter)
-    index.settings.save(name, replace(trained.setting, adapter=name), use=use)
+    index.profiles.new_name(name)
+    index.query_adapters.new_name(name)
+    index.query_adapters.save(name, trained.adapter)
+    index.profiles.save(name, replace(trained.profile, adapter=name), use=use)
     return name

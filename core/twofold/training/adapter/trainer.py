@@ -168,9 +168,9 @@ class _Training:
             self._say("tuning the fusion", 0.9)
             bench = self._served.bench(held.blended(blend))
             tuned = self._tuned(bench)
-            changed: Values = {**after, "hybrid": bench.values(tuned.setting)}
+            changed: Values = {**after, "hybrid": bench.values(tuned.profile)}
             if no_regression(choice.gains(changed), plan):
-                setting = tuned.setting
+                setting = tuned.profile
         gains = choice.gains(after)
         matrix = interpolate(final.matrix, blend)
         forgotten = self._forgotten(matrix, setting)
@@ -216,7 +216,7 @@ class _Training:
             blend=blend,
             epochs=final.best,
             curves=tuple(each.curve for each in held.fits),
-            setting=setting,
+            profile=setting,
             tuned=tuned,
             needed=needed,
             card=card,
@@ -320,14 +320,14 @@ class _Training:
         served = SearchQuality(self._view, forgetting, self._plan.measure, self._home)
         return served, self._view.encode_queries([each.query for each in forgetting], adapted=False)
 
-    def _forgotten(self, matrix: Vectors, setting: SearchProfile) -> Gain | None:
+    def _forgotten(self, matrix: Vectors, profile: SearchProfile) -> Gain | None:
         """Return what becomes of queries of another kind."""
         if self._others is None:
             return None
         served, vectors = self._others
         mode = served.mode
         before = served.values(self._view.adapted(vectors))[mode]
-        now = replace(served, setting=setting).values(QueryAdapter(matrix)(vectors))[mode]
+        now = replace(served, profile=profile).values(QueryAdapter(matrix)(vectors))[mode]
         flags = np.zeros(len(vectors), np.bool_)
         return compute_gains({mode: before}, {mode: now}, flags, level=self._plan.level)[0]
 

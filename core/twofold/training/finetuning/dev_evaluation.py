@@ -142,7 +142,7 @@ class DevEvaluator:
     analyzer: Analyzer | None
     title_weight: int
     measure: str
-    setting: SearchProfile
+    profile: SearchProfile
 
     @classmethod
     def of(
@@ -209,7 +209,7 @@ class DevEvaluator:
         )
 
     def _asked(self, view: IndexView, asked: TrainingSet) -> dict[str, Scores]:
-        served = SearchQuality(view, asked, self.measure, self.setting)
+        served = SearchQuality(view, asked, self.measure, self.profile)
         values = served.values(view.encode_queries([each.query for each in asked]))
         return {str(mode): each for mode, each in values.items()}
 

@@ -247,7 +247,7 @@ def _checked(
         if view.snapshot.adapting.adapter is not None:
             raise InputError(
                 "an adapter is in use, which is for the encoder as it is and would be lost with "
-                "it: put the defaults to use first (index.settings.use(None)), or train_adapter"
+                "it: put the defaults to use first (index.profiles.use(None)), or train_adapter"
             )
     check_model(encoder, plan)
     check_new_folder(folder)
