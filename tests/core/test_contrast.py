@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from twofold import validation as checking
 from twofold.errors import InputError, MissingExtraError
 from twofold.similarity import Metric
 from twofold.training import EncoderPlan, Example, Mining, TrainingSet
+from twofold.training.finetuning import plans as checking
 from twofold.training.finetuning.losses import Contrast
 from twofold.training.finetuning.models import Similarity
 from twofold.training.finetuning.pair_dataset import Pairs

@@ -6,7 +6,7 @@ from twofold.errors import InputError
 from twofold.fusion.base import Fused, Fusion, LegScores, WeightedFusion
 from twofold.fusion.normalizers import TheoreticalMinMax, ZScore
 from twofold.fusion.rules import LogOdds, WeightedSum
-from twofold.validation import check_weight
+from twofold.validation import check_number
 
 DENSE_DOUBT = (0.55, 0.70)
 """Agreement at or below the first: no trust in the dense leg; from the second on: full trust."""
@@ -38,8 +38,8 @@ class GuardedFusion:
                 f"Guarded shifts the weight of a fusion, and {self.fusion!r:.80} is none that has "
                 "one to shift: give WeightedSum(), ReciprocalRank() or another of its kind"
             )
-        check_weight(self.weak_dense, "weak_dense")
-        check_weight(self.weak_lexical, "weak_lexical")
+        check_number("weak_dense", self.weak_dense, 0, 1)
+        check_number("weak_lexical", self.weak_lexical, 0, 1)
 
     @property
     def dense_weight(self) -> float:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from twofold.errors import InputError
 from twofold.fusion.base import Fused, Fusion, LegScores
 from twofold.types import Mask, Scores
-from twofold.validation import check_weight
+from twofold.validation import check_number
 
 FusionMode = Literal["reciprocal_rerank", "relative_score", "dist_based_score", "simple"]
 """The modes of LlamaIndex's QueryFusionRetriever."""
@@ -29,8 +29,8 @@ class EnsembleFusion:
     dense_first: bool = False
 
     def __post_init__(self) -> None:
-        check_weight(self.dense_weight)
-        check_weight(self.c, "c", 0, float("inf"))
+        check_number("dense_weight", self.dense_weight, 0, 1)
+        check_number("c", self.c, 0)
 
     def fuse(self, dense: LegScores, lexical: LegScores) -> Fused:
         """Return reciprocal ranks; the weights are divided as there, so that ties are the same."""
@@ -63,7 +63,7 @@ class QueryFusion:
     dense_first: bool = True
 
     def __post_init__(self) -> None:
-        check_weight(self.dense_weight)
+        check_number("dense_weight", self.dense_weight, 0, 1)
         if self.mode not in get_args(FusionMode):
             raise InputError(f"mode is {self.mode!r}: use one of {', '.join(get_args(FusionMode))}")
 

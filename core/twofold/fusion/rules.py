@@ -15,7 +15,7 @@ from twofold.fusion.normalizers import (
     ZScore,
 )
 from twofold.types import Scores
-from twofold.validation import check_weight
+from twofold.validation import check_number
 
 DENSE_WEIGHT = 0.8
 """The share of the dense leg that did best over all collections: docs/decisions/0010."""
@@ -36,7 +36,7 @@ class WeightedSum:
 
     def __post_init__(self) -> None:
         _check_normalizer(self.normalizer)
-        check_weight(self.dense_weight)
+        check_number("dense_weight", self.dense_weight, 0, 1)
 
     def fuse(self, dense: LegScores, lexical: LegScores) -> Fused:
         """Return normalised scores and the two weights."""
@@ -64,7 +64,7 @@ class CombMNZ:
 
     def __post_init__(self) -> None:
         _check_normalizer(self.normalizer)
-        check_weight(self.dense_weight)
+        check_number("dense_weight", self.dense_weight, 0, 1)
         if isinstance(self.normalizer, _UNBOUND):
             raise InputError(
                 f"CombMNZ can't use {self.normalizer!r}, whose values may be below 0: use MinMax, "
@@ -102,8 +102,8 @@ class LogOdds:
 
     def __post_init__(self) -> None:
         _check_normalizer(self.normalizer)
-        check_weight(self.dense_weight)
-        check_weight(self.margin, "margin", 1e-9, 0.4)
+        check_number("dense_weight", self.dense_weight, 0, 1)
+        check_number("margin", self.margin, 1e-9, 0.4)
         if isinstance(self.normalizer, _UNBOUND):
             raise InputError(
                 f"LogOdds can't use {self.normalizer!r}, whose values leave 0 to 1: use "
@@ -147,8 +147,8 @@ class ReciprocalRank:
     dense_weight: float = 0.5
 
     def __post_init__(self) -> None:
-        check_weight(self.dense_weight)
-        check_weight(self.rank_constant, "rank_constant", 0, float("inf"))
+        check_number("dense_weight", self.dense_weight, 0, 1)
+        check_number("rank_constant", self.rank_constant, 0)
 
     def fuse(self, dense: LegScores, lexical: LegScores) -> Fused:
         """Return reciprocal ranks."""

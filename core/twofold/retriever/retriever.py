@@ -19,13 +19,13 @@ from twofold.retriever.search_plan import DEPTH, LegResults, QueryInput, SearchP
 from twofold.retriever.selection import ResultSelection
 from twofold.types import LegHits, Mask, Mode, Scores, Vectors, Where
 from twofold.validation import (
-    check_count,
     check_fusion,
+    check_integer,
     check_mode,
+    check_number,
     check_queries,
+    check_query_vector,
     check_scorer,
-    check_weight,
-    one_vector,
 )
 
 SPLIT = 32
@@ -83,10 +83,10 @@ class Retriever:
     observer: Observer | None = None
 
     def __post_init__(self) -> None:
-        check_count("k", self.k)
+        check_integer("k", self.k, error=QueryError)
         if self.depth is not None:
-            check_count("depth", self.depth)
-        check_mode(self.mode, self.index)
+            check_integer("depth", self.depth, error=QueryError)
+        check_mode(self.mode, self.index.modes)
         check_scorer(self.scorer)
         check_effort(self.effort)
         if self.preset is not None:
@@ -96,7 +96,7 @@ class Retriever:
             if self.dense_weight is not None:
                 raise QueryError(f"like={self.preset!r} has weights of its own: leave dense_weight")
         if self.dense_weight is not None:
-            check_weight(self.dense_weight)
+            check_number("dense_weight", self.dense_weight, 0, 1)
         check_fusion(self.fusion)
         if self.reranker is not None and not isinstance(self.reranker, Reranker):
             raise QueryError(
@@ -138,7 +138,7 @@ class Retriever:
             k=k,
             where=where,
             mode=mode,
-            vectors=None if vector is None else one_vector(vector)[None, :],
+            vectors=None if vector is None else check_query_vector(vector)[None, :],
             scorer=scorer,
             exact=exact,
             effort=effort,

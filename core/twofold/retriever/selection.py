@@ -13,7 +13,7 @@ from twofold.backend import View
 from twofold.errors import QueryError
 from twofold.retriever.candidates import CandidateSet
 from twofold.types import Mask, Rows, Scores, Vectors
-from twofold.validation import check_count
+from twofold.validation import check_integer
 
 _ROUNDING = 1e-6
 """By how much the cosine of equal vectors, which are float32, may be less than 1."""
@@ -155,7 +155,7 @@ class ResultSelection:
             raise QueryError(
                 f"group_by is {self.group_by!r}: the name of a metadata field is wanted"
             )
-        check_count("per_group", self.per_group)
+        check_integer("per_group", self.per_group, error=QueryError)
 
     @property
     def selects(self) -> bool:

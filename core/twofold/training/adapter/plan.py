@@ -5,7 +5,13 @@ from dataclasses import dataclass
 
 from twofold.errors import InputError
 from twofold.evaluation.measures import parse_measure
-from twofold.validation import check_range, check_seed, check_shares, check_temperature, check_whole
+from twofold.validation import (
+    check_fractions,
+    check_integer,
+    check_number,
+    check_seed,
+    check_temperature,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +51,16 @@ class AdapterPlan:
     def __post_init__(self) -> None:
         least = {"epochs": 1, "patience": 1, "batch": 1, "folds": 2, "fewest": 8}
         for name, low in {**least, "most_passages": 2}.items():
-            check_whole(name, getattr(self, name), low)
+            check_integer(name, getattr(self, name), low)
         check_seed(self.seed)
         if self.rank is not None:
-            check_whole("rank", self.rank, 1)
+            check_integer("rank", self.rank, 1)
         check_temperature(self.temperature)
         for name in ("pull", "most_lost"):
-            check_range(name, getattr(self, name), 0, math.inf, "a number of 0 or more")
-        check_shares("blends", self.blends)
+            check_number(name, getattr(self, name), 0, math.inf)
+        check_fractions("blends", self.blends)
         for name, high in (("learning_rate", math.inf), ("level", 1)):
-            check_range(name, getattr(self, name), 0, high, "a number above 0", strict=True)
+            check_number(name, getattr(self, name), 0, high, exclusive=True)
         if self.fewest < 2 * self.folds:
             raise InputError(
                 f"fewest is {self.fewest}: at least {2 * self.folds} queries are wanted for "

@@ -25,11 +25,10 @@ from twofold.training.finetuning.models import (
     is_router,
 )
 from twofold.training.finetuning.pair_dataset import ANCHOR, Pairs
-from twofold.training.finetuning.plans import EncoderPlan
+from twofold.training.finetuning.plans import WORK, EncoderPlan, check_extra, check_new_folder
 from twofold.training.finetuning.result import FineTunedModel, finalize_model
 from twofold.training.negatives.candidates import MinedNegatives
 from twofold.training.negatives.mining import Mining, for_legs, mine
-from twofold.validation import WORK, check_extra, check_new_folder
 
 _LEAST, _MOST = 1e-6, 1 - 1e-6
 """Where a teacher's probabilities are cut off before they become logits, of -13.8 and 13.8."""

@@ -1,13 +1,22 @@
 """What plans of fine-tuning have in common: how to learn, and what it takes to keep a model."""
 
 from dataclasses import dataclass, field, fields, is_dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal, get_args
 
-from twofold.errors import InputError
+from twofold.errors import InputError, MissingExtraError
 from twofold.evaluation.measures import parse_measure
 from twofold.protocols import Reranker
 from twofold.training.negatives.mining import Mining
-from twofold.validation import check_range, check_seed, check_shares, check_temperature, check_whole
+from twofold.validation import (
+    check_fractions,
+    check_integer,
+    check_number,
+    check_seed,
+    check_temperature,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,13 +45,12 @@ class FineTuningPlan:
 
     def __post_init__(self) -> None:
         for name, low in (("epochs", 1), ("batch", 2), ("patience", 1), ("fewest", 8)):
-            check_whole(name, getattr(self, name), low)
+            check_integer(name, getattr(self, name), low)
         check_seed(self.seed)
         for name in ("learning_rate", "held_out", "level"):
-            wanted = "a number between 0 and 1"
-            check_range(name, getattr(self, name), 0, 1, wanted, strict=True)
-        check_range("warmup", self.warmup, 0, 1, "a number from 0 to 1")
-        check_range("most_lost", self.most_lost, 0, 1, "a number from 0 to 1")
+            check_number(name, getattr(self, name), 0, 1, exclusive=True)
+        check_number("warmup", self.warmup, 0, 1)
+        check_number("most_lost", self.most_lost, 0, 1)
         parse_measure(self.measure)
 
     @property
@@ -102,16 +110,16 @@ class EncoderPlan(FineTuningPlan):
 
     def __post_init__(self) -> None:
         FineTuningPlan.__post_init__(self)  # super() knows no class made anew for its slots
-        check_whole("checked_passages", self.checked_passages, 10)
+        check_integer("checked_passages", self.checked_passages, 10)
         for name in ("at_once", "max_length"):
             if getattr(self, name) is not None:
-                check_whole(name, getattr(self, name), 1)
+                check_integer(name, getattr(self, name), 1)
         if not isinstance(self.dims, tuple):
             raise InputError(f"dims is {self.dims!r:.40}: a tuple of lengths is wanted")
         for length in self.dims:
-            check_whole("a length of dims", length, 1)
+            check_integer("a length of dims", length, 1)
         check_temperature(self.temperature)
-        check_shares("blends", self.blends)
+        check_fractions("blends", self.blends)
         if self.towers not in get_args(Towers):
             raise InputError(f"towers is {self.towers!r}: 'shared' or 'separate' is wanted")
         if self.mining is not None and not isinstance(self.mining, Mining):
@@ -144,4 +152,40 @@ class RerankerPlan(FineTuningPlan):
 
     def __post_init__(self) -> None:
         FineTuningPlan.__post_init__(self)  # super() knows no class made anew for its slots
-        check_whole("candidates", self.candidates, 2)
+        check_integer("candidates", self.candidates, 2)
+
+
+WORK = "training"
+"""The folder of a run within that of its model, while it lasts."""
+_WORKS = {"notes.json", "notes.tmp", "checkpoints", "best", "blend"}
+_OLDEST = (6, 2)  # of sentence-transformers, with a GradCache for losses of one's own
+
+
+def check_extra() -> None:
+    """Raise MissingExtraError without what sentence-transformers' trainers need."""
+    missing = [name for name in ("accelerate", "datasets") if find_spec(name) is None]
+    if missing:
+        raise MissingExtraError(
+            f"fine-tuning needs {' and '.join(missing)}: pip install 'twofold[train]'"
+        )
+    found = version("sentence-transformers")
+    if tuple(int(each) for each in found.split(".")[:2]) < _OLDEST:
+        raise MissingExtraError(
+            f"fine-tuning needs sentence-transformers 6.2 or newer, not {found}: "
+            "pip install 'twofold[train]'"
+        )
+
+
+def check_new_folder(folder: Path) -> Path:
+    """Return the folder if it is new, or has nothing but a stopped run; else raise InputError."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file: give the path of a new folder")
+    work = folder / WORK
+    strange = [each for each in folder.iterdir() if each != work] if folder.exists() else []
+    if work.exists() and (not work.is_dir() or {each.name for each in work.iterdir()} - _WORKS):
+        strange.append(work)
+    if strange:
+        raise InputError(
+            f"{folder} is there already, with {strange[0].name}: give the path of a new folder"
+        )
+    return folder

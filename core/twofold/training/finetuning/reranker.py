@@ -18,11 +18,10 @@ from twofold.training.data.alignment import examples_in_index
 from twofold.training.data.examples import TrainingSet
 from twofold.training.finetuning.dev_evaluation import DataSplit, with_metadata
 from twofold.training.finetuning.loop import FineTuningRun, QueryMeasures, RunState, Say
-from twofold.training.finetuning.plans import RerankerPlan
+from twofold.training.finetuning.plans import WORK, RerankerPlan, check_extra, check_new_folder
 from twofold.training.finetuning.result import FineTunedModel, finalize_model
 from twofold.training.negatives.mining import for_legs, mine
 from twofold.types import Run, Scores
-from twofold.validation import WORK, check_extra, check_new_folder
 
 
 class RerankerCourse:
