@@ -20,18 +20,18 @@ from rich.console import Console
 from twofold import Index
 from twofold.corpus import read_qrels, read_queries
 from twofold.training import EncoderPlan, Mining, TrainingSet, train_encoder
-from twofold.training.acceptance import Values, compute_gains
+from twofold.training.acceptance import QueryMeasures, compute_gains
 from twofold.training.search_quality import SearchQuality
 from twofold.tuning.objective import in_use
 
 console = Console(width=140)
 
 
-def values(index: Index, test: TrainingSet) -> Values:
+def values(index: Index, test: TrainingSet) -> QueryMeasures:
     """Return the measure of each test query by mode, as the index serves."""
     with index.view() as view:
         vectors = view.encode_queries([each.query for each in test])
-        return SearchQuality(view, test, MEASURE, in_use(view)).values(vectors)
+        return SearchQuality(view, test, MEASURE, in_use(view)).evaluate(vectors)
 
 
 def main() -> None:
@@ -44,7 +44,7 @@ def main() -> None:
     options.add_argument("--no-bound", dest="bound", action="store_const", const=None)
     options.add_argument("--remine", action="store_true")
     given = options.parse_args()
-    mining = Mining((("lexical", 1), ("dense", 1)), share=given.bound)
+    mining = Mining({"lexical": 1, "dense": 1}, share=given.bound)
     plan = EncoderPlan(
         epochs=given.epochs,
         max_length=given.length,
@@ -57,8 +57,8 @@ def main() -> None:
     )
     with judged(given.folder) as found, tempfile.TemporaryDirectory() as work:
         queries = read_queries(next(path for path in sorted(given.folder.glob("queries.jsonl*"))))
-        learned = TrainingSet.of_qrels(queries, read_qrels(given.folder / "qrels" / "train.tsv"))
-        test = TrainingSet.of_qrels(found.texts, found.qrels)
+        learned = TrainingSet.from_qrels(queries, read_qrels(given.folder / "qrels" / "train.tsv"))
+        test = TrainingSet.from_qrels(found.texts, found.qrels)
         started = time.perf_counter()
         to = Path(work) / "model"
         tuned = train_encoder(found.index, learned, to, plan=plan, progress=console.print)
@@ -71,7 +71,7 @@ def main() -> None:
             copy.reencode(str(tuned.folder))
             after = values(copy, test)
         unseen = np.array([learned.positives.isdisjoint(each.positives) for each in test], np.bool_)
-        for each in compute_gains(before, after, unseen, level=0.95):
+        for each in compute_gains(before, after, unseen, confidence=0.95):
             console.print(f"test, {each.queries} {each.group}: {each}")
 
 

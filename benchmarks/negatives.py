@@ -24,22 +24,22 @@ from twofold import Index, SentenceTransformerEncoder
 from twofold.corpus import read_qrels, read_queries
 from twofold.encoders import ModelOptions
 from twofold.training import EncoderPlan, Mining, TrainingSet, split
-from twofold.training.acceptance import Gain, compute_gains
+from twofold.training.acceptance import Gain, QueryMeasures, compute_gains
 from twofold.training.finetuning.dev_evaluation import DevEvaluator
-from twofold.training.finetuning.encoder import EncoderCourse
-from twofold.training.finetuning.loop import FineTuningRun, QueryMeasures, RunState
+from twofold.training.finetuning.encoder import EncoderTask
+from twofold.training.finetuning.loop import FineTuningRun, RunState
 
 console = Console(width=150)
 MODEL = "all-MiniLM-L6-v2"
-SELF = Mining((("dense", 1),))
-BOTH = Mining((("lexical", 1), ("dense", 1)))
+SELF = Mining({"dense": 1})
+BOTH = Mining({"lexical": 1, "dense": 1})
 VARIANTS: dict[str, EncoderPlan] = {
     "in-batch only": EncoderPlan(mining=None),
-    "+ random": EncoderPlan(mining=Mining((("random", 1),))),
-    "+ BM25": EncoderPlan(mining=Mining((("lexical", 1),))),
+    "+ random": EncoderPlan(mining=Mining({"random": 1})),
+    "+ BM25": EncoderPlan(mining=Mining({"lexical": 1})),
     "+ self-mined": EncoderPlan(mining=SELF),
-    # Nothing is kept back but what is known to answer.
-    "+ self-mined, not denoised": EncoderPlan(mining=replace(SELF, share=None, near_duplicate=1.0)),
+    # Only known positives are filtered out.
+    "+ self-mined, not filtered": EncoderPlan(mining=replace(SELF, share=None)),
     "+ self-mined, re-mined": EncoderPlan(mining=SELF, remine=True),
     "+ BM25 and self-mined, re-mined": EncoderPlan(mining=BOTH, remine=True),
 }
@@ -49,12 +49,12 @@ def sets(folder: Path, train: int, test: int) -> tuple[TrainingSet, TrainingSet]
     """Return what is learned from and what is asked, at most so many queries of each."""
     queries = read_queries(next(path for path in sorted(folder.glob("queries.jsonl*"))))
     parts = {name: folder / "qrels" / f"{name}.tsv" for name in ("train", "test")}
-    asked = TrainingSet.of_qrels(queries, read_qrels(parts["test"]))
+    asked = TrainingSet.from_qrels(queries, read_qrels(parts["test"]))
     if parts["train"].exists():
-        learned = TrainingSet.of_qrels(queries, read_qrels(parts["train"]))
+        learned = TrainingSet.from_qrels(queries, read_qrels(parts["train"]))
     else:
         halves = split(asked, min(test / len(asked), 0.5), by="passage", seed=0)
-        learned, asked = halves.fit, halves.held
+        learned, asked = halves.train, halves.test
     return sampled(learned, train), sampled(asked, test)
 
 
@@ -64,8 +64,8 @@ def sampled(some: TrainingSet, most: int) -> TrainingSet:
     return TrainingSet(tuple(some[place] for place in sorted(order.tolist())))
 
 
-class Last(EncoderCourse):
-    """Is examined after the last epoch alone: none is chosen by the queries that it is for."""
+class Last(EncoderTask):
+    """Is evaluated after the last epoch only, so that the test queries choose no epoch."""
 
     def __init__(
         self,
@@ -76,20 +76,20 @@ class Last(EncoderCourse):
         base: QueryMeasures,
     ) -> None:
         super().__init__(index, learned, exam, plan)
-        self.marks = base
+        self.measures = base
         self._epochs = plan.epochs
         self._number = 0
 
-    def begin(self, number: int, record: RunState) -> None:
-        """Mine, and remember which epoch it is."""
-        super().begin(number, record)
+    def begin_epoch(self, number: int, state: RunState) -> None:
+        """Mine, and remember the epoch."""
+        super().begin_epoch(number, state)
         self._number = number
 
-    def examined(self, *, base: bool = False) -> QueryMeasures:
-        """Return the marks of the last epoch, those of the base before it."""
+    def evaluate(self, *, base: bool = False) -> QueryMeasures:
+        """Return the measures of the last epoch, and those of the base before it."""
         if self._number == self._epochs:
-            self.marks = super().examined(base=base)
-        return self.marks
+            self.measures = super().evaluate(base=base)
+        return self.measures
 
 
 def main() -> None:
@@ -107,12 +107,12 @@ def main() -> None:
     with judged(given.folder) as found, Index.open(None, encoder=encoder) as index:
         # Chosen by the whole index, asked over what the smaller one holds.
         most = given.passages
-        exam = DevEvaluator.of(found.index, asked, asked, learned, most, MEASURE)
+        exam = DevEvaluator.from_index(found.index, asked, asked, learned, most, MEASURE)
         known = {each.id for each in exam.passages}
         answers = sorted({own for each in learned for own in each.positives} - known)
         index.upsert([*exam.passages, *found.index.get(answers)])
-        exam = replace(exam, passages=tuple(index), others=None)
-        base = exam.values(encoder)
+        exam = replace(exam, passages=tuple(index), control=None)
+        base = exam.evaluate(encoder)
         for name in given.only:
             for seed in range(given.seeds):
                 plan = replace(
@@ -123,14 +123,14 @@ def main() -> None:
                     seed=seed,
                 )
                 started = time.perf_counter()
-                course = Last(index, learned, exam, plan, base)
+                task = Last(index, learned, exam, plan, base)
                 with tempfile.TemporaryDirectory() as work:
-                    record = RunState(Path(work) / "run", "benchmark")
-                    everyone = np.ones(len(exam.held), np.bool_)
-                    FineTuningRun(course, plan, record, everyone, None).run()
+                    state = RunState(Path(work) / "run", "benchmark")
+                    everyone = np.ones(len(exam.held_out), np.bool_)
+                    FineTuningRun(task, plan, state, everyone, None).run()
                 seconds = time.perf_counter() - started
-                gains = judged_by(base, course.marks, exam, learned)
-                turnover = ", ".join(f"{each:.2f}" for each in record.turnover)
+                gains = judged_by(base, task.measures, exam, learned)
+                turnover = ", ".join(f"{each:.2f}" for each in state.turnover)
                 table.add_row(f"{name}, seed {seed}", f"{seconds:.0f}", turnover, *cells(gains))
                 console.print(
                     f"{name}, seed {seed}: {seconds:.0f} s;", *map(str, gains), sep="\n  "
@@ -143,8 +143,8 @@ def judged_by(
     base: QueryMeasures, after: QueryMeasures, exam: DevEvaluator, learned: TrainingSet
 ) -> list[Gain]:
     """Return the gains of the test queries after the last epoch."""
-    unseen = np.array([learned.positives.isdisjoint(each.positives) for each in exam.held])
-    return list(compute_gains(base, after, unseen, level=0.95))  # type: ignore[arg-type]  # modes
+    unseen = np.array([learned.positives.isdisjoint(each.positives) for each in exam.held_out])
+    return list(compute_gains(base, after, unseen, confidence=0.95))
 
 
 def cells(gains: list[Gain]) -> list[str]:

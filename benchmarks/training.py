@@ -33,9 +33,9 @@ def tested(
     assert trained.adapter is not None
     assert trained.profile is not None
     unseen = np.array([seen.isdisjoint(each.positives) for each in served.training_set], np.bool_)
-    before = served.values(vectors)
-    after = replace(served, profile=trained.profile).values(trained.adapter(vectors))
-    return list(compute_gains(before, after, unseen, level=0.95))
+    before = served.evaluate(vectors)
+    after = replace(served, profile=trained.profile).evaluate(trained.adapter(vectors))
+    return list(compute_gains(before, after, unseen, confidence=0.95))
 
 
 def main() -> None:
@@ -50,8 +50,8 @@ def main() -> None:
     with judged(given.folder) as found:
         queries = read_queries(next(path for path in sorted(given.folder.glob("queries.jsonl*"))))
         qrels = read_qrels(given.folder / "qrels" / "train.tsv")
-        learned = TrainingSet.of_qrels({each: queries[each] for each in qrels}, qrels)
-        test = TrainingSet.of_qrels(found.texts, found.qrels)
+        learned = TrainingSet.from_qrels({each: queries[each] for each in qrels}, qrels)
+        test = TrainingSet.from_qrels(found.texts, found.qrels)
         own = found.index.encode_queries([each.query for each in learned])
         vectors = found.index.encode_queries([each.query for each in test])
         for seed in range(given.seeds):
@@ -69,7 +69,7 @@ def main() -> None:
                         str(seed),
                         f"{temperature:g}",
                         f"{seconds:.0f}",
-                        str(trained.kept),
+                        str(trained.accepted),
                         each.mode,
                         f"{each.queries} {each.group}",
                         f"{each.before:.4f}",

@@ -29,9 +29,9 @@ def main() -> None:
     asked = {each: queries[each] for each in list(judged)[: options.queries]}
     with Index.open(None, encoder=options.encoder) as index:
         index.upsert(Corpus.at(options.folder))
-        trained = train_adapter(index, TrainingSet.of_qrels(asked, {q: judged[q] for q in asked}))
+        trained = train_adapter(index, TrainingSet.from_qrels(asked, {q: judged[q] for q in asked}))
         print(trained)
-        if trained.kept:
+        if trained.accepted:
             print(f"in use as {keep(index, trained)!r}; the way back: index.profiles.use(None)")
 
 

@@ -18,6 +18,6 @@ def secrets():
     rng.shuffle(pairs)
     passages = [{"id": str(n), "text": f"{a} before {b}"} for n, (a, b) in enumerate(pairs)]
     queries = {f"q{n}": f"{SECRET[a]} {SECRET[b]}" for n, (a, b) in enumerate(pairs)}
-    return passages, TrainingSet.of_qrels(
+    return passages, TrainingSet.from_qrels(
         queries, {f"q{n}": {str(n): 1} for n in range(len(pairs))}
     )

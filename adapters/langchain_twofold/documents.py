@@ -1,4 +1,4 @@
-"""Between LangChain's documents and passages."""
+"""Conversion between LangChain documents and twofold passages."""
 
 import copy
 import warnings
@@ -14,16 +14,18 @@ from twofold.types import PAYLOAD
 
 
 def as_passage(document: Document) -> Passage:
-    """Return a document as a passage; without an id it gets one from its content.
+    """Convert a document to a passage. Without an id, the index derives one from the content.
 
-    Raises TypeError for what is no document, and PassageError for metadata that would be hidden.
+    Raises:
+        TypeError: ``document`` is not a LangChain ``Document``.
+        PassageError: The metadata uses the field name that twofold reserves.
     """
     if not isinstance(document, Document):
-        raise TypeError(f"a Document is wanted, not {type(document).__name__}: {document!r:.80}")
+        raise TypeError(f"expected a Document, got {type(document).__name__}: {document!r:.80}")
     if PAYLOAD in document.metadata:
         raise PassageError(
-            f"metadata has a field {PAYLOAD!r}, which filters and answers leave out, in the "
-            f"document with text {document.page_content!r:.40}: give it another name"
+            f"metadata must not have a field {PAYLOAD!r}, which twofold reserves: rename it in the "
+            f"document with text {document.page_content!r:.40}"
         )
     return Passage(
         id=document.id if document.id is not None else "",
@@ -32,40 +34,48 @@ def as_passage(document: Document) -> Passage:
     )
 
 
-def built(
+def documents_from_texts(
     texts: Iterable[str],
     metadatas: Iterable[dict[str, Any] | None] | None,
     ids: Iterable[str | None] | None,
 ) -> list[Document]:
-    """Return documents of texts; raise ValueError where the others are more or fewer."""
+    """Build documents from parallel lists. Raises ValueError if the lengths differ."""
     texts = list(texts)
-    own = list(metadatas) if metadatas is not None else [None for _ in texts]
-    if len(own) != len(texts):
-        raise ValueError(f"{len(own)} metadatas for {len(texts)} texts: give one each")
-    pairs = zip(texts, own, strict=True)
-    return identified(
-        [Document(page_content=text, metadata=each or {}) for text, each in pairs], ids
-    )
+    metadata_list = list(metadatas) if metadatas is not None else [None for _ in texts]
+    if len(metadata_list) != len(texts):
+        raise ValueError(f"got {len(metadata_list)} metadatas for {len(texts)} texts")
+    documents = [
+        Document(page_content=text, metadata=metadata or {})
+        for text, metadata in zip(texts, metadata_list, strict=True)
+    ]
+    return assign_ids(documents, ids)
 
 
-def identified(documents: Iterable[Document], ids: Iterable[str | None] | None) -> list[Document]:
-    """Return documents with other ids, None for their own; raise ValueError if not one each."""
+def assign_ids(documents: Iterable[Document], ids: Iterable[str | None] | None) -> list[Document]:
+    """Return documents with new ids; None keeps a document's id.
+
+    Raises ValueError if the lengths differ.
+    """
     documents = list(documents)
     if ids is None:
         return documents
     ids = list(ids)
     if len(ids) != len(documents):
-        raise ValueError(f"{len(ids)} ids for {len(documents)} documents: give one each")
+        raise ValueError(f"got {len(ids)} ids for {len(documents)} documents")
     return [
-        Document(id=own or each.id, page_content=each.page_content, metadata=each.metadata)
-        for each, own in zip(documents, ids, strict=True)
+        Document(
+            id=new_id or document.id,
+            page_content=document.page_content,
+            metadata=document.metadata,
+        )
+        for document, new_id in zip(documents, ids, strict=True)
     ]
 
 
-def stored_document(passage: Passage) -> Document:
-    """Return a passage as a document; a title is among its metadata.
+def as_document(passage: Passage) -> Document:
+    """Convert a passage to a document. The title becomes a metadata field.
 
-    A passage is decoded anew whenever it is touched, so the document shares nothing with another.
+    A passage is decoded on each access, so documents never share mutable state.
     """
     metadata: dict[str, Any] = dict(passage.metadata)
     metadata.pop(PAYLOAD, None)
@@ -74,20 +84,20 @@ def stored_document(passage: Passage) -> Document:
     return Document(id=passage.id, page_content=passage.text, metadata=metadata)
 
 
-def with_value(document: Document, value: object, key: str | None) -> Document:
-    """Return a fresh copy of a document with a value among its metadata, in place of an old one."""
+def copy_with_metadata(document: Document, key: str | None, value: object) -> Document:
+    """Return a deep copy of a document with a metadata field set; ``key`` None sets nothing."""
     metadata = copy.deepcopy(document.metadata)
     if key is not None:
         metadata[key] = value
     return Document(id=document.id, page_content=document.page_content, metadata=metadata)
 
 
-def note(document: Document, value: object, key: str | None) -> None:
-    """Put a value among a document's metadata; what is there already is left, with a warning."""
+def _add_metadata(document: Document, key: str | None, value: object) -> None:
+    """Add a metadata field; an existing field is kept, with a warning."""
     if key is not None and key in document.metadata:
         warnings.warn(
-            f"metadata has a field {key!r} of its own, which is kept: set score_key (or "
-            "explanation_key) to another name, or to None",
+            f"metadata already has a field {key!r}, which is kept: set score_key or "
+            "explanation_key to another name, or to None",
             UserWarning,
             stacklevel=2,
         )
@@ -95,16 +105,21 @@ def note(document: Document, value: object, key: str | None) -> None:
         document.metadata[key] = value
 
 
-def as_documents(hits: Hits, score_key: str | None, explanation_key: str | None) -> list[Document]:
-    """Return hits as fresh documents with their scores, Python floats, under ``score_key``.
+def documents_from_hits(
+    hits: Hits, score_key: str | None = None, explanation_key: str | None = None
+) -> list[Document]:
+    """Convert hits to new documents, best first.
 
-    Under ``explanation_key`` is why each came back: what ``Hits.explain`` tells, plain values.
+    Args:
+        hits: The result of one query.
+        score_key: Metadata field for the score, a Python float. None leaves it out.
+        explanation_key: Metadata field for the explanation as plain values. None leaves it out.
     """
-    documents = [stored_document(each) for each in hits.passages]
+    documents = [as_document(passage) for passage in hits.passages]
     for document, score in zip(documents, hits.scores.tolist(), strict=True):
-        note(document, score, score_key)
+        _add_metadata(document, score_key, score)
     if explanation_key is not None:
-        told = hits.explain(meaning=False).to_dict()["hits"]
-        for document, why in zip(documents, told, strict=True):
-            note(document, why, explanation_key)
+        explanations = hits.explain(meaning=False).to_dict()["hits"]
+        for document, explanation in zip(documents, explanations, strict=True):
+            _add_metadata(document, explanation_key, explanation)
     return documents

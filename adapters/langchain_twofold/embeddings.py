@@ -1,4 +1,4 @@
-"""Between LangChain's embeddings and encoders of the core."""
+"""Conversion between LangChain embeddings and twofold encoders."""
 
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
@@ -12,15 +12,23 @@ from twofold.concurrency import map_threads
 from twofold.encoders import encoder_from_name
 from twofold.types import Vectors
 
-_AT_ONCE = 8
-"""Queries that are encoded at a time: LangChain's method takes one, which is often a request."""
+_CONCURRENT_QUERIES = 8
+"""Queries encoded at a time: ``embed_query`` takes one, and is often a network request."""
 
 
 class EmbeddingsEncoder:
-    """Encodes by any LangChain ``Embeddings``; its canary vectors are its identity.
+    """A LangChain ``Embeddings`` as a twofold encoder.
 
-    An index that was filled by such embeddings is opened with it:
-    ``Index.open(path, encoder=EmbeddingsEncoder(embeddings))``.
+    twofold identifies the model by its vectors for a few fixed sentences.
+
+    Args:
+        embeddings: Any LangChain embeddings.
+
+    Example:
+        >>> from langchain_core.embeddings import DeterministicFakeEmbedding
+        >>> from twofold import Index
+        >>> encoder = EmbeddingsEncoder(DeterministicFakeEmbedding(size=8))
+        >>> index = Index.open(None, encoder=encoder)
     """
 
     def __init__(self, embeddings: Embeddings) -> None:
@@ -30,26 +38,26 @@ class EmbeddingsEncoder:
         self.name = f"{kind}({model})" if isinstance(model, str) and model else kind
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        """Return one vector a query, float32 (n, dim); up to 8 are encoded at a time."""
+        """Return float32 vectors (n, dim); up to 8 queries are encoded concurrently."""
         embed = self.embeddings.embed_query
-        calls = [(copy_context(), text) for text in texts]  # a context is entered by one thread
-        vectors = map_threads(lambda call: call[0].run(embed, call[1]), calls, _AT_ONCE)
+        calls = [(copy_context(), text) for text in texts]  # only one thread can enter a context
+        vectors = map_threads(lambda call: call[0].run(embed, call[1]), calls, _CONCURRENT_QUERIES)
         return np.array(list(vectors), np.float32)
 
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
-        """Return one vector a passage, float32 (n, dim)."""
+        """Return float32 vectors (n, dim)."""
         return np.array(self.embeddings.embed_documents(list(texts)), np.float32)
 
 
 class FunctionEmbeddings(Embeddings):
-    """A function from a text to its vector as LangChain's ``Embeddings``."""
+    """A function from a text to its vector as LangChain ``Embeddings``."""
 
     def __init__(self, function: Callable[[str], list[float]]) -> None:
         self.function = function
         self.model_name = getattr(function, "__qualname__", type(function).__qualname__)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Return one vector a text."""
+        """Return one vector per text."""
         return [self.function(text) for text in texts]
 
     def embed_query(self, text: str) -> list[float]:
@@ -58,16 +66,23 @@ class FunctionEmbeddings(Embeddings):
 
 
 class TwofoldEmbeddings(Embeddings):
-    """Any encoder of the core as LangChain's ``Embeddings``: queries and passages each their way.
+    """A twofold encoder as LangChain ``Embeddings``.
 
-    ``encoder`` is an encoder or a model's name.
+    Queries and passages are encoded with the model's separate prompts or towers.
+
+    Args:
+        encoder: A twofold encoder, or a model name.
+
+    Example:
+        >>> len(TwofoldEmbeddings("hashing").embed_query("green tea"))
+        256
     """
 
     def __init__(self, encoder: Encoder | str) -> None:
         self.encoder = encoder_from_name(encoder) if isinstance(encoder, str) else encoder
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Return one vector a text, as Python floats."""
+        """Return one vector per text, as Python floats."""
         if not texts:
             return []
         vectors: list[list[float]] = self.encoder.encode_passages(texts).tolist()
@@ -79,15 +94,15 @@ class TwofoldEmbeddings(Embeddings):
         return vector
 
 
-def as_encoder(given: object) -> Any:
-    """Return what ``Index.open`` takes as an encoder; LangChain's ``Embeddings`` are wrapped."""
-    if isinstance(given, TwofoldEmbeddings):
-        return given.encoder
-    return EmbeddingsEncoder(given) if isinstance(given, Embeddings) else given
+def as_encoder(encoder: object) -> Any:
+    """Wrap LangChain ``Embeddings`` as an encoder; return other values as they are."""
+    if isinstance(encoder, TwofoldEmbeddings):
+        return encoder.encoder
+    return EmbeddingsEncoder(encoder) if isinstance(encoder, Embeddings) else encoder
 
 
 def as_embeddings(encoder: Encoder | None) -> Embeddings | None:
-    """Return LangChain's ``Embeddings`` of an index's encoder, None where it has none."""
+    """Convert an encoder to LangChain ``Embeddings``."""
     if encoder is None:
         return None
     if isinstance(encoder, EmbeddingsEncoder):

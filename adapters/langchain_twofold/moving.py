@@ -1,48 +1,56 @@
-"""From live objects of LangChain's other retrievers to a twofold index that answers the same.
+"""Conversion of LangChain's FAISS, BM25 and ensemble retrievers to twofold indexes.
 
-They are told by what they have, so that neither langchain-community nor langchain-classic is
-needed here.
+The objects are recognised by their attributes, so langchain-community is not required.
 """
 
 import os
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 
 from langchain_twofold.documents import as_passage
-from langchain_twofold.embeddings import as_encoder
-from langchain_twofold.faiss_filter import where_of_faiss
-from langchain_twofold.faiss_store import FaissStore
+from langchain_twofold.embeddings import EmbeddingsEncoder, FunctionEmbeddings, as_encoder
+from langchain_twofold.filters import where_of_faiss
 from langchain_twofold.retriever import TwofoldRetriever
 from langchain_twofold.vector_store import TwofoldVectorStore
-from twofold import Encoder, Index, Passage, Retriever
+from twofold import Encoder, Index, Metric, Passage, Retriever
+from twofold.dense import read_faiss_vectors
 from twofold.fusion import EnsembleFusion
 from twofold.index import AS_STORED, create_filled_index
 from twofold.lexical import AnalyzerLike, OkapiBM25
+from twofold.types import Vectors
 
 Folder = str | os.PathLike[str] | None
-_DEFAULT_TERMS = "langchain_community.retrievers.bm25"
+_DEFAULT_PREPROCESSOR_MODULE = "langchain_community.retrievers.bm25"
 
 
 def split_words(text: str) -> list[str]:
-    """Split at blanks and nothing else, as BM25Retriever does by default."""
+    """Split at whitespace only, the default of BM25Retriever."""
     return text.split()
 
 
 def from_faiss(store: Any, *, path: Folder = None) -> TwofoldVectorStore:
-    """Return a store over the documents and vectors of a FAISS store; nothing is encoded again.
+    """Convert a FAISS store, reusing its vectors.
 
-    Its searches are dense and give the same documents in the same order. The words are indexed
-    too: ``TwofoldVectorStore(store.index)`` searches by both legs. Raises TypeError for what is no
-    FAISS store of langchain-community, and InputError if its index has another metric than L2 and
-    the inner product, or doesn't keep its vectors as they came.
+    The result searches the dense leg and returns the same documents in the same order. The words
+    are indexed too: ``TwofoldVectorStore(result.index)`` searches both legs.
+
+    Args:
+        store: A FAISS store of langchain-community.
+        path: The index folder. None creates a temporary one.
+
+    Raises:
+        TypeError: ``store`` is not a FAISS store.
+        InputError: The FAISS index has a metric other than L2 and inner product, or compresses its
+            vectors.
     """
-    held = FaissStore.held_by(store)
-    index = _filled(path, held, [as_passage(each) for each in held.documents], None)
+    contents = _FaissContents.from_store(store)
+    passages = [as_passage(document) for document in contents.documents]
+    index = _create_index(path, contents, passages, None)
     return TwofoldVectorStore(retriever=Retriever(index, mode="dense", k=4))
 
 
@@ -53,115 +61,181 @@ def from_bm25_retriever(
     encoder: Encoder | Embeddings | str | None = None,
     analyzer: AnalyzerLike | None = None,
 ) -> TwofoldRetriever:
-    """Return a lexical retriever over the documents of a BM25Retriever, with its scores.
+    """Convert a BM25Retriever to a lexical retriever with the same scores.
 
-    Terms are those of its ``preprocess_func``, which a module must hold, or of ``analyzer`` in its
-    place, and scores those of its rank-bm25 parameters; documents without a word of the query are
-    left out, and ties go by id. An id that comes again goes to its first document; the others get
-    one from their content. With an ``encoder``, ``TwofoldRetriever(index=retriever.index)``
-    searches by both legs.
+    Documents that share no term with the query are not returned, and ties are ordered by id. If an
+    id occurs twice, the later document gets an id derived from its content.
+
+    Args:
+        retriever: A BM25Retriever of langchain-community.
+        path: The index folder. None creates a temporary one.
+        encoder: Adds vectors: ``TwofoldRetriever(index=result.index)`` then searches both legs.
+        analyzer: Replaces the retriever's ``preprocess_func``, which must otherwise be importable.
     """
-    _check(retriever, ("vectorizer", "docs", "preprocess_func", "k"), "a BM25Retriever")
+    _check_attributes(retriever, ("vectorizer", "docs", "preprocess_func", "k"), "a BM25Retriever")
     index = create_filled_index(
         path,
-        _distinctly_named(retriever.docs, ()),
+        _passages_with_distinct_ids(retriever.docs, ()),
         encoder=as_encoder(encoder),
         metric=None,
-        analyzer=analyzer if analyzer is not None else _terms(retriever),
+        analyzer=analyzer if analyzer is not None else _bm25_analyzer(retriever),
     )
-    core = Retriever(index, mode="lexical", k=retriever.k, scorer=_scorer(retriever))
+    core = Retriever(index, mode="lexical", k=retriever.k, scorer=_bm25_scorer(retriever))
     return TwofoldRetriever(retriever=core)
 
 
 def from_ensemble(
     ensemble: Any, *, path: Folder = None, analyzer: AnalyzerLike | None = None
 ) -> TwofoldRetriever:
-    """Return a retriever that fuses as an EnsembleRetriever of BM25 and FAISS does.
+    """Convert an EnsembleRetriever of BM25 and FAISS to a hybrid retriever with the same fusion.
 
-    Each leg brings ``k`` candidates, as there, or the greater k where they differ; but only the
-    best ``k`` of them come back, where an ensemble gives up to twice as many. Documents of equal
-    text are one, the FAISS store's. A filter of the FAISS store holds for both legs.
-    ``TwofoldRetriever(index=retriever.index)`` fuses as twofold does.
+    Each leg contributes ``k`` candidates, the larger k if they differ. The result returns the best
+    ``k`` documents, where an ensemble returns up to twice as many. Documents with equal texts are
+    merged; the FAISS store's is kept. The FAISS retriever's filter applies to both legs. If the two
+    hold different documents, each leg searches all of them, with a warning.
+    ``TwofoldRetriever(index=result.index)`` uses twofold's default fusion instead.
 
-    Where the two hold different documents, each leg searches all of them, with a warning. Raises
-    ValueError for MMR, thresholds and ``id_key``, which have no twin in such a fusion.
+    Args:
+        ensemble: An EnsembleRetriever of one BM25Retriever and one FAISS retriever.
+        path: The index folder. None creates a temporary one.
+        analyzer: Replaces the BM25Retriever's ``preprocess_func``.
+
+    Raises:
+        TypeError: The ensemble has other retrievers.
+        ValueError: It uses MMR, a threshold or ``id_key``, which this fusion doesn't support.
     """
-    _check(ensemble, ("retrievers", "weights", "c"), "an EnsembleRetriever")
-    found = list(ensemble.retrievers)
-    words = [each for each in found if hasattr(each, "vectorizer") and hasattr(each, "docs")]
-    near = [each for each in found if hasattr(each, "vectorstore")]
-    if len(found) != 2 or len(words) != 1 or len(near) != 1:
-        kinds = ", ".join(type(each).__name__ for each in found)
-        raise TypeError(f"an ensemble of a BM25Retriever and a FAISS retriever, not of {kinds}")
-    (lexical,), (dense,) = words, near
-    _refuse_without_twin(ensemble, dense)
-    held = FaissStore.held_by(dense.vectorstore).distinct()
+    _check_attributes(ensemble, ("retrievers", "weights", "c"), "an EnsembleRetriever")
+    members = list(ensemble.retrievers)
+    bm25 = [m for m in members if hasattr(m, "vectorizer") and hasattr(m, "docs")]
+    faiss = [m for m in members if hasattr(m, "vectorstore")]
+    if len(members) != 2 or len(bm25) != 1 or len(faiss) != 1:
+        names = ", ".join(type(member).__name__ for member in members)
+        raise TypeError(
+            f"the ensemble must have a BM25Retriever and a FAISS retriever, not {names}"
+        )
+    (lexical,), (dense,) = bm25, faiss
+    _refuse_unsupported(ensemble, dense)
+    contents = _FaissContents.from_store(dense.vectorstore).drop_duplicate_texts()
     where = where_of_faiss(dense.search_kwargs.get("filter"))
-    passages = [as_passage(each) for each in held.documents]
-    known = {each.text for each in passages}
-    asked = {each.page_content: each for each in reversed(lexical.docs)}
-    if known != asked.keys():
+    passages = [as_passage(document) for document in contents.documents]
+    dense_texts = {passage.text for passage in passages}
+    by_text = {document.page_content: document for document in reversed(lexical.docs)}
+    if dense_texts != by_text.keys():
         warnings.warn(
-            f"the FAISS store holds {len(known):,} texts, the BM25Retriever {len(asked):,}, and "
-            f"{len(known & asked.keys()):,} are in both: here each leg searches all, and BM25's "
-            "statistics are of all, so that scores and order may differ from the ensemble's",
+            f"the FAISS store has {len(dense_texts):,} texts, the BM25Retriever {len(by_text):,}, "
+            f"and {len(dense_texts & by_text.keys()):,} are in both: each leg now searches all of "
+            "them, with BM25 statistics of all, so scores and order may differ from the ensemble's",
             UserWarning,
             stacklevel=2,
         )
-    rest = [each for text, each in reversed(asked.items()) if text not in known]
-    passages += _distinctly_named(rest, [each.id for each in passages])
-    index = _filled(path, held, passages, analyzer if analyzer is not None else _terms(lexical))
-    weights = dict(zip(map(id, found), ensemble.weights, strict=True))
+    missing = [document for text, document in reversed(by_text.items()) if text not in dense_texts]
+    passages += _passages_with_distinct_ids(missing, [passage.id for passage in passages])
+    analyzer = analyzer if analyzer is not None else _bm25_analyzer(lexical)
+    index = _create_index(path, contents, passages, analyzer)
+    weights = dict(zip(map(id, members), ensemble.weights, strict=True))
     share = weights[id(dense)] / sum(weights.values())
     k = max(lexical.k, dense.search_kwargs.get("k", 4))
-    fusion = EnsembleFusion(share, ensemble.c, dense_first=found[0] is dense)
-    scorer = _scorer(lexical)
+    fusion = EnsembleFusion(share, ensemble.c, dense_first=members[0] is dense)
+    scorer = _bm25_scorer(lexical)
     core = Retriever(index, k=k, depth=k, where=where, scorer=scorer, fusion=fusion)
     return TwofoldRetriever(retriever=core)
 
 
-def _filled(
-    path: Folder, held: FaissStore, passages: Sequence[Passage], analyzer: AnalyzerLike | None
+@dataclass(frozen=True, slots=True)
+class _FaissContents:
+    """The documents of a FAISS store with ids, their vectors (n, dim), and the query encoder."""
+
+    documents: Sequence[Document]
+    vectors: Vectors
+    metric: Metric
+    encoder: Encoder | None
+
+    @classmethod
+    def from_store(cls, store: Any) -> "_FaissContents":
+        """Read a store. Vectors without a document, left by a failed add, are skipped.
+
+        Raises:
+            TypeError: ``store`` is not a FAISS store of langchain-community.
+            InputError: Its index has another metric, or compresses its vectors.
+        """
+        _check_attributes(store, ("index", "docstore", "index_to_docstore_id"), "a FAISS store")
+        imported = read_faiss_vectors(store.index)
+        # Vectors of length 1 have the same order under all metrics.
+        metric = Metric.COSINE if getattr(store, "_normalize_L2", False) else imported.metric
+        positions, documents = [], []
+        for position, document_id in store.index_to_docstore_id.items():
+            document = store.docstore.search(document_id)
+            if isinstance(document, Document):
+                positions.append(position)
+                text, metadata = document.page_content, document.metadata
+                documents.append(Document(id=document_id, page_content=text, metadata=metadata))
+        return cls(documents, imported.vectors[positions], metric, _faiss_encoder(store))
+
+    def drop_duplicate_texts(self) -> "_FaissContents":
+        """Keep the first document of each text."""
+        first: dict[str, int] = {}
+        for position, document in enumerate(self.documents):
+            first.setdefault(document.page_content, position)
+        positions = list(first.values())
+        documents = [self.documents[position] for position in positions]
+        return replace(self, documents=documents, vectors=self.vectors[positions])
+
+
+def _faiss_encoder(store: Any) -> Encoder | None:
+    """Return the encoder of a store's queries: embeddings, or a function of a text."""
+    function = getattr(store, "embedding_function", None)
+    if isinstance(function, Embeddings):
+        encoder: Encoder = as_encoder(function)
+        return encoder
+    return EmbeddingsEncoder(FunctionEmbeddings(function)) if callable(function) else None
+
+
+def _create_index(
+    path: Folder,
+    contents: _FaissContents,
+    passages: Sequence[Passage],
+    analyzer: AnalyzerLike | None,
 ) -> Index:
-    """Return an index of passages, the first of which are those that a FAISS store holds."""
+    """Create an index of passages, the first of which have the vectors of a FAISS store."""
     return create_filled_index(
         path,
         passages,
-        encoder=held.encoder,
-        dim="first" if held.encoder is None else None,
-        metric=held.metric,
+        encoder=contents.encoder,
+        dim="first" if contents.encoder is None else None,
+        metric=contents.metric,
         analyzer=analyzer if analyzer is not None else AS_STORED,
-        vectors=held.vectors,
+        vectors=contents.vectors,
     )
 
 
-def _refuse_without_twin(ensemble: Any, dense: Any) -> None:
-    """Raise ValueError for what an ensemble does that a fusion of two legs doesn't."""
+def _refuse_unsupported(ensemble: Any, dense: Any) -> None:
+    """Raise ValueError for settings of an ensemble that a fusion of two legs doesn't support."""
     if getattr(ensemble, "id_key", None) is not None:
         raise ValueError(
-            f"the ensemble has id_key={ensemble.id_key!r}, by which it takes documents for one: "
-            "set it to None; here they are one by their text, and dedup_threshold or group_by of "
-            "twofold.Retriever take others together"
+            f"id_key={ensemble.id_key!r} is not supported, because documents are merged by text: "
+            "set it to None, and use dedup_threshold or group_by of twofold.Retriever"
         )
     kind = getattr(dense, "search_type", "similarity")
     if kind == "mmr":
         raise ValueError(
-            "the ensemble's FAISS retriever has search_type 'mmr': set it to 'similarity', and "
-            "give what is returned diversity: TwofoldRetriever(retriever=dataclasses.replace("
-            "moved.retriever, diversity=1 - lambda_mult))"
+            "the FAISS retriever has search_type 'mmr': set it to 'similarity', and add diversity "
+            "to the result: TwofoldRetriever(retriever=dataclasses.replace(result.retriever, "
+            "diversity=1 - lambda_mult))"
         )
     unknown = sorted(set(dense.search_kwargs) - {"k", "filter", "fetch_k"})
     if kind != "similarity" or unknown:
         what = f"search_type {kind!r}" if kind != "similarity" else f"search_kwargs {unknown}"
         raise ValueError(
-            f"the ensemble's FAISS retriever has {what}: leave it out, and give what is returned a "
-            "threshold on the dense leg's scale: TwofoldRetriever(retriever=dataclasses.replace("
-            "moved.retriever, min_dense=...))"
+            f"the FAISS retriever has {what}, which is not supported: remove it, and set a "
+            "threshold for the dense leg: TwofoldRetriever(retriever=dataclasses.replace("
+            "result.retriever, min_dense=...))"
         )
 
 
-def _distinctly_named(documents: Iterable[Document], taken: Iterable[str]) -> list[Passage]:
-    """Return passages; one whose id is another's already gets one from its content."""
+def _passages_with_distinct_ids(
+    documents: Iterable[Document], taken: Iterable[str]
+) -> list[Passage]:
+    """Convert documents to passages; one whose id is taken gets one derived from its content."""
     seen, passages = set(taken), []
     for passage in map(as_passage, documents):
         passages.append(replace(passage, id="") if passage.id in seen else passage)
@@ -169,19 +243,20 @@ def _distinctly_named(documents: Iterable[Document], taken: Iterable[str]) -> li
     return passages
 
 
-def _terms(retriever: Any) -> Any:
-    """Return the function that gives a BM25Retriever its terms."""
-    given = retriever.preprocess_func
-    return split_words if getattr(given, "__module__", None) == _DEFAULT_TERMS else given
+def _bm25_analyzer(retriever: Any) -> Any:
+    """Return the function that splits a BM25Retriever's texts into terms."""
+    function = retriever.preprocess_func
+    module = getattr(function, "__module__", None)
+    return split_words if module == _DEFAULT_PREPROCESSOR_MODULE else function
 
 
-def _scorer(retriever: Any) -> OkapiBM25:
-    """Return the scoring function of a BM25Retriever."""
+def _bm25_scorer(retriever: Any) -> OkapiBM25:
     engine = retriever.vectorizer
-    _check(engine, ("k1", "b", "epsilon"), "a BM25Okapi of rank-bm25")
+    _check_attributes(engine, ("k1", "b", "epsilon"), "a BM25Okapi of rank-bm25")
     return OkapiBM25(k1=engine.k1, b=engine.b, epsilon=engine.epsilon)
 
 
-def _check(given: Any, names: Sequence[str], wanted: str) -> None:
-    if not all(hasattr(given, name) for name in names):
-        raise TypeError(f"{wanted} is wanted, not {type(given).__name__}: {given!r:.80}")
+def _check_attributes(value: Any, names: Sequence[str], expected: str) -> None:
+    """Raise TypeError unless a value has these attributes."""
+    if not all(hasattr(value, name) for name in names):
+        raise TypeError(f"expected {expected}, got {type(value).__name__}: {value!r:.80}")

@@ -1,16 +1,16 @@
-"""What can be said at each call of LangChain's, in the core's words."""
+"""Options of a single LangChain call, translated to settings of the core's ``Retriever``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from langchain_twofold.faiss_filter import where_of_faiss
+from langchain_twofold.filters import where_of_faiss
 from twofold import Retriever
 from twofold.integrations import options as core
 from twofold.types import MODES, Mode
 
 PER_CALL = ("k", "filter", "mode", "weights", "min_score", "reranker", "preset", "exact")
-"""Arguments of ``invoke`` and its kin; None means: as the retriever is set."""
+"""Options of ``invoke`` and its variants. None keeps the retriever's setting."""
 _ALIASES = {
     "embedding": "encoder",
     "embeddings": "encoder",
@@ -24,32 +24,38 @@ _ALIASES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Unopened:
-    """Stands for an index that is yet to be filled, so that settings can be checked before."""
+class PendingIndex:
+    """Stands in for an index that does not exist yet, to validate settings before indexing."""
 
     modes: tuple[Mode, ...]
 
     @classmethod
-    def with_legs(cls, encoder: object, analyzer: object) -> "Unopened":
-        """Tell by what ``Index.open`` is given which modes there will be."""
+    def from_options(cls, encoder: object, analyzer: object) -> "PendingIndex":
+        """Derive the modes of an index from the options of ``Index.open``."""
         if encoder is None:
             return cls(("lexical",))
         return cls(MODES if analyzer is not None else ("dense",))
 
 
-def refuse(given: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Raise TypeError for names that would be lost, naming the nearest known one."""
+def refuse_unknown(names: Iterable[str], known: Sequence[str]) -> None:
+    """Raise TypeError for an argument that is not known, and suggest the nearest known one."""
     # LangChain forwards verbose to every query.
-    core.refuse_unknown([name for name in given if name != "verbose"], known, _ALIASES)
+    core.refuse_unknown([name for name in names if name != "verbose"], known, _ALIASES)
 
 
-def configured(retriever: Retriever, options: Mapping[str, Any]) -> Retriever:
-    """Return the retriever with those options that aren't None.
+def configure(retriever: Retriever, options: Mapping[str, Any]) -> Retriever:
+    """Return a copy of the retriever with those options that are not None.
 
-    ``weights`` is the dense leg's share, or the shares of the dense and the lexical leg; ``filter``
-    may be of the FAISS store's dialect. Raises TypeError for unknown names, FilterError, and
-    QueryError for values that no query takes.
+    Args:
+        retriever: The core's retriever.
+        options: Values of ``PER_CALL``. ``weights`` is the dense share, or a pair of dense and
+            lexical shares. ``filter`` is a ``where`` or a FAISS filter.
+
+    Raises:
+        TypeError: An option is unknown.
+        FilterError: ``filter`` is not a mapping.
+        QueryError: A value is invalid.
     """
-    refuse(options, PER_CALL)
-    wanted = {name: options.get(name) for name in PER_CALL if name != "filter"}
-    return core.configure(retriever, {**wanted, "where": where_of_faiss(options.get("filter"))})
+    refuse_unknown(options, PER_CALL)
+    settings = {name: options.get(name) for name in PER_CALL if name != "filter"}
+    return core.configure(retriever, {**settings, "where": where_of_faiss(options.get("filter"))})

@@ -1,4 +1,4 @@
-"""A reranker of the core as LangChain's document compressor."""
+"""A twofold reranker as a LangChain document compressor."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,18 +8,25 @@ from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
 from pydantic import ConfigDict, Field, field_validator
 
-from langchain_twofold.documents import with_value
+from langchain_twofold.documents import copy_with_metadata
 from twofold.protocols import Reranker
 from twofold.rerank import as_reranker
 
 
 class TwofoldReranker(BaseDocumentCompressor):
-    """Orders documents by a reranker, and writes its score under ``score_key``, over an older one.
+    """Reorders documents with a reranker, for ``ContextualCompressionRetriever`` and others.
 
-    ``reranker`` is one of ``twofold.rerank``, or a cross-encoder's name or folder. Documents below
-    its threshold are left out, and all but the best ``top_n``. Equal scores stay in order. For
-    ``ContextualCompressionRetriever`` and anything else that takes a compressor; a
-    ``TwofoldRetriever`` takes the core's reranker itself and so reads its own candidates.
+    A ``TwofoldRetriever`` doesn't need it: it takes ``reranker=`` and reranks its own candidates.
+
+    Args:
+        reranker: A reranker of ``twofold.rerank``, or the name or folder of a cross-encoder.
+            Documents with a score below its threshold are dropped.
+        top_n: The number of documents to return. None returns all.
+        score_key: Metadata field for the reranker's score; an existing value is overwritten. None
+            leaves it out.
+
+    Example:
+        >>> compressor = TwofoldReranker(reranker="cross-encoder/ms-marco-MiniLM-L6-v2", top_n=3)
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -30,8 +37,8 @@ class TwofoldReranker(BaseDocumentCompressor):
 
     @field_validator("reranker")
     @classmethod
-    def _named(cls, given: Any) -> Reranker:
-        return as_reranker(given)
+    def _load(cls, reranker: Any) -> Reranker:
+        return as_reranker(reranker)
 
     def compress_documents(
         self,
@@ -39,15 +46,14 @@ class TwofoldReranker(BaseDocumentCompressor):
         query: str,
         callbacks: Callbacks | None = None,  # noqa: ARG002  # LangChain's contract
     ) -> list[Document]:
-        """Return copies of the documents that are left, best first."""
+        """Return copies of the documents that remain, best first. Equal scores keep their order."""
         if not documents:
             return []
-        texts = [each.page_content for each in documents]
-        (scores,) = self.reranker.rerank([query], [texts])
-        least = self.reranker.threshold
-        order = np.argsort(-scores, kind="stable")
-        kept = [place for place in order.tolist() if least is None or scores[place] >= least]
+        (scores,) = self.reranker.rerank([query], [[doc.page_content for doc in documents]])
+        threshold = self.reranker.threshold
+        order = np.argsort(-scores, kind="stable").tolist()
+        kept = [i for i in order if threshold is None or scores[i] >= threshold]
         return [
-            with_value(documents[place], float(scores[place]), self.score_key)
-            for place in kept[: self.top_n]
+            copy_with_metadata(documents[i], self.score_key, float(scores[i]))
+            for i in kept[: self.top_n]
         ]

@@ -7,50 +7,70 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks import (
+    AsyncCallbackManager,
     AsyncCallbackManagerForRetrieverRun,
+    CallbackManager,
     CallbackManagerForRetrieverRun,
 )
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
 from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import get_config_list
 from pydantic import ConfigDict, Field, model_validator
 
-from langchain_twofold import batches
-from langchain_twofold.documents import as_documents, as_passage
+from langchain_twofold.documents import as_passage, documents_from_hits
 from langchain_twofold.embeddings import as_encoder
-from langchain_twofold.options import PER_CALL, Unopened, configured, refuse
-from langchain_twofold.tracing import child_runs, describe, described
+from langchain_twofold.options import PER_CALL, PendingIndex, configure, refuse_unknown
+from langchain_twofold.tracing import create_child_runs, langsmith_params, update_langsmith_params
 from twofold import Encoder, Metric, Retriever
 from twofold.concurrency import in_thread
+from twofold.errors import QueryError
 from twofold.filters import parse
 from twofold.index import AS_STORED, AsStored, create_filled_index
 from twofold.integrations.options import log_warnings
 from twofold.lexical import AnalyzerLike
 from twofold.types import Mode
+from twofold.validation import check_queries
+
+Configs = RunnableConfig | list[RunnableConfig] | None
+Answer = list[Document] | Exception
 
 logger = logging.getLogger(__name__)
 
 
 class TwofoldRetriever(BaseRetriever):
-    """Hybrid, dense or lexical retrieval, in chains, agents and other retrievers.
+    """Hybrid, dense or lexical retrieval from a twofold index.
 
-    Over an existing index: ``TwofoldRetriever(index=index, k=5)``, or over a configured
-    retriever: ``TwofoldRetriever(retriever=Retriever(index, depth=200))``. From documents:
-    ``TwofoldRetriever.from_documents(documents, path="papers.twofold")``.
+    ``invoke`` and its variants take ``k``, ``filter``, ``mode``, ``weights``, ``min_score``,
+    ``reranker``, ``preset`` and ``exact`` as options of one call; ``bind`` and
+    ``configurable_fields`` work too. Each returned document is a new copy.
 
-    ``filter`` is twofold's ``where`` or of the FAISS store's dialect; ``weights`` are the shares of
-    the dense and the lexical leg, or the dense one's alone. All of ``k``, ``filter``, ``mode``,
-    ``weights``, ``min_score``, ``reranker``, ``preset`` and ``exact`` can be given to ``invoke`` and
-    its kin too, or through ``bind`` and ``configurable_fields``. Each document is a fresh copy with
-    its score, a Python float, under ``score_key`` and, if ``explanation_key`` is set, why it came
-    back; None leaves either out.
+    Args:
+        index: A twofold ``Index``. Pass this or ``retriever``.
+        retriever: A configured ``twofold.Retriever``.
+        k: The number of documents to return.
+        filter: A twofold ``where``, or a filter in the syntax of LangChain's FAISS store.
+        mode: ``"hybrid"``, ``"dense"`` or ``"lexical"``. Default: hybrid if the index has both
+            legs.
+        weights: The dense share, or a pair of dense and lexical shares.
+        min_score: The lowest score to return.
+        preset: The fusion of another library, such as ``"langchain"``, in place of ``weights``.
+        reranker: A reranker of ``twofold.rerank``.
+        score_key: Metadata field for the score, a Python float. None leaves it out.
+        explanation_key: Metadata field for the explanation. None leaves it out.
+
+    Example:
+        >>> documents = [Document("green tea"), Document("black coffee")]
+        >>> retriever = TwofoldRetriever.from_documents(documents, encoder="hashing", k=1)
+        >>> retriever.invoke("a cup of tea")[0].page_content
+        'green tea'
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
-    # Public, since configurable_fields builds the object anew from its public fields; a
-    # Retriever, checked below, since pydantic can't look into a dataclass with protocols.
+    # Public because configurable_fields rebuilds the object from its public fields. Typed Any and
+    # checked below, because pydantic can't validate a dataclass that has protocols.
     retriever: Any
     k: int = Field(default=10, ge=1)
     filter: dict[str, Any] | None = None
@@ -62,32 +82,32 @@ class TwofoldRetriever(BaseRetriever):
     score_key: str | None = "score"
     explanation_key: str | None = None
 
-    if TYPE_CHECKING:  # what the validator below takes, which a type checker can't see
+    if TYPE_CHECKING:  # index= is handled by the validator below, which a type checker can't see
 
         def __init__(self, *, index: Any = None, **settings: Any) -> None: ...
 
     @model_validator(mode="before")
     @classmethod
-    def _over(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Take ``index=`` for ``retriever=``, and the retriever's settings for those left out."""
+    def _accept_index(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Turn ``index=`` into ``retriever=``, and default to the retriever's k and mode."""
         values = dict(values)
         if (index := values.pop("index", None)) is not None:
             if "retriever" in values:
-                raise ValueError("give index= or retriever=, not both")
+                raise ValueError("pass index= or retriever=, not both")
             values["retriever"] = Retriever(index, mode=values.get("mode", index.modes[0]))
         try:
-            refuse(values, [*cls.model_fields, "index"])
+            refuse_unknown(values, [*cls.model_fields, "index"])
         except TypeError as error:
             raise ValueError(str(error)) from error
         retriever = values.get("retriever")
         if not isinstance(retriever, Retriever):
-            raise ValueError("give index= (a twofold Index) or retriever= (a twofold Retriever)")
+            raise ValueError("pass index= (a twofold Index) or retriever= (a twofold Retriever)")
         return {"k": retriever.k, "mode": retriever.mode, **values}
 
     @model_validator(mode="after")
-    def _settled(self) -> "TwofoldRetriever":
-        """Refuse settings that no query could be asked with."""
-        where = self.configured({}).where
+    def _check_settings(self) -> "TwofoldRetriever":
+        """Refuse settings that no query could use."""
+        where = self._configure({}).where
         if where is not None:
             parse(where)
         return self
@@ -103,14 +123,20 @@ class TwofoldRetriever(BaseRetriever):
         analyzer: AnalyzerLike | AsStored | None = AS_STORED,
         **settings: Any,
     ) -> "TwofoldRetriever":
-        """Index documents in the folder ``path`` (a temporary one if None) and retrieve from it.
+        """Index documents and return a retriever over them.
 
-        ``encoder`` is a model's name, a twofold encoder or a LangChain ``Embeddings``; the other
-        names are those of ``Index.open``, and ``settings`` are this class's fields.
+        Args:
+            documents: The documents to add; a stored one with the same id is replaced.
+            encoder: A model name, a twofold encoder or LangChain ``Embeddings``. None indexes
+                words only.
+            path: The index folder. None creates a temporary one.
+            metric: See ``Index.open``.
+            analyzer: See ``Index.open``.
+            **settings: Fields of this class.
         """
-        refuse(settings, [*cls.model_fields, "encoder", "path", "metric", "analyzer"])
+        refuse_unknown(settings, [*cls.model_fields, "encoder", "path", "metric", "analyzer"])
         passages = [as_passage(document) for document in documents]
-        cls(index=Unopened.with_legs(encoder, analyzer), **settings)
+        cls(index=PendingIndex.from_options(encoder, analyzer), **settings)  # checks the settings
         index = create_filled_index(
             path, passages, encoder=as_encoder(encoder), metric=metric, analyzer=analyzer
         )
@@ -121,49 +147,6 @@ class TwofoldRetriever(BaseRetriever):
         """The index that is searched."""
         return self.retriever.index
 
-    def configured(self, options: dict[str, Any]) -> Retriever:
-        """Return the core's retriever with this one's settings, and with those of one call."""
-        own = {name: getattr(self, name) for name in PER_CALL if name in type(self).model_fields}
-        said = {name: value for name, value in options.items() if value is not None}
-        if "preset" in said:
-            own["weights"] = None  # which are of the fusion that like takes the place of
-        return configured(self.retriever, own | said)
-
-    def search(
-        self,
-        queries: list[str],
-        options: dict[str, Any],
-        runs: Sequence[CallbackManagerForRetrieverRun],
-    ) -> list[list[Document]]:
-        """Return the documents of each query, by one call of the core; each has its run."""
-        asked = self.configured(options)
-        observer = child_runs(runs, queries)
-        answers = (replace(asked, observer=observer) if observer else asked).retrieve_many(queries)
-        for hits in answers:
-            describe(self.index, hits.answer.generation)
-            log_warnings(logger, self.index, hits)
-        return [as_documents(hits, self.score_key, self.explanation_key) for hits in answers]
-
-    def _get_relevant_documents(
-        self,
-        query: str,
-        *,
-        run_manager: CallbackManagerForRetrieverRun,
-        **options: Any,
-    ) -> list[Document]:
-        return self.search([query], options, [run_manager])[0]
-
-    async def _aget_relevant_documents(
-        self,
-        query: str,
-        *,
-        run_manager: AsyncCallbackManagerForRetrieverRun,
-        **options: Any,
-    ) -> list[Document]:
-        runs = [run_manager.get_sync()]
-        (documents,) = await in_thread(self.search, [query], options, runs)
-        return documents
-
     def batch(
         self,
         inputs: list[str],
@@ -172,8 +155,23 @@ class TwofoldRetriever(BaseRetriever):
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[Any]:
-        """Return the documents of each query, by one call of the core, each with its callbacks."""
-        return batches.batch(self, inputs, config, kwargs, return_exceptions=return_exceptions)
+        """Search for all queries at once; each has its own run and callbacks."""
+        queries = list(inputs)
+        runs = [
+            CallbackManager.configure(
+                **self._callback_options(query_config, kwargs)
+            ).on_retriever_start(None, query, **self._run_options(query_config))
+            for query, query_config in zip(
+                queries, get_config_list(config, len(queries)), strict=True
+            )
+        ]
+        answers = self._answer(queries, kwargs, runs)
+        for run, answer in zip(runs, answers, strict=True):
+            if isinstance(answer, Exception):
+                run.on_retriever_error(answer)
+            else:
+                run.on_retriever_end(answer)
+        return _raise_first(answers, return_exceptions=return_exceptions)
 
     async def abatch(
         self,
@@ -183,13 +181,130 @@ class TwofoldRetriever(BaseRetriever):
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[Any]:
-        """Return what ``batch`` does, without blocking the loop."""
-        return await batches.abatch(
-            self, inputs, config, kwargs, return_exceptions=return_exceptions
+        """Run ``batch`` without blocking the event loop; async handlers are awaited."""
+        queries = list(inputs)
+        runs = []
+        for query, query_config in zip(queries, get_config_list(config, len(queries)), strict=True):
+            options = self._callback_options(query_config, kwargs)
+            manager = AsyncCallbackManager.configure(**options)
+            named = self._run_options(query_config)
+            runs.append(await manager.on_retriever_start(None, query, **named))
+        sync_runs = [run.get_sync() for run in runs]
+        answers = await in_thread(self._answer, queries, kwargs, sync_runs)
+        for run, answer in zip(runs, answers, strict=True):
+            if isinstance(answer, Exception):
+                await run.on_retriever_error(answer)
+            else:
+                await run.on_retriever_end(answer)
+        return _raise_first(answers, return_exceptions=return_exceptions)
+
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **options: Any
+    ) -> list[Document]:
+        return self._search([query], options, [run_manager])[0]
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **options: Any
+    ) -> list[Document]:
+        runs = [run_manager.get_sync()]
+        (documents,) = await in_thread(self._search, [query], options, runs)
+        return documents
+
+    def _configure(self, options: dict[str, Any]) -> Retriever:
+        """Return the core's retriever with this object's settings and the options of one call."""
+        fields = type(self).model_fields
+        settings = {name: getattr(self, name) for name in PER_CALL if name in fields}
+        given = {name: value for name, value in options.items() if value is not None}
+        if "preset" in given:
+            settings["weights"] = None  # they belong to the fusion that the preset replaces
+        return configure(self.retriever, settings | given)
+
+    def _search(
+        self,
+        queries: list[str],
+        options: dict[str, Any],
+        runs: Sequence[CallbackManagerForRetrieverRun],
+    ) -> list[list[Document]]:
+        """Return the documents of each query with one call of the core."""
+        retriever = self._configure(options)
+        observer = create_child_runs(runs, queries)
+        if observer:
+            retriever = replace(retriever, observer=observer)
+        answers = retriever.retrieve_many(queries)
+        for hits in answers:
+            update_langsmith_params(self.index, hits.info.generation)
+            log_warnings(logger, self.index, hits)
+        return [documents_from_hits(hits, self.score_key, self.explanation_key) for hits in answers]
+
+    def _answer(
+        self,
+        queries: list[str],
+        options: dict[str, Any],
+        runs: Sequence[CallbackManagerForRetrieverRun],
+    ) -> list[Answer]:
+        """Return documents or an exception for each query; a bad query doesn't fail the others."""
+        try:
+            self._configure(options)
+        except Exception as error:  # noqa: BLE001  # handed to the callbacks, then raised or returned
+            return [error for _ in queries]
+        answers: list[Answer | None] = [_check_query(query) for query in queries]
+        valid = [i for i, answer in enumerate(answers) if answer is None]
+        found = iter(
+            self._search_or_error([queries[i] for i in valid], options, [runs[i] for i in valid])
         )
+        return [next(found) if answer is None else answer for answer in answers]
+
+    def _search_or_error(
+        self,
+        queries: list[str],
+        options: dict[str, Any],
+        runs: Sequence[CallbackManagerForRetrieverRun],
+    ) -> list[Answer]:
+        """Search for all queries at once; if that fails, one by one, without child runs."""
+        try:
+            return list(self._search(queries, options, runs))
+        except Exception as error:  # noqa: BLE001  # handed on, as above
+            if len(queries) == 1:
+                return [error]
+        return [self._search_or_error([query], options, [])[0] for query in queries]
+
+    def _callback_options(self, config: RunnableConfig, options: dict[str, Any]) -> dict[str, Any]:
+        """Return the options of a callback manager, as ``BaseRetriever.invoke`` builds them."""
+        metadata = {**(config.get("metadata") or {}), **self._get_ls_params(**options)}
+        return {
+            "inheritable_callbacks": config.get("callbacks"),
+            "verbose": options.get("verbose", False),
+            "inheritable_tags": config.get("tags"),
+            "local_tags": self.tags,
+            "inheritable_metadata": metadata,
+            "local_metadata": self.metadata,
+        }
+
+    def _run_options(self, config: RunnableConfig) -> dict[str, Any]:
+        """Return the name and id of a query's run."""
+        name = config.get("run_name") or self.get_name()
+        return {"name": name, "run_id": config.get("run_id")}
 
     def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
-        """Tell a tracer what searches: twofold, and the model of the vectors."""
+        """Add twofold and the encoder's name to the tracing parameters."""
         params = super()._get_ls_params(**kwargs)
-        params.update(described(self.index))
+        params.update(langsmith_params(self.index))
         return params
+
+
+def _check_query(query: str) -> Exception | None:
+    """Return the error of a query that can't be searched for."""
+    try:
+        check_queries([query], None)
+    except QueryError as error:
+        return error
+    return None
+
+
+def _raise_first(answers: list[Answer], *, return_exceptions: bool) -> list[Answer]:
+    """Return the answers, or raise the first exception among them."""
+    if not return_exceptions:
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+    return answers

@@ -1,4 +1,4 @@
-"""A tool that lets an agent search, and say how many passages it wants and of which kind."""
+"""A search tool for LangChain agents."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -10,16 +10,15 @@ from langchain_core.prompts import BasePromptTemplate, format_document
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import BaseModel, BeforeValidator, Field, create_model
 
-from langchain_twofold.faiss_filter import where_of_faiss
+from langchain_twofold.filters import where_of_faiss
 from langchain_twofold.retriever import TwofoldRetriever
 from twofold.concurrency import in_thread
 from twofold.errors import FilterError, QueryError
 
-_CONDITIONS = (
+_FILTER_SYNTAX = (
     "Conditions on metadata, or nothing: a value, or $eq, $ne, $gt, $gte, $lt, $lte, $in, $nin "
     'with one, such as {"year": {"$gte": 2020}}; combined by $and, $or, $not.'
 )
-_NOTHING = "No passage was found."
 
 
 def retriever_tool(
@@ -31,47 +30,60 @@ def retriever_tool(
     most: int = 50,
     document_prompt: BasePromptTemplate[str] | None = None,
 ) -> BaseTool:
-    """Return a tool with the arguments ``query``, ``k`` and ``filter``.
+    """Create a tool whose arguments are ``query``, ``k`` and ``filter``.
 
-    Its content are the passages, numbered, each with its id, or as ``document_prompt`` writes
-    them; its artifact the documents with their scores. ``k`` is brought between 1 and ``most``,
-    the retriever's own too. ``fields`` tells the agent which metadata there are, such as "year
-    (int), topic (str)"; without it there is no ``filter``. Arguments that are wrong, a filter that
-    can't be asked, and one on a field that no passage has, are told to the agent, which can ask
-    again.
+    The content is the numbered passages with their ids; the artifact is the documents with scores.
+    Invalid arguments, and filters on fields that no passage has, are reported to the agent, which
+    can try again.
+
+    Args:
+        retriever: The retriever to search with.
+        name: The tool's name.
+        description: The tool's description for the model.
+        fields: The metadata fields to filter by, such as ``"year (int), topic (str)"``. Without it
+            the tool has no ``filter``.
+        most: The upper limit of ``k``; larger values, and the retriever's own k, are reduced to it.
+        document_prompt: Formats each document.
+
+    Example:
+        >>> documents = [Document("green tea", metadata={"year": 2020})]
+        >>> retriever = TwofoldRetriever.from_documents(documents, encoder="hashing")
+        >>> tool = retriever_tool(retriever, "tea", "Knows tea.", fields="year (int)")
+        >>> tool.invoke({"query": "tea", "filter": {"year": {"$lt": 2020}}})
+        'No passage was found.'
     """
-    usual = min(retriever.k, most)
-    number = Field(
+    default_k = min(retriever.k, most)
+    k_field = Field(
         None,
-        description=f"How many passages, up to {most}; {usual} if left out.",
+        description=f"How many passages, up to {most}; {default_k} if left out.",
         json_schema_extra={"minimum": 1, "maximum": most},
     )
     arguments: dict[str, Any] = {
         "query": (str, Field(description="What to look for, in words or as a question.")),
-        "k": (int | None, number),
+        "k": (int | None, k_field),
     }
     if fields is not None:
-        told = f"{_CONDITIONS} The fields are: {fields}"
-        conditions = Annotated[dict[str, Any] | None, BeforeValidator(_read)]
-        arguments["filter"] = (conditions, Field(None, description=told))
+        filter_type = Annotated[dict[str, Any] | None, BeforeValidator(_parse_filter)]
+        filter_help = f"{_FILTER_SYNTAX} The fields are: {fields}"
+        arguments["filter"] = (filter_type, Field(None, description=filter_help))
     schema: type[BaseModel] = create_model(f"{name}_arguments", **arguments)
 
-    def options(k: int | None, filter: dict[str, Any] | None) -> dict[str, Any]:  # noqa: A002  # the agent's name for it
+    def build_options(k: int | None, filter: dict[str, Any] | None) -> dict[str, Any]:  # noqa: A002  # the agent's name for it
         try:
             where = where_of_faiss(filter)
             _check_fields(retriever, where, fields)
         except FilterError as error:
             raise ToolException(str(error)) from error
-        return {"k": usual if k is None else min(max(k, 1), most), "filter": where}
+        return {"k": default_k if k is None else min(max(k, 1), most), "filter": where}
 
-    def content(documents: list[Document]) -> str:
-        if document_prompt is None:
-            lines = [
-                f"[{n}] ({each.id}) {each.page_content}" for n, each in enumerate(documents, 1)
-            ]
-        else:
-            lines = [format_document(each, document_prompt) for each in documents]
-        return "\n\n".join(lines) if lines else _NOTHING
+    def format_content(documents: list[Document]) -> str:
+        if not documents:
+            return "No passage was found."
+        if document_prompt is not None:
+            return "\n\n".join(format_document(doc, document_prompt) for doc in documents)
+        return "\n\n".join(
+            f"[{number}] ({doc.id}) {doc.page_content}" for number, doc in enumerate(documents, 1)
+        )
 
     def search(
         query: str,
@@ -79,12 +91,12 @@ def retriever_tool(
         filter: dict[str, Any] | None = None,  # noqa: A002
         callbacks: Callbacks = None,
     ) -> tuple[str, list[Document]]:
-        asked = options(k, filter)
+        options = build_options(k, filter)
         try:
-            found = retriever.invoke(query, {"callbacks": callbacks}, **asked)
+            documents = retriever.invoke(query, {"callbacks": callbacks}, **options)
         except (FilterError, QueryError) as error:
             raise ToolException(str(error)) from error
-        return content(found), found
+        return format_content(documents), documents
 
     async def asearch(
         query: str,
@@ -92,12 +104,12 @@ def retriever_tool(
         filter: dict[str, Any] | None = None,  # noqa: A002
         callbacks: Callbacks = None,
     ) -> tuple[str, list[Document]]:
-        asked = await in_thread(options, k, filter)
+        options = await in_thread(build_options, k, filter)
         try:
-            found = await retriever.ainvoke(query, {"callbacks": callbacks}, **asked)
+            documents = await retriever.ainvoke(query, {"callbacks": callbacks}, **options)
         except (FilterError, QueryError) as error:
             raise ToolException(str(error)) from error
-        return content(found), found
+        return format_content(documents), documents
 
     return StructuredTool.from_function(
         func=search,
@@ -107,37 +119,39 @@ def retriever_tool(
         args_schema=schema,
         response_format="content_and_artifact",
         handle_tool_error=True,
-        handle_validation_error=_wrong,
+        handle_validation_error=_format_validation_error,
     )
 
 
-def _read(given: Any) -> Any:
-    """Return a filter that came as JSON in a string, or as an empty list, as models write it."""
-    if isinstance(given, str):
-        given = json.loads(given) if given.strip() else None
-    return given if given else None
+def _parse_filter(value: Any) -> Any:
+    """Accept a filter as models write it: a JSON string, or an empty value for none."""
+    if isinstance(value, str):
+        value = json.loads(value) if value.strip() else None
+    return value if value else None
 
 
-def _wrong(error: Any) -> str:
-    """Say what is wrong with the arguments, by pydantic's error of either version."""
-    told = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
-    return f"Wrong arguments: {'; '.join(told)}. Try again."
+def _format_validation_error(error: Any) -> str:
+    """Describe the invalid arguments; works with errors of pydantic 1 and 2."""
+    problems = [
+        f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()
+    ]
+    return f"Wrong arguments: {'; '.join(problems)}. Try again."
 
 
 def _check_fields(retriever: TwofoldRetriever, where: Any, fields: str | None) -> None:
-    """Raise FilterError for a field that no passage has, which models make up."""
-    for name in dict.fromkeys(_named(where)):
+    """Raise FilterError for a field that no passage has, because models invent fields."""
+    for name in dict.fromkeys(_iterate_fields(where)):
         if not retriever.index.count({name: {"$exists": True}}):
             raise FilterError(f"no passage has a field {name!r}: the fields are: {fields}")
 
 
-def _named(where: Any) -> Iterator[str]:
+def _iterate_fields(where: Any) -> Iterator[str]:
     """Yield the fields that a filter names."""
     for name, value in where.items() if isinstance(where, Mapping) else ():
         if name in ("$and", "$or"):
-            for part in value if isinstance(value, list) else ():
-                yield from _named(part)
+            for operand in value if isinstance(value, list) else ():
+                yield from _iterate_fields(operand)
         elif name == "$not":
-            yield from _named(value)
+            yield from _iterate_fields(value)
         elif not name.startswith("$"):
             yield name

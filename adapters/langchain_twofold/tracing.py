@@ -1,4 +1,4 @@
-"""What a trace tells: what searched, and in child runs what each leg and the reranker gave."""
+"""LangChain callbacks and tracing metadata for searches."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,11 +10,10 @@ from langchain_core.retrievers import LangSmithRetrieverParams
 
 from twofold.protocols import Report, Stage
 
-_described: WeakKeyDictionary[Any, tuple[int | None, LangSmithRetrieverParams]] = (
-    WeakKeyDictionary()
-)
+_params: WeakKeyDictionary[Any, tuple[int | None, LangSmithRetrieverParams]] = WeakKeyDictionary()
+"""By index: a generation, and the tracing parameters read from it."""
 
-_NAMES = {
+_RUN_NAMES = {
     "encode": "twofold encoder",
     "dense": "twofold dense leg",
     "lexical": "twofold lexical leg",
@@ -23,10 +22,10 @@ _NAMES = {
 
 
 class ChildRuns:
-    """Opens a run below each query's own as a stage begins, and ends it with what was found.
+    """An observer that opens a child run of each query's run for each search stage.
 
-    They are runs of a chain, whose output has ids and scores: only the query's own is a retriever's
-    run, so that who gathers or counts those has each passage once.
+    Child runs are chain runs whose output has ids and scores. Only the query's own run is a
+    retriever run, so that tools that count or collect retrieved documents see each one once.
     """
 
     def __init__(
@@ -37,52 +36,54 @@ class ChildRuns:
 
     @contextmanager
     def stage(self, name: Stage) -> Iterator[Report]:
-        """Open the runs of one stage."""
-        opened = [
-            run.get_child(f"twofold:{name}").on_chain_start({}, {"query": query}, name=_NAMES[name])
+        """Open the runs of one stage, and end them with its results."""
+        children = [
+            run.get_child(f"twofold:{name}").on_chain_start(
+                {}, {"query": query}, name=_RUN_NAMES[name]
+            )
             for run, query in zip(self._runs, self._queries, strict=True)
         ]
-        told: list[Sequence[tuple[str, float]]] = []
+        results: list[Sequence[tuple[str, float]]] = []
         try:
-            yield told.extend
+            yield results.extend
         except BaseException as error:
-            for run in opened:
-                run.on_chain_error(error)
+            for child in children:
+                child.on_chain_error(error)
             raise
-        if not told:  # encoding finds nothing
-            for run in opened:
-                run.on_chain_end({})
+        if not results:  # the encoding stage reports none
+            for child in children:
+                child.on_chain_end({})
             return
-        for run, found in zip(opened, told, strict=True):
-            run.on_chain_end({"found": [{"id": own, "score": score} for own, score in found]})
+        for child, hits in zip(children, results, strict=True):
+            child.on_chain_end({"found": [{"id": hit, "score": score} for hit, score in hits]})
 
 
-def child_runs(
+def create_child_runs(
     runs: Sequence[CallbackManagerForRetrieverRun], queries: Sequence[str]
 ) -> ChildRuns | None:
-    """Return an observer for these queries' runs, None where nobody would hear of its stages."""
+    """Return an observer for the runs of these queries, or None if no handler listens."""
     if len(runs) != len(queries) or not any(run.inheritable_handlers for run in runs):
         return None
     return ChildRuns(runs, queries)
 
 
-def described(index: Any) -> LangSmithRetrieverParams:
-    """Return what searches, and the model of its vectors, as of the last query.
+def langsmith_params(index: Any) -> LangSmithRetrieverParams:
+    """Return the tracing parameters as of the last query.
 
-    A query's run is opened on the event loop, which must not wait for the index's catalog.
+    A run starts on the event loop, where reading the index's catalog would block.
     """
-    return _described[index][1] if index in _described else describe(index, None)
+    return _params[index][1] if index in _params else update_langsmith_params(index, None)
 
 
-def describe(index: Any, generation: int | None) -> LangSmithRetrieverParams:
-    """Look up what searches in a generation, for the queries to come."""
-    known = _described.get(index)
-    if known is not None and known[0] == generation:
-        return known[1]
+def update_langsmith_params(index: Any, generation: int | None) -> LangSmithRetrieverParams:
+    """Read the tracing parameters of an index generation, and cache them."""
+    cached = _params.get(index)
+    if cached is not None and cached[0] == generation:
+        return cached[1]
     params = LangSmithRetrieverParams(ls_vector_store_provider="twofold")
     encoder = index.encoder
     if encoder is not None:
         params["ls_embedding_provider"] = type(encoder).__name__
         params["ls_embedding_model"] = encoder.name
-    _described[index] = (generation, params)
+    _params[index] = (generation, params)
     return params

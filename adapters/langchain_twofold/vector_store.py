@@ -1,43 +1,68 @@
-"""A LangChain vector store over a twofold index, for code that calls one."""
+"""A LangChain vector store over a twofold index."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.runnables.config import run_in_executor
+from langchain_core.vectorstores import VectorStore
 from typing_extensions import Self
 
-from langchain_twofold.documents import as_passage, built, identified, stored_document
+from langchain_twofold.documents import (
+    as_document,
+    as_passage,
+    assign_ids,
+    documents_from_hits,
+    documents_from_texts,
+)
 from langchain_twofold.embeddings import as_embeddings, as_encoder
-from langchain_twofold.options import refuse
-from langchain_twofold.persistence import PersistedStore
-from twofold import Encoder, Index, Metric, Retriever
+from langchain_twofold.options import PER_CALL, configure, refuse_unknown
+from twofold import Encoder, Index, Metric, ReciprocalRank, Retriever, WeightedSum
+from twofold.concurrency import in_thread
+from twofold.fusion import Fusion, GuardedFusion, MinMax, Rank, TheoreticalMinMax
 from twofold.index import AS_STORED, AsStored, create_filled_index
 from twofold.lexical import AnalyzerLike
+from twofold.results.hits import Hits
 
 Folder = str | os.PathLike[str] | None
 Model = Embeddings | Encoder | str | None
-_OPENING = ("ids", "path", "metric", "analyzer")
+ScoredDocuments = list[tuple[Document, float]]
+
+_OPEN_OPTIONS = ("ids", "path", "metric", "analyzer")
+_SEARCH_OPTIONS = (*PER_CALL, "score_threshold", "fetch_k", "lambda_mult")
+_FUSION_OPTIONS = ("mode", "weights", "preset", "reranker")
+_MERGE_BATCH = 4096  # passages with vectors copied at a time
 
 
-class TwofoldVectorStore(PersistedStore):
-    """What is written for a FAISS store works over both legs.
+class TwofoldVectorStore(VectorStore):
+    """Hybrid search with the interface of LangChain's FAISS store.
 
-    Searches by text are as ``retriever`` does them, hybrid where the index has both legs, and take
-    its options: ``similarity_search(query, k=4, mode="dense", filter={"year": 2024})``. Filters are
-    twofold's ``where`` or of the FAISS store's dialect. Searches by vector ask the dense leg, and
-    so do those by relevance or with a threshold of it, unless ``mode`` says otherwise.
+    Searches by text use both legs if the index has them. They take the options of
+    ``TwofoldRetriever.invoke``, and ``filter`` may use FAISS's syntax. Searches by vector use the
+    dense leg, and so do searches by relevance score or ``score_threshold`` unless ``mode`` is set.
+    Higher scores are better under every metric; a Euclidean score is the negative distance.
 
-    In scores, higher is better under every metric; a Euclidean one is the negative distance.
+    Async searches run in the adapter's own threads. Async writes run in the event loop's default
+    executor, so that a long write never delays a search.
+
+    Args:
+        index: A twofold ``Index``. Pass this or ``retriever``.
+        retriever: A configured ``twofold.Retriever``, whose settings apply to all searches.
+
+    Example:
+        >>> store = TwofoldVectorStore.from_texts(["green tea", "black coffee"], "hashing")
+        >>> store.similarity_search("a cup of tea", k=1)[0].page_content
+        'green tea'
     """
 
     def __init__(self, index: Index | None = None, *, retriever: Retriever | None = None) -> None:
-        """Serve an index, or a configured retriever."""
         if (index is None) == (retriever is None):
-            raise ValueError("give index= (a twofold Index) or retriever= (a twofold Retriever)")
+            raise ValueError("pass index= (a twofold Index) or retriever= (a twofold Retriever)")
         if retriever is None and index is not None:
             retriever = Retriever(index, mode=index.modes[0], k=4)
         self.retriever: Any = retriever
@@ -55,15 +80,23 @@ class TwofoldVectorStore(PersistedStore):
         analyzer: AnalyzerLike | AsStored | None = AS_STORED,
         **kwargs: Any,
     ) -> Self:
-        """Index texts in the folder ``path``, a temporary one if None.
+        """Index texts and return a store over them.
 
-        ``embedding`` is LangChain's or one of twofold's encoders; None is the default model.
+        Args:
+            texts: The texts to add.
+            embedding: LangChain embeddings, a twofold encoder or a model name. None uses the
+                default model.
+            metadatas: One mapping per text.
+            ids: One id per text; None derives it from the content.
+            path: The index folder. None creates a temporary one.
+            metric: See ``Index.open``.
+            analyzer: See ``Index.open``.
+            **kwargs: Refused, with a hint.
         """
-        refuse(kwargs, _OPENING)
-        documents = built(texts, metadatas, ids)
+        refuse_unknown(kwargs, _OPEN_OPTIONS)
         index = create_filled_index(
             path,
-            [as_passage(each) for each in documents],
+            [as_passage(document) for document in documents_from_texts(texts, metadatas, ids)],
             encoder=as_encoder(embedding) if embedding is not None else AS_STORED,
             metric=metric,
             analyzer=analyzer,
@@ -74,18 +107,19 @@ class TwofoldVectorStore(PersistedStore):
     def from_documents(
         cls, documents: Iterable[Document], embedding: Model = None, **kwargs: Any
     ) -> Self:
-        """Index documents, as ``from_texts`` does texts."""
-        found = list(documents)
+        """Index documents; the other arguments are those of ``from_texts``."""
+        documents = list(documents)
         if kwargs.get("ids") is None:
-            kwargs["ids"] = [each.id for each in found]
-        texts, metadatas = [each.page_content for each in found], [each.metadata for each in found]
+            kwargs["ids"] = [document.id for document in documents]
+        texts = [document.page_content for document in documents]
+        metadatas = [document.metadata for document in documents]
         return cls.from_texts(texts, embedding, metadatas, **kwargs)
 
     @classmethod
     async def afrom_documents(
         cls, documents: Iterable[Document], embedding: Model = None, **kwargs: Any
     ) -> Self:
-        """Do what ``from_documents`` does, without blocking the loop."""
+        """Run ``from_documents`` without blocking the event loop."""
         return await run_in_executor(None, cls.from_documents, documents, embedding, **kwargs)
 
     @classmethod
@@ -101,16 +135,17 @@ class TwofoldVectorStore(PersistedStore):
         analyzer: AnalyzerLike | AsStored | None = AS_STORED,
         **kwargs: Any,
     ) -> Self:
-        """Index texts whose vectors are known; ``embedding`` encodes queries, as it did these.
+        """Index texts with known vectors; the other arguments are those of ``from_texts``.
 
-        Without one, None, searches of the dense leg are by vector.
+        ``embedding`` is the model that made the vectors, and encodes the queries. With None, dense
+        searches need a vector.
         """
-        refuse(kwargs, _OPENING)
+        refuse_unknown(kwargs, _OPEN_OPTIONS)
         pairs = list(text_embeddings)
-        documents = built((text for text, _ in pairs), metadatas, ids)
+        documents = documents_from_texts((text for text, _ in pairs), metadatas, ids)
         index = create_filled_index(
             path,
-            [as_passage(each) for each in documents],
+            [as_passage(document) for document in documents],
             encoder=as_encoder(embedding),
             dim="first" if embedding is None else None,
             metric=metric,
@@ -128,9 +163,9 @@ class TwofoldVectorStore(PersistedStore):
         ids: Iterable[str | None] | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Do what ``from_embeddings`` does, without blocking the loop."""
-        given = (text_embeddings, embedding, metadatas, ids)
-        return await run_in_executor(None, cls.from_embeddings, *given, **kwargs)
+        """Run ``from_embeddings`` without blocking the event loop."""
+        arguments = (text_embeddings, embedding, metadatas, ids)
+        return await run_in_executor(None, cls.from_embeddings, *arguments, **kwargs)
 
     @property
     def index(self) -> Any:
@@ -139,7 +174,7 @@ class TwofoldVectorStore(PersistedStore):
 
     @property
     def embeddings(self) -> Embeddings | None:
-        """The index's encoder, None where it has none."""
+        """The index's encoder, or None if it has none."""
         return as_embeddings(self.index.encoder)
 
     def add_documents(
@@ -149,12 +184,13 @@ class TwofoldVectorStore(PersistedStore):
         ids: Iterable[str | None] | None = None,
         **kwargs: Any,
     ) -> list[str]:
-        """Add documents, and replace those whose ids are stored; return the ids.
+        """Add documents, replacing stored ones with the same ids, and return the ids.
 
-        ``ids`` come before the documents' own; what has none gets one from its content.
+        ``ids`` take precedence over the documents' ids; a document without one gets an id derived
+        from its content.
         """
-        refuse(kwargs, ("ids", "batch_size"))
-        passages = [as_passage(each) for each in identified(documents, ids)]
+        refuse_unknown(kwargs, ("ids", "batch_size"))
+        passages = [as_passage(document) for document in assign_ids(documents, ids)]
         return list(self.index.upsert(passages).ids)
 
     def add_texts(
@@ -165,8 +201,8 @@ class TwofoldVectorStore(PersistedStore):
         ids: Iterable[str | None] | None = None,
         **kwargs: Any,
     ) -> list[str]:
-        """Add texts with their metadata, as ``add_documents`` does."""
-        return self.add_documents(built(texts, metadatas, ids), **kwargs)
+        """Add texts with metadata, as ``add_documents`` does."""
+        return self.add_documents(documents_from_texts(texts, metadatas, ids), **kwargs)
 
     def add_embeddings(
         self,
@@ -175,21 +211,294 @@ class TwofoldVectorStore(PersistedStore):
         *,
         ids: Iterable[str | None] | None = None,
     ) -> list[str]:
-        """Add texts whose vectors are known."""
+        """Add texts with known vectors."""
         pairs = list(text_embeddings)
-        documents = built((text for text, _ in pairs), metadatas, ids)
+        documents = documents_from_texts((text for text, _ in pairs), metadatas, ids)
         vectors = np.array([vector for _, vector in pairs], np.float32)
-        passages = [as_passage(each) for each in documents]
+        passages = [as_passage(document) for document in documents]
         return list(self.index.upsert(passages, vectors=vectors).ids) if pairs else []
 
     def delete(self, ids: list[str] | None = None, **kwargs: Any) -> bool:
-        """Delete documents; ids that aren't stored don't matter. Raises ValueError without ids."""
-        refuse(kwargs, ("ids",))
+        """Delete documents; unknown ids are ignored. Raises ValueError if ``ids`` is None."""
+        refuse_unknown(kwargs, ("ids",))
         if ids is None:
             raise ValueError("delete needs ids: to delete all, call index.delete(where={})")
         self.index.delete(ids)
         return True
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
-        """Return the documents of these ids; unknown ones are left out."""
-        return [stored_document(each) for each in self.index.get(ids)]
+        """Return the documents with these ids; unknown ids are ignored."""
+        return [as_document(passage) for passage in self.index.get(ids)]
+
+    async def aget_by_ids(self, ids: Sequence[str], /) -> list[Document]:
+        """Run ``get_by_ids`` without blocking the event loop."""
+        return await in_thread(self.get_by_ids, ids)
+
+    def similarity_search(self, query: str, k: int = 4, **kwargs: Any) -> list[Document]:
+        """Return the ``k`` best documents for a text."""
+        return documents_from_hits(self._search_text(query, k, kwargs))
+
+    async def asimilarity_search(self, query: str, k: int = 4, **kwargs: Any) -> list[Document]:
+        """Run ``similarity_search`` without blocking the event loop."""
+        return await in_thread(self.similarity_search, query, k, **kwargs)
+
+    def similarity_search_with_score(
+        self, query: str, k: int = 4, **kwargs: Any
+    ) -> ScoredDocuments:
+        """Return the ``k`` best documents for a text with their scores."""
+        return _pair_with_scores(self._search_text(query, k, kwargs))
+
+    async def asimilarity_search_with_score(self, *args: Any, **kwargs: Any) -> ScoredDocuments:
+        """Run ``similarity_search_with_score`` without blocking the event loop."""
+        return await in_thread(self.similarity_search_with_score, *args, **kwargs)
+
+    def similarity_search_by_vector(
+        self, embedding: list[float], k: int = 4, **kwargs: Any
+    ) -> list[Document]:
+        """Return the ``k`` documents nearest to a vector."""
+        return documents_from_hits(self._search_vector(embedding, k, kwargs))
+
+    async def asimilarity_search_by_vector(
+        self, embedding: list[float], k: int = 4, **kwargs: Any
+    ) -> list[Document]:
+        """Run ``similarity_search_by_vector`` without blocking the event loop."""
+        return await in_thread(self.similarity_search_by_vector, embedding, k, **kwargs)
+
+    def similarity_search_with_score_by_vector(
+        self, embedding: list[float], k: int = 4, **kwargs: Any
+    ) -> ScoredDocuments:
+        """Return the ``k`` documents nearest to a vector with their scores."""
+        return _pair_with_scores(self._search_vector(embedding, k, kwargs))
+
+    async def asimilarity_search_with_score_by_vector(
+        self, embedding: list[float], k: int = 4, **kwargs: Any
+    ) -> ScoredDocuments:
+        """Run ``similarity_search_with_score_by_vector`` without blocking the event loop."""
+        return await in_thread(self.similarity_search_with_score_by_vector, embedding, k, **kwargs)
+
+    def max_marginal_relevance_search(
+        self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **kwargs: Any
+    ) -> list[Document]:
+        """Return ``k`` diverse documents out of the ``fetch_k`` best for a text.
+
+        ``lambda_mult`` is the weight of relevance: 1 - ``diversity`` of the core's retriever.
+        """
+        options = {"fetch_k": fetch_k, "lambda_mult": lambda_mult, **kwargs}
+        return documents_from_hits(self._search_text(query, k, options))
+
+    async def amax_marginal_relevance_search(
+        self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **kwargs: Any
+    ) -> list[Document]:
+        """Run ``max_marginal_relevance_search`` without blocking the event loop."""
+        search = self.max_marginal_relevance_search
+        return await in_thread(search, query, k, fetch_k, lambda_mult, **kwargs)
+
+    def max_marginal_relevance_search_by_vector(
+        self,
+        embedding: list[float],
+        k: int = 4,
+        fetch_k: int = 20,
+        lambda_mult: float = 0.5,
+        **kwargs: Any,
+    ) -> list[Document]:
+        """Return ``k`` diverse documents out of the ``fetch_k`` nearest to a vector."""
+        options = {"fetch_k": fetch_k, "lambda_mult": lambda_mult, **kwargs}
+        return documents_from_hits(self._search_vector(embedding, k, options))
+
+    async def amax_marginal_relevance_search_by_vector(
+        self,
+        embedding: list[float],
+        k: int = 4,
+        fetch_k: int = 20,
+        lambda_mult: float = 0.5,
+        **kwargs: Any,
+    ) -> list[Document]:
+        """Run ``max_marginal_relevance_search_by_vector`` without blocking the event loop."""
+        search = self.max_marginal_relevance_search_by_vector
+        return await in_thread(search, embedding, k, fetch_k, lambda_mult, **kwargs)
+
+    def max_marginal_relevance_search_with_score_by_vector(
+        self,
+        embedding: list[float],
+        *,
+        k: int = 4,
+        fetch_k: int = 20,
+        lambda_mult: float = 0.5,
+        **kwargs: Any,
+    ) -> ScoredDocuments:
+        """Return ``k`` diverse documents near a vector with their similarity scores."""
+        options = {"fetch_k": fetch_k, "lambda_mult": lambda_mult, **kwargs}
+        return _pair_with_scores(self._search_vector(embedding, k, options))
+
+    async def amax_marginal_relevance_search_with_score_by_vector(
+        self, embedding: list[float], **kwargs: Any
+    ) -> ScoredDocuments:
+        """Run the synchronous method of this name without blocking the event loop."""
+        search = self.max_marginal_relevance_search_with_score_by_vector
+        return await in_thread(search, embedding, **kwargs)
+
+    def _similarity_search_with_relevance_scores(
+        self, query: str, k: int = 4, **kwargs: Any
+    ) -> ScoredDocuments:
+        """Return the ``k`` best documents with scores from 0 to 1.
+
+        Uses the dense leg, whose scores are comparable across queries, so that a threshold is
+        meaningful. With ``mode="hybrid"`` the best document of each leg scores 1, however good it
+        is. A retriever without a dense leg or with a reranker is used as it is.
+        """
+        retriever = self._comparable_retriever(kwargs)
+        relevance = select_relevance_score_fn(retriever)
+        scored = _pair_with_scores(retriever.retrieve(query, k=k))
+        return [(document, relevance(score)) for document, score in scored]
+
+    async def _asimilarity_search_with_relevance_scores(
+        self, query: str, k: int = 4, **kwargs: Any
+    ) -> ScoredDocuments:
+        return await in_thread(self._similarity_search_with_relevance_scores, query, k, **kwargs)
+
+    def _select_relevance_score_fn(self) -> Callable[[float], float]:
+        return select_relevance_score_fn(self._comparable_retriever({}))
+
+    def _search_text(self, query: str, k: int, options: dict[str, Any]) -> Hits:
+        return _configure_search(self.retriever, options).retrieve(query, k=k)
+
+    def _search_vector(self, vector: list[float], k: int, options: dict[str, Any]) -> Hits:
+        """Search the dense leg for a query's embedding, without settings that need a text."""
+        dense = replace(self.retriever, mode="dense", min_lexical=None, reranker=None)
+        with self.retriever.index.view() as view:
+            adapted = view.adapted(np.asarray(vector, np.float32))
+        return _configure_search(dense, options).retrieve(vector=adapted, k=k)
+
+    def _comparable_retriever(self, options: dict[str, Any]) -> Retriever:
+        """Return a retriever whose scores are comparable across queries."""
+        retriever: Retriever = self.retriever
+        fuses = any(options.get(name) is not None for name in _FUSION_OPTIONS)
+        if retriever.mode == "hybrid" and retriever.reranker is None and not fuses:
+            retriever = replace(retriever, mode="dense", min_lexical=None)
+        return _configure_search(retriever, options)
+
+    def save_local(self, folder_path: str | os.PathLike[str], index_name: str = "index") -> None:
+        """Copy the index to a folder, replacing an earlier copy there."""
+        _check_index_name(index_name)
+        target = Path(folder_path)
+        if target.resolve() != self.index.path.resolve():
+            self.index.copy(target, overwrite=True)
+
+    @classmethod
+    def load_local(
+        cls,
+        folder_path: str | os.PathLike[str],
+        embeddings: Embeddings | Encoder | str | None = None,
+        index_name: str = "index",
+        *,
+        allow_dangerous_deserialization: bool = False,  # noqa: ARG003  # nothing is unpickled
+        **kwargs: Any,
+    ) -> Self:
+        """Open an index folder, written by ``save_local`` or given as ``path=``.
+
+        Args:
+            folder_path: The folder, which stores the metric and the analyzer too.
+            embeddings: The model that filled the index. None loads the model that it names.
+            index_name: Must be ``"index"``.
+            allow_dangerous_deserialization: Ignored, because nothing is unpickled.
+            **kwargs: Refused, with a hint.
+
+        Raises:
+            IndexNotFoundError: The folder has no index.
+        """
+        refuse_unknown(kwargs, ("embeddings", "allow_dangerous_deserialization"))
+        _check_index_name(index_name)
+        encoder = as_encoder(embeddings) if embeddings is not None else AS_STORED
+        return cls(Index.open(folder_path, encoder=encoder, create=False))
+
+    def merge_from(self, target: "TwofoldVectorStore") -> None:
+        """Add another store's documents with their vectors, replacing those with the same ids.
+
+        Raises:
+            TypeError: ``target`` is not a ``TwofoldVectorStore``.
+            ValueError: Its vectors have another model, dimension or metric.
+        """
+        if not isinstance(target, TwofoldVectorStore):
+            raise TypeError(
+                f"target must be a TwofoldVectorStore, got {type(target).__name__}: from_faiss "
+                "converts a FAISS store"
+            )
+        stored, added = _describe_vectors(self.index), _describe_vectors(target.index)
+        if stored != added:
+            raise ValueError(
+                f"can't merge vectors of (model, dimension, metric) {added} into {stored}: use "
+                "add_documents, which encodes the documents anew"
+            )
+        with target.index.view() as view:
+            rows = np.flatnonzero(view.allowed({}))
+            for start in range(0, len(rows), _MERGE_BATCH):
+                batch = rows[start : start + _MERGE_BATCH]
+                vectors, has_vector = view.vectors(batch)
+                passages = list(view.passages(batch[has_vector]))
+                self.index.upsert(passages, vectors=vectors[has_vector])
+                self.index.upsert(list(view.passages(batch[~has_vector])))
+
+
+def select_relevance_score_fn(retriever: Retriever) -> Callable[[float], float]:
+    """Return a monotonic function from a retriever's scores to [0, 1].
+
+    A cosine c becomes (1 + c) / 2, a Euclidean distance d becomes 1 / (1 + d), and a lexical score
+    s becomes s / (1 + s). Fused scores that lie in [0, 1], such as the default's, stay as they are.
+    Unbounded scores, such as dot products, become (1 + s / (1 + abs(s))) / 2.
+    """
+    with retriever.index.view() as view:
+        metric, fusion = view.metric, retriever.rules(view).fusion
+    if retriever.reranker is not None:
+        return _squash
+    if retriever.mode == "lexical":
+        return lambda score: max(score, 0.0) / (1 + max(score, 0.0))
+    if retriever.mode == "dense" and metric is Metric.COSINE:
+        return lambda score: (1 + score) / 2
+    if retriever.mode == "dense" and metric is Metric.EUCLIDEAN:
+        return lambda score: 1 / (1 - score)
+    if retriever.mode == "hybrid" and _is_within_unit_interval(fusion):
+        return lambda score: min(max(score, 0.0), 1.0)
+    return _squash
+
+
+def _squash(score: float) -> float:
+    return (1 + score / (1 + abs(score))) / 2
+
+
+def _is_within_unit_interval(fusion: Fusion) -> bool:
+    """Return whether a fusion's scores lie in [0, 1]."""
+    fusion = fusion.fusion if isinstance(fusion, GuardedFusion) else fusion
+    if isinstance(fusion, WeightedSum):
+        return isinstance(fusion.normalizer, TheoreticalMinMax | MinMax | Rank)
+    return isinstance(fusion, ReciprocalRank)
+
+
+def _configure_search(retriever: Retriever, options: dict[str, Any]) -> Retriever:
+    """Return the retriever with the options of one call."""
+    refuse_unknown(options, _SEARCH_OPTIONS)
+    settings = {name: value for name, value in options.items() if name in PER_CALL}
+    if options.get("score_threshold") is not None:
+        settings["min_score"] = options["score_threshold"]
+    retriever = configure(retriever, settings)
+    if options.get("fetch_k") is not None:
+        retriever = replace(retriever, depth=options["fetch_k"])
+    if options.get("lambda_mult") is not None:
+        retriever = replace(retriever, diversity=1 - options["lambda_mult"])
+    return retriever
+
+
+def _pair_with_scores(hits: Hits) -> ScoredDocuments:
+    return list(zip(documents_from_hits(hits), hits.scores.tolist(), strict=True))
+
+
+def _describe_vectors(index: Any) -> tuple[Any, ...]:
+    """Return the model, dimension and metric of an index's vectors."""
+    encoder = index.encoder
+    return (encoder.name if encoder is not None else None, index.dim, index.metric)
+
+
+def _check_index_name(index_name: str) -> None:
+    if index_name != "index":
+        raise ValueError(
+            f"index_name must be 'index', got {index_name!r}: give each index its own folder"
+        )

@@ -1,9 +1,9 @@
-"""twofold in LlamaIndex: one retriever over both legs."""
+"""twofold for LlamaIndex: retriever, vector store, reranker, embedding and dataset."""
 
 from twofold.errors import MissingExtraError
 
 try:
-    import llama_index.core  # noqa: F401  # the gate of the extra
+    import llama_index.core  # noqa: F401  # fails early without the extra
 except ModuleNotFoundError as error:
     raise MissingExtraError(
         "llama_index_twofold needs llama-index-core. Install it with: "

@@ -1,4 +1,4 @@
-"""LlamaIndex's EmbeddingQAFinetuneDataset as what twofold measures and tunes with."""
+"""LlamaIndex's ``EmbeddingQAFinetuneDataset`` as data for evaluation and tuning."""
 
 import json
 import os
@@ -10,48 +10,54 @@ from typing import Any
 from twofold import Passage
 from twofold.errors import InputError
 
+_PARTS = ("queries", "corpus", "relevant_docs")
+
 
 @dataclass(frozen=True, slots=True)
 class FinetuneData:
-    """Passages, queries (id to text) and judgments (query id to passage id to 1)."""
+    """Passages, queries (id to text) and relevance judgments (query id to passage id to 1)."""
 
     passages: tuple[Passage, ...]
     queries: Mapping[str, str]
     qrels: Mapping[str, Mapping[str, int]]
 
 
-def finetune_data(given: Any) -> FinetuneData:
-    """Read an ``EmbeddingQAFinetuneDataset``, or the JSON file that its ``save_json`` wrote.
+def finetune_data(dataset: Any) -> FinetuneData:
+    """Convert an ``EmbeddingQAFinetuneDataset``.
 
-    Raises InputError for what is neither, and for relevant passages that aren't in the corpus.
+    Args:
+        dataset: The dataset, or the path of a JSON file that its ``save_json`` wrote.
+
+    Raises:
+        InputError: ``dataset`` is neither, or a relevant passage is not in the corpus.
+
+    Example:
+        >>> data = finetune_data("pairs.json")  # doctest: +SKIP
+        >>> evaluate(Retriever(index), data.queries, data.qrels, ["nDCG@10"])  # doctest: +SKIP
     """
-    if isinstance(given, str | os.PathLike):
+    if isinstance(dataset, str | os.PathLike):
         try:
-            values = json.loads(Path(given).read_text(encoding="utf-8"))
+            values = json.loads(Path(dataset).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise InputError(f"{given} can't be read as JSON: {error}") from error
+            raise InputError(f"{dataset} can't be read as JSON: {error}") from error
     else:
-        names = ("queries", "corpus", "relevant_docs")
-        values = {name: getattr(given, name, None) for name in names}
+        values = {name: getattr(dataset, name, None) for name in _PARTS}
     if not isinstance(values, dict):
-        raise InputError(f"{given!r:.80} holds no object with queries, corpus and relevant_docs")
-    queries, corpus, relevant = (
-        _mapping(values, name) for name in ("queries", "corpus", "relevant_docs")
-    )
-    missing = [own for ids in relevant.values() for own in ids if own not in corpus]
+        raise InputError(f"expected an object with {', '.join(_PARTS)}, got {dataset!r:.80}")
+    for name in _PARTS:
+        if not isinstance(values.get(name), dict):
+            raise InputError(
+                f"{name} of an EmbeddingQAFinetuneDataset must be a mapping, got "
+                f"{values.get(name)!r:.60}"
+            )
+    queries, corpus, relevant = (values[name] for name in _PARTS)
+    missing = [passage for ids in relevant.values() for passage in ids if passage not in corpus]
     if missing:
         raise InputError(
             f"{len(missing)} relevant passages aren't in the corpus: {missing[0]!r} ..."
         )
     return FinetuneData(
-        tuple(Passage(id=own, text=text) for own, text in corpus.items()),
+        tuple(Passage(id=passage_id, text=text) for passage_id, text in corpus.items()),
         queries,
         {query: dict.fromkeys(ids, 1) for query, ids in relevant.items()},
     )
-
-
-def _mapping(values: Mapping[str, Any], name: str) -> dict[str, Any]:
-    found = values.get(name)
-    if not isinstance(found, dict):
-        raise InputError(f"an EmbeddingQAFinetuneDataset has a mapping {name!r}, not {found!r:.60}")
-    return found

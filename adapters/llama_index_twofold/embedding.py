@@ -1,4 +1,4 @@
-"""Between LlamaIndex's embeddings and encoders of the core."""
+"""Conversion between LlamaIndex embeddings and twofold encoders."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,27 +14,47 @@ from twofold.types import Vectors
 
 
 class EmbeddingEncoder:
-    """Encodes by any LlamaIndex ``BaseEmbedding``; its canary vectors are its identity."""
+    """A LlamaIndex ``BaseEmbedding`` as a twofold encoder.
+
+    twofold identifies the model by its vectors for a few fixed sentences.
+
+    Args:
+        embedding: Any LlamaIndex embedding.
+
+    Example:
+        >>> from llama_index.core import MockEmbedding
+        >>> from twofold import Index
+        >>> index = Index.open(None, encoder=EmbeddingEncoder(MockEmbedding(embed_dim=8)))
+    """
 
     def __init__(self, embedding: BaseEmbedding) -> None:
         self.embedding = embedding
         self.name = f"{type(embedding).__qualname__}({embedding.model_name})"
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        """Return one vector a query, float32 (n, dim)."""
+        """Return float32 vectors (n, dim)."""
         vectors = [self.embedding.get_query_embedding(text) for text in texts]
         return np.array(vectors, np.float32)
 
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
-        """Return one vector a passage, float32 (n, dim)."""
+        """Return float32 vectors (n, dim)."""
         return np.array(self.embedding.get_text_embedding_batch(list(texts)), np.float32)
 
 
 class TwofoldEmbedding(BaseEmbedding):
-    """Any encoder of the core as LlamaIndex's ``BaseEmbedding``, with the model's own prompts.
+    """A twofold encoder as a LlamaIndex ``BaseEmbedding``.
 
-    ``encoder`` is an encoder or a model's name. Queries and texts are encoded each their way, by
-    what the model was saved with; nothing blocks the loop.
+    Queries and texts are encoded with the model's separate prompts or towers. Async methods don't
+    block the event loop.
+
+    Args:
+        encoder: A twofold encoder, or a model name.
+        embed_batch_size: The number of texts encoded at a time.
+        **settings: Other fields of ``BaseEmbedding``.
+
+    Example:
+        >>> len(TwofoldEmbedding("hashing").get_query_embedding("green tea"))
+        256
     """
 
     _encoder: Encoder = PrivateAttr()
@@ -42,20 +62,20 @@ class TwofoldEmbedding(BaseEmbedding):
     def __init__(
         self, encoder: Encoder | str, *, embed_batch_size: int = 256, **settings: Any
     ) -> None:
-        """Take an encoder; ``settings`` are those of every ``BaseEmbedding``."""
-        made = encoder_from_name(encoder) if isinstance(encoder, str) else encoder
-        settings.setdefault("model_name", str(getattr(made, "name", type(made).__qualname__)))
+        resolved = encoder_from_name(encoder) if isinstance(encoder, str) else encoder
+        name = getattr(resolved, "name", type(resolved).__qualname__)
+        settings.setdefault("model_name", str(name))
         super().__init__(embed_batch_size=embed_batch_size, **settings)
-        self._encoder = made
+        self._encoder = resolved
 
     @classmethod
     def class_name(cls) -> str:
-        """Return the name that LlamaIndex shows."""
+        """Return the name for LlamaIndex's serialization."""
         return "TwofoldEmbedding"
 
     @property
     def encoder(self) -> Encoder:
-        """The encoder of the core."""
+        """The twofold encoder."""
         return self._encoder
 
     def _get_query_embedding(self, query: str) -> list[float]:
@@ -79,8 +99,8 @@ class TwofoldEmbedding(BaseEmbedding):
         return await in_thread(self._get_text_embeddings, texts)
 
 
-def as_encoder(given: object) -> Any:
-    """Return what ``Index.open`` takes as an encoder; LlamaIndex's embeddings are wrapped."""
-    if isinstance(given, TwofoldEmbedding):
-        return given.encoder
-    return EmbeddingEncoder(given) if isinstance(given, BaseEmbedding) else given
+def as_encoder(encoder: object) -> Any:
+    """Wrap a LlamaIndex embedding as an encoder; return other values as they are."""
+    if isinstance(encoder, TwofoldEmbedding):
+        return encoder.encoder
+    return EmbeddingEncoder(encoder) if isinstance(encoder, BaseEmbedding) else encoder

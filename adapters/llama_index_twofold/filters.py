@@ -1,4 +1,4 @@
-"""LlamaIndex's metadata filters as twofold's ``where``."""
+"""Conversion of LlamaIndex metadata filters to twofold's ``where``."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from llama_index.core.vector_stores import (
 )
 
 Filters = MetadataFilters | Mapping[str, Any] | None
-"""LlamaIndex's filters, or twofold's own ``where``."""
+"""LlamaIndex filters, or a twofold ``where``."""
 
 _OPERATORS = {
     FilterOperator.EQ: "$eq",
@@ -25,24 +25,31 @@ _OPERATORS = {
     FilterOperator.TEXT_MATCH: "$text",
     FilterOperator.TEXT_MATCH_INSENSITIVE: "$itext",
 }
+_MATCH_NOTHING: Mapping[str, Any] = {"$not": {}}
 
 
 def as_where(filters: Filters) -> Mapping[str, Any] | None:
-    """Return filters, nested ones too, as a ``where``; None and an empty list let all through.
+    """Convert filters to a ``where``; None and an empty list match everything.
 
-    They mean what ``build_metadata_filter_fn`` of LlamaIndex says, but for two things: nested ones
-    work, and values of different types don't match where it raises TypeError.
+    The meaning is that of LlamaIndex's ``build_metadata_filter_fn``, with two differences: nested
+    filters work, and values of different types don't match instead of raising TypeError.
+
+    Args:
+        filters: LlamaIndex filters, or a ``where``, which is returned as it is.
+
+    Raises:
+        TypeError: ``filters`` is neither.
     """
     if filters is None or isinstance(filters, Mapping):
         return filters
     if not isinstance(filters, MetadataFilters):
         raise TypeError(
-            f"filters are MetadataFilters or a mapping such as {{'year': {{'$gte': 2019}}}}, not "
+            "filters must be MetadataFilters or a mapping such as {'year': {'$gte': 2019}}, got "
             f"{filters!r:.80}"
         )
     if not filters.filters:
         return None
-    parts = [_part(each) for each in filters.filters]
+    parts = [_convert(part) for part in filters.filters]
     if filters.condition is FilterCondition.OR:
         return {"$or": parts}
     if filters.condition is FilterCondition.NOT:  # none of them matches
@@ -50,42 +57,37 @@ def as_where(filters: Filters) -> Mapping[str, Any] | None:
     return {"$and": parts}
 
 
-def restricted(
+def restrict_where(
     filters: Filters, *, ids: Sequence[str] | None = None, documents: Sequence[str] | None = None
 ) -> Mapping[str, Any] | None:
-    """Return a ``where`` that also asks for these ids, and for nodes of these documents."""
+    """Return a ``where`` for filters that also restricts node ids and document ids."""
     parts = [as_where(filters)]
     if ids is not None:
         parts.append({"$id": {"$in": list(ids)}})
     if documents is not None:
         parts.append({"ref_doc_id": {"$in": list(documents)}})
-    given = [each for each in parts if each is not None]
-    return {"$and": given} if len(given) > 1 else next(iter(given), None)
+    present = [part for part in parts if part is not None]
+    return {"$and": present} if len(present) > 1 else next(iter(present), None)
 
 
-def _part(each: MetadataFilter | MetadataFilters) -> Mapping[str, Any]:
-    if isinstance(each, MetadataFilters):
-        where = as_where(each)
+def _convert(part: MetadataFilter | MetadataFilters) -> Mapping[str, Any]:
+    if isinstance(part, MetadataFilters):
+        where = as_where(part)
         return where if where is not None else {}
-    if each.operator is FilterOperator.IS_EMPTY:
-        return {each.key: {"$empty": True}}
-    if each.operator is FilterOperator.CONTAINS:
-        return _has(each.key, each.value)
-    if each.operator in (FilterOperator.ANY, FilterOperator.ALL):
-        values = each.value if isinstance(each.value, list) else [each.value]
+    if part.operator is FilterOperator.IS_EMPTY:
+        return {part.key: {"$empty": True}}
+    if part.operator is FilterOperator.CONTAINS:
+        return _contains(part.key, part.value)
+    if part.operator in (FilterOperator.ANY, FilterOperator.ALL):
+        values = part.value if isinstance(part.value, list) else [part.value]
+        matches_all = part.operator is FilterOperator.ALL
         if not values:
-            return (
-                {each.key: {"$exists": True}} if each.operator is FilterOperator.ALL else _NOTHING
-            )
-        join = "$or" if each.operator is FilterOperator.ANY else "$and"
-        return {join: [_has(each.key, value) for value in values]}
-    return {each.key: {_OPERATORS[each.operator]: each.value}}
+            return {part.key: {"$exists": True}} if matches_all else _MATCH_NOTHING
+        return {"$and" if matches_all else "$or": [_contains(part.key, value) for value in values]}
+    return {part.key: {_OPERATORS[part.operator]: part.value}}
 
 
-_NOTHING: Mapping[str, Any] = {"$not": {}}
-
-
-def _has(key: str, value: Any) -> Mapping[str, Any]:
-    """Return a condition on a list's elements, or on the text of a string, as LlamaIndex has it."""
+def _contains(key: str, value: Any) -> Mapping[str, Any]:
+    """Return a condition that a list has an element, or a string a substring."""
     element = {key: {"$contains": value}}
     return {"$or": [element, {key: {"$text": value}}]} if isinstance(value, str) else element

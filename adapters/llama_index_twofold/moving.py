@@ -1,10 +1,12 @@
-"""From live objects of LlamaIndex to a twofold index that answers the same.
+"""Conversion of LlamaIndex's indexes and retrievers to twofold indexes.
 
-They are told by what they have, so that no integration package is needed here.
+The objects are recognised by their attributes, so no integration package is required.
 """
 
 import os
+import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,6 @@ from llama_index_twofold.embedding import as_encoder
 from llama_index_twofold.nodes import as_passage
 from llama_index_twofold.retriever import TwofoldRetriever
 from llama_index_twofold.vector_store import TwofoldVectorStore
-from llama_index_twofold.words import english_stems, english_words
 from twofold import Encoder, Index, Metric, Retriever
 from twofold.dense import read_faiss_vectors
 from twofold.lexical import AnalyzerLike, scorer_from_name
@@ -27,31 +28,43 @@ from twofold.types import Vectors
 Folder = str | os.PathLike[str] | None
 Model = Encoder | BaseEmbedding | str | None
 
+_WORD = re.compile(r"(?u)\b\w\w+\b")
+_STOP_WORDS = frozenset(
+    ["a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is", "it", "no", "not", "of", "on", "or", "such", "that", "the", "their", "then", "there", "these", "they", "this", "to", "was", "will", "with"]
+)
+"""Lucene's English stop words, which bm25s leaves out."""
+
 
 def from_index(index: VectorStoreIndex, *, path: Folder = None) -> TwofoldVectorStore:
-    """Return a store over the nodes and vectors of an index; what it holds isn't encoded again.
+    """Convert a VectorStoreIndex, reusing its vectors.
 
-    ``VectorStoreIndex.from_vector_store(store)`` gives the same answers from it, and
-    ``TwofoldRetriever(index=store.index)`` better ones, by both legs. Raises TypeError where the
-    index's vector store can't give its vectors: SimpleVectorStore and the FAISS ones can.
+    ``VectorStoreIndex.from_vector_store(result)`` gives the same answers, and
+    ``TwofoldRetriever(index=result.index)`` searches both legs.
+
+    Args:
+        index: An index whose vector store is a SimpleVectorStore or one of the FAISS stores.
+        path: The index folder. None creates a temporary one.
+
+    Raises:
+        TypeError: The vector store doesn't expose its vectors.
     """
     if not isinstance(index, VectorStoreIndex):
-        raise TypeError(f"a VectorStoreIndex is wanted, not {type(index).__name__}")
+        raise TypeError(f"expected a VectorStoreIndex, got {type(index).__name__}")
     store: Any = index.vector_store
-    model: Model = index._embed_model  # the index has no other name for it
-    of_store = index.index_struct.nodes_dict
-    nodes = {own: index.docstore.get_node(node_id) for own, node_id in of_store.items()}
+    model: Model = index._embed_model  # not public
+    node_ids = index.index_struct.nodes_dict  # by the store's ids
+    nodes = {key: index.docstore.get_node(node_id) for key, node_id in node_ids.items()}
     if hasattr(store, "_faiss_index"):
         return from_faiss(store, nodes, path=path, embed_model=model)
     vectors = getattr(getattr(store, "data", None), "embedding_dict", None)
     if vectors is None:
         raise TypeError(
-            f"{type(store).__name__} doesn't give its vectors: index the documents anew with "
+            f"{type(store).__name__} doesn't expose its vectors: index the documents again with "
             "StorageContext.from_defaults(vector_store=TwofoldVectorStore(path=...))"
         )
-    kept = [own for own in nodes if own in vectors]
-    held = np.array([vectors[own] for own in kept], np.float32)
-    return _filled([nodes[own] for own in kept], held, Metric.COSINE, path, model)
+    keys = [key for key in nodes if key in vectors]
+    array = np.array([vectors[key] for key in keys], np.float32)
+    return _create_store([nodes[key] for key in keys], array, Metric.COSINE, path, model)
 
 
 def from_faiss(
@@ -61,23 +74,35 @@ def from_faiss(
     path: Folder = None,
     embed_model: Model = None,
 ) -> TwofoldVectorStore:
-    """Return a store over the vectors of a FaissVectorStore or FaissMapVectorStore.
+    """Convert a FaissVectorStore or FaissMapVectorStore, reusing its vectors.
 
-    FAISS stores hold no nodes: give them in the order in which they were added, or by the ids that
-    ``add`` returned. The nearest come first here too, with similarities where higher is better,
-    and nothing is encoded again. Vectors whose node isn't given are left out. Raises TypeError for
-    what is no FAISS store, InputError if its index doesn't keep its vectors as they came.
+    The result returns the nearest nodes first, with similarities where higher is better.
+
+    Args:
+        store: The FAISS store, which holds no nodes.
+        nodes: Its nodes in the order in which they were added, or by the ids that ``add``
+            returned. Vectors without a node are skipped.
+        path: The index folder. None creates a temporary one.
+        embed_model: Encodes queries and later nodes.
+
+    Raises:
+        TypeError: ``store`` is not a FAISS store.
+        InputError: The FAISS index has a metric other than L2 and inner product, or compresses its
+            vectors.
     """
     index = getattr(store, "_faiss_index", None)
     if index is None:
-        raise TypeError(f"a FaissVectorStore is wanted, not {type(store).__name__}: {store!r:.80}")
-    moved = read_faiss_vectors(index)
-    known = _by_place(nodes, getattr(store, "_faiss_id_to_node_id_map", None))
+        raise TypeError(f"expected a FaissVectorStore, got {type(store).__name__}: {store!r:.80}")
+    imported = read_faiss_vectors(index)
+    by_id = _nodes_by_faiss_id(nodes, getattr(store, "_faiss_id_to_node_id_map", None))
     last = {
-        known[own].node_id: (at, known[own]) for at, own in enumerate(moved.ids) if own in known
+        by_id[faiss_id].node_id: (position, by_id[faiss_id])
+        for position, faiss_id in enumerate(imported.ids)
+        if faiss_id in by_id
     }
-    vectors = moved.vectors[[at for at, _ in last.values()]]
-    return _filled([node for _, node in last.values()], vectors, moved.metric, path, embed_model)
+    vectors = imported.vectors[[position for position, _ in last.values()]]
+    kept = [node for _, node in last.values()]
+    return _create_store(kept, vectors, imported.metric, path, embed_model)
 
 
 def from_bm25_retriever(
@@ -87,66 +112,104 @@ def from_bm25_retriever(
     embed_model: Model = None,
     analyzer: AnalyzerLike | None = None,
 ) -> TwofoldRetriever:
-    """Return a lexical retriever over the nodes of a BM25Retriever, with its scores.
+    """Convert a BM25Retriever to a lexical retriever with the same scores.
 
-    Nodes without a word of the query are left out, and ties go by id. One that was built for
-    another language than English, or with a pattern of its own, needs ``analyzer``, such as
-    ``"de"``, and then scores as that says. With an ``embed_model``,
-    ``TwofoldRetriever(index=retriever.index)`` searches by both legs.
+    Nodes that share no term with the query are not returned, and ties are ordered by id.
+
+    Args:
+        retriever: A BM25Retriever of llama-index-retrievers-bm25.
+        path: The index folder. None creates a temporary one.
+        embed_model: Adds vectors: ``TwofoldRetriever(index=result.index)`` then searches both legs.
+        analyzer: Required for a retriever with another language than English, a token pattern or a
+            stemmer, such as ``"de"``. Scores then follow this analyzer.
+
+    Raises:
+        TypeError: ``retriever`` is not a BM25Retriever.
+        ValueError: It was built with other terms, and ``analyzer`` is None.
     """
     engine, corpus = getattr(retriever, "bm25", None), getattr(retriever, "corpus", None)
     if engine is None or corpus is None:
-        raise TypeError(f"a BM25Retriever is wanted, not {type(retriever).__name__}")
-    nodes = [metadata_dict_to_node(each) for each in corpus]
-    last = {node.node_id: as_passage(node) for node in nodes}
+        raise TypeError(f"expected a BM25Retriever, got {type(retriever).__name__}")
+    nodes = [metadata_dict_to_node(metadata) for metadata in corpus]
+    passages = list({node.node_id: as_passage(node) for node in nodes}.values())
     if analyzer is None:
         analyzer = english_words if retriever.skip_stemming else english_stems
-        terms = {term for each in last.values() for term in analyzer(each.content)}
+        terms = {term for passage in passages for term in analyzer(passage.content)}
         if terms != set(engine.vocab_dict) - {""}:
             raise ValueError(
-                "this BM25Retriever was built for another language than English, or with a "
-                "token_pattern or stemmer of its own: give analyzer=, such as 'de'"
+                "the BM25Retriever has another language than English, or a token_pattern or "
+                "stemmer: pass analyzer=, such as 'de'"
             )
     index = Index.open(path, encoder=as_encoder(embed_model), analyzer=analyzer)
-    index.upsert(list(last.values()))
-    mask = getattr(retriever, "corpus_weight_mask", None)  # older ones have no filters
-    kept = [node.node_id for node, let in zip(nodes, mask, strict=True) if let] if mask else None
+    index.upsert(passages)
+    where = None
+    if mask := getattr(retriever, "corpus_weight_mask", None):  # older versions have no filters
+        allowed = [node.node_id for node, weight in zip(nodes, mask, strict=True) if weight]
+        where = {"$id": {"$in": allowed}}
     core = Retriever(
         index,
         mode="lexical",
         k=retriever.similarity_top_k,
-        where={"$id": {"$in": kept}} if kept is not None else None,
-        scorer=_scorer(engine),
+        where=where,
+        scorer=_bm25s_scorer(engine),
     )
     return TwofoldRetriever(retriever=core)
 
 
-def _filled(
+def english_words(text: str) -> list[str]:
+    """Return lower-case words of two or more characters, without English stop words.
+
+    This is the default of llama-index-retrievers-bm25 without stemming.
+    """
+    return [word for word in _WORD.findall(text.lower()) if word not in _STOP_WORDS]
+
+
+def english_stems(text: str) -> list[str]:
+    """Return the stems of ``english_words`` by Snowball's English stemmer."""
+    stems: list[str] = _load_stemmer().stemWords(english_words(text))
+    return stems
+
+
+@cache
+def _load_stemmer() -> Any:
+    import Stemmer
+
+    return Stemmer.Stemmer("english")
+
+
+def _create_store(
     nodes: Sequence[BaseNode], vectors: Vectors, metric: Metric, path: Folder, model: Model
 ) -> TwofoldVectorStore:
-    """Return a store of these nodes, each with its vector."""
+    """Create a store of nodes and their vectors (n, dim)."""
     store = TwofoldVectorStore(path=path, embed_model=model, metric=metric)
     if nodes:
         store.index.upsert([as_passage(node) for node in nodes], vectors=vectors)
     return store
 
 
-def _by_place(
-    nodes: Sequence[BaseNode] | Mapping[str, BaseNode], named: Mapping[int, str] | None
+def _nodes_by_faiss_id(
+    nodes: Sequence[BaseNode] | Mapping[str, BaseNode], node_ids: Mapping[int, str] | None
 ) -> dict[int, BaseNode]:
-    """Return nodes by their ids in FAISS; ``named`` are the node ids that a map store knows."""
-    if named is not None:
-        own = nodes if isinstance(nodes, Mapping) else {each.node_id: each for each in nodes}
-        return {place: own[name] for place, name in named.items() if name in own}
+    """Return nodes by their FAISS ids; ``node_ids`` is the map of a FaissMapVectorStore."""
+    if node_ids is not None:
+        by_node_id = nodes if isinstance(nodes, Mapping) else {node.node_id: node for node in nodes}
+        return {
+            faiss_id: by_node_id[node_id]
+            for faiss_id, node_id in node_ids.items()
+            if node_id in by_node_id
+        }
     if isinstance(nodes, Mapping):
-        return {int(place): node for place, node in nodes.items()}
+        return {int(faiss_id): node for faiss_id, node in nodes.items()}
     return dict(enumerate(nodes))
 
 
-def _scorer(engine: Any) -> Scorer:
+def _bm25s_scorer(engine: Any) -> Scorer:
     """Return the scoring function of a bm25s index."""
     if engine.idf_method != engine.method:
-        raise ValueError(f"idf_method={engine.idf_method!r} beside {engine.method!r} isn't known")
+        raise ValueError(
+            f"bm25s with method={engine.method!r} and idf_method={engine.idf_method!r} is not "
+            "supported: both must be the same"
+        )
     name = {"lucene": "bm25"}.get(engine.method, engine.method)
     delta = engine.delta if name in ("bm25l", "bm25+") else None
     return scorer_from_name(name, k1=engine.k1, b=engine.b, delta=delta)

@@ -1,4 +1,4 @@
-"""What can be said of one query, and how it reaches a retriever inside an engine."""
+"""Options of a single LlamaIndex query, translated to settings of the core's ``Retriever``."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,11 +15,11 @@ from twofold.types import Mode
 
 
 class QueryOptions(TypedDict, total=False):
-    """What a ``TwofoldRetriever`` takes when it is made, and for single queries.
+    """Options of a ``TwofoldRetriever``, or of single queries. None keeps the setting.
 
-    None means: as it is set. ``filters`` take the place of those that are set. ``weights`` is the
-    dense leg's share, or the shares of the dense and the lexical leg. The thresholds are those of
-    ``twofold.Retriever``: ``min_score`` on the fusion's scale, the others on those of the legs.
+    ``filters`` replace the retriever's filters. ``weights`` is the dense share, or a pair of dense
+    and lexical shares. ``min_score`` is on the fusion's scale, ``min_dense`` and ``min_lexical`` on
+    those of the legs.
     """
 
     similarity_top_k: int | None
@@ -44,40 +44,48 @@ _ALIASES = {
     "similarity_cutoff": "min_score",
     "vector_store_query_mode": "mode",
 }
-_CORE = {"similarity_top_k": "k", "filters": "where"}
-_said: ContextVar[QueryOptions | None] = ContextVar("twofold_query_options", default=None)
+_CORE_NAMES = {"similarity_top_k": "k", "filters": "where"}
+_active: ContextVar[QueryOptions | None] = ContextVar("twofold_query_options", default=None)
 
 
 @contextmanager
 def query_options(**options: Unpack[QueryOptions]) -> Iterator[None]:
-    """Give options to every ``TwofoldRetriever`` that is asked inside the block, however deep.
+    """Apply options to every ``TwofoldRetriever`` queried inside the block.
 
-    Through chat engines, query engines and routers, sync or async, which have no argument for it:
-    ``with query_options(filters=..., similarity_top_k=3): chat_engine.chat("...")``. Blocks nest.
-    Raises TypeError for unknown names.
+    Works through chat engines, query engines and routers, sync and async. Blocks can be nested.
+
+    Args:
+        **options: See ``QueryOptions``.
+
+    Raises:
+        TypeError: An option is unknown.
+
+    Example:
+        >>> with query_options(filters={"year": 2024}, similarity_top_k=3):  # doctest: +SKIP
+        ...     chat_engine.chat("What is new?")
     """
-    check(options)
-    token = _said.set({**(_said.get() or {}), **options})
+    refuse_unknown(options)
+    token = _active.set({**(_active.get() or {}), **options})
     try:
         yield
     finally:
-        _said.reset(token)
+        _active.reset(token)
 
 
-def check(options: Mapping[str, Any]) -> None:
-    """Raise TypeError for names that would be lost, naming the nearest known one."""
+def refuse_unknown(options: Mapping[str, Any]) -> None:
+    """Raise TypeError for an unknown option, and suggest the nearest known one."""
     core.refuse_unknown(list(options), PER_QUERY, _ALIASES)
 
 
-def configured(retriever: Retriever, options: Mapping[str, Any]) -> Retriever:
-    """Return the core's retriever with those options that aren't None."""
-    check(options)
-    wanted = {_CORE.get(name, name): value for name, value in options.items()}
-    wanted["where"] = as_where(wanted.get("where"))
-    return core.configure(retriever, wanted)
+def configure(retriever: Retriever, options: Mapping[str, Any]) -> Retriever:
+    """Return a copy of the core's retriever with those options that are not None."""
+    refuse_unknown(options)
+    settings = {_CORE_NAMES.get(name, name): value for name, value in options.items()}
+    settings["where"] = as_where(settings.get("where"))
+    return core.configure(retriever, settings)
 
 
-def asked(retriever: Retriever) -> Retriever:
-    """Return the core's retriever as the block around this query wants it."""
-    said = _said.get()
-    return configured(retriever, said) if said else retriever
+def apply_query_options(retriever: Retriever) -> Retriever:
+    """Return the core's retriever with the options of the enclosing ``query_options`` block."""
+    options = _active.get()
+    return configure(retriever, options) if options else retriever

@@ -1,4 +1,4 @@
-"""A reranker of the core as LlamaIndex's postprocessor."""
+"""A twofold reranker as a LlamaIndex node postprocessor."""
 
 from typing import Any
 
@@ -17,13 +17,19 @@ dispatcher = instrument.get_dispatcher(__name__)  # type: ignore[attr-defined]  
 
 
 class TwofoldReranker(BaseNodePostprocessor):
-    """Orders nodes by a reranker, whose scores take the place of those that they came with.
+    """Reorders nodes with a reranker, and replaces their scores.
 
-    ``reranker`` is one of ``twofold.rerank``, or a cross-encoder's name or folder; it reads what
-    LlamaIndex would embed. Nodes below its threshold are left out, and all but the best ``top_n``.
-    Under ``score_key``, if it is set, a copy of the node's metadata keeps the score from before.
-    The nodes given are never changed. Equal scores stay in order. A ``TwofoldRetriever`` takes the
-    core's reranker itself and so reads its own candidates.
+    Returns copies; nodes with equal scores keep their order. A ``TwofoldRetriever`` doesn't need
+    it: it takes ``reranker=`` and reranks its own candidates.
+
+    Args:
+        reranker: A reranker of ``twofold.rerank``, or the name or folder of a cross-encoder. It
+            reads the text that LlamaIndex would embed. Nodes below its threshold are dropped.
+        top_n: The number of nodes to return. None returns all.
+        score_key: Metadata field for the previous score. None leaves it out.
+
+    Example:
+        >>> reranker = TwofoldReranker(reranker="cross-encoder/ms-marco-MiniLM-L6-v2", top_n=3)
     """
 
     reranker: Any
@@ -32,19 +38,19 @@ class TwofoldReranker(BaseNodePostprocessor):
 
     @field_validator("reranker")
     @classmethod
-    def _named(cls, given: Any) -> Reranker:
-        return as_reranker(given)
+    def _load(cls, reranker: Any) -> Reranker:
+        return as_reranker(reranker)
 
     @classmethod
     def class_name(cls) -> str:
-        """Return the name that LlamaIndex shows."""
+        """Return the name for LlamaIndex's serialization."""
         return "TwofoldReranker"
 
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
         if query_bundle is None:
-            raise ValueError("a reranker reads the query: give query_bundle= or query_str=")
+            raise ValueError("a reranker needs the query: pass query_bundle= or query_str=")
         if not nodes:
             return []
         count = self.top_n if self.top_n is not None else len(nodes)
@@ -59,19 +65,19 @@ class TwofoldReranker(BaseNodePostprocessor):
             EventPayload.TOP_K: count,
         }
         with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
-            best = self._best(nodes, query_bundle.query_str.strip(), count)
+            best = self._rerank(nodes, query_bundle.query_str.strip(), count)
             event.on_end(payload={EventPayload.NODES: best})
         dispatcher.event(ReRankEndEvent(nodes=best))
         return best
 
-    def _best(self, nodes: list[NodeWithScore], query: str, count: int) -> list[NodeWithScore]:
-        """Return copies of the nodes that are left, best first."""
-        texts = [each.node.get_content(metadata_mode=MetadataMode.EMBED) for each in nodes]
+    def _rerank(self, nodes: list[NodeWithScore], query: str, count: int) -> list[NodeWithScore]:
+        """Return copies of the best nodes that reach the threshold."""
+        texts = [found.node.get_content(metadata_mode=MetadataMode.EMBED) for found in nodes]
         (scores,) = self.reranker.rerank([query], [texts])
-        least = self.reranker.threshold
+        threshold = self.reranker.threshold
         order = np.argsort(-scores, kind="stable").tolist()
-        kept = [place for place in order if least is None or scores[place] >= least]
-        return [self._copy(nodes[place], float(scores[place])) for place in kept[:count]]
+        kept = [i for i in order if threshold is None or scores[i] >= threshold]
+        return [self._copy(nodes[i], float(scores[i])) for i in kept[:count]]
 
     def _copy(self, found: NodeWithScore, score: float) -> NodeWithScore:
         node = found.node.model_copy(deep=True)

@@ -16,8 +16,13 @@ from llama_index.core.schema import BaseNode, IndexNode, NodeWithScore, QueryBun
 from typing_extensions import Unpack
 
 from llama_index_twofold.embedding import as_encoder
-from llama_index_twofold.nodes import as_passage, scored_nodes
-from llama_index_twofold.options import QueryOptions, asked, check, configured
+from llama_index_twofold.nodes import as_passage, nodes_from_hits
+from llama_index_twofold.options import (
+    QueryOptions,
+    apply_query_options,
+    configure,
+    refuse_unknown,
+)
 from llama_index_twofold.tracing import EncoderEvents, retrieval_events
 from twofold import Encoder, Index, Metric, Retriever
 from twofold.concurrency import in_thread
@@ -31,15 +36,27 @@ dispatcher = instrument.get_dispatcher(__name__)  # type: ignore[attr-defined]  
 
 
 class TwofoldRetriever(BaseRetriever):
-    """Hybrid, dense or lexical retrieval as a LlamaIndex retriever.
+    """Hybrid, dense or lexical retrieval from a twofold index.
 
-    Over an existing index: ``TwofoldRetriever(index=index, similarity_top_k=5)``, or over a
-    configured retriever: ``TwofoldRetriever(retriever=Retriever(index, depth=200))``. From nodes:
-    ``TwofoldRetriever.from_nodes(nodes, path="papers.twofold")``.
+    ``with_options`` changes options for single queries, and ``query_options`` does so for
+    retrievers inside engines. Returned nodes are new copies, best first, with Python floats as
+    scores; higher is better.
 
-    ``options`` are those of ``QueryOptions``. Single queries have others by ``with_options`` or,
-    inside engines, by ``query_options``. Nodes are fresh copies, best first, with Python floats as
-    scores, higher is better.
+    Args:
+        index: A twofold ``Index``. Pass this or ``retriever``.
+        retriever: A configured ``twofold.Retriever``.
+        callback_manager: See ``BaseRetriever``.
+        object_map: See ``BaseRetriever``.
+        objects: IndexNodes with objects that retrieved nodes lead to.
+        verbose: See ``BaseRetriever``.
+        **options: See ``QueryOptions``.
+
+    Example:
+        >>> from llama_index.core.schema import TextNode
+        >>> nodes = [TextNode(text="green tea"), TextNode(text="black coffee")]
+        >>> retriever = TwofoldRetriever.from_nodes(nodes, encoder="hashing", similarity_top_k=1)
+        >>> retriever.retrieve("a cup of tea")[0].text
+        'green tea'
     """
 
     def __init__(
@@ -53,14 +70,13 @@ class TwofoldRetriever(BaseRetriever):
         verbose: bool = False,
         **options: Unpack[QueryOptions],
     ) -> None:
-        """Retrieve from an index, or as a configured retriever does."""
         if (index is None) == (retriever is None):
-            raise ValueError("give index= (a twofold Index) or retriever= (a twofold Retriever)")
+            raise ValueError("pass index= (a twofold Index) or retriever= (a twofold Retriever)")
         if retriever is None:
             assert index is not None  # one of the two is given
             mode = options.get("mode")
             retriever = Retriever(index, mode=mode if mode is not None else index.modes[0])
-        self._use(configured(retriever, options))
+        self._use(configure(retriever, options))
         super().__init__(callback_manager, object_map, objects, verbose)
 
     @classmethod
@@ -75,15 +91,21 @@ class TwofoldRetriever(BaseRetriever):
         objects: Sequence[IndexNode] = (),
         **options: Unpack[QueryOptions],
     ) -> "TwofoldRetriever":
-        """Index nodes in the folder ``path`` (a temporary one if None) and retrieve from it.
+        """Index nodes and return a retriever over them.
 
-        ``encoder`` is a model's name, a twofold encoder or a LlamaIndex ``BaseEmbedding``; the
-        other names are those of ``Index.open``. ``objects`` are IndexNodes whose ``obj`` is what
-        found ones lead to, beside those among the nodes. A live one stays in memory: give it again
-        after reopening.
+        Args:
+            nodes: The nodes to add; a stored one with the same id is replaced.
+            encoder: A model name, a twofold encoder or a LlamaIndex embedding. None indexes words
+                only.
+            path: The index folder. None creates a temporary one.
+            metric: See ``Index.open``.
+            analyzer: See ``Index.open``.
+            objects: IndexNodes with objects, in addition to those among the nodes. Live objects
+                are not stored: pass them again after reopening the index.
+            **options: See ``QueryOptions``.
         """
-        check(options)  # a wrong name is a TypeError before any work
-        linked = [each for each in nodes if isinstance(each, IndexNode) and each.obj is not None]
+        refuse_unknown(options)  # before any work
+        linked = [node for node in nodes if isinstance(node, IndexNode) and node.obj is not None]
         passages = [as_passage(node) for node in nodes]
         index = create_filled_index(
             path, passages, encoder=as_encoder(encoder), metric=metric, analyzer=analyzer
@@ -93,40 +115,41 @@ class TwofoldRetriever(BaseRetriever):
     @property
     def retriever(self) -> Retriever:
         """The core's retriever, with this object's settings."""
-        return self._engine
+        return self._retriever
 
     @property
     def index(self) -> Any:
         """The index that is searched."""
-        return self._engine.index
+        return self._retriever.index
 
     def with_options(self, **options: Unpack[QueryOptions]) -> "TwofoldRetriever":
-        """Return a retriever over the same index with these options; this one stays as it is."""
+        """Return a copy with these options, over the same index."""
         other = copy.copy(self)
-        other._use(configured(self._engine, options))
+        other._use(configure(self._retriever, options))
         return other
 
-    def _use(self, engine: Retriever) -> None:
-        """Ask this engine from now on; an observer of the user's own goes before the events."""
-        self._engine = engine
-        observer = engine.observer if engine.observer is not None else EncoderEvents(engine.index)
-        self._told = replace(engine, observer=observer)
+    def _use(self, retriever: Retriever) -> None:
+        """Set the core's retriever. Its own observer takes precedence over LlamaIndex's events."""
+        self._retriever = retriever
+        events = EncoderEvents(retriever.index)
+        observer = retriever.observer if retriever.observer is not None else events
+        self._observed = replace(retriever, observer=observer)
 
     def retrieve_many(self, queries: Sequence[str | QueryBundle]) -> list[list[NodeWithScore]]:
-        """Return ``retrieve`` of each query, by one encoder call and one search for all."""
-        bundles = [QueryBundle(each) if isinstance(each, str) else each for each in queries]
+        """Return the nodes of each query, with one encoder call and one search for all."""
+        bundles = [QueryBundle(query) if isinstance(query, str) else query for query in queries]
         with retrieval_events(self.callback_manager, queries) as report:
-            found = [
+            results = [
                 self._handle_recursive_retrieval(bundle, nodes)
                 for bundle, nodes in zip(bundles, self._search(bundles), strict=True)
             ]
-            report(found)
-        return found
+            report(results)
+        return results
 
     async def aretrieve_many(
         self, queries: Sequence[str | QueryBundle]
     ) -> list[list[NodeWithScore]]:
-        """Return what ``retrieve_many`` does, without blocking the loop."""
+        """Run ``retrieve_many`` without blocking the event loop."""
         return await in_thread(self.retrieve_many, queries)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
@@ -137,28 +160,29 @@ class TwofoldRetriever(BaseRetriever):
         return nodes
 
     def _search(self, bundles: Sequence[QueryBundle]) -> list[list[NodeWithScore]]:
-        """Ask the core, with all texts at once; bundles are never changed."""
-        engine = asked(self._told)
-        own = [at for at, each in enumerate(bundles) if _brings_vector(each, engine)]
-        plain = [at for at in range(len(bundles)) if at not in own]
-        texts = [each.query_str.strip() for each in bundles]
-        answers = dict(zip(plain, engine.retrieve_many([texts[at] for at in plain]), strict=True))
-        for at in own:
-            answers[at] = engine.retrieve(texts[at], vector=_vector(bundles[at], engine))
+        """Search for all texts at once, and for bundles with vectors one by one."""
+        retriever = apply_query_options(self._observed)
+        texts = [bundle.query_str.strip() for bundle in bundles]
+        with_vector = [i for i, bundle in enumerate(bundles) if _has_vector(bundle, retriever)]
+        rest = [i for i in range(len(bundles)) if i not in with_vector]
+        found = retriever.retrieve_many([texts[i] for i in rest])
+        answers = dict(zip(rest, found, strict=True))
+        for i in with_vector:
+            answers[i] = retriever.retrieve(texts[i], vector=_query_vector(bundles[i], retriever))
         for hits in answers.values():
             log_warnings(logger, self.index, hits)
-        return [scored_nodes(answers[at]) for at in range(len(bundles))]
+        return [nodes_from_hits(answers[i]) for i in range(len(bundles))]
 
 
-def _brings_vector(bundle: QueryBundle, engine: Retriever) -> bool:
-    """Whether a bundle has a vector of its own, or other strings to make it of."""
-    own = bundle.embedding is not None or bool(bundle.custom_embedding_strs)
-    return own and engine.mode != "lexical"
+def _has_vector(bundle: QueryBundle, retriever: Retriever) -> bool:
+    """Return whether a bundle has a vector, or strings to encode in place of the query."""
+    given = bundle.embedding is not None or bool(bundle.custom_embedding_strs)
+    return given and retriever.mode != "lexical"
 
 
-def _vector(bundle: QueryBundle, engine: Retriever) -> Vectors:
-    """Return a bundle's own vector (dim,), or the mean of its custom strings', adapted."""
-    with engine.index.view() as view:
+def _query_vector(bundle: QueryBundle, retriever: Retriever) -> Vectors:
+    """Return a bundle's vector (dim,), or the mean vector of its custom strings."""
+    with retriever.index.view() as view:
         if bundle.embedding is not None:
             return view.adapted(np.asarray(bundle.embedding, np.float32))
         assert bundle.custom_embedding_strs is not None  # one of the two is given

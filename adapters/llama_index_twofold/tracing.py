@@ -1,4 +1,4 @@
-"""LlamaIndex's events of what the core does by itself."""
+"""LlamaIndex instrumentation events for encoding and retrieval."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -23,19 +23,19 @@ dispatcher = instrument.get_dispatcher(__name__)  # type: ignore[attr-defined]  
 
 
 class EncoderEvents:
-    """Tells LlamaIndex when the core encodes queries; its own embeddings tell that themselves."""
+    """An observer that sends embedding events; LlamaIndex embeddings send theirs themselves."""
 
     def __init__(self, index: Any) -> None:
         self._index = index
 
     def stage(self, name: Stage) -> AbstractContextManager[Report | None]:
-        """Open a stage; only encoding is told."""
+        """Open a stage; only the encoding of queries sends events."""
         encoder = getattr(self._index, "encoder", None) if name == "encode" else None
-        told = encoder is not None and not isinstance(encoder, EmbeddingEncoder)
-        return self._encoding(encoder) if told else nullcontext()
+        sends_events = encoder is not None and not isinstance(encoder, EmbeddingEncoder)
+        return self._encoding_events(encoder) if sends_events else nullcontext()
 
     @contextmanager
-    def _encoding(self, encoder: Any) -> Iterator[None]:
+    def _encoding_events(self, encoder: Any) -> Iterator[None]:
         model = {"class_name": type(encoder).__name__, "model_name": str(encoder.name)}
         dispatcher.event(EmbeddingStartEvent(model_dict=model))
         yield
@@ -46,19 +46,22 @@ class EncoderEvents:
 def retrieval_events(
     manager: CallbackManager, queries: Sequence[str | QueryBundle]
 ) -> Iterator[Callable[[Sequence[list[NodeWithScore]]], None]]:
-    """Send what ``BaseRetriever.retrieve`` does, of each query; what is entered takes the nodes."""
-    for each in queries:
-        dispatcher.event(RetrievalStartEvent(str_or_query_bundle=each))
-    texts = [each if isinstance(each, str) else each.query_str for each in queries]
-    told: list[list[NodeWithScore]] = []
+    """Send the events of ``BaseRetriever.retrieve`` for each query.
+
+    Yields a function to call with the nodes of each query.
+    """
+    for query in queries:
+        dispatcher.event(RetrievalStartEvent(str_or_query_bundle=query))
+    texts = [query if isinstance(query, str) else query.query_str for query in queries]
+    results: list[list[NodeWithScore]] = []
     with manager.as_trace("query"), ExitStack() as stack:
         payloads: list[dict[str, Any]] = [{EventPayload.QUERY_STR: text} for text in texts]
         events = [
-            stack.enter_context(manager.event(CBEventType.RETRIEVE, payload=each))
-            for each in payloads
+            stack.enter_context(manager.event(CBEventType.RETRIEVE, payload=payload))
+            for payload in payloads
         ]
-        yield told.extend
-        for event, nodes in zip(events, told, strict=True):
+        yield results.extend
+        for event, nodes in zip(events, results, strict=True):
             event.on_end(payload={EventPayload.NODES: nodes})
-    for each, nodes in zip(queries, told, strict=True):
-        dispatcher.event(RetrievalEndEvent(str_or_query_bundle=each, nodes=nodes))
+    for query, nodes in zip(queries, results, strict=True):
+        dispatcher.event(RetrievalEndEvent(str_or_query_bundle=query, nodes=nodes))

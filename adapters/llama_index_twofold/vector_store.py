@@ -1,46 +1,80 @@
-"""A LlamaIndex vector store over a twofold index: both legs, one folder."""
+"""A LlamaIndex vector store over a twofold index."""
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.schema import BaseNode
 from llama_index.core.vector_stores.types import (
+    DEFAULT_PERSIST_DIR,
+    DEFAULT_PERSIST_FNAME,
+    BasePydanticVectorStore,
     MetadataFilters,
     VectorStoreQuery,
+    VectorStoreQueryMode,
     VectorStoreQueryResult,
 )
+from typing_extensions import Self
 
 from llama_index_twofold.embedding import as_encoder
-from llama_index_twofold.filters import restricted
-from llama_index_twofold.nodes import as_node, as_passage, is_reference, vectors_of
-from llama_index_twofold.persistence import PersistedStore
-from llama_index_twofold.searches import search
+from llama_index_twofold.filters import restrict_where
+from llama_index_twofold.nodes import as_node, as_passage, is_reference, stack_embeddings
 from twofold import Encoder, Index, Metric, Passage, Retriever
+from twofold.concurrency import in_thread
 from twofold.errors import VectorError
 from twofold.index import AS_STORED, AsStored
 from twofold.integrations.options import log_warnings, refuse_unknown
 from twofold.lexical import AnalyzerLike
+from twofold.results.hits import Hits
+from twofold.retriever import DEPTH
+from twofold.types import Mode, Vectors
 
 logger = logging.getLogger(__name__)
 
+_MODES: dict[VectorStoreQueryMode, Mode] = {
+    VectorStoreQueryMode.DEFAULT: "dense",
+    VectorStoreQueryMode.MMR: "dense",
+    VectorStoreQueryMode.HYBRID: "hybrid",
+    VectorStoreQueryMode.SPARSE: "lexical",
+    VectorStoreQueryMode.TEXT_SEARCH: "lexical",
+}
+_QUERY_ARGUMENTS = ("mmr_threshold", "mmr_prefetch_k", "mmr_prefetch_factor")
+_MMR_THRESHOLD = 0.5
 
-class TwofoldVectorStore(PersistedStore):
-    """Nodes, their vectors and their words in one folder, for ``VectorStoreIndex`` and pipelines.
 
-    ``TwofoldVectorStore(path="papers.twofold")`` opens the folder or makes it (None: a temporary
-    one); what is added is on disk when the call returns. Vectors are the nodes' own; with
-    ``embed_model`` nodes without are encoded, and another model than before is refused. Over what
-    exists: ``index=``, or ``retriever=`` with settings for all queries.
+class TwofoldVectorStore(BasePydanticVectorStore):
+    """Nodes, vectors and words in one folder, for ``VectorStoreIndex`` and ingestion pipelines.
 
-    Modes: ``default`` and ``mmr`` ask the dense leg, ``sparse`` and ``text_search`` the lexical
-    one, ``hybrid`` both; ``alpha`` is the dense leg's share there, None leaves it to the fusion.
-    In scores higher is better under every metric. ``node_ids`` that name IndexNodes and ImageNodes
-    alone are taken for what ``VectorStoreIndex.as_retriever`` passes by itself, and restrict
-    nothing unless ``strict_node_ids`` is set.
+    Writes are on disk when the call returns. The query modes ``default`` and ``mmr`` search the
+    dense leg, ``sparse`` and ``text_search`` the lexical leg, and ``hybrid`` both. Higher
+    similarities are better under every metric.
+
+    Args:
+        index: A twofold ``Index``. Pass this, ``retriever`` or ``path``.
+        retriever: A configured ``twofold.Retriever``, whose settings apply to all queries.
+        path: The index folder; created if missing. None creates a temporary one.
+        embed_model: Encodes nodes without an embedding. Opening an index with another model than
+            the one that filled it is refused.
+        metric: See ``Index.open``.
+        analyzer: See ``Index.open``.
+        strict_node_ids: Whether ``node_ids`` always restrict a query. By default they don't if
+            they name IndexNodes and ImageNodes only, because ``VectorStoreIndex.as_retriever``
+            passes these by itself.
+        **fields: Fields of the base class.
+
+    Example:
+        >>> from llama_index.core.schema import TextNode
+        >>> store = TwofoldVectorStore(embed_model="hashing")
+        >>> _ = store.add([TextNode(text="green tea"), TextNode(text="black coffee")])
+        >>> query = VectorStoreQuery(query_str="tea", mode="hybrid", similarity_top_k=1)
+        >>> store.query(query).nodes[0].text
+        'green tea'
     """
 
     stores_text: bool = True
@@ -61,10 +95,8 @@ class TwofoldVectorStore(PersistedStore):
         strict_node_ids: bool = False,
         **fields: Any,
     ) -> None:
-        """Open the folder, or serve what is given; ``fields`` are those of the base class."""
-        given = [each for each in (index, retriever, path) if each is not None]
-        if len(given) > 1:
-            raise ValueError("give one of index=, retriever= and path=")
+        if sum(source is not None for source in (index, retriever, path)) > 1:
+            raise ValueError("pass only one of index=, retriever= and path=")
         if retriever is None and index is None:
             index = Index.open(
                 path,
@@ -76,13 +108,14 @@ class TwofoldVectorStore(PersistedStore):
         if retriever is None:
             assert index is not None  # given, or just opened
             retriever = Retriever(index, mode=index.modes[0])
-        held: Any = retriever.index
-        super().__init__(**{**fields, "path": str(held.path), "strict_node_ids": strict_node_ids})
+        searched: Any = retriever.index
+        path = str(searched.path)
+        super().__init__(**{**fields, "path": path, "strict_node_ids": strict_node_ids})
         self._retriever = retriever
 
     @classmethod
     def class_name(cls) -> str:
-        """Return the name that LlamaIndex shows."""
+        """Return the name for LlamaIndex's serialization."""
         return "TwofoldVectorStore"
 
     @property
@@ -92,42 +125,52 @@ class TwofoldVectorStore(PersistedStore):
 
     @property
     def index(self) -> Any:
-        """The index that holds everything."""
+        """The twofold index that holds the nodes."""
         return self._retriever.index
 
     @property
     def retriever(self) -> Retriever:
-        """The core's retriever, whose settings hold for all queries."""
-        kept: Retriever = self._retriever
-        return kept
+        """The core's retriever, whose settings apply to all queries."""
+        retriever: Retriever = self._retriever
+        return retriever
 
     def add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
-        """Add nodes, and replace those whose ids are stored; return their ids.
+        """Add nodes, replacing stored ones with the same ids, and return their ids.
 
-        Of two with one id the last counts. Raises VectorError where a node has no vector and the
-        store no model, before anything is written.
+        Of several nodes with one id, the last is stored.
+
+        Raises:
+            VectorError: A node has no embedding, and the store no model. Nothing is written.
         """
         refuse_unknown(list(kwargs), (), {})
-        last = {each.id: (each, node) for node in nodes for each in [as_passage(node)]}
+        last = {passage.id: (passage, node) for node in nodes for passage in [as_passage(node)]}
         dense = "dense" in self.index.modes
-        given = [pair for pair in last.values() if dense and pair[1].embedding is not None]
+        embedded = [pair for pair in last.values() if dense and pair[1].embedding is not None]
         others = [pair for pair in last.values() if not dense or pair[1].embedding is None]
         if others and dense and self.index.encoder is None:
             raise VectorError(
-                f"node {others[0][0].id!r} has no embedding, and the store no model: give nodes "
+                f"node {others[0][0].id!r} has no embedding, and the store no model: pass nodes "
                 "with embeddings, as VectorStoreIndex does, or TwofoldVectorStore(embed_model=...)"
             )
-        if given:
-            vectors = vectors_of([node for _, node in given])
-            self.index.upsert([each for each, _ in given], vectors=vectors)
+        if embedded:
+            vectors = stack_embeddings([node for _, node in embedded])
+            self.index.upsert([passage for passage, _ in embedded], vectors=vectors)
         if others:
-            self.index.upsert([each for each, _ in others])
+            self.index.upsert([passage for passage, _ in others])
         return [node.node_id for node in nodes]
 
+    async def async_add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
+        """Run ``add`` without blocking the event loop."""
+        return await in_thread(self.add, nodes, **kwargs)
+
     def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
-        """Delete all nodes of a document; nothing happens if there are none."""
+        """Delete all nodes of a document; an unknown id is ignored."""
         refuse_unknown(list(delete_kwargs), (), {})
         self.index.delete(where={"ref_doc_id": ref_doc_id})
+
+    async def adelete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
+        """Run ``delete`` without blocking the event loop."""
+        await in_thread(self.delete, ref_doc_id, **delete_kwargs)
 
     def delete_nodes(
         self,
@@ -135,46 +178,171 @@ class TwofoldVectorStore(PersistedStore):
         filters: MetadataFilters | None = None,
         **delete_kwargs: Any,
     ) -> None:
-        """Delete nodes by id, by filter, or what is in both; raise InputError for neither."""
+        """Delete the nodes that match the ids and the filters. Raises InputError without either."""
         refuse_unknown(list(delete_kwargs), (), {})
-        self.index.delete(node_ids, where=restricted(filters))
+        self.index.delete(node_ids, where=restrict_where(filters))
+
+    async def adelete_nodes(
+        self,
+        node_ids: list[str] | None = None,
+        filters: MetadataFilters | None = None,
+        **delete_kwargs: Any,
+    ) -> None:
+        """Run ``delete_nodes`` without blocking the event loop."""
+        await in_thread(self.delete_nodes, node_ids, filters, **delete_kwargs)
 
     def clear(self) -> None:
         """Delete all nodes."""
         self.index.delete(where={})
 
+    async def aclear(self) -> None:
+        """Run ``clear`` without blocking the event loop."""
+        await in_thread(self.clear)
+
     def get_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None
     ) -> list[BaseNode]:
-        """Return nodes by id, by filter, by both, or all; ids that aren't stored are left out."""
-        where = restricted(filters)
-        passages = self.index.get(
-            node_ids, where={} if where is None and node_ids is None else where
-        )
-        return [as_node(each) for each in passages]
+        """Return the nodes that match the ids and the filters, or all; unknown ids are ignored."""
+        where = restrict_where(filters)
+        if where is None and node_ids is None:
+            where = {}
+        return [as_node(passage) for passage in self.index.get(node_ids, where=where)]
+
+    async def aget_nodes(
+        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None
+    ) -> list[BaseNode]:
+        """Run ``get_nodes`` without blocking the event loop."""
+        return await in_thread(self.get_nodes, node_ids, filters)
 
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
-        """Return the best nodes for a query, with their similarities and ids.
+        """Return the best nodes with their similarities and ids.
 
-        Filters, ``doc_ids`` and ``node_ids`` hold before the best are chosen. For ``mmr``,
-        ``mmr_threshold`` is taken as an argument or of the query, and ``mmr_prefetch_k`` or
-        ``mmr_prefetch_factor`` say among how many. Raises NotImplementedError for other modes.
+        Args:
+            query: The query. Its filters, ``doc_ids`` and ``node_ids`` apply before the search. In
+                hybrid mode ``alpha`` is the dense share; None leaves it to the fusion. A query
+                without a vector and a text finds nothing.
+            **kwargs: For ``mmr``: ``mmr_threshold``, which overrides the query's, and the number
+                of candidates as ``mmr_prefetch_k`` or ``mmr_prefetch_factor``.
+
+        Raises:
+            NotImplementedError: The mode is not supported.
         """
-        hits = search(self.retriever, query, self._restriction(query.node_ids), kwargs)
+        hits = _search(self.retriever, query, self._restricting_ids(query.node_ids), kwargs)
         if hits is None:
             return VectorStoreQueryResult(nodes=[], similarities=[], ids=[])
         log_warnings(logger, self.index, hits)
-        return VectorStoreQueryResult(
-            nodes=[as_node(each) for each in hits.passages],
-            similarities=hits.scores.tolist(),
-            ids=hits.ids,
-        )
+        nodes = [as_node(passage) for passage in hits.passages]
+        return VectorStoreQueryResult(nodes=nodes, similarities=hits.scores.tolist(), ids=hits.ids)
 
-    def _restriction(self, node_ids: list[str] | None) -> list[str] | None:
-        """Return the ids that a query is restricted to, None for no restriction."""
+    async def aquery(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
+        """Run ``query`` without blocking the event loop."""
+        return await in_thread(self.query, query, **kwargs)
+
+    def _restricting_ids(self, node_ids: list[str] | None) -> list[str] | None:
+        """Return the ids that a query is restricted to, or None."""
         if not node_ids:
             return None
         if self.strict_node_ids:
             return node_ids
-        named: list[Passage] = self.index.get(node_ids)
-        return None if named and all(map(is_reference, named)) else node_ids
+        passages: list[Passage] = self.index.get(node_ids)
+        return None if passages and all(map(is_reference, passages)) else node_ids
+
+    def persist(self, persist_path: str, fs: Any = None) -> None:
+        """Copy the index to a folder, replacing an earlier copy there."""
+        _check_local(fs)
+        target = Path(persist_path)
+        if target.resolve() != self.index.path.resolve():
+            self.index.copy(target, overwrite=True)
+
+    @classmethod
+    def from_persist_path(
+        cls,
+        persist_path: str,
+        fs: Any = None,
+        *,
+        embed_model: Encoder | BaseEmbedding | str | None = None,
+    ) -> Self:
+        """Open a folder that ``persist`` wrote. Raises IndexNotFoundError if it has no index."""
+        _check_local(fs)
+        encoder = as_encoder(embed_model) if embed_model is not None else AS_STORED
+        return cls(Index.open(persist_path, encoder=encoder, create=False))
+
+    @classmethod
+    def from_persist_dir(
+        cls,
+        persist_dir: str = DEFAULT_PERSIST_DIR,
+        namespace: str = "default",
+        fs: Any = None,
+        *,
+        embed_model: Encoder | BaseEmbedding | str | None = None,
+    ) -> Self:
+        """Open a folder that ``StorageContext.persist(persist_dir)`` wrote."""
+        path = Path(persist_dir) / f"{namespace}__{DEFAULT_PERSIST_FNAME}"
+        return cls.from_persist_path(str(path), fs, embed_model=embed_model)
+
+
+def _check_local(fs: Any) -> None:
+    """Raise ValueError for a remote file system."""
+    if fs is not None and "file" not in getattr(fs, "protocol", ()):
+        raise ValueError(f"fs must be None or a local file system, got {type(fs).__name__}")
+
+
+def _search(
+    retriever: Retriever,
+    query: VectorStoreQuery,
+    node_ids: list[str] | None,
+    arguments: Mapping[str, Any],
+) -> Hits | None:
+    """Return the hits of a query, or None if it has neither a vector nor a text."""
+    refuse_unknown(list(arguments), _QUERY_ARGUMENTS, {"lambda_mult": "mmr_threshold"})
+    text = (query.query_str or "").strip()
+    vector = _query_vector(retriever, query)
+    if vector is None and not text:
+        return None
+    if query.mode not in _MODES:
+        supported = ", ".join(mode.value for mode in _MODES)
+        raise NotImplementedError(
+            f"query mode {query.mode.value!r} is not supported: use one of {supported}"
+        )
+    mode = _MODES[query.mode]
+    where = restrict_where(query.filters, ids=node_ids, documents=query.doc_ids)
+    k = {"hybrid": query.hybrid_top_k, "lexical": query.sparse_top_k}.get(mode)
+    k = k if k is not None else query.similarity_top_k
+    retriever = replace(retriever, mode=mode, k=k, where=where)
+    if query.mode is VectorStoreQueryMode.HYBRID:
+        retriever = _configure_hybrid(retriever, query)
+    if query.mode is VectorStoreQueryMode.MMR:
+        retriever = _configure_mmr(retriever, query, arguments)
+    if mode == "lexical":
+        return retriever.retrieve(text) if text else None
+    return retriever.retrieve(text or None, vector=vector)
+
+
+def _query_vector(retriever: Retriever, query: VectorStoreQuery) -> Vectors | None:
+    """Return the query's embedding, mapped by the index's active query adapter."""
+    if query.query_embedding is None or _MODES.get(query.mode) == "lexical":
+        return None
+    with retriever.index.view() as view:
+        return view.adapted(np.asarray(query.query_embedding, np.float32))
+
+
+def _configure_hybrid(retriever: Retriever, query: VectorStoreQuery) -> Retriever:
+    """Set the dense share, and raise the depth to the number of nodes asked for."""
+    count = max(query.similarity_top_k, query.sparse_top_k or 0)
+    default = retriever.depth if retriever.depth is not None else DEPTH
+    depth = retriever.depth if count <= default else count
+    share = query.alpha if query.alpha is not None else retriever.dense_weight
+    return replace(retriever, depth=depth, dense_weight=share)
+
+
+def _configure_mmr(
+    retriever: Retriever, query: VectorStoreQuery, arguments: Mapping[str, Any]
+) -> Retriever:
+    """Set the diversity to 1 - ``mmr_threshold``, and the number of candidates."""
+    thresholds = [arguments.get("mmr_threshold"), query.mmr_threshold, _MMR_THRESHOLD]
+    threshold = next(value for value in thresholds if value is not None)
+    depth = arguments.get("mmr_prefetch_k")
+    if depth is None and arguments.get("mmr_prefetch_factor") is not None:
+        depth = int(arguments["mmr_prefetch_factor"] * retriever.k)
+    depth = depth if depth is not None else retriever.depth
+    return replace(retriever, diversity=1 - threshold, depth=depth)

@@ -122,7 +122,7 @@ def test_scores_are_plain_floats_and_documents_fresh_copies(retriever):
 def test_a_score_of_the_documents_own_is_kept():
     own = [Document(id="1", page_content="a text", metadata={"score": "high"})]
     made = TwofoldRetriever.from_documents(own, encoder="hashing")
-    with pytest.warns(UserWarning, match="'score' of its own, which is kept"):
+    with pytest.warns(UserWarning, match="already has a field 'score', which is kept"):
         assert made.invoke("text")[0].metadata["score"] == "high"
     named = TwofoldRetriever(index=made.index, score_key="relevance")
     assert isinstance(named.invoke("text")[0].metadata["relevance"], float)
@@ -233,20 +233,20 @@ def test_wrong_settings_are_refused_before_anything_is_indexed(tmp_path):
     for settings, words in [
         ({"embedding": 3}, "unknown argument 'embedding': did you mean 'encoder'"),
         ({"top_k": 3}, "unknown argument 'top_k': did you mean 'k'"),
-        ({"mode": "lexcal"}, "unknown mode 'lexcal': use one of"),
+        ({"mode": "lexcal"}, "mode must be one of .*; did you mean 'lexical'"),
         ({"k": 0}, "greater than or equal to 1"),
         ({"filter": {"year": {"$near": 3}}}, "unknown operator '\\$near'"),
         ({"preset": "langchian"}, "did you mean 'langchain'"),
-        ({"weights": 2.0}, "between 0 and 1"),
+        ({"weights": 2.0}, "a number >= 0 and <= 1, got 2.0"),
         ({"mode": "dense", "encoder": None}, "can't serve mode 'dense'"),
         ({"mode": "hybrid", "analyzer": None}, "can't serve mode 'hybrid'"),
     ]:
         with pytest.raises((TypeError, ValueError), match=words):
             TwofoldRetriever.from_documents(DOCUMENTS, path=path, **settings)
     hidden = Document(page_content="text", metadata={"_payload": 1})
-    with pytest.raises(PassageError, match="a field '_payload', which filters and answers leave"):
+    with pytest.raises(PassageError, match="a field '_payload', which twofold reserves"):
         TwofoldRetriever.from_documents([hidden], path=path, encoder="hashing")
-    with pytest.raises(TypeError, match="a Document is wanted, not str"):
+    with pytest.raises(TypeError, match="expected a Document, got str"):
         TwofoldRetriever.from_documents(["text"], path=path, encoder="hashing")
     assert not path.exists()
 

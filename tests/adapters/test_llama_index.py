@@ -223,7 +223,7 @@ def test_live_objects_of_index_nodes_are_found_too(retriever):
 def test_wrong_settings_are_refused_before_anything_is_indexed(tmp_path):
     with pytest.raises(TypeError, match="top_k"):
         TwofoldRetriever.from_nodes(NODES, path=tmp_path / "i", encoder="hashing", top_k=3)
-    with pytest.raises(TypeError, match="a node is wanted, not str"):
+    with pytest.raises(TypeError, match="expected a node, got str"):
         TwofoldRetriever.from_nodes(["text"], path=tmp_path / "i", encoder="hashing")
     assert not (tmp_path / "i").exists()
 

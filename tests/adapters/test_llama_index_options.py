@@ -145,9 +145,9 @@ def test_unknown_names_are_refused_with_the_near_one(retriever, given, message):
 
 
 def test_wrong_values_say_what_is_wanted(retriever):
-    with pytest.raises(QueryError, match="k is 0"):
+    with pytest.raises(QueryError, match="k must be an integer >= 1, got 0"):
         retriever.with_options(similarity_top_k=0)
-    with pytest.raises(QueryError, match="unknown mode"):
+    with pytest.raises(QueryError, match="mode must be one of"):
         retriever.with_options(mode="sparse")
     with pytest.raises(TypeError, match="filters are MetadataFilters"):
         retriever.with_options(filters=[1])

@@ -84,7 +84,7 @@ def test_alpha_is_the_dense_legs_share(store):
     half = Retriever(store.index, k=9, dense_weight=0.5)
     wanted = half.retrieve("apples", vector=np.array([1.0, 0.1], np.float32))
     assert ask(store, "hybrid", alpha=0.5).similarities == wanted.scores.tolist()
-    with pytest.raises(InputError, match="between 0 and 1"):
+    with pytest.raises(InputError, match="a number >= 0 and <= 1, got"):
         ask(store, "hybrid", alpha=2.0)
 
 
@@ -93,7 +93,7 @@ def test_counts_are_those_of_the_mode(store):
     assert len(ask(store, "hybrid", similarity_top_k=3, hybrid_top_k=1).ids) == 1
     assert len(ask(store, "sparse", similarity_top_k=9, sparse_top_k=1).ids) == 1
     assert len(ask(store, "sparse", similarity_top_k=1).ids) == 1
-    with pytest.raises(QueryError, match="k is 0"):
+    with pytest.raises(QueryError, match="k must be an integer >= 1, got 0"):
         ask(store, similarity_top_k=0)
 
 
@@ -177,7 +177,7 @@ def test_bad_nodes_are_refused_before_anything_is_written(store):
         with pytest.raises(VectorError, match=message):
             store.add([TextNode(id_="new", text="new", embedding=[1.0, 0.0]), bad])
         assert ask(store).ids == before
-    with pytest.raises(TypeError, match="a node is wanted, not str"):
+    with pytest.raises(TypeError, match="expected a node, got str"):
         store.add([TextNode(id_="new", text="new", embedding=[1.0, 0.0]), "text"])
     with pytest.raises(QueryError, match=r"\(1, 2\) is wanted"):
         ask(store, query_embedding=[1.0, 2.0, 3.0])

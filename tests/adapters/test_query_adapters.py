@@ -27,7 +27,7 @@ def adapted(index):
     rng = np.random.default_rng(3)
     index.query_adapters.save("mine", QueryAdapter(rng.normal(size=(256, 256)).astype(np.float32)))
     setting = SearchProfile(FUSIONS["z-score"].reweighted(0.7), 50, None, 1)
-    index.profiles.save("mine", replace(setting, adapter="mine"), use=True)
+    index.profiles.save("mine", replace(setting, query_adapter="mine"), use=True)
     found = Retriever(index, mode="dense").retrieve(QUERY)
     assert found.ids != plain.ids
     return index, list(zip(found.ids, found.scores.tolist(), strict=True))

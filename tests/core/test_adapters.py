@@ -53,7 +53,7 @@ def test_a_setting_with_an_adapter_searches_by_adapted_vectors_and_is_switched_o
     adapter = turned()
     filled.query_adapters.save("trained", adapter)
     assert dense(filled) == before
-    filled.profiles.save("trained", replace(SETTING, adapter="trained"), use=True)
+    filled.profiles.save("trained", replace(SETTING, query_adapter="trained"), use=True)
     assert dense(filled) == pytest.approx(by_hand(filled, adapter), abs=1e-6)
     assert dense(filled) != pytest.approx(before, abs=0.01)
     vector = HashingEncoder().encode_queries(["light and food"])
@@ -67,9 +67,9 @@ def test_a_setting_with_an_adapter_searches_by_adapted_vectors_and_is_switched_o
 
 
 def test_it_survives_closing_and_copying(filled, tmp_path):
-    adapter = replace(turned(), card={"epochs": 3})
+    adapter = replace(turned(), metadata={"epochs": 3})
     filled.query_adapters.save("a b", adapter)
-    filled.profiles.save("trained", replace(SETTING, adapter="a b"), use=True)
+    filled.profiles.save("trained", replace(SETTING, query_adapter="a b"), use=True)
     found = dense(filled)
     filled.copy(tmp_path / "copy")
     filled.close()
@@ -78,8 +78,8 @@ def test_it_survives_closing_and_copying(filled, tmp_path):
             assert dense(again) == found
             assert list(again.query_adapters) == ["a b"]
             assert np.array_equal(again.query_adapters["a b"].matrix, adapter.matrix)
-            assert again.query_adapters["a b"].card == {"epochs": 3}
-            assert again.profiles["trained"].adapter == "a b"
+            assert again.query_adapters["a b"].metadata == {"epochs": 3}
+            assert again.profiles["trained"].query_adapter == "a b"
             assert again.verify(deep=True).ok
             with pytest.raises(ReadOnlyError):
                 again.query_adapters.save("c", adapter)
@@ -91,7 +91,7 @@ def test_it_survives_closing_and_copying(filled, tmp_path):
 def test_without_its_file_searches_go_by_the_defaults_and_say_so(filled, harm):
     before = Retriever(filled).retrieve("light and food")
     filled.query_adapters.save("trained", turned())
-    filled.profiles.save("trained", replace(SETTING, adapter="trained"), use=True)
+    filled.profiles.save("trained", replace(SETTING, query_adapter="trained"), use=True)
     file = filled.path / "adapters" / "trained.adapter"
     filled.close()
     data = file.read_bytes()
@@ -114,7 +114,7 @@ def test_without_its_file_searches_go_by_the_defaults_and_say_so(filled, harm):
 
 def test_another_model_is_not_adapted(filled):
     filled.query_adapters.save("trained", turned())
-    filled.profiles.save("trained", replace(SETTING, adapter="trained"), use=True)
+    filled.profiles.save("trained", replace(SETTING, query_adapter="trained"), use=True)
 
     class Other(HashingEncoder):
         def encode_queries(self, texts):
@@ -137,7 +137,7 @@ def dense_of(encoder):
 
 def test_what_cannot_be_saved_or_dropped_is_refused(filled):
     filled.query_adapters.save("trained", turned())
-    filled.profiles.save("s", replace(SETTING, adapter="trained"))
+    filled.profiles.save("s", replace(SETTING, query_adapter="trained"))
     with pytest.raises(InputError, match="there is an adapter 'trained' already, and it is kept"):
         filled.query_adapters.save("trained", turned(seed=1))
     with pytest.raises(InputError, match="used by the setting 's'"):
@@ -145,7 +145,7 @@ def test_what_cannot_be_saved_or_dropped_is_refused(filled):
     with pytest.raises(InputError, match="no adapter 'trainde'.*did you mean 'trained'"):
         filled.query_adapters.drop("trainde")
     with pytest.raises(InputError, match="no adapter 'other'"):
-        filled.profiles.save("t", replace(SETTING, adapter="other"))
+        filled.profiles.save("t", replace(SETTING, query_adapter="other"))
     with pytest.raises(InputError, match="for vectors of 8 dimensions, and the index holds 256"):
         filled.query_adapters.save("small", turned(8))
     with Index.open(None) as index:  # of a model with a fingerprint

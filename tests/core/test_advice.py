@@ -12,6 +12,7 @@ from twofold.fusion import FUSIONS, PRESETS, fusion_from_name
 
 WORDS = ["red", "green", "blue", "apple", "pear", "plum", "tree", "leaf", "root", "stone", "river"]
 WORDS += ["lake", "hill", "sun"]
+SELECTION = {"min_score", "min_dense", "min_lexical", "diversity", "dedup_threshold", "per_group"}
 
 
 class Shuffling:
@@ -67,7 +68,7 @@ def some_retriever(draw, index):
 
 @pytest.mark.parametrize("part", range(4))
 def test_all_advice_when_followed_brings_the_passage_in(part, monkeypatch):
-    advised = {"weight": 0, "k": 0, "settings": 0, "nothing": 0}
+    advised = {"weight": 0, "k": 0, "selection": 0, "nothing": 0}
     for seed in range(part * 12, part * 12 + 12):
         draw = random.Random(seed)
         monkeypatch.setattr("twofold.dense.approximate.FEW", draw.choice([0, 1000]))
@@ -87,20 +88,13 @@ def test_all_advice_when_followed_brings_the_passage_in(part, monkeypatch):
                     assert why.reasons
                     if why.found:
                         continue
-                    if why.remedy is not None:
-                        assert own in why.remedy.retriever.retrieve(query).ids
-                        advised["weight"] += 1
-                    if why.k_needed is not None:
-                        exact = retriever.exact or why.exact_needed
-                        more = replace(retriever, k=why.k_needed, exact=exact)
-                        assert own in more.retrieve(query).ids
-                        advised["k"] += 1
-                    if why.settings:
-                        eased = replace(retriever, **why.settings)
-                        assert own in eased.retrieve(query).ids
-                        advised["settings"] += 1
-                    advised["nothing"] += why.advice.startswith("no weight and no k")
+                    for changes in why.changes:
+                        assert own in replace(retriever, **changes).retrieve(query).ids
+                        advised["weight"] += "dense_weight" in changes
+                        advised["k"] += "k" in changes
+                        advised["selection"] += not changes.keys().isdisjoint(SELECTION)
+                    advised["nothing"] += not why.changes
     assert advised["k"] > 10
     assert advised["weight"] > 2
-    assert advised["settings"] > 0
+    assert advised["selection"] > 0
     assert advised["nothing"] > 0

@@ -70,7 +70,7 @@ def test_an_adapter_learns_from_every_kind_of_file(files, tmp_path, given):
     done = CliRunner().invoke(app, [str(each) for each in train])
     assert done.exit_code == 0, done.stderr
     said = json.loads(done.stdout)
-    assert (said["queries"], said["kept"], said["active"]) == (90, True, True)
+    assert (said["queries"], said["accepted"], said["active"]) == (90, True, True)
     _, learned = secrets()
     # Texts came without the corpus's ids, and were found there.
     with Index.open(tmp_path / "i") as index:
@@ -106,7 +106,7 @@ def test_queries_made_of_passages_teach_beside_judged_ones(files, tmp_path):
         assert done.exit_code == 0, done.stderr
         said = json.loads(done.stdout)
         assert said["queries"] == judging
-        assert said["card"]["extra"] == extra
+        assert said["metadata"]["extra"] == extra
     wrong = CliRunner().invoke(
         app, [str(each) for each in (*train, "--reranker", "x", "--to", tmp_path / "m")]
     )
@@ -124,14 +124,14 @@ def test_an_encoder_is_fine_tuned_and_the_way_back_is_said(files, tmp_path):
     report, plot = tmp_path / "report.md", tmp_path / "curves.png"
     done = command(*train, "--full", "--to", to, *MORE, "--report", report, "--plot", plot)
     assert done.returncode == 0, done.stderr
-    assert "worth keeping" in done.stdout
+    assert "accepted" in done.stdout
     assert f"to go back: twofold reencode {folder} {files / 'model'}" in done.stdout
     assert "epoch 1 of 8: loss" in done.stderr
     assert (to / "twofold.json").exists()
     assert plot.read_bytes().startswith(b"\x89PNG")
     text = report.read_text()
     assert text.startswith("# Fine-tuned model for ")
-    assert "| as it was |  |" in text
+    assert "| base |  |" in text
     assert command("search", folder, "blar quon", "--mode", "dense", "--json").stdout != before
     assert command("reencode", folder, files / "model").returncode == 0
     assert command("search", folder, "blar quon", "--mode", "dense", "--json").stdout == before
@@ -149,13 +149,16 @@ def test_a_cross_encoder_is_trained(files, tmp_path):
     done = command(*train, "--reranker", files / "cross", "--to", to, *MORE, "--json")
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
-    assert said["card"]["base"].startswith(str(files / "cross"))
+    assert said["metadata"]["base"].startswith(str(files / "cross"))
     assert len(said["curve"]) >= 2
-    assert said["kept"] == to.exists()
+    assert said["accepted"] == to.exists()
     for more, wanted in (
         (("--reranker", files / "cross"), "--reranker writes a model: say where"),
         (("--reranker", "x", "--to", to, "--temperature", "0.1"), "--temperature is for"),
-        (("--full", "--to", tmp_path / "x", "--pull", "0.1"), "--pull is for an adapter"),
+        (
+            ("--full", "--to", tmp_path / "x", "--identity-l2", "0.1"),
+            "--identity-l2 is for an adapter",
+        ),
     ):
         refused = command(*train, *more)
         assert refused.returncode == 2

@@ -11,8 +11,8 @@ from twofold.errors import CorpusError, InputError
 from twofold.training.data.clicks import (
     ClickPlan,
     Session,
-    estimated_propensities,
-    from_clicks,
+    estimate_propensities,
+    examples_from_clicks,
     read_clicks,
 )
 
@@ -41,7 +41,7 @@ def simulated(count, *, queries=1, worst_first=0.0, seed=0):
     return sessions
 
 
-EVERYTHING = {"impressions": 1, "least": 1e-9}
+EVERYTHING = {"min_impressions": 1, "min_relevance": 1e-9}
 
 
 @pytest.fixture(scope="module")
@@ -54,26 +54,26 @@ def test_weighted_clicks_rank_as_relevance_does_where_raw_clicks_do_not(biased, 
     clicks = Counter(own for each in biased for own in each.clicked)
     raw = sorted(GOOD, key=lambda own: -clicks[own])
     assert raw != list(GOOD)
-    (only,) = from_clicks(biased, ClickPlan(propensity=propensity, **EVERYTHING))
+    (only,) = examples_from_clicks(biased, ClickPlan(propensity=propensity, **EVERYTHING))
     assert list(only.positives) == list(GOOD)
 
 
 def test_estimates_are_the_relevance_so_that_the_bar_parts_positives(biased):
     for least, wanted in ((0.8, "a"), (0.6, "ab"), (0.4, "abc"), (0.2, "abcd"), (0.1, "abcde")):
-        plan = ClickPlan(propensity=lambda p: LOOKED[p - 1], least=least)
-        assert from_clicks(biased, plan)[0].positives == tuple(wanted)
+        plan = ClickPlan(propensity=lambda p: LOOKED[p - 1], min_relevance=least)
+        assert examples_from_clicks(biased, plan)[0].positives == tuple(wanted)
 
 
 def test_a_power_of_zero_counts_raw_clicks(biased):
     clicks = Counter(own for each in biased for own in each.clicked)
-    (only,) = from_clicks(biased, ClickPlan(propensity=0.0, **EVERYTHING))
+    (only,) = examples_from_clicks(biased, ClickPlan(propensity=0.0, **EVERYTHING))
     assert list(only.positives) == sorted(GOOD, key=lambda own: -clicks[own])
 
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("worst_first", [0.0, 0.8])
 def test_em_recovers_the_propensities_when_the_order_varies(seed, worst_first):
-    found = estimated_propensities(
+    found = estimate_propensities(
         simulated(20_000, queries=3, worst_first=worst_first, seed=seed), 5
     )
     assert found[0] == 1.0
@@ -88,23 +88,23 @@ def test_em_on_exact_rates_is_exact():
         *([Session("q", ("b", "a"), ("b",))] * 100 + [Session("q", ("b", "a"), ("a",))] * 200),
         *([Session("q", ("b", "a"))] * 700),
     ]
-    assert estimated_propensities(sessions, 2) == pytest.approx((1.0, 0.5), abs=1e-3)
-    (only,) = from_clicks(sessions, ClickPlan(propensity="estimated", least=0.3))
+    assert estimate_propensities(sessions, 2) == pytest.approx((1.0, 0.5), abs=1e-3)
+    (only,) = examples_from_clicks(sessions, ClickPlan(propensity="estimated", min_relevance=0.3))
     assert only.positives == ("a",)  # (400 + 200 / .5) / 2000 = .4, and b has .1
 
 
 def test_positions_that_cannot_be_compared_are_refused():
     fixed = [Session("q", ("a", "b", "c"), ("a", "b"))] * 20
     with pytest.raises(InputError, match="position 1 can't be compared"):
-        estimated_propensities(fixed, 3)
+        estimate_propensities(fixed, 3)
     with pytest.raises(InputError, match="propensities can't be estimated"):
-        from_clicks(fixed, ClickPlan(propensity="estimated"))
+        examples_from_clicks(fixed, ClickPlan(propensity="estimated"))
     swapped = [*fixed, Session("q", ("b", "a", "c"), ("a",))]
-    assert len(estimated_propensities(swapped, 2)) == 2
+    assert len(estimate_propensities(swapped, 2)) == 2
     with pytest.raises(InputError, match="position 3 can't be compared.*ask for less depth"):
-        estimated_propensities(swapped, 3)
-    with pytest.raises(InputError, match="depth is 0"):
-        estimated_propensities(swapped, 0)
+        estimate_propensities(swapped, 3)
+    with pytest.raises(InputError, match="depth must be an integer >= 1, got 0"):
+        estimate_propensities(swapped, 0)
 
 
 def test_skipped_passages_are_negatives_unless_clicked_anywhere():
@@ -113,16 +113,16 @@ def test_skipped_passages_are_negatives_unless_clicked_anywhere():
         Session("q", ("b", "c", "a", "e"), ("a",)),
         Session("q", ("f", "b", "d", "e"), ("e",), {"e": 1.0}),
     ]
-    plan = ClickPlan(propensity=1.0, impressions=1, dwell=5.0)
-    (only,) = from_clicks(sessions, plan)
+    plan = ClickPlan(propensity=1.0, min_impressions=1, min_dwell=5.0)
+    (only,) = examples_from_clicks(sessions, plan)
     assert only.positives == ("a", "c")  # a: 3 / 2, c: 3 / 2
     assert only.negatives == ("b",)  # a, c were clicked; d, e, f were not passed by a real click
-    (less,) = from_clicks(sessions, ClickPlan(impressions=1, skip_above=False))
+    (less,) = examples_from_clicks(sessions, ClickPlan(min_impressions=1, skip_above=False))
     assert less.negatives == ()
-    (more,) = from_clicks(sessions, ClickPlan(impressions=1))
+    (more,) = examples_from_clicks(sessions, ClickPlan(min_impressions=1))
     assert more.positives == ("e", "a", "c")  # 4 / 2 now that a second is enough
     assert more.negatives == ("b", "d", "f")  # most often passed over first
-    assert from_clicks(sessions, ClickPlan(impressions=2))[0].negatives == ("b", "d")
+    assert examples_from_clicks(sessions, ClickPlan(min_impressions=2))[0].negatives == ("b", "d")
 
 
 def test_weights_are_the_mean_clipped_clicks_of_positives_and_one_on_average():
@@ -131,7 +131,9 @@ def test_weights_are_the_mean_clipped_clicks_of_positives_and_one_on_average():
         *([Session("low", ("c", "d", "e", "f"), ("f",))] * 2),
         *([Session("both", ("g", "h"), ("g", "h"))] * 2),
     ]
-    found = from_clicks(sessions, ClickPlan(propensity=1.0, impressions=1, largest=3.0))
+    found = examples_from_clicks(
+        sessions, ClickPlan(propensity=1.0, min_impressions=1, max_weight=3.0)
+    )
     raw = {"top": 1.0, "low": 3.0, "both": (1.0 + 1.0 + 2.0 + 2.0) / 4}
     mean = sum(raw.values()) / 3
     assert {each.query_id: each.weight for each in found} == pytest.approx(
@@ -147,12 +149,14 @@ def test_queries_fold_into_one_with_its_commonest_spelling():
         *([Session("green tea", ("a",), ())] * 2),
         Session("GREEN TEA ", ("a",), ("a",)),
     ]
-    (only,) = from_clicks(sessions, ClickPlan(impressions=4, least=0.5))
+    (only,) = examples_from_clicks(sessions, ClickPlan(min_impressions=4, min_relevance=0.5))
     assert (only.query, only.query_id) == ("green tea", "green tea")
-    apart = from_clicks(sessions, ClickPlan(impressions=1, fold=False))
+    apart = examples_from_clicks(sessions, ClickPlan(min_impressions=1, normalize=False))
     assert [each.query for each in apart] == ["Green  Tea", "GREEN TEA"]
     with pytest.raises(InputError, match="no passage of 4 sessions was shown 4 times"):
-        from_clicks(sessions, ClickPlan(impressions=4, least=0.5, fold=False))
+        examples_from_clicks(
+            sessions, ClickPlan(min_impressions=4, min_relevance=0.5, normalize=False)
+        )
 
 
 @st.composite
@@ -177,12 +181,12 @@ def test_positives_are_those_of_the_formula(sessions, impressions, least, eta):
             assume(not math.isclose(value, least))
             if count >= impressions and value >= least:
                 wanted.setdefault(query, set()).add(passage)
-    plan = ClickPlan(propensity=eta, impressions=impressions, least=least)
+    plan = ClickPlan(propensity=eta, min_impressions=impressions, min_relevance=least)
     if not wanted:
         with pytest.raises(InputError, match="give more sessions"):
-            from_clicks(sessions, plan)
+            examples_from_clicks(sessions, plan)
         return
-    found = from_clicks(sessions, plan)
+    found = examples_from_clicks(sessions, plan)
     assert {each.query_id: set(each.positives) for each in found} == wanted
     for each in found:
         touched = {p for s in sessions if s.query.lower() == each.query_id for p in s.clicked}
@@ -201,22 +205,22 @@ def test_logs_are_read(tmp_path):
     assert one == Session("tea", ("a", "7"), ("7",), {"7": 3.5})
     assert two == Session("tea", ("a",))
     path.write_text("")
-    with pytest.raises(CorpusError, match="holds no sessions"):
+    with pytest.raises(CorpusError, match="has no sessions"):
         read_clicks(path)
 
 
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"query": " "}, "the query is ' '"),
-        ({"query": None}, "the query is None"),
-        ({"shown": "ab"}, "shown is 'ab': a list of ids"),
-        ({"clicked": [1.5]}, "clicked is .*: a list of ids"),
+        ({"query": " "}, "query must be text that isn't blank, got ' '"),
+        ({"query": None}, "query must be .* got None"),
+        ({"shown": "ab"}, "shown must be a list of ids, got 'ab'"),
+        ({"clicked": [1.5]}, "clicked must be a list of ids"),
         ({"shown": ["a", "b", "a"]}, "passage 'a' is shown twice"),
-        ({"clicked": ["z"]}, "passage 'z' has a click or a dwell, but wasn't shown"),
-        ({"dwell": {"a": -1}}, "the dwell on 'a' is -1: seconds from 0"),
-        ({"dwell": {"a": "long"}}, "the dwell on 'a' is 'long'"),
-        ({"dwell": [3]}, "dwell is .3.: ids with their seconds"),
+        ({"clicked": ["z"]}, "passage 'z' has a click or a dwell time, but wasn't shown"),
+        ({"dwell": {"a": -1}}, "dwell of 'a' must be a number >= 0, got -1"),
+        ({"dwell": {"a": "long"}}, "dwell of 'a' must be a number >= 0, got 'long'"),
+        ({"dwell": [3]}, "dwell must map ids to seconds, got .3."),
     ],
 )
 def test_bad_sessions_name_the_line(tmp_path, values, said):
@@ -233,21 +237,23 @@ def test_bad_sessions_name_the_line(tmp_path, values, said):
         {"propensity": -1.0},
         {"propensity": "guessed"},
         {"propensity": True},
-        {"impressions": 0},
-        {"impressions": 2.0},
-        {"dwell": -1},
-        {"least": 0},
-        {"least": math.nan},
-        {"largest": 0.0},
-        {"largest": math.inf},
+        {"min_impressions": 0},
+        {"min_impressions": 2.0},
+        {"min_dwell": -1},
+        {"min_relevance": 0},
+        {"min_relevance": math.nan},
+        {"max_weight": 0.0},
+        {"max_weight": math.inf},
     ],
 )
 def test_bad_plans_are_refused(values):
-    with pytest.raises(InputError, match=f"{next(iter(values))} is .* wanted"):
+    with pytest.raises(InputError, match=f"{next(iter(values))} must be .*, got"):
         ClickPlan(**values)
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, math.nan, None])
 def test_a_function_that_gives_no_propensity_is_refused(value):
-    with pytest.raises(InputError, match="position 1 has clicks, and the propensity"):
-        from_clicks([Session("q", ("a",), ("a",))] * 10, ClickPlan(propensity=lambda _: value))
+    with pytest.raises(InputError, match="the propensity of position 1 must be a number > 0"):
+        examples_from_clicks(
+            [Session("q", ("a",), ("a",))] * 10, ClickPlan(propensity=lambda _: value)
+        )

@@ -36,7 +36,7 @@ def test_blocks_citations_and_what_is_left_out():
 
 
 def test_a_first_passage_that_is_too_long_is_left_out_and_said():
-    with pytest.warns(DegradedWarning, match="none of 1 passages fits 10 tokens"):
+    with pytest.warns(DegradedWarning, match="none of 1 passages fits in 10 tokens"):
         found = build_context([Passage("word " * 50, "b")], 10, words, "\n\n")
     assert (found.text, found.citations, found.tokens, found.left_out) == ("", (), 0, ("b",))
 
@@ -84,7 +84,7 @@ def test_hits_give_it_in_the_order_of_ranks(library, claims):
 
 @pytest.mark.parametrize("limit", [0, -1, 2.5, "3", True, None])
 def test_a_limit_is_a_whole_number_of_at_least_one(library, limit):
-    with pytest.raises(QueryError, match="max_tokens is .*: a whole number of at least 1"):
+    with pytest.raises(QueryError, match="max_tokens must be an integer >= 1"):
         Retriever(library).retrieve("cells").context(limit)
 
 
@@ -108,7 +108,7 @@ def test_the_estimate_is_near_what_a_model_counts(abstracts):
 
 @pytest.mark.parametrize("given", [None, float("nan"), float("inf"), "7", True, -1])
 def test_a_count_that_is_no_number_is_refused(given):
-    with pytest.raises(QueryError, match="count gave .* the number of its tokens is wanted"):
+    with pytest.raises(QueryError, match="count must return the number of a text's tokens"):
         build_context([Passage("one", "a")], 10, lambda text: given, "\n\n")
 
 

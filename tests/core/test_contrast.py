@@ -7,10 +7,10 @@ import torch
 from twofold.errors import InputError, MissingExtraError
 from twofold.similarity import Metric
 from twofold.training import EncoderPlan, Example, Mining, TrainingSet
-from twofold.training.finetuning import plans as checking
-from twofold.training.finetuning.losses import Contrast
+from twofold.training.finetuning import loop as checking
+from twofold.training.finetuning.losses import ContrastiveLoss
 from twofold.training.finetuning.models import Similarity
-from twofold.training.finetuning.pair_dataset import Pairs
+from twofold.training.finetuning.pair_dataset import PairDataset
 from twofold.training.negatives.candidates import Negative
 
 TEXTS = {own: f"text {own}" for own in "abcdefgh"} | {"copy": "text a"}
@@ -31,8 +31,8 @@ NEGATIVES = {
 
 
 def pairs_of(negatives=NEGATIVES):
-    pairs = Pairs(SET, TEXTS, 2, seed=0)
-    pairs.renew(
+    pairs = PairDataset(SET, TEXTS, 2, seed=0)
+    pairs.set_negatives(
         {own: [Negative(each, "random") for each in some] for own, some in negatives.items()}
     )
     return pairs
@@ -59,13 +59,13 @@ def batch(dataset, rows):
     ], labels
 
 
-def setting(metric=Metric.COSINE, at_once=None, pairs=None):
+def setting(metric=Metric.COSINE, mini_batch_size=None, pairs=None):
     vectors = np.random.default_rng(0).normal(size=(len(TEXTS) + 4, 5)).astype(np.float32)
     pairs = pairs if pairs is not None else pairs_of()
     model = Lookup(vectors)
     return (
         model,
-        Contrast(model, Similarity(metric, 5), 0.1, pairs, at_once),
+        ContrastiveLoss(model, Similarity(metric, 5), 0.1, pairs, mini_batch_size),
         vectors.astype(np.float64),
         pairs,
     )
@@ -92,7 +92,7 @@ COUNTED = {
 @pytest.mark.parametrize("metric", list(Metric))
 def test_a_batch_is_contrasted_without_what_answers_a_query(metric):
     _, loss, vectors, pairs = setting(metric)
-    dataset = pairs.dataset()
+    dataset = pairs.build_dataset()
     rows = [0, 2, 3, 4]  # a, c, b and d
     features, labels = batch(dataset, rows)
     number = {own: place for place, own in enumerate("abcdefgh")} | {"copy": 0}
@@ -111,8 +111,8 @@ def test_a_batch_is_contrasted_without_what_answers_a_query(metric):
 def test_a_few_at_once_give_the_same_loss_and_gradients():
     results = []
     for at_once in (None, 1, 3):
-        model, loss, _, pairs = setting(at_once=at_once)
-        value = loss(*batch(pairs.dataset(), [0, 1, 2, 3, 4]))
+        model, loss, _, pairs = setting(mini_batch_size=at_once)
+        value = loss(*batch(pairs.build_dataset(), [0, 1, 2, 3, 4]))
         value.backward()
         results.append((value.item(), model.table.grad.numpy()))
     for value, gradient in results[1:]:
@@ -124,12 +124,12 @@ def test_a_few_at_once_give_the_same_loss_and_gradients():
 def test_a_teacher_sets_the_margins():
     pairs = pairs_of()
     taught = {0: [2.0, 1.0, -1.0, 0.0], 1: [4.0, 1.0, 3.0], 2: [1.0, 1.0, 0.0], 3: [2.0, 0.0, 0.0]}
-    read = pairs.read()
+    read = pairs.texts_to_score()
     assert read[0] == ("q0", ["text a", "text b", "text e", "text f"])
-    pairs.teach(list(taught.values()))
+    pairs.set_teacher_scores(list(taught.values()))
     _, loss, vectors, _ = setting(pairs=pairs)
     rows = [0, 2]  # q0 with a, q1 with c
-    features, labels = batch(pairs.dataset(), rows)
+    features, labels = batch(pairs.build_dataset(), rows)
 
     def margin(query, answer, negative):
         q = vectors[len(TEXTS) + query]
@@ -147,12 +147,12 @@ def test_a_teacher_sets_the_margins():
 def test_plans_that_contradict_themselves_are_refused():
     for given, wanted in (
         ({"mining": None, "remine": True}, "remine needs negatives"),
-        ({"mining": "random"}, "a Mining, or None"),
-        ({"teacher": "a model"}, "one of twofold.rerank"),
-        ({"blends": ()}, "a tuple of shares"),
-        ({"blends": 1.0}, "a tuple of shares"),
-        ({"blends": (0.0,)}, "a share of blends is 0.0"),
-        ({"seed": 2**70}, "below 4,294,967,296"),
+        ({"mining": "random"}, "must be a Mining or None"),
+        ({"teacher": "a model"}, "must be a Reranker or None"),
+        ({"interpolations": ()}, "must be a tuple of numbers"),
+        ({"interpolations": 1.0}, "must be a tuple of numbers"),
+        ({"interpolations": (0.0,)}, "each of interpolations must be a number >= 0.01"),
+        ({"seed": 2**70}, "from 0 to 4,294,967,295"),
     ):
         with pytest.raises(InputError, match=wanted):
             EncoderPlan(**given)
@@ -163,6 +163,6 @@ def test_plans_that_contradict_themselves_are_refused():
 def test_an_older_sentence_transformers_is_told_before_the_work(monkeypatch):
     monkeypatch.setattr(checking, "version", lambda _: "6.1.3")
     with pytest.raises(MissingExtraError, match="6.2 or newer, not 6.1.3"):
-        checking.check_extra()
+        checking.check_dependencies()
     monkeypatch.setattr(checking, "version", lambda _: "6.10.0")
-    checking.check_extra()
+    checking.check_dependencies()

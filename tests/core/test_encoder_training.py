@@ -23,9 +23,9 @@ from twofold.fusion import WeightedSum
 from twofold.similarity import Metric
 from twofold.training import EncoderPlan, Example, Mining, TrainingSet, train_encoder
 from twofold.training.finetuning.models import Similarity
-from twofold.training.finetuning.pair_dataset import Pairs
+from twofold.training.finetuning.pair_dataset import PairDataset
 from twofold.training.negatives.candidates import Negative
-from twofold.training.negatives.mining import for_legs
+from twofold.training.negatives.mining import restrict_to_legs
 
 PLAN = EncoderPlan(epochs=8, learning_rate=5e-3, batch=16, patience=8)
 
@@ -52,7 +52,7 @@ def test_a_relation_that_the_base_lacks_is_learned_and_the_index_takes_it_over(
     index, learned = riddles
     epochs = []
     tuned = train_encoder(index, learned, tmp_path / "tuned", plan=PLAN, progress=epochs.append)
-    assert tuned.kept, str(tuned)
+    assert tuned.accepted, str(tuned)
     assert capfd.readouterr() == ("", "")  # a library prints nothing
     assert tuned.folder == tmp_path / "tuned"
     assert not (tuned.folder / "training").exists()
@@ -66,14 +66,16 @@ def test_a_relation_that_the_base_lacks_is_learned_and_the_index_takes_it_over(
     before = Retriever(index, mode="dense").retrieve("blar quon").ids
     assert index.reencode(str(tuned.folder)) == 90
     assert Retriever(index, mode="dense").retrieve("blar quon").ids != before
-    assert json.loads((tuned.folder / "twofold.json").read_text())["data"] == tuned.card["data"]
+    assert json.loads((tuned.folder / "twofold.json").read_text())["data"] == tuned.metadata["data"]
 
 
 def test_both_towers_change_when_they_are_separate(riddles, tmp_path):
     index, learned = riddles
-    plan = replace(PLAN, towers="separate", at_once=8, dims=(16, 32), remine=True, fewest=8)
+    plan = replace(
+        PLAN, towers="separate", mini_batch_size=8, dims=(16, 32), remine=True, min_queries=8
+    )
     tuned = train_encoder(index, learned, tmp_path / "tuned", plan=plan)
-    assert tuned.kept, str(tuned)
+    assert tuned.accepted, str(tuned)
     base = index.encoder.model.state_dict()
     towers = SentenceTransformerEncoder(tuned.folder).model.state_dict()
     name = next(each for each in base if each.endswith("word_embeddings.weight"))
@@ -93,7 +95,7 @@ def opposites():
     passages = [{"id": f"{a} {b}", "text": f"{a} before {b}"} for a, b in names]
     asked = {f"q {a} {b}": f"{a} before {b}" for a, b in names}
     answers = {f"q {a} {b}": {f"{other[a]} {other[b]}": 1} for a, b in names}
-    return passages, TrainingSet.of_qrels(asked, answers)
+    return passages, TrainingSet.from_qrels(asked, answers)
 
 
 def test_two_towers_learn_what_one_cannot_where_queries_are_of_another_kind(tmp_path, model):
@@ -147,21 +149,21 @@ def test_a_student_learns_what_its_teacher_says(riddles, tmp_path):
     mining = Mining({"random": 3, "dense": 1})
     told = replace(PLAN, teacher=Oracle(6.0), mining=mining)
     tuned = train_encoder(index, learned, tmp_path / "told", plan=told)
-    assert tuned.kept, str(tuned)
-    assert "Oracle" in tuned.card["teacher"]
+    assert tuned.accepted, str(tuned)
+    assert "Oracle" in tuned.metadata["teacher"]
     bored = replace(told, teacher=Oracle(0.0), epochs=2)
-    assert not train_encoder(index, learned, tmp_path / "bored", plan=bored).kept
+    assert not train_encoder(index, learned, tmp_path / "bored", plan=bored).accepted
 
 
 def test_extra_examples_teach_and_do_not_judge(riddles, tmp_path):
     index, learned = riddles
     some, others = TrainingSet(learned.examples[:30]), TrainingSet(learned.examples[30:])
-    plan = replace(PLAN, fewest=20)
+    plan = replace(PLAN, min_queries=20)
     alone = train_encoder(index, some, tmp_path / "alone", plan=plan)
     helped = train_encoder(index, some, tmp_path / "helped", plan=plan, extra=others)
     assert helped.gain("dense").queries == alone.gain("dense").queries == 6
     assert helped.gain("dense").after > alone.gain("dense").after
-    assert (helped.card["extra"], alone.card["extra"]) == (60, 0)
+    assert (helped.metadata["extra"], alone.metadata["extra"]) == (60, 0)
     assert helped.queries == alone.queries == 30
     other = tuple(
         Example(f"word {e.query}", e.positives, query_id=f"x{e.query_id}") for e in learned
@@ -175,10 +177,12 @@ def test_a_blend_lies_between_the_base_and_what_was_learned(riddles, tmp_path, c
     index, learned = riddles
     plan = replace(PLAN, epochs=4, patience=4, max_length=40)
     whole = train_encoder(index, learned, tmp_path / "whole", plan=plan)
-    half = train_encoder(index, learned, tmp_path / "half", plan=replace(plan, blends=(0.5,)))
-    assert whole.kept, str(whole)
-    assert half.kept, str(half)
-    assert (whole.card["blend"], half.card["blend"]) == (1.0, 0.5)
+    half = train_encoder(
+        index, learned, tmp_path / "half", plan=replace(plan, interpolations=(0.5,))
+    )
+    assert whole.accepted, str(whole)
+    assert half.accepted, str(half)
+    assert (whole.metadata["interpolation"], half.metadata["interpolation"]) == (1.0, 0.5)
     assert half.curve == whole.curve
     assert SentenceTransformerEncoder(whole.folder).model.max_seq_length == 64  # as before
     base = index.encoder.model.state_dict()
@@ -187,15 +191,17 @@ def test_a_blend_lies_between_the_base_and_what_was_learned(riddles, tmp_path, c
     mean = (base[name] + states[0][name]) / 2
     assert not states[0][name].equal(base[name])
     assert states[1][name].allclose(mean, atol=1e-6)
-    both = train_encoder(index, learned, tmp_path / "both", plan=replace(plan, blends=(1.0, 0.01)))
-    assert both.card["blend"] == 1.0
+    both = train_encoder(
+        index, learned, tmp_path / "both", plan=replace(plan, interpolations=(1.0, 0.01))
+    )
+    assert both.metadata["interpolation"] == 1.0
     assert both.gains == whole.gains
     assert capfd.readouterr() == ("", "")  # a library prints nothing
 
 
 def test_the_same_seed_gives_the_same_model(riddles, tmp_path):
     index, learned = riddles
-    plan = replace(PLAN, epochs=2, patience=2, fewest=8)
+    plan = replace(PLAN, epochs=2, patience=2, min_queries=8)
     curves = [
         train_encoder(index, learned, tmp_path / name, plan=plan).curve for name in ("a", "b")
     ]
@@ -212,8 +218,8 @@ def test_shuffled_answers_are_not_kept_and_leave_nothing(riddles, tmp_path):
         )
     )
     tuned = train_encoder(index, wrong, tmp_path / "tuned", plan=replace(PLAN, epochs=2))
-    assert not tuned.kept
-    assert "the base stays" in str(tuned)
+    assert not tuned.accepted
+    assert "rejected" in str(tuned)
     assert not (tmp_path / "tuned").exists()
 
 
@@ -230,8 +236,8 @@ def test_what_cannot_be_fine_tuned_is_refused_at_once(riddles, tmp_path):
         train_encoder(index, learned, tmp_path / "mine")
     assert (tmp_path / "mine" / "training" / "data.jsonl").read_text() == "mine"
     for given, wanted in (
-        ({"max_length": 2}, "max_length is 2: at least 3 is wanted"),
-        ({"dims": (16, 64)}, "dims has 64, and vectors have 32"),
+        ({"max_length": 2}, "max_length must be >= 3, because a text has 2 special tokens, got 2"),
+        ({"dims": (16, 64)}, "each of dims must be <= 32, the model's, got 64"),
     ):
         with pytest.raises(InputError, match=wanted):
             train_encoder(index, learned, tmp_path / "x", plan=replace(PLAN, **given))
@@ -246,18 +252,18 @@ def test_what_cannot_be_fine_tuned_is_refused_at_once(riddles, tmp_path):
     assert "10 queries are too few" in few.reason
     assert not (tmp_path / "few").exists()
     index.query_adapters.save("one", QueryAdapter(np.eye(32)))
-    setting = SearchProfile(WeightedSum(dense_weight=0.5), 100, None, 1, adapter="one")
+    setting = SearchProfile(WeightedSum(dense_weight=0.5), 100, None, 1, query_adapter="one")
     index.profiles.save("one", setting, use=True)
     with pytest.raises(InputError, match="an adapter is in use"):
         train_encoder(index, learned, tmp_path / "x")
     assert not (tmp_path / "x").exists()
     for given, wanted in (
-        ({"temperature": 2.0}, "temperature is 2.0"),
-        ({"batch": 1}, "batch is 1"),
-        ({"towers": "both"}, "'shared' or 'separate'"),
-        ({"held_out": 1.0}, "held_out is 1.0"),
-        ({"max_length": 0}, "max_length is 0"),
-        ({"dims": (0,)}, "dims is 0"),
+        ({"temperature": 2.0}, "temperature must be a number"),
+        ({"batch": 1}, "batch must be an integer >= 2, got 1"),
+        ({"towers": "both"}, "towers must be one of 'shared', 'separate', got 'both'"),
+        ({"held_out": 1.0}, "held_out must be a number > 0 and < 1, got 1.0"),
+        ({"max_length": 0}, "max_length must be an integer >= 1, got 0"),
+        ({"dims": (0,)}, "each of dims must be an integer >= 1, got 0"),
     ):
         with pytest.raises(InputError, match=wanted):
             EncoderPlan(**given)
@@ -266,16 +272,16 @@ def test_what_cannot_be_fine_tuned_is_refused_at_once(riddles, tmp_path):
 def test_rows_read_the_negatives_of_the_moment():
     _, learned = secrets()
     texts = {str(n): f"text {n}" for n in range(90)}
-    pairs = Pairs(learned, texts, 2, seed=0)
-    pairs.renew({})
-    dataset = pairs.dataset()
+    pairs = PairDataset(learned, texts, 2, seed=0)
+    pairs.set_negatives({})
+    dataset = pairs.build_dataset()
     assert len(dataset) == 90
     chance = dataset[5]
     assert list(chance) == ["anchor", "positive", "negative_1", "negative_2", "label"]
     assert chance["label"][0] == 5
     assert len({chance["positive"], chance["negative_1"], chance["negative_2"]}) == 3
 
-    pairs.renew({each.query_id: (Negative("7", "dense"),) for each in learned})
+    pairs.set_negatives({each.query_id: (Negative("7", "dense"),) for each in learned})
     again = dataset[5]
     assert again["negative_1"] == "text 7"
     assert again["negative_2"] != "text 7"
@@ -285,34 +291,34 @@ def test_rows_read_the_negatives_of_the_moment():
 def test_negatives_that_examples_came_with_take_turns_beside_mined_ones():
     learned = TrainingSet((Example("q", ("0",), negatives=("1", "2", "3")), Example("r", ("4",))))
     texts = {str(n): f"text {n}" for n in range(9)}
-    pairs = Pairs(learned, texts, 1, seed=0)
+    pairs = PairDataset(learned, texts, 1, seed=0)
     assert pairs.count == 2
     mined = {"q": [Negative("1", "given"), Negative("2", "given"), Negative("8", "dense")]}
     rows = []
     for number in (1, 2, 3, 4):
-        pairs.renew(mined, number)
-        rows.append(pairs.dataset()[0])
+        pairs.set_negatives(mined, number)
+        rows.append(pairs.build_dataset()[0])
     assert {each["negative_1"] for each in rows} == {"text 8"}
     assert [each["negative_2"][-1] for each in rows] == ["1", "2", "3", "1"]
     chance = set()
     for number in range(1, 30):
-        pairs.renew({}, number)
-        row = pairs.dataset()[1]
+        pairs.set_negatives({}, number)
+        row = pairs.build_dataset()[1]
         assert "text 4" not in (row["negative_1"], row["negative_2"])
         assert row["negative_1"] != row["negative_2"]
         chance.add(row["negative_1"])
     assert len(chance) > 4  # others in every epoch
-    assert Pairs(learned, texts, 0, seed=0).count == 0  # those of the batch alone
+    assert PairDataset(learned, texts, 0, seed=0).count == 0  # those of the batch alone
 
 
 def test_words_are_left_to_vectors_where_there_are_none(riddles):
     index, _ = riddles
     mining = Mining({"lexical": 2, "dense": 1, "random": 1})
-    assert for_legs(index, mining) is mining
+    assert restrict_to_legs(index, mining) is mining
     with Index.open(None, encoder=HashingEncoder(), analyzer=None) as bare:
         with pytest.warns(DegradedWarning, match="no lexical leg"):
-            assert for_legs(bare, mining).counts == {"dense": 3, "random": 1}
-        assert for_legs(bare, Mining({"dense": 1})).counts == {"dense": 1}
+            assert restrict_to_legs(bare, mining).counts == {"dense": 3, "random": 1}
+        assert restrict_to_legs(bare, Mining({"dense": 1})).counts == {"dense": 1}
 
 
 @pytest.mark.filterwarnings("ignore:the index uses metric:twofold.errors.EncoderWarning")
@@ -322,7 +328,7 @@ def test_scores_of_any_length_have_one_temperature(tmp_path, model):
         with Index.open(None, encoder=f"{model}?normalize=false", metric=metric) as index:
             index.upsert(texts)
             with index.view() as view:
-                similarity = Similarity.of(view, index.encoder, texts)
+                similarity = Similarity.from_view(view, index.encoder, texts)
             vectors = torch.from_numpy(index.encoder.encode_passages(texts))
             lengths = vectors.norm(dim=1).mean().item()
         scores = similarity.scores(vectors, vectors).diagonal()
@@ -338,7 +344,7 @@ def test_cut_vectors_stay_cut(tmp_path, model):
         index.upsert(passages)
         plan = replace(PLAN, towers="separate", dims=(8,), epochs=8, learning_rate=1e-2)
         tuned = train_encoder(index, learned, tmp_path / "tuned", plan=plan)
-        assert tuned.kept, str(tuned)
+        assert tuned.accepted, str(tuned)
         assert index.reencode(str(tuned.folder)) == 90
         assert index.encoder.encode_queries(["blar quon"]).shape == (1, 16)
 

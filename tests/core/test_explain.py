@@ -11,7 +11,7 @@ from oracles import nearness
 from twofold import HashingEncoder, Index, ReciprocalRank, Retriever
 from twofold.fusion import FUSIONS, fusion_from_name
 from twofold.protocols import Encoder
-from twofold.results import query_words, sentences
+from twofold.results.sentences import query_words, sentences
 
 
 class Counting:
@@ -73,7 +73,7 @@ def test_a_word_drops_by_what_the_query_without_it_loses(library, claims):
                 wanted = each.hit.legs["dense"].score - nearness("cosine", less, rows[each.hit.id])
                 assert drop == pytest.approx(wanted, abs=1e-6)
                 dropped += drop > 0.01
-            telling = [drop for _, drop in each.meaning.telling]
+            telling = [drop for _, drop in each.meaning.ranked_words]
             assert telling == sorted(telling, reverse=True)
     assert dropped > 20
 
@@ -162,7 +162,7 @@ def test_the_text_shows_every_part_and_json_is_plain(library, claims):
             for value in (share.score, share.normalized, share.contribution):
                 assert f"{value:.4f}" in text
         assert " ".join(each.meaning.sentence.split()) in text
-        assert repr(each.meaning.telling[0][0]) in text
+        assert repr(each.meaning.ranked_words[0][0]) in text
     again = json.loads(json.dumps(explained.to_dict()))
     assert again["hits"][0]["meaning"]["words"][0].keys() == {"word", "drop"}
     assert again["hits"][0]["fused"] == hits[0].score
@@ -179,9 +179,9 @@ def test_duplicates_and_rerankers_show(index):
     index.upsert(["an apple", "an apple ", "an apple a day"])
     hits = Retriever(index, dedup_threshold=0.99, reranker=Longest()).retrieve("apple")
     text = str(hits.explain())
-    assert "reranked: 14.0000, the legs together:" in text
+    assert "reranked: 14.0000, fused before:" in text
     twin = next(hit for hit in hits if hit.duplicates)
-    assert f"stands for: {twin.duplicates[0]}" in text
+    assert f"near-duplicates: {twin.duplicates[0]}" in text
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import pytest
 from twofold.errors import InputError
 from twofold.similarity import Metric
 from twofold.training import AdapterPlan
-from twofold.training.adapter.fit import BatchArrays, fit_map
+from twofold.training.adapter.arrays import BatchArrays
+from twofold.training.adapter.fit import fit_adapter
 
 DIM = 16
 
@@ -32,15 +33,17 @@ def first(passages, asking, matrix, metric=Metric.COSINE):
     else:
         scores = asked @ points.T  # passages are of unit length
     best = scores.argmax(axis=1)
-    return np.mean([place in own for place, own in zip(best.tolist(), asking.answers, strict=True)])
+    return np.mean(
+        [place in own for place, own in zip(best.tolist(), asking.positives, strict=True)]
+    )
 
 
 @pytest.mark.parametrize("metric", list(Metric))
 def test_a_hidden_rotation_is_found_under_each_metric(metric):
     passages, asking = planted(160, 0.02)
-    learned, checked = asking.part(np.arange(120)), asking.part(np.arange(120, 160))
+    learned, checked = asking.select(np.arange(120)), asking.select(np.arange(120, 160))
     plan = AdapterPlan(epochs=60, learning_rate=0.02, patience=20)
-    found = fit_map(passages, metric, learned, checked, plan)
+    found = fit_adapter(passages, metric, learned, checked, plan)
     assert first(passages, checked, np.eye(DIM), metric) < 0.1
     assert first(passages, checked, found.matrix, metric) > 0.9
     assert found.curve[0].number == 0 < found.best
@@ -49,13 +52,13 @@ def test_a_hidden_rotation_is_found_under_each_metric(metric):
 
 def test_the_first_loss_is_the_cross_entropy_at_the_identity():
     passages, asking = planted(30, 0.1)
-    asking.answers[0][int(next(iter(asking.answers[1])))] = 1  # one query with two answers
-    plan = AdapterPlan(epochs=1, batch=1000, pull=7.0, temperature=0.1)
-    (_, epoch) = fit_map(passages, Metric.COSINE, asking, None, plan).curve
+    asking.positives[0][int(next(iter(asking.positives[1])))] = 1  # one query with two answers
+    plan = AdapterPlan(epochs=1, batch=1000, identity_l2=7.0, temperature=0.1)
+    (_, epoch) = fit_adapter(passages, Metric.COSINE, asking, None, plan).curve
     units = asking.vectors / np.linalg.norm(asking.vectors, axis=1, keepdims=True)
     scores = (units.astype(np.float64) @ passages.T) / 0.1
     losses, weights = [], []
-    for row, own in enumerate(asking.answers):
+    for row, own in enumerate(asking.positives):
         for answer in own:
             others = [place for place in range(200) if place == answer or place not in own]
             losses.append(np.log(np.exp(scores[row, others]).sum()) - scores[row, answer])
@@ -67,27 +70,29 @@ def test_the_first_loss_is_the_cross_entropy_at_the_identity():
 def test_weights_decide_between_contradicting_examples():
     passages, _ = planted(1, 0.0)
     vectors = np.tile(passages[:1], (2, 1))
-    plan = AdapterPlan(epochs=60, learning_rate=0.02, pull=0.0)
+    plan = AdapterPlan(epochs=60, learning_rate=0.02, identity_l2=0.0)
     for heavy in (0, 1):
         weights = np.array([9.0, 9.0], np.float32)
         weights[1 - heavy] = 0.1
         asking = BatchArrays(vectors, [{10: 1}, {20: 1}], weights)
-        matrix = fit_map(passages, Metric.COSINE, asking, None, plan).matrix
+        matrix = fit_adapter(passages, Metric.COSINE, asking, None, plan).matrix
         assert (passages @ (matrix @ vectors[0])).argmax() == (10, 20)[heavy]
 
 
 def test_the_same_seed_gives_the_same_matrix_and_another_one_another():
     passages, asking = planted(60, 0.05)
     plan = AdapterPlan(epochs=3, batch=16)
-    one, two = (fit_map(passages, Metric.COSINE, asking, None, plan).matrix for _ in range(2))
-    other = fit_map(passages, Metric.COSINE, asking, None, AdapterPlan(epochs=3, batch=16, seed=1))
+    one, two = (fit_adapter(passages, Metric.COSINE, asking, None, plan).matrix for _ in range(2))
+    other = fit_adapter(
+        passages, Metric.COSINE, asking, None, AdapterPlan(epochs=3, batch=16, seed=1)
+    )
     assert np.array_equal(one, two)
     assert not np.array_equal(one, other.matrix)
 
 
 def test_a_low_rank_differs_from_the_identity_by_that_rank():
     passages, asking = planted(60, 0.05)
-    thin = fit_map(passages, Metric.COSINE, asking, None, AdapterPlan(epochs=5, rank=2)).matrix
+    thin = fit_adapter(passages, Metric.COSINE, asking, None, AdapterPlan(epochs=5, rank=2)).matrix
     singular = np.linalg.svd(thin - np.eye(DIM), compute_uv=False)
     assert singular[1] > 1e-4
     assert singular[2:].max() < 1e-6
@@ -98,9 +103,9 @@ def test_without_anything_to_gain_the_identity_stays():
     rng = np.random.default_rng(1)
     shuffled = [{int(rng.integers(200)): 1} for _ in range(60)]
     learned = BatchArrays(asking.vectors, shuffled, asking.weights)
-    points = np.array([next(iter(each)) for each in asking.answers])
-    checked = BatchArrays(passages[points], asking.answers, asking.weights)  # perfect as they are
-    found = fit_map(passages, Metric.COSINE, learned, checked, AdapterPlan(patience=3))
+    points = np.array([next(iter(each)) for each in asking.positives])
+    checked = BatchArrays(passages[points], asking.positives, asking.weights)  # perfect as they are
+    found = fit_adapter(passages, Metric.COSINE, learned, checked, AdapterPlan(patience=3))
     assert found.best == 0
     assert np.array_equal(found.matrix, np.eye(DIM))
     assert len(found.curve) == 4
@@ -108,19 +113,19 @@ def test_without_anything_to_gain_the_identity_stays():
 
 def test_plans_that_teach_nothing_are_refused():
     for given, wanted in (
-        ({"temperature": 1.0}, "0.005 to 0.5 is wanted"),
-        ({"temperature": 0.001}, "scale=20 is 1/20"),
-        ({"epochs": 0}, "at least 1"),
-        ({"rank": 0}, "rank is 0"),
-        ({"blends": (1.5,)}, "0.01 to 1"),
-        ({"blends": ()}, "blends is ()"),
-        ({"learning_rate": 0.0}, "learning_rate is 0.0"),
-        ({"pull": -1.0}, "0 or more"),
-        ({"pull": float("nan")}, "pull is nan"),
-        ({"folds": 1}, "at least 2"),
-        ({"fewest": 8, "folds": 6}, "at least 12 queries"),
+        ({"temperature": 1.0}, "from 0.005 to 0.5"),
+        ({"temperature": 0.001}, "scale=20 is temperature=1/20"),
+        ({"epochs": 0}, "epochs must be an integer >= 1, got 0"),
+        ({"rank": 0}, "rank must be an integer >= 1, got 0"),
+        ({"interpolations": (1.5,)}, "each of interpolations must be"),
+        ({"interpolations": ()}, "interpolations must be a tuple"),
+        ({"learning_rate": 0.0}, "learning_rate must be a number > 0, got 0.0"),
+        ({"identity_l2": -1.0}, "identity_l2 must be a number >= 0, got -1.0"),
+        ({"identity_l2": float("nan")}, "identity_l2 must be a number >= 0, got nan"),
+        ({"folds": 1}, "folds must be an integer >= 2, got 1"),
+        ({"min_queries": 8, "folds": 6}, "min_queries must be >= 12 for 6 folds"),
         ({"measure": "nDGC@10"}, "nDGC"),
-        ({"seed": True}, "seed is True"),
+        ({"seed": True}, "seed must be an integer from 0"),
     ):
         with pytest.raises(InputError, match=wanted):
             AdapterPlan(**given)

@@ -35,7 +35,7 @@ def science(tmp_path_factory, passages):
 def asked(pytestconfig):
     folder = pytestconfig.rootpath / DATA
     qrels = read_qrels(folder / "qrels" / "test.tsv")
-    return TrainingSet.of_qrels(read_queries(folder / "queries.jsonl"), qrels)
+    return TrainingSet.from_qrels(read_queries(folder / "queries.jsonl"), qrels)
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +44,9 @@ def mined(science, asked):
 
 
 def test_the_dense_leg_is_searched_whole_and_bounded_as_numpy_says(mined, passages, asked):
-    """Everything ranked above a dense negative is an answer, suspected, or taken already."""
+    """Everything ranked above a dense negative is an answer, above the limit, or taken already."""
     ids = np.array([each.id for each in passages])
     vectors = HashingEncoder().encode_passages([f"{p.title} {p.text}" for p in passages])
-    suspects = {(each.query_id, each.id): each for each in mined.suspects}
     for example in asked:
         query = HashingEncoder().encode_queries([example.query])[0].astype(np.float64)
         scores = vectors.astype(np.float64) @ query
@@ -57,21 +56,14 @@ def test_the_dense_leg_is_searched_whole_and_bounded_as_numpy_says(mined, passag
         bound = level + max(0.95 * (best - level), 2 * deviation)
         order = ids[np.argsort(-scores, kind="stable")].tolist()
         taken = {each.id: each for each in mined[example.query_id]}
+        refused = {own for own, score in of.items() if score > bound - 1e-6}
         for own, each in taken.items():
             assert of[own] <= bound + 1e-6
             if each.source == "dense":
                 assert each.score == pytest.approx(of[own], abs=1e-6)
                 assert abs(of[order[each.rank - 1]] - of[own]) < 1e-6
                 above = set(order[: each.rank - 1])
-                assert above <= {*example.positives, *taken} | {
-                    own for query_id, own in suspects if query_id == example.query_id
-                }
-        for (query_id, own), suspect in suspects.items():
-            if query_id == example.query_id:
-                assert suspect.reason == "above-margin"
-                assert suspect.score == pytest.approx(of[own], abs=1e-6)
-                assert suspect.positive_score == pytest.approx(best, abs=1e-6)
-                assert of[own] > bound - 1e-6
+                assert above <= {*example.positives, *taken} | refused
 
 
 def test_each_query_has_what_was_asked_with_its_origin(mined, science, asked):
@@ -104,18 +96,15 @@ def test_any_mining_is_complete_and_does_not_hang_on_order(science, asked, seed,
     mining = Mining(mix, skip=skip, seed=seed)
     found = mine(science, TrainingSet(tuple(chosen)), mining)
     turned = mine(science, TrainingSet(tuple(chosen[::-1])), mining)
-    assert dict(found) == dict(turned)
-    assert found.suspects == turned.suspects
+    assert found == turned
     alone = mine(science, TrainingSet((chosen[3],)), mining)
     assert alone[chosen[3].query_id] == found[chosen[3].query_id]
     assert list(found) == [each.query_id for each in chosen]
     assert found[chosen[0].query_id][0] == Negative(given_one, "given")
-    kept_back = {(each.query_id, each.id) for each in found.suspects}
     for example in chosen:
         own = [each.id for each in found[example.query_id]]
         assert len(own) == len(set(own)) == sum(mix.values()) + len(example.negatives)
         assert not set(own) & set(example.positives)
-        assert not {(example.query_id, each) for each in own} & kept_back
 
 
 def science_id(asked, example):
@@ -138,12 +127,10 @@ def test_random_ones_hang_on_the_seed_and_not_on_the_indexs_history(passages, as
     assert turnover(answers[0], other) > 0.8
 
 
-def test_planted_answers_are_kept_back_and_listed(passages):
+def test_planted_answers_are_never_negatives(passages):
     answer = passages[3]
     query = "Which calcium channels drive vesicle fusion in mouse neurons?"
-    words = answer.text.split()
     planted = [
-        Passage(" ".join([*words[:-1], "indeed"]), "one-word", answer.title),
         Passage(answer.text.upper(), "shouted", answer.title.upper()),
         Passage("Which calcium channels drive vesicle fusion in neurons of the mouse", "answer"),
         Passage(query.upper(), "itself"),
@@ -152,18 +139,12 @@ def test_planted_answers_are_kept_back_and_listed(passages):
     with Index.open(None, encoder="hashing") as index:
         index.upsert([*passages[:60], *planted])
         example = Example(query, (answer.id,), query_id="q")
-        found = mine(index, TrainingSet((example,)), Mining({"dense": 55, "random": 20}))
-    reasons = {each.id: each.reason for each in found.suspects}
-    assert reasons["one-word"] == reasons["shouted"] == "near-duplicate"
-    assert reasons["answer"] == "above-margin"
-    taken = {each.id for each in found["q"]}
-    assert not taken & {answer.id, *(each.id for each in planted)}
-    assert not {"itself", "wordless"} & set(reasons)
-    assert taken | set(reasons) >= {each.id for each in passages[:60]} - {answer.id}
-    likeness = {each.id: each.score for each in found.suspects if each.reason == "near-duplicate"}
-    count = len(f"{answer.title} {answer.text}".split())
-    assert likeness["shouted"] == 1.0
-    assert 1 > likeness["one-word"] >= (count - 5) / (count + 5)
+        for share in (0.95, None):
+            mining = Mining({"dense": 55, "random": 20}, share=share)
+            taken = {each.id for each in mine(index, TrainingSet((example,)), mining)["q"]}
+            assert not taken & {answer.id, "shouted", "itself", "wordless"}
+            assert ("answer" in taken) == (share is None)
+    assert taken >= {each.id for each in passages[:60]} - {answer.id}
 
 
 def test_one_wrong_label_does_not_disable_a_query(science, asked):
@@ -178,16 +159,21 @@ def test_one_wrong_label_does_not_disable_a_query(science, asked):
     assert [each.source for each in only[example.query_id]] == ["dense"] * 3 + ["random"] * 2
 
 
-def test_a_margin_is_the_papers(science, asked):
+def test_a_margin_is_the_papers(science, asked, passages):
     some = TrainingSet(asked[:30])
     found = mine(science, some, Mining({"dense": 2}, margin=0.1))
-    assert len(found.suspects) > 0
-    for each in found.suspects:
-        best = each.positive_score  # below zero, too, the bound is below it
-        bound = min(0.9 * best, 1.1 * best)
-        assert each.score > bound
-        ranked = [own for own in found[each.query_id] if own.source == "dense"]
-        assert all(own.score <= bound for own in ranked)
+    free = mine(science, some, Mining({"dense": 2}, share=None))
+    vectors = HashingEncoder().encode_passages([f"{p.title} {p.text}" for p in passages])
+    ids = [each.id for each in passages]
+    refused = 0
+    for example in some:
+        scores = vectors @ HashingEncoder().encode_queries([example.query])[0]
+        best = max(scores[ids.index(own)] for own in example.positives)
+        bound = min(0.9 * best, 1.1 * best)  # below zero, too, the bound is below it
+        for each in found[example.query_id]:
+            assert each.source != "dense" or each.score <= bound + 1e-6
+        refused += sum(each.score > bound + 1e-6 for each in free[example.query_id])
+    assert refused > 0
 
 
 def test_a_query_is_never_dropped(passages):
@@ -211,7 +197,7 @@ def test_positives_that_came_along_count_as_stored_ones_do(passages):
             index.upsert([*stored, *others, Passage(own.text, "copy", own.title)])
             answers.append(mine(index, TrainingSet((example,), brought), Mining({"dense": 2})))
     for found in answers:
-        assert ("copy", "near-duplicate") in {(each.id, each.reason) for each in found.suspects}
+        assert "copy" not in {each.id for each in found[query]}
     assert {each.id for each in answers[0][query]} == {each.id for each in answers[1][query]}
 
 
@@ -253,14 +239,12 @@ def test_a_miner_never_gives_what_another_model_mined(passages, asked):
         assert third[some[0].query_id][0] not in miner.mine(some)[some[0].query_id]
 
 
-def test_without_a_bound_only_copies_are_suspected(passages, asked):
+def test_without_a_share_no_score_is_too_high(passages, asked):
     some = TrainingSet(asked[:40])
     with Index.open(None, encoder=HashingEncoder()) as index:
         index.upsert(passages)
         bound = mine(index, some, Mining({"dense": 5}, share=0.5))
         free = mine(index, some, Mining({"dense": 5}, share=None))
-    assert any(each.reason == "above-margin" for each in bound.suspects)
-    assert all(each.reason != "above-margin" for each in free.suspects)
     assert turnover(free, bound) > 0.1
 
 
@@ -274,7 +258,7 @@ def test_an_index_without_a_leg_gives_what_it_has(passages):
             mine(words, example)
         with pytest.raises(QueryError, match="'hybrid'"):
             mine(words, example, Mining({"hybrid": 1}))
-        with pytest.warns(DegradedWarning, match="no passage is suspected for its score"):
+        with pytest.warns(DegradedWarning, match="likely answers are not filtered by score"):
             found = mine(words, example, Mining({"lexical": 2, "random": 1}))
     assert len(found["calcium channels in mice"]) == 3
     with Index.open(None, encoder="hashing", analyzer=None) as vectors:
@@ -287,20 +271,17 @@ def test_an_index_without_a_leg_gives_what_it_has(passages):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"mix": {"given": 2}}, "mix has 'given'"),
-        ({"mix": {"bm25": 2}}, "'lexical', 'dense' and 'hybrid'"),
-        ({"mix": {"dense": -1}}, "'dense'.*at least 0"),
-        ({"mix": {"dense": 1.5}}, "whole number"),
-        ({"mix": {}}, "at least one negative"),
-        ({"mix": 5}, "numbers by source"),
-        ({"depth": 0}, "depth is 0"),
-        ({"depth": 5, "skip": 5}, "leaves nothing"),
-        ({"margin": 1.5}, "margin is 1.5"),
-        ({"share": 0}, "share is 0"),
-        ({"near_duplicate": 0}, "above 0"),
-        ({"seed": True}, "seed is True"),
-        ({"reranker": "minilm"}, "reranker is 'minilm'"),
-        ({"reranker_threshold": 0.5}, "without a reranker"),
+        ({"counts": {"given": 2}}, "got 'given'"),
+        ({"counts": {"bm25": 2}}, "'lexical', 'dense', 'hybrid', 'random'"),
+        ({"counts": {"dense": -1}}, "'dense'.*integer >= 0"),
+        ({"counts": {"dense": 1.5}}, "must be an integer"),
+        ({"counts": {}}, "at least one negative"),
+        ({"counts": 5}, "must map sources to numbers"),
+        ({"depth": 0}, "depth must be an integer >= 1, got 0"),
+        ({"depth": 5, "skip": 5}, "skip must be < depth"),
+        ({"margin": 1.5}, "margin must be a number >= 0 and <= 1, got 1.5"),
+        ({"share": 0}, "share must be a number > 0, got 0"),
+        ({"seed": True}, "seed must be an integer >= 0, got True"),
     ],
 )
 def test_what_cannot_be_mined_by_is_refused(values, message):

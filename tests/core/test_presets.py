@@ -160,7 +160,7 @@ def test_another_share_of_the_dense_leg():
         other = fusion.reweighted(0.9)
         assert other == replace(fusion, dense_weight=0.9)
         assert isinstance(other, WeightedFusion)
-        with pytest.raises(InputError, match="between 0 and 1"):
+        with pytest.raises(InputError, match=">= 0 and <= 1"):
             fusion.reweighted(1.1)
     for mode in ("reciprocal_rerank", "simple"):
         with pytest.raises(InputError, match=f"mode {mode!r} has no weights"):

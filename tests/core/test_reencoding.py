@@ -250,5 +250,5 @@ def test_the_first_vectors_of_two_writers_are_two_sets(tmp_path, abstracts, firs
         assert index.dim == 128
         with index.view() as view:
             assert len(view.snapshot.dense.rows) == 300
-            assert view.snapshot.filling is None
+            assert view.snapshot.pending is None
         assert index.verify(deep=True).ok

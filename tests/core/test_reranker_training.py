@@ -61,7 +61,7 @@ def test_what_the_legs_cannot_tell_is_learned(apples, base, tmp_path):
     tuned = train_reranker(
         index, learned, tmp_path / "tuned", base=base, plan=PLAN, progress=epochs.append
     )
-    assert tuned.kept, str(tuned)
+    assert tuned.accepted, str(tuned)
     assert tuple(epochs) == tuned.curve
     gain = tuned.gain("hybrid")
     assert gain.queries == 24
@@ -91,8 +91,8 @@ def test_shuffled_answers_are_not_kept_and_leave_nothing(apples, base, tmp_path)
     )
     plan = RerankerPlan(epochs=2, learning_rate=3e-3)
     tuned = train_reranker(index, wrong, tmp_path / "tuned", base=base, plan=plan)
-    assert not tuned.kept
-    assert "the base stays" in tuned.reason
+    assert not tuned.accepted
+    assert "rejected" in tuned.reason
     assert not (tmp_path / "tuned").exists()
 
 
@@ -106,7 +106,10 @@ def test_what_cannot_be_trained_is_refused_at_once(apples, base, tmp_path):
         train_reranker(index, learned, tmp_path / "taken" / "file", base=base)
     few = train_reranker(index, TrainingSet(learned.examples[:9]), tmp_path / "few", base=base)
     assert "9 queries are too few" in few.reason
-    for given, wanted in (({"epochs": 0}, "epochs is 0"), ({"candidates": 1}, "candidates is 1")):
+    for given, wanted in (
+        ({"epochs": 0}, "epochs must be"),
+        ({"candidates": 1}, "candidates must be"),
+    ):
         with pytest.raises(InputError, match=wanted):
             RerankerPlan(**given)
 

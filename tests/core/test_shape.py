@@ -223,7 +223,7 @@ def test_a_reranker_has_a_threshold_a_budget_and_tells_its_progress(library, cla
     for claim, hits in zip(claims[:6], many, strict=True):
         alone = Retriever(library, k=4, reranker=Overlap(10)).retrieve(claim)
         assert alone.ids == hits.ids
-    with pytest.raises(QueryError, match="a reranker reads the query"):
+    with pytest.raises(QueryError, match="a reranker needs a query text"):
         Retriever(library, reranker=Overlap()).retrieve(vector=np.ones(256, np.float32))
 
 
@@ -245,21 +245,21 @@ def test_presets_bring_as_many_candidates_as_hits(library, claims):
 
 def test_settings_that_cannot_be_are_refused(library):
     for bad, words in [
-        ({"min_dense": float("nan")}, "min_dense is nan"),
-        ({"min_score": "0.3"}, "min_score is '0.3'"),
-        ({"diversity": 1.5}, "diversity is 1.5: a number from 0 to 1"),
-        ({"dedup_threshold": 0}, "dedup_threshold is 0: a cosine"),
-        ({"group_by": ""}, "group_by is ''"),
-        ({"per_group": 0}, "per_group is 0"),
+        ({"min_dense": float("nan")}, "min_dense must be a number, got nan"),
+        ({"min_score": "0.3"}, "min_score must be a number, got '0.3'"),
+        ({"diversity": 1.5}, "diversity must be a number >= 0 and <= 1, got 1.5"),
+        ({"dedup_threshold": 0}, "dedup_threshold must be a number"),
+        ({"group_by": ""}, "group_by must be the name of a metadata field, got ''"),
+        ({"per_group": 0}, "per_group must be an integer >= 1, got 0"),
         ({"preset": "langchian"}, "did you mean 'langchain'"),
-        ({"preset": "langchain", "fusion": ReciprocalRank()}, "give one of the two"),
-        ({"reranker": "cross-encoder"}, "reranker is 'cross-encoder'"),
+        ({"preset": "langchain", "fusion": ReciprocalRank()}, "has its own fusion and weights: leave out fusion"),
+        ({"reranker": "cross-encoder"}, "reranker must be an object with rerank"),
         ({"mode": "dense", "min_lexical": 1.0}, "min_lexical needs the other leg"),
         ({"mode": "lexical", "min_dense": 0.1}, "min_dense needs the other leg"),
     ]:
         with pytest.raises((QueryError, ValueError), match=words):
             Retriever(library, **bad)
-    with pytest.raises(QueryError, match="min_lexical needs a text"):
+    with pytest.raises(QueryError, match="min_lexical needs a query text"):
         Retriever(library, min_lexical=1.0).retrieve(vector=np.ones(256, np.float32))
 
 
@@ -274,6 +274,6 @@ def test_settings_left_out_are_the_defaults(library, claims):
 def test_a_field_that_no_hit_has_is_said(library, claims):
     hits = Retriever(library, k=3, group_by="yaer").retrieve(claims[0])
     assert len(hits) == 3
-    assert "no hit has the field 'yaer', by which they should be grouped" in hits.warnings
+    assert "no hit has the field 'yaer', so group_by had no effect" in hits.warnings
     hits = Retriever(library, k=3, group_by="year").retrieve(claims[0])
     assert not any("no hit has" in each for each in hits.warnings)

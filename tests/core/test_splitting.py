@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twofold.corpus import read_qrels, read_queries
 from twofold.errors import InputError
 from twofold.training import Example, TrainingSet
-from twofold.training.data.splitting import folds, split, unseen
+from twofold.training.data.splitting import split_folds, split, unseen_queries
 
 DATA = Path(__file__).parents[2] / "examples" / "data" / "scifact-1000"
 BOTH = pytest.mark.parametrize("by", ["query", "passage"])
@@ -59,7 +59,7 @@ def test_what_belongs_together_stays_together(by, own, share, seed):
     groups = components(own, by)
     assume(len(groups) > 1)
     parts = split(own, share, by=by, seed=seed)
-    held, fit = set(parts.held.queries), set(parts.fit.queries)
+    held, fit = set(parts.test.queries), set(parts.train.queries)
     assert held
     assert fit
     assert held | fit == set(own.queries)
@@ -67,8 +67,8 @@ def test_what_belongs_together_stays_together(by, own, share, seed):
     room = max(1, round(share * len(own)))
     assert len(held) <= max(room, min(map(len, groups)))
     if by == "passage":
-        assert unseen(parts.held, parts.fit) == held
-        assert not parts.held.positives & parts.fit.positives
+        assert unseen_queries(parts.test, parts.train) == held
+        assert not parts.test.positives & parts.train.positives
 
 
 @BOTH
@@ -77,13 +77,13 @@ def test_folds_hold_each_query_once(by, own, most, seed):
     groups = components(own, by)
     assume(len(groups) > 1)
     n = min(most, len(groups))
-    dealt = folds(own, n, by=by, seed=seed)
-    assert sorted(e.query_id for each in dealt for e in each.held) == sorted(own.queries)
-    sizes = [len(each.held) for each in dealt]
+    dealt = split_folds(own, n, by=by, seed=seed)
+    assert sorted(e.query_id for each in dealt for e in each.test) == sorted(own.queries)
+    sizes = [len(each.test) for each in dealt]
     assert max(sizes) - min(sizes) <= max(map(len, groups))
     for each in dealt:
-        assert set(each.held.queries) | set(each.fit.queries) == set(own.queries)
-        assert all(g <= set(each.held.queries) or g <= set(each.fit.queries) for g in groups)
+        assert set(each.test.queries) | set(each.train.queries) == set(own.queries)
+        assert all(g <= set(each.test.queries) or g <= set(each.train.queries) for g in groups)
 
 
 @BOTH
@@ -92,36 +92,36 @@ def test_the_order_of_examples_changes_nothing(by, own, data):
     assume(len(components(own, by)) > 1)
     turned = TrainingSet(tuple(data.draw(st.permutations(own.examples))))
     one, two = split(own, by=by, seed=3), split(turned, by=by, seed=3)
-    assert set(one.held.queries) == set(two.held.queries)
-    again = [set(each.held.queries) for each in folds(turned, 2, by=by)]
-    assert [set(each.held.queries) for each in folds(own, 2, by=by)] == again
+    assert set(one.test.queries) == set(two.test.queries)
+    again = [set(each.test.queries) for each in split_folds(turned, 2, by=by)]
+    assert [set(each.test.queries) for each in split_folds(own, 2, by=by)] == again
 
 
 @given(held=sets(fewest=0), fit=sets(fewest=0))
 def test_unseen_queries_have_no_known_positive(held, fit):
     known = {own for each in fit for own in each.positives}
     expected = {e.query_id for e in held if all(own not in known for own in e.positives)}
-    assert unseen(held, fit) == expected
+    assert unseen_queries(held, fit) == expected
 
 
 @BOTH
 def test_real_judgments_are_held_out_to_the_share(by):
     qrels = read_qrels(DATA / "qrels" / "test.tsv")
-    own = TrainingSet.of_qrels(read_queries(DATA / "queries.jsonl"), qrels)
+    own = TrainingSet.from_qrels(read_queries(DATA / "queries.jsonl"), qrels)
     parts = split(own, 0.25, by=by, seed=1)
-    assert len(parts.held) == pytest.approx(0.25 * len(own), abs=2)
+    assert len(parts.test) == pytest.approx(0.25 * len(own), abs=2)
     if by == "passage":
-        learned = {doc for q in parts.fit.queries for doc, grade in qrels[q].items() if grade > 0}
-        asked = {doc for q in parts.held.queries for doc, grade in qrels[q].items() if grade > 0}
+        learned = {doc for q in parts.train.queries for doc, grade in qrels[q].items() if grade > 0}
+        asked = {doc for q in parts.test.queries for doc, grade in qrels[q].items() if grade > 0}
         assert not learned & asked
-    others = [set(split(own, 0.25, by=by, seed=seed).held.queries) for seed in range(2, 6)]
-    assert set(parts.held.queries) not in others
+    others = [set(split(own, 0.25, by=by, seed=seed).test.queries) for seed in range(2, 6)]
+    assert set(parts.test.queries) not in others
 
 
 def test_more_examples_leave_most_where_they_were():
     own = tuple(Example(f"query {n}", (str(n),)) for n in range(400))
-    before = set(split(TrainingSet(own[:380])).held.queries)
-    after = set(split(TrainingSet(own)).held.queries)
+    before = set(split(TrainingSet(own[:380])).test.queries)
+    after = set(split(TrainingSet(own)).test.queries)
     assert len(before & after) > 0.9 * len(before)
 
 
@@ -131,14 +131,14 @@ SMALL = TrainingSet((Example("one", ("a",)), Example("two", ("a", "b")), Example
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda: split(SMALL, 0), "share is 0: a number between 0 and 1"),
-        (lambda: split(SMALL, 1.0), "share is 1.0"),
-        (lambda: split(SMALL, float("nan")), "share is nan"),
-        (lambda: split(SMALL, by="text"), "by is 'text': 'query' or 'passage' is wanted"),
-        (lambda: split(SMALL, seed=1.5), "seed is 1.5: a whole number is wanted"),
+        (lambda: split(SMALL, 0), "share must be a number > 0 and < 1, got 0"),
+        (lambda: split(SMALL, 1.0), "share must be .* got 1.0"),
+        (lambda: split(SMALL, float("nan")), "share must be .* got nan"),
+        (lambda: split(SMALL, by="text"), "by must be one of 'query', 'passage', got 'text'"),
+        (lambda: split(SMALL, seed=1.5), "seed must be an integer"),
         (lambda: split(SMALL, by="passage"), "3 queries make 1 groups .*or split by 'query'"),
-        (lambda: folds(SMALL, 1), "at least 2 folds"),
-        (lambda: folds(SMALL, 4), "make 3 groups that stay together by query, and at least 4"),
+        (lambda: split_folds(SMALL, 1), "n must be an integer >= 2, got 1"),
+        (lambda: split_folds(SMALL, 4), "make 3 groups linked by query, but at least 4"),
     ],
 )
 def test_splits_that_cannot_be(call, said):

@@ -15,8 +15,8 @@ from twofold.training.data.synthetic import (
     Headings,
     Keyphrases,
     Titles,
-    round_trip,
-    synthetic,
+    filter_round_trip,
+    generate_examples,
 )
 
 GUIDE = Passage(
@@ -46,7 +46,7 @@ def passages(abstracts):
 
 def made(maker, passage):
     """Query id to query."""
-    return synthetic([passage], [maker]).queries
+    return generate_examples([passage], [maker]).queries
 
 
 def test_titles_first_sentences_and_headings_of_one_passage():
@@ -60,11 +60,11 @@ def test_titles_first_sentences_and_headings_of_one_passage():
 
 
 def test_targets_are_what_the_query_leaves():
-    assert Titles().made(GUIDE) == [("Tea guide", GUIDE.text)]
-    ((first, rest),) = FirstSentences().made(GUIDE)
+    assert Titles().generate(GUIDE) == [("Tea guide", GUIDE.text)]
+    ((first, rest),) = FirstSentences().generate(GUIDE)
     assert first not in rest
     assert rest.startswith("It is brewed.")
-    sections = dict(Headings().made(GUIDE))
+    sections = dict(Headings().generate(GUIDE))
     assert "Not boiling." in sections["Green tea"]  # the section below it belongs to it
     assert "Steep it long." not in sections["Green tea"]
     assert sections["Empty one here"] == ""
@@ -75,13 +75,13 @@ def test_what_is_blank_short_or_answered_by_nothing_is_left_out():
     empty = Passage(id="2", title="A title alone", text=" ")
     for maker in (Titles(), FirstSentences(), Headings(), Generated(lambda text: " ")):
         with pytest.raises(InputError, match="1 makers made no query of two words"):
-            synthetic([lone, empty], [maker])
+            generate_examples([lone, empty], [maker])
     assert list(made(Titles(), Passage(id="3", title="緑茶", text="煎茶。"))) == ["title:3:1"]
 
 
 def test_real_abstracts_are_the_positives_of_their_own_queries(passages):
     makers = [Titles(), FirstSentences(), Keyphrases(), Generated(lambda text: [text[:50], "so?"])]
-    own = synthetic(passages, makers)
+    own = generate_examples(passages, makers)
     assert {each.source for each in own} == {"title", "first-sentence", "keyphrases", "generated"}
     by_id = {each.id: each for each in passages}
     for each in own:
@@ -111,7 +111,7 @@ def test_keyphrases_are_the_best_by_a_plain_count(passages):
             word: own.count(word) * math.log(60 / sum(word in other for other in words))
             for word in set(own) - set(stops)
         }
-        ((query, _),) = maker.made(passage)
+        ((query, _),) = maker.generate(passage)
         found = [value[word] for word in query.split()]
         assert sorted(found, reverse=True) == pytest.approx(sorted(value.values())[-4:][::-1])
 
@@ -119,7 +119,7 @@ def test_keyphrases_are_the_best_by_a_plain_count(passages):
 def test_keyphrases_keep_words_together_and_share_none():
     texts = ["the vitamin D level of a vitamin D study", "a study of the level", "other study"]
     chosen = [Passage(id=str(n), text=text) for n, text in enumerate(texts)]
-    ((query, target),) = Keyphrases(count=2).over(chosen).made(chosen[0])
+    ((query, target),) = Keyphrases(count=2).over(chosen).generate(chosen[0])
     assert query == "vitamin d level"  # vitamin d, twice, and then no phrase that shares a word
     assert target is None
     with pytest.raises(InputError, match="count is 0"):
@@ -141,11 +141,11 @@ def test_the_order_is_drawn_by_the_seed_alone(passages, data, seed):
     few = passages[:12]
     makers = [Titles(), Keyphrases()]
     turned = data.draw(st.permutations(few))
-    assert synthetic(turned, makers, seed=seed) == synthetic(few, makers, seed=seed)
+    assert generate_examples(turned, makers, seed=seed) == generate_examples(few, makers, seed=seed)
 
 
 def test_another_seed_gives_another_order_of_the_same(passages):
-    one, two = (synthetic(passages, [Titles()], seed=seed) for seed in (0, 1))
+    one, two = (generate_examples(passages, [Titles()], seed=seed) for seed in (0, 1))
     assert one != two
     assert one.digest == two.digest
 
@@ -153,12 +153,12 @@ def test_another_seed_gives_another_order_of_the_same(passages):
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda: synthetic(["no id at all"], [Titles()]), "a passage id is empty"),
-        (lambda: synthetic([GUIDE, GUIDE], [Titles()]), "passage id 'guide' is there 2 times"),
-        (lambda: synthetic([GUIDE], [Titles(), Titles()]), "source 'title' is there 2 times"),
-        (lambda: synthetic([GUIDE], []), "0 makers made no query"),
-        (lambda: synthetic([], [Titles()]), "out of 0 passages"),
-        (lambda: synthetic([GUIDE], [Titles()], seed=-1), "seed is -1"),
+        (lambda: generate_examples(["no id at all"], [Titles()]), "a passage id is empty"),
+        (lambda: generate_examples([GUIDE, GUIDE], [Titles()]), "passage id 'guide' is there 2 times"),
+        (lambda: generate_examples([GUIDE], [Titles(), Titles()]), "source 'title' is there 2 times"),
+        (lambda: generate_examples([GUIDE], []), "0 makers made no query"),
+        (lambda: generate_examples([], [Titles()]), "out of 0 passages"),
+        (lambda: generate_examples([GUIDE], [Titles()], seed=-1), "seed is -1"),
     ],
 )
 def test_what_cannot_be_made_is_refused(call, said):
@@ -167,25 +167,25 @@ def test_what_cannot_be_made_is_refused(call, said):
 
 
 def test_a_round_trip_keeps_what_a_plain_search_finds(library, passages):
-    own = synthetic(passages, [Titles(), Keyphrases()])
+    own = generate_examples(passages, [Titles(), Keyphrases()])
     stray = Example("zebra xylophone quartz", (passages[0].id,), query_id="stray")
     absent = Example(passages[0].title, ("not in the index",), query_id="absent")
     retriever = Retriever(library, mode="lexical")
-    result = round_trip(own.joined(TrainingSet((stray, absent))), retriever, k=1)
+    result = filter_round_trip(own.join(TrainingSet((stray, absent))), retriever, k=1)
     firsts = {each.query_id: retriever.retrieve(each.query, k=1).ids for each in own}
     kept = [each.query_id for each in own if firsts[each.query_id] == [each.positives[0]]]
     assert [each.query_id for each in result.kept] == kept
     assert len(kept) > 0.8 * len(own)
     assert {"stray", "absent"} <= set(result.dropped)
     assert set(result.dropped) == {*own.queries, "stray", "absent"} - set(kept)
-    wider = round_trip(own, retriever, k=20)
+    wider = filter_round_trip(own, retriever, k=20)
     assert set(kept) <= set(wider.kept.queries)
     with pytest.raises(QueryError):
-        round_trip(own, retriever, k=0)
+        filter_round_trip(own, retriever, k=0)
 
 
 def test_a_round_trip_of_nothing_keeps_nothing(library):
-    result = round_trip(TrainingSet(()), Retriever(library, mode="lexical"))
+    result = filter_round_trip(TrainingSet(()), Retriever(library, mode="lexical"))
     assert (len(result.kept), result.dropped) == (0, ())
 
 
@@ -197,5 +197,5 @@ def test_a_round_trip_goes_through_batches(passages):
                 Example(f"word{n} common", (str(n + n % 2),), query_id=str(n)) for n in range(1100)
             )
         )
-        result = round_trip(own, Retriever(index, mode="lexical"), k=1)
+        result = filter_round_trip(own, Retriever(index, mode="lexical"), k=1)
     assert [each.query_id for each in result.kept] == [str(n) for n in range(0, 1100, 2)]

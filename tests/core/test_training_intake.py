@@ -83,18 +83,18 @@ def test_ids_without_a_query_are_left_out_and_said(tmp_path):
     path = write(tmp_path / "ids.tsv", as_lines([("1", "10", "11"), ("2", "10", "12")]))
     with pytest.warns(DegradedWarning, match="1 query ids have no text among the queries.*'2'"):
         assert list(read_id_triples(path, {"1": "one"}).queries) == ["1"]
-    with pytest.warns(DegradedWarning), pytest.raises(CorpusError, match="holds no query"):
+    with pytest.warns(DegradedWarning), pytest.raises(CorpusError, match="has no query"):
         read_id_triples(path, {})
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a b\tc\td\na\tb\n", "line 2: query, positive and negative are wanted"),
+        ("a b\tc\td\na\tb\n", "line 2: expected query, positive and negative"),
         ("a\t \tc\n", "line 1: .*none of them blank"),
-        ("a\tb\tc\td\n", "line 1: query, positive"),
+        ("a\tb\tc\td\n", "line 1: expected query, positive"),
         (b"a\tb\tc\na\t\xff\tc\n", "line 2: not UTF-8"),
-        ("\n", "holds no query"),
+        ("\n", "has no query"),
     ],
 )
 def test_bad_triples_name_the_line(tmp_path, text, said):
@@ -151,7 +151,7 @@ def test_dpr_in_all_its_forms(tmp_path, name):
 def test_an_id_with_two_texts_keeps_the_first_and_says_so(tmp_path):
     record = {"question": "q?", "positive_ctxs": [context("a", passage_id="1")]}
     other = {"question": "r?", "positive_ctxs": [context("b", passage_id="1")]}
-    with pytest.warns(DegradedWarning, match="1 passages have the id of one with another text"):
+    with pytest.warns(DegradedWarning, match="1 passages repeat an id with another text"):
         read = read_dpr(write(tmp_path / "q.json", json.dumps([record, other])))
     assert [each.text for each in read.passages] == ["a"]
 
@@ -159,16 +159,16 @@ def test_an_id_with_two_texts_keeps_the_first_and_says_so(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('[{"question": ""}]', "record 1: 'question' is a string with words"),
-        ('[{"question": "a", "positive_ctxs": {}}]', "record 1: 'positive_ctxs' is a list"),
-        ('[{"question": "a", "positive_ctxs": [3]}]', "record 1: .* holds objects, not 3"),
+        ('[{"question": ""}]', "record 1: 'question' must be text"),
+        ('[{"question": "a", "positive_ctxs": {}}]', "record 1: 'positive_ctxs' must be a list"),
+        ('[{"question": "a", "positive_ctxs": [3]}]', "record 1: .* must hold objects, got 3"),
         ('[{"question": "a", "positive_ctxs": [{"title": ""}]}]', "no text and no id"),
-        ('[{"question": "a", "positive_ctxs": [{"text": 3}]}]', "'text' in .* is a string"),
+        ('[{"question": "a", "positive_ctxs": [{"text": 3}]}]', "'text' in .* must be a string"),
         ('[{"question": "a", "positive_ctxs": [{"text": "a", "psg_id": 1.5}]}]', "'psg_id'"),
-        ('[{"question": "a"}, 5]', "record 2: a JSON object is wanted"),
-        ('[{"question": "a"}]', "holds no query with a passage that answers it"),
+        ('[{"question": "a"}, 5]', "record 2: expected a JSON object"),
+        ('[{"question": "a"}]', "has no query with a relevant passage"),
         ('[{"question": ', "is not JSON"),
-        ('{"question": "a"}\n{"question": 3}', "line 2: 'question' is a string"),
+        ('{"question": "a"}\n{"question": 3}', "line 2: 'question' must be text"),
     ],
 )
 def test_bad_dpr_names_the_record(tmp_path, text, said):
@@ -179,14 +179,14 @@ def test_bad_dpr_names_the_record(tmp_path, text, said):
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"query": " "}, "words are wanted"),
-        ({"positives": ()}, "has no positives"),
-        ({"positives": ["a"]}, "positives of 'q' is a tuple of ids"),
+        ({"query": " "}, "query must be text"),
+        ({"positives": ()}, "must have at least one id"),
+        ({"positives": ["a"]}, "positives of the example 'q' must be a tuple of ids"),
         ({"negatives": ("b", "a")}, "passage 'a' is a positive and a negative"),
-        ({"weight": 0.0}, "a number above 0 is wanted"),
-        ({"weight": float("nan")}, "a number above 0 is wanted"),
-        ({"grades": (1, 2)}, "one above 0 for each of 1 positives"),
-        ({"grades": (0,)}, "one above 0 for each"),
+        ({"weight": 0.0}, "must be a number > 0, got 0.0"),
+        ({"weight": float("nan")}, "must be a number > 0"),
+        ({"grades": (1, 2)}, "one integer >= 1 for each of 1 positives"),
+        ({"grades": (0,)}, "one integer >= 1 for each"),
     ],
 )
 def test_examples_that_teach_nothing_are_refused(values, said):
@@ -196,22 +196,22 @@ def test_examples_that_teach_nothing_are_refused(values, said):
 
 def test_qrels_go_in_and_come_out():
     qrels = {"1": {"a": 2, "b": 0, "c": 1}, "2": {"a": 0}, "3": {"b": 1}}
-    own = TrainingSet.of_qrels({"1": "one", "2": "two", "3": " "}, qrels)
+    own = TrainingSet.from_qrels({"1": "one", "2": "two", "3": " "}, qrels)
     assert own.qrels == {"1": qrels["1"]}
     assert own.positives == {"a", "c"}
     assert own[0].query_id == "1"
     with pytest.raises(InputError, match="no query has a passage of grade 1"):
-        TrainingSet.of_qrels({"2": "two"}, {"2": qrels["2"]})
+        TrainingSet.from_qrels({"2": "two"}, {"2": qrels["2"]})
 
 
 def test_sets_join_choose_and_know_their_data():
     one, two = Example("one", ("a",)), Example("two", ("b", "a"), grades=(2, 1))
-    own = TrainingSet((one,), (Passage("A", "a"),)).joined(TrainingSet((two,)))
+    own = TrainingSet((one,), (Passage("A", "a"),)).join(TrainingSet((two,)))
     assert list(own) == [one, two]
-    assert own.having(["two"])[:] == (two,)
-    assert own.having(["two"]).passages == (Passage("A", "a"),)
+    assert own.select(["two"])[:] == (two,)
+    assert own.select(["two"]).passages == (Passage("A", "a"),)
     turned = TrainingSet((Example("two", ("a", "b"), grades=(1, 2)), one))
     assert own.digest == turned.digest
     assert own.digest != TrainingSet((one, Example("two", ("b", "a")))).digest
-    with pytest.raises(InputError, match="the query id 'one' is there 2 times"):
-        own.joined(TrainingSet((one,)))
+    with pytest.raises(InputError, match="2 examples have 'one'"):
+        own.join(TrainingSet((one,)))

@@ -75,12 +75,12 @@ def serve(target: Index, tuned: FineTunedModel, *, activate: bool, as_json: bool
     encoded = 0
     # By its whole path: an index may be opened from anywhere.
     model = str(tuned.folder.resolve()) if tuned.folder is not None else ""
-    if tuned.kept and activate:
+    if tuned.accepted and activate:
         with progress("encoding", len(target), quiet=as_json) as report:
             encoded = target.reencode(model, progress=report)
     if as_json:
         print_json({**tuned.to_dict(), "encoded": encoded, "active": encoded > 0})
-    elif tuned.kept:
+    elif tuned.accepted:
         said = f"{encoded:,} texts encoded by it" if encoded else "not in use"
         verb, name = ("to go back", str(before)) if encoded else ("to use it", model)
         command = shlex.join(["twofold", "reencode", str(target.path), name])
@@ -104,7 +104,7 @@ def tune_reranker(
         print_json(tuned.to_dict())
         return tuned
     _said(tuned)
-    if tuned.kept:
+    if tuned.accepted:
         use = shlex.join(["twofold", "search", str(target.path), "QUERY", "--rerank", str(to)])
         _line(f"written to {to}; to use it: {use}")
     return tuned

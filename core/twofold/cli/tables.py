@@ -91,7 +91,7 @@ def hits_as_dict(hits: Hits, *, explained: bool) -> dict[str, Any]:
         rows.append(explanation | row)
     return {
         "query": hits.query,
-        "mode": hits.answer.mode,
+        "mode": hits.info.mode,
         "legs_used": list(hits.legs_used),
         "warnings": list(hits.warnings),
         "hits": rows,

@@ -22,20 +22,20 @@ from twofold.training import (
     EncoderPlan,
     FineTunedModel,
     RerankerPlan,
-    Step,
+    TrainingProgress,
     TrainedAdapter,
     keep,
     plot_curves,
     train_adapter,
     training_report,
 )
-from twofold.training.adapter.result import new_name
-from twofold.training.adapter.trainer import Report
+from twofold.training.adapter.result import choose_name
+from twofold.training.adapter.trainer import ProgressCallback
 
 _ADAPTER = "an adapter"
 _FOR = {
     "--name": (_ADAPTER,),
-    "--pull": (_ADAPTER,),
+    "--identity-l2": (_ADAPTER,),
     "--temperature": (_ADAPTER, "--full"),
     "--to": ("--full", "--reranker"),
     "--max-length": ("--full",),
@@ -112,7 +112,7 @@ def train(
     temperature: Annotated[
         float | None, typer.Option(help="Of the softmax over passages; 0.05.")
     ] = None,
-    pull: Annotated[
+    identity_l2: Annotated[
         float | None, typer.Option(help="What holds the map near the identity; 0.003.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Deals queries to folds, and orders pairs.")] = 0,
@@ -145,7 +145,7 @@ def train(
             kind,
             {
                 "--name": name,
-                "--pull": pull,
+                "--identity-l2": identity_l2,
                 "--temperature": temperature,
                 "--to": to,
                 "--max-length": max_length,
@@ -157,7 +157,7 @@ def train(
         given = _given(epochs=epochs, patience=patience, batch=batch, learning_rate=learning_rate)
         trained: TrainedAdapter | FineTunedModel
         if kind == _ADAPTER:
-            own = _given(temperature=temperature, pull=pull)
+            own = _given(temperature=temperature, identity_l2=identity_l2)
             adapting = AdapterPlan(seed=seed, **given, **own)
             trained = _adapt(target, files, adapting, name, activate=activate, as_json=as_json)
         elif to is None:
@@ -196,7 +196,7 @@ def _adapt(
 ) -> TrainedAdapter:
     """Learn an adapter, save it if it is worth keeping, and say so."""
     # A name that is taken is said before the work.
-    name = name if name is not None else new_name(target)
+    name = name if name is not None else choose_name(target)
     target.query_adapters.new_name(name)
     target.profiles.new_name(name)
     before = target.profiles.active
@@ -204,7 +204,7 @@ def _adapt(
     examples, extra = files.read(target)
     with _live(quiet=as_json) as say:
         trained = train_adapter(target, examples, plan=plan, extra=extra, progress=say)
-    saved = keep(target, trained, name=name, use=activate) if trained.kept else None
+    saved = keep(target, trained, name=name, use=activate) if trained.accepted else None
     if as_json:
         print_json({**trained.to_dict(), "saved": saved, "active": saved is not None and activate})
         return trained
@@ -242,7 +242,7 @@ def _next(folder: Path, saved: str, before: str | None, *, active: bool) -> str:
 
 
 @contextmanager
-def _live(*, quiet: bool) -> Iterator[Report | None]:
+def _live(*, quiet: bool) -> Iterator[ProgressCallback | None]:
     """Draw a bar with the loss and nDCG of the epoch on standard error."""
     if quiet or not err.is_terminal:
         yield None
@@ -251,7 +251,7 @@ def _live(*, quiet: bool) -> Iterator[Report | None]:
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task("training", total=1.0, said="")
 
-        def say(step: Step) -> None:
+        def say(step: TrainingProgress) -> None:
             epoch, said = step.epoch, ""
             if epoch is not None:
                 loss = f"loss {epoch.loss:.3f}" if epoch.loss is not None else "base"

@@ -17,13 +17,13 @@ from twofold.training import (
     QueryGenerator,
     Titles,
     TrainingSet,
-    from_clicks,
+    examples_from_clicks,
     read_clicks,
     read_dpr,
     read_id_triples,
     read_triples,
-    round_trip,
-    synthetic,
+    filter_round_trip,
+    generate_examples,
 )
 
 
@@ -105,14 +105,14 @@ class TrainingFiles:
 
     def _made(self, index: Index) -> TrainingSet:
         """Return queries made of passages, those by which the index finds them."""
-        made = synthetic(index, [_MAKERS[each] for each in dict.fromkeys(self.made)])
-        return round_trip(made, Retriever(index)).kept
+        made = generate_examples(index, [_MAKERS[each] for each in dict.fromkeys(self.made)])
+        return filter_round_trip(made, Retriever(index)).kept
 
     def _read(self) -> TrainingSet:
         texts = read_queries(self.queries) if self.queries is not None else {}
         sets: list[TrainingSet] = []
         if self.qrels is not None:
-            sets.append(TrainingSet.of_qrels(texts, read_qrels(self.qrels)))
+            sets.append(TrainingSet.from_qrels(texts, read_qrels(self.qrels)))
         if self.triples is not None:
             sets.append(read_triples(self.triples))
         if self.id_triples is not None:
@@ -120,5 +120,5 @@ class TrainingFiles:
         if self.dpr is not None:
             sets.append(read_dpr(self.dpr))
         if self.clicks is not None:
-            sets.append(from_clicks(read_clicks(self.clicks), self.click_plan()))
-        return sets[0].joined(*sets[1:])
+            sets.append(examples_from_clicks(read_clicks(self.clicks), self.click_plan()))
+        return sets[0].join(*sets[1:])

@@ -122,9 +122,9 @@ def settings(
 
 def _forget(target: Index, name: str) -> None:
     """Drop a setting, and its adapter unless another setting has the same."""
-    adapter = target.profiles[name].adapter if name in target.profiles else None
+    adapter = target.profiles[name].query_adapter if name in target.profiles else None
     target.profiles.drop(name)
-    others = {each.adapter for each in target.profiles.values()}
+    others = {each.query_adapter for each in target.profiles.values()}
     if adapter is not None and adapter in target.query_adapters and adapter not in others:
         target.query_adapters.drop(adapter)
 
@@ -158,7 +158,7 @@ def _saved(
                 str(each.depth),
                 words,
                 str(each.title_weight),
-                each.adapter if each.adapter is not None else "",
+                each.query_adapter if each.query_adapter is not None else "",
             ]
         if name in compared:
             gain = compared[name].gain

@@ -17,13 +17,13 @@ class QueryAdapter:
     """Turns a query vector q of an encoder into ``matrix @ q``; the identity changes nothing.
 
     ``matrix`` is (dim, dim). ``model`` is the fingerprint of the encoder that it was learned for,
-    empty where that has none. ``card`` tells how it came about, as JSON values. Raises VectorError
+    empty where that has none. ``metadata`` records how it was trained, as JSON values. Raises VectorError
     for a matrix that is not square or not finite.
     """
 
     matrix: NDArray[np.float32]
     model: str = ""
-    card: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
     _wide: NDArray[np.float64] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

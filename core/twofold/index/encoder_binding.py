@@ -42,11 +42,11 @@ class EncoderBinding:
         self._of_set: dict[int, Encoder] = {}
         self._lock = threading.Lock()
 
-    def present(self, settings: Settings) -> bool:
+    def has_encoder(self, settings: Settings) -> bool:
         """Whether texts can be encoded at all."""
         return self._given is not None or settings.encoder is not None
 
-    def at_hand(self, settings: Settings, stored: VectorSetRecord | None) -> bool:
+    def is_available(self, settings: Settings, stored: VectorSetRecord | None) -> bool:
         """Whether a vector set's encoder was given, or has a name to look it up by."""
         given = self._given is not None or (stored is not None and stored.number in self._of_set)
         return given or (settings.encoder is not None and settings.named)

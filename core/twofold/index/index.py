@@ -7,7 +7,7 @@ import tempfile
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +15,7 @@ from typing import Literal, NoReturn
 
 import numpy as np
 
+from twofold.backend import Capabilities, SearchScope
 from twofold.dense import Auto, Flat, IndexType, as_dict, check_index_type, index_type_from_name
 from twofold.errors import DegradedWarning, IndexClosedError
 from twofold.index.analyzer_binding import analyzed_by, check_title_weight
@@ -31,9 +32,16 @@ from twofold.index.open_options import (
 from twofold.index.recall import Recall, measure_recall
 from twofold.index.saved.profiles import SearchProfiles
 from twofold.index.saved.query_adapters import QueryAdapters
-from twofold.index.segment_types import LexicalKind
+from twofold.index.segment_types import LexicalSegmentType
 from twofold.index.verification import Verification, verify
-from twofold.index.view import IndexView, SnapshotProvider, check_deletion, find_passages
+from twofold.index.view import (
+    CAPABILITIES,
+    IndexView,
+    SnapshotProvider,
+    check_deletion,
+    find_passages,
+    served_modes,
+)
 from twofold.index.writing.commit import Change
 from twofold.index.writing.maintenance import Maintenance
 from twofold.index.writing.passage_input import (
@@ -49,7 +57,7 @@ from twofold.lexical import AnalyzerLike, as_analyzer
 from twofold.protocols import Encoder
 from twofold.similarity import Metric
 from twofold.storage import Catalog, Settings, WriteLock, read_head
-from twofold.types import MODES, Mode, Passage, PassageLike, Vectors, Where
+from twofold.types import Mode, Passage, PassageLike, Vectors, Where
 
 
 def close_index(catalog: Catalog, lock: WriteLock, temporary: Path | None, process: int) -> None:
@@ -75,17 +83,18 @@ class Index:
                 settings = reader.settings()
                 vector_set = reader.vector_set()
             choices.check(settings)
+            self._opened = settings
             own = choices.own_analyzer
-            self._contract = EncoderBinding(choices.encoder(settings))
+            self._encoder_binding = EncoderBinding(choices.encoder(settings))
             self._generations = SnapshotProvider(
-                self._catalog, layout, [own] if own is not None else [], self._contract
+                self._catalog, layout, [own] if own is not None else [], self._encoder_binding
             )
             self._writer = IndexWriter(
                 self._catalog, layout, self._generations, read_only=choices.read_only
             )
             self._tending = Maintenance(self._writer, self._generations)
             if vector_set is not None and choices.is_another(settings):
-                self._contract.check(settings, vector_set)
+                self._encoder_binding.check(settings, vector_set)
         except BaseException:
             self._catalog.close()
             raise
@@ -154,9 +163,9 @@ class Index:
         """The encoder, loaded when first used; None where the index takes caller's vectors."""
         with self.view() as view:
             settings, vector_set = view.snapshot.settings, view.snapshot.vector_set
-        if not self._contract.present(settings):
+        if not self._encoder_binding.has_encoder(settings):
             return None
-        return self._contract.encoder(settings, vector_set)
+        return self._encoder_binding.encoder(settings, vector_set)
 
     @property
     def analyzer(self) -> str | None:
@@ -176,10 +185,14 @@ class Index:
     @property
     def modes(self) -> tuple[Mode, ...]:
         """The modes that a retriever over this index can use."""
-        settings = self._settings()
-        if not settings.dense:
-            return ("lexical",)
-        return MODES if settings.analyzer is not None else ("dense",)
+        return served_modes(self._settings())
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What a retriever can ask for, as of the last generation that was read."""
+        self._check_open()
+        latest = self._generations.latest
+        return CAPABILITIES[served_modes(latest.settings if latest is not None else self._opened)]
 
     @property
     def profiles(self) -> SearchProfiles:
@@ -224,9 +237,9 @@ class Index:
         if vectors is not None and not isinstance(passages, Sequence):
             passages = list(passages)
         settings = self._settings()
-        planner = UpsertPlanner(settings, self._contract, vectors)
+        planner = UpsertPlanner(settings, self._encoder_binding, vectors)
         planner.check_vectors(len(passages) if isinstance(passages, Sequence) else None)
-        encoded = vectors is None and self._contract.present(settings)
+        encoded = vectors is None and self._encoder_binding.has_encoder(settings)
         ids: list[str] = []
         totals = np.zeros(5, np.int64)
         size = ENCODED_BATCH if encoded else BATCH
@@ -290,7 +303,7 @@ class Index:
             settings = analyzed_by(snapshot.settings, own, weight)
             change = replace(
                 Change.of_nothing(settings, snapshot.vector_set),
-                reanalyzed=LexicalKind(own, weight),
+                reanalyzed=LexicalSegmentType(own, weight),
             )
             self._generations.analyzers.append(own)  # each generation takes the one that built it
             self._writer.commit(change)
@@ -315,7 +328,7 @@ class Index:
         """
         self._check_open()
         self._writer.begin()
-        reencoding = Reencoding(self._layout, self._writer, self._generations, self._contract)
+        reencoding = Reencoding(self._layout, self._writer, self._generations, self._encoder_binding)
         encoded = reencoding.run(encoder, metric, progress)
         self._tending.agreement()
         return encoded
@@ -386,6 +399,17 @@ class Index:
         """Open the newest generation for a query."""
         self._check_open()
         return self._generations.view()
+
+    def session(self) -> AbstractContextManager[IndexView]:
+        """Open a session of the newest generation, as `Backend` asks."""
+        return self.view()
+
+    @contextmanager
+    def open_search(self) -> Iterator[SearchScope]:
+        """Open the newest generation with its encoder, profile and query adapter."""
+        self._check_open()
+        with self._generations.view() as view:
+            yield view.scope
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         """Return query vectors (n, dim) by the encoder that filled the index.

@@ -28,7 +28,7 @@ def profile_as_dict(profile: SearchProfile) -> dict[str, Any]:
         "depth": int(profile.depth),
         "scorer": scorer_as_dict(scorer) if scorer is not None else None,
         "title_weight": profile.title_weight,
-        **({"adapter": profile.adapter} if profile.adapter is not None else {}),
+        **({"adapter": profile.query_adapter} if profile.query_adapter is not None else {}),
     }
 
 
@@ -64,7 +64,7 @@ def active_profile(settings: Settings) -> SearchProfile | None:
     return None if settings.active is None else _decoded(settings.saved, settings.active)
 
 
-def title_weight_difference(settings: Settings) -> int:
+def default_title_weight(settings: Settings) -> int:
     """Return what titles weigh without any saved setting.
 
     A weight that was changed by hand while a setting was in use is the user's own, too.
@@ -82,7 +82,7 @@ def _decoded(saved: str, name: str) -> SearchProfile:
 
 
 @dataclass(frozen=True, slots=True)
-class ActiveAdapter:
+class ActiveQueryAdapter:
     """The adapter that the setting in use names, or why there is none to be had.
 
     ``key`` is what it follows from: an equal one gives the same.
@@ -101,7 +101,7 @@ def stored_adapters(settings: Settings) -> dict[str, dict[str, Any]]:
 
 def packed(adapter: QueryAdapter) -> bytes:
     """Return an adapter as the bytes of its file."""
-    notes = json.dumps({"model": adapter.model, "card": dict(adapter.card)}).encode()
+    notes = json.dumps({"model": adapter.model, "card": dict(adapter.metadata)}).encode()
     return pack({"matrix": adapter.matrix, "notes": np.frombuffer(notes, np.uint8)})
 
 
@@ -134,26 +134,26 @@ def active_adapter(
     layout: Layout,
     settings: Settings,
     vector_set: VectorSetRecord | None,
-    before: ActiveAdapter | None,
-) -> ActiveAdapter:
+    before: ActiveQueryAdapter | None,
+) -> ActiveQueryAdapter:
     """Return the adapter of the setting in use, loaded unless ``before`` has it."""
     setting = active_profile(settings)
-    name = setting.adapter if setting is not None else None
+    name = setting.query_adapter if setting is not None else None
     if name is None:
-        return ActiveAdapter((), None)
+        return ActiveQueryAdapter((), None)
     record = stored_adapters(settings).get(name)
     if record is None:
-        return ActiveAdapter((name,), None, f"there is no adapter {name!r}")
+        return ActiveQueryAdapter((name,), None, f"there is no adapter {name!r}")
     key = (name, record["hash"], record["set"], vector_set)
     if before is not None and before.key == key:
         return before
     try:
         adapter = read_adapter(layout, name, record["hash"])
     except CorruptIndexError as error:
-        return ActiveAdapter(key, None, str(error))
+        return ActiveQueryAdapter(key, None, str(error))
     if not _fits(adapter, record["set"], settings, vector_set):
-        return ActiveAdapter(key, None, f"the adapter {name!r} was learned for another model")
-    return ActiveAdapter(key, adapter)
+        return ActiveQueryAdapter(key, None, f"the adapter {name!r} was learned for another model")
+    return ActiveQueryAdapter(key, adapter)
 
 
 def _fits(

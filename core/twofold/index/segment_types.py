@@ -29,7 +29,7 @@ class SegmentContent(Protocol):
         ...
 
 
-class SegmentKind(Protocol):
+class SegmentType(Protocol):
     """How segments of one leg come to be."""
 
     @property
@@ -51,7 +51,7 @@ class SegmentKind(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class LexicalKind:
+class LexicalSegmentType:
     """Postings of titles and texts.
 
     The terms of a title count ``title_weight`` times, in frequencies and lengths alike: Robertson,
@@ -85,7 +85,7 @@ class LexicalKind:
 
 
 @dataclass(frozen=True, slots=True)
-class ColumnKind:
+class ColumnSegmentType:
     """Ids and typed metadata."""
 
     leg: str = "columns"

@@ -13,8 +13,8 @@ from twofold.filters import ColumnSegment
 from twofold.index.analyzer_binding import StoredAnalyzer
 from twofold.index.dense_leg import DenseLeg, DenseRecords
 from twofold.index.layout import Layout
-from twofold.index.saved_records import ActiveAdapter, active_adapter
-from twofold.index.segment_types import ColumnKind, LexicalKind, SegmentContent, SegmentKind
+from twofold.index.saved_records import ActiveQueryAdapter, active_adapter
+from twofold.index.segment_types import ColumnSegmentType, LexicalSegmentType, SegmentContent, SegmentType
 from twofold.lexical import LiveSegment, PostingsIndex
 from twofold.protocols import Analyzer
 from twofold.segments import positions_of
@@ -65,13 +65,13 @@ class Snapshot:
     settings: Settings
     vector_set: VectorSetRecord | None
     segments: Mapping[int, LoadedSegment]
-    kinds: Mapping[str, SegmentKind]
+    segment_types: Mapping[str, SegmentType]
     dead: Rows
     lexical: PostingsIndex | None
     columns: tuple[ColumnSegment, ...]
     dense: DenseLeg | None
-    filling: PendingVectorSet | None
-    adapting: ActiveAdapter
+    pending: PendingVectorSet | None
+    active_adapter: ActiveQueryAdapter
 
     @property
     def generation(self) -> int:
@@ -82,7 +82,7 @@ class Snapshot:
     def files(self) -> set[str]:
         """The names of all vector and segment files that it uses."""
         records = [each.record for each in self.segments.values()]
-        blocks = list(self.filling.blocks) if self.filling is not None else []
+        blocks = list(self.pending.blocks) if self.pending is not None else []
         if self.dense is not None:
             records += self.dense.structures
             blocks += self.dense.blocks.values()
@@ -93,7 +93,7 @@ class Snapshot:
     def damage(self) -> list[str]:
         """What was missing or damaged when this generation was loaded."""
         missing = self.dense.missing if self.dense is not None else []
-        lost = [self.adapting.problem] if self.adapting.problem is not None else []
+        lost = [self.active_adapter.problem] if self.active_adapter.problem is not None else []
         return self.rebuilt + missing + lost
 
     @property
@@ -110,14 +110,14 @@ class Snapshot:
         return [each for each in self.segments.values() if each.record.leg == leg]
 
 
-def segment_kinds(settings: Settings, given: Sequence[Analyzer]) -> dict[str, SegmentKind]:
+def segment_kinds(settings: Settings, given: Sequence[Analyzer]) -> dict[str, SegmentType]:
     """Return the kinds of segments that an index with these settings keeps, by leg.
 
     ``given`` are the caller's own analyzers, if any.
     """
-    kinds: dict[str, SegmentKind] = {"columns": ColumnKind()}
+    kinds: dict[str, SegmentType] = {"columns": ColumnSegmentType()}
     if settings.analyzer is not None:
-        kinds["lexical"] = LexicalKind(StoredAnalyzer(settings, given), settings.title_weight)
+        kinds["lexical"] = LexicalSegmentType(StoredAnalyzer(settings, given), settings.title_weight)
     return kinds
 
 
@@ -144,7 +144,7 @@ def load_snapshot(
     """
     settings = reader.settings()
     same = before is not None and _analysis(before.settings) == _analysis(settings)
-    kinds = before.kinds if before is not None and same else segment_kinds(settings, given)
+    kinds = before.segment_types if before is not None and same else segment_kinds(settings, given)
     known = before.segments if before is not None else {}
     segments: dict[int, LoadedSegment] = {}
     structures: list[SegmentRecord] = []
@@ -190,13 +190,13 @@ def load_snapshot(
         vector_set=vector_set,
         segments=segments,
         dead=dead,
-        kinds=kinds,
+        segment_types=kinds,
         lexical=_lexical(kinds.get("lexical"), segments, dead, before),
         columns=columns,
         dense=dense,
-        filling=filling,
-        adapting=active_adapter(
-            layout, settings, vector_set, before.adapting if before is not None else None
+        pending=filling,
+        active_adapter=active_adapter(
+            layout, settings, vector_set, before.active_adapter if before is not None else None
         ),
     )
 
@@ -212,7 +212,7 @@ def ids_at(columns: tuple[ColumnSegment, ...], rows: Rows) -> list[str]:
 
 
 def _load(
-    reader: CatalogReader, layout: Layout, record: SegmentRecord, kind: SegmentKind
+    reader: CatalogReader, layout: Layout, record: SegmentRecord, kind: SegmentType
 ) -> LoadedSegment:
     """Load a segment whose bytes are as written, or build it anew."""
     try:
@@ -237,13 +237,13 @@ def _dead_rows(reader: CatalogReader) -> Rows:
 
 
 def _lexical(
-    kind: SegmentKind | None,
+    kind: SegmentType | None,
     segments: Mapping[int, LoadedSegment],
     dead: Rows,
     before: Snapshot | None,
 ) -> PostingsIndex | None:
     """Return the lexical leg; segments that were live before only lose the newly dead."""
-    if not isinstance(kind, LexicalKind):
+    if not isinstance(kind, LexicalSegmentType):
         return None
     earlier = (
         {id(each.segment): each for each in before.lexical.segments}
@@ -266,7 +266,7 @@ def _filling(reader: CatalogReader, before: Snapshot | None) -> PendingVectorSet
     record = reader.vector_set(active=False)
     if record is None:
         return None
-    earlier = before.filling if before is not None else None
+    earlier = before.pending if before is not None else None
     same = earlier is not None and earlier.record.number == record.number
     known = {block.number: block for block in earlier.blocks} if earlier and same else {}
     return PendingVectorSet(record, tuple(reader.blocks(record.number, known)))

@@ -85,7 +85,7 @@ def _adapters(layout: Layout, snapshot: Snapshot) -> list[str]:
     """Check that the files of saved adapters are as written; the one in use was read already."""
     records = stored_adapters(snapshot.settings).items()
     found = (adapter_problem(layout, name, record["hash"]) for name, record in records)
-    return [each for each in found if each not in (None, snapshot.adapting.problem)]
+    return [each for each in found if each not in (None, snapshot.active_adapter.problem)]
 
 
 def _passages(reader: CatalogReader, snapshot: Snapshot) -> list[str]:
@@ -102,7 +102,7 @@ def _passages(reader: CatalogReader, snapshot: Snapshot) -> list[str]:
     problems: list[str] = []
     if (count, digest % (1 << 64)) != (snapshot.state.passages, snapshot.state.digest):
         problems.append(f"{snapshot.state.passages:,} passages were stored, {count:,} are there")
-    for leg in snapshot.kinds:
+    for leg in snapshot.segment_types:
         held = [
             each.content.rows[live_flags(each.content, snapshot.dead)]
             for each in snapshot.of_leg(leg)
@@ -116,7 +116,7 @@ def _differing(reader: CatalogReader, snapshot: Snapshot, each: LoadedSegment) -
     """Build a segment anew and return whether the stored one says something else."""
     record = each.record
     name = f"{record.leg} segment {record.number}"
-    kind = snapshot.kinds[record.leg]
+    kind = snapshot.segment_types[record.leg]
     live = live_flags(each.content, snapshot.dead)
     if not live.any():
         return []

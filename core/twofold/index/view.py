@@ -1,14 +1,24 @@
-"""One generation of an index, open for a query, and how the current one is found."""
+"""Sessions of the local index: one generation, searched and read as a whole."""
 
 import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from typing import overload
 
 import numpy as np
 
-from twofold.backend import SearchProfile
+from twofold.backend import (
+    Capabilities,
+    CompletedScores,
+    Completion,
+    CorpusInfo,
+    Fetched,
+    Keys,
+    SearchProfile,
+    SearchScope,
+)
 from twofold.errors import (
     CorruptIndexError,
     DegradedWarning,
@@ -16,19 +26,22 @@ from twofold.errors import (
     QueryError,
     RebuildWarning,
 )
+from twofold.filters import Node as Filter
 from twofold.filters import matching, parse
 from twofold.index.encoder_binding import EncoderBinding
 from twofold.index.layout import Layout
 from twofold.index.saved_records import active_profile
-from twofold.index.segment_types import LexicalKind
+from twofold.index.segment_types import LexicalSegmentType
 from twofold.index.snapshot import Snapshot, ids_at, load_snapshot
 from twofold.lexical import LiveSegment, PostingsIndex
 from twofold.protocols import Analyzer, Scorer, SpanAnalyzer
 from twofold.similarity import Metric
-from twofold.storage import Catalog, CatalogReader, PassageFields, StoredPassage
+from twofold.storage import Catalog, CatalogReader, PassageFields, Settings, StoredPassage
 from twofold.types import (
+    MODES,
     LegHits,
     Mask,
+    Mode,
     Moments,
     Passage,
     Rows,
@@ -39,47 +52,229 @@ from twofold.types import (
     Where,
 )
 
+_TRIES = 20
+"""How often a session starts anew because a writer has replaced files meanwhile."""
+
 
 def with_title_weight(
     snapshot: Snapshot, reader: CatalogReader, title_weight: int
 ) -> PostingsIndex:
     """Return postings in memory of all passages, by the analyzer that built the stored ones."""
-    kind = snapshot.kinds["lexical"]
-    assert isinstance(kind, LexicalKind)
+    kind = snapshot.segment_types["lexical"]
+    assert isinstance(kind, LexicalSegmentType)
     passages = list(reader.between(0, snapshot.state.next_row))
     segment = replace(kind, title_weight=title_weight).build(passages)
     return PostingsIndex(kind.analyzer, segments=[LiveSegment.of(segment)])
 
 
-_TRIES = 20
+def served_modes(settings: Settings) -> tuple[Mode, ...]:
+    """Return the modes that an index with these settings serves."""
+    if not settings.dense:
+        return ("lexical",)
+    return MODES if settings.analyzer is not None else ("dense",)
 
 
 @dataclass(frozen=True, slots=True)
-class FetchedPassages:
-    """Passages read in the query's own transaction, decoded when touched."""
+class StoredPassages(Sequence[Passage]):
+    """Passages read in the session's transaction, decoded when accessed."""
 
     stored: Sequence[PassageFields]
 
-    @property
-    def ids(self) -> list[str]:
-        """The passages' ids."""
-        return [each[1] for each in self.stored]
+    def __len__(self) -> int:
+        return len(self.stored)
 
-    def __getitem__(self, place: int) -> Passage:
-        return StoredPassage(*self.stored[place]).to_passage()
+    @overload
+    def __getitem__(self, position: int) -> Passage: ...
+    @overload
+    def __getitem__(self, position: slice) -> "StoredPassages": ...
 
-    def part(self, start: int, stop: int) -> "FetchedPassages":
-        """Return those from ``start`` to before ``stop``."""
-        return FetchedPassages(self.stored[start:stop])
+    def __getitem__(self, position: int | slice) -> "Passage | StoredPassages":
+        if isinstance(position, slice):
+            return StoredPassages(self.stored[position])
+        return StoredPassage(*self.stored[position]).to_passage()
+
+
+@dataclass(frozen=True, slots=True)
+class BoundEncoder:
+    """The encoder of one generation's vectors; refuses another model than theirs."""
+
+    binding: EncoderBinding
+    settings: Settings
+    snapshot: Snapshot
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """Return query vectors (n, dim)."""
+        return self.binding.encode_queries(texts, self.settings, self.snapshot.vector_set)
+
+    def encode_passages(self, texts: Sequence[str]) -> Vectors:
+        """Return passage vectors (n, dim)."""
+        return self.binding.encode_passages(texts, self.settings, self.snapshot.vector_set)
 
 
 class IndexView:
-    """Both legs, the filter and the passages of one generation."""
+    """A session of the local index. Keys are row numbers.
+
+    Implements `SearchSession`, `CorpusStatistics` and `TermExplainer`.
+    """
 
     def __init__(self, snapshot: Snapshot, reader: CatalogReader, contract: EncoderBinding) -> None:
         self.snapshot = snapshot
         self.reader = reader
-        self._contract = contract
+        self._encoder_binding = contract
+        self._masks: dict[int, tuple[Filter, Mask]] = {}  # by the filter's identity
+        settings = snapshot.settings
+        self.corpus = CorpusInfo(
+            snapshot.state.generation,
+            snapshot.state.passages,
+            settings.metric if snapshot.dense is not None else None,
+            settings.dim,
+            settings.title_weight,
+        )
+
+    # SearchSession
+
+    def search_dense(
+        self, vectors: Vectors, k: int, where: Filter | None, effort: float
+    ) -> list[LegHits]:
+        """Return the k nearest passages of each vector (n, dim)."""
+        if self.snapshot.dense is None:
+            return [LegHits.none() for _ in vectors]
+        return self.snapshot.dense.index().search(vectors, k, self._mask(where), effort)
+
+    def search_lexical(
+        self, texts: Sequence[str], k: int, where: Filter | None, scorer: Scorer | None
+    ) -> list[LegHits]:
+        """Return the k best passages of each text by shared words."""
+        k = min(k, max(self.snapshot.state.passages, 1))  # compiled, it has 64 bits
+        return self._postings().search_many(texts, k, self._mask(where), scorer)
+
+    def complete(self, wanted: Sequence[Completion]) -> list[CompletedScores]:
+        """Score given passages by both legs."""
+        dense = self.snapshot.dense.index() if self.snapshot.dense is not None else None
+        completed = []
+        for query in wanted:
+            near = words = np.empty(0)
+            if len(query.dense_keys):
+                near = np.full(len(query.dense_keys), np.nan)
+                if dense is not None and query.vector is not None:
+                    near = dense.scores(query.vector, query.dense_keys)
+            if len(query.lexical_keys):
+                words = np.full(len(query.lexical_keys), np.nan)
+                if query.text is not None:
+                    words = self._postings().scores(query.text, query.lexical_keys, query.scorer)
+            completed.append(CompletedScores(near, words))
+        return completed
+
+    def fetch(
+        self,
+        keys: Keys | None = None,
+        *,
+        ids: Sequence[str] | None = None,
+        texts: bool = True,
+        vectors: bool = False,
+    ) -> Fetched:
+        """Return passages by row, or by id, leaving out unknown ids."""
+        if keys is None:
+            rows = [self.row_of(passage_id) for passage_id in ids or ()]
+            keys = np.array([row for row in rows if row is not None], np.int64)
+        stored = self.reader.by_row(keys.tolist()) if texts else ()
+        names = [fields[1] for fields in stored] if texts else self.ids(keys)
+        if not vectors:
+            return Fetched(keys, names, StoredPassages(stored))
+        found, present = self.vectors(keys)
+        found = np.where(present[:, None], found, np.float32(0))
+        return Fetched(keys, names, StoredPassages(stored), found, present)
+
+    def matches(self, where: Filter, keys: Keys) -> Mask:
+        """Return which of these passages match a filter."""
+        mask = self._mask(where)
+        assert mask is not None  # there is a filter
+        inside = keys < len(mask)
+        matched = np.zeros(len(keys), np.bool_)
+        matched[inside] = mask[keys[inside]]
+        return matched
+
+    # CorpusStatistics
+
+    @property
+    def leg_agreement(self) -> float | None:
+        """How far the dense leg agrees with words, 1.0 at best; None if not measured."""
+        return self.snapshot.settings.agreement
+
+    def dense_moments(self, vector: Vectors) -> Moments:
+        """Return the moments of the dense scores of all passages with a vector."""
+        if self.snapshot.dense is None:
+            return Moments(0.0, 0.0)
+        return self.snapshot.dense.moments(vector)
+
+    def lexical_moments(self, text: str, scorer: Scorer | None = None) -> Moments:
+        """Return the moments of all passages' lexical scores, 0 for those that share no term."""
+        return self._postings().moments(text, scorer)
+
+    def least_dense_score(self, vector: Vectors) -> float:
+        """Return a lower bound of every passage's dense score."""
+        if self.snapshot.dense is None:
+            return 0.0
+        return self.snapshot.dense.index().lowest(vector)
+
+    def term_coverage(self, text: str) -> float:
+        """Return the share of a query's distinct terms that any passage has; 1.0 without terms."""
+        return self._postings().known(text)
+
+    def list_keys(self, where: Filter | None = None) -> Keys:
+        """Return the rows of all passages that match, ascending."""
+        mask = self._mask(where)
+        if mask is not None:
+            return np.flatnonzero(mask)
+        parts = [segment.rows for segment in self.snapshot.columns]
+        rows = np.concatenate(parts).astype(np.int64) if parts else np.empty(0, np.int64)
+        return np.sort(rows[~np.isin(rows, self.snapshot.dead)])
+
+    def metadata_fields(self) -> list[str]:
+        """Return the names of all metadata fields, sorted."""
+        names: set[str] = set()
+        for segment in self.snapshot.columns:
+            live = ~np.isin(segment.rows, self.snapshot.dead)
+            names |= set(segment.used_fields(live[segment.docs]))
+        return sorted(names)
+
+    # TermExplainer
+
+    def term_matches(
+        self, text: str, keys: Keys, scorer: Scorer | None = None
+    ) -> list[tuple[TermMatch, ...]]:
+        """Return for each passage what every query term adds to its lexical score."""
+        return [self._postings().term_matches(text, row, scorer) for row in keys.tolist()]
+
+    def term_spans(self, text: str, passages: Sequence[str]) -> list[list[TermSpan]]:
+        """Return where the query's terms stand; nowhere if the analyzer can't locate them."""
+        analyzer = self._postings().analyzer
+        if not isinstance(analyzer, SpanAnalyzer):
+            return [[] for _ in passages]
+        terms = set(analyzer.query_terms(text))
+        return [
+            [span for span in analyzer.spans(passage) if span.term in terms] if passage else []
+            for passage in passages
+        ]
+
+    # The local index's own
+
+    @property
+    def scope(self) -> SearchScope:
+        """This session with the encoder, profile and query adapter of its generation."""
+        adapting, settings = self.snapshot.active_adapter, self.snapshot.settings
+        encoder = None
+        if self._encoder_binding.has_encoder(settings):
+            encoder = BoundEncoder(self._encoder_binding, settings, self.snapshot)
+        scope = SearchScope(
+            self,
+            CAPABILITIES[served_modes(settings)],
+            encoder,
+            self.profile,
+            adapting.adapter,
+            lambda: nullcontext(scope),  # the snapshot outlives the transaction
+        )
+        return scope
 
     @property
     def generation(self) -> int:
@@ -87,95 +282,74 @@ class IndexView:
         return self.snapshot.generation
 
     @property
-    def count(self) -> int:
-        """How many passages there are."""
-        return self.snapshot.state.passages
+    def metric(self) -> Metric | None:
+        """The similarity of vectors, None without a dense leg."""
+        return self.corpus.metric
 
     @property
-    def rows(self) -> Rows:
-        """The rows of all passages, ascending."""
-        parts = [each.rows for each in self.snapshot.columns]
-        every = np.concatenate(parts).astype(np.int64) if parts else np.empty(0, np.int64)
-        return np.sort(every[~np.isin(every, self.snapshot.dead)])
+    def profile(self) -> SearchProfile | None:
+        """The active search profile, None for the library's defaults.
 
-    def allowed(self, where: Where | None) -> Mask | None:
-        """Return the rows that a filter lets through, deleted ones excluded; None for all.
-
-        Raises FilterError.
+        A profile whose query adapter can't be read is not used: it was tuned for other vectors.
         """
-        if where is None:
+        settings = self.snapshot.settings
+        if settings.active is None or self.snapshot.active_adapter.problem is not None:
             return None
-        mask = matching(parse(where), self.snapshot.columns)
-        mask[self.snapshot.dead[self.snapshot.dead < len(mask)]] = False
-        return mask
-
-    def encode_queries(self, texts: Sequence[str], *, adapted: bool = True) -> Vectors:
-        """Return query vectors (n, dim) by the encoder of this generation's vectors.
-
-        The adapter in use has been at them, if they are to be ``adapted``. Raises QueryError if
-        there is no encoder, EncoderMismatchError if it is another one.
-        """
-        vectors = self._contract.encode_queries(
-            texts, self.snapshot.settings, self.snapshot.vector_set
-        )
-        return self.adapted(vectors) if adapted else vectors
-
-    def adapted(self, vectors: Vectors) -> Vectors:
-        """Return what the adapter in use makes of an encoder's query vectors (n, dim) or (dim,)."""
-        adapter = self.snapshot.adapting.adapter
-        return adapter(vectors) if adapter is not None else vectors
-
-    def encode_passages(self, texts: Sequence[str]) -> Vectors:
-        """Return passage vectors (n, dim), under the same conditions."""
-        return self._contract.encode_passages(
-            texts, self.snapshot.settings, self.snapshot.vector_set
-        )
+        return active_profile(settings)
 
     @property
     def encodes(self) -> bool:
         """Whether there is an encoder at hand to make vectors of texts."""
-        return self._contract.at_hand(self.snapshot.settings, self.snapshot.vector_set)
-
-    @property
-    def metric(self) -> Metric | None:
-        """The similarity of vectors, None without a dense leg."""
-        return self.snapshot.settings.metric if self.snapshot.dense is not None else None
-
-    @property
-    def profile(self) -> SearchProfile | None:
-        """The saved setting in use, None for the library's defaults.
-
-        One whose adapter can't be had is not used: it was found for other query vectors.
-        """
-        if self.snapshot.adapting.problem is not None:
-            return None
-        return active_profile(self.snapshot.settings)
+        return self._encoder_binding.is_available(self.snapshot.settings, self.snapshot.vector_set)
 
     @property
     def dense_quality(self) -> float:
-        """How far the dense leg agrees with words on passages of its own: 1.0 if not measured."""
-        agreement = self.snapshot.settings.agreement
-        return agreement if agreement is not None else 1.0
+        """The agreement of the legs, 1.0 if not measured."""
+        return self.leg_agreement if self.leg_agreement is not None else 1.0
 
     def lexical_quality(self, query: str) -> float:
-        """Return the share of a query's distinct terms that any passage has; 1.0 without terms."""
-        return self._postings().known(query)
+        """Return the term coverage of a query."""
+        return self.term_coverage(query)
 
-    def dense_moments(self, query: Vectors) -> Moments:
-        """Return the moments of the dense scores of all passages with a vector, for one (dim,)."""
-        if self.snapshot.dense is None:
-            return Moments(0.0, 0.0)
-        return self.snapshot.dense.moments(query)
+    def lowest_dense(self, query: Vectors) -> float:
+        """Return the least dense score."""
+        return self.least_dense_score(query)
 
-    def lexical_moments(self, query: str, scorer: Scorer | None = None) -> Moments:
-        """Return the moments of all passages' lexical scores, 0 for those that share no term."""
-        return self._postings().moments(query, scorer)
+    @property
+    def rows(self) -> Rows:
+        """The rows of all passages, ascending."""
+        return self.list_keys()
+
+    @property
+    def count(self) -> int:
+        """How many passages there are."""
+        return self.corpus.passages
+
+    def allowed(self, where: Where | None) -> Mask | None:
+        """Return which rows a filter lets through, deleted ones excluded; None for all.
+
+        Raises:
+            FilterError: The filter is invalid.
+        """
+        return None if where is None else self._mask(parse(where))
+
+    def encode_queries(self, texts: Sequence[str], *, adapted: bool = True) -> Vectors:
+        """Return query vectors (n, dim), mapped by the active query adapter unless told not to."""
+        return self.scope.encode_queries(texts, adapt=adapted)
+
+    def adapted(self, vectors: Vectors) -> Vectors:
+        """Return query vectors (n, dim) or (dim,), mapped by the active query adapter."""
+        return self.scope.adapt(vectors)
+
+    def encode_passages(self, texts: Sequence[str]) -> Vectors:
+        """Return passage vectors (n, dim)."""
+        return self.scope.encode_passages(texts)
 
     def row_of(self, passage_id: str) -> int | None:
-        """Return the row of a passage, None if there is no such one."""
+        """Return the row of a passage, None if there is no such id."""
         for segment in self.snapshot.columns:
-            for place in segment.ids.places(passage_id):
-                row = int(segment.rows[place])
+            for position in segment.ids.places(passage_id):
+                row = int(segment.rows[position])
                 if not np.isin(row, self.snapshot.dead):
                     return row
         return None
@@ -189,7 +363,7 @@ class IndexView:
     def dense(
         self, queries: Vectors, k: int, allowed: Mask | None, effort: float = 1.0
     ) -> list[LegHits]:
-        """Search the dense leg with vectors (n, dim); an index without vectors finds nothing."""
+        """Search the dense leg with vectors (n, dim), among the rows allowed."""
         if self.snapshot.dense is None:
             return [LegHits.none() for _ in queries]
         return self.snapshot.dense.index().search(queries, k, allowed, effort)
@@ -197,51 +371,29 @@ class IndexView:
     def lexical(
         self, queries: Sequence[str], k: int, allowed: Mask | None, scorer: Scorer | None = None
     ) -> list[LegHits]:
-        """Search the lexical leg."""
-        k = min(k, max(self.snapshot.state.passages, 1))  # compiled, it has 64 bits
+        """Search the lexical leg among the rows allowed."""
+        k = min(k, max(self.snapshot.state.passages, 1))
         return self._postings().search_many(queries, k, allowed, scorer)
 
     def dense_scores(self, query: Vectors, rows: Rows) -> Scores:
         """Return the dense score of each row for one query (dim,), NaN without a vector."""
-        if self.snapshot.dense is None:
-            return np.full(len(rows), np.nan)
-        return self.snapshot.dense.index().scores(query, rows)
-
-    def lowest_dense(self, query: Vectors) -> float:
-        """Return a bound that no passage's dense score can be below, for one query (dim,)."""
-        if self.snapshot.dense is None:
-            return 0.0
-        return self.snapshot.dense.index().lowest(query)
+        return self.scope.dense_scores(query, rows)
 
     def lexical_scores(self, query: str, rows: Rows, scorer: Scorer | None = None) -> Scores:
         """Return the lexical score of each row."""
         return self._postings().scores(query, rows, scorer)
 
-    def term_matches(
-        self, query: str, row: int, scorer: Scorer | None = None
-    ) -> tuple[TermMatch, ...]:
-        """Return what each query term adds to the row's lexical score."""
-        return self._postings().term_matches(query, row, scorer)
-
-    def spans(self, query: str, text: str) -> list[TermSpan]:
-        """Return where the query's terms stand in a text; nothing if its analyzer can't tell."""
-        analyzer = self._postings().analyzer
-        if not isinstance(analyzer, SpanAnalyzer):
-            return []
-        wanted = set(analyzer.query_terms(query))
-        return [each for each in analyzer.spans(text) if each.term in wanted]
-
     def ids(self, rows: Rows) -> list[str]:
         """Return the ids of rows."""
         return ids_at(self.snapshot.columns, rows)
 
-    def passages(self, rows: Rows) -> FetchedPassages:
+    def passages(self, rows: Rows) -> StoredPassages:
         """Fetch passages by row."""
-        return FetchedPassages(self.reader.by_row(rows.tolist()))
+        return StoredPassages(self.reader.by_row(rows.tolist()))
 
     def warm(self) -> None:
         """Load what a first query would."""
-        if self._contract.present(self.snapshot.settings):
+        if self._encoder_binding.has_encoder(self.snapshot.settings):
             self.encode_queries(["warm"])
         first = np.zeros(1, np.int64)
         if self.snapshot.dense is not None:
@@ -251,13 +403,29 @@ class IndexView:
             self.lexical_scores("warm", first)
 
     def retitled(self, title_weight: int) -> "IndexView":
-        """Return this view with postings, made in memory, where titles weigh that much.
+        """Return this view with postings in memory where titles weigh that much.
 
-        All passages are analysed, in seconds for every ten thousand. Raises QueryError.
+        Analyzes all passages: seconds for every ten thousand.
+
+        Raises:
+            QueryError: The index has no lexical leg.
         """
         self._postings()
         postings = with_title_weight(self.snapshot, self.reader, title_weight)
-        return IndexView(replace(self.snapshot, lexical=postings), self.reader, self._contract)
+        snapshot = replace(self.snapshot, lexical=postings)
+        return IndexView(snapshot, self.reader, self._encoder_binding)
+
+    def _mask(self, where: Filter | None) -> Mask | None:
+        """Return which rows match, deleted ones excluded; cached for the session."""
+        if where is None:
+            return None
+        known = self._masks.get(id(where))
+        if known is not None:
+            return known[1]
+        mask = matching(where, self.snapshot.columns)
+        mask[self.snapshot.dead[self.snapshot.dead < len(mask)]] = False
+        self._masks[id(where)] = where, mask
+        return mask
 
     def _postings(self) -> PostingsIndex:
         if self.snapshot.lexical is None:
@@ -265,8 +433,15 @@ class IndexView:
         return self.snapshot.lexical
 
 
+CAPABILITIES: dict[tuple[Mode, ...], Capabilities] = {
+    modes: Capabilities(modes, scorers=True, snapshot=True, statistics=True, explains=True)
+    for modes in (MODES, ("dense",), ("lexical",))
+}
+"""The local index's capabilities, by the modes that it serves."""
+
+
 class SnapshotProvider:
-    """Finds the generation that a query sees, and keeps the last one loaded.
+    """Finds the generation that a session sees, and keeps the last one loaded.
 
     ``analyzers`` are the caller's own, beside the one that the settings name.
     """
@@ -279,47 +454,52 @@ class SnapshotProvider:
         contract: EncoderBinding,
     ) -> None:
         self._catalog = catalog
-        self._contract = contract
+        self._encoder_binding = contract
         self._layout = layout
         self.analyzers = analyzers
         self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None
+
+    @property
+    def latest(self) -> Snapshot | None:
+        """The generation that was loaded last, None before the first session."""
+        return self._snapshot
 
     @contextmanager
     def view(self) -> Iterator[IndexView]:
         """Open the newest generation in one read transaction."""
         for _ in range(_TRIES):
             with self._catalog.reading() as reader:
-                snapshot = self._loaded(reader)
+                snapshot = self._load(reader)
                 if snapshot is not None:
-                    yield IndexView(snapshot, reader, self._contract)
+                    yield IndexView(snapshot, reader, self._encoder_binding)
                     return
         raise CorruptIndexError(f"{self._layout.folder} changes faster than it can be read")
 
-    def _loaded(self, reader: CatalogReader) -> Snapshot | None:
+    def _load(self, reader: CatalogReader) -> Snapshot | None:
         """Return the generation of a read transaction, None if it is already out of date."""
         generation = reader.generation()
         with self._lock:
             before = self._snapshot
-            if before is not None and before.generation >= generation:
-                return before if before.generation == generation else None
+            if before is not None and before.state.generation >= generation:
+                return before if before.state.generation == generation else None
             snapshot = load_snapshot(reader, self._layout, before, self.analyzers)
             if snapshot.damage and self._newest() != generation:
-                return None  # the files went because a writer has replaced them
+                return None  # the files are gone because a writer has replaced them
             for problem in snapshot.rebuilt:
                 warnings.warn(
-                    f"{self._layout.folder}: {problem}; a derived file is built anew in memory, "
-                    "and on disk by the next write",
+                    f"{self._layout.folder}: {problem}; a derived file is rebuilt in memory, and "
+                    "on disk by the next write",
                     RebuildWarning,
                     stacklevel=4,
                 )
-            adapting = snapshot.adapting
+            adapting = snapshot.active_adapter
             if adapting.problem is not None and (
-                before is None or before.adapting.problem != adapting.problem
+                before is None or before.active_adapter.problem != adapting.problem
             ):
                 warnings.warn(
-                    f"{self._layout.folder}: {adapting.problem}; the setting "
-                    f"{snapshot.settings.active!r} is not used, and searches go by the library's "
+                    f"{self._layout.folder}: {adapting.problem}; the profile "
+                    f"{snapshot.settings.active!r} is not used, and searches use the library's "
                     "defaults",
                     DegradedWarning,
                     stacklevel=4,
@@ -333,20 +513,20 @@ class SnapshotProvider:
 
 
 def checked_ids(ids: Iterable[str]) -> list[str]:
-    """Return ids as a list; raise InputError for what can't be one."""
+    """Return ids as a list; raise InputError for one that no passage can have."""
     if isinstance(ids, str):
-        raise InputError(f"ids is a list of ids, not the string {ids!r}")
-    wanted = list(ids)
-    for each in wanted:
-        if not isinstance(each, str) or any("\ud800" <= char <= "\udfff" for char in each):
-            raise InputError(f"an id is a string of text, not {each!r:.80}")
-    return wanted
+        raise InputError(f"ids must be a list of ids, got the string {ids!r}")
+    checked = list(ids)
+    for passage_id in checked:
+        if not isinstance(passage_id, str) or any("\ud800" <= c <= "\udfff" for c in passage_id):
+            raise InputError(f"an id must be a string of valid text, got {passage_id!r:.80}")
+    return checked
 
 
 def check_deletion(verb: str, ids: Iterable[str] | None, where: Where | None) -> list[str] | None:
-    """Return ids, None for all; raise InputError where neither says which are meant."""
+    """Return ids, None for all; raise InputError if neither ids nor a filter is given."""
     if ids is None and where is None:
-        raise InputError(f"{verb} takes ids=, where= or both; to {verb} all, where={{}}")
+        raise InputError(f"{verb} takes ids=, where= or both; to {verb} all, pass where={{}}")
     return checked_ids(ids) if ids is not None else None
 
 
@@ -357,7 +537,7 @@ def find_passages(
     allowed = view.allowed(where)
     if ids is not None:
         found = view.reader.by_id(ids).values()
-        return tuple(each for each in found if allowed is None or allowed[each.row])
+        return tuple(p for p in found if allowed is None or allowed[p.row])
     assert allowed is not None  # one of the two is given
     rows = np.flatnonzero(allowed).tolist()
-    return tuple(StoredPassage(*each) for each in view.reader.by_row(rows))
+    return tuple(StoredPassage(*fields) for fields in view.reader.by_row(rows))

@@ -1,29 +1,24 @@
-"""Why a passage came back, and why another did not."""
+"""Results of a search: hits, explanations, highlights, and contexts for a model."""
 
-from twofold.results.dense_evidence import (
-    DenseEvidence,
-    QueryVariants,
-    encode_query_variants,
-    measure_dense_evidence,
-)
-from twofold.results.explanation import Explanation, HitExplanation, Word, build_explanation
-from twofold.results.sentences import query_words, sentences
-from twofold.results.why_not import Advice, Asks, LegRank, ThresholdMiss, WhyNot
+from twofold.results.dense_evidence import DenseEvidence
+from twofold.results.explanation import Explanation, HitExplanation, Word
+from twofold.results.highlights import Highlights
+from twofold.results.hits import Hits, HitsInfo
+from twofold.results.prompt_context import Citation, Context, estimated_tokens
+from twofold.results.why_not import LegRank, ThresholdMiss, WhyNot
 
 __all__ = [
-    "Advice",
-    "Asks",
+    "Citation",
+    "Context",
     "DenseEvidence",
     "Explanation",
+    "Highlights",
     "HitExplanation",
+    "Hits",
+    "HitsInfo",
     "LegRank",
-    "QueryVariants",
     "ThresholdMiss",
     "WhyNot",
     "Word",
-    "build_explanation",
-    "encode_query_variants",
-    "measure_dense_evidence",
-    "query_words",
-    "sentences",
+    "estimated_tokens",
 ]

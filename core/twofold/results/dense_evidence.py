@@ -1,30 +1,31 @@
-"""What carries a dense score: the words of the query, and one sentence of the passage."""
+"""What a dense score rests on: words of the query, and one sentence of the passage."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from twofold.backend import View
+from twofold.backend import Keys, SearchScope
 from twofold.errors import EncoderMismatchError, EncoderNotFoundError, QueryError
 from twofold.results.sentences import query_words, sentences
-from twofold.types import Passage, Rows, Scores, Vectors
+from twofold.types import Passage, Scores, Vectors
 
-_APART = 0.01
-"""By how much of its length a vector may differ that was encoded in another batch."""
-_TELLING = 3
-"""Words that a reason names."""
+_DRIFT = 0.01
+"""Share of its length by which a vector may differ that was encoded in another batch."""
+_SHOWN = 3
+"""Words that an explanation shows."""
 
 
 @dataclass(frozen=True, slots=True)
 class DenseEvidence:
     """What a hit's dense score rests on.
 
-    ``words`` are the query's in order, each with its drop: what the dense score loses when the
-    encoder reads the query without it; below 0, the word holds the passage back. A query of one
-    word has none. ``sentence`` is the passage's sentence that is nearest to the query, the title
-    where there is no text, with its ``sentence_score`` in the index's metric.
+    Attributes:
+        words: The query's words in order, each with the drop of the dense score when the query is
+            encoded without it. Below 0, the word lowers the score. Empty for a query of one word.
+        sentence: The passage's sentence nearest to the query; its title if it has no text.
+        sentence_score: That sentence's score in the index's metric.
     """
 
     words: tuple[tuple[str, float], ...]
@@ -32,80 +33,86 @@ class DenseEvidence:
     sentence_score: float
 
     @property
-    def telling(self) -> tuple[tuple[str, float], ...]:
+    def ranked_words(self) -> tuple[tuple[str, float], ...]:
         """The words and their drops, the greatest drop first."""
-        return tuple(sorted(self.words, key=lambda each: -each[1]))
+        return tuple(sorted(self.words, key=lambda word: -word[1]))
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """What a person reads: the words that count most, and the sentence."""
-        said = [f"{word!r} {drop:.3f}" for word, drop in self.telling[:_TELLING] if drop > 0]
-        words = [f"the dense score would lose, without the word: {', '.join(said)}"] if said else []
-        nearest = f"nearest sentence ({self.sentence_score:.3f}): {' '.join(self.sentence.split())}"
-        return (*words, *((nearest,) if self.sentence else ()))
+        """The words that count most, and the sentence, as text."""
+        words = [f"{word!r} {drop:.3f}" for word, drop in self.ranked_words[:_SHOWN] if drop > 0]
+        lines = [f"the dense score drops without the word: {', '.join(words)}"] if words else []
+        if self.sentence:
+            text = " ".join(self.sentence.split())
+            lines.append(f"nearest sentence ({self.sentence_score:.3f}): {text}")
+        return tuple(lines)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values, for JSON."""
-        words = [{"word": word, "drop": drop} for word, drop in self.words]
-        return asdict(self) | {"words": words}
+        return {
+            "words": [{"word": word, "drop": drop} for word, drop in self.words],
+            "sentence": self.sentence,
+            "sentence_score": self.sentence_score,
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class QueryVariants:
-    """A query's words, and the vectors (n + 1, dim) of the whole and of it without each word."""
+    """A query's words, and the vectors (n + 1, dim) of the query and of it without each word."""
 
     words: tuple[str, ...]
     vectors: Vectors
 
-    def are_of(self, given: Vectors | None) -> bool:
-        """Whether a vector (dim,) that came with the query is the text's own, or none came."""
-        if given is None:
+    def match_vector(self, vector: Vectors | None) -> bool:
+        """Return whether a vector (dim,) that came with the query is its text's; True for None."""
+        if vector is None:
             return True
-        own = self.vectors[0].astype(np.float64)
-        apart = float(np.linalg.norm(given.astype(np.float64) - own))
-        return apart <= _APART * float(np.linalg.norm(own))
+        encoded = self.vectors[0].astype(np.float64)
+        distance = float(np.linalg.norm(vector.astype(np.float64) - encoded))
+        return distance <= _DRIFT * float(np.linalg.norm(encoded))
 
 
-def encode_query_variants(view: View, query: str) -> QueryVariants | None:
-    """Encode a query whole and without each of its words, in one call; None without an encoder."""
+def encode_query_variants(scope: SearchScope, query: str) -> QueryVariants | None:
+    """Encode a query, and it without each of its words, in one call; None without an encoder."""
     spans = query_words(query)
     if len(spans) < 2:
-        spans = []  # nothing to ask without the only word
-    without = [" ".join(f"{query[:start]} {query[end:]}".split()) for start, end in spans]
+        spans = []  # nothing is left without the only word
+    shortened = [" ".join(f"{query[:start]} {query[end:]}".split()) for start, end in spans]
     try:
-        vectors = view.encode_queries([query, *without])
+        vectors = scope.encode_queries([query, *shortened])
     except (QueryError, EncoderMismatchError, EncoderNotFoundError):
         return None
     return QueryVariants(tuple(query[start:end] for start, end in spans), vectors)
 
 
 def measure_dense_evidence(
-    view: View, variants: QueryVariants, rows: Rows, passages: Sequence[Passage]
+    scope: SearchScope, variants: QueryVariants, keys: Keys, passages: Sequence[Passage]
 ) -> list[DenseEvidence | None]:
     """Return what the dense score of each passage rests on, None for one without a vector.
 
-    ``rows`` (n,) are those of the ``passages``. All their sentences are encoded in one call.
+    All sentences of the passages are encoded in one call.
     """
-    scores = np.array([view.dense_scores(vector, rows) for vector in variants.vectors])
-    parts = [sentences(each.text) or [each.title] for each in passages]
-    texts = [part for own in parts for part in own]
-    near = _nearness(view, variants.vectors[0], texts)
-    out: list[DenseEvidence | None] = []
+    scores = np.array([scope.dense_scores(vector, keys) for vector in variants.vectors])
+    parts = [sentences(passage.text) or [passage.title] for passage in passages]
+    texts = [sentence for part in parts for sentence in part]
+    sentence_scores = _score_texts(scope, variants.vectors[0], texts)
+    evidence: list[DenseEvidence | None] = []
     start = 0
-    for place, own in enumerate(parts):
-        best = int(np.argmax(near[start : start + len(own)]))
-        drops = scores[0, place] - scores[1:, place]
-        words = zip(variants.words, drops.tolist(), strict=True)
-        meaning = DenseEvidence(tuple(words), own[best], float(near[start + best]))
-        out.append(meaning if np.isfinite(scores[0, place]) else None)
-        start += len(own)
-    return out
+    for position, part in enumerate(parts):
+        best = int(np.argmax(sentence_scores[start : start + len(part)]))
+        drops = scores[0, position] - scores[1:, position]
+        words = tuple(zip(variants.words, drops.tolist(), strict=True))
+        found = DenseEvidence(words, part[best], float(sentence_scores[start + best]))
+        evidence.append(found if np.isfinite(scores[0, position]) else None)
+        start += len(part)
+    return evidence
 
 
-def _nearness(view: View, query: Vectors, texts: Sequence[str]) -> Scores:
-    """Return the score of each text for a query vector (dim,) in the view's metric."""
-    if not texts or view.metric is None:
+def _score_texts(scope: SearchScope, query: Vectors, texts: Sequence[str]) -> Scores:
+    """Return the score of each text for a query vector (dim,) in the corpus's metric."""
+    metric = scope.session.corpus.metric
+    if not texts or metric is None:
         return np.zeros(len(texts))
     with np.errstate(invalid="ignore"):  # a vector of zero length has no direction
-        scores = view.metric.scores(query, view.encode_passages(texts))
+        scores = metric.scores(query, scope.encode_passages(texts))
     return np.where(np.isnan(scores), -1.0, scores)

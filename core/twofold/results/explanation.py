@@ -1,4 +1,4 @@
-"""Why a passage came back: each leg's share, the words that matched, and what was meant."""
+"""Why a passage came back: each leg's share, the words that match, and the dense evidence."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -9,11 +9,12 @@ from twofold.results.dense_evidence import DenseEvidence
 from twofold.types import Hit, LegScore, Passage, TermMatch, TermSpan
 
 _TERMS = 4
+"""Terms that a reason names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A term as the passage has it: the form that occurs most, and how often the term does."""
+    """A term as the passage writes it: its most frequent form, and the number of occurrences."""
 
     form: str
     count: int
@@ -21,11 +22,14 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class HitExplanation:
-    """One hit with the terms behind its lexical score, most telling first.
+    """One hit, and why it came back.
 
-    ``words`` tells how the passage writes each term; terms that its analyzer can't show are
-    missing there. ``meaning`` is what the dense score rests on: None where it was not asked for, no
-    dense leg was, there is no encoder, or the query came with a vector that is not its text's.
+    Attributes:
+        hit: The hit.
+        terms: The terms behind its lexical score, the greatest contribution first.
+        words: How the passage writes each term; without terms that its analyzer can't locate.
+        meaning: What the dense score rests on. None if it was not asked for, without an encoder, or
+            if the query came with a vector that is not its text's.
     """
 
     hit: Hit
@@ -35,7 +39,7 @@ class HitExplanation:
 
     @property
     def reason(self) -> str:
-        """One sentence that a person reads."""
+        """One sentence for a person to read."""
         parts: list[str] = []
         dense, lexical = self.hit.legs.get("dense"), self.hit.legs.get("lexical")
         if dense is not None and dense.rank is not None:
@@ -44,56 +48,54 @@ class HitExplanation:
             parts.append(f"meaning {dense.score:.3f}")
         if lexical is not None and self.terms:
             place = f"{_ordinal(lexical.rank)} by words" if lexical.rank is not None else "words"
-            parts.append(f"{place} ({lexical.score:.2f}): {self._contained()}")
+            parts.append(f"{place} ({lexical.score:.2f}): {self._list_words()}")
         elif lexical is not None:
             parts.append("no word in common")
         return "; ".join(parts)
 
     @property
     def details(self) -> tuple[str, ...]:
-        """One line a term: its frequencies, its idf, and how they make its contribution.
-
-        Then what the dense score rests on.
-        """
-        meant = self.meaning.lines if self.meaning is not None else ()
-        return (*(_line(term) for term in self.terms), *meant)
+        """One line per term with its factors, then the dense evidence."""
+        evidence = self.meaning.lines if self.meaning is not None else ()
+        return (*(_describe_term(term) for term in self.terms), *evidence)
 
     @property
     def shares(self) -> tuple[str, ...]:
-        """One line a leg: rank, raw score, and how its contribution comes about; then the rest."""
+        """One line per leg: its rank, its raw score, and how they become its contribution."""
         hit = self.hit
-        lines = [_share(leg, share) for leg, share in hit.legs.items()]
+        lines = [_describe_leg(leg, share) for leg, share in hit.legs.items()]
         if hit.reranked is not None:
-            lines.append(f"reranked: {hit.reranked:.4f}, the legs together: {hit.fused:.4f}")
+            lines.append(f"reranked: {hit.reranked:.4f}, fused before: {hit.fused:.4f}")
         if hit.duplicates:
-            lines.append(f"stands for: {', '.join(hit.duplicates)}")
+            lines.append(f"near-duplicates: {', '.join(hit.duplicates)}")
         return tuple(lines)
 
-    def _contained(self) -> str:
-        """Say which words the passage has, and how often."""
-        shared = [each for each in self.terms if each.frequency]
-        said: list[str] = []
-        for each in shared[:_TERMS]:
-            word = self.words.get(each.term, Word(each.term, each.frequency))
-            said.append(f"{word.form!r}" + (f" {word.count} times" if word.count > 1 else ""))
+    def _list_words(self) -> str:
+        """Return which words the passage has, and how often."""
+        shared = [term for term in self.terms if term.frequency]
+        listed: list[str] = []
+        for term in shared[:_TERMS]:
+            word = self.words.get(term.term, Word(term.term, term.frequency))
+            listed.append(f"{word.form!r}" + (f" {word.count} times" if word.count > 1 else ""))
         if len(shared) > _TERMS:
-            said.append(f"{len(shared) - _TERMS} more")
-        last = f" and {said[-1]}" if len(said) > 1 else said[-1]
-        return f"contains {', '.join(said[:-1])}{last}"
+            listed.append(f"{len(shared) - _TERMS} more")
+        last = f" and {listed[-1]}" if len(listed) > 1 else listed[-1]
+        return f"contains {', '.join(listed[:-1])}{last}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values, for JSON."""
+        hit = self.hit
         return {
-            "id": self.hit.id,
-            "rank": self.hit.rank,
-            "score": self.hit.score,
-            "fused": self.hit.fused,
-            "reranked": self.hit.reranked,
-            "duplicates": list(self.hit.duplicates),
-            "legs": {leg: asdict(share) for leg, share in self.hit.legs.items()},
+            "id": hit.id,
+            "rank": hit.rank,
+            "score": hit.score,
+            "fused": hit.fused,
+            "reranked": hit.reranked,
+            "duplicates": list(hit.duplicates),
+            "legs": {leg: asdict(share) for leg, share in hit.legs.items()},
             "terms": [
-                asdict(each) | {"word": word.form if (word := self.words.get(each.term)) else None}
-                for each in self.terms
+                asdict(term) | {"word": word.form if (word := self.words.get(term.term)) else None}
+                for term in self.terms
             ],
             "meaning": self.meaning.to_dict() if self.meaning is not None else None,
             "reason": self.reason,
@@ -102,7 +104,7 @@ class HitExplanation:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why these hits came back; prints as text, and turns into plain values."""
+    """Why the hits of a query came back; prints as text, and turns into plain values."""
 
     query: str | None
     warnings: tuple[str, ...]
@@ -113,14 +115,15 @@ class Explanation:
         return {
             "query": self.query,
             "warnings": list(self.warnings),
-            "hits": [each.to_dict() for each in self.hits],
+            "hits": [explained.to_dict() for explained in self.hits],
         }
 
     def __str__(self) -> str:
-        lines = [f"query: {self.query}", *(f"warning: {each}" for each in self.warnings)]
-        for each in self.hits:
-            lines.append(f"{each.hit.rank:>3}. {each.hit.id}  {each.hit.score:.4f}  {each.reason}")
-            lines += [f"       {line}" for line in (*each.shares, *each.details)]
+        lines = [f"query: {self.query}", *(f"warning: {warning}" for warning in self.warnings)]
+        for explained in self.hits:
+            hit = explained.hit
+            lines.append(f"{hit.rank:>3}. {hit.id}  {hit.score:.4f}  {explained.reason}")
+            lines += [f"       {line}" for line in (*explained.shares, *explained.details)]
         return "\n".join(lines)
 
 
@@ -128,34 +131,43 @@ def build_explanation(
     query: str | None,
     warnings: tuple[str, ...],
     hits: Sequence[Hit],
-    term_matches: Callable[[int], tuple[TermMatch, ...]],
-    spans: Callable[[str], Sequence[TermSpan]],
-    meant: Sequence[DenseEvidence | None],
+    terms: Sequence[tuple[TermMatch, ...]],
+    find_spans: Callable[[Sequence[str]], Sequence[Sequence[TermSpan]]],
+    evidence: Sequence[DenseEvidence | None],
 ) -> Explanation:
-    """Return the explanation of ``hits``.
+    """Return the explanation of hits.
 
-    ``term_matches`` takes a hit's place from 0; ``spans`` finds the query's terms in a text;
-    ``meant`` has one entry a hit.
+    Args:
+        query: The query's text.
+        warnings: The warnings of the search.
+        hits: The hits.
+        terms: The term matches of each hit.
+        find_spans: Returns where the query's terms stand in texts.
+        evidence: What the dense score of each hit rests on.
     """
-    explained = (
-        HitExplanation(hit, term_matches(at), _words(hit.passage, spans), meaning)
-        for at, (hit, meaning) in enumerate(zip(hits, meant, strict=True))
-    )
+    texts = [text for hit in hits for text in (hit.passage.title, hit.passage.text)]
+    spans = iter(find_spans(texts) if texts else ())
+    explained = [
+        HitExplanation(hit, matches, _count_words(hit.passage, next(spans), next(spans)), meaning)
+        for hit, matches, meaning in zip(hits, terms, evidence, strict=True)
+    ]
     return Explanation(query, warnings, tuple(explained))
 
 
-def _words(passage: Passage, spans: Callable[[str], Sequence[TermSpan]]) -> dict[str, Word]:
-    """Return how a passage writes the query's terms."""
+def _count_words(
+    passage: Passage, title: Sequence[TermSpan], text: Sequence[TermSpan]
+) -> dict[str, Word]:
+    """Return how a passage writes the terms found in its title and text."""
     forms: dict[str, Counter[str]] = {}
-    for text in (passage.title, passage.text):
-        for each in spans(text):
-            forms.setdefault(each.term, Counter())[text[each.start : each.end]] += 1
+    for content, spans in ((passage.title, title), (passage.text, text)):
+        for span in spans:
+            forms.setdefault(span.term, Counter())[content[span.start : span.end]] += 1
     return {
         term: Word(counts.most_common(1)[0][0], counts.total()) for term, counts in forms.items()
     }
 
 
-def _share(leg: str, share: LegScore) -> str:
+def _describe_leg(leg: str, share: LegScore) -> str:
     """Return one leg's rank and raw score, and how they become its contribution."""
     place = _ordinal(share.rank) if share.rank is not None else "not listed"
     return (
@@ -164,20 +176,20 @@ def _share(leg: str, share: LegScore) -> str:
     )
 
 
-def _line(match: TermMatch) -> str:
-    """Return one term's share in a lexical score."""
+def _describe_term(match: TermMatch) -> str:
+    """Return one term's factors and contribution to a lexical score."""
     repeated = f"{match.query_frequency} x " if match.query_frequency > 1 else ""
-    passages = _counted(match.document_frequency, "passage")
-    times, terms = _counted(match.frequency, "time"), _counted(match.length, "term")
+    passages = _count(match.document_frequency, "passage")
+    times, terms = _count(match.frequency, "time"), _count(match.length, "term")
     return (
         f"{match.term!r}: {repeated}idf {match.idf:.3f} (in {passages}) x {match.part:.3f} "
         f"({times} in {terms}, average {match.average_length:.1f}) = {match.contribution:.4f}"
     )
 
 
-def _counted(number: int, thing: str) -> str:
-    """Return a number of things."""
-    return f"{number:,} {thing}" + ("" if number == 1 else "s")
+def _count(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural if needed."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _ordinal(number: int) -> str:

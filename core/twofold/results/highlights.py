@@ -1,4 +1,4 @@
-"""Where a query's words stand in a passage, for marking them."""
+"""Where a query's terms stand in a passage, for marking them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Highlights:
-    """The spans of a passage's title and text that match, ascending and without overlap."""
+    """The matching spans of a passage's title and text, ascending and without overlap."""
 
     passage: Passage
     title: tuple[Span, ...]
@@ -26,16 +26,16 @@ class Highlights:
         return mark(self.passage.title, self.title, before, after)
 
     def snippet(self, length: int = 160, before: str = "**", after: str = "**") -> str:
-        """Return the stretch of about ``length`` characters with most matches, marked."""
+        """Return an excerpt of about ``length`` characters with the most matches, marked."""
         return mark(*self.excerpt(length), before, after)
 
     def excerpt(self, length: int = 160) -> tuple[str, tuple[Span, ...]]:
-        """Return the stretch of about ``length`` characters with most matches, and its spans."""
+        """Return an excerpt of about ``length`` characters with the most matches, and its spans."""
         text = self.passage.text
         if len(text) <= length:
             return text, self.text
-        start = max(0, _densest(self.text, length) - length // 8)  # some words before it
-        if start > 0:  # and not the middle of one
+        start = max(0, _densest(self.text, length) - length // 8)  # with some words before it
+        if start > 0:  # begin at a word
             start = text.find(" ", start, start + length // 8) + 1 or start
         end = min(start + length, len(text))
         lead, tail = "... " if start else "", " ..." if end < len(text) else ""
@@ -45,7 +45,7 @@ class Highlights:
 
 
 def mark(text: str, spans: Iterable[Span], before: str, after: str) -> str:
-    """Return ``text`` with each of these ascending spans between two marks."""
+    """Return ``text`` with each of the ascending ``spans`` between two marks."""
     parts: list[str] = []
     at = 0
     for start, end in spans:
@@ -55,22 +55,22 @@ def mark(text: str, spans: Iterable[Span], before: str, after: str) -> str:
 
 
 def merge_spans(spans: Iterable[TermSpan]) -> tuple[Span, ...]:
-    """Return the spans, those that touch as one: parts of an identifier, or pairs of a run."""
-    out: list[Span] = []
-    for start, end in sorted((each.start, each.end) for each in spans):
-        if out and start <= out[-1][1]:
-            out[-1] = out[-1][0], max(out[-1][1], end)
+    """Return the spans, with those that touch merged, such as the parts of an identifier."""
+    merged: list[Span] = []
+    for start, end in sorted((span.start, span.end) for span in spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(merged[-1][1], end)
         else:
-            out.append((start, end))
-    return tuple(out)
+            merged.append((start, end))
+    return tuple(merged)
 
 
 def _densest(spans: tuple[Span, ...], length: int) -> int:
-    """Return the start of the stretch that holds most spans, the first of the best."""
+    """Return the start of the first window of ``length`` characters that holds the most spans."""
     best, most = 0, 0
     last = 0
     for first, (start, _) in enumerate(spans):
-        last = max(last, first + 1)  # the first one counts, however long
+        last = max(last, first + 1)  # the first span counts, however long
         while last < len(spans) and spans[last][1] <= start + length * 3 // 4:
             last += 1
         if last - first > most:

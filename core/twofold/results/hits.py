@@ -1,32 +1,31 @@
-"""Hits: what a query found, best first, with the share of each leg."""
+"""The hits of one query, best first, with each leg's share in their scores."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Protocol, overload
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.backend import PassageBatch, View
+from twofold.backend import Keys, SearchScope
 from twofold.protocols import Scorer
-from twofold.results import (
+from twofold.results.dense_evidence import (
     DenseEvidence,
-    Explanation,
     QueryVariants,
-    WhyNot,
-    build_explanation,
     encode_query_variants,
     measure_dense_evidence,
 )
+from twofold.results.explanation import Explanation, build_explanation
 from twofold.results.highlights import Highlights, merge_spans
 from twofold.results.prompt_context import Context, build_context
+from twofold.results.why_not import WhyNot
 from twofold.types import (
     Hit,
     Leg,
     LegScore,
     Mode,
     Passage,
-    Rows,
     Scores,
     TermMatch,
     TermSpan,
@@ -43,13 +42,14 @@ class LegColumn:
     normalized: Scores
     weight: float | Scores
 
-    def at(self, place: int) -> LegScore:
-        """Return the share in one hit."""
-        rank = int(self.ranks[place])
-        normalized = float(self.normalized[place])
-        weight = float(self.weight[place] if isinstance(self.weight, np.ndarray) else self.weight)
+    def share_at(self, position: int) -> LegScore:
+        """Return the leg's share in one hit."""
+        rank = int(self.ranks[position])
+        normalized = float(self.normalized[position])
+        weight = self.weight
+        weight = float(weight[position] if isinstance(weight, np.ndarray) else weight)
         return LegScore(
-            score=float(self.scores[place]),
+            score=float(self.scores[position]),
             rank=rank if rank > 0 else None,
             normalized=normalized,
             weight=weight,
@@ -59,9 +59,14 @@ class LegColumn:
 
 @dataclass(frozen=True, slots=True)
 class HitsInfo:
-    """The question and the circumstances of some hits.
+    """The query of some hits, and how it was answered.
 
-    ``legs_used`` are the legs that found something; ``warnings`` say what was missing.
+    Attributes:
+        query: The query's text, None for a vector alone.
+        mode: The mode of the search.
+        generation: The generation of the corpus that was searched.
+        legs_used: The legs that found something.
+        warnings: What made the results poorer than they could be.
     """
 
     query: str | None
@@ -71,133 +76,119 @@ class HitsInfo:
     warnings: tuple[str, ...]
 
 
-class QueryContext(Protocol):
-    """What hits know of their query."""
+@dataclass(frozen=True, slots=True)
+class QueryContext:
+    """What hits keep of their query, to explain themselves later.
 
-    @property
-    def view(self) -> View:
-        """The generation that was searched."""
-        ...
+    Attributes:
+        reopen: Opens the engine again; in the same generation where it has snapshots.
+        scorer: The lexical scoring function, None for the engine's own.
+        vector: The vector (dim,) that the caller passed, None where the text was encoded.
+        why_not: Says why a passage is not among the hits.
+    """
 
-    @property
-    def scorer(self) -> Scorer | None:
-        """The scoring function of words, None for the store's own."""
-        ...
-
-    @property
-    def given(self) -> Vectors | None:
-        """The vector (dim,) that came with the query, None where its text was encoded."""
-        ...
-
-    def why_not(self, passage_id: str, hits: "Hits") -> WhyNot:
-        """Return what kept a passage from being one of these hits."""
-        ...
+    reopen: Callable[[], AbstractContextManager[SearchScope]]
+    scorer: Scorer | None
+    vector: Vectors | None
+    why_not: "Callable[[str, Hits], WhyNot]"
 
 
 class Hits(Sequence[Hit]):
     """Hits of one query, best first: score descending, then id.
 
-    Holds arrays; passages are decoded when touched, from the query's own generation. With
-    diversity, a hit stands where it was picked, whatever its score.
+    Holds arrays; passages are decoded when accessed. With diversity, hits are in the order in which
+    they were picked.
     """
 
     def __init__(
         self,
-        answer: HitsInfo,
+        info: HitsInfo,
         scores: Scores,
         legs: Mapping[Leg, LegColumn],
-        rows: Rows,
-        passages: PassageBatch,
-        inquiry: QueryContext,
+        keys: Keys,
+        ids: Sequence[str],
+        passages: Sequence[Passage],
+        context: QueryContext,
         fused: Scores | None = None,
         duplicates: Sequence[Sequence[str]] = (),
     ) -> None:
-        self.answer = answer
+        self.info = info
         self.scores = scores
         self._legs = legs
-        self._rows = rows
+        self._keys = keys
+        self._ids = ids
         self._passages = passages
-        self._inquiry = inquiry
-        self._fused = fused  # what the scores were before a reranker's took their place
+        self._context = context
+        self._fused = fused  # the legs' scores, where a reranker's took their place
         self._duplicates = duplicates
-        self._variants: QueryVariants | None = None  # encoded at the first explanation
+        self._variants: QueryVariants | None = None  # encoded by the first explanation
 
     @property
     def query(self) -> str | None:
-        """The text that was asked, None for a vector alone."""
-        return self.answer.query
+        """The query's text, None for a vector alone."""
+        return self.info.query
 
     @property
     def ids(self) -> list[str]:
         """The ids of all hits, without decoding passages."""
-        return self._passages.ids
+        return list(self._ids)
 
     @property
     def passages(self) -> list[Passage]:
-        """The passages of all hits, without the shares of the legs."""
-        return [self._passages[place] for place in range(len(self))]
-
-    @property
-    def rows(self) -> Rows:
-        """The row numbers of all hits in the generation that was searched."""
-        return self._rows
+        """The passages of all hits."""
+        return list(self._passages)
 
     @property
     def legs_used(self) -> tuple[Leg, ...]:
         """The legs that found something."""
-        return self.answer.legs_used
+        return self.info.legs_used
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What made this answer poorer than it could be."""
-        return self.answer.warnings
+        """What made the results poorer than they could be."""
+        return self.info.warnings
 
     def __len__(self) -> int:
         return len(self.scores)
 
     @overload
-    def __getitem__(self, place: int) -> Hit: ...
+    def __getitem__(self, position: int) -> Hit: ...
     @overload
-    def __getitem__(self, place: slice) -> list[Hit]: ...
+    def __getitem__(self, position: slice) -> list[Hit]: ...
 
-    def __getitem__(self, place: int | slice) -> Hit | list[Hit]:
-        if isinstance(place, slice):
-            return [self[each] for each in range(*place.indices(len(self)))]
-        if not -len(self) <= place < len(self):
-            raise IndexError(f"there are {len(self)} hits, and hit {place} was asked for")
-        place %= len(self)
+    def __getitem__(self, position: int | slice) -> Hit | list[Hit]:
+        if isinstance(position, slice):
+            return [self[at] for at in range(*position.indices(len(self)))]
+        if not -len(self) <= position < len(self):
+            raise IndexError(f"hit {position} is out of range: there are {len(self)} hits")
+        position %= len(self)
         return Hit(
-            passage=self._passages[place],
-            score=float(self.scores[place]),
-            rank=place + 1,
-            legs={leg: column.at(place) for leg, column in self._legs.items()},
-            fused=float((self.scores if self._fused is None else self._fused)[place]),
-            reranked=float(self.scores[place]) if self._fused is not None else None,
-            duplicates=tuple(self._duplicates[place]) if self._duplicates else (),
+            passage=self._passages[position],
+            score=float(self.scores[position]),
+            rank=position + 1,
+            legs={leg: column.share_at(position) for leg, column in self._legs.items()},
+            fused=float((self.scores if self._fused is None else self._fused)[position]),
+            reranked=float(self.scores[position]) if self._fused is not None else None,
+            duplicates=tuple(self._duplicates[position]) if self._duplicates else (),
         )
 
     def __iter__(self) -> Iterator[Hit]:
-        return (self[place] for place in range(len(self)))
+        return (self[position] for position in range(len(self)))
 
     def __repr__(self) -> str:
-        best = f", best {self.ids[0]!r} {float(self.scores[0]):.3f}" if len(self) else ""
-        return f"<{len(self)} {self.answer.mode} hits for {self.query!r}{best}>"
+        best = f", best {self._ids[0]!r} {float(self.scores[0]):.3f}" if len(self) else ""
+        return f"<{len(self)} {self.info.mode} hits for {self.query!r}{best}>"
 
-    def term_matches(self, place: int) -> tuple[TermMatch, ...]:
+    def term_matches(self, position: int) -> tuple[TermMatch, ...]:
         """Return what each query term adds to a hit's lexical score; empty without that leg."""
-        if "lexical" not in self._legs or self.query is None:
-            return ()
-        inquiry = self._inquiry
-        return inquiry.view.term_matches(self.query, int(self._rows[place]), inquiry.scorer)
+        matches = self._term_matches()
+        return matches[position] if matches else ()
 
-    def highlights(self, place: int) -> Highlights:
-        """Return where the query's words stand in a hit's title and text."""
-        passage = self[place].passage
-        title, text = (
-            merge_spans(self._spans(passage.title)),
-            merge_spans(self._spans(passage.text)),
-        )
-        return Highlights(passage, title, text)
+    def highlights(self, position: int) -> Highlights:
+        """Return where the query's terms stand in a hit's title and text."""
+        passage = self._passages[position]
+        title, text = self._term_spans([passage.title, passage.text])
+        return Highlights(passage, merge_spans(title), merge_spans(text))
 
     def context(
         self,
@@ -206,47 +197,84 @@ class Hits(Sequence[Hit]):
         count: Callable[[str], int] | None = None,
         separator: str = "\n\n",
     ) -> Context:
-        """Return the passages that fit a model's window, best first, numbered for citation.
+        """Return the passages that fit a model's context window, best first, numbered to cite.
 
-        Passages are never cut: one that doesn't fit is left out, named in ``left_out``, and a
-        shorter one after it may still come in. ``count`` tells the tokens of a text; without it
-        they are estimated, see ``twofold.context.estimated_tokens``. Raises QueryError.
+        Passages are never cut: one that doesn't fit is listed in ``left_out``, and a shorter one
+        after it may still fit.
+
+        Args:
+            max_tokens: The most tokens of all passages together.
+            count: Returns the tokens of a text. Default:
+                `twofold.results.prompt_context.estimated_tokens`.
+            separator: Stands between passages.
+
+        Raises:
+            QueryError: ``max_tokens`` is not an integer >= 1, or ``count`` returns none.
         """
         return build_context(self.passages, max_tokens, count, separator)
 
     def explain(self, *, meaning: bool = True) -> Explanation:
-        """Say why each of these passages came back.
+        """Return why each passage came back.
 
-        ``meaning`` tells which words of the query and which sentence of the passage carry the dense
-        score. It costs encoding the query once a word, and every sentence of these passages. There
-        is none where the query came with a vector that is not its text's.
+        Args:
+            meaning: Also find the query's words and the passage's sentence that carry the dense
+                score. Encodes the query once per word, and every sentence of the returned passages.
         """
         hits = list(self)
-        meant = self._meant(hits) if meaning else [None] * len(hits)
+        evidence = self._dense_evidence() if meaning else [None] * len(hits)
         return build_explanation(
-            self.query, self.warnings, hits, self.term_matches, self._spans, meant
+            self.query,
+            self.warnings,
+            hits,
+            self._term_matches() or [()] * len(hits),
+            self._term_spans,
+            evidence,
         )
 
     def why_not(self, passage_id: str) -> WhyNot:
-        """Say what kept a passage from being one of these hits, and what would bring it in.
+        """Return why a passage is not among these hits, and which options would bring it in.
 
-        Ranks are exact, so each leg lists everything that the filter lets through once. Raises
-        QueryError where the legs have to be asked again and the index has changed since.
+        Raises:
+            QueryError: The index has changed since, or is gone, and it must be searched again.
         """
-        return self._inquiry.why_not(passage_id, self)
+        return self._context.why_not(passage_id, self)
 
-    def _meant(self, hits: Sequence[Hit]) -> Sequence[DenseEvidence | None]:
-        """Return what each hit's dense score rests on, None where that can't be told."""
-        inquiry = self._inquiry
-        if hits and "dense" in self._legs and self.query is not None and self._variants is None:
-            self._variants = encode_query_variants(inquiry.view, self.query)
-        if self._variants is None or not self._variants.are_of(inquiry.given):
-            return [None] * len(hits)
-        passages = [each.passage for each in hits]
-        return measure_dense_evidence(inquiry.view, self._variants, self._rows, passages)
-
-    def _spans(self, text: str) -> list[TermSpan]:
-        """Return where the query's terms stand in a text; nowhere without a lexical leg."""
-        if "lexical" not in self._legs or self.query is None or not text:
+    def _term_matches(self) -> list[tuple[TermMatch, ...]]:
+        """Return the term matches of all hits; empty without a lexical leg or an explainer."""
+        if "lexical" not in self._legs or self.query is None:
             return []
-        return self._inquiry.view.spans(self.query, text)
+        with self._reopen() as (scope, keys):
+            explainer = scope.explainer
+            if explainer is None:
+                return []
+            return explainer.term_matches(self.query, keys, self._context.scorer)
+
+    def _term_spans(self, texts: Sequence[str]) -> list[list[TermSpan]]:
+        """Return where the query's terms stand in texts; nowhere without a lexical leg."""
+        if "lexical" in self._legs and self.query is not None:
+            with self._context.reopen() as scope:
+                if scope.explainer is not None:
+                    return scope.explainer.term_spans(self.query, texts)
+        return [[] for _ in texts]
+
+    def _dense_evidence(self) -> Sequence[DenseEvidence | None]:
+        """Return what each hit's dense score rests on, None where that can't be told."""
+        nothing: list[DenseEvidence | None] = [None] * len(self)
+        if not len(self) or "dense" not in self._legs or self.query is None:
+            return nothing
+        with self._reopen() as (scope, keys):
+            if self._variants is None:
+                self._variants = encode_query_variants(scope, self.query)
+            if self._variants is None or not self._variants.match_vector(self._context.vector):
+                return nothing
+            return measure_dense_evidence(scope, self._variants, keys, self.passages)
+
+    @contextmanager
+    def _reopen(self) -> Iterator[tuple[SearchScope, Keys]]:
+        """Open the engine again, and yield the hits' keys in it."""
+        with self._context.reopen() as scope:
+            if scope.capabilities.snapshot:
+                yield scope, self._keys
+                return
+            keys = scope.find_keys(self._ids)
+            yield scope, np.array([keys.get(hit, -1) for hit in self._ids], np.int64)

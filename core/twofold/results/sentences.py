@@ -1,11 +1,11 @@
-"""The sentences of a passage, and the words of a query as an encoder may be asked without them."""
+"""Splitting: the sentences of a passage, and the words of a query."""
 
 import re
 import unicodedata
 
 from twofold.lexical.analysis.tokenizer import is_run, word_pattern
 
-# A full stop ends a sentence before a blank; those of scripts without blanks need none.
+# A full stop ends a sentence before a space; those of scripts without spaces need none.
 _END = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+|(?<=[。！？｡।])[」』”’）]*\s*|\n\s*\n")  # noqa: RUF001
 _ABBREVIATION = re.compile(
     r"(?:^|\W)(?:[A-Za-z]|e\.g|i\.e|cf|vs|al|Fig|No|Dr|Mr|Mrs|Ms|Prof|St)\.$"
@@ -16,10 +16,10 @@ Span = tuple[int, int]
 
 
 def sentences(text: str) -> list[str]:
-    """Return the sentences of a text in order, without the blanks around them.
+    """Return the sentences of a text in order, stripped.
 
-    A mark of the end that is followed by a blank ends one, unless it follows a single letter or a
-    common abbreviation; an empty line does; and the marks of Chinese, Japanese and Hindi do.
+    A sentence ends at a final mark followed by a space, unless a single letter or a common
+    abbreviation precedes it; at an empty line; and at the marks of Chinese, Japanese and Hindi.
     """
     found: list[str] = []
     start = 0
@@ -35,7 +35,7 @@ def sentences(text: str) -> list[str]:
 
 
 def query_words(query: str) -> list[Span]:
-    """Return where the words of a query stand; in scripts without blanks, its characters."""
+    """Return where the words of a query stand; its characters in scripts without spaces."""
     found: list[Span] = []
     for word in word_pattern(splits=False, elides=False).finditer(query):
         if not is_run(word[0]):

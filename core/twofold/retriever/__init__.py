@@ -1,7 +1,6 @@
-"""The retriever: text in, hits out."""
+"""Retrieval: options, the way of a query, and why a passage is missing."""
 
-from twofold.retriever.candidates import CandidateSet
-from twofold.retriever.retriever import SPLIT, Retriever
-from twofold.retriever.search_plan import DEPTH
+from twofold.retriever.retriever import Retriever
+from twofold.retriever.search_plan import DEPTH, SearchOptions, SearchPlan, plan_search
 
-__all__ = ["DEPTH", "SPLIT", "CandidateSet", "Retriever"]
+__all__ = ["DEPTH", "Retriever", "SearchOptions", "SearchPlan", "plan_search"]

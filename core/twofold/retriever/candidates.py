@@ -1,4 +1,4 @@
-"""The candidates of one query, with what both legs say of all of them."""
+"""The candidates of one query, scored by both legs and fused."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,84 +6,97 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.backend import View
+from twofold.backend import CompletedScores, Keys, SearchScope
 from twofold.fusion import Fused, Fusion, LegScores
+from twofold.protocols import Scorer
 from twofold.results.hits import LegColumn
-from twofold.retriever.search_plan import LegResults, QueryInput
-from twofold.types import Leg, LegHits, Moments, Rows, Scores
+from twofold.types import Leg, LegHits, Moments, Scores, Vectors
+
+Positions = NDArray[np.int64]
+"""Positions of candidates in a `CandidateSet`."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryInput:
+    """One query: a text, a vector (dim,), or both.
+
+    ``given`` says that the caller passed the vector, so that it may not be the text's own.
+    ``vector`` is None where the dense leg is not searched.
+    """
+
+    text: str | None
+    vector: Vectors | None
+    given: bool = False
+
+
+LegResults = Mapping[Leg, LegHits]
+"""The list of each leg that was searched for one query."""
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateSet:
-    """Candidates by row: the evidence of each leg asked, and their scores before reranking.
+    """Candidates by key, with each searched leg's scores, and their scores before reranking.
 
-    ``fused`` is None where one leg was asked: its own scores are the scores.
+    ``fused`` is None where one leg was searched: its scores are the scores.
     """
 
-    rows: Rows
-    evidence: Mapping[Leg, LegScores]
+    keys: Keys
+    legs: Mapping[Leg, LegScores]
     fused: Fused | None
     scores: Scores
 
     @classmethod
-    def of(
-        cls, view: View, question: QueryInput, found: LegResults, fusion: Fusion
-    ) -> "CandidateSet":
-        """Score every candidate of either leg by both, and fuse."""
-        if found.completed is None:
-            ((leg, hits),) = found.lists.items()
-            ranks = np.arange(1, len(hits.rows) + 1)
-            return cls(hits.rows, {leg: LegScores(hits.scores, ranks, 0.0)}, None, hits.scores)
-        rows, evidence = _completed(view, question, found.lists, found.completed)
-        fused = fusion.fuse(evidence["dense"], evidence["lexical"])
-        return cls(rows, evidence, fused, fused.scores)
+    def from_one_leg(cls, leg: Leg, hits: LegHits) -> "CandidateSet":
+        """Return the candidates of a search in one leg."""
+        ranks = np.arange(1, len(hits.rows) + 1)
+        return cls(hits.rows, {leg: LegScores(hits.scores, ranks, 0.0)}, None, hits.scores)
 
-    def best(
-        self, view: View, k: int, places: NDArray[np.int64] | None = None
-    ) -> NDArray[np.int64]:
-        """Return the places of the best ``k`` candidates, of these ``places`` or of all.
+    @classmethod
+    def from_fusion(
+        cls, keys: Keys, legs: Mapping[Leg, LegScores], fusion: Fusion
+    ) -> "CandidateSet":
+        """Fuse the scores of both legs."""
+        fused = fusion.fuse(legs["dense"], legs["lexical"])
+        return cls(keys, legs, fused, fused.scores)
+
+    def rank(self, scope: SearchScope, k: int, positions: Positions | None = None) -> Positions:
+        """Return the positions of the best ``k`` candidates, of these ``positions`` or of all.
 
         Equal scores go by the fusion's precedence if it has one, then by id.
         """
-        scores = self.scores if places is None else self.scores[places]
         precedence = self.fused.precedence if self.fused is not None else None
-        if precedence is not None and places is not None:
-            precedence = precedence[places]
-        rows = self.rows if places is None else self.rows[places]
-        order = rank_candidates(view, rows, scores, k, precedence)
-        return order if places is None else places[order]
+        if positions is None:
+            return rank_by_score(scope, self.keys, self.scores, k, precedence)
+        precedence = precedence[positions] if precedence is not None else None
+        keys, scores = self.keys[positions], self.scores[positions]
+        return positions[rank_by_score(scope, keys, scores, k, precedence)]
 
-    def columns(self, chosen: NDArray[np.int64]) -> dict[Leg, LegColumn]:
-        """Return each leg's share in the chosen candidates."""
-        if self.fused is None:
-            return {
-                leg: LegColumn(each.scores[chosen], each.ranks[chosen], each.scores[chosen], 1.0)
-                for leg, each in self.evidence.items()
-            }
+    def columns(self, selected: Positions) -> dict[Leg, LegColumn]:
+        """Return each leg's share in the selected candidates."""
         fused = self.fused
-        shares = {
-            "dense": (fused.dense, fused.dense_weight),
-            "lexical": (fused.lexical, fused.lexical_weight),
-        }
-        return {
-            leg: LegColumn(
-                each.scores[chosen],
-                each.ranks[chosen],
-                shares[leg][0][chosen],
-                weight[chosen] if isinstance(weight := shares[leg][1], np.ndarray) else weight,
-            )
-            for leg, each in self.evidence.items()
-        }
+        columns: dict[Leg, LegColumn] = {}
+        for leg, scored in self.legs.items():
+            scores, ranks = scored.scores[selected], scored.ranks[selected]
+            if fused is None:
+                columns[leg] = LegColumn(scores, ranks, scores, 1.0)
+                continue
+            dense = leg == "dense"
+            normalized = fused.dense if dense else fused.lexical
+            weight = fused.dense_weight if dense else fused.lexical_weight
+            if isinstance(weight, np.ndarray):
+                weight = weight[selected]
+            columns[leg] = LegColumn(scores, ranks, normalized[selected], weight)
+        return columns
 
 
-def rank_candidates(
-    view: View,
-    rows: Rows,
+def rank_by_score(
+    scope: SearchScope,
+    keys: Keys,
     scores: Scores,
     k: int,
     precedence: NDArray[np.int64] | None = None,
-) -> NDArray[np.int64]:
-    """Return the places of the best ``k`` rows by score, ties by precedence, then by id."""
+) -> Positions:
+    """Return the positions of the best ``k`` keys by score, ties by precedence, then by id."""
     if precedence is not None:
         order = np.lexsort((precedence, -scores))
         return order[:k]
@@ -92,38 +105,61 @@ def rank_candidates(
         order = order[: int(np.searchsorted(-scores[order], -scores[order[k - 1]], side="right"))]
     best = scores[order]
     if (best[1:] == best[:-1]).any():
-        ids = view.ids(rows[order])
+        ids = scope.ids(keys[order])
         by_id = sorted(range(len(order)), key=lambda at: (-best[at], ids[at]))
         order = order[by_id]
     return order[:k]
 
 
-def _completed(
-    view: View, question: QueryInput, lists: Mapping[Leg, LegHits], completed: Scores
-) -> tuple[Rows, dict[Leg, LegScores]]:
-    """Return the union of two lists, and what each leg says of all of it."""
-    from twofold.retriever.merge_kernel import union
+def merge_legs(
+    scope: SearchScope,
+    query: QueryInput,
+    scorer: Scorer | None,
+    lists: LegResults,
+    completed: CompletedScores,
+) -> tuple[Keys, dict[Leg, LegScores]]:
+    """Return the union of both legs' lists, with every candidate's score in both legs."""
+    from twofold.retriever.merge_kernel import union  # imports numba
 
-    text, vector, scorer = question.text, question.vector, question.scorer
-    assert text is not None  # both legs were asked
-    assert vector is not None
-    dense, lexical = lists["dense"], lists["lexical"]
-    words = view.lexical_scores(text, dense.rows, scorer)
-    rows, near, near_ranks, worded, worded_ranks = union(dense, lexical, completed, words)
-    # Below 0 is no word in common only for rank-bm25's Okapi, where a mean idf is negative.
-    lowest = float(worded.min(initial=0.0))
-
-    def dense_moments() -> Moments:
-        return view.dense_moments(vector)
-
-    def lexical_moments() -> Moments:
-        return view.lexical_moments(text, scorer)
-
-    return rows, {
+    text, vector = query.text, query.vector
+    keys, dense, dense_ranks, lexical, lexical_ranks = union(
+        lists["dense"], lists["lexical"], completed.dense, completed.lexical
+    )
+    # Only rank-bm25's Okapi scores below 0, where a mean idf is negative.
+    lowest = float(np.fmin.reduce(lexical, initial=0.0))
+    statistics = scope.statistics
+    if statistics is None or text is None or vector is None:
+        return keys, {
+            "dense": _unmeasured(dense, dense_ranks, float(np.fmin.reduce(dense, initial=np.inf))),
+            "lexical": _unmeasured(lexical, lexical_ranks, lowest),
+        }
+    agreement = statistics.leg_agreement
+    return keys, {
         "dense": LegScores(
-            near, near_ranks, view.lowest_dense(vector), dense_moments, view.dense_quality
+            dense,
+            dense_ranks,
+            statistics.least_dense_score(vector),
+            lambda: statistics.dense_moments(vector),
+            agreement if agreement is not None else 1.0,
         ),
         "lexical": LegScores(
-            worded, worded_ranks, lowest, lexical_moments, view.lexical_quality(text)
+            lexical,
+            lexical_ranks,
+            lowest,
+            lambda: statistics.lexical_moments(text, scorer),
+            statistics.term_coverage(text),
         ),
     }
+
+
+def _unmeasured(scores: Scores, ranks: NDArray[np.int64], lowest: float) -> LegScores:
+    """Return a leg's scores where the engine has no statistics: moments are the candidates'."""
+    lowest = lowest if np.isfinite(lowest) else 0.0
+
+    def moments() -> Moments:
+        known = scores[~np.isnan(scores)]
+        if not len(known):
+            return Moments(0.0, 0.0, exact=False)
+        return Moments(float(known.mean()), float(known.std()), exact=False)
+
+    return LegScores(scores, ranks, lowest, moments)

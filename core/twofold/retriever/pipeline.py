@@ -1,286 +1,300 @@
-"""From what the legs found to hits: fusing, choosing, reranking, fetching."""
+"""The way of a query: plan, search both legs, complete, fuse, select, fetch."""
 
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
-from twofold.backend import PassageBatch, View
+from twofold.backend import Searchable, SearchScope
 from twofold.errors import QueryError
-from twofold.fusion import Fusion, is_steady
+from twofold.fusion import is_steady
 from twofold.fusion.base import with_candidate
-from twofold.protocols import Observer, Reranker, Stage
-from twofold.results.hits import Hits, HitsInfo
-from twofold.retriever.candidates import CandidateSet, rank_candidates
-from twofold.retriever.query_context import QueryContext
-from twofold.retriever.search_plan import LegResults, QueryInput, SearchPlan
-from twofold.retriever.selection import Places, ResultSelection
-from twofold.types import Leg, LegHits, Mask, Scores
-
-if TYPE_CHECKING:
-    from twofold.retriever.retriever import Retriever
+from twofold.protocols import Reranker
+from twofold.results import WhyNot
+from twofold.results.hits import Hits, HitsInfo, QueryContext
+from twofold.retriever.candidates import (
+    CandidateSet,
+    LegResults,
+    Positions,
+    QueryInput,
+    rank_by_score,
+)
+from twofold.retriever.leg_search import complete_legs, encode_inputs, run_stage, search_legs
+from twofold.retriever.search_plan import SearchOptions, SearchPlan, cap_limit, plan_search
+from twofold.types import Leg, LegHits, Scores, Vectors
 
 _DEEPER = 4
-"""Times as many candidates are asked for where groups or thresholds leave too few hits."""
-
-Tried = Callable[[int], tuple[int, bool]]
-"""Takes how many passages each leg is asked for; returns how many hits that gives, and whether
-longer lists may hold others."""
-
-
-def deepen(k: int, limit: int, tried: Tried) -> int:
-    """Return how many passages each leg is asked for in the end, ``limit`` at first."""
-    hits, more = tried(limit)
-    while more and hits < k:
-        limit *= _DEEPER
-        hits, more = tried(limit)
-    return limit
-
-
-def may_have_more(
-    pool: CandidateSet,
-    lists: Mapping[Leg, LegHits],
-    shape: ResultSelection,
-    limit: int,
-    fusion: Fusion,
-) -> bool:
-    """Whether a longer list of some leg could hold a passage that reaches the thresholds.
-
-    And whether that matters: whatever comes first otherwise is among the candidates already.
-    """
-    if not shape.selects or not any(len(hits.rows) >= limit for hits in lists.values()):
-        return False
-    most = {leg: _most_unlisted(leg, hits, limit) for leg, hits in lists.items()}
-    thresholds = {"dense": shape.min_dense, "lexical": shape.min_lexical}
-    for leg, score in most.items():
-        least = thresholds[leg]
-        if least is not None and score < least:
-            return False
-    return shape.min_score is None or _most_fused(pool, most, fusion) >= shape.min_score
-
-
-def _most_unlisted(leg: Leg, hits: LegHits, limit: int) -> float:
-    """Return the most that a leg gives to a passage that it does not list."""
-    last = float(hits.scores[-1]) if len(hits.rows) >= limit else -np.inf
-    return last if leg == "dense" else max(last, 0.0)  # without a word in common
-
-
-def _most_fused(pool: CandidateSet, most: Mapping[Leg, float], fusion: Fusion) -> float:
-    """Return the most that a passage can score that neither leg lists, infinite if not known.
-
-    It is the score of the corner: of a passage that has from each leg the most that is left.
-    """
-    if pool.fused is None:
-        return max(most.values())
-    # Below 0, the least lexical score is that of the candidates, which may be others further down.
-    if not is_steady(fusion) or pool.evidence["lexical"].lowest < 0:
-        return np.inf
-    corner = {leg: with_candidate(each, most[leg]) for leg, each in pool.evidence.items()}
-    return float(fusion.fuse(corner["dense"], corner["lexical"]).scores[-1])
-
-
-Told = Callable[[Sequence[LegHits]], Sequence[LegHits]]
-"""Takes what a stage found for each query, and gives it back."""
-
-
-@contextmanager
-def observe_stage(observer: Observer | None, stage: Stage, view: View) -> Iterator[Told]:
-    """Open a stage of an observer, if there is one, and let it be told what was found."""
-    if observer is None:
-        yield _kept
-        return
-    with observer.stage(stage) as report:
-
-        def told(found: Sequence[LegHits]) -> Sequence[LegHits]:
-            if report is None:
-                return found
-            report(
-                [
-                    list(zip(view.ids(hits.rows), hits.scores.tolist(), strict=True))
-                    for hits in found
-                ]
-            )
-            return found
-
-        yield told
-
-
-def _kept(found: Sequence[LegHits]) -> Sequence[LegHits]:
-    return found
+"""How many times more candidates are asked for where groups or thresholds leave too few hits."""
 
 
 @dataclass(frozen=True, slots=True)
 class RankedQuery:
-    """An answer before its passages are fetched.
+    """The selected candidates of one query, before their passages are fetched.
 
-    ``limit`` is how many passages each leg was asked for in the end. ``chosen`` are places in the
-    pool, ``scores`` (n,) those that order them; ``read`` says whether these are a reranker's.
-    ``stand_for`` are the near-duplicates of each, nothing where none were looked for.
+    Attributes:
+        query: The query.
+        limit: How many passages each leg was asked for in the end.
+        candidates: All candidates.
+        selected: Positions of the hits, best first.
+        scores: The scores (n,) that order the hits.
+        duplicates: The near-duplicates of each hit; empty where none were looked for.
+        reranked: Whether the scores are a reranker's.
     """
 
-    question: QueryInput
-    answer: HitsInfo
+    query: QueryInput
     limit: int
-    pool: CandidateSet
-    chosen: Places
+    candidates: CandidateSet
+    selected: Positions
     scores: Scores
-    stand_for: Sequence[Places]
-    read: bool = False
+    duplicates: Sequence[Positions] = ()
+    reranked: bool = False
 
 
-class RankingPipeline:
-    """Makes the answers of one call, within one view."""
+@dataclass(frozen=True, slots=True)
+class AnsweredQuery:
+    """A query and how it was answered, to find out later why a passage is missing.
 
-    def __init__(
-        self, view: View, retriever: "Retriever", rules: SearchPlan, allowed: Mask | None
-    ) -> None:
-        self._view = view
-        self._retriever = retriever
-        self._rules = rules
-        self._allowed = allowed
-        self._shape = retriever.shape
+    The target is held weakly: hits that are kept must not keep the write lock of an index.
+    """
 
-    def draft(self, question: QueryInput, found: LegResults) -> RankedQuery:
-        """Fuse what the legs found, and choose the hits; or all that may be, for a reranker."""
-        retriever = self._retriever
-        filtered = self._allowed is not None and not self._allowed.any()
-        missing = _missing(retriever.mode, question.text, found.lists, filtered=filtered)
-        if retriever.strict and missing:
-            raise QueryError(f"strict=True, and {missing[0]}")
-        pool = CandidateSet.of(self._view, question, found, self._rules.fusion)
-        weak = pool.fused.warnings if pool.fused is not None else ()
-        used = tuple(leg for leg, hits in found.lists.items() if len(hits.rows))
-        answer = HitsInfo(
-            question.text, retriever.mode, self._view.generation, used, (*missing, *weak)
+    target: "weakref.ref[Searchable]"
+    reopen: Callable[[], AbstractContextManager[SearchScope]]
+    plan: SearchPlan
+    query: QueryInput
+    limit: int
+    generation: int
+
+
+ExplainAbsence = Callable[[AnsweredQuery, str, Hits], WhyNot]
+"""Says why a passage is not among the hits of a query."""
+
+
+def run_search(
+    target: Searchable,
+    options: SearchOptions,
+    texts: Sequence[str] | None,
+    vectors: Vectors | None,
+    explain_absence: ExplainAbsence,
+    progress: Callable[[int], None] | None = None,
+) -> list[Hits]:
+    """Return the hits of each query.
+
+    Args:
+        target: What is searched.
+        options: The options of the call.
+        texts: Query texts, None if there are only vectors.
+        vectors: Query vectors (n, dim), None if texts are to be encoded.
+        explain_absence: Answers `Hits.why_not`.
+        progress: Called with the number of query-passage pairs that the reranker has scored.
+    """
+    with target.open_search() as scope:
+        plan = plan_search(scope, options)
+        queries = encode_inputs(scope, plan, texts, vectors)
+        found = search_legs(scope, plan, queries, plan.limit)
+        candidates = complete_legs(scope, plan, queries, found)  # and fuse
+        ranked = select_hits(scope, plan, queries, found, candidates)
+        if options.reranker is not None:
+            ranked = rerank_hits(scope, plan, options.reranker, ranked, progress)
+        return fetch_hits(scope, plan, ranked, found, partial(_record, target), explain_absence)
+
+
+def select_hits(
+    scope: SearchScope,
+    plan: SearchPlan,
+    queries: Sequence[QueryInput],
+    found: Sequence[LegResults],
+    candidates: Sequence[CandidateSet],
+) -> list[RankedQuery]:
+    """Select the hits of each query, or what a reranker reads.
+
+    Legs are searched deeper where groups or thresholds leave too few hits.
+    """
+    selection, k, reranker = plan.options.selection, plan.options.k, plan.options.reranker
+    ranked: list[RankedQuery] = []
+    for query, lists, scored in zip(queries, found, candidates, strict=True):
+        if reranker is not None:
+            selected = scored.rank(scope, max(k, reranker.candidates), selection.passing(scored))
+            ranked.append(RankedQuery(query, plan.limit, scored, selected, scored.scores[selected]))
+            continue
+        limit = plan.limit
+        selected, duplicates = selection.select(scope, scored, limit, k, query.vector)
+        while len(selected) < k and may_have_more(scope, plan, scored, lists, limit):
+            limit = cap_limit(scope, limit * _DEEPER)
+            (lists,) = search_legs(scope, plan, [query], limit)
+            (scored,) = complete_legs(scope, plan, [query], [lists])
+            selected, duplicates = selection.select(scope, scored, limit, k, query.vector)
+        scores = scored.scores[selected]
+        ranked.append(RankedQuery(query, limit, scored, selected, scores, duplicates))
+    return ranked
+
+
+def may_have_more(
+    scope: SearchScope, plan: SearchPlan, candidates: CandidateSet, lists: LegResults, limit: int
+) -> bool:
+    """Return whether longer lists could hold a passage that reaches the thresholds."""
+    selection = plan.options.selection
+    if not selection.selects or cap_limit(scope, limit + 1) == limit:
+        return False
+    if not any(len(hits.rows) >= limit for hits in lists.values()):
+        return False
+    most = {leg: _best_unlisted(leg, hits, limit) for leg, hits in lists.items()}
+    thresholds = {"dense": selection.min_dense, "lexical": selection.min_lexical}
+    for leg, score in most.items():
+        threshold = thresholds[leg]
+        if threshold is not None and score < threshold:
+            return False
+    least = selection.min_score
+    return least is None or _best_fused(plan, candidates, most) >= least
+
+
+def _best_unlisted(leg: Leg, hits: LegHits, limit: int) -> float:
+    """Return an upper bound of a leg's score of a passage that it doesn't list."""
+    last = float(hits.scores[-1]) if len(hits.rows) >= limit else -np.inf
+    return last if leg == "dense" else max(last, 0.0)  # 0 without a shared word
+
+
+def _best_fused(plan: SearchPlan, candidates: CandidateSet, most: Mapping[Leg, float]) -> float:
+    """Return an upper bound of the fused score of a passage that neither leg lists."""
+    if candidates.fused is None:
+        return max(most.values())
+    # A least lexical score below 0 is that of the candidates, and may change with more of them.
+    if not is_steady(plan.fusion) or candidates.legs["lexical"].lowest < 0:
+        return np.inf
+    legs = {leg: with_candidate(scores, most[leg]) for leg, scores in candidates.legs.items()}
+    return float(plan.fusion.fuse(legs["dense"], legs["lexical"]).scores[-1])
+
+
+def rerank_hits(
+    scope: SearchScope,
+    plan: SearchPlan,
+    reranker: Reranker,
+    ranked: Sequence[RankedQuery],
+    progress: Callable[[int], None] | None = None,
+) -> list[RankedQuery]:
+    """Order the candidates of all queries by a reranker, and select the hits."""
+    keys = [query.candidates.keys[query.selected] for query in ranked]
+    passages = iter(scope.session.fetch(np.concatenate(keys)).passages)
+    texts = [[next(passages).content for _ in part] for part in keys]
+    read: list[Scores] = []
+
+    def score() -> list[LegHits]:
+        queries = [query.query.text or "" for query in ranked]
+        read.extend(reranker.rerank(queries, texts, progress))
+        orders = [np.argsort(-scores, kind="stable") for scores in read]
+        return [
+            LegHits(part[order], scores[order])
+            for part, scores, order in zip(keys, read, orders, strict=True)
+        ]
+
+    run_stage(plan.options.observer, "rerank", scope, score)
+    reranked: list[RankedQuery] = []
+    for query, part, scores in zip(ranked, keys, read, strict=True):
+        passing = np.arange(len(scores))
+        if reranker.threshold is not None:
+            passing = np.flatnonzero(scores >= reranker.threshold)
+        order = passing[rank_by_score(scope, part[passing], scores[passing], len(passing))]
+        by_position = dict(zip(query.selected.tolist(), scores.tolist(), strict=True))
+        selected, duplicates = plan.options.selection.select_reranked(
+            scope, query.candidates, query.selected[order], scores[order], plan.options.k
         )
-        if retriever.reranker is not None:
-            budget = max(retriever.k, retriever.reranker.candidates)
-            ranked = pool.best(self._view, budget, self._shape.passing(pool))
-            limit = retriever.limit(self._rules)
-            return RankedQuery(question, answer, limit, pool, ranked, pool.scores[ranked], ())
-        return self._deepened(question, answer, found, pool)
+        chosen = np.array([by_position[position] for position in selected.tolist()], np.float64)
+        reranked.append(
+            replace(query, selected=selected, scores=chosen, duplicates=duplicates, reranked=True)
+        )
+    return reranked
 
-    def reranked(
-        self,
-        drafts: Sequence[RankedQuery],
-        reranker: Reranker,
-        progress: Callable[[int], None] | None,
-    ) -> list[RankedQuery]:
-        """Order the candidates of all drafts by a reranker, and choose the hits."""
-        view = self._view
-        texts: list[list[str]] = []
-        for draft in drafts:
-            passages = view.passages(draft.pool.rows[draft.chosen])
-            texts.append([passages[place].content for place in range(len(draft.chosen))])
-        queries = [draft.question.text or "" for draft in drafts]
-        out: list[RankedQuery] = []
-        with observe_stage(self._retriever.observer, "rerank", view) as told:
-            scored = reranker.rerank(queries, texts, progress)
-            told(
-                [
-                    LegHits(draft.pool.rows[draft.chosen][order], read[order])
-                    for draft, read in zip(drafts, scored, strict=True)
-                    for order in [np.argsort(-read, kind="stable")]
-                ]
+
+def fetch_hits(
+    scope: SearchScope,
+    plan: SearchPlan,
+    ranked: Sequence[RankedQuery],
+    found: Sequence[LegResults],
+    record: Callable[[SearchScope, SearchPlan, RankedQuery], AnsweredQuery],
+    explain_absence: ExplainAbsence,
+) -> list[Hits]:
+    """Fetch the passages of all queries at once, and build their hits."""
+    keys = [query.candidates.keys[query.selected] for query in ranked]
+    fetched = scope.session.fetch(np.concatenate(keys) if len(keys) > 1 else keys[0])
+    results: list[Hits] = []
+    start = 0
+    for query, part, lists in zip(ranked, keys, found, strict=True):
+        end = start + len(part)
+        passages = fetched.passages[start:end]
+        warnings = [*_missing_legs(scope, plan, query.query, lists)]
+        if plan.options.strict and warnings:
+            raise QueryError(f"strict=True, and {warnings[0]}")
+        if query.candidates.fused is not None:
+            warnings += query.candidates.fused.warnings
+        field = plan.options.group_by
+        if field is not None and len(part) and not any(field in p.metadata for p in passages):
+            warnings.append(f"no hit has the field {field!r}, so group_by had no effect")
+        most = scope.capabilities.max_k
+        if most is not None and plan.options.k > most:
+            warnings.append(f"this backend returns at most {most:,} passages per search")
+        answered = record(scope, plan, query)
+        info = HitsInfo(
+            query.query.text,
+            plan.options.mode,
+            answered.generation,
+            tuple(leg for leg, hits in lists.items() if len(hits.rows)),
+            tuple(warnings),
+        )
+        context = QueryContext(
+            scope.reopen,
+            plan.scorer,
+            query.query.vector if query.query.given else None,
+            partial(explain_absence, answered),
+        )
+        results.append(
+            Hits(
+                info,
+                query.scores,
+                query.candidates.columns(query.selected),
+                part,
+                fetched.ids[start:end],
+                passages,
+                context,
+                query.candidates.scores[query.selected] if query.reranked else None,
+                [scope.ids(query.candidates.keys[group]) for group in query.duplicates],
             )
-        for draft, read in zip(drafts, scored, strict=True):
-            kept = np.arange(len(read))
-            if reranker.threshold is not None:
-                kept = np.flatnonzero(read >= reranker.threshold)
-            own = draft.chosen[kept]
-            order = rank_candidates(view, draft.pool.rows[own], read[kept], len(own))
-            scores = np.full(len(draft.pool.rows), -np.inf)
-            scores[own] = read[kept]
-            chosen, stand_for = self._shape.reranked(
-                view, draft.pool, own[order], scores, self._retriever.k
-            )
-            out.append(
-                replace(draft, chosen=chosen, scores=scores[chosen], stand_for=stand_for, read=True)
-            )
-        return out
-
-    def hits(self, drafts: Sequence[RankedQuery]) -> list[Hits]:
-        """Fetch the passages of all drafts at once."""
-        rows = [draft.pool.rows[draft.chosen] for draft in drafts]
-        passages = self._view.passages(np.concatenate(rows))
-        out: list[Hits] = []
-        store = weakref.ref(self._retriever.index)
-        settings = {
-            each.name: getattr(self._retriever, each.name)
-            for each in fields(self._retriever)
-            if each.name not in ("index", "observer")  # whose run is over when hits are asked
-        }
-        start = 0
-        for draft, own in zip(drafts, rows, strict=True):
-            part = passages.part(start, start + len(own))
-            inquiry = QueryContext(
-                self._view,
-                store,
-                settings,
-                self._rules,
-                draft.question,
-                self._allowed,
-                draft.limit,
-            )
-            legs = draft.pool.columns(draft.chosen)
-            fused = draft.pool.scores[draft.chosen] if draft.read else None
-            answer = draft.answer
-            field = self._retriever.group_by
-            if field is not None and len(own) and not _has(part, field):
-                said = f"no hit has the field {field!r}, by which they should be grouped"
-                answer = replace(answer, warnings=(*answer.warnings, said))
-            twins = [self._view.ids(draft.pool.rows[each]) for each in draft.stand_for]
-            out.append(Hits(answer, draft.scores, legs, own, part, inquiry, fused, twins))
-            start += len(own)
-        return out
-
-    def _deepened(
-        self, question: QueryInput, answer: HitsInfo, found: LegResults, pool: CandidateSet
-    ) -> RankedQuery:
-        """Choose the hits, from more candidates as long as there are too few and may be more."""
-        view, retriever, shape = self._view, self._retriever, self._shape
-        fusion, first = self._rules.fusion, retriever.limit(self._rules)
-        drafts: list[RankedQuery] = []
-
-        def tried(limit: int) -> tuple[int, bool]:
-            own, lists = pool, found.lists
-            if limit > first:
-                texts = [question.text] if question.text is not None else None
-                vectors = question.vector[None, :] if question.vector is not None else None
-                (deeper,) = retriever.ask_legs(
-                    view, texts, vectors, self._allowed, question.scorer, limit
-                )
-                own, lists = CandidateSet.of(view, question, deeper, fusion), deeper.lists
-            chosen, stand_for = shape.hits(view, own, limit, retriever.k, question.vector)
-            scores = own.scores[chosen]
-            drafts.append(RankedQuery(question, answer, limit, own, chosen, scores, stand_for))
-            return len(chosen), may_have_more(own, lists, shape, limit, fusion)
-
-        deepen(retriever.k, first, tried)
-        return drafts[-1]
+        )
+        start = end
+    return results
 
 
-def _has(passages: PassageBatch, field: str) -> bool:
-    """Whether any of these passages has a metadata field."""
-    return any(field in passages[at].metadata for at in range(len(passages.ids)))
+def _record(
+    target: Searchable, scope: SearchScope, plan: SearchPlan, query: RankedQuery
+) -> AnsweredQuery:
+    """Return what `Hits.why_not` needs to know of a query."""
+    generation = scope.session.corpus.generation
+    return AnsweredQuery(
+        weakref.ref(target), scope.reopen, plan, query.query, query.limit, generation
+    )
 
 
-def _missing(
-    mode: str, query: str | None, found: Mapping[Leg, LegHits], *, filtered: bool
+def _missing_legs(
+    scope: SearchScope, plan: SearchPlan, query: QueryInput, lists: LegResults
 ) -> tuple[str, ...]:
-    """Say why a leg had nothing to give; a mode of one leg is a leg too."""
-    if filtered:
-        return ("the filter matches no passage",)
-    if query is not None and not query.strip() and not any(len(h.rows) for h in found.values()):
-        return ("the query is empty",)
-    said: list[str] = []
-    if mode == "hybrid" and query is None:
-        said.append("the lexical leg was not asked: the query is a vector without a text")
-    if "dense" in found and not len(found["dense"].rows):
-        said.append("the dense leg found nothing: no passage that may be returned has a vector")
-    if "lexical" in found and not len(found["lexical"].rows):
-        said.append("the lexical leg found nothing: no passage shares a word with the query")
-    return tuple(said)
+    """Return a warning for each leg that found nothing or was not searched."""
+    mode, text = plan.options.mode, query.text
+    empty = [leg for leg, hits in lists.items() if not len(hits.rows)]
+    if not empty and not (mode == "hybrid" and text is None):
+        return ()
+    if len(empty) == len(lists):
+        if plan.where is not None:
+            statistics = scope.statistics
+            if statistics is None or not len(statistics.list_keys(plan.where)):
+                return ("the filter matches no passage",)
+        if text is not None and not text.strip():
+            return ("the query is empty",)
+    warnings: list[str] = []
+    if mode == "hybrid" and text is None:
+        warnings.append("the lexical leg was not searched: the query is a vector without a text")
+    if "dense" in empty:
+        warnings.append("the dense leg found nothing: no passage that matches has a vector")
+    if "lexical" in empty:
+        warnings.append("the lexical leg found nothing: no passage shares a word with the query")
+    return tuple(warnings)

@@ -1,4 +1,4 @@
-"""The shape of an answer: thresholds, groups, near-duplicates and diversity."""
+"""Selecting the hits among the candidates: thresholds, groups, near-duplicates, diversity."""
 
 import json
 from collections import Counter
@@ -9,125 +9,114 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.backend import View
+from twofold.backend import Keys, SearchScope
 from twofold.errors import QueryError
-from twofold.retriever.candidates import CandidateSet
-from twofold.types import Mask, Rows, Scores, Vectors
-from twofold.validation import check_integer
+from twofold.retriever.candidates import CandidateSet, Positions
+from twofold.types import Mask, Passage, Scores, Vectors
+from twofold.validation import check_integer, check_number
 
 _ROUNDING = 1e-6
-"""By how much the cosine of equal vectors, which are float32, may be less than 1."""
+"""How far the float32 cosine of equal vectors may stay below 1."""
+_TIE = 1e-12
+"""How far gains may differ that are equal on paper."""
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateFeatures:
-    """Candidates (n,) by row: unit ``vectors`` (n, dim), and numbers for ``texts`` and ``groups``.
+    """What candidates (n,) are compared by.
 
-    A vector is 0 where there is none. Equal texts have equal numbers, and so have the members of a
-    group; what was not asked for is None.
+    Attributes:
+        vectors: Unit vectors, float64 (n, dim); zero where a passage has none.
+        texts: Equal numbers for equal texts; None if not needed.
+        groups: Equal numbers for members of one group; None if not needed.
     """
 
-    rows: Rows
     vectors: NDArray[np.float64]
     texts: NDArray[np.int64] | None
     groups: NDArray[np.int64] | None
 
     @classmethod
-    def of(
-        cls, view: View, rows: Rows, *, texts: bool, group_by: str | None
+    def from_session(
+        cls, scope: SearchScope, keys: Keys, *, texts: bool, group_by: str | None
     ) -> "CandidateFeatures":
-        """Read what is wanted of the candidates."""
-        vectors, present = view.vectors(rows)
-        wide = np.where(present[:, None], vectors, 0).astype(np.float64)
-        lengths = np.linalg.norm(wide, axis=1, keepdims=True)
-        passages = view.passages(rows) if texts else None
-        contents = (
-            [passages[at].content for at in range(len(rows))] if passages is not None else None
-        )
+        """Read the features of candidates."""
+        fetched = scope.session.fetch(keys, texts=texts or group_by is not None, vectors=True)
+        assert fetched.vectors is not None  # asked for
+        vectors = fetched.vectors.astype(np.float64)
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        contents = [passage.content for passage in fetched.passages] if texts else None
+        groups = group_values(keys, fetched.passages, group_by) if group_by is not None else None
         return cls(
-            rows,
-            wide / np.where(lengths > 0, lengths, 1.0),
-            _numbered(contents) if contents is not None else None,
-            _numbered(group_values(view, rows, group_by)) if group_by is not None else None,
+            vectors / np.where(lengths > 0, lengths, 1.0),
+            _number_values(contents) if contents is not None else None,
+            _number_values(groups) if groups is not None else None,
         )
 
-    def part(self, rows: Rows) -> "CandidateFeatures":
-        """Return those of some of these rows, in their order."""
-        order = np.argsort(self.rows)
-        at = order[np.searchsorted(self.rows, rows, sorter=order)]
-        return CandidateFeatures(
-            rows,
-            self.vectors[at],
-            self.texts[at] if self.texts is not None else None,
-            self.groups[at] if self.groups is not None else None,
-        )
-
-    def to(self, at: int) -> Scores:
+    def cosines_to(self, position: int) -> Scores:
         """Return the cosine of each candidate to one of them, 0 without a vector."""
-        return np.asarray(self.vectors @ self.vectors[at])
+        return np.asarray(self.vectors @ self.vectors[position])
 
-    def to_query(self, vector: Vectors) -> Scores:
+    def cosines_to_query(self, vector: Vectors) -> Scores:
         """Return the cosine of each candidate to a query vector (dim,)."""
         wide = vector.astype(np.float64)
         length = float(np.linalg.norm(wide))
         return np.asarray(self.vectors @ (wide / length if length > 0 else wide))
 
-    def repeats(self, at: int, likeness: Scores, least: float) -> Mask:
-        """Return which candidates repeat one of them, to which they have this ``likeness``."""
-        assert self.texts is not None  # read where near-duplicates are looked for
-        return np.asarray((likeness >= least - _ROUNDING) | (self.texts == self.texts[at]))
+    def duplicates_of(self, position: int, cosines: Scores, threshold: float) -> Mask:
+        """Return which candidates repeat one of them, given their cosines to it."""
+        assert self.texts is not None  # read where near-duplicates are dropped
+        return np.asarray((cosines >= threshold - _ROUNDING) | (self.texts == self.texts[position]))
 
 
-def group_values(view: View, rows: Rows, field: str) -> list[str]:
-    """Return each row's value of a metadata field as JSON, its own number if it lacks it.
+def group_values(keys: Keys, passages: Sequence[Passage], field: str) -> list[str]:
+    """Return each passage's value of a metadata field as JSON; its own key if it lacks the field.
 
     Equal numbers are one value: 1 and 1.0.
     """
-    passages = view.passages(rows)
-    values = [passages[place].metadata.get(field) for place in range(len(rows))]
+    values = [passage.metadata.get(field) for passage in passages]
     return [
-        json.dumps(_whole(value), sort_keys=True) if value is not None else f"row {row}"
-        for row, value in zip(rows.tolist(), values, strict=True)
+        json.dumps(_integral(value), sort_keys=True) if value is not None else f"key {key}"
+        for key, value in zip(keys.tolist(), values, strict=True)
     ]
 
 
-def _whole(value: Any) -> Any:
-    """Return a JSON value with whole numbers in the place of floats that are equal to them."""
+def _integral(value: Any) -> Any:
+    """Return a JSON value with integers in place of equal floats."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, list):
-        return [_whole(each) for each in value]
-    return (
-        {name: _whole(each) for name, each in value.items()} if isinstance(value, dict) else value
-    )
+        return [_integral(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _integral(item) for name, item in value.items()}
+    return value
 
 
-def _numbered(values: Sequence[str]) -> NDArray[np.int64]:
+def _number_values(values: Sequence[str]) -> NDArray[np.int64]:
     """Return a number for each value, equal ones for equal values."""
     numbers: dict[str, int] = {}
-    return np.array([numbers.setdefault(each, len(numbers)) for each in values], np.int64)
-
-
-_EQUAL = 1e-12
-"""By how much gains that are equal on paper differ."""
-
-Places = NDArray[np.int64]
-"""Places of candidates in a pool."""
+    return np.array([numbers.setdefault(value, len(numbers)) for value in values], np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class ResultSelection:
-    """What is left out of the candidates, and what is preferred among the rest.
+    """Which candidates become hits.
 
-    ``min_score`` is on the scale of the fusion, ``min_dense`` and ``min_lexical`` on those of the
-    legs' own scores. ``diversity`` is 1 - lambda of maximal marginal relevance (Carbonell and
-    Goldstein, SIGIR 1998): of the best max(depth, k) candidates, each next hit maximises
-    (1 - diversity) * relevance - diversity * the greatest cosine to a hit before it. Where the
-    dense leg alone is asked, relevance is the cosine to the query's vector, as in other libraries;
-    else, and after a reranker, the score between the candidates' worst, 0, and best, 1. Equal
-    gains go to the better ranked. ``dedup_threshold`` is the cosine from which two passages count as one,
-    the better one; passages of equal text always do then. At most ``per_group`` hits share a value
-    of the metadata field ``group_by``; those that lack it are groups of their own.
+    Diversity is maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998) with lambda =
+    1 - ``diversity``: of the best max(depth, k) candidates, each next hit maximises
+    (1 - diversity) * relevance - diversity * the greatest cosine to a hit before it. Relevance is
+    the cosine to the query's vector where the dense leg alone was searched, and otherwise, also
+    after a reranker, the score scaled to 0 (worst candidate) and 1 (best). Of equal gains, the
+    better ranked candidate wins.
+
+    Args:
+        min_score: The least fused score.
+        min_dense: The least dense score, on that leg's own scale.
+        min_lexical: The least lexical score, on that leg's own scale.
+        diversity: 0 to 1; 0 ranks by score alone.
+        dedup_threshold: The cosine from which two passages count as one, the better one; equal
+            texts always do then. None keeps all.
+        group_by: A metadata field whose values form groups; passages without it are groups of one.
+        per_group: The most hits of one group.
     """
 
     min_score: float | None = None
@@ -140,20 +129,15 @@ class ResultSelection:
 
     def __post_init__(self) -> None:
         for name in ("min_score", "min_dense", "min_lexical"):
-            value = getattr(self, name)
-            if value is not None and not (_is_number(value) and np.isfinite(value)):
-                raise QueryError(f"{name} is {value!r}: a finite number or None is wanted")
-        if not (_is_number(self.diversity) and 0 <= self.diversity <= 1):
-            raise QueryError(f"diversity is {self.diversity!r}: a number from 0 to 1 is wanted")
-        if self.dedup_threshold is not None and not (
-            _is_number(self.dedup_threshold) and 0 < self.dedup_threshold <= 1
-        ):
-            raise QueryError(
-                f"dedup_threshold is {self.dedup_threshold!r}: a cosine above 0 and up to 1, as 0.95"
-            )
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), error=QueryError)
+        if self.diversity != 0:
+            check_number("diversity", self.diversity, 0, 1, error=QueryError)
+        if self.dedup_threshold is not None:
+            check_number("dedup_threshold", self.dedup_threshold, 1e-9, 1, error=QueryError)
         if self.group_by is not None and not (isinstance(self.group_by, str) and self.group_by):
             raise QueryError(
-                f"group_by is {self.group_by!r}: the name of a metadata field is wanted"
+                f"group_by must be the name of a metadata field, got {self.group_by!r}"
             )
         check_integer("per_group", self.per_group, error=QueryError)
 
@@ -169,121 +153,119 @@ class ResultSelection:
         return self.diversity > 0 or self.dedup_threshold is not None or self.group_by is not None
 
     @property
-    def reads(self) -> bool:
-        """Whether choosing reads the passages themselves."""
-        return self.dedup_threshold is not None or self.group_by is not None
-
-    @property
-    def apart(self) -> "ResultSelection":
-        """The thresholds alone, which hold for each candidate apart from the others."""
+    def thresholds(self) -> "ResultSelection":
+        """The thresholds alone."""
         return ResultSelection(self.min_score, self.min_dense, self.min_lexical)
 
-    def passing(self, pool: CandidateSet) -> Places | None:
+    def passing(self, candidates: CandidateSet) -> Positions | None:
         """Return the candidates that reach every threshold, None for all."""
-        limits = [
-            (self.min_score, pool.scores),
-        ]
-        limits += [
-            (self.min_dense if leg == "dense" else self.min_lexical, each.completed)
-            for leg, each in pool.evidence.items()
-        ]
-        given = [values >= limit for limit, values in limits if limit is not None]
-        return np.flatnonzero(np.logical_and.reduce(given)) if given else None
-
-    def looks(self, view: View, rows: Rows) -> CandidateFeatures | None:
-        """Return what candidates are compared by, None where they are not."""
-        if not self.compares:
+        if self.min_score is None and self.min_dense is None and self.min_lexical is None:
             return None
-        return CandidateFeatures.of(
-            view, rows, texts=self.dedup_threshold is not None, group_by=self.group_by
-        )
+        limits = [(self.min_score, candidates.scores)]
+        limits += [
+            (self.min_dense if leg == "dense" else self.min_lexical, scores.completed)
+            for leg, scores in candidates.legs.items()
+        ]
+        reached = [values >= limit for limit, values in limits if limit is not None]
+        return np.flatnonzero(np.logical_and.reduce(reached)) if reached else None
 
-    def hits(
+    def select(
         self,
-        view: View,
-        pool: CandidateSet,
+        scope: SearchScope,
+        candidates: CandidateSet,
         limit: int,
         k: int,
         vector: Vectors | None,
-        looks: CandidateFeatures | None = None,
-    ) -> tuple[Places, list[Places]]:
-        """Return the best ``k`` candidates without a reranker, and what each stands for.
+    ) -> tuple[Positions, list[Positions]]:
+        """Return the best ``k`` candidates, and the near-duplicates that each stands for.
 
-        ``limit`` is how many passages each leg was asked for, ``vector`` (dim,) the query's, and
-        ``looks`` what is known of the candidates already.
+        Args:
+            scope: The open search.
+            candidates: The candidates of one query.
+            limit: How many passages each leg was asked for.
+            k: The most hits.
+            vector: The query's vector (dim,), if it has one.
         """
-        passing = self.passing(pool)
+        passing = self.passing(candidates)
         if not self.compares:
-            return pool.best(view, k, passing), []
-        ranked = pool.best(view, limit if self.diversity else len(pool.rows), passing)
-        rows = pool.rows[ranked]
-        own = looks.part(rows) if looks is not None else self.looks(view, rows)
-        assert own is not None  # they are compared
-        if pool.fused is None and "dense" in pool.evidence and vector is not None:
-            relevance = own.to_query(vector)
+            return candidates.rank(scope, k, passing), []
+        depth = limit if self.diversity else len(candidates.keys)
+        ranked = candidates.rank(scope, depth, passing)
+        features = self._features(scope, candidates.keys[ranked])
+        if candidates.fused is None and "dense" in candidates.legs and vector is not None:
+            relevance = features.cosines_to_query(vector)
         else:
-            relevance = _between(pool.scores[ranked])
-        return self._chosen(own, ranked, relevance, k)
+            relevance = _scale(candidates.scores[ranked])
+        return self._pick(features, ranked, relevance, k)
 
-    def reranked(
-        self, view: View, pool: CandidateSet, ranked: Places, scores: Scores, k: int
-    ) -> tuple[Places, list[Places]]:
-        """Return the best ``k`` of candidates ``ranked`` by a reranker, and what each stands for.
+    def select_reranked(
+        self,
+        scope: SearchScope,
+        candidates: CandidateSet,
+        ranked: Positions,
+        scores: Scores,
+        k: int,
+    ) -> tuple[Positions, list[Positions]]:
+        """Return the best ``k`` of the candidates ``ranked`` by a reranker, and their duplicates.
 
-        ``scores`` (n,) are the reranker's, in the order of the pool.
+        ``scores`` (n,) are the reranker's, in the order of ``ranked``.
         """
-        looks = self.looks(view, pool.rows[ranked])
-        if looks is None:
+        if not self.compares:
             return ranked[:k], []
-        return self._chosen(looks, ranked, _between(scores[ranked]), k)
+        features = self._features(scope, candidates.keys[ranked])
+        return self._pick(features, ranked, _scale(scores), k)
 
-    def _chosen(
-        self, looks: CandidateFeatures, ranked: Places, relevance: Scores, k: int
-    ) -> tuple[Places, list[Places]]:
-        """Return the best ``k`` of candidates ``ranked`` best first, and what each stands for.
+    def _features(self, scope: SearchScope, keys: Keys) -> CandidateFeatures:
+        texts = self.dedup_threshold is not None
+        return CandidateFeatures.from_session(scope, keys, texts=texts, group_by=self.group_by)
 
-        Raises QueryError where diversity is wanted and there are no vectors.
+    def _pick(
+        self, features: CandidateFeatures, ranked: Positions, relevance: Scores, k: int
+    ) -> tuple[Positions, list[Positions]]:
+        """Pick up to ``k`` of the candidates ``ranked`` best first, one by one.
+
+        Raises:
+            QueryError: Diversity needs vectors, and there are none.
         """
-        if self.diversity and looks.vectors.shape[1] == 0 and len(ranked):
+        if self.diversity and features.vectors.shape[1] == 0 and len(ranked):
             raise QueryError("diversity compares vectors, and this index has none: leave it out")
         nearest = np.zeros(len(ranked))
-        twins = np.full(len(ranked), -1)  # the first hit that a candidate repeats
+        duplicate_of = np.full(len(ranked), -1)  # the first hit that a candidate repeats
         groups: Counter[int] = Counter()
-        taken: list[int] = []
-        left = list(range(len(ranked)))
-        while left and len(taken) < k:
-            at = left.pop(self._next(relevance, nearest, left, first=not taken))
-            group = int(looks.groups[at]) if looks.groups is not None else -1
-            if twins[at] >= 0 or (group >= 0 and groups[group] == self.per_group):
+        picked: list[int] = []
+        remaining = list(range(len(ranked)))
+        while remaining and len(picked) < k:
+            at = remaining.pop(self._next(relevance, nearest, remaining, first=not picked))
+            group = int(features.groups[at]) if features.groups is not None else -1
+            if duplicate_of[at] >= 0 or (group >= 0 and groups[group] == self.per_group):
                 continue
             if self.diversity or self.dedup_threshold is not None:
-                likeness = looks.to(at)
-                nearest = np.maximum(nearest, likeness) if taken else likeness
+                cosines = features.cosines_to(at)
+                nearest = np.maximum(nearest, cosines) if picked else cosines
                 if self.dedup_threshold is not None:
-                    twins[(twins < 0) & looks.repeats(at, likeness, self.dedup_threshold)] = at
-                    twins[taken] = -1  # as those before it are hits themselves
-                    twins[at] = -1
-            taken.append(at)
+                    duplicates = features.duplicates_of(at, cosines, self.dedup_threshold)
+                    duplicate_of[(duplicate_of < 0) & duplicates] = at
+                    duplicate_of[picked] = -1  # hits themselves
+                    duplicate_of[at] = -1
+            picked.append(at)
             groups[group] += 1
-        # Those that come after the last hit are told, too.
-        stands_for = [ranked[np.flatnonzero(twins == at)] for at in taken]
-        return ranked[taken], stands_for
+        # Duplicates ranked after the last hit are listed too.
+        duplicates_of = [ranked[np.flatnonzero(duplicate_of == at)] for at in picked]
+        return ranked[picked], duplicates_of
 
-    def _next(self, relevance: Scores, nearest: Scores, left: list[int], *, first: bool) -> int:
-        """Return which of those that are left comes next: the first with the greatest gain."""
+    def _next(
+        self, relevance: Scores, nearest: Scores, remaining: list[int], *, first: bool
+    ) -> int:
+        """Return which of the remaining candidates comes next: the first of the greatest gain."""
         if not self.diversity:
             return 0
-        gains = relevance[left]
+        gains = relevance[remaining]
         if not first:
-            gains = (1 - self.diversity) * gains - self.diversity * nearest[left]
-        return int(np.argmax(gains >= gains.max() - _EQUAL))
+            gains = (1 - self.diversity) * gains - self.diversity * nearest[remaining]
+        return int(np.argmax(gains >= gains.max() - _TIE))
 
 
-def _between(scores: Scores) -> Scores:
-    """Return scores between 0, the worst, and 1, the best."""
+def _scale(scores: Scores) -> Scores:
+    """Return scores scaled to 0 (worst) and 1 (best)."""
     span = float(np.ptp(scores)) if len(scores) else 0.0
     return (scores - scores.min()) / span if span > 0 else np.ones(len(scores))
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)

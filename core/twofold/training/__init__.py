@@ -1,21 +1,21 @@
-"""Training on one's own data that never makes retrieval worse."""
+"""Training on your own data, accepted only if held-out queries gain."""
 
 from twofold.training.acceptance import Gain
 from twofold.training.adapter.fit import Epoch
 from twofold.training.adapter.plan import AdapterPlan
 from twofold.training.adapter.result import TrainedAdapter, keep
-from twofold.training.adapter.temperature_sweep import SweepPoint, plot_sweep, sweep_temperatures
-from twofold.training.adapter.trainer import Step, train_adapter
+from twofold.training.adapter.temperature_sweep import SweepPoint, sweep_temperatures
+from twofold.training.adapter.trainer import TrainingProgress, train_adapter
 from twofold.training.data.clicks import (
     ClickPlan,
     Session,
-    estimated_propensities,
-    from_clicks,
+    estimate_propensities,
+    examples_from_clicks,
     read_clicks,
 )
 from twofold.training.data.examples import Example, TrainingSet
 from twofold.training.data.readers import read_dpr, read_id_triples, read_triples
-from twofold.training.data.splitting import Split, folds, split, unseen
+from twofold.training.data.splitting import Split, split, split_folds, unseen_queries
 from twofold.training.data.synthetic import (
     FirstSentences,
     Generated,
@@ -24,24 +24,16 @@ from twofold.training.data.synthetic import (
     QueryGenerator,
     RoundTrip,
     Titles,
-    round_trip,
-    synthetic,
+    filter_round_trip,
+    generate_examples,
 )
 from twofold.training.finetuning.encoder import train_encoder
 from twofold.training.finetuning.plans import EncoderPlan, RerankerPlan
 from twofold.training.finetuning.reranker import train_reranker
 from twofold.training.finetuning.result import FineTunedModel
-from twofold.training.negatives.audit import (
-    Verdict,
-    Verdicts,
-    read_audit,
-    suspected_share,
-    with_verdicts,
-    write_audit,
-)
-from twofold.training.negatives.candidates import MinedNegatives, Negative, Suspect, turnover
+from twofold.training.negatives.candidates import MinedNegatives, Negative, turnover
 from twofold.training.negatives.mining import Miner, Mining, mine
-from twofold.training.reporting import plot_curves, training_report
+from twofold.training.reporting import plot_curves, plot_sweep, training_report
 
 __all__ = [
     "AdapterPlan",
@@ -64,37 +56,30 @@ __all__ = [
     "RoundTrip",
     "Session",
     "Split",
-    "Step",
-    "Suspect",
     "SweepPoint",
     "Titles",
     "TrainedAdapter",
+    "TrainingProgress",
     "TrainingSet",
-    "Verdict",
-    "Verdicts",
-    "estimated_propensities",
-    "folds",
-    "from_clicks",
+    "estimate_propensities",
+    "filter_round_trip",
+    "examples_from_clicks",
+    "generate_examples",
     "keep",
     "mine",
     "plot_curves",
     "plot_sweep",
-    "read_audit",
     "read_clicks",
     "read_dpr",
     "read_id_triples",
     "read_triples",
-    "round_trip",
     "split",
-    "suspected_share",
+    "split_folds",
     "sweep_temperatures",
-    "synthetic",
     "train_adapter",
     "train_encoder",
     "train_reranker",
     "training_report",
     "turnover",
-    "unseen",
-    "with_verdicts",
-    "write_audit",
+    "unseen_queries",
 ]

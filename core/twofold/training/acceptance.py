@@ -1,24 +1,30 @@
-"""What held-out queries gain, over all of them and by whether their answers were learned from."""
+"""Rules that decide whether a trained adapter or model is better than the base."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, cast
 
 import numpy as np
 
-from twofold.evaluation import Interval, bootstrap_interval
+from twofold.evaluation import Interval, bootstrap_interval, queries_needed
+from twofold.evaluation.measures import parse_measure
 from twofold.types import Mask, Mode, Scores
+from twofold.validation import check_integer, check_number, check_seed
 
 Group = Literal["all", "seen", "unseen"]
-GROUPS: tuple[Group, ...] = ("all", "seen", "unseen")
+QueryMeasures = Mapping[str, Scores]
+"""The measure of each query, float64 (n,), by search mode; the index's own mode comes first.
+
+The key ``CONTROL`` holds the control queries, measured in that first mode.
+"""
+CONTROL = "control"
 
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """Means of a measure over some queries before and after, and the difference's interval.
+    """Mean of a measure before and after training, over some held-out queries.
 
-    ``"unseen"`` queries are those of which no relevant passage answers any query that was learned
-    from, ``"seen"`` the others.
+    A query is ``"unseen"`` if no training query shares a relevant passage with it, else ``"seen"``.
     """
 
     mode: Mode
@@ -30,19 +36,15 @@ class Gain:
 
     @property
     def lost(self) -> float:
-        """How much lower the mean is afterwards, 0.0 if it isn't."""
+        """How far the mean fell, 0.0 if it did not."""
         return max(-self.interval.mean, 0.0)
 
     def __str__(self) -> str:
-        each = self.interval
-        return (
-            f"{self.mode} {self.before:.4f} to {self.after:.4f}, {each.mean:+.4f} "
-            f"[{each.low:+.4f}, {each.high:+.4f}]"
-        )
+        return f"{self.mode} {self.before:.4f} to {self.after:.4f}, {_difference(self.interval)}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as JSON values; bounds that one query leaves open are None."""
-        bounds = [each if np.isfinite(each) else None for each in _bounds(self.interval)]
+        """Return all fields as JSON values; a bound that is infinite is None."""
+        bounds = (self.interval.low, self.interval.high)
         return {
             "mode": self.mode,
             "group": self.group,
@@ -50,113 +52,170 @@ class Gain:
             "before": self.before,
             "after": self.after,
             "gain": self.interval.mean,
-            "interval": bounds,
+            "interval": [bound if np.isfinite(bound) else None for bound in bounds],
             "level": self.interval.level,
         }
 
 
-Values = Mapping[Mode, Scores]
-"""A measure of each query (n,), by the mode of retrieval."""
+def _difference(interval: Interval) -> str:
+    return f"{interval.mean:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"
 
 
-def compute_gains(before: Values, after: Values, unseen: Mask, *, level: float) -> tuple[Gain, ...]:
-    """Return the gains of each mode and group that has queries; ``unseen`` flags queries (n,)."""
-    masks = {"all": np.ones(len(unseen), np.bool_), "seen": ~unseen, "unseen": unseen}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptanceRules:
+    """When the result of a training is accepted; part of every training plan.
+
+    Attributes:
+        measure: Measure of search quality, in ir_measures' syntax.
+        confidence: Confidence level of the gain's interval, which must lie above zero.
+        max_regression: Largest mean loss allowed on unseen queries and on control queries.
+        min_queries: Fewest judged queries; with fewer, nothing is trained.
+        seed: Seed of the data splits, sampling and training.
+    """
+
+    measure: str = "nDCG@10"
+    confidence: float = 0.95
+    max_regression: float = 0.01
+    min_queries: int = 20
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_integer("min_queries", self.min_queries, 8)
+        check_seed(self.seed)
+        check_number("confidence", self.confidence, 0, 1, exclusive=True)
+        check_number("max_regression", self.max_regression, 0, 1)
+        parse_measure(self.measure)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingResult:
+    """Outcome of a training.
+
+    Attributes:
+        accepted: Whether the result is better than the base.
+        reason: Why it was accepted or rejected.
+        queries: Number of judged queries.
+        gains: Gains of held-out queries, by search mode and group.
+        forgotten: Gain of the control queries.
+        needed: Estimated number of judged queries at which a gain of this size is significant.
+        metadata: How the result was trained, as JSON values.
+    """
+
+    accepted: bool
+    reason: str
+    queries: int
+    gains: tuple[Gain, ...] = ()
+    forgotten: Gain | None = None
+    needed: int | None = None
+    metadata: Mapping[str, Any] | None = None
+
+    def gain(self, mode: Mode, group: Group = "all") -> Gain | None:
+        """Return the gain of one mode and group, or None."""
+        found = (gain for gain in self.gains if (gain.mode, gain.group) == (mode, group))
+        return next(found, None)
+
+    def __str__(self) -> str:
+        lines = [self.reason]
+        for gain in self.gains:
+            group = "held-out queries" if gain.group == "all" else f"{gain.group} passages"
+            lines.append(f"{gain} on {gain.queries:,} ({group})")
+        if self.forgotten is not None:
+            lines.append(f"{self.forgotten} on {self.forgotten.queries:,} (control queries)")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as JSON values."""
+        return {
+            "accepted": self.accepted,
+            "reason": self.reason,
+            "queries": self.queries,
+            "gains": [gain.to_dict() for gain in self.gains],
+            "forgotten": self.forgotten.to_dict() if self.forgotten is not None else None,
+            "queries_needed": self.needed,
+            "metadata": dict(self.metadata) if self.metadata is not None else None,
+        }
+
+
+def compute_gain(
+    mode: str, before: Scores, after: Scores, confidence: float, group: Group = "all"
+) -> Gain:
+    """Return the gain from two arrays of per-query measures (n,)."""
+    interval = bootstrap_interval(after - before, level=confidence)
+    means = float(before.mean()), float(after.mean())
+    return Gain(cast("Mode", mode), group, len(before), *means, interval)
+
+
+def compute_gains(
+    before: QueryMeasures, after: QueryMeasures, unseen: Mask, *, confidence: float
+) -> tuple[Gain, ...]:
+    """Return the gain of each mode and non-empty group; ``unseen`` (n,) flags unseen queries."""
+    masks: dict[Group, Mask] = {"all": np.ones_like(unseen), "seen": ~unseen, "unseen": unseen}
     return tuple(
-        Gain(
-            mode,
-            group,
-            int(masks[group].sum()),
-            float(before[mode][masks[group]].mean()),
-            float(after[mode][masks[group]].mean()),
-            bootstrap_interval((after[mode] - before[mode])[masks[group]], level=level),
-        )
+        compute_gain(mode, before[mode][mask], after[mode][mask], confidence, group)
         for mode in before
-        for group in GROUPS
-        if masks[group].any()
+        for group, mask in masks.items()
+        if mask.any()
     )
 
 
-def select_queries(values: Values, mask: Mask) -> Values:
-    """Return the measures of the queries that a mask (n,) flags."""
-    return {mode: each[mask] for mode, each in values.items()}
+def select_queries(measures: QueryMeasures, mask: Mask) -> QueryMeasures:
+    """Return the measures of the held-out queries that ``mask`` (n,) flags."""
+    return {mode: scores[mask] for mode, scores in measures.items() if mode != CONTROL}
 
 
-def find_gain(gains: Sequence[Gain], mode: Mode, group: Group) -> Gain | None:
-    """Return the gain of a mode and a group, None if there is none such."""
-    return next((each for each in gains if (each.mode, each.group) == (mode, group)), None)
+def judge(
+    before: QueryMeasures,
+    after: QueryMeasures,
+    unseen: Mask,
+    forgotten: Gain | None,
+    rules: AcceptanceRules,
+    best_epoch: int,
+) -> dict[str, Any]:
+    """Return the fields of a ``TrainingResult`` that follow from the measures of test queries."""
+    mode = next(iter(before))
+    gains = compute_gains(before, after, unseen, confidence=rules.confidence)
+    differences = after[mode] - before[mode]
+    gained = differences.mean() > 0
+    accepted, reason = _decide(gains, forgotten, rules)
+    if best_epoch == 0:
+        accepted, reason = False, "no epoch was better than the base on validation queries"
+    return {
+        "accepted": accepted,
+        "reason": f"{'accepted' if accepted else 'rejected'}: {reason}",
+        "gains": gains,
+        "forgotten": forgotten,
+        "needed": queries_needed(differences, level=rules.confidence) if gained else None,
+    }
 
 
-def in_words(reason: str, gains: Sequence[Gain], forgotten: Gain | None) -> list[str]:
-    """Return a verdict and what it rests on, a line each."""
-    lines = [reason]
-    for each in gains:
-        what = "held-out queries" if each.group == "all" else f"{each.group} passages"
-        lines.append(f"{each} on {each.queries:,} ({what})")
-    if forgotten is not None:
-        lines.append(f"{forgotten} on {forgotten.queries:,} (queries of another kind)")
-    return lines
-
-
-def _bounds(interval: Interval) -> tuple[float, float]:
-    return interval.low, interval.high
-
-
-class Gate(Protocol):
-    """What a plan says of keeping: the measure, and the most that others may lose."""
-
-    @property
-    def measure(self) -> str:
-        """In ir_measures' grammar."""
-        ...
-
-    @property
-    def most_lost(self) -> float:
-        """The greatest loss of the measure, on unseen passages or of other queries."""
-        ...
-
-
-def verdict(
-    gains: Sequence[Gain], forgotten: Gain | None, mode: str, plan: Gate
+def _decide(
+    gains: Sequence[Gain], forgotten: Gain | None, rules: AcceptanceRules
 ) -> tuple[bool, str]:
-    """Return whether what was learned is worth keeping, and why or why not."""
-    main = next(each for each in gains if each.mode == mode and each.group == "all")
-    gain = main.interval
-    said = f"{gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
-    if not gain.low > 0:
-        return False, f"the base stays: {plan.measure} {said} on held-out queries is no sure gain"
-    for each in gains:
-        if each.group == "unseen" and each.lost > plan.most_lost:
-            return False, (
-                f"the base stays: queries whose passages were never learned from lose "
-                f"{each.lost:.4f} ({each.mode}), and {plan.most_lost:g} is the most allowed"
-            )
-    if forgotten is not None and forgotten.lost > plan.most_lost:
-        return False, (
-            f"the base stays: queries of another kind lose {forgotten.lost:.4f}, and "
-            f"{plan.most_lost:g} is the most allowed"
-        )
-    more = ""
-    if not any(each.group == "unseen" for each in gains):
-        more += "; no query asks for a passage never learned from, so that was not tested"
-    if forgotten is None:
-        more += "; what becomes of queries of another kind was not tested"
-    return True, f"worth keeping: {plan.measure} {said} on held-out queries{more}"
+    main = gains[0]
+    text = f"{rules.measure} {_difference(main.interval)} on held-out queries"
+    limit = f"max_regression is {rules.max_regression:g}"
+    if not main.interval.low > 0:
+        return False, f"{text} is not a significant gain"
+    if not no_regression(gains, rules):
+        worst = max((gain for gain in gains if gain.group == "unseen"), key=lambda gain: gain.lost)
+        lost = f"{worst.lost:.4f} ({worst.mode})"
+        return False, f"queries for unseen passages lose {lost}, and {limit}"
+    if forgotten is not None and forgotten.lost > rules.max_regression:
+        return False, f"control queries lose {forgotten.lost:.4f}, and {limit}"
+    if not any(gain.group == "unseen" for gain in gains):
+        text += "; not tested on unseen passages, which no held-out query has"
+    return True, text if forgotten is not None else f"{text}; not tested on control queries"
 
 
-def too_few(count: int, fewest: int) -> str:
-    """Return why nothing is learned from so few queries."""
-    return (
-        f"nothing changes: {count:,} queries are too few to tell a gain from luck, {fewest:,} are "
-        "the least"
+def too_few_queries(count: int, rules: AcceptanceRules) -> dict[str, Any]:
+    """Return the fields of a ``TrainingResult`` for fewer than ``min_queries`` queries."""
+    reason = (
+        f"rejected: {count:,} queries are too few to tell a gain from chance; at least "
+        f"{rules.min_queries:,} are needed"
     )
+    return {"accepted": False, "reason": reason, "queries": count, "needed": rules.min_queries}
 
 
-def no_regression(gains: Sequence[Gain], plan: Gate) -> bool:
-    """Whether queries whose passages were never learned from lose no more than allowed."""
-    return all(each.lost <= plan.most_lost for each in gains if each.group == "unseen")
-
-
-def no_forgetting(forgotten: Gain | None, plan: Gate) -> bool:
-    """Whether queries of another kind lose no more than allowed."""
-    return forgotten is None or forgotten.lost <= plan.most_lost
+def no_regression(gains: Sequence[Gain], rules: AcceptanceRules) -> bool:
+    """Return whether unseen queries lose no more than ``max_regression``."""
+    return all(gain.lost <= rules.max_regression for gain in gains if gain.group == "unseen")

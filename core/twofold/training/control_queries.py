@@ -1,4 +1,4 @@
-"""Queries of another kind, which must not lose what they found before."""
+"""Control queries, and the queries that an active adapter was trained on."""
 
 from collections.abc import Sequence
 
@@ -8,59 +8,59 @@ from twofold.errors import InputError
 from twofold.index import IndexView
 from twofold.storage import content_hash
 from twofold.training.data.examples import TrainingSet
-from twofold.training.data.splitting import folded_query
-from twofold.training.data.synthetic import FirstSentences, Titles, synthetic
+from twofold.training.data.splitting import normalize_query
+from twofold.training.data.synthetic import FirstSentences, Titles, generate_examples
 from twofold.types import Mask
 
-PROBES = 300
-_FEWEST = 20
+LEARNED = "learned"
+"""Key of the training queries' hashes in an adapter's metadata."""
+_MAX_PASSAGES = 300
+_MIN_QUERIES = 20
 
 
 def control_queries_from_passages(
-    view: IndexView, known: TrainingSet, taught: TrainingSet, seed: int
+    view: IndexView, judged: TrainingSet, train: TrainingSet, seed: int
 ) -> TrainingSet | None:
-    """Return titles or first sentences of passages that answer none of the known queries.
+    """Make control queries from the titles, or else the first sentences, of sampled passages.
 
-    Of the two, those that are not ``taught`` themselves; None where too few are left.
+    Passages that are relevant to a ``judged`` query are skipped, and so are ``train`` queries.
+    Returns None if too few queries are left.
     """
     dense = view.snapshot.dense
     assert dense is not None  # checked before
-    rows = np.random.default_rng(seed).permutation(dense.live_rows)[: 4 * PROBES]
+    rows = np.random.default_rng(seed).permutation(dense.live_rows)[: 4 * _MAX_PASSAGES]
     fetched = view.passages(rows)
-    answering = known.positives
-    passages = [fetched[place] for place in range(len(rows))]
-    others = [each for each in passages if each.id not in answering][:PROBES]
-    learned = {folded_query(each.query) for each in taught}
-    for maker in (Titles(), FirstSentences()):
+    relevant = judged.positives
+    passages = [fetched[position] for position in range(len(rows))]
+    others = [passage for passage in passages if passage.id not in relevant][:_MAX_PASSAGES]
+    trained = {normalize_query(example.query) for example in train}
+    for generator in (Titles(), FirstSentences()):
         try:
-            made = synthetic(others, [maker], seed=seed)
+            made = generate_examples(others, [generator], seed=seed)
         except InputError:
-            continue  # no passage has a title, or all have a word or two
-        fresh = [each for each in made if folded_query(each.query) not in learned]
-        if len(fresh) >= min(_FEWEST, len(made)):
+            continue  # no passage has a title, or none has more than a few words
+        fresh = [example for example in made if normalize_query(example.query) not in trained]
+        if len(fresh) >= min(_MIN_QUERIES, len(made)):
             return TrainingSet(tuple(fresh))
     return None
 
 
-LEARNED = "learned"
-"""Where an adapter's card has the marks of the queries that it learned from."""
-
-
 def query_hashes(training_set: TrainingSet) -> list[str]:
-    """Return a hash of each query, 16 hexadecimal digits, the same whatever its case and blanks."""
-    return [content_hash(folded_query(each.query).encode())[:8].hex() for each in training_set]
+    """Return a hash of each query, 16 hex digits; case and white space don't change it."""
+    folded = (normalize_query(example.query) for example in training_set)
+    return [content_hash(query.encode())[:8].hex() for query in folded]
 
 
 def unseen_by_adapter(view: IndexView, training_set: TrainingSet) -> Mask:
-    """Return which queries (n,) the adapter in use has not learned from; all where there is none.
+    """Return a mask (n,) of the queries that the active adapter was not trained on.
 
-    None are where its card doesn't say.
+    Without an adapter all queries count as unseen; with one that lacks this metadata, none does.
     """
-    adapter = view.snapshot.adapting.adapter
+    adapter = view.snapshot.active_adapter.adapter
     if adapter is None:
         return np.ones(len(training_set), np.bool_)
-    known: Sequence[str] | None = adapter.card.get(LEARNED)
-    if known is None:
+    hashes: Sequence[str] | None = adapter.metadata.get(LEARNED)
+    if hashes is None:
         return np.zeros(len(training_set), np.bool_)
-    learned = frozenset(known)
-    return np.array([mark not in learned for mark in query_hashes(training_set)], np.bool_)
+    trained = frozenset(hashes)
+    return np.array([each not in trained for each in query_hashes(training_set)], np.bool_)

@@ -1,7 +1,7 @@
-"""What training did, as a page of Markdown."""
+"""Markdown reports and plots of training results."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from twofold.errors import InputError
@@ -9,63 +9,63 @@ from twofold.evaluation.plots import DPI, INK, LOST, WON, check_picture
 from twofold.training.acceptance import Gain
 from twofold.training.adapter.fit import Epoch
 from twofold.training.adapter.result import TrainedAdapter
+from twofold.training.adapter.temperature_sweep import SweepPoint
 from twofold.training.finetuning.result import FineTunedModel
 from twofold.tuning import setting_in_words
 
 _GROUPS = {
     "all": "in all",
-    "seen": "with a relevant passage that others were learned from",
-    "unseen": "whose relevant passages were never learned from",
+    "seen": "that share a relevant passage with training queries",
+    "unseen": "that share none with training queries",
 }
 
 
 def training_report(trained: TrainedAdapter | FineTunedModel, *, title: str, date: str) -> str:
-    """Return the verdict, held-out gains by group, the epochs and the data as Markdown.
+    """Return a Markdown report: the decision, gains by group, epochs and metadata.
 
-    ``title`` names what was trained for, and ``date`` is printed as it is.
+    Args:
+        trained: Result of a training.
+        title: Name of the data, for the heading.
+        date: Date of the report, printed as it is.
     """
     adapter = isinstance(trained, TrainedAdapter)
     lines = [f"# {'Query adapter' if adapter else 'Fine-tuned model'} for {title}", ""]
     lines += [f"{date}; {trained.queries:,} queries.", "", f"**{trained.reason}.**", ""]
     if trained.gains:
-        held = "by cross-validation" if adapter else "nor chose the epoch"
-        lines += _gains(trained.measure, held, trained.gains, trained.forgotten)
+        lines += _gains(trained, "cross-validated" if adapter else "of a held-out share")
     if isinstance(trained, TrainedAdapter) and trained.profile is not None:
-        lines += ["", "## Setting", "", setting_in_words(trained.profile)]
+        lines += ["", "## Search profile", "", setting_in_words(trained.profile)]
         if trained.tuned is not None:
             lines += ["", f"Tuning of the fusion: {trained.tuned}."]
-    if not trained.kept and trained.gains and trained.needed is not None:
-        lines += ["", _hope(trained.needed - trained.queries)]
+    if not trained.accepted and trained.gains and trained.needed is not None:
+        more = trained.needed - trained.queries
+        count = f"About {more:,}" if more > 0 else "A few"
+        lines += ["", f"{count} more judged queries would make a gain of this size significant."]
     lines += _folds(trained) if isinstance(trained, TrainedAdapter) else _epochs(trained)
-    if trained.card is not None:
-        lines += ["", "## Card", "", *_card(trained.card)]
+    if trained.metadata is not None:
+        items = trained.metadata.items()
+        lines += ["", "## Metadata", "", *(f"- {k}: {v}" for k, v in items if k != "gains")]
     return "\n".join(lines) + "\n"
 
 
-def _gains(measure: str, held: str, gains: Sequence[Gain], forgotten: Gain | None) -> Iterator[str]:
-    level = gains[0].interval.level
-    yield f"{measure} of queries that nothing was learned from, {held}:"
+def _gains(trained: TrainedAdapter | FineTunedModel, origin: str) -> Iterator[str]:
+    level = trained.gains[0].interval.level
+    yield f"{trained.measure} of queries {origin}:"
     yield ""
     yield f"| mode | queries | before | after | gain ({level:.0%} interval) |"
     yield "| --- | --- | --- | --- | --- |"
-    for each in gains:
-        yield _row(each, f"{each.queries:,} {_GROUPS[each.group]}")
-    if forgotten is not None:
-        yield _row(forgotten, f"{forgotten.queries:,} of another kind")
+    for gain in trained.gains:
+        yield _row(gain, _GROUPS[gain.group])
+    if trained.forgotten is not None:
+        yield _row(trained.forgotten, "control queries")
 
 
-def _row(gain: Gain, queries: str) -> str:
-    each = gain.interval
+def _row(gain: Gain, group: str) -> str:
+    interval = gain.interval
     return (
-        f"| {gain.mode} | {queries} | {gain.before:.4f} | {gain.after:.4f} | "
-        f"{each.mean:+.4f} ({each.low:+.4f} to {each.high:+.4f}) |"
+        f"| {gain.mode} | {gain.queries:,} {group} | {gain.before:.4f} | {gain.after:.4f} | "
+        f"{interval.mean:+.4f} ({interval.low:+.4f} to {interval.high:+.4f}) |"
     )
-
-
-def _hope(more: int) -> str:
-    if more <= 0:
-        return "A gain of this size would be settled by a few more judged queries."
-    return f"About {more:,} more judged queries would settle a gain of this size."
 
 
 def _folds(trained: TrainedAdapter) -> Iterator[str]:
@@ -75,75 +75,105 @@ def _folds(trained: TrainedAdapter) -> Iterator[str]:
     yield "| fold | epochs | best | nDCG@10 before | nDCG@10 at best |"
     yield "| --- | --- | --- | --- | --- |"
     for number, curve in enumerate(trained.curves, start=1):
-        known = [each for each in curve if each.ndcg is not None]
-        best = max(known, key=lambda each: (each.ndcg or 0.0, -each.number))
+        known = [epoch for epoch in curve if epoch.ndcg is not None]
+        best = max(known, key=lambda epoch: (epoch.ndcg or 0.0, -epoch.number))
         first, top = known[0].ndcg, best.ndcg
         yield f"| {number} | {curve[-1].number} | {best.number} | {first:.4f} | {top:.4f} |"
 
 
-def _epochs(tuned: FineTunedModel) -> Iterator[str]:
-    if not tuned.curve:
+def _epochs(model: FineTunedModel) -> Iterator[str]:
+    if not model.curve:
         return
     yield from ("", "## Epochs", "")
-    yield f"| epoch | loss | {tuned.measure} of queries that choose it | negatives replaced |"
+    yield f"| epoch | loss | {model.measure} of validation queries | negatives replaced |"
     yield "| --- | --- | --- | --- |"
-    for each in tuned.curve:
-        # The first epoch has nothing to replace.
-        place = each.number - 2
-        share = f"{tuned.turnover[place]:.0%}" if 0 <= place < len(tuned.turnover) else ""
-        yield f"| {_named(each, tuned.epoch)} | {_loss(each)} | {each.ndcg:.4f} | {share} |"
-
-
-def _named(epoch: Epoch, best: int) -> str:
-    name = str(epoch.number) if epoch.number else "as it was"
-    return f"**{name}**" if epoch.number == best else name
-
-
-def _loss(epoch: Epoch) -> str:
-    return f"{epoch.loss:.3f}" if epoch.loss is not None else ""
-
-
-def _card(card: Mapping[str, Any]) -> Iterator[str]:
-    return (f"- {name}: {value}" for name, value in card.items() if name != "gains")
+    for epoch in model.curve:
+        name = str(epoch.number) if epoch.number else "base"
+        name = f"**{name}**" if epoch.number == model.epoch else name
+        loss = f"{epoch.loss:.3f}" if epoch.loss is not None else ""
+        position = epoch.number - 2  # the first epoch has no negatives to replace
+        known = 0 <= position < len(model.turnover)
+        share = f"{model.turnover[position]:.0%}" if known else ""
+        yield f"| {name} | {loss} | {epoch.ndcg:.4f} | {share} |"
 
 
 def plot_curves(trained: TrainedAdapter | FineTunedModel, path: str | os.PathLike[str]) -> None:
-    """Write a PNG: the loss by epoch, and the measure of queries that nothing is learned from.
+    """Write a PNG of the loss and the validation queries' measure by epoch.
 
-    Of an adapter each fold is a line. The best epochs are marked. Raises InputError for a path that
-    doesn't end in .png and where there are no epochs, MissingExtraError without Matplotlib.
+    An adapter has a line for each fold. The best epochs are marked.
+
+    Raises:
+        InputError: The path doesn't end in .png, or there are no epochs.
+        MissingExtraError: Matplotlib isn't installed.
     """
-    check_picture(path)
     curves, title = _curves(trained)
-    if not curves:
-        raise InputError(f"there are no epochs to draw: {trained.reason}")
-    from matplotlib.figure import Figure
-
-    # A figure of its own, not pyplot's: no state is shared, and no screen is looked for.
-    canvas = Figure(figsize=(9.0, 3.4), dpi=DPI, layout="constrained")
+    canvas = _figure(path, (9.0, 3.4), f"there are no epochs to draw: {trained.reason}", curves)
     left, right = canvas.subplots(1, 2)
     for number, curve in enumerate(curves, start=1):
-        steps = [each for each in curve if each.loss is not None]
+        steps = [epoch for epoch in curve if epoch.loss is not None]
         left.plot([e.number for e in steps], [e.loss for e in steps], color=LOST, alpha=0.7)
-        known = [each for each in curve if each.ndcg is not None]
+        known = [epoch for epoch in curve if epoch.ndcg is not None]
         right.plot([e.number for e in known], [e.ndcg for e in known], color=WON, alpha=0.7)
-        best = max(known, key=lambda each: each.ndcg or 0.0)
+        best = max(known, key=lambda epoch: epoch.ndcg or 0.0)
         right.plot([best.number], [best.ndcg], marker="D", color=INK, markersize=4)
         if len(curves) > 1:
             right.annotate(f" {number}", (known[-1].number, known[-1].ndcg), size=8, va="center")
     for axes, name in ((left, "loss"), (right, title)):
-        axes.set_title(name, loc="left", size=10)
-        axes.set_xlabel("epoch")
+        _style(axes, name, "epoch")
         axes.locator_params(axis="x", integer=True)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color("#AAAAAA")
-        axes.tick_params(labelsize=9, color="#AAAAAA")
     canvas.savefig(path, format="png", metadata={"Software": None})
 
 
 def _curves(trained: TrainedAdapter | FineTunedModel) -> tuple[Sequence[Sequence[Epoch]], str]:
-    """Return lines of epochs, and what their heights are."""
+    """Return the curves, and the name of their measure."""
     if isinstance(trained, TrainedAdapter):
-        return trained.curves, "nDCG@10 of queries that stop it, by fold"
-    curves = [trained.curve] if trained.curve else []
-    return curves, f"{trained.measure} of queries that choose the epoch"
+        return trained.curves, "nDCG@10 of validation queries, by fold"
+    return [trained.curve] if trained.curve else [], f"{trained.measure} of validation queries"
+
+
+def plot_sweep(points: Sequence[SweepPoint], path: str | os.PathLike[str]) -> None:
+    """Write a PNG of the held-out queries' measure by temperature, with the gain's interval.
+
+    Raises:
+        InputError: The path doesn't end in .png, or there are no points.
+        MissingExtraError: Matplotlib isn't installed.
+    """
+    problem = "there is nothing to draw: pass the result of sweep_temperatures"
+    canvas = _figure(path, (5.4, 3.4), problem, points)
+    axes = canvas.subplots()
+    ordered = sorted(points, key=lambda point: point.temperature)
+    gains = [point.gain for point in ordered]
+    at = [point.temperature for point in ordered]
+    low = [gain.interval.mean - gain.interval.low for gain in gains]
+    high = [gain.interval.high - gain.interval.mean for gain in gains]
+    after = [gain.after for gain in gains]
+    axes.errorbar(at, after, yerr=[low, high], color=WON, marker="D", markersize=4, capsize=3)
+    axes.axhline(gains[0].before, color=INK, linewidth=0.8, linestyle="--")
+    axes.annotate("base", (at[-1], gains[0].before), size=8, ha="right", va="bottom")
+    axes.set_xscale("log")
+    axes.set_xticks(at, [f"{temperature:g}" for temperature in at])
+    axes.minorticks_off()
+    measure = ordered[0].trained.measure
+    _style(axes, f"{measure} of held-out queries, {gains[0].mode}", "temperature")
+    canvas.savefig(path, format="png", metadata={"Software": None})
+
+
+def _figure(
+    path: str | os.PathLike[str], size: tuple[float, float], problem: str, data: Sequence[object]
+) -> Any:
+    """Return an empty figure; raise InputError for a bad path, or if there are no data."""
+    check_picture(path)
+    if not data:
+        raise InputError(problem)
+    from matplotlib.figure import Figure
+
+    # pyplot's figures would share state and look for a display.
+    return Figure(figsize=size, dpi=DPI, layout="constrained")
+
+
+def _style(axes: Any, title: str, x_label: str) -> None:
+    axes.set_title(title, loc="left", size=10)
+    axes.set_xlabel(x_label)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#AAAAAA")
+    axes.tick_params(labelsize=9, color="#AAAAAA")

@@ -1,6 +1,6 @@
-"""What queries with given vectors find in an index, as it would serve them."""
+"""Search quality of an index for given query vectors."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,7 @@ from twofold.backend import SearchProfile
 from twofold.evaluation.measures import compute_measures, parse_measure
 from twofold.fusion import WeightedSum
 from twofold.index import IndexView
-from twofold.training.acceptance import Values
+from twofold.training.acceptance import QueryMeasures
 from twofold.training.data.examples import TrainingSet
 from twofold.tuning import TuningObjective
 from twofold.types import Mode, Run, Scores, Vectors
@@ -20,7 +20,7 @@ _DENSE_ONLY = WeightedSum(dense_weight=1.0)
 
 @dataclass(frozen=True, slots=True)
 class SearchQuality:
-    """Judged queries of one view, measured under one setting with any vectors."""
+    """Measures judged queries on one view of an index, under one search profile."""
 
     view: IndexView
     training_set: TrainingSet
@@ -29,31 +29,36 @@ class SearchQuality:
 
     @property
     def mode(self) -> Mode:
-        """The mode that the index serves at its best."""
+        """``"hybrid"``, or ``"dense"`` if the index has no lexical leg."""
         return "hybrid" if self.view.snapshot.lexical is not None else "dense"
 
-    def bench(self, vectors: Vectors) -> TuningObjective:
-        """Return a bench of both legs where queries have these vectors (n, dim)."""
-        own = self.training_set
-        return TuningObjective.of(self.view, own.queries, own.qrels, self.measure, vectors)
+    def objective(self, vectors: Vectors) -> TuningObjective:
+        """Return the tuning objective for query vectors of shape (n, dim)."""
+        judged = self.training_set
+        return TuningObjective.of(self.view, judged.queries, judged.qrels, self.measure, vectors)
 
-    def values(self, vectors: Vectors) -> Values:
-        """Return the measure of each query (n,), hybrid if there are two legs, and dense."""
+    def evaluate(self, vectors: Vectors) -> QueryMeasures:
+        """Return the measure of each query by mode, for query vectors of shape (n, dim)."""
         if self.mode == "dense":
-            return {"dense": self._dense(vectors)}
-        bench = self.bench(vectors)
-        alone = SearchProfile(_DENSE_ONLY, self.profile.depth, None, self.profile.title_weight)
-        return {"hybrid": bench.values(self.profile), "dense": bench.values(alone)}
+            return {"dense": self._evaluate_dense(vectors)}
+        objective = self.objective(vectors)
+        dense = SearchProfile(_DENSE_ONLY, self.profile.depth, None, self.profile.title_weight)
+        return {"hybrid": objective.values(self.profile), "dense": objective.values(dense)}
 
-    def _dense(self, vectors: Vectors) -> Scores:
-        """Return the measure of each query where there is no lexical leg."""
-        run: Run = {}
-        found = self.view.dense(vectors, _HITS, None, 1.0)
-        for query_id, hits in zip(self.training_set.queries, found, strict=True):
-            # Ranks instead of scores, since trec_eval would put the later id first in a tie.
-            ids = self.view.ids(hits.rows)
-            run[query_id] = {each: float(-rank) for rank, each in enumerate(ids)}
-        measure = parse_measure(self.measure)
-        qrels: Mapping[str, Mapping[str, int]] = self.training_set.qrels
-        _, by_query = compute_measures([measure], qrels, run)
-        return np.array([by_query[each][str(measure)] for each in self.training_set.queries])
+    def _evaluate_dense(self, vectors: Vectors) -> Scores:
+        rankings = [self.view.ids(hits.rows) for hits in self.view.dense(vectors, _HITS, None, 1.0)]
+        return measure_rankings(self.training_set, rankings, self.measure)
+
+
+def measure_rankings(
+    training_set: TrainingSet, rankings: Sequence[Sequence[str]], measure: str
+) -> Scores:
+    """Return the measure of each query (n,), given the ids of its hits, best first."""
+    # Negative ranks stand for scores, because trec_eval breaks ties by the later id.
+    run: Run = {
+        example.query_id: {passage_id: float(-rank) for rank, passage_id in enumerate(ids)}
+        for example, ids in zip(training_set, rankings, strict=True)
+    }
+    parsed = parse_measure(measure)
+    _, by_query = compute_measures([parsed], training_set.qrels, run)
+    return np.array([by_query[example.query_id][str(parsed)] for example in training_set])

@@ -46,15 +46,15 @@ def compare_profiles(
         served = {
             name: each if _usable(each, adapters) else usual for name, each in settings.items()
         }
-        names = {each.adapter for each in (*served.values(), in_use(view))}
+        names = {each.query_adapter for each in (*served.values(), in_use(view))}
         if vectors is None and names != {None}:
             vectors = _encoded(view, queries, qrels)
         benches = {}
         for name in names:
             own = adapters[name](np.asarray(vectors, np.float32)) if name is not None else vectors
             benches[name] = TuningObjective.of(view, queries, qrels, measure, own)
-        now = benches[in_use(view).adapter].values(in_use(view))
-        values = {name: benches[each.adapter].values(each) for name, each in served.items()}
+        now = benches[in_use(view).query_adapter].values(in_use(view))
+        values = {name: benches[each.query_adapter].values(each) for name, each in served.items()}
     return tuple(
         Compared(name, settings[name], float(own.mean()), bootstrap_interval(own - now))
         for name, own in values.items()
@@ -63,10 +63,10 @@ def compare_profiles(
 
 def _usable(profile: SearchProfile, adapters: Mapping[str, QueryAdapter]) -> bool:
     """Whether a setting needs no adapter, or has one whose file is as written."""
-    if profile.adapter is None:
+    if profile.query_adapter is None:
         return True
     try:
-        adapters[profile.adapter]
+        adapters[profile.query_adapter]
     except (CorruptIndexError, KeyError):
         return False
     return True

@@ -19,7 +19,7 @@ from twofold.evaluation.measures import (
 )
 from twofold.fusion import FUSIONS, GuardedFusion, LegScores, WeightedFusion, WeightedSum
 from twofold.index import IndexView
-from twofold.index.saved_records import title_weight_difference
+from twofold.index.saved_records import default_title_weight
 from twofold.retriever import DEPTH
 from twofold.tuning.candidate_matrix import Candidates, QueryBatch
 from twofold.types import LegHits, Rows, Run, Scores, Vectors
@@ -298,7 +298,7 @@ def _no_evidence(quality: float) -> LegScores:
 def defaults(view: IndexView) -> SearchProfile:
     """Return what searches of an index use while no saved setting is in use."""
     return SearchProfile(
-        FUSIONS["guarded"], DEPTH, None, title_weight_difference(view.snapshot.settings)
+        FUSIONS["guarded"], DEPTH, None, default_title_weight(view.snapshot.settings)
     )
 
 

@@ -15,9 +15,9 @@ from twofold.index.saved_records import (
     profile_from_dict,
     saved_values,
     stored_adapters,
-    title_weight_difference,
+    default_title_weight,
 )
-from twofold.index.segment_types import LexicalKind
+from twofold.index.segment_types import LexicalSegmentType
 from twofold.index.view import SnapshotProvider
 from twofold.index.writing.commit import Change
 from twofold.index.writing.writer import IndexWriter
@@ -75,8 +75,8 @@ class SearchProfiles(Mapping[str, SearchProfile]):
         values = _storable(profile)
 
         def saved(before: Settings) -> Settings:
-            if profile.adapter is not None:
-                check_known("adapter", profile.adapter, stored_adapters(before))
+            if profile.query_adapter is not None:
+                check_known("adapter", profile.query_adapter, stored_adapters(before))
             after = replace(before, saved=json.dumps({**saved_values(before), name: values}))
             return _using(before, after, name) if use or before.active == name else after
 
@@ -144,15 +144,15 @@ class SearchProfiles(Mapping[str, SearchProfile]):
             if after == before:
                 return
             change = Change.of_nothing(after, snapshot.vector_set)
-            kind = snapshot.kinds.get("lexical")
-            if isinstance(kind, LexicalKind) and after.title_weight != before.title_weight:
+            kind = snapshot.segment_types.get("lexical")
+            if isinstance(kind, LexicalSegmentType) and after.title_weight != before.title_weight:
                 change = replace(change, reanalyzed=replace(kind, title_weight=after.title_weight))
             self._writer.commit(change)
 
 
 def _using(before: Settings, after: Settings, name: str | None) -> Settings:
     """Return ``after`` with another setting in use, and with its weight of titles."""
-    own = title_weight_difference(before)
+    own = default_title_weight(before)
     after = replace(after, active=name, own_title_weight=own if name is not None else None)
     if after.analyzer is None:
         return after
@@ -168,8 +168,8 @@ def _storable(profile: SearchProfile) -> dict[str, Any]:
     if not isinstance(depth, int) or isinstance(depth, bool) or depth < 1:
         raise InputError(f"depth is {depth!r}: a whole number of at least 1 is wanted")
     check_title_weight(profile.title_weight)
-    if not isinstance(profile.adapter, str | None):
-        raise InputError(f"adapter is {profile.adapter!r:.80}: the name of a saved one is wanted")
+    if not isinstance(profile.query_adapter, str | None):
+        raise InputError(f"adapter is {profile.query_adapter!r:.80}: the name of a saved one is wanted")
     values = profile_as_dict(profile)
     try:
         same = profile_from_dict(json.loads(json.dumps(values))) == profile

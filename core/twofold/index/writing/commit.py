@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.index.segment_types import LexicalKind
+from twofold.index.segment_types import LexicalSegmentType
 from twofold.index.writing.segment_merges import MergeResult
 from twofold.storage import (
     BlockRecord,
@@ -131,7 +131,7 @@ class Change:
     vectors: Vectors
     settings: Settings
     vector_set: VectorSetRecord | None
-    reanalyzed: LexicalKind | None = None
+    reanalyzed: LexicalSegmentType | None = None
     compact: bool = False
     structures: Literal["left", "due", "anew"] = "left"
     fill: Fill | None = None

@@ -25,7 +25,7 @@ class Maintenance:
             with self._generations.view() as view:
                 snapshot = view.snapshot
             dense = snapshot.dense
-            several = any(len(snapshot.of_leg(leg)) > 1 for leg in snapshot.kinds)
+            several = any(len(snapshot.of_leg(leg)) > 1 for leg in snapshot.segment_types)
             due = dense is not None and dense.is_due(compact=compact)
             if due or (compact and several):
                 change = Change.of_nothing(snapshot.settings, snapshot.vector_set)

@@ -48,7 +48,7 @@ class Reencoding:
         self._layout = layout
         self._writer = writer
         self._generations = generations
-        self._contract = contract
+        self._encoder_binding = contract
 
     def run(
         self,
@@ -95,7 +95,7 @@ class Reencoding:
         while more:
             with self._writer.turn:
                 with self._generations.view() as view:
-                    snapshot, filling = view.snapshot, view.snapshot.filling
+                    snapshot, filling = view.snapshot, view.snapshot.pending
                     if filling is not None and filling.record.number != record.number:
                         filling = None  # another encoder's, which this one replaces
                     active = snapshot.vector_set
@@ -113,7 +113,7 @@ class Reencoding:
                 rows = np.array([each.row for each in batch], np.int64)
                 now = snapshot.settings
                 if not more:
-                    self._contract.adopt(record.number, encoder)
+                    self._encoder_binding.adopt(record.number, encoder)
                     now = replace(
                         now,
                         dense=True,
@@ -136,7 +136,7 @@ class Reencoding:
 
     def _record(self, view: IndexView, encoder: Encoder, metric: Metric) -> VectorSetRecord:
         """Return the set that was begun with this encoder, or a new one."""
-        active, filling = view.snapshot.vector_set, view.snapshot.filling
+        active, filling = view.snapshot.vector_set, view.snapshot.pending
         number = 1 + max(
             active.number if active is not None else 0,
             filling.record.number if filling is not None else 0,
@@ -153,7 +153,7 @@ class Reencoding:
     def _known(
         self,
         view: IndexView,
-        filling: PendingVectorSet | None,
+        pending: PendingVectorSet | None,
         batch: Sequence[StoredPassage],
         start: int,
         dim: int,
@@ -161,12 +161,12 @@ class Reencoding:
         """Return the vectors of texts that this set has already, by content."""
         first = view.reader.rows_with_content([each.content for each in batch])
         earlier = {content: row for content, row in first.items() if row < start}
-        if filling is None or not earlier:
+        if pending is None or not earlier:
             return {}
-        firsts = [int(block.rows[0]) for block in filling.blocks]
+        firsts = [int(block.rows[0]) for block in pending.blocks]
         out: dict[bytes, Vectors] = {}
         for content, row in earlier.items():
-            block = filling.blocks[bisect_right(firsts, row) - 1]
+            block = pending.blocks[bisect_right(firsts, row) - 1]
             place = int(positions_of(np.array([row]), block.rows)[0])
             if place >= 0:
                 path = self._layout.vector_file(block.file)

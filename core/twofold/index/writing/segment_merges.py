@@ -8,7 +8,7 @@ import numpy as np
 
 from twofold import segments as tiers
 from twofold.errors import IndexMismatchError
-from twofold.index.segment_types import SegmentContent, SegmentKind, live_flags
+from twofold.index.segment_types import SegmentContent, SegmentType, live_flags
 from twofold.index.snapshot import LoadedSegment, Snapshot
 from twofold.storage import CatalogReader, SegmentRecord
 from twofold.types import Rows
@@ -35,7 +35,7 @@ class MergeResult:
 
 
 def merge_segments(
-    kind: SegmentKind,
+    kind: SegmentType,
     stored: Sequence[LoadedSegment],
     fresh: SegmentContent | None,
     dead: Rows,
@@ -81,7 +81,7 @@ def merge_segments(
     )
 
 
-def rebuild_segment(kind: SegmentKind, snapshot: Snapshot, reader: CatalogReader) -> MergeResult:
+def rebuild_segment(kind: SegmentType, snapshot: Snapshot, reader: CatalogReader) -> MergeResult:
     """Return the segments of a leg built from all stored passages, instead of those it has."""
     contents: list[SegmentContent] = []
     passages = reader.between(0, snapshot.state.next_row)

@@ -55,7 +55,7 @@ class UpsertPlanner:
         self, settings: Settings, contract: EncoderBinding, vectors: Vectors | None
     ) -> None:
         self._settings = settings
-        self._contract = contract
+        self._encoder_binding = contract
         self._vectors = vectors
         self._taken = 0
 
@@ -83,9 +83,9 @@ class UpsertPlanner:
         """Return the metric that the index has or will get."""
         if self._settings.metric is not None:
             return self._settings.metric
-        if not self._contract.present(self._settings):
+        if not self._encoder_binding.has_encoder(self._settings):
             return Metric.COSINE
-        identity = encoder_identity(self._contract.encoder(self._settings, None))
+        identity = encoder_identity(self._encoder_binding.encoder(self._settings, None))
         return identity.metric if identity is not None else Metric.COSINE
 
     def plan(self, batch: Sequence[tuple[Passage, str]], view: IndexView) -> UpsertPlan:
@@ -94,7 +94,7 @@ class UpsertPlanner:
         stored = view.reader.by_id([passage.id for passage, _ in batch])
         settings, vector_set = view.snapshot.settings, view.snapshot.vector_set
         if settings.dense and vector_set is None:
-            filling = view.snapshot.filling
+            filling = view.snapshot.pending
             number = filling.record.number + 1 if filling is not None else 1
             settings, vector_set = self._started(settings, number)
         if given is not None and settings.dim not in (None, given.shape[1]):
@@ -143,10 +143,10 @@ class UpsertPlanner:
 
     def _started(self, settings: Settings, number: int) -> tuple[Settings, VectorSetRecord]:
         """Return settings and vector set for the first vectors of an index."""
-        if not self._contract.present(settings):
+        if not self._encoder_binding.has_encoder(settings):
             default = settings.metric if settings.metric is not None else Metric.COSINE
             return replace(settings, metric=default), VectorSetRecord(number, "null", b"", 1)
-        encoder = self._contract.encoder(settings, None)
+        encoder = self._encoder_binding.encoder(settings, None)
         identity = encoder_identity(encoder)
         if identity is not None and settings.dim not in (None, identity.dim):
             raise IndexMismatchError(
@@ -155,7 +155,7 @@ class UpsertPlanner:
             )
         metric = choose_metric(identity, settings.metric)
         record = new_set(number, encoder, metric)
-        self._contract.use(number, encoder)
+        self._encoder_binding.use(number, encoder)
         dim = len(record.canaries) // (4 * len(CANARIES))
         return replace(settings, metric=metric, dim=dim), record
 
@@ -186,16 +186,16 @@ class UpsertPlanner:
         texts = {each.content: each.encoded_text for each in others if each.content not in known}
         truncated = 0
         if texts:
-            if not self._contract.present(settings):
+            if not self._encoder_binding.has_encoder(settings):
                 raise VectorError(
                     f"this index has no encoder, and {len(texts)} texts have no stored vector: "
                     "give vectors="
                 )
             new = list(texts.values())
-            encoded = self._contract.encode_passages(new, settings, vector_set)
+            encoded = self._encoder_binding.encode_passages(new, settings, vector_set)
             # Stored vectors stay as they are: normalising twice would change their last bits.
             encoded = settings.metric.stored(encoded) if settings.metric is not None else encoded
-            encoder = self._contract.encoder(settings, vector_set)
+            encoder = self._encoder_binding.encoder(settings, vector_set)
             count = getattr(encoder, "count_truncated", None)
             truncated = int(count(new)) if count is not None else 0
             known |= dict(zip(texts, encoded, strict=True))
@@ -229,7 +229,7 @@ class UpsertPlanner:
 
         Caller's vectors are the caller's to give: they stand for one passage, not for its text.
         """
-        if view.snapshot.dense is None or not self._contract.present(view.snapshot.settings):
+        if view.snapshot.dense is None or not self._encoder_binding.has_encoder(view.snapshot.settings):
             return {}
         rows = view.reader.rows_with_content([each.content for each in others])
         vectors, found = view.snapshot.dense.vectors(np.array(list(rows.values()), np.int64))

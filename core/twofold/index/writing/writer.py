@@ -129,7 +129,7 @@ class IndexWriter:
     ) -> list[SegmentPlan]:
         """Write the segments of every leg that this change makes."""
         plans: list[SegmentPlan] = []
-        kinds = dict(snapshot.kinds)
+        kinds = dict(snapshot.segment_types)
         if change.reanalyzed is not None:
             kinds.pop(change.reanalyzed.leg, None)
             result = rebuild_segment(change.reanalyzed, snapshot, reader)
@@ -149,7 +149,7 @@ class IndexWriter:
 
         The first plan is that of the set that is searched.
         """
-        filling = snapshot.filling
+        filling = snapshot.pending
         blocks = filling.blocks if filling is not None else ()
         if change.fill is None:
             kept = BlockPlan(blocks, (), ())
@@ -255,7 +255,7 @@ def _put(catalog: CatalogWriter, change: Change, snapshot: Snapshot) -> int:
         catalog.put_settings(change.settings)
     if change.vector_set is not None and change.vector_set != snapshot.vector_set:
         catalog.put_vector_set(change.vector_set)
-    fill, filling = change.fill, snapshot.filling
+    fill, filling = change.fill, snapshot.pending
     if fill is not None:
         if filling is not None and filling.record.number != fill.record.number:
             catalog.drop_vector_set(filling.record.number)

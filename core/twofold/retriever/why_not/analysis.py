@@ -1,178 +1,191 @@
-"""What kept a passage from being a hit: the query is gone through again with it in mind."""
+"""Why a passage is not among the hits of a query: the query is searched again with it in mind."""
 
 from dataclasses import replace
 
 import numpy as np
 
-from twofold.backend import View
+from twofold.backend import SearchScope
 from twofold.errors import QueryError
 from twofold.protocols import Reranker
-from twofold.results import Advice, LegRank, ThresholdMiss, WhyNot
-from twofold.results.hits import Hits
+from twofold.results import Hits, LegRank, ThresholdMiss, WhyNot
 from twofold.retriever.candidates import CandidateSet
-from twofold.retriever.pipeline import RankedQuery, RankingPipeline
-from twofold.retriever.query_context import QueryContext
-from twofold.retriever.selection import ResultSelection, group_values
-from twofold.retriever.why_not.advice import applied_k, k_needed, relaxed, remedy
+from twofold.retriever.pipeline import AnsweredQuery, RankedQuery, rerank_hits
+from twofold.retriever.selection import group_values
+from twofold.retriever.why_not.advice import find_changes
 from twofold.retriever.why_not.rerun import Rerun
-from twofold.types import Rows
 
 _BEYOND = 100
 """Hits, beyond twice k, among which a place is looked for where hits depend on one another."""
 
 
-def why_not(inquiry: QueryContext, passage_id: str, hits: Hits) -> WhyNot:
-    """Return what kept a passage from being one of ``hits``.
+def explain_absence(answered: AnsweredQuery, passage_id: str, hits: Hits) -> WhyNot:
+    """Return why a passage is not among ``hits``, and which options would bring it in.
 
-    What the hits' own generation knows is said after a write, too: whether it has the passage, as a
-    hit or at all, and whether the filter leaves it out. For the rest the legs are asked again, so
-    that QueryError is raised where the index has changed.
+    Whether the passage is a hit, stored, or filtered out is answered from the hits' own generation,
+    also after a write.
+
+    Raises:
+        QueryError: The legs must be searched again, and the index has changed or is gone.
     """
     if not isinstance(passage_id, str):
-        raise QueryError(f"a passage's id is a string, not {passage_id!r:.80}")
+        raise QueryError(f"a passage id must be a string, got {passage_id!r:.80}")
     if any("\ud800" <= char <= "\udfff" for char in passage_id):
-        raise QueryError(f"the id {passage_id!r:.80} has half a surrogate pair, which no id has")
-    said = WhyNot(passage_id, hits.query)
+        raise QueryError(f"no id contains half a surrogate pair, got {passage_id!r:.80}")
+    why = WhyNot(passage_id, hits.query)
     if passage_id in hits.ids:
-        return replace(said, rank=hits.ids.index(passage_id) + 1)
-    row = inquiry.view.row_of(passage_id)
-    if row is None:
-        return replace(said, stored=False)
-    allowed = inquiry.allowed
-    if allowed is not None and not (row < len(allowed) and allowed[row]):
-        return replace(said, filtered=True)
+        return replace(why, rank=hits.ids.index(passage_id) + 1)
+    where = answered.plan.where
+    with answered.reopen() as scope:
+        key = scope.find_keys([passage_id]).get(passage_id)
+        if key is None:
+            return replace(why, stored=False)
+        if where is not None and not scope.session.matches(where, np.array([key]))[0]:
+            return replace(why, filtered=True)
     if "the query is empty" in hits.warnings:
-        return replace(said, asked=False)
-    with inquiry.retriever.index.view() as view:
-        if view.generation != inquiry.view.generation:
-            raise QueryError(
-                "the index has changed since this query, and the legs have to be asked again: "
-                "retrieve again and ask then"
-            )
-        return _reasoned(view, inquiry, row, hits, said)
+        return replace(why, searched=False)
+    target = answered.target()
+    if target is None:
+        raise QueryError("the index of these hits is gone: keep it open to explain them")
+    with target.open_search() as scope:
+        if scope.session.corpus.generation != answered.generation:
+            raise QueryError("the index has changed since this query: retrieve again, then ask")
+        key = scope.find_keys([passage_id])[passage_id]
+        return _analyze(Rerun.from_query(scope, answered, key, passage_id), hits, why)
 
 
-def _reasoned(view: View, inquiry: QueryContext, row: int, hits: Hits, said: WhyNot) -> WhyNot:
-    """Fill in what is said of a passage that could have been a hit."""
-    retriever, rules = inquiry.retriever, inquiry.rules
-    limit = inquiry.limit
-    trial = Rerun.of(view, inquiry, row)
-    ranks = trial.ranks
+def _analyze(rerun: Rerun, hits: Hits, why: WhyNot) -> WhyNot:
+    """Return the reasons and the advice for a passage that could have been a hit."""
+    options, limit = rerun.options, rerun.answered.limit
+    ranks = rerun.ranks
     legs = {
-        leg: LegRank(_known(trial.score(leg)), ranks.get(leg), limit, trial.misses(leg, limit))
-        for leg in trial.lists
+        leg: LegRank(
+            _finite(rerun.score(leg)),
+            ranks.get(leg),
+            limit,
+            rerun.searched,
+            rerun.misses(leg, limit),
+        )
+        for leg in rerun.lists
     }
-    pool = trial.joined(trial.pool(limit, rules.fusion), rules.fusion)
-    own = int(np.flatnonzero(pool.rows == row)[0])
-    shape, reranker = retriever.shape, retriever.reranker
-    said = replace(
-        said,
+    # One leg's list is the ranking, and can be looked through further than it was asked for.
+    depth = limit if len(rerun.lists) == 2 else rerun.searched
+    candidates = rerun.candidates(depth, rerun.answered.plan.fusion)
+    position = int(np.flatnonzero(candidates.keys == rerun.key)[0])
+    score = float(candidates.scores[position])
+    why = replace(
+        why,
         legs=legs,
-        score=_known(float(pool.scores[own])),
-        missed=_missed(pool, own, retriever.shape),
+        score=_finite(score),
+        missed=_missed_thresholds(rerun, candidates, position),
     )
-    if reranker is None:
-        place, _ = trial.place(pool, shape, limit, 2 * retriever.k + _BEYOND)
-        said = _compared(view, replace(said, place=place), pool, own, shape, hits)
-        said = _outranked(said, float(pool.scores[own]), pool, hits)
-        if said.candidate and not (said.missed or said.duplicate_of or said.group):
-            unlike = shape.diversity > 0 and bool((hits.scores < pool.scores[own]).any())
-            said = replace(said, diverse=unlike and (place is None or place > retriever.k))
-        return _advised(trial, said, shape, remedy(trial, shape, retriever.k))
-    return _reranked(trial, pool, own, reranker, hits, said)
+    if options.reranker is not None:
+        why = _analyze_reranking(rerun, candidates, position, options.reranker, hits, why)
+    else:
+        place = rerun.find_place(candidates, depth, 2 * options.k + _BEYOND)
+        why = _compare(rerun.scope, replace(why, place=place), rerun, hits)
+        why = _outrank(why, score, candidates, hits)
+        if why.candidate and not (why.missed or why.duplicate_of or why.group):
+            unlike = options.selection.diversity > 0 and bool((hits.scores < score).any())
+            why = replace(why, diverse=unlike and (place is None or place > options.k))
+    return replace(why, changes=find_changes(rerun, why))
 
 
-def _reranked(
-    trial: Rerun, pool: CandidateSet, own: int, reranker: Reranker, hits: Hits, said: WhyNot
+def _analyze_reranking(
+    rerun: Rerun,
+    candidates: CandidateSet,
+    position: int,
+    reranker: Reranker,
+    hits: Hits,
+    why: WhyNot,
 ) -> WhyNot:
-    """Fill in what the reranker makes of the passage."""
-    view, retriever, question = trial.view, trial.inquiry.retriever, trial.inquiry.question
-    first = retriever.shape.apart  # what holds before reranking
-    ranked = trial.order(pool, first, trial.inquiry.limit)
-    places = np.flatnonzero(ranked == own)
+    """Return the reasons where a reranker orders the hits."""
+    scope, answered, options = rerun.scope, rerun.answered, rerun.options
+    passing = options.selection.passing(candidates)
+    ranked = candidates.rank(scope, len(candidates.keys), passing)
+    places = np.flatnonzero(ranked == position)
     place = int(places[0]) + 1 if len(places) else None
-    budget = max(retriever.k, reranker.candidates)
+    budget = max(options.k, reranker.candidates)
     read = ranked[:budget]
-    would = own in read
-    content = view.passages(pool.rows[[own]])[0].content
-    score = float(reranker.rerank([question.text or ""], [[content]])[0][0])
+    if position not in read:
+        read = np.append(read, position)
+    query = RankedQuery(answered.query, answered.limit, candidates, read, candidates.scores[read])
+    everything = replace(
+        answered.plan,
+        options=replace(options, k=len(read), diversity=0.0, group_by=None, dedup_threshold=None),
+    )
+    (only,) = [np.array([position])]
+    alone = replace(query, selected=only, scores=candidates.scores[only])
+    keep_all = _WithoutThreshold(reranker)
+    (scored,) = rerank_hits(scope, everything, keep_all, [alone])
+    score = float(scored.scores[0])
     beyond = place is not None and place > budget
-    said = replace(said, place=place, reranked=score, budget=budget if beyond else None)
+    why = replace(why, place=place, reranked=score, budget=budget if beyond else None)
     if reranker.threshold is not None and score < reranker.threshold:
-        had = ThresholdMiss("the reranker's threshold", reranker.threshold, score)
-        said = replace(said, missed=(*said.missed, had))
-    if said.missed:
-        return _advised(trial, _outranked(said, score, pool, hits), first, None)
-    everyone = replace(retriever, k=len(read) + 1)
-    drafting = RankingPipeline(view, everyone, trial.inquiry.rules, trial.inquiry.allowed)
-    candidates = read if would else np.append(read, own)
-    limit, scores = trial.inquiry.limit, pool.scores[candidates]
-    draft = RankedQuery(question, hits.answer, limit, pool, candidates, scores, ())
-    (draft,) = drafting.reranked([draft], reranker, None)
-    at = np.flatnonzero(draft.chosen == own)
-    last = int(at[0]) + 1 if len(at) else None
-    said = _compared(view, said, pool, own, retriever.shape, hits)
-    said = _outranked(said, score, pool, hits)
-    if last is None:
-        return replace(said, settings=relaxed(trial, said))
-    if would and said.candidate:
-        exact = applied_k(trial, last)
-        return said if exact is None else replace(said, k_needed=last, exact_needed=exact)
-    found = remedy(trial, first, budget) if last <= retriever.k else None
-    return _advised(trial, said, first, found)
+        miss = ThresholdMiss("the reranker's threshold", reranker.threshold, score)
+        why = replace(why, missed=(*why.missed, miss))
+    if not why.missed:
+        why = _compare(scope, why, rerun, hits)
+    return _outrank(why, score, candidates, hits)
 
 
-def _advised(trial: Rerun, said: WhyNot, shape: ResultSelection, found: Advice | None) -> WhyNot:
-    """Fill in what would bring the passage in."""
-    k, exact = k_needed(trial, shape) or (None, False)
-    settings = relaxed(trial, said)
-    return replace(said, remedy=found, k_needed=k, exact_needed=exact, settings=settings)
+class _WithoutThreshold:
+    """A reranker whose threshold is ignored, to learn a score below it."""
+
+    threshold = None
+
+    def __init__(self, reranker: Reranker) -> None:
+        self.candidates = reranker.candidates
+        self.rerank = reranker.rerank
 
 
-def _missed(pool: CandidateSet, own: int, shape: ResultSelection) -> tuple[ThresholdMiss, ...]:
+def _missed_thresholds(
+    rerun: Rerun, candidates: CandidateSet, position: int
+) -> tuple[ThresholdMiss, ...]:
     """Return the thresholds that a candidate does not reach."""
-    out: list[ThresholdMiss] = []
-    score = float(pool.scores[own])
-    if shape.min_score is not None and score < shape.min_score:
-        out.append(ThresholdMiss("min_score", shape.min_score, _known(score)))
-    for leg, each in pool.evidence.items():
-        least = shape.min_dense if leg == "dense" else shape.min_lexical
-        if least is not None and each.completed[own] < least:
-            out.append(ThresholdMiss(f"min_{leg}", least, _known(float(each.scores[own]))))
-    return tuple(out)
+    selection = rerun.options.selection
+    missed: list[ThresholdMiss] = []
+    score = float(candidates.scores[position])
+    if selection.min_score is not None and score < selection.min_score:
+        missed.append(ThresholdMiss("min_score", selection.min_score, _finite(score)))
+    for leg, scores in candidates.legs.items():
+        least = selection.min_dense if leg == "dense" else selection.min_lexical
+        if least is not None and scores.completed[position] < least:
+            raw = _finite(float(scores.scores[position]))
+            missed.append(ThresholdMiss(f"min_{leg}", least, raw))
+    return tuple(missed)
 
 
-def _outranked(said: WhyNot, score: float, pool: CandidateSet, hits: Hits) -> WhyNot:
-    """Say which hits are above a score; equal ones by id, or as the fusion has it."""
-    listed = pool.fused is not None and pool.fused.precedence is not None
+def _outrank(why: WhyNot, score: float, candidates: CandidateSet, hits: Hits) -> WhyNot:
+    """Add which hits have a better score; equal ones win by id, or by the fusion's precedence."""
+    by_precedence = candidates.fused is not None and candidates.fused.precedence is not None
     above = [
-        (each, float(its))
-        for each, its in zip(hits.ids, hits.scores, strict=True)
-        if its > score or (its == score and (listed or each < said.passage_id))
+        (hit, float(other))
+        for hit, other in zip(hits.ids, hits.scores, strict=True)
+        if other > score or (other == score and (by_precedence or hit < why.passage_id))
     ]
     if not above:
-        return said
-    ids = tuple(each for each, _ in above)
-    gap = min(its for _, its in above) - score
-    return replace(said, outranked_by=ids, gap=_known(gap))
+        return why
+    gap = min(other for _, other in above) - score
+    return replace(why, outranked_by=tuple(hit for hit, _ in above), gap=_finite(gap))
 
 
-def _compared(
-    view: View, said: WhyNot, pool: CandidateSet, own: int, shape: ResultSelection, hits: Hits
-) -> WhyNot:
-    """Say which hit stands for the passage, or which fill its group."""
-    if not said.candidate or said.missed:
-        return said
+def _compare(scope: SearchScope, why: WhyNot, rerun: Rerun, hits: Hits) -> WhyNot:
+    """Add which hit the passage duplicates, or which hits fill its group."""
+    if not why.candidate or why.missed:
+        return why
     for hit in hits:
-        if said.passage_id in hit.duplicates:
-            return replace(said, duplicate_of=hit.id)
-    if shape.group_by is None:
-        return said
-    rows: Rows = np.array([int(pool.rows[own]), *hits.rows], np.int64)
-    values = group_values(view, rows, shape.group_by)
-    same = tuple(hit.id for hit, group in zip(hits, values[1:], strict=True) if group == values[0])
-    return replace(said, group=same) if len(same) >= shape.per_group else said
+        if why.passage_id in hit.duplicates:
+            return replace(why, duplicate_of=hit.id)
+    field = rerun.options.group_by
+    if field is None:
+        return why
+    fetched = scope.session.fetch(ids=[why.passage_id, *hits.ids])
+    values = group_values(fetched.keys, fetched.passages, field)
+    same = tuple(
+        hit for hit, value in zip(fetched.ids[1:], values[1:], strict=True) if value == values[0]
+    )
+    return replace(why, group=same) if len(same) >= rerun.options.per_group else why
 
 
-def _known(score: float) -> float | None:
+def _finite(score: float) -> float | None:
     return score if np.isfinite(score) else None

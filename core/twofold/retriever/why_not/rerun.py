@@ -1,147 +1,143 @@
-"""Trying out one query again, with one passage in mind, under other settings."""
+"""One query searched again, deeper, with one passage in mind."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
-from twofold.backend import View
-from twofold.fusion import Fused, Fusion, LegScores
+from twofold.backend import SearchScope
+from twofold.fusion import Fusion, LegScores
+from twofold.results import Hits
 from twofold.retriever.candidates import CandidateSet
-from twofold.retriever.query_context import QueryContext
-from twofold.retriever.search_plan import LegResults
-from twofold.retriever.selection import CandidateFeatures, Places, ResultSelection
-from twofold.types import Leg, LegHits, Rows
+from twofold.retriever.leg_search import complete_legs
+from twofold.retriever.pipeline import AnsweredQuery, run_search
+from twofold.retriever.search_plan import SearchOptions, SearchPlan, cap_limit
+from twofold.types import Leg, LegHits
 
-if TYPE_CHECKING:
-    from twofold.retriever.retriever import Retriever
-
-EVERYTHING = 1 << 31
-"""Passages asked of a leg where all are wanted."""
+SEARCHED = 10_000
+"""Passages of each leg that are looked through for the passage's rank."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rerun:
-    """The whole lists of the legs for one query, and the ``row`` that is asked about.
+    """The deep lists of the legs for one query, and the passage that is asked about.
 
-    ``view`` is of the query's generation, and open where passages have to be read.
+    Attributes:
+        scope: An open search of the query's generation.
+        answered: The query, and how it was answered.
+        options: Its options.
+        lists: The best passages of each leg by an exact search.
+        key: The passage's key.
+        passage_id: The passage's id.
     """
 
-    view: View
-    inquiry: QueryContext
+    scope: SearchScope
+    answered: AnsweredQuery
+    options: SearchOptions
     lists: Mapping[Leg, LegHits]
-    row: int
+    key: int
+    passage_id: str
 
     @classmethod
-    def of(cls, view: View, inquiry: QueryContext, row: int) -> "Rerun":
-        """Let the legs list everything that the filter lets through, exactly."""
-        mode, question, allowed = inquiry.retriever.mode, inquiry.question, inquiry.allowed
+    def from_query(
+        cls, scope: SearchScope, answered: AnsweredQuery, key: int, passage_id: str
+    ) -> "Rerun":
+        """Search the legs of a query deeply."""
+        options = replace(answered.plan.options, observer=None)
+        query, plan = answered.query, answered.plan
+        limit = cap_limit(scope, max(SEARCHED, answered.limit))
         lists: dict[Leg, LegHits] = {}
-        if mode != "lexical" and question.vector is not None:
-            vectors = question.vector[None, :]
-            (lists["dense"],) = view.dense(vectors, EVERYTHING, allowed, math.inf)
-        if mode != "dense" and question.text is not None:
-            words = [question.text]
-            (lists["lexical"],) = view.lexical(words, EVERYTHING, allowed, question.scorer)
-        return cls(view, inquiry, lists, row)
+        if options.mode != "lexical" and query.vector is not None:
+            vectors = query.vector[None, :]
+            (lists["dense"],) = scope.session.search_dense(vectors, limit, plan.where, math.inf)
+        if options.mode != "dense" and query.text is not None:
+            texts = [query.text]
+            (lists["lexical"],) = scope.session.search_lexical(
+                texts, limit, plan.where, plan.scorer
+            )
+        return cls(scope, answered, options, lists, key, passage_id)
+
+    @property
+    def searched(self) -> int:
+        """How many passages of each leg were looked through."""
+        return cap_limit(self.scope, max(SEARCHED, self.answered.limit))
 
     @property
     def ranks(self) -> dict[Leg, int]:
         """The passage's rank in each leg that lists it."""
-        found = {leg: np.flatnonzero(hits.rows == self.row) for leg, hits in self.lists.items()}
+        found = {leg: np.flatnonzero(hits.rows == self.key) for leg, hits in self.lists.items()}
         return {leg: int(at[0]) + 1 for leg, at in found.items() if len(at)}
-
-    def first(self, limit: int) -> dict[Leg, LegHits]:
-        """Return the lists of the legs where each is asked for ``limit``."""
-        return {
-            leg: LegHits(hits.rows[:limit], hits.scores[:limit]) for leg, hits in self.lists.items()
-        }
-
-    def pool(self, limit: int, fusion: Fusion) -> CandidateSet:
-        """Return the candidates where each leg brings ``limit``."""
-        first, completed = self.first(limit), None
-        vector = self.inquiry.question.vector
-        if len(first) == 2 and vector is not None:
-            completed = self.view.dense_scores(vector, first["lexical"].rows)
-        return CandidateSet.of(
-            self.view, self.inquiry.question, LegResults(first, completed), fusion
-        )
-
-    def joined(self, pool: CandidateSet, fusion: Fusion) -> CandidateSet:
-        """Return the pool with the passage in it, as a candidate that no leg lists."""
-        if self.row in pool.rows:
-            return pool
-        rows: Rows = np.append(pool.rows, self.row)
-        evidence: dict[Leg, LegScores] = {
-            leg: replace(
-                each,
-                scores=np.append(each.scores, self.score(leg)),
-                ranks=np.append(each.ranks, 0),
-            )
-            for leg, each in pool.evidence.items()
-        }
-        if pool.fused is None:
-            ((only),) = evidence.values()
-            return CandidateSet(rows, evidence, None, only.completed)
-        fused = fusion.fuse(evidence["dense"], evidence["lexical"])
-        return CandidateSet(rows, evidence, fused, fused.scores)
 
     def score(self, leg: Leg) -> float:
         """Return the passage's raw score in a leg, NaN where it can't be scored."""
-        question, row = self.inquiry.question, np.array([self.row])
-        if leg == "dense" and question.vector is not None:
-            return float(self.view.dense_scores(question.vector, row)[0])
-        if leg == "lexical" and question.text is not None:
-            return float(self.view.lexical_scores(question.text, row, question.scorer)[0])
+        query, key = self.answered.query, np.array([self.key])
+        if not self.scope.capabilities.completes:
+            rank = self.ranks.get(leg)
+            return float(self.lists[leg].scores[rank - 1]) if rank is not None else math.nan
+        if leg == "dense" and query.vector is not None:
+            return float(self.scope.dense_scores(query.vector, key)[0])
+        if leg == "lexical" and query.text is not None:
+            return float(self.scope.lexical_scores(query.text, key, self.answered.plan.scorer)[0])
         return math.nan
 
+    def candidates(self, limit: int, fusion: Fusion) -> CandidateSet:
+        """Return the candidates where each leg brings ``limit``, and the passage among them."""
+        lists = {
+            leg: LegHits(hits.rows[:limit], hits.scores[:limit]) for leg, hits in self.lists.items()
+        }
+        plan = replace(self.answered.plan, fusion=fusion)
+        (found,) = complete_legs(self.scope, plan, [self.answered.query], [lists])
+        if self.key in found.keys:
+            return found
+        keys = np.append(found.keys, self.key)
+        legs = {leg: self._append(leg, scores) for leg, scores in found.legs.items()}
+        if found.fused is None:
+            ((scores),) = legs.values()
+            return CandidateSet(keys, legs, None, scores.completed)
+        return CandidateSet.from_fusion(keys, legs, fusion)
+
     def misses(self, leg: Leg, limit: int) -> bool:
-        """Whether the query's own search did not find the passage among a leg's ``limit`` best."""
-        retriever, vector = self.inquiry.retriever, self.inquiry.question.vector
-        within = self.ranks.get(leg, EVERYTHING) <= limit
-        if leg == "lexical" or retriever.exact or vector is None or not within:
-            return False  # exact by itself, or not to be found anyway
-        allowed, effort = self.inquiry.allowed, retriever.effort
-        (found,) = self.view.dense(vector[None, :], limit, allowed, effort)
-        return self.row not in found.rows
+        """Return whether the query's approximate search missed the passage within its depth."""
+        vector = self.answered.query.vector
+        within = self.ranks.get(leg, self.searched + 1) <= limit
+        if leg == "lexical" or self.options.exact or vector is None or not within:
+            return False
+        plan: SearchPlan = self.answered.plan
+        (found,) = self.scope.session.search_dense(vector[None, :], limit, plan.where, plan.effort)
+        return self.key not in found.rows
 
-    def brings(self, changed: "Retriever") -> bool:
-        """Whether a retriever with other settings gives the passage for the same question."""
-        question = self.inquiry.question
-        (own,) = self.view.ids(np.array([self.row]))
-        return own in changed.retrieve(question.text, vector=question.vector).ids
+    def find_place(self, candidates: CandidateSet, limit: int, count: int) -> int | None:
+        """Return the passage's place, from 1, among the first ``count`` hits; None if not there."""
+        selection, vector = self.options.selection, self.answered.query.vector
+        count = count if selection.compares else len(candidates.keys)
+        selected, _ = selection.select(self.scope, candidates, limit, count, vector)
+        found = np.flatnonzero(candidates.keys[selected] == self.key)
+        return int(found[0]) + 1 if len(found) else None
 
-    def order(self, pool: CandidateSet, shape: ResultSelection, limit: int) -> Places:
-        """Return the candidates in the order in which they would be hits, without a reranker.
+    def brings(self, changes: Mapping[str, Any]) -> bool:
+        """Return whether the same query with other options has the passage among its hits."""
+        target = self.answered.target()
+        assert target is not None  # held by whoever asks
+        query = self.answered.query
+        texts = None if query.text is None else [query.text]
+        vectors = None
+        if query.given and query.vector is not None:
+            vectors = query.vector[None, :]
+        options = replace(self.options, **changes)
+        (hits,) = run_search(target, options, texts, vectors, _unexplained)
+        return self.passage_id in hits.ids
 
-        ``limit`` is how many passages each leg is asked for.
-        """
-        vector = self.inquiry.question.vector
-        return shape.hits(self.view, pool, limit, len(pool.rows), vector)[0]
-
-    def place(
-        self,
-        pool: CandidateSet,
-        shape: ResultSelection,
-        limit: int,
-        count: int,
-        looks: CandidateFeatures | None = None,
-    ) -> tuple[int | None, int]:
-        """Return the passage's place from 1 among the first ``count`` hits, and how many there are.
-
-        The place is None if it is not among them. Where hits don't depend on one another, all are
-        looked at, since that costs little; ``looks`` are the shape's.
-        """
-        count = count if shape.compares else len(pool.rows)
-        vector = self.inquiry.question.vector
-        order, _ = shape.hits(self.view, pool, limit, count, vector, looks)
-        found = np.flatnonzero(pool.rows[order] == self.row)
-        return (int(found[0]) + 1 if len(found) else None), len(order)
+    def _append(self, leg: Leg, scores: LegScores) -> LegScores:
+        """Return a leg's scores with the passage's, which the leg doesn't list, at the end."""
+        return replace(
+            scores,
+            scores=np.append(scores.scores, self.score(leg)),
+            ranks=np.append(scores.ranks, 0),
+        )
 
 
-def fused_by(pool: CandidateSet, fusion: Fusion) -> CandidateSet:
-    """Return the pool's candidates fused by another rule."""
-    fused: Fused = fusion.fuse(pool.evidence["dense"], pool.evidence["lexical"])
-    return CandidateSet(pool.rows, pool.evidence, fused, fused.scores)
+def _unexplained(answered: AnsweredQuery, passage_id: str, hits: Hits) -> Any:
+    """Stand in for the explanation of hits that are only looked through."""
+    raise NotImplementedError

@@ -1,14 +1,14 @@
-"""A training set as arrays over the vectors of one view of an index."""
+"""Training data of a query adapter as arrays."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twofold.fusion.rules import DENSE_WEIGHT
 from twofold.index import IndexView
 from twofold.similarity import Metric
-from twofold.training.adapter.fit import BatchArrays
 from twofold.training.adapter.plan import AdapterPlan
 from twofold.training.data.examples import Example, TrainingSet
 from twofold.types import Rows, Vectors
@@ -17,70 +17,97 @@ _FLOOR = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
+class BatchArrays:
+    """Query vectors and the passages that are relevant to them.
+
+    Attributes:
+        vectors: Vectors by the encoder, float32 (n, dim).
+        positives: For each query, the grades of its relevant passages by position.
+        weights: Weight of each query in the loss, float32 (n,).
+        lexical: Lexical parts of the fused scores, float32 (m, passages), of the first m queries;
+            None without a lexical leg. Only validation needs them.
+    """
+
+    vectors: Vectors
+    positives: Sequence[dict[int, int]]
+    weights: NDArray[np.float32]
+    lexical: Vectors | None = None
+
+    def select(self, positions: NDArray[np.int64], *, lexical: bool = True) -> "BatchArrays":
+        """Return the queries at some positions, with or without the lexical scores."""
+        positives = [self.positives[position] for position in positions.tolist()]
+        scores = self.lexical[positions] if self.lexical is not None and lexical else None
+        return BatchArrays(self.vectors[positions], positives, self.weights[positions], scores)
+
+    def __len__(self) -> int:
+        return len(self.positives)
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingArrays:
-    """Passages' vectors (n, dim) as they are stored, and the queries that they answer."""
+    """The stored passage vectors (n, dim) of an index, its metric, and the training queries."""
 
     passages: Vectors
     metric: Metric
-    asking: BatchArrays
+    queries: BatchArrays
 
     @classmethod
-    def of(
+    def from_view(
         cls,
         view: IndexView,
-        training_set: TrainingSet,
+        examples: TrainingSet,
         vectors: Vectors,
         plan: AdapterPlan,
         *,
-        checked: int,
+        judged: int,
     ) -> "TrainingArrays":
-        """Take all passages with a vector, or, of too many, all answers and a seeded sample.
+        """Collect the arrays of a training set.
 
-        ``vectors`` (queries, dim) are those of the queries, in their order. The first ``checked``
-        of them may say when to stop, and so their words are scored.
+        Args:
+            view: View of the index.
+            examples: Judged examples, followed by extra ones.
+            vectors: Query vectors of all examples, float32 (n, dim).
+            plan: Gives the largest number of passages, and the seed of their sample.
+            judged: Number of judged examples, which get lexical scores for validation.
         """
         dense = view.snapshot.dense
         assert dense is not None  # checked before
         rows = dense.live_rows
-        answers = _answers(view, training_set)
-        if len(rows) > plan.most_passages:
-            kept = np.unique(np.array([row for own in answers for row in own], np.int64))
-            others = np.setdiff1d(rows, kept)
-            size = min(max(plan.most_passages - len(kept), 0), len(others))
-            drawn = np.random.default_rng(plan.seed).choice(others, size, replace=False)
-            rows = np.union1d(kept, drawn)
+        grades = [_grades_by_row(view, example) for example in examples]
+        if len(rows) > plan.max_passages:
+            relevant = np.unique(np.array([row for graded in grades for row in graded], np.int64))
+            others = np.setdiff1d(rows, relevant)
+            size = min(max(plan.max_passages - len(relevant), 0), len(others))
+            sample = np.random.default_rng(plan.seed).choice(others, size, replace=False)
+            rows = np.union1d(relevant, sample)
         points, found = view.vectors(rows)
         rows, points = rows[found], points[found]
-        place_of = {row: place for place, row in enumerate(rows.tolist())}
-        places = [
-            {place_of[row]: grade for row, grade in own.items() if row in place_of}
-            for own in answers
+        position_of = {row: position for position, row in enumerate(rows.tolist())}
+        positives = [
+            {position_of[row]: grade for row, grade in graded.items() if row in position_of}
+            for graded in grades
         ]
-        weights = np.array([each.weight for each in training_set], np.float32)
-        words = _words(view, training_set[:checked], rows)
-        return cls(points, dense.metric, BatchArrays(vectors, places, weights, words))
+        weights = np.array([example.weight for example in examples], np.float32)
+        lexical = _lexical_parts(view, examples[:judged], rows)
+        return cls(points, dense.metric, BatchArrays(vectors, positives, weights, lexical))
 
 
-def _answers(view: IndexView, training_set: TrainingSet) -> Sequence[dict[int, int]]:
-    """Return for each example the rows of its positives with their grades."""
-    out: list[dict[int, int]] = []
-    for each in training_set:
-        rows = [view.row_of(own) for own in each.positives]
-        pairs = zip(rows, each.grades, strict=True)
-        out.append({row: grade for row, grade in pairs if row is not None})
-    return out
+def _grades_by_row(view: IndexView, example: Example) -> dict[int, int]:
+    rows = [view.row_of(passage_id) for passage_id in example.positives]
+    pairs = zip(rows, example.grades, strict=True)
+    return {row: grade for row, grade in pairs if row is not None}
 
 
-def _words(view: IndexView, examples: Sequence[Example], rows: Rows) -> Vectors | None:
-    """Return what words add to dense scores of 0 to 1, float32 (queries, rows): from 0 on.
+def _lexical_parts(view: IndexView, examples: Sequence[Example], rows: Rows) -> Vectors | None:
+    """Return the lexical part of the default fusion, float32 (queries, rows), from 0 up.
 
-    It is the lexical part of the library's default fusion by the dense part's weight.
+    It is divided by the dense weight, to be added to dense scores from 0 to 1.
     """
     if view.snapshot.lexical is None:
         return None
     share = (1 - DENSE_WEIGHT) / DENSE_WEIGHT
-    out = np.zeros((len(examples), len(rows)), np.float32)
-    for place, each in enumerate(examples):
-        scores = view.lexical_scores(each.query, rows)
-        out[place] = share * scores / max(float(scores.max(initial=0.0)), _FLOOR)
-    return out
+    parts = np.zeros((len(examples), len(rows)), np.float32)
+    for position, example in enumerate(examples):
+        scores = view.lexical_scores(example.query, rows)
+        parts[position] = share * scores / max(float(scores.max(initial=0.0)), _FLOOR)
+    return parts

@@ -1,4 +1,4 @@
-"""How much of a learned map is mixed with the identity."""
+"""Cross-validated query vectors, and the choice of how much of the learned matrix to use."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,81 +6,97 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.training.acceptance import Gain, Values, compute_gains, no_regression, select_queries
+from twofold.training.acceptance import (
+    Gain,
+    QueryMeasures,
+    compute_gains,
+    no_regression,
+    select_queries,
+)
 from twofold.training.adapter.fit import FitResult
 from twofold.training.adapter.plan import AdapterPlan
 from twofold.types import Mask, Mode, Vectors
 
 
 @dataclass(frozen=True, slots=True)
-class InterpolationChoice:
-    """What each blend gives queries (n,) that nothing was learned from, beside what is in use.
-
-    ``folds`` (n,) tell which fold held a query out, ``unseen`` flags those that ask for passages
-    never learned from, and ``judges`` those that what is in use didn't learn from either. By the
-    blends that are ``remembering``, queries of another kind lose no more than allowed.
-    """
-
-    plan: AdapterPlan
-    mode: Mode
-    before: Values
-    tried: Mapping[float, Values]
-    folds: NDArray[np.int64]
-    unseen: Mask
-    judges: Mask
-    remembering: tuple[float, ...]
-
-    def gains(self, after: Values, among: Mask | None = None) -> tuple[Gain, ...]:
-        """Return the gains of those that judge, or of those of them that are ``among`` some."""
-        mask = self.judges if among is None else self.judges & among
-        before, now = select_queries(self.before, mask), select_queries(after, mask)
-        return compute_gains(before, now, self.unseen[mask], level=self.plan.level)
-
-    def blend(self, among: Mask | None = None) -> float:
-        """Return the blend of the best mean of those that lose nothing elsewhere, by some queries.
-
-        All of them say what is best, and those that judge what is harmless.
-        """
-        every = among if among is not None else np.ones_like(self.judges)
-        safe = [
-            blend
-            for blend in self.remembering
-            if no_regression(self.gains(self.tried[blend], every), self.plan)
-        ]
-        candidates = safe if safe else self.plan.blends[-1:]
-        return max(candidates, key=lambda each: float(self.tried[each][self.mode][every].mean()))
-
-    def without_each_fold(self) -> Values:
-        """Return each fold's values by the blend that the other folds' queries choose."""
-        after = {mode: np.empty_like(values) for mode, values in self.before.items()}
-        for fold in np.unique(self.folds):
-            own = self.folds == fold
-            chosen = self.tried[self.blend(~own)]
-            for mode, values in after.items():
-                values[own] = chosen[mode][own]
-        return after
-
-
-@dataclass(frozen=True, slots=True)
 class CrossValidated:
-    """What was learned without each query, and which of them ask for passages never learned from.
+    """Query vectors, each adapted by a matrix that was fitted without that query.
 
-    ``plain`` and ``learned`` (n, dim) are the encoder's vectors and what the folds' maps make of
-    them, unmixed; ``folds`` (n,) tells which fold held each out.
+    Attributes:
+        base: Vectors by the encoder, float32 (n, dim).
+        adapted: The adapted vectors, float32 (n, dim).
+        unseen: Flags queries that share no relevant passage with their training folds, (n,).
+        folds: Number of the fold that held out each query, (n,).
+        fits: The fit of each fold.
     """
 
-    plain: Vectors
-    learned: Vectors
+    base: Vectors
+    adapted: Vectors
     unseen: Mask
     folds: NDArray[np.int64]
     fits: tuple[FitResult, ...]
 
-    def blended(self, blend: float) -> Vectors:
-        """Return vectors between the encoder's own and the learned ones."""
-        return np.asarray(self.plain + blend * (self.learned - self.plain), np.float32)
+    def interpolate(self, weight: float) -> Vectors:
+        """Return vectors between the base (0) and the adapted ones (1)."""
+        return np.asarray(self.base + weight * (self.adapted - self.base), np.float32)
 
 
-def interpolate(matrix: Vectors, blend: float) -> Vectors:
-    """Return a matrix (dim, dim) between the identity and a learned one."""
+def interpolate_matrix(matrix: Vectors, weight: float) -> Vectors:
+    """Return a matrix (dim, dim) between the identity (0) and a learned one (1)."""
     eye = np.eye(len(matrix), dtype=np.float32)
-    return np.asarray(eye + np.float32(blend) * (matrix - eye), np.float32)
+    return np.asarray(eye + np.float32(weight) * (matrix - eye), np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class InterpolationChoice:
+    """Chooses the interpolation weight by the held-out queries.
+
+    Attributes:
+        plan: The hyperparameters.
+        mode: The search mode that is optimized.
+        before: Measures of the queries by the index as it is.
+        candidates: Measures of the cross-validated queries, by weight.
+        cross_validated: Gives the folds and the unseen queries.
+        counted: Flags queries that the active adapter was not trained on, (n,).
+        safe: Weights at which control queries don't regress.
+    """
+
+    plan: AdapterPlan
+    mode: Mode
+    before: QueryMeasures
+    candidates: Mapping[float, QueryMeasures]
+    cross_validated: CrossValidated
+    counted: Mask
+    safe: tuple[float, ...]
+
+    def gains(self, after: QueryMeasures, among: Mask | None = None) -> tuple[Gain, ...]:
+        """Return the gains of the counted queries, restricted to those ``among`` flags."""
+        mask = self.counted if among is None else self.counted & among
+        before, now = select_queries(self.before, mask), select_queries(after, mask)
+        unseen = self.cross_validated.unseen[mask]
+        return compute_gains(before, now, unseen, confidence=self.plan.confidence)
+
+    def best_weight(self, among: Mask | None = None) -> float:
+        """Return the weight with the best mean over some queries, and without regression."""
+        mask = among if among is not None else np.ones_like(self.counted)
+        allowed = [
+            weight
+            for weight in self.safe
+            if no_regression(self.gains(self.candidates[weight], mask), self.plan)
+        ]
+        scores = {
+            weight: float(self.candidates[weight][self.mode][mask].mean())
+            for weight in allowed or self.plan.interpolations[-1:]
+        }
+        return max(scores, key=scores.__getitem__)
+
+    def measure_folds(self) -> QueryMeasures:
+        """Return each fold's measures at the weight that the other folds choose."""
+        after = {mode: np.empty_like(scores) for mode, scores in self.before.items()}
+        folds = self.cross_validated.folds
+        for number in np.unique(folds):
+            fold = folds == number
+            chosen = self.candidates[self.best_weight(~fold)]
+            for mode, scores in after.items():
+                scores[fold] = chosen[mode][fold]
+        return after

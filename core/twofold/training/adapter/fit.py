@@ -1,4 +1,4 @@
-"""Fitting a query adapter by gradient descent; passages' vectors stay as they are."""
+"""Fits the matrix of a query adapter by gradient descent; passage vectors stay fixed."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,45 +9,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.similarity import Metric
+from twofold.training.adapter.arrays import BatchArrays
 from twofold.training.adapter.plan import AdapterPlan
 from twofold.types import Vectors
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Generator, Tensor
 
-_DEPTH = 10  # hits that early stopping looks at
+_DEPTH = 10  # of nDCG in early stopping
 _FLOOR = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
-class BatchArrays:
-    """Queries as arrays: ``vectors`` (n, dim) by the encoder, and what answers each.
-
-    ``answers[i]`` are places among the passages with their grades, and ``weights`` (n,) multiply
-    the queries' parts in the loss. ``words`` (n, passages) is what the lexical leg adds to a dense
-    score that goes from 0 to 1, None without such a leg; the last queries may lack it.
-    """
-
-    vectors: Vectors
-    answers: Sequence[dict[int, int]]
-    weights: NDArray[np.float32]
-    words: Vectors | None = None
-
-    def part(self, places: NDArray[np.int64], *, worded: bool = True) -> "BatchArrays":
-        """Return the queries at these places; ``words`` take room, and only stopping needs them."""
-        answers = [self.answers[place] for place in places.tolist()]
-        words = self.words[places] if self.words is not None and worded else None
-        return BatchArrays(self.vectors[places], answers, self.weights[places], words)
-
-    def __len__(self) -> int:
-        return len(self.answers)
-
-
-@dataclass(frozen=True, slots=True)
 class Epoch:
-    """One pass over all pairs: the mean loss of its steps, None before the first, and nDCG@10.
+    """One pass over the training pairs; number 0 is the state before training.
 
-    The latter is over the queries that fitting doesn't learn from, None where there are none.
+    Attributes:
+        number: Number of the epoch.
+        loss: Mean loss of its steps, None for number 0.
+        ndcg: Measure of the validation queries afterwards, None if there are none. It is nDCG@10
+            in adapter training, and the plan's measure in fine-tuning.
     """
 
     number: int
@@ -57,185 +38,174 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class FitResult:
-    """A matrix (dim, dim), the epoch that it is of, 0 for the identity, and all epochs' curve."""
+    """A matrix (dim, dim), the epoch that it is from (0: the identity), and all epochs."""
 
     matrix: NDArray[np.float32]
     best: int
     curve: tuple[Epoch, ...]
 
 
-def fit_map(
+def fit_adapter(
     passages: Vectors,
     metric: Metric,
-    learned: BatchArrays,
-    checked: BatchArrays | None,
+    train: BatchArrays,
+    validation: BatchArrays | None,
     plan: AdapterPlan,
-    report: Callable[[Epoch], None] | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
 ) -> FitResult:
-    """Return the matrix W that brings W q near what answers q, starting at the identity.
+    """Fit the matrix W of a query adapter by InfoNCE over all passages, from the identity on.
 
-    InfoNCE over all ``passages`` (n, dim): the cross-entropy of softmax(s(W q, x) / temperature)
-    for each pair of a query and a passage that answers it; its other answers are left out of the
-    sum. van den Oord, Li and Vinyals, Representation Learning with Contrastive Predictive Coding
-    (2018). Added is ``pull`` times the squared Frobenius norm of W - I. s is the index's metric on
-    a scale where mean lengths are 1, so that one temperature means the same everywhere.
+    The loss of a query q and a relevant passage is the cross-entropy of
+    softmax(s(W q, x) / temperature) over the passages x without q's other relevant ones (van den
+    Oord, Li and Vinyals, Representation Learning with Contrastive Predictive Coding, 2018).
+    ``identity_l2`` times the squared Frobenius norm of W - I is added. s is the index's metric,
+    scaled by mean vector lengths, so that temperatures are comparable between encoders.
 
-    With ``checked`` queries, epochs go on until nDCG@10 over those has stopped growing, of both
-    legs together where there are two, and the best one's matrix is returned, the identity if none
-    is better. Without them, that of the last of ``plan.epochs``. On one thread the same seed gives
-    the same matrix.
+    With validation queries, the matrix of the epoch with their best nDCG@10 is returned, and
+    training stops early; without, that of the last epoch. nDCG@10 is of both legs, if there are
+    two. On one thread, the same seed gives the same matrix.
+
+    Args:
+        passages: Passage vectors, float32 (n, dim).
+        metric: The index's similarity.
+        train: Queries to learn from.
+        validation: Queries that choose the epoch.
+        plan: The hyperparameters.
+        on_epoch: Called after every epoch, and with number 0 before the first.
     """
     import torch
 
     generator = torch.Generator().manual_seed(plan.seed)
     points = torch.from_numpy(np.array(passages, np.float32))
-    queries = torch.from_numpy(np.array(learned.vectors, np.float32))
-    similar = _similarity(metric, points, queries)
+    queries = torch.from_numpy(np.array(train.vectors, np.float32))
+    similarity = _scaled_similarity(metric, points, queries)
     lowest = -1.0 if metric is Metric.COSINE else None
-    pairs = [(place, answer) for place, own in enumerate(learned.answers) for answer in sorted(own)]
-    of_query = torch.tensor([place for place, _ in pairs])
-    answer = torch.tensor([place for _, place in pairs])
-    # Each query counts once, however many passages answer it.
-    shares = np.array([learned.weights[q] / len(learned.answers[q]) for q, _ in pairs], np.float32)
+    pairs = [(query, x) for query, grades in enumerate(train.positives) for x in sorted(grades)]
+    query_of, passage_of = (torch.tensor(column) for column in zip(*pairs, strict=True))
+    # Each query counts once, however many relevant passages it has.
+    shares = np.array([train.weights[q] / len(train.positives[q]) for q, _ in pairs], np.float32)
     weights = torch.from_numpy(shares / shares.mean())
-    model = _Map(points.shape[1], plan, generator)
-    optimizer = torch.optim.AdamW(model.parameters, lr=plan.learning_rate, weight_decay=0.0)
-    curve = [Epoch(0, None, _checked(model.matrix(), similar, checked, lowest))]
-    if report is not None:
-        report(curve[0])
-    best, matrix = 0, model.matrix()
-    for number in range(1, plan.epochs + 1):
+    parameters = _initial_parameters(points.shape[1], plan.rank, generator)
+    optimizer = torch.optim.AdamW(parameters, lr=plan.learning_rate, weight_decay=0.0)
+    eye = torch.eye(points.shape[1])
+    curve: list[Epoch] = []
+    best, matrix = 0, eye
+    for number in range(plan.epochs + 1):
         losses: list[float] = []
-        order = torch.randperm(len(pairs), generator=generator)
-        for batch in torch.split(order, plan.batch):
-            asked = of_query[batch]
-            scores = similar(queries[asked] @ model.learned().T) / plan.temperature
-            _leave_out(scores, learned.answers, asked.tolist(), answer[batch].tolist())
-            each = torch.nn.functional.cross_entropy(scores, answer[batch], reduction="none")
-            loss = (each * weights[batch]).mean() + plan.pull * model.distance()
+        order = torch.randperm(len(pairs), generator=generator) if number else None
+        for batch in torch.split(order, plan.batch) if order is not None else ():
+            rows, positives = query_of[batch], passage_of[batch]
+            scores = similarity(queries[rows] @ _matrix(parameters).T) / plan.temperature
+            _mask_other_positives(scores, train.positives, rows.tolist(), positives.tolist())
+            entropy = torch.nn.functional.cross_entropy(scores, positives, reduction="none")
+            distance = torch.sum((_matrix(parameters) - eye) ** 2)
+            loss = (entropy * weights[batch]).mean() + plan.identity_l2 * distance
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]  # torch's own
             optimizer.step()
             losses.append(float(loss.detach()))
-        epoch = Epoch(
-            number,
-            math.fsum(losses) / len(losses),
-            _checked(model.matrix(), similar, checked, lowest),
-        )
-        curve.append(epoch)
-        if report is not None:
-            report(epoch)
+        learned = torch.clone(_matrix(parameters).detach())
+        ndcg = _validate(learned, similarity, validation, lowest)
+        curve.append(Epoch(number, math.fsum(losses) / len(losses) if number else None, ndcg))
+        if on_epoch is not None:
+            on_epoch(curve[-1])
         before = curve[best].ndcg
-        if epoch.ndcg is None or before is None or epoch.ndcg > before:
-            best, matrix = number, model.matrix()
+        if ndcg is None or before is None or ndcg > before:
+            best, matrix = number, learned
         if number - best >= plan.patience:
             break
     return FitResult(matrix.numpy(), best, tuple(curve))
 
 
-class _Map:
-    """The matrix as it is learned: whole, or the identity and a product of two thin ones."""
+def _initial_parameters(dim: int, rank: int | None, generator: "Generator") -> list["Tensor"]:
+    """Return a full matrix, or the two factors of a low-rank difference from the identity."""
+    import torch
 
-    def __init__(self, dim: int, plan: AdapterPlan, generator: "torch.Generator") -> None:  # type: ignore[name-defined]  # noqa: F821  # imported late
-        import torch
-
-        self._eye = torch.eye(dim)
-        if plan.rank is None:
-            self.parameters = [torch.eye(dim, requires_grad=True)]
-        else:
-            thin = torch.randn((plan.rank, dim), generator=generator) / math.sqrt(dim)
-            self.parameters = [
-                torch.zeros((dim, plan.rank), requires_grad=True),
-                thin.requires_grad_(),
-            ]
-
-    def learned(self) -> "Tensor":
-        """Return the matrix, with its gradients."""
-        if len(self.parameters) == 1:
-            return self.parameters[0]
-        left, right = self.parameters
-        return self._eye + left @ right
-
-    def distance(self) -> "Tensor":
-        """Return the squared distance from the identity."""
-        import torch
-
-        total: Tensor = torch.sum((self.learned() - self._eye) ** 2)
-        return total
-
-    def matrix(self) -> "Tensor":
-        """Return the matrix as it is now."""
-        import torch
-
-        learned: Tensor = torch.clone(self.learned().detach())
-        return learned
+    if rank is None:
+        return [torch.eye(dim, requires_grad=True)]
+    right = torch.randn((rank, dim), generator=generator) / math.sqrt(dim)
+    return [torch.zeros((dim, rank), requires_grad=True), right.requires_grad_()]
 
 
-def _similarity(
+def _matrix(parameters: list["Tensor"]) -> "Tensor":
+    """Return the matrix (dim, dim) that the parameters make, with gradients."""
+    import torch
+
+    if len(parameters) == 1:
+        return parameters[0]
+    left, right = parameters
+    return torch.eye(len(left)) + left @ right
+
+
+def _scaled_similarity(
     metric: Metric, points: "Tensor", queries: "Tensor"
 ) -> Callable[["Tensor"], "Tensor"]:
-    """Return a function from query vectors (n, dim) to scores (n, passages) of lengths about 1."""
+    """Return a function from query vectors (n, dim) to scores (n, passages).
+
+    Scores are divided by mean vector lengths, except for cosine.
+    """
     from torch.nn.functional import normalize
 
     if metric is Metric.COSINE:
         unit = normalize(points, dim=1)
-        return lambda asked: normalize(asked, dim=1) @ unit.T
+        return lambda vectors: normalize(vectors, dim=1) @ unit.T
     length: Tensor = points.norm(dim=1).mean().clamp(min=_FLOOR)
     if metric is Metric.DOT:
         scale = length * queries.norm(dim=1).mean().clamp(min=_FLOOR)
-        return lambda asked: asked @ points.T / scale
+        return lambda vectors: vectors @ points.T / scale
     squares = (points**2).sum(1)
 
-    def near(asked: "Tensor") -> "Tensor":
-        apart = (asked**2).sum(1, keepdim=True) - 2 * asked @ points.T + squares
-        distances: Tensor = apart.clamp(min=_FLOOR).sqrt()
+    def negative_distance(vectors: "Tensor") -> "Tensor":
+        squared = (vectors**2).sum(1, keepdim=True) - 2 * vectors @ points.T + squares
+        distances: Tensor = squared.clamp(min=_FLOOR).sqrt()
         return -distances / length
 
-    return near
+    return negative_distance
 
 
-def _leave_out(
-    scores: "Tensor", answers: Sequence[dict[int, int]], asked: list[int], wanted: list[int]
+def _mask_other_positives(
+    scores: "Tensor", positives: Sequence[dict[int, int]], queries: list[int], targets: list[int]
 ) -> None:
-    """Take a query's other answers out of its softmax."""
+    """Remove each query's other relevant passages from its softmax, in place."""
     others = [
-        (row, other)
-        for row, (query, own) in enumerate(zip(asked, wanted, strict=True))
-        for other in answers[query]
-        if other != own
+        (row, position)
+        for row, (query, target) in enumerate(zip(queries, targets, strict=True))
+        for position in positives[query]
+        if position != target
     ]
     if others:
         rows, columns = zip(*others, strict=True)
         scores[list(rows), list(columns)] = -math.inf
 
 
-def _checked(
+def _validate(
     matrix: "Tensor",
-    similar: Callable[["Tensor"], "Tensor"],
-    checked: BatchArrays | None,
+    similarity: Callable[["Tensor"], "Tensor"],
+    validation: BatchArrays | None,
     lowest: float | None,
 ) -> float | None:
-    """Return nDCG@10 over the checked queries, of both legs if there are two; None without any.
+    """Return the mean nDCG@10 of the validation queries, None if there are none.
 
-    Dense scores go from their ``lowest`` in theory, or the least one where that isn't known, to the
-    best one, as in the library's default fusion.
+    To add lexical scores, dense ones are scaled to 0 to 1 as in the default fusion: from
+    ``lowest``, the metric's theoretical minimum, or else the observed minimum.
     """
     import torch
 
-    if checked is None or not len(checked):
+    if validation is None or not len(validation):
         return None
     with torch.no_grad():
-        vectors = torch.from_numpy(np.array(checked.vectors, np.float32))
-        scores = similar(vectors @ matrix.T)
-        if checked.words is not None:
+        vectors = torch.from_numpy(np.array(validation.vectors, np.float32))
+        scores = similarity(vectors @ matrix.T)
+        if validation.lexical is not None:
             low = scores.amin(dim=1, keepdim=True) if lowest is None else lowest
             span = scores.amax(dim=1, keepdim=True) - low
-            scores = (scores - low) / span.clamp(min=_FLOOR) + torch.from_numpy(checked.words)
+            lexical = torch.from_numpy(validation.lexical)
+            scores = (scores - low) / span.clamp(min=_FLOOR) + lexical
         best = scores.topk(min(_DEPTH, scores.shape[1]), dim=1).indices.numpy()
     discounts = 1 / np.log2(np.arange(2, _DEPTH + 2))
     values = []
-    for found, grades in zip(best.tolist(), checked.answers, strict=True):
-        gains = np.array([grades.get(place, 0) for place in found], np.float64)
+    for found, grades in zip(best.tolist(), validation.positives, strict=True):
+        gains = np.array([grades.get(position, 0) for position in found], np.float64)
         ideal = np.array(sorted(grades.values(), reverse=True)[:_DEPTH], np.float64)
         values.append(float(gains @ discounts[: len(gains)] / (ideal @ discounts[: len(ideal)])))
     return math.fsum(values) / len(values)

@@ -1,6 +1,5 @@
-"""What training gave, and whether it is worth keeping."""
+"""The result of query adapter training, and saving it to an index."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,74 +8,58 @@ from twofold.encoders import QueryAdapter
 from twofold.errors import InputError
 from twofold.index import Index, profile_as_dict
 from twofold.index.saved.names import free_name
-from twofold.training.acceptance import Gain, Group, find_gain, in_words
+from twofold.training.acceptance import TrainingResult
 from twofold.training.adapter.fit import Epoch
 from twofold.training.adapter.plan import AdapterPlan
 from twofold.tuning import TuningResult, setting_in_words
-from twofold.types import Mode
 
 
-@dataclass(frozen=True, slots=True)
-class TrainedAdapter:
-    """The outcome of training a query adapter; nothing was written.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedAdapter(TrainingResult):
+    """Outcome of ``train_adapter``, which writes nothing: pass it to ``keep`` to save it.
 
-    ``adapter`` is what all queries together taught, None where there were too few. It is worth
-    keeping if ``kept``; ``reason`` says why or why not. ``gains`` are held-out queries', by the
-    fusion that was in use, so that they are the adapter's alone. ``setting`` goes with it: what
-    ``tuned`` found for the adapted queries if that is a sure gain of its own, else the one in use.
-    ``vector_set`` is the number of the index's vectors that it was learned beside.
-    ``forgotten`` is what became of queries of another kind. ``curves`` are the epochs of each fold,
-    and ``epochs`` how many the final one had. ``needed`` is how many queries would settle a gain of
-    this size. To keep it, give the trained to ``keep``.
+    Attributes:
+        adapter: The adapter fitted on all queries; None if there were too few.
+        plan: The hyperparameters.
+        interpolation: Weight of the learned matrix in the adapter.
+        epochs: Epochs of the final fit.
+        curves: Epochs of each fold's fit.
+        profile: Search profile to use with the adapter: the one that ``tuned`` found if it is a
+            significant gain of its own, else the active one. The gains are by the active one.
+        tuned: Result of tuning the fusion to the adapted queries; None without a lexical leg.
+        vector_set: Number of the vector set that the adapter was trained on.
     """
 
     adapter: QueryAdapter | None
-    kept: bool
-    reason: str
     plan: AdapterPlan
-    queries: int
-    gains: tuple[Gain, ...] = ()
-    forgotten: Gain | None = None
-    blend: float = 1.0
+    interpolation: float = 1.0
     epochs: int = 0
     curves: tuple[tuple[Epoch, ...], ...] = ()
     profile: SearchProfile | None = None
     tuned: TuningResult | None = None
-    needed: int | None = None
-    card: Mapping[str, Any] | None = None
     vector_set: int | None = None
 
     @property
     def measure(self) -> str:
-        """What the gains are of, in ir_measures' grammar."""
+        """The measure of the gains, in ir_measures' syntax."""
         return self.plan.measure
 
-    def gain(self, mode: Mode, group: Group = "all") -> Gain | None:
-        """Return one of the gains, None if there is none such."""
-        return find_gain(self.gains, mode, group)
-
     def __str__(self) -> str:
-        lines = in_words(self.reason, self.gains, self.forgotten)
-        if self.kept and self.profile is not None:
+        lines = [TrainingResult.__str__(self)]
+        if self.accepted and self.profile is not None:
             lines.append(f"with {setting_in_words(self.profile)}")
         if self.tuned is not None:
-            lines.append(f"the fusion, tuned to it: {self.tuned}")
+            lines.append(f"fusion tuned to it: {self.tuned}")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the matrix as JSON values."""
         return {
-            "kept": self.kept,
-            "reason": self.reason,
-            "queries": self.queries,
-            "gains": [each.to_dict() for each in self.gains],
-            "forgotten": self.forgotten.to_dict() if self.forgotten is not None else None,
-            "blend": self.blend,
+            **TrainingResult.to_dict(self),
+            "interpolation": self.interpolation,
             "epochs": self.epochs,
-            "setting": profile_as_dict(self.profile) if self.profile is not None else None,
+            "profile": profile_as_dict(self.profile) if self.profile is not None else None,
             "tuned": self.tuned.to_dict() if self.tuned is not None else None,
-            "queries_needed": self.needed,
-            "card": dict(self.card) if self.card is not None else None,
             "curves": [
                 [{"epoch": e.number, "loss": e.loss, "nDCG@10": e.ndcg} for e in curve]
                 for curve in self.curves
@@ -84,35 +67,45 @@ class TrainedAdapter:
         }
 
 
-def new_name(index: Index) -> str:
-    """Return the first of trained, trained-2 ... that neither an adapter nor a setting has."""
+def choose_name(index: Index) -> str:
+    """Return the first of trained, trained-2 ... that no adapter and no profile has."""
     return free_name("trained", {*index.query_adapters, *index.profiles})
 
 
 def keep(
     index: Index, trained: TrainedAdapter, *, name: str | None = None, use: bool = True
 ) -> str:
-    """Save an adapter with its setting, and put both to use; return the name that both have.
+    """Save an adapter and its search profile under one name.
 
-    ``name`` is the first free of trained, trained-2 ... if left out. To go back:
-    ``index.profiles.use(...)`` with the name of before, or None for the library's defaults, or
-    delete the adapter's file. Raises InputError for a name that is taken, and where there is
-    nothing to keep, IndexLockedError, ReadOnlyError.
+    To undo it, activate another profile: ``index.profiles.use(name_or_none)``.
+
+    Args:
+        index: The index that the adapter was trained on.
+        trained: Result of ``train_adapter``.
+        name: Name of both. Default: the first of trained, trained-2 ... that is free.
+        use: Whether to activate the profile, and with it the adapter.
+
+    Returns:
+        The name.
+
+    Raises:
+        InputError: The name is taken, there is no adapter, or the index was encoded anew.
+        IndexLockedError: Another process writes to the index.
+        ReadOnlyError: The index is open for reading only.
     """
     if trained.adapter is None or trained.profile is None:
         raise InputError(f"there is no adapter to keep: {trained.reason}")
     with index.view() as view:
-        now = view.snapshot.vector_set
-    if now is None or now.number != trained.vector_set:
+        active = view.snapshot.vector_set
+    if active is None or active.number != trained.vector_set:
         raise InputError(
-            "the index has other vectors than those that the adapter was learned beside: it was "
-            "encoded anew since; train again"
+            "the adapter was trained on other vectors, because the index was encoded anew since; "
+            "train again"
         )
-    if name is None:
-        name = new_name(index)
-    # What is taken is refused before anything is written.
+    name = name if name is not None else choose_name(index)
+    # Both names are checked before anything is written.
     index.profiles.new_name(name)
     index.query_adapters.new_name(name)
     index.query_adapters.save(name, trained.adapter)
-    index.profiles.save(name, replace(trained.profile, adapter=name), use=use)
+    index.profiles.save(name, replace(trained.profile, query_adapter=name), use=use)
     return name

@@ -1,4 +1,4 @@
-"""Training of a query adapter that is kept only if held-out queries are better for it."""
+"""Trains a query adapter, and accepts it only if held-out queries gain."""
 
 import time
 from collections.abc import Callable
@@ -10,24 +10,22 @@ from twofold import __version__
 from twofold.backend import SearchProfile
 from twofold.encoders import QueryAdapter
 from twofold.errors import InputError
-from twofold.evaluation import queries_needed
 from twofold.index import Index, IndexView
 from twofold.training.acceptance import (
     Gain,
-    Values,
-    compute_gains,
-    no_forgetting,
+    compute_gain,
+    judge,
     no_regression,
-    too_few,
-    verdict,
+    select_queries,
+    too_few_queries,
 )
 from twofold.training.adapter.arrays import TrainingArrays
 from twofold.training.adapter.cross_validation import (
     CrossValidated,
     InterpolationChoice,
-    interpolate,
+    interpolate_matrix,
 )
-from twofold.training.adapter.fit import Epoch, FitResult, fit_map
+from twofold.training.adapter.fit import Epoch, FitResult, fit_adapter
 from twofold.training.adapter.plan import AdapterPlan
 from twofold.training.adapter.result import TrainedAdapter
 from twofold.training.control_queries import (
@@ -39,34 +37,30 @@ from twofold.training.control_queries import (
 from twofold.training.data.alignment import (
     drop_known_queries,
     examples_in_index,
-    positions_in,
-    vectors_by_id,
+    find_positions,
+    select_query_vectors,
 )
 from twofold.training.data.examples import TrainingSet
-from twofold.training.data.splitting import Split, folds, split, unseen
+from twofold.training.data.splitting import Split, split, split_folds, unseen_queries
 from twofold.training.search_quality import SearchQuality
 from twofold.tuning import Plan, Space, TuningObjective, TuningResult, tune_on
 from twofold.tuning.objective import in_use
 from twofold.types import Mask, Vectors
 
-_FITTING = 0.8  # of the work, for progress alone
-_REMEMBERED = (
-    "compared with the adapter in use, which learned from these very queries and looks better than "
-    "it is: to compare with the encoder alone, put the defaults to use first"
-)
-_CHECKED = 0.2  # of the queries that a fold learns from, those that say when to stop
+_FIT_SHARE = 0.8  # of the work, for progress
+_VALIDATION_SHARE = 0.2  # of a fold's training queries, for early stopping
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """Where training is: the ``stage`` in words, the share ``done``, and the epoch, if any."""
+class TrainingProgress:
+    """How far a training is: the name of the stage, the share done, and the last epoch."""
 
     stage: str
     done: float
     epoch: Epoch | None = None
 
 
-Report = Callable[[Step], None]
+ProgressCallback = Callable[[TrainingProgress], None]
 
 
 def train_adapter(
@@ -76,261 +70,259 @@ def train_adapter(
     plan: AdapterPlan | None = None,
     vectors: Vectors | None = None,
     extra: TrainingSet | None = None,
-    forgetting: TrainingSet | None = None,
-    progress: Report | None = None,
+    regression_set: TrainingSet | None = None,
+    progress: ProgressCallback | None = None,
 ) -> TrainedAdapter:
-    """Learn a linear map of query vectors from judged queries; nothing is written.
+    """Train a linear map of query vectors on judged queries; nothing is written.
 
-    Passages are neither encoded nor indexed again, so any encoder will do. What is learned is
-    judged by cross-validation: each query is measured by a map that was learned without it, stopped
-    early by others still. Where an adapter is in use, it is compared with that one, and queries
-    that that one learned from don't judge. The map that is given was learned from all queries, for
-    as many epochs as was best for the folds, and mixed with the identity (``blend``) as those found
-    best. With two legs, fusion and weights are tuned to it by ``twofold.tuning``, behind a gate of
-    its own.
+    Passages are not encoded again, so any encoder will do. The adapter is judged by
+    cross-validation: each query is measured with a matrix that was fitted without it. An active
+    adapter is the base to beat, and queries that it was trained on are not counted. The returned
+    adapter is fitted on all queries, for the mean of the folds' best epochs, and interpolated with
+    the identity. With two legs, the fusion is then tuned to it, and accepted on its own.
 
-    ``vectors`` (n, dim) are those of the queries, if not the encoder's. ``extra`` examples, such as
-    ``synthetic`` ones, are learned from in every fold, and judge nothing. ``forgetting`` are judged
-    queries of another kind, which must not lose more than ``plan.most_lost`` either; left out,
-    they are made of the titles and first sentences of passages that answer no query.
+    Args:
+        index: Index of the passages.
+        training_set: Judged queries, to train on and to judge by.
+        plan: The hyperparameters.
+        vectors: Query vectors in the order of the training set, float32 (n, dim). Default: by the
+            index's encoder.
+        extra: More examples, such as synthetic ones, to train on in every fold.
+        regression_set: Judged control queries, which must not lose. Default: titles or first
+            sentences of passages that are relevant to no judged query.
+        progress: Called with each epoch and stage.
 
-    Warns (DegradedWarning) of examples without a positive in the index. Raises InputError and
-    QueryError for what can't be learned from.
+    Returns:
+        The adapter, whether it is accepted, and why. ``keep`` saves it.
+
+    Raises:
+        InputError: There is nothing to learn from, or vectors don't fit.
+        QueryError: The index is empty or has no vectors, or no encoder where one is needed.
+
+    Warns:
+        DegradedWarning: Examples have no relevant passage in the index.
     """
     plan = plan if plan is not None else AdapterPlan()
     with index.view() as view:
-        known = examples_in_index(view, training_set)
-        if len(known) < plan.fewest:
-            return TrainedAdapter(
-                adapter=None,
-                kept=False,
-                reason=too_few(len(known), plan.fewest),
-                plan=plan,
-                queries=len(known),
-                needed=plan.fewest,
-            )
-        asked = vectors_by_id(view, training_set, known, vectors)
-        more = drop_known_queries(view, known, extra)
+        judged = examples_in_index(view, training_set)
+        if len(judged) < plan.min_queries:
+            return TrainedAdapter(adapter=None, plan=plan, **too_few_queries(len(judged), plan))
+        encoded = select_query_vectors(view, training_set, judged, vectors)
+        more = drop_known_queries(view, judged, extra)
         if len(more):
-            own = view.encode_queries([each.query for each in more], adapted=False)
-            asked = np.concatenate([asked, own])
-        return _Training(view, known, more, plan, asked, forgetting, progress).run()
+            queries = [example.query for example in more]
+            encoded = np.concatenate([encoded, view.encode_queries(queries, adapted=False)])
+        return _AdapterTraining(view, judged, more, plan, encoded, regression_set, progress).run()
 
 
-class _Training:
-    """One run: folds, the choice of the blend, tuning, the final fit, and the verdict.
-
-    What is ``known`` judges, too; what is there ``more`` is only learned from. ``vectors`` (known
-    and more, dim) are those of all.
-    """
+class _AdapterTraining:
+    """One run of ``train_adapter``; ``vectors`` are of the judged and then the extra examples."""
 
     def __init__(
         self,
         view: IndexView,
-        known: TrainingSet,
-        more: TrainingSet,
+        judged: TrainingSet,
+        extra: TrainingSet,
         plan: AdapterPlan,
         vectors: Vectors,
-        forgetting: TrainingSet | None,
-        progress: Report | None,
+        regression_set: TrainingSet | None,
+        progress: ProgressCallback | None,
     ) -> None:
         self._view = view
-        self._known = known
-        self._more = more
-        self._taught = known.joined(more)
+        self._judged = judged
+        self._extra = extra
+        self._train = judged.join(extra)
         self._plan = plan
         self._vectors = vectors
-        self._home = in_use(view)
-        self._served = SearchQuality(view, known, plan.measure, self._home)
+        self._profile = in_use(view)
+        self._quality = SearchQuality(view, judged, plan.measure, self._profile)
         self._progress = progress
         self._fits = 0
-        self._others = self._probes(forgetting)
+        self._control = self._control_queries(regression_set)
+        self._arrays = TrainingArrays.from_view(
+            view, self._train, vectors, plan, judged=len(judged)
+        )
 
     def run(self) -> TrainedAdapter:
         started = time.perf_counter()
-        plan, view = self._plan, self._view
-        count = len(self._known)
-        lesson = TrainingArrays.of(view, self._taught, self._vectors, plan, checked=count)
-        held = self._held_out(lesson)
-        self._say("measuring", _FITTING * plan.folds / (plan.folds + 1))
-        judges, compared = self._judges()
-        before = self._served.values(view.adapted(held.plain))
-        tried = {blend: self._served.values(held.blended(blend)) for blend in plan.blends}
-        final = self._final(lesson, held)
-        remembering = self._remembering(final)
-        choice = InterpolationChoice(
-            plan, self._served.mode, before, tried, held.folds, held.unseen, judges, remembering
+        plan, view, quality, mode = self._plan, self._view, self._quality, self._quality.mode
+        validated = self._cross_validate()
+        self._report("evaluating", _FIT_SHARE * plan.folds / (plan.folds + 1))
+        counted, note = self._counted_queries()
+        before = quality.evaluate(view.adapted(validated.base))
+        candidates = {
+            weight: quality.evaluate(validated.interpolate(weight))
+            for weight in plan.interpolations
+        }
+        final = self._fit_all(validated)
+        safe = tuple(
+            weight
+            for weight in plan.interpolations
+            if self._is_safe(self._measure_control(final, weight, self._profile))
         )
-        blend = choice.blend()
-        after = choice.without_each_fold()
-        setting, tuned = self._home, None
-        if self._served.mode == "hybrid":
-            self._say("tuning the fusion", 0.9)
-            bench = self._served.bench(held.blended(blend))
-            tuned = self._tuned(bench)
-            changed: Values = {**after, "hybrid": bench.values(tuned.profile)}
+        choice = InterpolationChoice(plan, mode, before, candidates, validated, counted, safe)
+        weight = choice.best_weight()
+        after = choice.measure_folds()
+        profile, tuned = self._profile, None
+        if mode == "hybrid":
+            self._report("tuning the fusion", 0.9)
+            objective = quality.objective(validated.interpolate(weight))
+            tuned = self._tune(objective)
+            changed = {**after, "hybrid": objective.values(tuned.profile)}
             if no_regression(choice.gains(changed), plan):
-                setting = tuned.profile
-        gains = choice.gains(after)
-        matrix = interpolate(final.matrix, blend)
-        forgotten = self._forgotten(matrix, setting)
-        mode = self._served.mode
-        kept, reason = verdict(gains, forgotten, mode, plan)
-        if final.best == 0:
-            kept, reason = False, "the base stays: no epoch was better for the queries that chose"
-        reason += compared
-        self._say("done", 1.0)
-        identity = view.snapshot.vector_set.to_identity() if view.snapshot.vector_set else None
-        card = {
+                profile = tuned.profile
+        forgotten = self._measure_control(final, weight, profile)
+        first, last = select_queries(before, counted), select_queries(after, counted)
+        fields = judge(first, last, validated.unseen[counted], forgotten, plan, final.best)
+        fields["reason"] += note
+        if fields["needed"] is not None:  # queries that are not counted are judged, too
+            fields["needed"] += len(counted) - int(counted.sum())
+        self._report("done", 1.0)
+        vector_set = view.snapshot.vector_set
+        identity = vector_set.to_identity() if vector_set is not None else None
+        metadata = {
             "twofold": __version__,
-            "data": self._taught.digest,
-            "queries": len(self._known),
-            "pairs": sum(len(each.positives) for each in self._taught),
-            "extra": len(self._taught) - len(self._known),
+            "data": self._train.digest,
+            "queries": len(self._judged),
+            "pairs": sum(len(example.positives) for example in self._train),
+            "extra": len(self._extra),
             "model": identity.name if identity is not None else None,
             "temperature": plan.temperature,
-            "pull": plan.pull,
+            "identity_l2": plan.identity_l2,
             "rank": plan.rank,
-            "blend": blend,
+            "interpolation": weight,
             "epochs": final.best,
             "seed": plan.seed,
             "seconds": round(time.perf_counter() - started, 1),
-            "gains": [each.to_dict() for each in gains],
+            "gains": [gain.to_dict() for gain in fields["gains"]],
         }
-        differences = (after[mode] - before[mode])[judges]
-        needed = queries_needed(differences, level=plan.level) if differences.mean() > 0 else None
-        if needed is not None:  # those that don't judge are there already
-            needed += len(judges) - len(differences)
         return TrainedAdapter(
             adapter=QueryAdapter(
-                matrix,
+                interpolate_matrix(final.matrix, weight),
                 identity.fingerprint if identity is not None else "",
-                {**card, LEARNED: query_hashes(self._taught)},
+                {**metadata, LEARNED: query_hashes(self._train)},
             ),
-            kept=kept,
-            reason=reason,
+            **fields,
             plan=plan,
-            queries=len(self._known),
-            gains=gains,
-            forgotten=forgotten,
-            blend=blend,
+            queries=len(self._judged),
+            interpolation=weight,
             epochs=final.best,
-            curves=tuple(each.curve for each in held.fits),
-            profile=setting,
+            curves=tuple(fit.curve for fit in validated.fits),
+            profile=profile,
             tuned=tuned,
-            needed=needed,
-            card=card,
-            vector_set=view.snapshot.vector_set.number if view.snapshot.vector_set else None,
+            metadata=metadata,
+            vector_set=vector_set.number if vector_set is not None else None,
         )
 
-    def _judges(self) -> tuple[Mask, str]:
-        """Return the queries that judge, and in words what they compare with, if that is news.
+    def _counted_queries(self) -> tuple[Mask, str]:
+        """Return a mask of the queries whose gains count, and a note on it for the reason.
 
-        An adapter in use would be judged by what it remembers, and so only the others judge, if
-        they are enough.
+        Queries that the active adapter was trained on don't count, if enough others are left.
         """
-        if self._view.snapshot.adapting.adapter is None:
-            return np.ones(len(self._known), np.bool_), ""
-        new = unseen_by_adapter(self._view, self._known)
-        if new.sum() >= self._plan.fewest:
+        every = np.ones(len(self._judged), np.bool_)
+        if self._view.snapshot.active_adapter.adapter is None:
+            return every, ""
+        new = unseen_by_adapter(self._view, self._judged)
+        if new.sum() >= self._plan.min_queries:
             return new, (
-                f"; compared with the adapter in use, by the {new.sum():,} queries that it didn't "
-                "learn from"
+                f"; compared with the active adapter on the {new.sum():,} queries that it was not "
+                "trained on"
             )
-        return np.ones(len(self._known), np.bool_), f"; {_REMEMBERED}"
+        return every, (
+            "; compared with the active adapter, which was trained on these queries: for a fair "
+            "comparison with the encoder alone, run index.profiles.use(None) first"
+        )
 
-    def _held_out(self, lesson: TrainingArrays) -> CrossValidated:
-        """Learn without each fold, and take its queries through what was learned."""
-        plan = self._plan
-        plain = self._vectors[: len(self._known)]
-        learned = np.empty_like(plain)
-        flags = np.zeros(len(self._known), np.bool_)
-        of_fold = np.zeros(len(self._known), np.int64)
+    def _cross_validate(self) -> CrossValidated:
+        """Fit without each fold, and adapt the fold's queries."""
+        plan, judged = self._plan, self._judged
+        base = self._vectors[: len(judged)]
+        adapted = np.empty_like(base)
+        flags = np.zeros(len(judged), np.bool_)
+        numbers = np.zeros(len(judged), np.int64)
         fits: list[FitResult] = []
-        for number, fold in enumerate(folds(self._known, plan.folds, seed=plan.seed), start=1):
-            inner = self._inner(fold.fit)
-            fits.append(self._fit(lesson, inner, plan, f"fold {number} of {plan.folds}"))
-            own = positions_in(self._known, fold.held)
-            of_fold[own] = number
-            asked = plain[own].astype(np.float64)
-            learned[own] = asked @ fits[-1].matrix.astype(np.float64).T
-            new = unseen(fold.held, fold.fit.joined(self._more))
-            flags[own] = [each.query_id in new for each in fold.held]
-        return CrossValidated(plain, learned, flags, of_fold, tuple(fits))
+        for number, fold in enumerate(split_folds(judged, plan.folds, seed=plan.seed), start=1):
+            inner = split(fold.train, _VALIDATION_SHARE, seed=plan.seed)
+            fits.append(self._fit(inner, plan.epochs, f"fold {number} of {plan.folds}"))
+            held_out = find_positions(judged, fold.test)
+            numbers[held_out] = number
+            matrix = fits[-1].matrix.astype(np.float64)
+            adapted[held_out] = base[held_out].astype(np.float64) @ matrix.T
+            new = unseen_queries(fold.test, fold.train.join(self._extra))
+            flags[held_out] = [example.query_id in new for example in fold.test]
+        return CrossValidated(base, adapted, flags, numbers, tuple(fits))
 
-    def _inner(self, fit: TrainingSet) -> Split:
-        return split(fit, _CHECKED, seed=self._plan.seed)
+    def _fit_all(self, validated: CrossValidated) -> FitResult:
+        """Fit on all queries, for the mean of the folds' best epochs."""
+        epochs = round(float(np.mean([fit.best for fit in validated.fits])))
+        if epochs == 0:
+            return FitResult(np.eye(self._vectors.shape[1], dtype=np.float32), 0, ())
+        return self._fit(Split(self._judged, TrainingSet(())), epochs, "all queries")
 
-    def _final(self, lesson: TrainingArrays, held: CrossValidated) -> FitResult:
-        """Learn from all queries, for as long as was best for the folds on average."""
-        best = round(float(np.mean([each.best for each in held.fits])))
-        if best == 0:
-            dim = lesson.passages.shape[1]
-            return FitResult(np.eye(dim, dtype=np.float32), 0, ())
-        plan = replace(self._plan, epochs=best)
-        return self._fit(lesson, Split(self._known, TrainingSet(())), plan, "all queries")
+    def _fit(self, parts: Split, epochs: int, stage: str) -> FitResult:
+        """Fit on one part of the judged queries and all extra ones; stop early by the other."""
+        arrays = self._arrays
+        extra = np.arange(len(self._judged), len(self._train))
+        positions = np.concatenate([find_positions(self._judged, parts.train), extra])
+        validation = arrays.queries.select(find_positions(self._judged, parts.test))
+        share = _FIT_SHARE / (self._plan.folds + 1)
 
-    def _fit(
-        self, lesson: TrainingArrays, given: Split, plan: AdapterPlan, stage: str
-    ) -> FitResult:
-        extra = np.arange(len(self._known), len(self._taught))
-        own = np.concatenate([positions_in(self._known, given.fit), extra])
-        learned = lesson.asking.part(own, worded=False)
-        checked = lesson.asking.part(positions_in(self._known, given.held))
-        share = _FITTING / (self._plan.folds + 1)
+        def on_epoch(epoch: Epoch) -> None:
+            self._report(stage, share * (self._fits + epoch.number / epochs), epoch)
 
-        def report(epoch: Epoch) -> None:
-            done = share * (self._fits + epoch.number / plan.epochs)
-            self._say(stage, done, epoch)
-
-        found = fit_map(
-            lesson.passages, lesson.metric, learned, checked if len(checked) else None, plan, report
+        found = fit_adapter(
+            arrays.passages,
+            arrays.metric,
+            arrays.queries.select(positions, lexical=False),
+            validation,
+            replace(self._plan, epochs=epochs),
+            on_epoch,
         )
         self._fits += 1
         return found
 
-    def _remembering(self, final: FitResult) -> tuple[float, ...]:
-        """Return the blends by which queries of another kind lose no more than allowed."""
-        found = {
-            blend: self._forgotten(interpolate(final.matrix, blend), self._home)
-            for blend in self._plan.blends
-        }
-        return tuple(blend for blend, each in found.items() if no_forgetting(each, self._plan))
-
-    def _tuned(self, bench: TuningObjective) -> TuningResult:
-        """Tune fusion and weight to the learned vectors."""
+    def _tune(self, objective: TuningObjective) -> TuningResult:
+        """Tune the fusion and its weight to the adapted queries."""
         plan = self._plan
         space = Space(depths=(), k1=(), b=(), title_weights=())
-        fewest = max(plan.fewest, 2 * plan.folds)
-        own = Plan(plan.measure, plan.folds, plan.seed, plan.level, fewest, space)
-        return tune_on(bench, own, self._home, None)
+        least = max(plan.min_queries, 2 * plan.folds)
+        tuning = Plan(plan.measure, plan.folds, plan.seed, plan.confidence, least, space)
+        return tune_on(objective, tuning, self._profile, None)
 
-    def _probes(self, forgetting: TrainingSet | None) -> tuple[SearchQuality, Vectors] | None:
-        """Return queries of another kind and their vectors; None where none can be made."""
-        if forgetting is not None:
-            if not len(forgetting):
-                raise InputError("forgetting has no queries: leave it out, or give some")
-            forgetting = examples_in_index(self._view, forgetting)
-        elif self._view.encodes:
-            forgetting = control_queries_from_passages(
-                self._view, self._known, self._taught, self._plan.seed
+    def _control_queries(
+        self, regression_set: TrainingSet | None
+    ) -> tuple[SearchQuality, Vectors] | None:
+        """Return the control queries with their vectors; None if none are given or can be made."""
+        view = self._view
+        if regression_set is not None:
+            if not len(regression_set):
+                raise InputError("regression_set has no queries: pass some, or leave it out")
+            regression_set = examples_in_index(view, regression_set)
+        elif view.encodes:
+            regression_set = control_queries_from_passages(
+                view, self._judged, self._train, self._plan.seed
             )
-        if forgetting is None:
+        if regression_set is None:
             return None
-        served = SearchQuality(self._view, forgetting, self._plan.measure, self._home)
-        return served, self._view.encode_queries([each.query for each in forgetting], adapted=False)
+        queries = [example.query for example in regression_set]
+        quality = replace(self._quality, training_set=regression_set)
+        return quality, view.encode_queries(queries, adapted=False)
 
-    def _forgotten(self, matrix: Vectors, profile: SearchProfile) -> Gain | None:
-        """Return what becomes of queries of another kind."""
-        if self._others is None:
+    def _measure_control(
+        self, fit: FitResult, weight: float, profile: SearchProfile
+    ) -> Gain | None:
+        """Return the gain of the control queries with an adapter and a profile."""
+        if self._control is None:
             return None
-        served, vectors = self._others
-        mode = served.mode
-        before = served.values(self._view.adapted(vectors))[mode]
-        now = replace(served, profile=profile).values(QueryAdapter(matrix)(vectors))[mode]
-        flags = np.zeros(len(vectors), np.bool_)
-        return compute_gains({mode: before}, {mode: now}, flags, level=self._plan.level)[0]
+        quality, vectors = self._control
+        adapter = QueryAdapter(interpolate_matrix(fit.matrix, weight))
+        before = quality.evaluate(self._view.adapted(vectors))[quality.mode]
+        after = replace(quality, profile=profile).evaluate(adapter(vectors))[quality.mode]
+        return compute_gain(quality.mode, before, after, self._plan.confidence)
 
-    def _say(self, stage: str, done: float, epoch: Epoch | None = None) -> None:
+    def _is_safe(self, forgotten: Gain | None) -> bool:
+        return forgotten is None or forgotten.lost <= self._plan.max_regression
+
+    def _report(self, stage: str, done: float, epoch: Epoch | None = None) -> None:
         if self._progress is not None:
-            self._progress(Step(stage, done, epoch))
+            self._progress(TrainingProgress(stage, done, epoch))

@@ -1,4 +1,4 @@
-"""Passages that came along with examples, found in an index by what they say."""
+"""Matches training examples with the passages of an index."""
 
 import warnings
 from collections.abc import Mapping
@@ -11,148 +11,163 @@ from twofold.errors import DegradedWarning, InputError, QueryError
 from twofold.index import IndexView
 from twofold.similarity import Metric
 from twofold.training.data.examples import Example, TrainingSet
-from twofold.training.data.splitting import folded_query
+from twofold.training.data.splitting import normalize_query
 from twofold.types import Vectors
+
+_BATCH = 1_000  # passages read at once
 
 
 def examples_in_index(view: IndexView, training_set: TrainingSet) -> TrainingSet:
-    """Return the examples with a positive in the index, by query id, before anything heavy starts.
+    """Return the examples that have a positive in the index, ordered by query id.
 
-    Passages that came along are found under the index's own ids, if it has their texts.
+    Passages of the training set are matched by their text, see ``match_passages``. Examples without
+    a positive in the index are skipped with a DegradedWarning. The fixed order makes training
+    independent of the order of the examples.
 
-    Warns (DegradedWarning) of those without. Raises QueryError for an index that is empty or has no
-    vectors, InputError where no positive is there, or where all examples have the same ones.
+    Raises:
+        QueryError: The index is empty or has no vectors.
+        InputError: No positive is in the index, or the examples can't be told apart because all
+            have the same positives or the same query.
     """
     if not view.count:
         raise QueryError("the index is empty: upsert passages before training")
     if view.snapshot.dense is None:
-        raise QueryError("the index has no vectors to learn from: give it some by reencode")
+        raise QueryError("the index has no vectors to train on: add them with reencode")
     training_set = match_passages(view, training_set)
-    kept = [
-        each for each in training_set if any(view.row_of(own) is not None for own in each.positives)
+    usable = [
+        example
+        for example in training_set
+        if any(view.row_of(id_) is not None for id_ in example.positives)
     ]
-    if not kept:
+    if not len(training_set):
+        raise InputError("there are no examples to learn from")
+    if not usable:
         raise InputError(
             f"none of the positives of {len(training_set):,} examples is in the index, such as "
-            f"{training_set[0].positives[0]!r}: are these of this corpus? Passages that came along "
-            "with the examples are indexed by index.upsert(training_set.passages)"
-            if len(training_set)
-            else "there are no examples to learn from"
+            f"{training_set[0].positives[0]!r}: check that they belong to this corpus, or index "
+            "the passages of the training set with index.upsert(training_set.passages)"
         )
-    lacking = len(training_set) - len(kept)
-    if lacking:
+    missing = len(training_set) - len(usable)
+    if missing:
         warnings.warn(
-            f"{lacking:,} of {len(training_set):,} examples have no positive in the index, and are "
-            "left out: are these of this corpus?",
+            f"{missing:,} of {len(training_set):,} examples have no positive in the index and are "
+            "skipped: check that they belong to this corpus",
             DegradedWarning,
             stacklevel=4,
         )
-    if len(kept) > 1 and len({frozenset(each.positives) for each in kept}) == 1:
+    if len(usable) > 1 and len({frozenset(example.positives) for example in usable}) == 1:
         raise InputError(
-            f"all {len(kept):,} examples have the same positives ({kept[0].positives[0]!r}): there "
-            "is nothing to tell apart"
+            f"all {len(usable):,} examples have the same positives ({usable[0].positives[0]!r}): "
+            "training needs examples that differ"
         )
-    if len(kept) > 1 and len({each.query for each in kept}) == 1:
-        raise InputError(f"all {len(kept):,} examples have the same query {kept[0].query!r:.80}")
-    # In an order of its own, so that the same examples teach the same.
-    return TrainingSet(tuple(sorted(kept, key=lambda each: each.query_id)))
+    if len(usable) > 1 and len({example.query for example in usable}) == 1:
+        raise InputError(
+            f"all {len(usable):,} examples have the same query {usable[0].query!r:.80}: "
+            "training needs queries that differ"
+        )
+    return TrainingSet(tuple(sorted(usable, key=lambda example: example.query_id)))
 
 
 def drop_known_queries(
     view: IndexView, known: TrainingSet, extra: TrainingSet | None
 ) -> TrainingSet:
-    """Return the extra examples that can be learned from, but for queries that are known.
+    """Return the usable extra examples whose query is not among the known ones.
 
-    A held-out query would otherwise be learned from after all. Raises InputError as ``usable``.
+    Otherwise a held-out query could be trained on. Raises InputError as ``examples_in_index``.
     """
     if extra is None or not len(extra):
         return TrainingSet(())
-    asked = {folded_query(each.query) for each in known}
+    queries = {normalize_query(example.query) for example in known}
+    usable = examples_in_index(view, extra)
     return TrainingSet(
-        tuple(
-            each for each in examples_in_index(view, extra) if folded_query(each.query) not in asked
-        )
+        tuple(example for example in usable if normalize_query(example.query) not in queries)
     )
 
 
-def positions_in(training_set: TrainingSet, some: TrainingSet) -> NDArray[np.int64]:
-    """Return the places in a training set of the examples of a part of it."""
-    place_of = {each.query_id: place for place, each in enumerate(training_set)}
-    return np.array([place_of[each.query_id] for each in some], np.int64)
+def find_positions(training_set: TrainingSet, subset: TrainingSet) -> NDArray[np.int64]:
+    """Return the positions of a subset's examples in the training set, (len(subset),)."""
+    positions = {example.query_id: place for place, example in enumerate(training_set)}
+    return np.array([positions[example.query_id] for example in subset], np.int64)
 
 
-def vectors_by_id(
+def select_query_vectors(
     view: IndexView, given: TrainingSet, known: TrainingSet, vectors: Vectors | None
 ) -> Vectors:
-    """Return the encoder's vectors of the known queries, or their part of the given ones."""
+    """Return the vectors of the known queries, (len(known), dim).
+
+    Args:
+        view: The index, whose encoder is used without ``vectors``.
+        given: The examples to which ``vectors`` belong.
+        known: The subset to return vectors for.
+        vectors: Query vectors of all given examples, (len(given), dim), or None.
+
+    Raises:
+        InputError: The vectors have another shape, or one is not finite, or zero under cosine.
+    """
     if vectors is None:
-        return view.encode_queries([each.query for each in known], adapted=False)
+        return view.encode_queries([example.query for example in known], adapted=False)
     try:
-        own = np.asarray(vectors, np.float32)
+        array = np.asarray(vectors, np.float32)
     except ValueError as error:
-        raise InputError(f"query vectors are no array of numbers: {error}") from error
-    dim, metric = view.snapshot.settings.dim, view.metric
-    if own.shape != (len(given), dim):
+        raise InputError(f"query vectors must be an array of numbers: {error}") from error
+    expected = (len(given), view.snapshot.settings.dim)
+    if array.shape != expected:
         raise InputError(
-            f"query vectors have shape {own.shape}: ({len(given)}, {dim}) is wanted, one row an "
-            "example"
+            f"query vectors must have shape {expected}, one row per example, got {array.shape}"
         )
-    for each, row in zip(given, own, strict=True):
-        if not np.isfinite(row).all() or (metric is Metric.COSINE and not row.any()):
+    for example, row in zip(given, array, strict=True):
+        if not np.isfinite(row).all() or (view.metric is Metric.COSINE and not row.any()):
             raise InputError(
-                f"the vector of query {each.query_id!r:.80} is not finite, or zero, which has no "
-                "direction: leave that example out"
+                f"the vector of query {example.query_id!r:.80} is not finite, or zero under "
+                "cosine: leave that example out"
             )
-    return own[positions_in(given, known)]
-
-
-_AT_ONCE = 1_000
+    return array[find_positions(given, known)]
 
 
 def match_passages(view: IndexView, training_set: TrainingSet) -> TrainingSet:
-    """Return the examples with the index's own ids of passages that it has under another id.
+    """Replace ids of passages that the index stores under another id.
 
-    Only passages that came along are looked for, by their title and text.
+    Only the training set's passages are matched, by their title and text.
     """
-    lacking = {
-        each.id: each.content
-        for each in training_set.passages
-        if view.row_of(each.id) is None and each.content
+    contents = {
+        passage.id: passage.content
+        for passage in training_set.passages
+        if view.row_of(passage.id) is None and passage.content
     }
-    if not lacking:
+    if not contents:
         return training_set
-    own = _ids_of(view, frozenset(lacking.values()))
-    names = {brought: own[content] for brought, content in lacking.items() if content in own}
-    if not names:
+    stored = _find_ids(view, frozenset(contents.values()))
+    new_ids = {id_: stored[content] for id_, content in contents.items() if content in stored}
+    if not new_ids:
         return training_set
-    rest = tuple(each for each in training_set.passages if each.id not in names)
-    return TrainingSet(tuple(_renamed(each, names) for each in training_set), rest)
+    rest = tuple(passage for passage in training_set.passages if passage.id not in new_ids)
+    return TrainingSet(tuple(_replace_ids(example, new_ids) for example in training_set), rest)
 
 
-def _ids_of(view: IndexView, contents: frozenset[str]) -> dict[str, str]:
-    """Return the first id of each content that the index has."""
-    found: dict[str, str] = {}
+def _find_ids(view: IndexView, contents: frozenset[str]) -> dict[str, str]:
+    """Return the id of the first passage with each of these contents."""
+    ids: dict[str, str] = {}
     rows = view.rows
-    for start in range(0, len(rows), _AT_ONCE):
-        part = rows[start : start + _AT_ONCE]
-        fetched = view.passages(part)
-        for place in range(len(part)):
-            passage = fetched[place]
+    for start in range(0, len(rows), _BATCH):
+        batch = rows[start : start + _BATCH]
+        passages = view.passages(batch)
+        for place in range(len(batch)):
+            passage = passages[place]
             if passage.content in contents:
-                found.setdefault(passage.content, passage.id)
-    return found
+                ids.setdefault(passage.content, passage.id)
+    return ids
 
 
-def _renamed(example: Example, names: Mapping[str, str]) -> Example:
-    """Return an example with other ids; what becomes a positive is no negative any more."""
-    graded: dict[str, int] = {}
-    for brought, grade in zip(example.positives, example.grades, strict=True):
-        name = names.get(brought, brought)
-        graded[name] = max(grade, graded.get(name, 0))
-    negatives = dict.fromkeys(names.get(each, each) for each in example.negatives)
+def _replace_ids(example: Example, new_ids: Mapping[str, str]) -> Example:
+    """Return an example with other ids; a passage on both sides stays a positive."""
+    grades: dict[str, int] = {}
+    for old_id, grade in zip(example.positives, example.grades, strict=True):
+        id_ = new_ids.get(old_id, old_id)
+        grades[id_] = max(grade, grades.get(id_, 0))
+    negatives = dict.fromkeys(new_ids.get(id_, id_) for id_ in example.negatives)
     return replace(
         example,
-        positives=tuple(graded),
-        grades=tuple(graded.values()),
-        negatives=tuple(each for each in negatives if each not in graded),
+        positives=tuple(grades),
+        grades=tuple(grades.values()),
+        negatives=tuple(id_ for id_ in negatives if id_ not in grades),
     )

@@ -1,4 +1,4 @@
-"""Click logs: what was shown, what was clicked, and what that says once position is allowed for."""
+"""Turns click logs into training examples, corrected for position bias."""
 
 import math
 from collections import Counter, defaultdict
@@ -13,16 +13,25 @@ import numpy as np
 from twofold.corpus.reading import FilePath, json_lines
 from twofold.errors import CorpusError, InputError
 from twofold.training.data.examples import Example, TrainingSet
-from twofold.training.data.splitting import folded_query
+from twofold.training.data.splitting import normalize_query
+from twofold.validation import check_integer, check_number, is_number
 
-_ROUNDS, _STILL = 5000, 1e-7  # of EM, at most, and the change at which it ends
+_MAX_ITERATIONS, _TOLERANCE = 5000, 1e-7  # of EM
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One answer to a query: ids ``shown`` from position 1 on, and those of them ``clicked``.
+    """One result list that was shown for a query.
 
-    ``dwell`` has the seconds spent on clicked passages, as far as they are known.
+    Args:
+        query: The query's text.
+        shown: Ids of the passages shown, from position 1.
+        clicked: Ids of those that were clicked.
+        dwell: Seconds spent on passages, by id, as far as they are known.
+
+    Raises:
+        InputError: A value has the wrong type, an id is repeated, or a passage has a click or a
+            dwell time but wasn't shown.
     """
 
     query: str
@@ -32,266 +41,277 @@ class Session:
 
     def __post_init__(self) -> None:
         if not isinstance(self.query, str) or not self.query.strip():
-            raise InputError(f"the query is {self.query!r:.80}: words are wanted")
-        for name in ("shown", "clicked"):
-            ids = getattr(self, name)
-            if not isinstance(ids, tuple) or not all(isinstance(own, str) for own in ids):
-                raise InputError(f"{name} is {ids!r:.80}: a list of ids is wanted")
+            raise InputError(f"query must be text that isn't blank, got {self.query!r:.80}")
+        for name, ids in (("shown", self.shown), ("clicked", self.clicked)):
+            if not isinstance(ids, tuple) or not all(isinstance(id_, str) for id_ in ids):
+                raise InputError(f"{name} must be a list of ids, got {ids!r:.80}")
         if len(set(self.shown)) < len(self.shown):
-            twice = Counter(self.shown).most_common(1)[0][0]
-            raise InputError(f"passage {twice!r} is shown twice: one position each is wanted")
+            repeated = Counter(self.shown).most_common(1)[0][0]
+            raise InputError(f"passage {repeated!r} is shown twice: give each a single position")
         if not isinstance(self.dwell, Mapping):
-            raise InputError(f"dwell is {self.dwell!r:.80}: ids with their seconds are wanted")
+            raise InputError(f"dwell must map ids to seconds, got {self.dwell!r:.80}")
         unknown = (set(self.clicked) | set(self.dwell)) - set(self.shown)
         if unknown:
             raise InputError(
-                f"passage {min(map(str, unknown))!r} has a click or a dwell, but wasn't shown"
+                f"passage {min(map(str, unknown))!r} has a click or a dwell time, but wasn't shown"
             )
-        for own, time in self.dwell.items():
-            if not _is_number(time) or time < 0:
-                raise InputError(f"the dwell on {own!r} is {time!r:.40}: seconds from 0 are wanted")
+        for id_, seconds in self.dwell.items():
+            check_number(f"dwell of {id_!r}", seconds, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class ClickPlan:
-    """What clicks are taken to say.
+    """How clicks are interpreted.
 
-    ``propensity`` is how likely a position is looked at, beside position 1: a power eta (position p
-    has p ** -eta), a function of the position, or ``"estimated"`` from the sessions. Pairs of query
-    and passage with fewer than ``impressions`` say nothing. A click with a dwell known to be below
-    ``dwell`` seconds doesn't count. A passage is a positive from a relevance estimate of ``least``
-    on. ``largest`` is the most that one click weighs in an example's weight. ``skip_above`` takes
-    negatives from what was passed over; ``fold`` makes one query of those that differ in case and
-    blanks only.
+    Args:
+        propensity: Probability that a position is examined, relative to position 1. A number is an
+            exponent eta (propensity = position ** -eta), a function gives the propensity of a
+            position, and ``"estimated"`` estimates it from the sessions.
+        min_impressions: Query-passage pairs shown less often are ignored.
+        min_dwell: Clicks with a known, shorter dwell time in seconds are ignored.
+        min_relevance: Least relevance estimate of a positive.
+        max_weight: Most that one click adds to an example's weight.
+        skip_above: Whether passages skipped above a click become negatives.
+        normalize: Whether queries that differ only in case and blanks are one query.
+
+    Raises:
+        InputError: A value is out of range.
     """
 
     propensity: float | Callable[[int], float] | Literal["estimated"] = 1.0
-    impressions: int = 10
-    dwell: float = 0.0
-    least: float = 0.1
-    largest: float = 10.0
+    min_impressions: int = 10
+    min_dwell: float = 0.0
+    min_relevance: float = 0.1
+    max_weight: float = 10.0
     skip_above: bool = True
-    fold: bool = True
+    normalize: bool = True
 
     def __post_init__(self) -> None:
         power = self.propensity
-        if not callable(power) and power != "estimated" and not (_is_number(power) and power >= 0):
+        if not callable(power) and power != "estimated" and not (is_number(power) and power >= 0):
             raise InputError(
-                f"propensity is {power!r:.60}: a power of 0 or more, a function of the position, "
-                "or 'estimated' is wanted"
+                "propensity must be a number >= 0, a function of the position, or 'estimated', "
+                f"got {power!r:.60}"
             )
-        count: object = self.impressions
-        if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
-            raise InputError(f"impressions is {count!r}: a whole number of at least 1 is wanted")
-        for name in ("dwell", "least", "largest"):
-            value = getattr(self, name)
-            if not _is_number(value) or value < 0 or (value == 0 and name != "dwell"):
-                bound = "of 0 or more" if name == "dwell" else "above 0"
-                raise InputError(f"{name} is {value!r:.60}: a number {bound} is wanted")
+        check_integer("min_impressions", self.min_impressions)
+        check_number("min_dwell", self.min_dwell, 0)
+        check_number("min_relevance", self.min_relevance, 0, exclusive=True)
+        check_number("max_weight", self.max_weight, 0, exclusive=True)
 
 
 @dataclass(slots=True)
-class _Tally:
-    """What the sessions of one query say."""
+class _QueryClicks:
+    """Counts of one query's sessions, by passage id."""
 
     texts: Counter[str] = field(default_factory=Counter)
     impressions: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
-    touched: set[str] = field(default_factory=set)
-    inverse: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    clicked: set[str] = field(default_factory=set)
+    weights: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
-    def count(self, session: Session, plan: ClickPlan, inverse: Callable[[int], float]) -> None:
+    def add(self, session: Session, plan: ClickPlan, weight: Callable[[int], float]) -> None:
+        """Add a session; ``weight`` is the weight of a click by position."""
         clicked = set(session.clicked)
-        counted = {own for own in clicked if session.dwell.get(own, plan.dwell) >= plan.dwell}
+        counted = {
+            id_ for id_ in clicked if session.dwell.get(id_, plan.min_dwell) >= plan.min_dwell
+        }
         self.texts[session.query.strip()] += 1
-        self.touched |= clicked
-        passed: list[str] = []
-        for position, own in enumerate(session.shown, start=1):
-            self.impressions[own] += 1
-            if own in counted:
-                self.inverse[own].append(inverse(position))
-                self.skipped.update(passed)
-                passed = []
-            elif own not in clicked and plan.skip_above:
-                passed.append(own)
+        self.clicked |= clicked
+        skipped: list[str] = []
+        for position, id_ in enumerate(session.shown, start=1):
+            self.impressions[id_] += 1
+            if id_ in counted:
+                self.weights[id_].append(weight(position))
+                self.skipped.update(skipped)
+                skipped = []
+            elif id_ not in clicked and plan.skip_above:
+                skipped.append(id_)
+
+    def build_example(self, query_id: str, plan: ClickPlan) -> Example | None:
+        """Return the query's example, or None if no passage is relevant enough."""
+        frequent = {id_ for id_, n in self.impressions.items() if n >= plan.min_impressions}
+        relevance = {
+            id_: math.fsum(weights) / self.impressions[id_]
+            for id_, weights in self.weights.items()
+            if id_ in frequent
+        }
+        positives = [id_ for id_, value in relevance.items() if value >= plan.min_relevance]
+        if not positives:
+            return None
+        positives.sort(key=lambda id_: (-relevance[id_], id_))
+        negatives = [id_ for id_ in self.skipped if id_ in frequent - self.clicked]
+        negatives.sort(key=lambda id_: (-self.skipped[id_], id_))
+        text = min(self.texts, key=lambda text: (-self.texts[text], text))
+        weights = [min(w, plan.max_weight) for id_ in positives for w in self.weights[id_]]
+        weight = math.fsum(weights) / len(weights)
+        return Example(text, tuple(positives), tuple(negatives), weight, "clicks", query_id)
 
 
 def read_clicks(path: FilePath) -> tuple[Session, ...]:
-    """Read sessions from JSON lines: ``query``, ``shown``, ``clicked`` and, if known, ``dwell``.
+    """Read sessions from JSON lines with ``query``, ``shown``, ``clicked`` and ``dwell``.
 
-    ``shown`` and ``clicked`` are lists of ids, ``dwell`` an object of id to seconds. Raises
-    CorpusError naming the line.
+    ``shown`` and ``clicked`` are lists of ids. The optional ``dwell`` maps ids to seconds. Raises
+    CorpusError for a file that can't be read or has no sessions, and for a malformed line.
     """
     path = Path(path)
-    sessions = tuple(_session(path, *numbered) for numbered in json_lines(path))
+    sessions = tuple(_read_session(path, *numbered) for numbered in json_lines(path))
     if not sessions:
-        raise CorpusError(f"{path} holds no sessions")
+        raise CorpusError(f"{path} has no sessions")
     return sessions
 
 
-def from_clicks(sessions: Iterable[Session], plan: ClickPlan | None = None) -> TrainingSet:
-    """Return an example for each query with a passage that clicks say is relevant.
+def examples_from_clicks(sessions: Iterable[Session], plan: ClickPlan | None = None) -> TrainingSet:
+    """Return an example for each query that has a passage relevant by its clicks.
 
     The relevance estimate of a query and a passage is the sum of 1 / propensity over the positions
     of its clicks, divided by its impressions: Joachims, Swaminathan and Schnabel, Unbiased
-    Learning-to-Rank with Biased Feedback (WSDM 2017). ``positives`` come best estimate first. The
-    ``weight`` is the mean of 1 / propensity over the clicks on positives, each at most
-    ``plan.largest``, and 1 in the mean over examples. Negatives were passed over on the way to a
-    click below, most often first, and never clicked for this query: skip above, in Joachims et al.,
-    Accurately Interpreting Clickthrough Data as Implicit Feedback (SIGIR 2005).
+    Learning-to-Rank with Biased Feedback (WSDM 2017). Positives are ordered by it. An example's
+    weight is the mean of 1 / propensity over the clicks on its positives, scaled so that the mean
+    over all examples is 1. Negatives were skipped above a click and never clicked for this query,
+    most often skipped first: Joachims et al., Accurately Interpreting Clickthrough Data as Implicit
+    Feedback (SIGIR 2005).
 
-    Raises InputError for a propensity that isn't above 0, if propensities can't be estimated, and
-    if no passage is a positive.
+    Args:
+        sessions: The click log.
+        plan: How clicks are interpreted. Default: ``ClickPlan()``.
+
+    Raises:
+        InputError: A propensity isn't above 0 or can't be estimated, or no passage is a positive.
     """
     plan = plan if plan is not None else ClickPlan()
-    key = folded_query if plan.fold else str.strip
-    keyed = [(key(each.query), each) for each in sessions]
-    inverse = _inverse(keyed, plan)
-    tallies: defaultdict[str, _Tally] = defaultdict(_Tally)
-    for own_key, session in keyed:
-        tallies[own_key].count(session, plan, inverse)
-    examples: list[Example] = []
-    for own_key, tally in tallies.items():
-        enough = {own for own, count in tally.impressions.items() if count >= plan.impressions}
-        clicked = {own: clicks for own, clicks in tally.inverse.items() if own in enough}
-        estimates = {own: math.fsum(c) / tally.impressions[own] for own, c in clicked.items()}
-        good = [own for own, value in estimates.items() if value >= plan.least]
-        if good:
-            good.sort(key=lambda own: (-estimates[own], own))
-            bad = [own for own in tally.skipped if own in enough - tally.touched]
-            bad.sort(key=lambda own: (-tally.skipped[own], own))
-            text = min(tally.texts, key=lambda each: (-tally.texts[each], each))
-            clicks = [min(each, plan.largest) for own in good for each in tally.inverse[own]]
-            mean = math.fsum(clicks) / len(clicks)
-            examples.append(Example(text, tuple(good), tuple(bad), mean, "clicks", own_key))
+    key = normalize_query if plan.normalize else str.strip
+    keyed = [(key(session.query), session) for session in sessions]
+    weight = _click_weights(keyed, plan)
+    clicks: defaultdict[str, _QueryClicks] = defaultdict(_QueryClicks)
+    for query_id, session in keyed:
+        clicks[query_id].add(session, plan, weight)
+    built = (counts.build_example(query_id, plan) for query_id, counts in clicks.items())
+    examples = [example for example in built if example is not None]
     if not examples:
         raise InputError(
-            f"no passage of {len(keyed):,} sessions was shown {plan.impressions} times for a query "
-            f"and has an estimate of {plan.least}: give more sessions, or lower both in ClickPlan"
+            f"no passage of {len(keyed):,} sessions was shown {plan.min_impressions} times for a "
+            f"query with a relevance estimate of {plan.min_relevance}: give more sessions, or "
+            "lower min_impressions and min_relevance in ClickPlan"
         )
-    mean = math.fsum(each.weight for each in examples) / len(examples)
+    mean = math.fsum(example.weight for example in examples) / len(examples)
     return TrainingSet(tuple(replace(each, weight=each.weight / mean) for each in examples))
 
 
-def estimated_propensities(sessions: Iterable[Session], depth: int) -> tuple[float, ...]:
-    """Return how likely positions 1 to ``depth`` are looked at, beside position 1, which is 1.
+def estimate_propensities(sessions: Iterable[Session], depth: int) -> tuple[float, ...]:
+    """Return the propensities of positions 1 to ``depth``, relative to position 1.
 
-    Expectation-maximisation of the position-based model, in which a click takes a position that is
-    looked at and a passage that attracts: Chuklin, Markov and de Rijke, Click Models for Web Search
+    Uses expectation maximization of the position-based model, in which a click needs an examined
+    position and an attractive passage: Chuklin, Markov and de Rijke, Click Models for Web Search
     (2015); Wang et al., Position Bias Estimation for Unbiased Learning to Rank in Personal Search
-    (WSDM 2018). It learns from passages that were shown for one query at different positions. Many
-    pairs with a few impressions each make it less exact.
+    (WSDM 2018). It learns from passages that were shown for one query at several positions. Many
+    pairs with few impressions make it less accurate.
 
-    Raises InputError where such passages don't link a position to the first, and without clicks.
+    Raises:
+        InputError: A position has no clicks, or no such passages link it to the first.
     """
-    if isinstance(depth, bool) or not isinstance(depth, int | np.integer) or depth < 1:
-        raise InputError(f"depth is {depth!r}: a whole number of at least 1 is wanted")
-    seen = _Positions((each.query, each) for each in sessions)
-    if seen.depth < depth:
+    check_integer("depth", depth)
+    model = _PositionModel((session.query, session) for session in sessions)
+    if model.depth < depth:
         raise InputError(
-            f"position {seen.depth + 1} can't be compared: it has no clicks on passages that the "
+            f"position {model.depth + 1} can't be compared: it has no clicks on passages that the "
             "same query has shown at other positions, up to the first; show them in more than one "
-            "order, ask for less depth, or give ClickPlan.propensity a power"
+            "order, ask for less depth, or give ClickPlan.propensity a number"
         )
-    return seen.propensities()[:depth]
+    return model.estimate_propensities()[:depth]
 
 
-class _Positions:
-    """Impressions and clicks of each query and passage by position, from 0 here."""
+class _PositionModel:
+    """Impressions and clicks of query-passage pairs by position, counted from 0."""
 
     def __init__(self, keyed: Iterable[tuple[str, Session]]) -> None:
         cells: defaultdict[tuple[str, str], dict[int, list[int]]] = defaultdict(dict)
         for key, session in keyed:
             clicked = set(session.clicked)
-            for place, own in enumerate(session.shown):
-                cell = cells[key, own].setdefault(place, [0, 0])
+            for position, id_ in enumerate(session.shown):
+                cell = cells[key, id_].setdefault(position, [0, 0])
                 cell[0] += 1
-                cell[1] += own in clicked
-        # What only one position has shown, or nobody clicked, fits any propensity: it says nothing.
-        several = (places for places in cells.values() if len(places) > 1)
-        self._pairs = [each for each in several if any(clicks for _, clicks in each.values())]
+                cell[1] += id_ in clicked
+        # Pairs with a single position or without clicks fit any propensity.
+        several = (pair for pair in cells.values() if len(pair) > 1)
+        self._pairs = [pair for pair in several if any(clicks for _, clicks in pair.values())]
 
     @property
     def depth(self) -> int:
-        """How many positions from the first on can be compared with it."""
-        groups = {frozenset(places) for places in self._pairs}
-        clicked = {place for each in self._pairs for place, (_, clicks) in each.items() if clicks}
+        """Number of leading positions that can be compared with the first."""
+        groups = {frozenset(pair) for pair in self._pairs}
+        clicked = {pos for pair in self._pairs for pos, (_, clicks) in pair.items() if clicks}
         reached, grown = set[int](), {0}
         while grown != reached:
             reached = grown
-            grown = reached.union(*(each for each in groups if not reached.isdisjoint(each)))
-        told = reached & clicked
-        return next(place for place in range(len(told) + 1) if place not in told)
+            linked = (group for group in groups if not reached.isdisjoint(group))
+            grown = reached.union(*linked)
+        known = reached & clicked
+        return next(position for position in range(len(known) + 1) if position not in known)
 
-    def propensities(self) -> tuple[float, ...]:
-        """Run EM on all positions, and return those that can be compared."""
-        cells = ((pair, each.items()) for pair, each in enumerate(self._pairs))
-        rows = [(pair, place, *counts) for pair, places in cells for place, counts in places]
-        pair, place, shown, clicks = np.array(rows, np.int64).T
+    def estimate_propensities(self) -> tuple[float, ...]:
+        """Run EM on all positions and return the propensities of the comparable ones."""
+        cells = ((number, pair.items()) for number, pair in enumerate(self._pairs))
+        rows = [(number, pos, *counts) for number, pair in cells for pos, counts in pair]
+        pair, position, shown, clicks = np.array(rows, np.int64).T
         missed = shown - clicks
-        of_place, of_pair = np.bincount(place, shown), np.bincount(pair, shown)
-        looked, draws = np.full(len(of_place), 0.5), np.full(len(of_pair), 0.5)
+        shown_at, shown_of = np.bincount(position, shown), np.bincount(pair, shown)
+        examined, attractive = np.full(len(shown_at), 0.5), np.full(len(shown_of), 0.5)
         depth = self.depth
-        for _ in range(_ROUNDS):
-            at, by = looked[place], draws[pair]
+        for _ in range(_MAX_ITERATIONS):
+            at, by = examined[position], attractive[pair]
             neither = np.maximum(1 - at * by, 1e-12)
-            seen = np.bincount(place, clicks + missed * at * (1 - by) / neither)
+            seen = np.bincount(position, clicks + missed * at * (1 - by) / neither)
             good = np.bincount(pair, clicks + missed * by * (1 - at) / neither)
-            new, draws = seen / np.maximum(of_place, 1), good / of_pair
-            change = np.abs(new[:depth] / new[0] - looked[:depth] / looked[0]).max()
-            looked = new
-            if change < _STILL:
+            new, attractive = seen / np.maximum(shown_at, 1), good / shown_of
+            change = np.abs(new[:depth] / new[0] - examined[:depth] / examined[0]).max()
+            examined = new
+            if change < _TOLERANCE:
                 break
-        return tuple(float(each) for each in looked[:depth] / looked[0])
+        return tuple(float(value) for value in examined[:depth] / examined[0])
 
 
-def _inverse(keyed: Sequence[tuple[str, Session]], plan: ClickPlan) -> Callable[[int], float]:
-    """Return 1 / propensity of a position from 1; it is asked only where there is a click."""
-    given = plan.propensity
-    known: tuple[float, ...] = ()
-    if given == "estimated":
-        seen = _Positions(keyed)
-        if seen.depth < 2:
+def _click_weights(keyed: Sequence[tuple[str, Session]], plan: ClickPlan) -> Callable[[int], float]:
+    """Return a function that maps a position, from 1, to 1 / propensity."""
+    propensity = plan.propensity
+    estimated: tuple[float, ...] = ()
+    if propensity == "estimated":
+        model = _PositionModel(keyed)
+        if model.depth < 2:
             raise InputError(
                 "propensities can't be estimated: no passage with clicks was shown for one query "
-                "both first and elsewhere; give ClickPlan.propensity a power"
+                "both first and elsewhere; give ClickPlan.propensity a number"
             )
-        known = seen.propensities()
+        estimated = model.estimate_propensities()
 
     @cache
-    def inverse(position: int) -> float:
-        if known:
-            return 1 / known[min(position, len(known)) - 1]  # deeper ones count as the deepest
-        value = given(position) if callable(given) else position ** -float(given)
-        if not _is_number(value) or value <= 0:
+    def weigh(position: int) -> float:
+        if estimated:
+            return 1 / estimated[min(position, len(estimated)) - 1]
+        value = propensity(position) if callable(propensity) else position ** -float(propensity)
+        if not is_number(value) or value <= 0:
             raise InputError(
-                f"position {position} has clicks, and the propensity {value!r:.40}: a number above "
-                "0 is wanted"
+                f"the propensity of position {position} must be a number > 0, got {value!r:.40}"
             )
         return 1 / float(value)
 
-    return inverse
+    return weigh
 
 
-def _session(path: Path, number: int, record: dict[str, Any]) -> Session:
+def _read_session(path: Path, number: int, record: dict[str, Any]) -> Session:
     dwell = record.get("dwell")
     try:
         return Session(
             record.get("query", ""),
-            _ids(record.get("shown")),
-            _ids(record.get("clicked")),
+            _as_ids(record.get("shown")),
+            _as_ids(record.get("clicked")),
             dwell if dwell is not None else {},
         )
     except InputError as error:
         raise CorpusError(f"{path}, line {number}: {error}") from None
 
 
-def _ids(given: Any) -> Any:
-    """Return a list's ids, numbers as their digits; a session refuses what isn't a list."""
-    whole = isinstance(given, list)
-    return tuple(str(own) if type(own) is int else own for own in given) if whole else given
-
-
-def _is_number(value: object) -> bool:
-    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    return number and math.isfinite(value)  # type: ignore[arg-type]
+def _as_ids(value: Any) -> Any:
+    """Return a list as a tuple of ids, integers as strings; Session refuses other types."""
+    if not isinstance(value, list):
+        return value
+    return tuple(str(id_) if type(id_) is int else id_ for id_ in value)

@@ -1,7 +1,6 @@
-"""What there is to learn from: examples, and passages that came along with them."""
+"""Training examples and the sets that hold them."""
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,15 +10,25 @@ from twofold.errors import InputError
 from twofold.evaluation.measures import check_judgments, judged_queries
 from twofold.storage import content_hash
 from twofold.types import Passage
+from twofold.validation import is_number
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A query with the ids of passages that answer it, and of some that don't.
+    """A query with the ids of its relevant passages, and of some irrelevant ones.
 
-    ``grades`` say how well each of the ``positives`` answers, whole numbers above 0; 1 each if left
-    out. ``weight`` multiplies the example's part in the loss. ``source`` names where it comes from,
-    such as ``"qrels"``, ``"clicks"`` or ``"title"``. Without a ``query_id``, the query is its own.
+    Args:
+        query: The query's text.
+        positives: Ids of relevant passages, at least one.
+        negatives: Ids of irrelevant passages.
+        weight: Factor of the example's loss.
+        source: Where the example comes from, such as ``"qrels"``, ``"clicks"`` or ``"title"``.
+        query_id: Id of the query. Default: its text.
+        grades: Relevance of each positive, integers >= 1. Default: 1 each.
+
+    Raises:
+        InputError: The query is blank, an id is no string or on both sides, or a weight or grade
+            is out of range.
     """
 
     query: str
@@ -33,30 +42,28 @@ class Example:
     def __post_init__(self) -> None:
         if not isinstance(self.query, str) or not self.query.strip():
             raise InputError(
-                f"an example (query id {self.query_id!r:.80}) has the query {self.query!r:.80}: "
-                "words are wanted"
+                f"query must be text that isn't blank, got {self.query!r:.80} "
+                f"(query id {self.query_id!r:.80})"
             )
-        for name in ("positives", "negatives"):
-            ids = getattr(self, name)
-            if not isinstance(ids, tuple) or not all(isinstance(each, str) for each in ids):
-                raise InputError(f"{name} of {self.query!r:.80} is a tuple of ids, not {ids!r:.80}")
+        name = f"of the example {self.query!r:.80}"
+        for field, ids in (("positives", self.positives), ("negatives", self.negatives)):
+            if not isinstance(ids, tuple) or not all(isinstance(id_, str) for id_ in ids):
+                raise InputError(f"{field} {name} must be a tuple of ids, got {ids!r:.80}")
         if not self.positives:
-            raise InputError(f"the example {self.query!r:.80} has no positives: one is wanted")
+            raise InputError(f"positives {name} must have at least one id")
         both = set(self.positives) & set(self.negatives)
         if both:
             raise InputError(
-                f"passage {min(both)!r} is a positive and a negative of {self.query!r:.80}"
+                f"passage {min(both)!r} is a positive and a negative {name}: leave one of them out"
             )
-        if not math.isfinite(self.weight) or self.weight <= 0:
-            raise InputError(
-                f"the weight of {self.query!r:.80} is {self.weight!r}: a number above 0 is wanted"
-            )
+        if not is_number(self.weight) or self.weight <= 0:
+            raise InputError(f"weight {name} must be a number > 0, got {self.weight!r}")
         if not self.grades:
             object.__setattr__(self, "grades", (1,) * len(self.positives))
         if len(self.grades) != len(self.positives) or min(self.grades) < 1:
             raise InputError(
-                f"grades of {self.query!r:.80} are {self.grades!r:.80}: one above 0 for each of "
-                f"{len(self.positives)} positives is wanted"
+                f"grades {name} must be one integer >= 1 for each of {len(self.positives)} "
+                f"positives, got {self.grades!r:.80}"
             )
         if not self.query_id:
             object.__setattr__(self, "query_id", self.query)
@@ -64,101 +71,114 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet(Sequence[Example]):
-    """Examples with different query ids; ``passages`` are those that a source brought along.
+    """A sequence of examples with distinct query ids.
 
-    Raises InputError where two examples share a query id.
+    Args:
+        examples: The examples.
+        passages: Passages that the source of the examples contains.
+
+    Raises:
+        InputError: Two examples share a query id.
     """
 
     examples: tuple[Example, ...]
     passages: tuple[Passage, ...] = ()
 
     def __post_init__(self) -> None:
-        for query_id, count in Counter(each.query_id for each in self.examples).most_common(1):
+        counts = Counter(example.query_id for example in self.examples)
+        for query_id, count in counts.most_common(1):
             if count > 1:
                 raise InputError(
-                    f"the query id {query_id!r:.80} is there {count} times: put what belongs to "
-                    "one query into one example"
+                    f"query ids must be distinct, but {count} examples have {query_id!r:.80}: "
+                    "merge them into one example"
                 )
 
     @classmethod
-    def of_qrels(
+    def from_qrels(
         cls, queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]]
     ) -> "TrainingSet":
-        """Return an example for each query with a passage of grade 1 or more.
+        """Return an example for each query with a passage of grade >= 1.
 
-        Passages of grade 0 or less are its negatives. Blank queries are left out. Warns
-        (DegradedWarning) of judged queries without a text; raises InputError for judgments that
-        can't be used, and if nothing is left.
+        Passages of grade 0 or less become negatives. Blank queries are skipped. Judged queries
+        without a text are skipped with a DegradedWarning.
+
+        Args:
+            queries: Query id to text.
+            qrels: Query id to passage id to grade.
+
+        Raises:
+            InputError: The judgments are malformed, or no example is left.
         """
         check_judgments(qrels)
         examples = []
         for query_id, text in judged_queries(queries, qrels, stacklevel=2).items():
-            good = {own: grade for own, grade in qrels[query_id].items() if grade > 0}
-            if good and text.strip():
-                bad = tuple(own for own, grade in qrels[query_id].items() if grade <= 0)
-                examples.append(
-                    Example(
-                        text,
-                        tuple(good),
-                        bad,
-                        query_id=query_id,
-                        grades=tuple(int(each) for each in good.values()),
-                    )
+            grades = {id_: int(grade) for id_, grade in qrels[query_id].items() if grade > 0}
+            if not grades or not text.strip():
+                continue
+            negatives = tuple(id_ for id_, grade in qrels[query_id].items() if grade <= 0)
+            examples.append(
+                Example(
+                    text,
+                    tuple(grades),
+                    negatives,
+                    query_id=query_id,
+                    grades=tuple(grades.values()),
                 )
+            )
         if not examples:
-            raise InputError("no query has a passage of grade 1 or more: nothing can be learned")
+            raise InputError("no query has a passage of grade 1 or more: check the judgments")
         return cls(tuple(examples))
 
     @property
     def queries(self) -> dict[str, str]:
         """Query id to text."""
-        return {each.query_id: each.query for each in self.examples}
+        return {example.query_id: example.query for example in self.examples}
 
     @property
     def qrels(self) -> dict[str, dict[str, int]]:
-        """Query id to passage id to grade; negatives are of grade 0."""
+        """Query id to passage id to grade; negatives have grade 0."""
         return {
-            each.query_id: {
-                **dict.fromkeys(each.negatives, 0),
-                **dict(zip(each.positives, each.grades, strict=True)),
+            example.query_id: {
+                **dict.fromkeys(example.negatives, 0),
+                **dict(zip(example.positives, example.grades, strict=True)),
             }
-            for each in self.examples
+            for example in self.examples
         }
 
     @property
     def positives(self) -> frozenset[str]:
-        """The ids of all passages that answer any of the queries."""
-        return frozenset(own for each in self.examples for own in each.positives)
+        """Ids of all positives."""
+        return frozenset(id_ for example in self.examples for id_ in example.positives)
 
     @property
     def digest(self) -> str:
-        """A hash of all examples in any order, 32 hexadecimal digits: the same data, the same."""
+        """Hash of the examples, in any order, as 32 hexadecimal digits."""
         rows = sorted(
             json.dumps(
                 [
-                    each.query_id,
-                    each.query,
-                    sorted(zip(each.positives, each.grades, strict=True)),
-                    sorted(each.negatives),
-                    each.weight,
-                    each.source,
+                    example.query_id,
+                    example.query,
+                    sorted(zip(example.positives, example.grades, strict=True)),
+                    sorted(example.negatives),
+                    example.weight,
+                    example.source,
                 ]
             )
-            for each in self.examples
+            for example in self.examples
         )
         return content_hash("\n".join(rows).encode()).hex()
 
-    def having(self, query_ids: Iterable[str]) -> "TrainingSet":
+    def select(self, query_ids: Iterable[str]) -> "TrainingSet":
         """Return the examples of these queries, in the order of this set."""
         wanted = set(query_ids)
-        chosen = tuple(each for each in self.examples if each.query_id in wanted)
+        chosen = tuple(example for example in self.examples if example.query_id in wanted)
         return TrainingSet(chosen, self.passages)
 
-    def joined(self, *others: "TrainingSet") -> "TrainingSet":
-        """Return the examples of all sets; raise InputError where two share a query id."""
+    def join(self, *others: "TrainingSet") -> "TrainingSet":
+        """Return all examples in one set; raise InputError if two share a query id."""
         sets = (self, *others)
-        passages = {each.id: each for own in sets for each in own.passages}
-        examples = tuple(each for own in sets for each in own.examples)
+        passages = {passage.id: passage for part in sets for passage in part.passages}
+        examples = tuple(example for part in sets for example in part.examples)
         return TrainingSet(examples, tuple(passages.values()))
 
     @overload

@@ -1,4 +1,4 @@
-"""Triples of a query, a passage that answers it and one that doesn't, as MS MARCO has them."""
+"""Readers of training files: MS MARCO's triples and DPR's JSON."""
 
 import json
 import warnings
@@ -13,242 +13,257 @@ from twofold.storage import content_hash
 from twofold.training.data.examples import Example, TrainingSet
 from twofold.types import Passage
 
+_BEFORE_JSON = b"\xef\xbb\xbf \t\r\n"
+"""What may precede the first bracket: a UTF-8 byte order mark and blanks."""
+
 
 class ExampleBuilder:
-    """Positives, negatives and passages of queries, put together as a source is read."""
+    """Collects positives, negatives and passages by query while a file is read."""
 
     def __init__(self, source: str) -> None:
         self._source = source
         self._queries: dict[str, tuple[str, dict[str, None], dict[str, None]]] = {}
         self._passages: dict[str, Passage] = {}
-        self._differing = 0
+        self._conflicts = 0
 
     def add(
         self, query_id: str, query: str, positives: Iterable[str], negatives: Iterable[str]
     ) -> None:
-        """Add ids of passages that answer a query, and of others that don't."""
+        """Add ids of positives and negatives to a query."""
         _, good, bad = self._queries.setdefault(query_id, (query, {}, {}))
         good.update(dict.fromkeys(positives))
         bad.update(dict.fromkeys(negatives))
 
-    def passage(self, text: str, title: str = "", passage_id: str = "") -> str:
-        """Keep a passage and return its id; the first of an id stays.
+    def add_passage(self, text: str, title: str = "", passage_id: str = "") -> str:
+        """Add a passage and return its id; the first passage with an id is kept.
 
-        Without an id, it is what an index derives for the same title and text.
+        Without an id, it is derived from title and text as an index derives it.
         """
         if not passage_id:
             passage_id = content_hash(json.dumps([title, text, "{}"]).encode()).hex()
-        kept = self._passages.setdefault(passage_id, Passage(text, passage_id, title))
-        self._differing += (kept.title, kept.text) != (title, text)
+        first = self._passages.setdefault(passage_id, Passage(text, passage_id, title))
+        self._conflicts += (first.title, first.text) != (title, text)
         return passage_id
 
-    def training_set(self, path: Path, *, stacklevel: int) -> TrainingSet:
-        """Return all examples; raise CorpusError if there are none.
+    def build(self, path: Path, *, stacklevel: int) -> TrainingSet:
+        """Return the training set; raise CorpusError if it is empty.
 
-        Warns (DegradedWarning) of negatives that are positives too, which go, and of ids with more
-        than one text. ``stacklevel`` is that of the warning, from here.
+        Negatives that are positives of the same query are dropped with a DegradedWarning. Another
+        one reports ids with more than one text. ``stacklevel`` counts from this call.
         """
         examples: list[Example] = []
         both = 0
         for query_id, (query, good, bad) in self._queries.items():
             if good:
-                negatives = tuple(own for own in bad if own not in good)
+                negatives = tuple(id_ for id_ in bad if id_ not in good)
                 both += len(bad) - len(negatives)
                 examples.append(
                     Example(query, tuple(good), negatives, source=self._source, query_id=query_id)
                 )
         if not examples:
-            raise CorpusError(f"{path} holds no query with a passage that answers it")
+            raise CorpusError(f"{path} has no query with a relevant passage")
         if both:
             warnings.warn(
-                f"{path}: {both:,} negatives are positives of the same query too, and are left out",
+                f"{path}: {both:,} negatives are positives of the same query too, and are dropped",
                 DegradedWarning,
                 stacklevel=stacklevel + 1,
             )
-        if self._differing:
+        if self._conflicts:
             warnings.warn(
-                f"{path}: {self._differing:,} passages have the id of one with another text; the "
-                "first text of each id is kept",
+                f"{path}: {self._conflicts:,} passages repeat an id with another text; the first "
+                "text of each id is kept",
                 DegradedWarning,
                 stacklevel=stacklevel + 1,
             )
-        used = {own for each in examples for own in (*each.positives, *each.negatives)}
-        passages = tuple(each for own, each in self._passages.items() if own in used)
+        used = {id_ for e in examples for id_ in (*e.positives, *e.negatives)}
+        passages = tuple(passage for id_, passage in self._passages.items() if id_ in used)
         return TrainingSet(tuple(examples), passages)
 
 
 def read_triples(path: FilePath) -> TrainingSet:
-    """Read tab-separated texts: query, passage that answers it, passage that doesn't; or .gz.
+    """Read tab-separated texts of query, positive and negative, plain or .gz.
 
-    Lines with the same query are one example, and equal texts one passage, whose id is derived
-    from the text as an index derives it. Source: Bajaj et al., MS MARCO (2016).
+    Lines with the same query make one example. Passages with the same text get the same id, which
+    is derived as an index derives it. Format: Bajaj et al., MS MARCO (2016).
 
-    Warns (DegradedWarning) where a negative is a positive of the same query too: the negative goes.
-    Raises CorpusError naming the line.
+    Warns:
+        DegradedWarning: A negative is a positive of the same query; it is dropped.
+
+    Raises:
+        CorpusError: The file can't be read, or a line is malformed.
     """
     path = Path(path)
-    gathering = ExampleBuilder("triples")
-    for _, (query, positive, negative) in _columns(path):
-        gathering.add(query, query, [gathering.passage(positive)], [gathering.passage(negative)])
-    return gathering.training_set(path, stacklevel=2)
+    builder = ExampleBuilder("triples")
+    for query, positive, negative in _read_rows(path):
+        good, bad = builder.add_passage(positive), builder.add_passage(negative)
+        builder.add(query, query, [good], [bad])
+    return builder.build(path, stacklevel=2)
 
 
 def read_id_triples(path: FilePath, queries: Mapping[str, str]) -> TrainingSet:
-    """Read tab-separated ids: query, passage that answers it, passage that doesn't; or .gz.
+    """Read tab-separated ids of query, positive and negative, plain or .gz.
 
-    ``queries`` has the texts by query id. Queries that aren't there, or are blank, are left out.
+    Args:
+        path: The file.
+        queries: Query id to text. Ids without a text are skipped.
 
-    Warns (DegradedWarning) of those, and where a negative is a positive of the same query too: the
-    negative goes. Raises CorpusError naming the line.
+    Warns:
+        DegradedWarning: Ids were skipped, or a negative is a positive of the same query; it is
+            dropped.
+
+    Raises:
+        CorpusError: The file can't be read, or a line is malformed.
     """
     path = Path(path)
-    gathering = ExampleBuilder("triples")
-    lacking: dict[str, None] = {}
-    for _, (query_id, positive, negative) in _columns(path):
+    builder = ExampleBuilder("triples")
+    missing: dict[str, None] = {}
+    for query_id, positive, negative in _read_rows(path):
         query = queries.get(query_id, "")
         if query.strip():
-            gathering.add(query_id, query, [positive], [negative])
+            builder.add(query_id, query, [positive], [negative])
         else:
-            lacking[query_id] = None
-    if lacking:
+            missing[query_id] = None
+    if missing:
         warnings.warn(
-            f"{path}: {len(lacking):,} query ids have no text among the queries, such as "
-            f"{next(iter(lacking))!r}, and are left out: are these all queries?",
+            f"{path}: {len(missing):,} query ids have no text among the queries, such as "
+            f"{next(iter(missing))!r}, and are skipped: check that all queries are given",
             DegradedWarning,
             stacklevel=2,
         )
-    return gathering.training_set(path, stacklevel=2)
+    return builder.build(path, stacklevel=2)
 
 
-def _columns(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number from 1, three columns), line by line: such files are many gigabytes."""
+def _read_rows(path: Path) -> Iterator[list[str]]:
+    """Yield three columns for each line; the file may be larger than memory."""
     number = 0
     try:
         with opened(path, "rb") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
-                    yield number, _fields(path, number, line)
+                    yield _split_line(path, number, line)
     except FileNotFoundError:
         raise CorpusError(f"there is no file {path}") from None
     except (OSError, EOFError, zlib.error) as error:
         raise CorpusError(f"{path} can't be read after line {number}: {error}") from error
 
 
-def _fields(path: Path, number: int, line: bytes) -> list[str]:
+def _split_line(path: Path, number: int, line: bytes) -> list[str]:
     try:
         text = line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
         raise CorpusError(f"{path}, line {number}: not UTF-8 ({error.reason})") from None
-    fields = [each.strip() for each in text.split("\t")]
+    fields = [field.strip() for field in text.split("\t")]
     if len(fields) != 3 or not all(fields):
         raise CorpusError(
-            f"{path}, line {number}: query, positive and negative are wanted, parted by tabs and "
-            f"none of them blank, not {text.rstrip()!r:.80}"
+            f"{path}, line {number}: expected query, positive and negative, separated by tabs and "
+            f"none of them blank, got {text.rstrip()!r:.80}"
         )
     return fields
 
 
-_START = b"\xef\xbb\xbf \t\r\n"
-"""What may stand before the first bracket: UTF-8's mark, and blanks."""
-
-
 def read_dpr(path: FilePath) -> TrainingSet:
-    """Read questions with their contexts: one JSON list, or JSON lines; plain or .gz.
+    """Read DPR's training data: one JSON list or JSON lines, plain or .gz.
 
-    A record has ``question`` and lists of contexts ``positive_ctxs``, ``hard_negative_ctxs`` and
-    ``negative_ctxs``; a context has ``title``, ``text`` and ``passage_id`` or ``psg_id``. Without
-    an id, it is derived from the content as an index derives it. Hard negatives come before the
-    others. Records with the same question are one example. Source: Karpukhin et al., Dense Passage
-    Retrieval for Open-Domain Question Answering (EMNLP 2020).
+    A record has a ``question`` and the lists ``positive_ctxs``, ``hard_negative_ctxs`` and
+    ``negative_ctxs``. A context has ``title``, ``text``, and ``passage_id`` or ``psg_id``. Without
+    an id, it is derived as an index derives it. Hard negatives come before the others. Records with
+    the same question make one example. Format: Karpukhin et al., Dense Passage Retrieval for
+    Open-Domain Question Answering (EMNLP 2020).
 
-    Warns (DegradedWarning) of questions without a positive, which are left out; of negatives that
-    are positives of the same question too, which go; and of ids with more than one text. Raises
-    CorpusError naming the record or line.
+    Warns:
+        DegradedWarning: Questions without a positive are skipped, negatives that are positives of
+            the same question are dropped, or an id has more than one text.
+
+    Raises:
+        CorpusError: The file can't be read, or a record is malformed.
     """
     path = Path(path)
-    gathering = ExampleBuilder("dpr")
+    builder = ExampleBuilder("dpr")
     answered: dict[str, bool] = {}
-    for place, record in _records(path):
+    for place, record in _read_records(path):
         question = record.get("question")
         if not isinstance(question, str) or not question.strip():
-            raise CorpusError(f"{place}: 'question' is a string with words, not {question!r:.60}")
+            raise CorpusError(
+                f"{place}: 'question' must be text that isn't blank, got {question!r:.60}"
+            )
         question = question.strip()
-        positives = _contexts(gathering, place, record, "positive_ctxs")
-        hard = _contexts(gathering, place, record, "hard_negative_ctxs")
-        others = _contexts(gathering, place, record, "negative_ctxs")
-        gathering.add(question, question, positives, [*hard, *others])
+        positives, hard, others = (
+            _add_contexts(builder, place, record, name)
+            for name in ("positive_ctxs", "hard_negative_ctxs", "negative_ctxs")
+        )
+        builder.add(question, question, positives, [*hard, *others])
         answered[question] = answered.get(question, False) or bool(positives)
-    lacking = [question for question, has in answered.items() if not has]
-    if lacking and len(lacking) < len(answered):  # if all lack one, an error says so
+    missing = [question for question, has_positive in answered.items() if not has_positive]
+    if missing and len(missing) < len(answered):  # otherwise build raises
         warnings.warn(
-            f"{path}: {len(lacking):,} of {len(answered):,} questions have no positive, such as "
-            f"{lacking[0]!r:.80}, and are left out",
+            f"{path}: {len(missing):,} of {len(answered):,} questions have no positive, such as "
+            f"{missing[0]!r:.80}, and are skipped",
             DegradedWarning,
             stacklevel=2,
         )
-    return gathering.training_set(path, stacklevel=2)
+    return builder.build(path, stacklevel=2)
 
 
-def _contexts(
-    gathering: ExampleBuilder, place: str, record: dict[str, Any], name: str
+def _add_contexts(
+    builder: ExampleBuilder, place: str, record: dict[str, Any], name: str
 ) -> list[str]:
-    """Return the ids of a record's contexts of one kind, in order."""
+    """Add the contexts in the list ``name`` and return their ids, in order."""
     contexts = record.get(name)
     if contexts is None:
         return []
     if not isinstance(contexts, list):
-        raise CorpusError(f"{place}: {name!r} is a list, not {contexts!r:.60}")
-    found: list[str] = []
+        raise CorpusError(f"{place}: {name!r} must be a list, got {contexts!r:.60}")
+    ids: list[str] = []
     for context in contexts:
         if not isinstance(context, dict):
-            raise CorpusError(f"{place}: {name!r} holds objects, not {context!r:.60}")
-        title, text = (_text(place, name, context, field) for field in ("title", "text"))
-        passage_id = _id(place, name, context)
+            raise CorpusError(f"{place}: {name!r} must hold objects, got {context!r:.60}")
+        title, text = (_context_text(place, name, context, field) for field in ("title", "text"))
+        passage_id = _context_id(place, name, context)
         if text or title:
-            found.append(gathering.passage(text, title, passage_id))
+            ids.append(builder.add_passage(text, title, passage_id))
         elif passage_id:
-            found.append(passage_id)  # its text is looked for in the index
+            ids.append(passage_id)  # the index may have its text
         else:
             raise CorpusError(f"{place}: a context in {name!r} has no text and no id")
-    return found
+    return ids
 
 
-def _text(place: str, name: str, context: dict[str, Any], field: str) -> str:
+def _context_text(place: str, name: str, context: dict[str, Any], field: str) -> str:
     value = context.get(field)
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise CorpusError(f"{place}: {field!r} in {name!r} is a string, not {value!r:.60}")
+        raise CorpusError(f"{place}: {field!r} in {name!r} must be a string, got {value!r:.60}")
     return value.strip()
 
 
-def _id(place: str, name: str, context: dict[str, Any]) -> str:
+def _context_id(place: str, name: str, context: dict[str, Any]) -> str:
     for field in ("passage_id", "psg_id"):
         value = context.get(field)
         if value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, str | int):
             raise CorpusError(
-                f"{place}: {field!r} in {name!r} is a string or a number, not {value!r:.60}"
+                f"{place}: {field!r} in {name!r} must be a string or an integer, got {value!r:.60}"
             )
         if str(value):
             return str(value)
     return ""
 
 
-def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (where it stands, record): the file's first bracket says which form it has."""
+def _read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (where it is, record); the first character tells a JSON list from JSON lines."""
     try:
         with opened(path, "rb") as file:
-            data = file.read(4096).lstrip(_START)
-            listed = data.startswith(b"[")
-            if listed:
+            data = file.read(4096).lstrip(_BEFORE_JSON)
+            is_list = data.startswith(b"[")
+            if is_list:
                 data += file.read()
     except FileNotFoundError:
         raise CorpusError(f"there is no file {path}") from None
     except (OSError, EOFError, zlib.error) as error:
         raise CorpusError(f"{path} can't be read: {error}") from error
-    if not listed:
+    if not is_list:
         for number, record in json_lines(path):
             yield f"{path}, line {number}", record
         return
@@ -261,5 +276,5 @@ def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, record in enumerate(records, start=1):
         place = f"{path}, record {number}"
         if not isinstance(record, dict):
-            raise CorpusError(f"{place}: a JSON object is wanted, not {record!r:.60}")
+            raise CorpusError(f"{place}: expected a JSON object, got {record!r:.60}")
         yield place, record

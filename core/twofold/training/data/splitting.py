@@ -1,120 +1,121 @@
-"""Holding queries out: by query, or so that no relevant passage of theirs is learned from."""
+"""Splits of training data by query, or so that no relevant passage is on both sides."""
 
 import unicodedata
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Literal
-
-import numpy as np
+from typing import Literal, get_args
 
 from twofold.errors import InputError
 from twofold.storage import content_hash
 from twofold.training.data.examples import Example, TrainingSet
+from twofold.validation import check_choice, check_integer, check_number, check_seed
 
 By = Literal["query", "passage"]
-"""What stays together: equal queries, or also queries that share a relevant passage."""
+"""What stays on one side: equal queries, or also queries that share a relevant passage."""
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Examples to learn from, and those held out to measure what was learned."""
+    """A training part and a held-out test part."""
 
-    fit: TrainingSet
-    held: TrainingSet
+    train: TrainingSet
+    test: TrainingSet
 
 
 def split(
     training_set: TrainingSet, share: float = 0.2, *, by: By = "query", seed: int = 0
 ) -> Split:
-    """Hold out about a ``share`` of the queries, at least one.
+    """Hold out about a share of the queries, at least one.
 
-    ``by="query"``: queries that are equal but for case and blanks stay together.
-    ``by="passage"``: so do those that share a positive, over any number of steps; no positive of a
-    held-out query is a positive in ``fit``. What belongs together is held out only if it fits into
-    the share; if nothing does, one of the smallest is. The order of the examples changes nothing.
+    A group of linked queries is held out only if it fits into the share. If none fits, one of the
+    smallest is. The split doesn't depend on the order of the examples.
 
-    Raises InputError for a share that isn't between 0 and 1, and if everything belongs together.
+    Args:
+        training_set: The examples.
+        share: Share of the queries to hold out, > 0 and < 1.
+        by: ``"query"`` links queries that differ only in case and blanks. ``"passage"`` also links
+            those that share a positive, transitively, so that no test positive is a positive in
+            ``train``.
+        seed: Seed of the draw.
+
+    Raises:
+        InputError: An argument is out of range, or all queries are linked.
     """
-    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1:
-        raise InputError(f"share is {share!r}: a number between 0 and 1 is wanted")
-    groups = _groups(training_set, by, seed, fewest=2)
+    check_number("share", share, 0, 1, exclusive=True)
+    groups = _link_queries(training_set, by, seed, minimum=2)
     room = min(max(1, round(share * len(training_set))), len(training_set) - 1)
-    held: list[str] = []
+    test: list[str] = []
     for group in groups:
-        if len(held) + len(group) <= room:
-            held += group
-    return _parted(training_set, held if held else min(groups, key=len))
+        if len(test) + len(group) <= room:
+            test += group
+    return _split_off(training_set, test if test else min(groups, key=len))
 
 
-def folds(
+def split_folds(
     training_set: TrainingSet, n: int = 5, *, by: By = "query", seed: int = 0
 ) -> tuple[Split, ...]:
-    """Return ``n`` splits in which each query is held out once; ``by`` is as for ``split``.
+    """Return ``n`` splits of about equal size that hold out each query once.
 
-    The folds are as equal in size as what belongs together allows. Raises InputError if there are
-    fewer groups of queries than folds.
+    ``by`` and ``seed`` are those of ``split``. Raises InputError for fewer groups than folds.
     """
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 2:
-        raise InputError(f"n is {n!r}: a whole number of at least 2 folds is wanted")
-    held: list[list[str]] = [[] for _ in range(n)]
-    for group in sorted(_groups(training_set, by, seed, fewest=int(n)), key=len, reverse=True):
-        min(held, key=len).extend(group)
-    return tuple(_parted(training_set, each) for each in held)
+    check_integer("n", n, 2)
+    tests: list[list[str]] = [[] for _ in range(n)]
+    groups = _link_queries(training_set, by, seed, minimum=int(n))
+    for group in sorted(groups, key=len, reverse=True):
+        min(tests, key=len).extend(group)
+    return tuple(_split_off(training_set, test) for test in tests)
 
 
-def unseen(held: TrainingSet, fit: TrainingSet) -> frozenset[str]:
-    """Return the ids of held-out queries of which no positive is a positive in ``fit``."""
-    known = fit.positives
-    return frozenset(each.query_id for each in held if known.isdisjoint(each.positives))
+def unseen_queries(test: TrainingSet, train: TrainingSet) -> frozenset[str]:
+    """Return the ids of test queries that share no positive with the training queries."""
+    known = train.positives
+    return frozenset(example.query_id for example in test if known.isdisjoint(example.positives))
 
 
-def folded_query(query: str) -> str:
+def normalize_query(query: str) -> str:
     """Return a query without differences of case, blanks and compatible characters (NFKC)."""
     return " ".join(unicodedata.normalize("NFKC", query).casefold().split())
 
 
-def _parted(training_set: TrainingSet, held: list[str]) -> Split:
-    out = set(held)
-    rest = (each.query_id for each in training_set if each.query_id not in out)
-    return Split(training_set.having(rest), training_set.having(out))
+def _split_off(training_set: TrainingSet, test: list[str]) -> Split:
+    rest = training_set.queries.keys() - set(test)
+    return Split(training_set.select(rest), training_set.select(test))
 
 
-def _groups(training_set: TrainingSet, by: By, seed: int, *, fewest: int) -> list[list[str]]:
-    """Return the query ids that belong together, in an order drawn by ``seed``.
+def _link_queries(training_set: TrainingSet, by: By, seed: int, *, minimum: int) -> list[list[str]]:
+    """Return groups of linked query ids, at least ``minimum``, in an order drawn by ``seed``.
 
-    The order is that of hashes, so that examples which are added later leave most where they were.
+    The order is by hash, so that adding examples moves few of the others.
     """
-    if by not in ("query", "passage"):
-        raise InputError(f"by is {by!r}: 'query' or 'passage' is wanted")
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        raise InputError(f"seed is {seed!r}: a whole number is wanted")
+    check_choice("by", by, get_args(By))
+    check_seed(seed)
     leaders: dict[tuple[str, str], tuple[str, str]] = {}
 
-    def leader(node: tuple[str, str]) -> tuple[str, str]:
+    def find_leader(node: tuple[str, str]) -> tuple[str, str]:
         leaders.setdefault(node, node)
         while leaders[node] != node:
             leaders[node] = leaders[leaders[node]]
             node = leaders[node]
         return node
 
-    for each in training_set:
-        own, *others = _nodes(each, by)
+    for example in training_set:
+        first, *others = _link_nodes(example, by)
         for node in others:
-            leaders[leader(node)] = leader(own)
-    together: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-    for each in training_set:
-        together[leader(_nodes(each, by)[0])].append(each.query_id)
-    if len(together) < fewest:
+            leaders[find_leader(node)] = find_leader(first)
+    members: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for example in training_set:
+        members[find_leader(_link_nodes(example, by)[0])].append(example.query_id)
+    if len(members) < minimum:
         raise InputError(
-            f"{len(training_set)} queries make {len(together)} groups that stay together by {by}, "
-            f"and at least {fewest} are wanted: give more examples"
+            f"{len(training_set)} queries make {len(members)} groups linked by {by}, but at least "
+            f"{minimum} are needed: give more examples"
             + (", or split by 'query'" if by == "passage" else "")
         )
-    groups = [sorted(each) for each in together.values()]
+    groups = [sorted(group) for group in members.values()]
     return sorted(groups, key=lambda group: content_hash(f"{int(seed)}:{group[0]}".encode()))
 
 
-def _nodes(example: Example, by: By) -> list[tuple[str, str]]:
-    """Return what an example is linked by: its query's words first, then its positives."""
-    words = ("query", folded_query(example.query))
-    return [words, *(("passage", own) for own in example.positives if by == "passage")]
+def _link_nodes(example: Example, by: By) -> list[tuple[str, str]]:
+    """Return what links an example to others: its normalized query first, then its positives."""
+    passages = example.positives if by == "passage" else ()
+    return [("query", normalize_query(example.query)), *(("passage", id_) for id_ in passages)]

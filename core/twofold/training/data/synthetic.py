@@ -34,7 +34,7 @@ class QueryGenerator(Protocol):
         """A short name, such as ``"title"``."""
         ...
 
-    def made(self, passage: Passage) -> GeneratedQueries:
+    def generate(self, passage: Passage) -> GeneratedQueries:
         """Return queries with their target texts; a query whose target is blank is left out."""
         ...
 
@@ -45,7 +45,7 @@ class Titles:
 
     source: str = "title"
 
-    def made(self, passage: Passage) -> GeneratedQueries:
+    def generate(self, passage: Passage) -> GeneratedQueries:
         """Return the title and the text."""
         return [(passage.title, passage.text)]
 
@@ -56,7 +56,7 @@ class FirstSentences:
 
     source: str = "first-sentence"
 
-    def made(self, passage: Passage) -> GeneratedQueries:
+    def generate(self, passage: Passage) -> GeneratedQueries:
         """Return the first sentence and the others."""
         first, *rest = sentences(passage.text) or [""]
         return [(first, " ".join(rest))]
@@ -68,7 +68,7 @@ class Headings:
 
     source: str = "heading"
 
-    def made(self, passage: Passage) -> GeneratedQueries:
+    def generate(self, passage: Passage) -> GeneratedQueries:
         """Return each heading and the lines up to the next of its level or above."""
         lines = passage.text.splitlines()
         found: list[tuple[int, int, str]] = []  # line, level, heading
@@ -120,7 +120,7 @@ class Keyphrases:
             frequencies.update({word for run in self._runs(passage) for word in run})
         return replace(self, frequencies=frequencies, passages=total)
 
-    def made(self, passage: Passage) -> GeneratedQueries:
+    def generate(self, passage: Passage) -> GeneratedQueries:
         """Return one query; words that the passages of ``over`` lack count as found in one."""
         phrases: Counter[tuple[str, ...]] = Counter()  # in the order in which they first stand
         for run in self._runs(passage):
@@ -166,7 +166,7 @@ class Generated:
     function: Callable[[str], str | Sequence[str]]
     source: str = "generated"
 
-    def made(self, passage: Passage) -> GeneratedQueries:
+    def generate(self, passage: Passage) -> GeneratedQueries:
         """Return the function's query or queries; raise InputError if they aren't strings."""
         given = self.function(passage.content)
         queries = [given] if isinstance(given, str) else given
@@ -186,7 +186,7 @@ class RoundTrip:
     dropped: tuple[str, ...]
 
 
-def synthetic(
+def generate_examples(
     passages: Iterable[PassageLike], makers: Sequence[QueryGenerator], *, seed: int = 0
 ) -> TrainingSet:
     """Return an example for each query that a maker makes of a passage, which is its positive.
@@ -208,7 +208,7 @@ def synthetic(
     for maker in makers:
         own = maker.over(given) if isinstance(maker, Keyphrases) else maker
         for passage in given:
-            for number, (query, target) in enumerate(own.made(passage), start=1):
+            for number, (query, target) in enumerate(own.generate(passage), start=1):
                 text = " ".join(query.split())
                 answered = target is None or target.strip()
                 if answered and len(query_words(text)) >= _FEWEST_WORDS:
@@ -226,7 +226,7 @@ def synthetic(
     return TrainingSet(tuple(examples[place] for place in order))
 
 
-def round_trip(training_set: TrainingSet, retriever: Retriever, k: int = 10) -> RoundTrip:
+def filter_round_trip(training_set: TrainingSet, retriever: Retriever, k: int = 10) -> RoundTrip:
     """Keep the examples of which the retriever finds a positive among its ``k`` best.
 
     What it can't find by the query, the query hardly asks for: Alberti et al., Synthetic QA Corpora
@@ -240,7 +240,7 @@ def round_trip(training_set: TrainingSet, retriever: Retriever, k: int = 10) -> 
             if not set(hits.ids).isdisjoint(example.positives):
                 kept.add(example.query_id)
     dropped = tuple(each.query_id for each in training_set if each.query_id not in kept)
-    return RoundTrip(training_set.having(kept), dropped)
+    return RoundTrip(training_set.select(kept), dropped)
 
 
 def _check_one_each(what: str, values: Sequence[str]) -> None:

@@ -1,220 +1,144 @@
-"""Queries that a model learns from, those that choose its epoch, and those that judge it."""
+"""The queries that a fine-tuned model is evaluated on, and their evaluation by an encoder."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
-from twofold import __version__
 from twofold.backend import SearchProfile
-from twofold.evaluation import queries_needed
 from twofold.index import Index, IndexView
-from twofold.protocols import Analyzer, Encoder
+from twofold.protocols import Encoder
 from twofold.retriever import Retriever
-from twofold.similarity import Metric
-from twofold.training.acceptance import Gain, Values, compute_gains, verdict
+from twofold.training.acceptance import CONTROL, QueryMeasures
 from twofold.training.control_queries import control_queries_from_passages
 from twofold.training.data.examples import TrainingSet
 from twofold.training.data.splitting import split
-from twofold.training.finetuning.loop import OTHERS, QueryMeasures, RunState
 from twofold.training.finetuning.plans import FineTuningPlan
-from twofold.training.finetuning.result import FineTunedModel
 from twofold.training.search_quality import SearchQuality
 from twofold.tuning.objective import in_use
-from twofold.types import Mask, Mode, Passage, Scores
+from twofold.types import Mask, Passage
 
-_CHOOSING = 0.1  # of the queries that don't judge
+_VALIDATION_SHARE = 0.1  # of the queries that are not test queries
+_LEXICAL_HITS = 20  # per query, among the passages of an evaluation
 
 
 @dataclass(frozen=True, slots=True)
 class DataSplit:
-    """``learned`` examples, and those ``asked`` after each epoch, which nothing is learned from.
+    """A training set in two parts: to train on, and to evaluate on after each epoch.
 
-    Of the asked ones (n,), ``judges`` flags those that say in the end whether the model is worth
-    keeping; the others choose the epoch.
+    Attributes:
+        train: Examples to train on.
+        held_out: Test and validation queries.
+        test: Flags the held-out queries (n,) that decide on acceptance; the others choose the
+            epoch.
     """
 
-    learned: TrainingSet
-    asked: TrainingSet
-    judges: Mask
+    train: TrainingSet
+    held_out: TrainingSet
+    test: Mask
 
     @classmethod
-    def of(
-        cls, known: TrainingSet, plan: FineTuningPlan, extra: TrainingSet | None = None
+    def from_plan(
+        cls, judged: TrainingSet, plan: FineTuningPlan, extra: TrainingSet | None = None
     ) -> "DataSplit":
-        """Part a training set as a plan says; ``extra`` examples are learned from."""
-        outer = split(known, plan.held_out, seed=plan.seed)
-        inner = split(outer.fit, _CHOOSING, seed=plan.seed)
-        asked = outer.held.joined(inner.held)
-        judging = outer.held.queries
-        judges = np.array([each.query_id in judging for each in asked], np.bool_)
-        learned = inner.fit.joined(extra) if extra is not None else inner.fit
-        return cls(learned, asked, judges)
+        """Split judged examples as a plan says; ``extra`` ones are trained on."""
+        outer = split(judged, plan.held_out, seed=plan.seed)
+        inner = split(outer.train, _VALIDATION_SHARE, seed=plan.seed)
+        held_out = outer.test.join(inner.test)
+        test = outer.test.queries
+        flags = np.array([example.query_id in test for example in held_out], np.bool_)
+        train = inner.train.join(extra) if extra is not None else inner.train
+        return cls(train, held_out, flags)
 
     @property
     def unseen(self) -> Mask:
-        """Which of the asked queries (n,) have no answer that others were learned from."""
-        known = self.learned.positives
-        return np.array([known.isdisjoint(each.positives) for each in self.asked], np.bool_)
-
-    def judged(
-        self,
-        before: QueryMeasures,
-        after: QueryMeasures,
-        record: RunState,
-        plan: FineTuningPlan,
-        count: int,
-    ) -> FineTunedModel:
-        """Return the outcome of a run by those of ``count`` queries that neither taught nor chose.
-
-        The number of queries that would settle the gain is one of all queries, too.
-        """
-        first, last = self._judging(before), self._judging(after)
-        mode = next(iter(first))
-        gains = compute_gains(first, last, self.unseen[self.judges], level=plan.level)
-        forgotten = _forgotten(mode, before.get(OTHERS), after.get(OTHERS), plan.level)
-        kept, reason = verdict(gains, forgotten, mode, plan)
-        if record.best == 0:
-            kept, reason = False, "the base stays: no epoch was better for the queries that chose"
-        differences = last[mode] - first[mode]
-        needed = queries_needed(differences, level=plan.level) if differences.mean() > 0 else None
-        if needed is not None:  # of those that judge; of each of them come others along
-            needed = round(needed * count / self.judges.sum())
-        return FineTunedModel(
-            folder=None,
-            kept=kept,
-            reason=reason,
-            queries=count,
-            measure=plan.measure,
-            gains=gains,
-            forgotten=forgotten,
-            curve=tuple(record.curve),
-            epoch=record.best,
-            turnover=tuple(record.turnover),
-            needed=needed,
-            card={
-                "twofold": __version__,
-                "data": self.learned.digest,
-                "queries": len(self.learned),
-                "judges": int(self.judges.sum()),
-                "batch": plan.batch,
-                "learning_rate": plan.learning_rate,
-                "epoch": record.best,
-                "seed": plan.seed,
-                "gains": [each.to_dict() for each in gains],
-            },
-        )
-
-    def _judging(self, marks: QueryMeasures) -> Values:
-        modes = {name: each[self.judges] for name, each in marks.items() if name != OTHERS}
-        return cast("Mapping[Mode, Scores]", modes)
-
-
-def _forgotten(
-    mode: Mode, before: Scores | None, after: Scores | None, level: float
-) -> Gain | None:
-    """Return what becomes of queries of another kind, in the mode that the index serves."""
-    if before is None or after is None:
-        return None
-    flags = np.zeros(len(before), np.bool_)
-    return compute_gains({mode: before}, {mode: after}, flags, level=level)[0]
-
-
-def with_metadata(card: Mapping[str, Any] | None, **more: object) -> dict[str, Any]:
-    """Return a card with more on it, the gains last."""
-    values = dict(card or {})
-    gains = values.pop("gains", [])
-    return {**values, **more, "gains": gains}
-
-
-_NEAR = 20  # of each query's hits are among the passages
+        """Flags held-out queries (n,) that share no relevant passage with the training part."""
+        known = self.train.positives
+        return np.array([known.isdisjoint(each.positives) for each in self.held_out], np.bool_)
 
 
 @dataclass(frozen=True, slots=True)
 class DevEvaluator:
-    """Held-out queries, queries of another kind, and passages that both are looked for among."""
+    """Evaluates encoders on part of an index's passages, searched as the index would be.
+
+    Attributes:
+        passages: The passages.
+        held_out: Test and validation queries.
+        control: Control queries; None if too few can be made.
+        options: Options of the index: metric, analyzer, title weight.
+        measure: The measure, in ir_measures' syntax.
+        profile: The active search profile.
+    """
 
     passages: tuple[Passage, ...]
-    held: TrainingSet
-    others: TrainingSet | None
-    metric: Metric
-    analyzer: Analyzer | None
-    title_weight: int
+    held_out: TrainingSet
+    control: TrainingSet | None
+    options: Mapping[str, Any]
     measure: str
     profile: SearchProfile
 
     @classmethod
-    def of(
+    def from_index(
         cls,
         index: Index,
-        held: TrainingSet,
-        known: TrainingSet,
-        taught: TrainingSet,
-        most: int,
+        held_out: TrainingSet,
+        judged: TrainingSet,
+        train: TrainingSet,
+        count: int,
         measure: str,
     ) -> "DevEvaluator":
-        """Choose passages: all answers, what has words of the held-out queries, a seeded sample.
+        """Choose passages: relevant ones, the queries' lexical hits, and a sample up to ``count``.
 
-        What is near by the base's vectors isn't chosen: the base alone would meet all that it takes
-        for an answer, and lose by it. ``known`` are all judged queries, ``taught`` what is learned.
+        Dense hits are not chosen: all hard negatives would be the base's own, which lowers the
+        base alone.
+
+        Args:
+            index: The index.
+            held_out: Queries to evaluate.
+            judged: All judged queries; their passages make no control queries.
+            train: Training examples, which are no control queries.
+            count: Number of passages; relevant ones and lexical hits may exceed it.
+            measure: The measure, in ir_measures' syntax.
         """
         with index.view() as view:
-            metric = view.metric
-            assert metric is not None  # checked before
-            others = control_queries_from_passages(view, known, taught, 0)
-            answers = [own for each in held for own in each.positives]
-            probes = [own for each in others or () for own in each.positives]
-            chosen = dict.fromkeys([*answers, *probes])
+            dense, leg = view.snapshot.dense, view.snapshot.lexical
+            assert dense is not None  # checked before
+            options: dict[str, Any] = {"metric": view.metric, "analyzer": None}
+            if leg is not None:
+                title_weight = view.snapshot.settings.title_weight
+                options |= {"analyzer": leg.analyzer, "title_weight": title_weight}
+            control = control_queries_from_passages(view, judged, train, 0)
+            examples = (*held_out, *(control or ()))
+            chosen = dict.fromkeys(key for example in examples for key in example.positives)
             if "lexical" in index.modes:
-                worded = Retriever(index, mode="lexical")
-                for hits in worded.retrieve_many([each.query for each in held], k=_NEAR):
+                lexical = Retriever(index, mode="lexical")
+                queries = [example.query for example in held_out]
+                for hits in lexical.retrieve_many(queries, k=_LEXICAL_HITS):
                     chosen |= dict.fromkeys(hits.ids)
-            rows = np.random.default_rng(0).permutation(_rows(view))[:most]
-            for own in view.ids(rows):
-                if len(chosen) >= most:
+            rows = np.random.default_rng(0).permutation(dense.live_rows)[:count]
+            for passage_id in view.ids(rows):
+                if len(chosen) >= count:
                     break
-                chosen[own] = None
-            lexical = view.snapshot.lexical
-            return cls(
-                tuple(index.get(list(chosen))),
-                held,
-                others,
-                metric,
-                lexical.analyzer if lexical is not None else None,
-                view.snapshot.settings.title_weight,
-                measure,
-                in_use(view),
-            )
+                chosen[passage_id] = None
+            passages = tuple(index.get(list(chosen)))
+            return cls(passages, held_out, control, options, measure, in_use(view))
 
-    def values(self, encoder: Encoder) -> QueryMeasures:
-        """Return the measure of the held-out queries by mode, and of the others in the first."""
-        with self.trial(encoder) as trial:
-            trial.upsert(self.passages)
-            with trial.view() as view:
-                marks = dict(self._asked(view, self.held))
-                if self.others is not None:
-                    others = self._asked(view, self.others)
-                    marks |= {OTHERS: next(iter(others.values()))}
-                return marks
+    def evaluate(self, encoder: Encoder) -> QueryMeasures:
+        """Return the measures of held-out and control queries with an encoder."""
+        with self.open_index(encoder) as index:
+            index.upsert(self.passages)
+            with index.view() as view:
+                measures = self._evaluate(view, self.held_out)
+                if self.control is None:
+                    return measures
+                control = next(iter(self._evaluate(view, self.control).values()))
+                return {**measures, CONTROL: control}
 
-    def trial(self, encoder: Encoder) -> Index:
-        """Return an empty index in memory that is like the one to be served."""
-        return Index.open(
-            None,
-            encoder=encoder,
-            metric=self.metric,
-            analyzer=self.analyzer,
-            title_weight=self.title_weight if self.analyzer is not None else None,
-        )
+    def open_index(self, encoder: Encoder) -> Index:
+        """Open an empty index in memory with the options of the original."""
+        return Index.open(None, encoder=encoder, **self.options)
 
-    def _asked(self, view: IndexView, asked: TrainingSet) -> dict[str, Scores]:
-        served = SearchQuality(view, asked, self.measure, self.profile)
-        values = served.values(view.encode_queries([each.query for each in asked]))
-        return {str(mode): each for mode, each in values.items()}
-
-
-def _rows(view: IndexView) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    dense = view.snapshot.dense
-    assert dense is not None  # checked before
-    return dense.live_rows
+    def _evaluate(self, view: IndexView, queries: TrainingSet) -> QueryMeasures:
+        quality = SearchQuality(view, queries, self.measure, self.profile)
+        return quality.evaluate(view.encode_queries([example.query for example in queries]))

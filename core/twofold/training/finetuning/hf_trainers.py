@@ -1,47 +1,59 @@
-"""sentence-transformers' trainers as a run uses them; imported late, since that is slow."""
+"""Subclasses of sentence-transformers' trainers; a module of its own, because importing is slow."""
 
-from typing import Any
+from typing import Any, Protocol
 
 from sentence_transformers import CrossEncoderTrainer, SentenceTransformerTrainer
 from transformers import TrainerCallback
 
-from twofold.training.finetuning.loop import FineTuningRun
+
+class EpochHooks(Protocol):
+    """What ``EpochCallback`` calls."""
+
+    def begin_epoch(self, number: int) -> None:
+        """Prepare an epoch, numbered from 1."""
+        ...
+
+    def end_epoch(self, number: int, loss: float | None) -> bool:
+        """Evaluate an epoch, and return whether to stop."""
+        ...
 
 
 class EpochCallback(TrainerCallback):
-    """Renews the negatives before each epoch, examines after it, and stops when told to."""
+    """Calls the hooks before and after each epoch.
 
-    def __init__(self, run: FineTuningRun) -> None:
-        self._run = run
+    The caller prepares the first epoch itself, before the trainer reads the data.
+    """
+
+    def __init__(self, hooks: EpochHooks) -> None:
+        self._hooks = hooks
         self._loss: float | None = None
-        self._begun: int | None = None
+        self._first = True
 
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002  # the trainer's contract
-        """Mine for the epoch that begins; the first one's negatives were there at the start."""
-        number = round(state.epoch or 0) + 1
-        if self._begun is not None:
-            self._run.begin(number)
-        self._begun = number
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002  # the trainer's interface
+        """Prepare the epoch, unless it is the run's first."""
+        if not self._first:
+            self._hooks.begin_epoch(round(state.epoch or 0) + 1)
+        self._first = False
 
-    def on_log(self, args: Any, state: Any, control: Any, **given: Any) -> None:  # noqa: ARG002  # the trainer's contract
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002  # the trainer's interface
         """Remember the epoch's loss."""
-        self._loss = (given.get("logs") or {}).get("loss", self._loss)
+        self._loss = (kwargs.get("logs") or {}).get("loss", self._loss)
 
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> Any:  # noqa: ARG002  # the trainer's contract
-        """Examine once the epoch's checkpoint is on disk, so that a stopped run goes on there."""
-        control.should_training_stop = self._run.end(round(state.epoch), self._loss)
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> Any:  # noqa: ARG002  # the trainer's interface
+        """Evaluate the epoch, now that its checkpoint is on disk to resume from."""
+        control.should_training_stop = self._hooks.end_epoch(round(state.epoch), self._loss)
         return control
 
 
 class EncoderTrainer(SentenceTransformerTrainer):
-    """Writes no model card, which would draw a bar: a run writes its own."""
+    """Writes no model card, because that would draw a progress bar."""
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """Add nothing."""
 
 
 class RerankerTrainer(CrossEncoderTrainer):
-    """Writes no model card, which would draw a bar: a run writes its own."""
+    """Writes no model card, because that would draw a progress bar."""
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """Add nothing."""

@@ -1,243 +1,299 @@
-"""One run of a trainer of sentence-transformers, examined after each epoch, which can be killed."""
+"""Runs sentence-transformers' trainers: evaluates each epoch, and resumes a run that was killed."""
 
 import json
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 import numpy as np
 
+from twofold import __version__
 from twofold.encoders.model_loading import quiet_loading
+from twofold.errors import InputError, MissingExtraError
+from twofold.index import Index
+from twofold.training.acceptance import (
+    CONTROL,
+    QueryMeasures,
+    compute_gain,
+    judge,
+    select_queries,
+    too_few_queries,
+)
 from twofold.training.adapter.fit import Epoch
+from twofold.training.data.alignment import drop_known_queries, examples_in_index
+from twofold.training.data.examples import TrainingSet
+from twofold.training.finetuning.dev_evaluation import DataSplit
 from twofold.training.finetuning.plans import FineTuningPlan
+from twofold.training.finetuning.result import FineTunedModel
 from twofold.training.negatives.candidates import Negative, turnover
-from twofold.types import Mask, Scores
+from twofold.training.negatives.mining import restrict_to_legs
+from twofold.types import Mask
 
-QueryMeasures = Mapping[str, Scores]
-"""Measures of queries (n,) by mode, the one that the index serves first; and of ``OTHERS``."""
-OTHERS = "others"
-"""What marks of queries of another kind are called."""
+Plan = TypeVar("Plan", bound=FineTuningPlan)
+EpochProgress = Callable[[Epoch], None]
+_WORK_FOLDER = "training"
+"""Folder of a run's state inside the model's folder, deleted at the end."""
+_STATE = "state.json"
+_STATE_FILES = {_STATE, "state.tmp", "checkpoints", "best", "interpolated"}
+_MIN_VERSION = (6, 2)  # of sentence-transformers, which allows GradCache with custom losses
+
+
+def check_dependencies() -> None:
+    """Raise MissingExtraError if the extra ``train`` isn't installed."""
+    missing = [name for name in ("accelerate", "datasets") if find_spec(name) is None]
+    if missing:
+        raise MissingExtraError(
+            f"fine-tuning needs {' and '.join(missing)}: pip install 'twofold[train]'"
+        )
+    found = version("sentence-transformers")
+    if tuple(int(part) for part in found.split(".")[:2]) < _MIN_VERSION:
+        raise MissingExtraError(
+            f"fine-tuning needs sentence-transformers 6.2 or newer, not {found}: "
+            "pip install 'twofold[train]'"
+        )
+
+
+def check_new_folder(folder: Path) -> None:
+    """Raise InputError if a folder has anything but the state of a run."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file: pass the path of a new folder")
+    work = folder / _WORK_FOLDER
+    foreign = [path for path in folder.iterdir() if path != work] if folder.exists() else []
+    if work.exists() and (
+        not work.is_dir() or {path.name for path in work.iterdir()} - _STATE_FILES
+    ):
+        foreign.append(work)
+    if foreign:
+        raise InputError(
+            f"{folder} is there already, with {foreign[0].name}: pass the path of a new folder"
+        )
 
 
 class RunState:
-    """The curve of a run, its best epoch, and the ``marks`` of that one and of epoch 0, the base.
+    """State of a fine-tuning run, on disk after each epoch.
 
-    ``work`` holds ``notes.json`` and, in ``best``, the best epoch's model. A record with the same
-    ``key``, which says all that a run depends on, goes on where the last one stopped; any other's
-    files are deleted.
+    A run with the same key is resumed; the files of any other run are deleted. ``curve`` has the
+    epochs from 0, the base, and ``measures`` the queries' by number, for the base and the ``best``.
     """
 
-    def __init__(self, work: Path, key: str) -> None:
+    def __init__(self, folder: Path, key: str) -> None:
         self.curve: list[Epoch] = []
         self.best = 0
-        self.marks: dict[int, QueryMeasures] = {}
+        self.measures: dict[int, QueryMeasures] = {}
         self.turnover: list[float] = []
+        self.checkpoints = folder / "checkpoints"
+        self.model = folder / "best"
+        self.interpolated = folder / "interpolated"
         self._mined = 0
         self._negatives: dict[str, tuple[Negative, ...]] = {}
-        self._work = work
+        self._folder = folder
         self._key = key
-        work.mkdir(parents=True, exist_ok=True)
-        path = work / "notes.json"
-        notes = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        if notes.get("key") != key:
-            for each in work.iterdir():
-                shutil.rmtree(each) if each.is_dir() else each.unlink()
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / _STATE
+        state = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if state.get("key") != key:
+            for stale in folder.iterdir():
+                shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
             return
-        self.curve = [Epoch(*each) for each in notes["curve"]]
-        self.best, self.turnover = notes["best"], notes["turnover"]
-        self.marks = {
-            number: {name: np.array(each) for name, each in marks.items()}
-            for number, marks in zip(sorted({0, self.best}), notes["marks"], strict=True)
+        self.curve = [Epoch(*values) for values in state["curve"]]
+        self.best, self.turnover = state["best"], state["turnover"]
+        self.measures = {
+            number: {name: np.array(scores) for name, scores in measures.items()}
+            for number, measures in zip(sorted({0, self.best}), state["measures"], strict=True)
         }
-        self._mined = notes["mined"]
+        self._mined = state["mined"]
         self._negatives = {
-            query_id: tuple(Negative(*each) for each in found)
-            for query_id, found in notes["negatives"].items()
+            query_id: tuple(Negative(*values) for values in negatives)
+            for query_id, negatives in state["negatives"].items()
         }
 
-    @property
-    def last(self) -> int:
-        """The number of the last epoch, 0 for the base."""
-        return self.curve[-1].number
-
-    @property
-    def checkpoints(self) -> Path:
-        """Where the trainer writes its own state."""
-        return self._work / "checkpoints"
-
-    @property
-    def model(self) -> Path:
-        """Where the best epoch's model is, if any is better than the base."""
-        return self._work / "best"
-
-    @property
-    def blend(self) -> Path:
-        """Where a blend of that model with the base is, if there is one."""
-        return self._work / "blend"
-
-    def add(self, epoch: Epoch, marks: QueryMeasures, write: Callable[[Path], None]) -> None:
-        """Note an epoch; if it is the best, keep its marks, and its model by ``write``."""
+    def record_epoch(
+        self, epoch: Epoch, measures: QueryMeasures, save: Callable[[Path], None]
+    ) -> None:
+        """Add an epoch; if it is the best so far, keep its measures and its model by ``save``."""
         self.curve.append(epoch)
         if epoch.number == 0:
-            self.marks = {0: marks}
-        elif _height(epoch) > _height(self.curve[self.best]):
+            self.measures = {0: measures}
+        elif _score(epoch) > _score(self.curve[self.best]):
             shutil.rmtree(self.model, ignore_errors=True)
-            write(self.model)
+            save(self.model)
             self.best = epoch.number
-            self.marks = {0: self.marks[0], self.best: marks}
-        self._note()
+            self.measures = {0: self.measures[0], self.best: measures}
+        self._write()
 
-    def mined(self, number: int, negatives: Mapping[str, tuple[Negative, ...]]) -> None:
-        """Note what was mined for the epoch ``number``; once, however often that is begun."""
+    def record_negatives(self, number: int, negatives: Mapping[str, tuple[Negative, ...]]) -> None:
+        """Record the turnover of an epoch's mined negatives, unless it was recorded before."""
         if number <= self._mined:
             return
         negatives = {
-            query_id: tuple(each for each in found if each.source != "given")
-            for query_id, found in negatives.items()
+            query_id: tuple(negative for negative in mined if negative.source != "given")
+            for query_id, mined in negatives.items()
         }
         if self._negatives:
             self.turnover.append(turnover(self._negatives, negatives))
         self._mined, self._negatives = number, negatives
-        self._note()
+        self._write()
 
-    def stops(self, epochs: int, patience: int) -> bool:
-        """Whether there is nothing left to do."""
-        return self.last >= epochs or self.last - self.best >= patience
+    def is_finished(self, plan: FineTuningPlan) -> bool:
+        """Return whether all epochs are done, or patience has run out."""
+        last = self.curve[-1].number
+        return last >= plan.epochs or last - self.best >= plan.patience
 
     def delete(self) -> None:
-        """Delete everything that was noted."""
-        shutil.rmtree(self._work)
+        """Delete all files of the run."""
+        shutil.rmtree(self._folder)
 
-    def _note(self) -> None:
-        notes = {
+    def _write(self) -> None:
+        state = {
             "key": self._key,
-            "curve": [[each.number, each.loss, each.ndcg] for each in self.curve],
+            "curve": [[epoch.number, epoch.loss, epoch.ndcg] for epoch in self.curve],
             "best": self.best,
             "turnover": self.turnover,
-            # JSON keeps a float64 bit by bit.
-            "marks": [
-                {name: each.tolist() for name, each in self.marks[number].items()}
-                for number in sorted(self.marks)
+            # JSON keeps float64 values exactly.
+            "measures": [
+                {name: scores.tolist() for name, scores in self.measures[number].items()}
+                for number in sorted(self.measures)
             ],
             "mined": self._mined,
             "negatives": {
-                query_id: [[each.id, each.source] for each in found]
-                for query_id, found in self._negatives.items()
+                query_id: [[negative.id, negative.source] for negative in mined]
+                for query_id, mined in self._negatives.items()
             },
         }
-        path = self._work / "notes.json"
-        path.with_suffix(".tmp").write_text(json.dumps(notes), encoding="utf-8")
+        path = self._folder / _STATE
+        path.with_suffix(".tmp").write_text(json.dumps(state), encoding="utf-8")
         path.with_suffix(".tmp").replace(path)
 
 
-def _height(epoch: Epoch) -> float:
-    assert epoch.ndcg is not None  # every epoch of such a run is examined
+def _score(epoch: Epoch) -> float:
+    assert epoch.ndcg is not None  # every epoch of fine-tuning is evaluated
     return epoch.ndcg
 
 
-Say = Callable[[Epoch], None]
+class FineTuningTask(ABC):
+    """A model with its training data and its evaluation on ``passages`` passages."""
 
+    def __init__(self, model: Any, passages: int) -> None:
+        self.model = model
+        self.passages = passages
 
-class FineTuningTask(Protocol):
-    """What is learned and how it is examined."""
+    @abstractmethod
+    def evaluate(self, *, base: bool = False) -> QueryMeasures:
+        """Return the measures of the held-out queries by the current model, or by the base."""
 
-    def examined(self, *, base: bool = False) -> QueryMeasures:
-        """Return the measures of the held-out queries by the model as it is, or by the base."""
-        ...
+    @abstractmethod
+    def begin_epoch(self, number: int, state: RunState) -> None:
+        """Prepare the training data of an epoch, numbered from 1."""
+
+    @abstractmethod
+    def build_trainer(self, arguments: dict[str, Any]) -> Any:
+        """Return a trainer of the model with these and the task's own training arguments."""
+
+    @abstractmethod
+    def metadata(self) -> dict[str, Any]:
+        """Return what the model's metadata says of the task."""
+
+    def choose_model(self, run: "FineTuningRun") -> tuple[QueryMeasures, Path]:
+        """Return the measures and the folder of a finished run's model."""
+        return run.state.measures[run.state.best], run.state.model
+
+    def read_weights(self, folder: Path) -> dict[str, Any]:
+        """Return the weights of a saved model."""
+        with quiet_loading():
+            saved = type(self.model)(str(folder), device=str(self.model.device))
+        weights: dict[str, Any] = saved.state_dict()
+        return weights
 
     def load(self, folder: Path) -> None:
-        """Take over the weights in a folder."""
-        ...
+        """Set the model's weights to those of a saved one."""
+        self.model.load_state_dict(self.read_weights(folder))
 
     def save(self, folder: Path) -> None:
-        """Write the model as it is to a new folder."""
-        ...
-
-    def begin(self, number: int, record: RunState) -> None:
-        """Make ready for the epoch ``number``, from 1."""
-        ...
-
-    def trainer(self, usual: dict[str, Any]) -> Any:
-        """Return a trainer of the model with the ``usual`` arguments and those of its own."""
-        ...
+        """Write the model to a new folder."""
+        with quiet_loading():
+            self.model.save_pretrained(str(folder))
 
 
 class FineTuningRun:
-    """Trains epoch by epoch, notes each in a record, and goes on where a killed run stopped.
+    """Trains a task's model epoch by epoch, from where the state is.
 
-    ``choosing`` flags the held-out queries (n,) that choose the epoch.
+    ``validation`` (n,) flags the held-out queries that choose the epoch. ``progress`` is called
+    with each epoch, also with those of a resumed run.
     """
 
     def __init__(
         self,
-        course: FineTuningTask,
+        task: FineTuningTask,
         plan: FineTuningPlan,
-        record: RunState,
-        choosing: Mask,
-        progress: Say | None,
+        state: RunState,
+        validation: Mask,
+        progress: EpochProgress | None,
     ) -> None:
-        self._course = course
+        self.state = state
+        self._task = task
         self._plan = plan
-        self._record = record
-        self._choosing = choosing
-        self._progress = progress
+        self._validation = validation
+        self._progress = progress if progress is not None else lambda _: None
 
     def run(self) -> None:
-        """Train for as many epochs as help, from the last finished one on."""
-        record, course = self._record, self._course
-        if not record.curve:
-            marks = course.examined(base=True)
-            record.add(Epoch(0, None, self.mean(marks)), marks, course.save)
-        for each in record.curve:
-            self._say(each)
-        last = self._checkpoint()
+        """Train until the state is finished."""
+        state, task = self.state, self._task
+        if not state.curve:
+            measures = task.evaluate(base=True)
+            state.record_epoch(Epoch(0, None, self.validation_mean(measures)), measures, task.save)
+        for epoch in state.curve:
+            self._progress(epoch)
+        last = self._last_checkpoint()
         if last is not None:
-            course.load(last)
-            state = json.loads((last / "trainer_state.json").read_text(encoding="utf-8"))
-            number = round(state["epoch"])
-            if number > record.last:  # it was written, and not examined any more
-                losses = [each["loss"] for each in state["log_history"] if "loss" in each]
-                self.end(number, losses[-1] if losses else None)
-        if record.stops(self._plan.epochs, self._plan.patience):
+            task.load(last)
+            trainer_state = json.loads((last / "trainer_state.json").read_text(encoding="utf-8"))
+            number = round(trainer_state["epoch"])
+            if number > state.curve[-1].number:  # the run was killed before it evaluated this epoch
+                losses = [log["loss"] for log in trainer_state["log_history"] if "loss" in log]
+                self.end_epoch(number, losses[-1] if losses else None)
+        if state.is_finished(self._plan):
             return
-        course.begin(record.last + 1, record)
+        self.begin_epoch(state.curve[-1].number + 1)
         with quiet_loading():
-            trainer = self._trainer()
+            trainer = self._build_trainer()
             trainer.train(resume_from_checkpoint=str(last) if last is not None else None)
 
-    def begin(self, number: int) -> None:
-        """Make ready for the epoch ``number``, from 1; the run's first was, before the start."""
-        self._course.begin(number, self._record)
+    def begin_epoch(self, number: int) -> None:
+        """Prepare an epoch, numbered from 1."""
+        self._task.begin_epoch(number, self.state)
 
-    def end(self, number: int, loss: float | None) -> bool:
-        """Examine the epoch ``number``, keep it if it is the best, and return whether to stop."""
-        marks = self._course.examined()
-        epoch = Epoch(number, loss, self.mean(marks))
-        self._record.add(epoch, marks, self._course.save)
-        self._say(epoch)
-        return self._record.stops(self._plan.epochs, self._plan.patience)
+    def end_epoch(self, number: int, loss: float | None) -> bool:
+        """Evaluate and record an epoch, and return whether to stop."""
+        measures = self._task.evaluate()
+        epoch = Epoch(number, loss, self.validation_mean(measures))
+        self.state.record_epoch(epoch, measures, self._task.save)
+        self._progress(epoch)
+        return self.state.is_finished(self._plan)
 
-    def mean(self, marks: QueryMeasures) -> float:
-        """Return the mean over the queries that choose, in the mode that the index serves."""
-        return float(next(iter(marks.values()))[self._choosing].mean())
+    def validation_mean(self, measures: QueryMeasures) -> float:
+        """Return the mean over the validation queries, in the index's own mode."""
+        return float(next(iter(measures.values()))[self._validation].mean())
 
-    def _say(self, epoch: Epoch) -> None:
-        if self._progress is not None:
-            self._progress(epoch)
-
-    def _checkpoint(self) -> Path | None:
+    def _last_checkpoint(self) -> Path | None:
         from transformers import trainer_utils
 
-        folder = self._record.checkpoints
-        for each in folder.iterdir() if folder.exists() else ():
-            if not (each / "trainer_state.json").exists():  # which is written last
-                shutil.rmtree(each)
+        folder = self.state.checkpoints
+        if not folder.exists():
+            return None
+        for checkpoint in folder.iterdir():
+            if not (checkpoint / "trainer_state.json").exists():  # which is written last
+                shutil.rmtree(checkpoint)
         find: Callable[[str], str | None] = trainer_utils.get_last_checkpoint
-        found = find(str(folder)) if folder.exists() else None
+        found = find(str(folder))
         return Path(found) if found is not None else None
 
-    def _trainer(self) -> Any:
+    def _build_trainer(self) -> Any:
         from datasets import disable_progress_bars
         from transformers import PrinterCallback
 
@@ -245,21 +301,103 @@ class FineTuningRun:
 
         disable_progress_bars()
         plan = self._plan
-        usual = {
-            "output_dir": str(self._record.checkpoints),
+        arguments = {
+            "output_dir": str(self.state.checkpoints),
             "num_train_epochs": plan.epochs,
             "per_device_train_batch_size": plan.batch,
             "learning_rate": plan.learning_rate,
-            "warmup_steps": plan.warmup,  # below 1 it is a share
+            "warmup_steps": plan.warmup,  # a number below 1 is a share
             "save_strategy": "epoch",
             "save_total_limit": 1,
             "logging_strategy": "epoch",
             "report_to": "none",
             "disable_tqdm": True,
+            "dataloader_pin_memory": self._task.model.device.type != "cpu",
             "seed": plan.seed,
             "data_seed": plan.seed,
         }
-        trainer = self._course.trainer(usual)
+        trainer = self._task.build_trainer(arguments)
         trainer.add_callback(EpochCallback(self))
-        trainer.remove_callback(PrinterCallback)  # a library prints nothing
+        trainer.remove_callback(PrinterCallback)  # which prints every log
         return trainer
+
+
+def fine_tune(
+    index: Index,
+    training_set: TrainingSet,
+    folder: Path,
+    plan: Plan,
+    build_task: Callable[[Plan, DataSplit, TrainingSet], FineTuningTask],
+    fingerprint: str,
+    progress: EpochProgress | None,
+    extra: TrainingSet | None = None,
+) -> FineTunedModel:
+    """Run a fine-tuning, and move the model to its folder if it is accepted.
+
+    Args:
+        index: Index of the passages.
+        training_set: Judged queries.
+        folder: Folder of the model, with its metadata in ``twofold.json``.
+        plan: The hyperparameters.
+        build_task: Makes the task from the plan, the split and all judged queries.
+        fingerprint: Identifies the base model, for resuming.
+        progress: Called with each epoch.
+        extra: More examples to train on.
+    """
+    check_new_folder(folder)
+    with index.view() as view:
+        judged = examples_in_index(view, training_set)
+        more = drop_known_queries(view, judged, extra)
+        generation = view.generation
+    if len(judged) < plan.min_queries:
+        return FineTunedModel(**too_few_queries(len(judged), plan))
+    if plan.mining is not None:
+        plan = replace(plan, mining=restrict_to_legs(index, plan.mining))
+    split = DataSplit.from_plan(judged, plan, more)
+    task = build_task(plan, split, judged)
+    key = f"{judged.digest} {more.digest} {generation} {fingerprint} {plan.key}"
+    state = RunState(folder / _WORK_FOLDER, key)
+    run = FineTuningRun(task, plan, state, ~split.test, progress)
+    run.run()
+    base, (measures, model) = state.measures[0], task.choose_model(run)
+    forgotten = None
+    if CONTROL in base and CONTROL in measures:
+        mode = next(iter(base))
+        forgotten = compute_gain(mode, base[CONTROL], measures[CONTROL], plan.confidence)
+    before, after = select_queries(base, split.test), select_queries(measures, split.test)
+    fields = judge(before, after, split.unseen[split.test], forgotten, plan, state.best)
+    tests = int(split.test.sum())
+    if fields["needed"] is not None:  # scale from the test queries to all queries
+        fields["needed"] = round(fields["needed"] * len(judged) / tests)
+    metadata = {
+        "twofold": __version__,
+        "data": split.train.digest,
+        "queries": len(split.train),
+        "test_queries": tests,
+        "extra": len(more),
+        "batch": plan.batch,
+        "learning_rate": plan.learning_rate,
+        "epoch": state.best,
+        "seed": plan.seed,
+        **task.metadata(),
+        "gains": [gain.to_dict() for gain in fields["gains"]],
+    }
+    if fields["accepted"]:
+        shutil.copytree(model, folder, dirs_exist_ok=True)
+        text = json.dumps(metadata, indent=2, ensure_ascii=False)
+        (folder / "twofold.json").write_text(text, encoding="utf-8")
+    state.delete()
+    if not fields["accepted"]:
+        with suppress(OSError):  # something else is in the folder, which stays
+            folder.rmdir()
+    return FineTunedModel(
+        **fields,
+        queries=len(judged),
+        metadata=metadata,
+        folder=folder if fields["accepted"] else None,
+        passages=task.passages,
+        measure=plan.measure,
+        curve=tuple(state.curve),
+        epoch=state.best,
+        turnover=tuple(state.turnover),
+    )

@@ -1,4 +1,4 @@
-"""The model to train, with one tower or two, and what it is trained by."""
+"""The encoder model in training: its towers, similarity and text length."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -17,16 +17,19 @@ from twofold.types import Vectors
 if TYPE_CHECKING:
     from torch import Tensor
 
-_SAMPLE = 256
+_SAMPLE = 256  # passages and queries whose lengths are measured
 _FLOOR = 1e-12
+_BATCH_SIZE = 32  # of encoding
 
 
 @dataclass(frozen=True, slots=True)
 class Similarity:
-    """The index's metric, over the first ``dim`` dimensions, on a scale where lengths are about 1.
+    """The index's similarity, divided by ``scale``, so that temperatures are comparable.
 
-    So that one temperature means the same everywhere: under another metric than cosine, scores are
-    divided by ``scale``, which follows from the mean lengths of the base's vectors.
+    Attributes:
+        metric: The metric.
+        dim: Number of leading dimensions that are compared.
+        scale: 1 for cosine; else it follows from the mean vector lengths of the base.
     """
 
     metric: Metric
@@ -34,10 +37,10 @@ class Similarity:
     scale: float = 1.0
 
     @classmethod
-    def of(
+    def from_view(
         cls, view: IndexView, encoder: SentenceTransformerEncoder, queries: list[str]
     ) -> "Similarity":
-        """Measure lengths on a sample of an index's passages and of queries."""
+        """Measure lengths on a sample of the passages and the first queries."""
         metric, dense = view.metric, view.snapshot.dense
         assert metric is not None  # checked before
         assert dense is not None
@@ -49,12 +52,12 @@ class Similarity:
         points, found = view.vectors(rows)
         scale = float(np.linalg.norm(points[found], axis=1).mean())
         if metric is Metric.DOT:
-            asked = view.encode_queries(queries[:_SAMPLE], adapted=False)
-            scale *= float(np.linalg.norm(asked, axis=1).mean())
+            vectors = view.encode_queries(queries[:_SAMPLE], adapted=False)
+            scale *= float(np.linalg.norm(vectors, axis=1).mean())
         return cls(metric, dim, max(scale, _FLOOR))
 
     def scores(self, queries: "Tensor", passages: "Tensor") -> "Tensor":
-        """Return scores (n, m) of vectors (n, dims) and (m, dims)."""
+        """Return scores (n, m) of query vectors (n, dim) and passage vectors (m, dim)."""
         from sentence_transformers.util import cos_sim, dot_score, euclidean_sim
 
         compare = {Metric.COSINE: cos_sim, Metric.DOT: dot_score, Metric.EUCLIDEAN: euclidean_sim}
@@ -63,7 +66,7 @@ class Similarity:
 
 
 def build_towers(model: Any, plan: EncoderPlan) -> Any:
-    """Return the model to train: with a tower for queries and one for passages if wanted."""
+    """Return the model to train, with a tower for queries and one for passages if planned."""
     if plan.towers == "shared" or is_router(model):
         return model
     from sentence_transformers import SentenceTransformer
@@ -82,88 +85,85 @@ def build_towers(model: Any, plan: EncoderPlan) -> Any:
 
 
 def is_router(model: Any) -> bool:
-    """Whether queries and passages go through parts of their own."""
+    """Return whether queries and passages have towers of their own."""
     from sentence_transformers.base.modules import Router
 
-    return any(isinstance(each, Router) for each in model)
+    return any(isinstance(module, Router) for module in model)
 
 
-class Reading:
-    """How many tokens of a text the towers of a model read: fewer while they learn, if wanted."""
+class SequenceLimit:
+    """Switches a model between the training limit on tokens and its normal one."""
 
     def __init__(self, model: Any, max_length: int | None) -> None:
-        self._whole = [(each, each.max_seq_length) for each in _transformers(model)]
-        self._most = max_length
+        self._normal = [(tower, tower.max_seq_length) for tower in _transformers(model)]
+        self._training = max_length
 
-    def learning(self) -> None:
-        """Read as much as the plan says."""
-        for tower, own in self._whole if self._most is not None else ():
-            tower.max_seq_length = min(self._most, own) if own is not None else self._most
+    def apply(self) -> None:
+        """Set the training limit."""
+        for tower, normal in self._normal if self._training is not None else ():
+            tower.max_seq_length = min(self._training, normal) if normal else self._training
 
-    def serving(self) -> None:
-        """Read as much as the model does wherever else it is used."""
-        for tower, own in self._whole:
-            tower.max_seq_length = own
+    def restore(self) -> None:
+        """Set the normal limit."""
+        for tower, normal in self._normal:
+            tower.max_seq_length = normal
 
 
 def check_model(encoder: SentenceTransformerEncoder, plan: EncoderPlan) -> None:
-    """Raise InputError for a plan that an encoder can't be trained by, before the work."""
+    """Raise InputError for a plan that doesn't suit the encoder."""
     towers = _transformers(encoder.model)
     if plan.max_length is not None:
         if not towers:
-            raise InputError("max_length is for transformers, and this model reads texts whole")
-        special = max(int(each.tokenizer.num_special_tokens_to_add()) for each in towers)
+            raise InputError("max_length is for transformers, and the index's model is none")
+        special = max(int(tower.tokenizer.num_special_tokens_to_add()) for tower in towers)
         if plan.max_length <= special:
             raise InputError(
-                f"max_length is {plan.max_length}: at least {special + 1} is wanted, for a word "
-                f"beside {special} special tokens"
+                f"max_length must be >= {special + 1}, because a text has {special} special "
+                f"tokens, got {plan.max_length}"
             )
-    if plan.at_once is not None and not towers:
-        raise InputError("at_once is for transformers: this model's batches need no parting")
+    if plan.mini_batch_size is not None and not towers:
+        raise InputError("mini_batch_size is for transformers, and the index's model is none")
     longest = encoder.loaded.dim
     for length in plan.dims:
         if length > longest:
-            raise InputError(f"dims has {length}, and vectors have {longest} dimensions")
+            raise InputError(f"each of dims must be <= {longest}, the model's, got {length}")
     if plan.dims and not encoder.loaded.normalize:
         raise InputError(
-            "dims are for models whose vectors have unit length, as they are compared by cosine "
-            "when cut off: leave dims out"
+            "dims is for models with vectors of unit length, because shortened ones are compared "
+            "by cosine: leave it out"
         )
 
 
 def _transformers(model: Any) -> list[Any]:
     from sentence_transformers.base.modules import Transformer
 
-    return [each for each in model.modules() if isinstance(each, Transformer)]
-
-
-_AT_ONCE = 32
+    return [module for module in model.modules() if isinstance(module, Transformer)]
 
 
 class ModelEncoder:
-    """A SentenceTransformer that is being trained, as an encoder."""
+    """A SentenceTransformer in training as an ``Encoder``, with the prompts of the original."""
 
-    def __init__(self, model: Any, of: SentenceTransformerEncoder) -> None:
+    def __init__(self, model: Any, original: SentenceTransformerEncoder) -> None:
         self.name = "training"
         self.model = model
-        self._prompts = {task: of.loaded.prompt(task) for task in ("query", "document")}
-        self._unit = of.loaded.renormalize
+        self._prompts = {task: original.loaded.prompt(task) for task in ("query", "document")}
+        self._normalize = original.loaded.renormalize
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        """Return one vector a query, float32 (n, dim)."""
-        return self._encoded(self.model.encode_query, texts, "query")
+        """Return the query vectors, float32 (n, dim)."""
+        return self._encode(self.model.encode_query, texts, "query")
 
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
-        """Return one vector a passage, float32 (n, dim)."""
-        return self._encoded(self.model.encode_document, texts, "document")
+        """Return the passage vectors, float32 (n, dim)."""
+        return self._encode(self.model.encode_document, texts, "document")
 
-    def _encoded(self, encode: Callable[..., Any], texts: Sequence[str], task: str) -> Vectors:
+    def _encode(self, encode: Callable[..., Any], texts: Sequence[str], task: str) -> Vectors:
         vectors = encode(
             list(texts),
             prompt=self._prompts[task],
-            batch_size=_AT_ONCE,
+            batch_size=_BATCH_SIZE,
             show_progress_bar=False,
             convert_to_numpy=True,
-            normalize_embeddings=self._unit,
+            normalize_embeddings=self._normalize,
         )
         return np.asarray(vectors, np.float32)

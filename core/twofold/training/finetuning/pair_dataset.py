@@ -1,4 +1,4 @@
-"""Pairs of queries and answers as a dataset whose negatives change while it is learned from."""
+"""A dataset of queries and relevant passages, whose negatives may change between epochs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,14 +12,19 @@ from twofold.training.negatives.candidates import Negative
 ANCHOR, POSITIVE, LABEL = "anchor", "positive", "label"
 
 
-class Pairs:
-    """Rows (query, answer) of a training set, with negatives each: as many as are ``mined``.
+class PairDataset:
+    """Pairs of a query and a relevant passage, with negatives.
 
-    Where any example came with negatives, there is one of those more, another one each epoch.
-    Trainers look at a dataset once, before the first epoch; what its rows look up while they are
-    read may change, and so negatives are mined anew within one run. ``texts`` has the passages of
-    the corpus by id, at least ``count`` more than answer any query. Queries have numbers, and so
-    have texts: equal ones the same.
+    Trainers build a dataset once, but its rows look up their negatives when they are read: so
+    negatives can be mined anew within a run. Equal texts have the same number.
+
+    Args:
+        training_set: The examples.
+        texts: Text of each passage of the corpus, by id. There must be at least ``count`` more
+            than any query has relevant passages.
+        mined: Number of mined negatives per pair. If it is not 0 and an example has negatives of
+            its own, each pair has one more, another one in each epoch.
+        seed: Seed of the random negatives that fill up missing ones.
     """
 
     def __init__(
@@ -28,121 +33,117 @@ class Pairs:
         self.training_set = training_set
         self.texts = texts
         self._mined = mined
-        given = any(own in texts for each in training_set for own in each.negatives)
+        given = any(key in texts for example in training_set for key in example.negatives)
         self.count = mined + (given and mined > 0)
         self._seed = seed
         self._negatives: dict[str, list[str]] = {}
-        self._taught: dict[tuple[int, int], float] = {}
+        self._teacher_scores: dict[tuple[int, int], float] = {}
         distinct: dict[str, int] = {}
         self._number = {
-            own: distinct.setdefault(text, len(distinct)) for own, text in texts.items()
+            key: distinct.setdefault(text, len(distinct)) for key, text in texts.items()
         }
-        self._place = {each.query_id: place for place, each in enumerate(training_set)}
-        known = [[own for own in each.positives if own in texts] for each in training_set]
-        self._answers = [frozenset(self._number[own] for own in each) for each in known]
-        # Each query counts once, however many passages answer it; on average a row weighs 1.
-        shares = [
-            each.weight / max(len(own), 1) for each, own in zip(training_set, known, strict=True)
-        ]
-        rows = sum(len(each) for each in known)
-        total = sum(share * len(own) for share, own in zip(shares, known, strict=True))
+        self._position = {example.query_id: n for n, example in enumerate(training_set)}
+        self._known = [[key for key in each.positives if key in texts] for each in training_set]
+        self._positives = [frozenset(self._number[key] for key in ids) for ids in self._known]
+        # Each query counts once, however many relevant passages it has; the mean row weighs 1.
+        pairs = list(zip(training_set, self._known, strict=True))
+        shares = [example.weight / max(len(ids), 1) for example, ids in pairs]
+        rows = sum(len(ids) for ids in self._known)
+        total = sum(share * len(ids) for share, ids in zip(shares, self._known, strict=True))
         self._weights = [share * rows / total for share in shares] if rows else shares
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of the texts of a row, in order."""
+        """Names of a row's texts, in order."""
         return (ANCHOR, POSITIVE, *(f"negative_{number}" for number in range(1, self.count + 1)))
 
-    def renew(self, mined: Mapping[str, Sequence[Negative]], number: int = 1) -> None:
-        """Use these negatives in the epoch ``number``, filled up by chance where fewer were found.
-
-        Of those that an example came with, it is the turn of another one.
-        """
-        every = sorted(self.texts)
-        for each in self.training_set:
-            found = mined.get(each.query_id, ())
-            own = [one.id for one in found if one.source != "given" and one.id in self.texts]
-            own = own[: self._mined]
-            given = [one for one in each.negatives if one in self.texts]
+    def set_negatives(self, mined: Mapping[str, Sequence[Negative]], epoch: int = 1) -> None:
+        """Use these negatives, by query id; random ones fill up what is missing."""
+        corpus = sorted(self.texts)
+        for example in self.training_set:
+            found = mined.get(example.query_id, ())
+            ids = [one.id for one in found if one.source != "given" and one.id in self.texts]
+            ids = ids[: self._mined]
+            given = [key for key in example.negatives if key in self.texts]
             if self.count > self._mined and given:
-                own.append(given[(number - 1) % len(given)])
-            if len(own) < self.count:
-                digest = content_hash(f"{self._seed}:{number}:{each.query_id}".encode())
+                ids.append(given[(epoch - 1) % len(given)])
+            if len(ids) < self.count:
+                digest = content_hash(f"{self._seed}:{epoch}:{example.query_id}".encode())
                 rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
-                out = {*each.positives, *own}
-                while len(own) < self.count:
-                    drawn = every[int(rng.integers(len(every)))]
-                    own += [drawn] if drawn not in out else []
-                    out.add(drawn)
-            self._negatives[each.query_id] = own
+                excluded = {*example.positives, *ids}
+                while len(ids) < self.count:
+                    drawn = corpus[int(rng.integers(len(corpus)))]
+                    ids += [drawn] if drawn not in excluded else []
+                    excluded.add(drawn)
+            self._negatives[example.query_id] = ids
 
-    def read(self) -> list[tuple[str, list[str]]]:
-        """Return each query with the texts of its answers and negatives, for a teacher."""
+    def texts_to_score(self) -> list[tuple[str, list[str]]]:
+        """Return each query with the texts of its positives and negatives, for a teacher."""
+        passages = self._passages()
         return [
-            (
-                each.query,
-                [
-                    self.texts[own]
-                    for own in (*each.positives, *self._negatives[each.query_id])
-                    if own in self.texts
-                ],
-            )
-            for each in self.training_set
+            (example.query, [self.texts[key] for key in ids])
+            for example, ids in zip(self.training_set, passages, strict=True)
         ]
 
-    def teach(self, logits: Sequence[Sequence[float]]) -> None:
-        """Take a teacher's logits of what ``read`` gave."""
-        self._taught = {}
-        for each, own in zip(self.training_set, logits, strict=True):
-            ids = (*each.positives, *self._negatives[each.query_id])
-            known = [one for one in ids if one in self.texts]
-            place = self._place[each.query_id]
-            for one, logit in zip(known, own, strict=True):
-                self._taught[place, self._number[one]] = float(logit)
+    def set_teacher_scores(self, logits: Sequence[Sequence[float]]) -> None:
+        """Use a teacher's logits of ``texts_to_score``."""
+        self._teacher_scores = {
+            (query, self._number[key]): float(logit)
+            for query, (ids, scores) in enumerate(zip(self._passages(), logits, strict=True))
+            for key, logit in zip(ids, scores, strict=True)
+        }
 
     @property
-    def taught(self) -> bool:
-        """Whether a teacher has read them."""
-        return bool(self._taught)
+    def has_teacher(self) -> bool:
+        """Whether there are a teacher's scores."""
+        return bool(self._teacher_scores)
 
-    def answers(self, query: int) -> frozenset[int]:
-        """Return the numbers of the texts that answer a query."""
-        return self._answers[query]
+    def positives(self, query: int) -> frozenset[int]:
+        """Return the numbers of the texts that are relevant to a query."""
+        return self._positives[query]
 
-    def weights(self, rows: Sequence[Sequence[int]]) -> list[float]:
-        """Return what each row weighs by its numbers, 1 on average over all rows."""
-        return [self._weights[row[0]] for row in rows]
+    def row_weights(self, labels: Sequence[Sequence[int]]) -> list[float]:
+        """Return the weight of each row in the loss, 1 on average over all rows."""
+        return [self._weights[label[0]] for label in labels]
 
-    def margins(self, rows: Sequence[Sequence[int]]) -> list[list[float]]:
-        """Return by how much the teacher puts each row's answer above its negatives."""
+    def teacher_margins(self, labels: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Return by how much the teacher scores each row's positive above each negative."""
+        scores = self._teacher_scores
         return [
-            [self._taught[query, answer] - self._taught[query, negative] for negative in negatives]
-            for query, answer, *negatives in rows
+            [scores[query, positive] - scores[query, negative] for negative in negatives]
+            for query, positive, *negatives in labels
         ]
 
-    def dataset(self) -> Any:
-        """Return a ``datasets.Dataset`` that looks negatives up whenever a row is read.
+    def build_dataset(self) -> Any:
+        """Return a ``datasets.Dataset``, whose rows look up their negatives when they are read.
 
-        The label of a row is the query's number, and those of its texts.
+        A row's label is the number of its query, followed by those of its texts.
         """
         from datasets import Dataset
 
-        queries, rows = self.training_set.queries, []
-        for each in self.training_set:
-            known = (own for own in each.positives if own in self.texts)
-            rows += [{ANCHOR: each.query_id, POSITIVE: own} for own in known]
-        made = Dataset.from_list(rows)
+        queries = self.training_set.queries
+        rows = [
+            {ANCHOR: example.query_id, POSITIVE: key}
+            for example, ids in zip(self.training_set, self._known, strict=True)
+            for key in ids
+        ]
 
         def read(batch: dict[str, list[str]]) -> dict[str, list[Any]]:
-            out: dict[str, list[Any]] = {name: [] for name in (*self.columns, LABEL)}
-            for query_id, own in zip(batch[ANCHOR], batch[POSITIVE], strict=True):
-                passages = [own, *self._negatives[query_id]]
-                row = [queries[query_id], *(self.texts[each] for each in passages)]
+            columns: dict[str, list[Any]] = {name: [] for name in (*self.columns, LABEL)}
+            for query_id, positive in zip(batch[ANCHOR], batch[POSITIVE], strict=True):
+                passages = [positive, *self._negatives[query_id]]
+                row = [queries[query_id], *(self.texts[key] for key in passages)]
                 for name, text in zip(self.columns, row, strict=True):
-                    out[name].append(text)
-                numbers = [self._number[each] for each in passages]
-                out[LABEL].append([self._place[query_id], *numbers])
-            return out
+                    columns[name].append(text)
+                numbers = [self._number[key] for key in passages]
+                columns[LABEL].append([self._position[query_id], *numbers])
+            return columns
 
-        made.set_transform(read)
-        return made
+        dataset = Dataset.from_list(rows)
+        dataset.set_transform(read)
+        return dataset
+
+    def _passages(self) -> list[list[str]]:
+        """Return the ids of each query's positives and negatives."""
+        pairs = zip(self.training_set, self._known, strict=True)
+        return [[*known, *self._negatives[example.query_id]] for example, known in pairs]

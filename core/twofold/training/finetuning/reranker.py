@@ -1,117 +1,104 @@
-"""How a cross-encoder is trained: its pairs, and the order that it puts held-out hits in."""
+"""Trains a cross-encoder on labeled pairs, and evaluates how it orders an index's hits."""
 
 import copy
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from twofold.encoders.model_loading import quiet_loading
-from twofold.evaluation.measures import compute_measures, parse_measure
 from twofold.index import Index
 from twofold.rerank import CrossEncoderReranker
 from twofold.retriever import Retriever
-from twofold.training.acceptance import too_few
-from twofold.training.data.alignment import examples_in_index
+from twofold.training.acceptance import QueryMeasures
 from twofold.training.data.examples import TrainingSet
-from twofold.training.finetuning.dev_evaluation import DataSplit, with_metadata
-from twofold.training.finetuning.loop import FineTuningRun, QueryMeasures, RunState, Say
-from twofold.training.finetuning.plans import WORK, RerankerPlan, check_extra, check_new_folder
-from twofold.training.finetuning.result import FineTunedModel, finalize_model
-from twofold.training.negatives.mining import for_legs, mine
-from twofold.types import Run, Scores
+from twofold.training.finetuning.dev_evaluation import DataSplit
+from twofold.training.finetuning.loop import (
+    EpochProgress,
+    FineTuningTask,
+    RunState,
+    check_dependencies,
+    fine_tune,
+)
+from twofold.training.finetuning.plans import RerankerPlan
+from twofold.training.finetuning.result import FineTunedModel
+from twofold.training.negatives.mining import mine
+from twofold.training.search_quality import measure_rankings
+from twofold.types import Scores
 
 
-class RerankerCourse:
-    """A copy of a cross-encoder; it is examined by how it orders what the index finds."""
+class RerankerTask(FineTuningTask):
+    """Fine-tuning of a copy of a cross-encoder, evaluated by the order of the index's hits."""
 
     def __init__(
         self,
         index: Index,
-        learned: TrainingSet,
-        asked: TrainingSet,
+        train: TrainingSet,
+        held_out: TrainingSet,
         plan: RerankerPlan,
         base: CrossEncoderReranker,
     ) -> None:
+        super().__init__(copy.deepcopy(base.cross_encoder), len(index))
+        self._base = base
         self._index = index
-        self._learned = learned
-        self._asked = asked
+        self._train = train
+        self._held_out = held_out
+        self._queries = [example.query for example in held_out]
         self._plan = plan
-        self._model = copy.deepcopy(base.cross_encoder)
         self._mode = index.modes[0]
-        found = Retriever(index, mode=self._mode, k=plan.candidates).retrieve_many(
-            [each.query for each in asked]
-        )
+        retriever = Retriever(index, mode=self._mode, k=plan.candidates)
+        found = retriever.retrieve_many(self._queries)
         self._ids = [hits.ids for hits in found]
-        self._texts = [[each.content for each in hits.passages] for hits in found]
+        self._texts = [[passage.content for passage in hits.passages] for hits in found]
 
-    def examined(self, *, base: bool = False) -> QueryMeasures:
-        """Return the measure of each query (n,), in the index's own order as the base."""
-        if base:
-            scores: Sequence[Scores] = [-np.arange(len(ids), dtype=float) for ids in self._ids]
-        else:
-            reranker = CrossEncoderReranker(self._model)
-            scores = reranker.rerank([each.query for each in self._asked], self._texts)
-        run: Run = {}
-        for each, ids, own in zip(self._asked, self._ids, scores, strict=True):
-            order = np.argsort(-own, kind="stable").tolist()
-            # Ranks instead of scores, since trec_eval would put the later id first in a tie.
-            run[each.query_id] = {ids[place]: float(-rank) for rank, place in enumerate(order)}
-        measure = parse_measure(self._plan.measure)
-        _, by_query = compute_measures([measure], self._asked.qrels, run)
-        values = [by_query[each.query_id][str(measure)] for each in self._asked]
-        return {self._mode: np.array(values)}
+    def evaluate(self, *, base: bool = False) -> QueryMeasures:
+        """Return the measures of the held-out queries; the base is the index's own order."""
+        scores: list[Scores] = [-np.arange(len(ids), dtype=float) for ids in self._ids]
+        if not base:
+            scores = CrossEncoderReranker(self.model).rerank(self._queries, self._texts)
+        rankings = [
+            [ids[position] for position in np.argsort(-values, kind="stable").tolist()]
+            for ids, values in zip(self._ids, scores, strict=True)
+        ]
+        return {self._mode: measure_rankings(self._held_out, rankings, self._plan.measure)}
 
-    def load(self, folder: Path) -> None:
-        """Take over the weights in a folder."""
-        from sentence_transformers import CrossEncoder
+    def begin_epoch(self, number: int, state: RunState) -> None:
+        """Do nothing: all epochs have the same pairs."""
 
-        with quiet_loading():
-            stored = CrossEncoder(str(folder), device=str(self._model.device))
-        self._model.load_state_dict(stored.state_dict())
-
-    def save(self, folder: Path) -> None:
-        """Write the model as it is to a new folder."""
-        with quiet_loading():
-            self._model.save_pretrained(str(folder))
-
-    def begin(self, number: int, record: RunState) -> None:
-        """Leave the pairs as they are."""
-
-    def trainer(self, usual: dict[str, Any]) -> Any:
-        """Return a trainer of the model with the ``usual`` arguments and those of its own."""
+    def build_trainer(self, arguments: dict[str, Any]) -> Any:
+        """Return a trainer by binary cross-entropy."""
         from sentence_transformers import CrossEncoderTrainingArguments
         from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
 
         from twofold.training.finetuning.hf_trainers import RerankerTrainer
 
-        pin = self._model.device.type != "cpu"
         return RerankerTrainer(
-            model=self._model,
-            args=CrossEncoderTrainingArguments(**usual, dataloader_pin_memory=pin),
-            train_dataset=self._pairs(),
-            loss=BinaryCrossEntropyLoss(self._model),
+            model=self.model,
+            args=CrossEncoderTrainingArguments(**arguments),
+            train_dataset=self._labeled_pairs(),
+            loss=BinaryCrossEntropyLoss(self.model),
         )
 
-    def _pairs(self) -> Any:
-        """Return a dataset of queries and passages with labels."""
+    def metadata(self) -> dict[str, Any]:
+        """Return the name of the base, and the negatives of each query by source."""
+        return {"base": self._base.name, "negatives": dict(self._plan.mining.counts)}
+
+    def _labeled_pairs(self) -> Any:
         from datasets import Dataset
 
         plan = self._plan
-        mined = mine(self._index, self._learned, replace(plan.mining, seed=plan.seed))
-        wanted = {own for each in self._learned for own in each.positives}
-        wanted |= {own.id for each in mined.values() for own in each}
-        texts = {each.id: each.content for each in self._index.get(sorted(wanted))}
+        mined = mine(self._index, self._train, replace(plan.mining, seed=plan.seed))
+        ids = {key for example in self._train for key in example.positives}
+        ids |= {negative.id for negatives in mined.values() for negative in negatives}
+        texts = {passage.id: passage.content for passage in self._index.get(sorted(ids))}
         rows: list[dict[str, object]] = []
-        for each in self._learned:
-            pairs = [(own, 1.0) for own in each.positives]
-            pairs += [(own.id, 0.0) for own in mined[each.query_id]]
+        for example in self._train:
+            labels = [(key, 1.0) for key in example.positives]
+            labels += [(negative.id, 0.0) for negative in mined[example.query_id]]
             rows += [
-                {"query": each.query, "passage": texts[own], "label": label}
-                for own, label in pairs
-                if own in texts
+                {"query": example.query, "passage": texts[key], "label": label}
+                for key, label in labels
+                if key in texts
             ]
         return Dataset.from_list(rows)
 
@@ -123,37 +110,37 @@ def train_reranker(
     *,
     base: CrossEncoderReranker,
     plan: RerankerPlan | None = None,
-    progress: Say | None = None,
+    progress: EpochProgress | None = None,
 ) -> FineTunedModel:
-    """Train a copy of a cross-encoder into the folder ``to``; index and base stay as they are.
+    """Fine-tune a copy of a cross-encoder into a new folder; index and base stay as they are.
 
-    Binary cross-entropy over answers and mined negatives (Nogueira and Cho, Passage Re-ranking with
-    BERT, 2019), by sentence-transformers' trainer. It is kept if reranking by it is a sure gain
-    over the index's own order for queries that it never saw, and if those whose passages were never
-    learned from lose nothing. What is compared with is no reranking, whatever the base would do.
-    What a killed run had done is in ``to/training``, and the same call goes on from there.
+    It learns by binary cross-entropy over relevant passages and mined negatives (Nogueira and Cho,
+    Passage Re-ranking with BERT, 2019). It is accepted if reranking by it is a significant gain
+    over the index's own order on test queries, and those for unseen passages lose nothing. It is
+    not compared with the base. The same call resumes a run that was killed. Needs the extra
+    ``train``.
 
-    To use it: ``Retriever(index, reranker=CrossEncoderReranker(to))``. Needs the extra ``train``.
-    Raises MissingExtraError, InputError, QueryError.
+    Args:
+        index: Index of the passages.
+        training_set: Judged queries; a share of them is held out.
+        to: Folder of the model: ``Retriever(index, reranker=CrossEncoderReranker(to))``.
+        base: The cross-encoder to start from.
+        plan: The hyperparameters.
+        progress: Called with each epoch.
+
+    Returns:
+        Whether the model is accepted, why, and its gains.
+
+    Raises:
+        MissingExtraError: The extra ``train`` isn't installed.
+        InputError: The folder is taken, or there is nothing to learn from.
+        QueryError: The index is empty or has no vectors.
     """
+    check_dependencies()
+
+    def build_task(plan: RerankerPlan, split: DataSplit, _: TrainingSet) -> RerankerTask:
+        return RerankerTask(index, split.train, split.held_out, plan, base)
+
     plan = plan if plan is not None else RerankerPlan()
-    check_extra()
-    folder = check_new_folder(Path(to))
-    with index.view() as view:
-        known = examples_in_index(view, training_set)
-        generation = view.generation
-    if len(known) < plan.fewest:
-        reason = too_few(len(known), plan.fewest)
-        return FineTunedModel(
-            None, kept=False, reason=reason, queries=len(known), needed=plan.fewest
-        )
-    plan = replace(plan, mining=for_legs(index, plan.mining))
-    held = DataSplit.of(known, plan)
-    course = RerankerCourse(index, held.learned, held.asked, plan, base)
     fingerprint = base.identity.fingerprint
-    record = RunState(folder / WORK, f"{known.digest} {generation} {fingerprint} {plan.key}")
-    FineTuningRun(course, plan, record, ~held.judges, progress).run()
-    done = held.judged(record.marks[0], record.marks[record.best], record, plan, len(known))
-    card = with_metadata(done.card, base=base.name, mix=dict(plan.mining.counts))
-    done = replace(done, passages=len(index), card=card)
-    return finalize_model(done, record, record.model, folder)
+    return fine_tune(index, training_set, Path(to), plan, build_task, fingerprint, progress)

@@ -1,83 +1,44 @@
-"""What fine-tuning gave, and whether it is worth keeping."""
+"""The result of fine-tuning."""
 
-import json
-import shutil
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twofold.training.acceptance import Gain, Group, find_gain, in_words
+from twofold.training.acceptance import TrainingResult
 from twofold.training.adapter.fit import Epoch
-from twofold.training.finetuning.loop import RunState
-from twofold.types import Mode
 
 
-@dataclass(frozen=True, slots=True)
-class FineTunedModel:
-    """The outcome of training an encoder or a cross-encoder; the index is as it was.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FineTunedModel(TrainingResult):
+    """Outcome of ``train_encoder`` or ``train_reranker``; the index stays as it is.
 
-    ``folder`` has the model if it is ``kept``, and None stands for the base otherwise; ``reason``
-    says why. ``gains`` are those of held-out queries over ``passages`` passages, ``forgotten`` what
-    became of queries of another kind. ``curve`` is the ``measure`` of the queries that choose by
-    epoch, ``epoch`` the best one's number, and ``turnover`` the share of negatives that each later
-    epoch replaced.
-    ``index.reencode(str(folder))`` uses an encoder, ``CrossEncoderReranker(folder)`` the other.
+    ``index.reencode(str(folder))`` puts an encoder to use, ``CrossEncoderReranker(folder)`` a
+    cross-encoder.
+
+    Attributes:
+        folder: Folder of the model; None if it is rejected.
+        passages: Number of passages that it was evaluated on.
+        measure: Measure of the gains and the curve, in ir_measures' syntax.
+        curve: Epochs with the measure of the validation queries.
+        epoch: Number of the best epoch; 0 is the base.
+        turnover: Share of the negatives that each epoch after the first replaced.
     """
 
-    folder: Path | None
-    kept: bool
-    reason: str
-    queries: int
+    folder: Path | None = None
     passages: int = 0
     measure: str = "nDCG@10"
-    gains: tuple[Gain, ...] = ()
-    forgotten: Gain | None = None
     curve: tuple[Epoch, ...] = ()
     epoch: int = 0
     turnover: tuple[float, ...] = ()
-    needed: int | None = None
-    card: Mapping[str, Any] | None = None
-
-    def gain(self, mode: Mode, group: Group = "all") -> Gain | None:
-        """Return one of the gains, None if there is none such."""
-        return find_gain(self.gains, mode, group)
-
-    def __str__(self) -> str:
-        return "\n".join(in_words(self.reason, self.gains, self.forgotten))
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON values."""
+        curve = [{"epoch": e.number, "loss": e.loss, self.measure: e.ndcg} for e in self.curve]
         return {
-            "kept": self.kept,
-            "reason": self.reason,
+            **TrainingResult.to_dict(self),
             "folder": str(self.folder) if self.folder is not None else None,
-            "queries": self.queries,
             "passages": self.passages,
-            "gains": [each.to_dict() for each in self.gains],
-            "forgotten": self.forgotten.to_dict() if self.forgotten is not None else None,
             "epoch": self.epoch,
             "turnover": list(self.turnover),
-            "queries_needed": self.needed,
-            "card": dict(self.card) if self.card is not None else None,
-            "curve": [
-                {"epoch": e.number, "loss": e.loss, self.measure: e.ndcg} for e in self.curve
-            ],
+            "curve": curve,
         }
-
-
-def finalize_model(
-    done: FineTunedModel, record: RunState, model: Path, folder: Path
-) -> FineTunedModel:
-    """Put the model into its folder with a card beside it, if it is kept; delete all the rest."""
-    if done.kept:
-        shutil.copytree(model, folder, dirs_exist_ok=True)
-        text = json.dumps(dict(done.card or {}), indent=2, ensure_ascii=False)
-        (folder / "twofold.json").write_text(text, encoding="utf-8")
-        done = replace(done, folder=folder)
-    record.delete()
-    if not done.kept:
-        with suppress(OSError):  # something else came into the folder, which stays
-            folder.rmdir()
-    return done

@@ -1,0 +1,154 @@
+"""Searching both legs, and scoring the candidates of each leg by the other."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from twofold.backend import CompletedScores, Completion, SearchScope
+from twofold.concurrency import run_parallel
+from twofold.errors import QueryError
+from twofold.protocols import Observer, Stage
+from twofold.retriever.candidates import CandidateSet, LegResults, QueryInput, merge_legs
+from twofold.retriever.search_plan import SearchPlan
+from twofold.types import LegHits, Scores, Vectors
+
+SPLIT = 32
+"""Queries in each half of a lexical batch, below which a second thread is not worth it."""
+PARALLEL = 10_000
+"""Passages from which one query searches both legs in parallel."""
+
+
+def encode_inputs(
+    scope: SearchScope,
+    plan: SearchPlan,
+    texts: Sequence[str] | None,
+    vectors: Vectors | None,
+) -> list[QueryInput]:
+    """Return the queries with their vectors; blank texts are not encoded and have none.
+
+    Raises:
+        QueryError: The options need a text, and only vectors were passed.
+    """
+    options = plan.options
+    if texts is None:
+        assert vectors is not None  # one of the two is given
+        needs = {
+            "mode 'lexical'": options.mode == "lexical",
+            "min_lexical": options.min_lexical is not None,
+            "a reranker": options.reranker is not None,
+        }
+        for name, needed in needs.items():
+            if needed:
+                raise QueryError(f"{name} needs a query text, and only a vector was passed")
+        return [QueryInput(None, vector, True) for vector in vectors]
+    if options.mode == "lexical":
+        return [QueryInput(text, None) for text in texts]
+    if vectors is not None:
+        return [QueryInput(text, vector, True) for text, vector in zip(texts, vectors, strict=True)]
+    spoken = [text for text in texts if text.strip()]
+    if not spoken:
+        return [QueryInput(text, None) for text in texts]
+    if options.observer is None:
+        encoded = iter(scope.encode_queries(spoken))
+    else:
+        with options.observer.stage("encode"):
+            encoded = iter(scope.encode_queries(spoken))
+    return [QueryInput(text, next(encoded) if text.strip() else None) for text in texts]
+
+
+def search_legs(
+    scope: SearchScope, plan: SearchPlan, queries: Sequence[QueryInput], limit: int
+) -> list[LegResults]:
+    """Search the legs of the plan's mode for ``limit`` passages per query.
+
+    FAISS and numba release the GIL, so that the two searches overlap.
+    """
+    mode, session, observer = plan.options.mode, scope.session, plan.options.observer
+    texts = [query.text for query in queries if query.text is not None]
+
+    def search_dense() -> list[LegHits]:
+        vectors = [query.vector for query in queries if query.vector is not None]
+        if not vectors:
+            return [LegHits.none() for _ in queries]
+        matrix = vectors[0][None, :] if len(vectors) == 1 else np.stack(vectors)
+        found = session.search_dense(matrix, limit, plan.where, plan.effort)
+        if len(vectors) == len(queries):
+            return found
+        results = iter(found)
+        return [next(results) if query.vector is not None else LegHits.none() for query in queries]
+
+    def search_lexical() -> list[LegHits]:
+        half = len(texts) // 2
+        if mode == "hybrid" or half < SPLIT:
+            return session.search_lexical(texts, limit, plan.where, plan.scorer)
+        first, second = run_parallel(
+            lambda: session.search_lexical(texts[:half], limit, plan.where, plan.scorer),
+            lambda: session.search_lexical(texts[half:], limit, plan.where, plan.scorer),
+        )
+        return first + second
+
+    def dense() -> list[LegHits]:
+        return run_stage(observer, "dense", scope, search_dense)
+
+    def lexical() -> list[LegHits]:
+        return run_stage(observer, "lexical", scope, search_lexical)
+
+    if mode == "dense" or not texts:
+        return [{"dense": hits} for hits in dense()]
+    if mode == "lexical":
+        return [{"lexical": hits} for hits in lexical()]
+    if len(queries) == 1 and session.corpus.passages < PARALLEL:
+        both = dense(), lexical()
+    else:
+        both = run_parallel(dense, lexical)
+    return [{"dense": near, "lexical": words} for near, words in zip(*both, strict=True)]
+
+
+def complete_legs(
+    scope: SearchScope, plan: SearchPlan, queries: Sequence[QueryInput], found: Sequence[LegResults]
+) -> list[CandidateSet]:
+    """Score every candidate by both legs, in one call to the engine, and fuse."""
+    if any(len(lists) < 2 for lists in found):
+        return [
+            CandidateSet.from_one_leg(leg, hits) for lists in found for leg, hits in lists.items()
+        ]
+    if scope.capabilities.completes:
+        wanted = [
+            Completion(
+                query.text, query.vector, each["lexical"].rows, each["dense"].rows, plan.scorer
+            )
+            for query, each in zip(queries, found, strict=True)
+        ]
+        completed = scope.session.complete(wanted)
+    else:
+        completed = [
+            CompletedScores(_unknown(lists["lexical"]), _unknown(lists["dense"])) for lists in found
+        ]
+    candidates = []
+    for query, lists, scores in zip(queries, found, completed, strict=True):
+        keys, legs = merge_legs(scope, query, plan.scorer, lists, scores)
+        candidates.append(CandidateSet.from_fusion(keys, legs, plan.fusion))
+    return candidates
+
+
+def _unknown(hits: LegHits) -> Scores:
+    """Return a NaN for each hit, where the engine can't score what the other leg lists."""
+    return np.full(len(hits.rows), np.nan)
+
+
+def run_stage(
+    observer: Observer | None, stage: Stage, scope: SearchScope, search: Callable[[], list[LegHits]]
+) -> list[LegHits]:
+    """Run a stage, and report its results to the observer if there is one."""
+    if observer is None:
+        return search()
+    with observer.stage(stage) as report:
+        found = search()
+        if report is not None:
+            report(
+                [
+                    list(zip(scope.ids(hits.rows), hits.scores.tolist(), strict=True))
+                    for hits in found
+                ]
+            )
+        return found
