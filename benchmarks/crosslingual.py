@@ -95,7 +95,7 @@ def measured(
         # Words are taken as they are, since one stemmer can't serve two languages.
         analyzer = "multilingual" if encoder is None else None
         with Index.open(None, encoder=encoder, analyzer=analyzer) as index:
-            index.upsert(Corpus.at(root / language))
+            index.upsert(Corpus.from_path(root / language))
             for asked in [queries for queries, passages in pairs if passages == language]:
                 every = read_queries(root / asked / "queries.jsonl")
                 sample = random.Random(0).sample(sorted(every), min(count, len(every)))

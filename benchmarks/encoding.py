@@ -25,7 +25,7 @@ from twofold import Index, Retriever
 from twofold.corpus import Corpus, read_qrels, read_queries
 from twofold.encoders import OnnxEncoder, SentenceTransformerEncoder, distill
 from twofold.encoders.batching import TokenCounter
-from twofold.encoders.model_spec import model_source
+from twofold.encoders.model_spec import resolve_model_source
 from twofold.encoders.onnx.manifest import Precision
 from twofold.evaluation import evaluate
 from twofold.protocols import Encoder
@@ -75,7 +75,7 @@ def quality(corpus: Path, encoder: Encoder) -> float:
     """Return nDCG@10 of dense retrieval on the collection's test queries."""
     queries = next(path for path in sorted(corpus.glob("queries.jsonl*")))
     with Index.open(None, encoder=encoder, analyzer=None) as index:
-        index.upsert(Corpus.at(corpus))
+        index.upsert(Corpus.from_path(corpus))
         qrels = read_qrels(corpus / "qrels" / "test.tsv")
         found = evaluate(Retriever(index, mode="dense"), read_queries(queries), qrels, [MEASURE])
         return found.measures[MEASURE]
@@ -93,8 +93,8 @@ def main() -> None:
     parser.add_argument("--exports", type=Path, default=HERE / ".eval")
     options = parser.parse_args()
     texts = sampled_texts(str(options.corpus), options.texts or 10**9)
-    peer = SentenceTransformer(model_source(MODEL), device="cpu")
-    lengths = np.minimum(TokenCounter(peer.tokenizer).lengths(texts), peer.max_seq_length or 10**9)
+    peer = SentenceTransformer(resolve_model_source(MODEL), device="cpu")
+    lengths = np.minimum(TokenCounter(peer.tokenizer).count(texts), peer.max_seq_length or 10**9)
     flop = float(lengths.sum()) * FLOP_A_TOKEN
     square = np.ones((SIDE, SIDE), np.float32)
     compared = encoders(options.exports)

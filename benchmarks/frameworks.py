@@ -140,7 +140,7 @@ def filled(task: Task, folder: str) -> Index:
         [{"id": str(place), "text": text} for place, text in enumerate(task.texts)],
         vectors=task.vectors,
     )
-    print(f"twofold built in {time.perf_counter() - started:.1f} s: {index.kind}")
+    print(f"twofold built in {time.perf_counter() - started:.1f} s: {index.index_type}")
     return index
 
 

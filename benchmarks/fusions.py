@@ -25,12 +25,12 @@ RULES: dict[str, WeightedFusion] = {
     "guarded, 0.75": GuardedFusion(WeightedSum(dense_weight=0.75)),
     "guarded, 0.8 (default)": GuardedFusion(),
     **{
-        f"{name}, {weight}": FUSIONS[name].reweighted(weight)
+        f"{name}, {weight}": FUSIONS[name].with_dense_weight(weight)
         for name in ("min-max", "z-score", "z-score-candidates", "distribution-based")
         for weight in (0.5, 0.6)
     },
-    "l2, 0.5": FUSIONS["l2"].reweighted(0.5),
-    "rank, 0.5": FUSIONS["rank"].reweighted(0.5),
+    "l2, 0.5": FUSIONS["l2"].with_dense_weight(0.5),
+    "rank, 0.5": FUSIONS["rank"].with_dense_weight(0.5),
     "combmnz, 0.5": FUSIONS["combmnz"],
     "log-odds, 0.8": FUSIONS["log-odds"],
     "RRF, 60": FUSIONS["rrf"],

@@ -65,7 +65,7 @@ def main() -> None:
         table = Table("system", "ms a query", "of the slower leg at the same depth")
         for name, value in middle.items():
             table.add_row(name, f"{value:.3f}", f"{value / slower:.2f}")
-        console.print(f"{len(index):,} texts, {index.kind}")
+        console.print(f"{len(index):,} texts, {index.index_type}")
         console.print(table)
 
 

@@ -41,7 +41,7 @@ def judged(
     """
     name = title_of(folder).replace("/", "-")
     with Index.open(HERE / ".eval" / f"{name}-{analyzer}", analyzer=analyzer) as index:
-        passages = list(Corpus.at(folder))
+        passages = list(Corpus.from_path(folder))
         with Progress(console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(f"encoding {name}", total=len(passages))
             index.upsert(passages, progress=lambda done: bar.update(task, completed=done))

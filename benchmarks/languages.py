@@ -40,7 +40,7 @@ def main() -> None:
         analyzer = chosen if chosen else language_of(folder)
         queries = next(path for path in sorted(folder.glob("queries.jsonl*")))
         texts, qrels = read_queries(queries), read_qrels(folder / "qrels" / "test.tsv")
-        passages = list(Corpus.at(folder))
+        passages = list(Corpus.from_path(folder))
         values: list[str] = []
         with Index.open(None, encoder=None, analyzer=analyzer) as index:
             index.upsert(passages)

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from twofold.corpus import Corpus, read_queries
 from twofold.encoders.batching import TokenCounter
-from twofold.encoders.model_spec import DEFAULT_ENCODER, model_source
+from twofold.encoders.model_spec import DEFAULT_ENCODER, resolve_model_source
 from twofold.rerank import CrossEncoderReranker
 
 
@@ -37,16 +37,16 @@ def main() -> None:
     draw = random.Random(0)
     queries = list(read_queries(next(options.corpus.glob("queries.jsonl*"))).values())
     asked = draw.sample(queries, min(options.queries, len(queries)))
-    passages = list(Corpus.at(options.corpus))
+    passages = list(Corpus.from_path(options.corpus))
     texts = [
         [draw.choice([each.content, each.title]) for each in draw.sample(passages, count)]
         for count in [min(options.candidates, len(passages))] * len(asked)
     ]
-    source = options.model if options.model is not None else model_source(DEFAULT_ENCODER)
+    source = options.model if options.model is not None else resolve_model_source(DEFAULT_ENCODER)
     peer = CrossEncoder(source, num_labels=1, device="cpu")
     ours = CrossEncoderReranker(peer)
     pairs = [(query, text) for query, each in zip(asked, texts, strict=True) for text in each]
-    lengths = TokenCounter(peer.tokenizer).lengths([text for _, text in pairs])
+    lengths = TokenCounter(peer.tokenizer).count([text for _, text in pairs])
     best = {"CrossEncoder.predict": np.inf, "twofold": np.inf}
     far = 0.0
     for _ in range(options.rounds):

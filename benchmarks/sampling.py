@@ -28,7 +28,7 @@ class Task:
 
 def sampled_texts(path: str, count: int) -> list[str]:
     """Return ``count`` texts with their titles."""
-    texts = [passage.content for passage in Corpus.at(Path(path))]
+    texts = [passage.content for passage in Corpus.from_path(Path(path))]
     random.Random(0).shuffle(texts)
     return texts[:count]
 

@@ -25,7 +25,7 @@ console = Console(width=160, highlight=False)
 
 def measured(folder: Path) -> None:
     """Index a collection, tune, and print what that gives on the test queries."""
-    passages = list(Corpus.at(folder))
+    passages = list(Corpus.from_path(folder))
     queries = read_queries(next(path for path in sorted(folder.glob("queries.jsonl*"))))
     train, test = (read_qrels(folder / "qrels" / f"{part}.tsv") for part in ("train", "test"))
     with (

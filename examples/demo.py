@@ -61,7 +61,7 @@ def show(index: Index, query: str, k: int) -> None:
 
 
 def main() -> None:
-    passages = list(Corpus.at(DATA))
+    passages = list(Corpus.from_path(DATA))
     with Index.open(STORED, encoder="all-MiniLM-L6-v2") as index:
         with Progress(console=console) as bar:
             task = bar.add_task("encoding and indexing 1,000 abstracts", total=len(passages))

@@ -28,7 +28,7 @@ def main() -> None:
     queries = read_queries(next(iter(sorted(options.folder.glob("queries.jsonl*")))))
     asked = {each: queries[each] for each in list(judged)[: options.queries]}
     with Index.open(None, encoder=options.encoder) as index:
-        index.upsert(Corpus.at(options.folder))
+        index.upsert(Corpus.from_path(options.folder))
         trained = train_adapter(index, TrainingSet.from_qrels(asked, {q: judged[q] for q in asked}))
         print(trained)
         if trained.accepted:

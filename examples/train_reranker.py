@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--to", type=Path, help="where to save the model")
     parser.add_argument("--claims", type=int, default=300, help="how many to measure with")
     options = parser.parse_args()
-    passages, model = list(Corpus.at(DATA)), word_matcher()
+    passages, model = list(Corpus.from_path(DATA)), word_matcher()
     qrels = read_qrels(DATA / "qrels/test.tsv")
     queries = dict(list(read_queries(DATA / "queries.jsonl").items())[: options.claims])
     with Index.open(None, encoder="all-MiniLM-L6-v2") as index:

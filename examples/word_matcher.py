@@ -13,7 +13,7 @@ import torch
 from sentence_transformers import CrossEncoder
 from torch import nn
 
-from twofold.encoders.model_spec import DEFAULT_ENCODER, model_source
+from twofold.encoders.model_spec import DEFAULT_ENCODER, resolve_model_source
 
 SHARPNESS = 2.5
 """Of the first attention: a word and itself score about 10, unrelated words about 0."""
@@ -31,7 +31,7 @@ def word_matcher(max_length: int = 256, seed: int = 0) -> CrossEncoder:
     them bear the passage's mark now.
     """
     torch.manual_seed(seed)
-    model: CrossEncoder = CrossEncoder(model_source(DEFAULT_ENCODER), num_labels=1, device="cpu")
+    model: CrossEncoder = CrossEncoder(resolve_model_source(DEFAULT_ENCODER), num_labels=1, device="cpu")
     network: Any = model.transformers_model
     bert, size = network.bert, network.config.hidden_size
     same, mark = torch.eye(size), nn.functional.normalize(torch.randn(size), dim=0)

@@ -34,42 +34,38 @@ def as_passage(document: Document) -> Passage:
     )
 
 
-def documents_from_texts(
+def passages_from_texts(
     texts: Iterable[str],
     metadatas: Iterable[dict[str, Any] | None] | None,
     ids: Iterable[str | None] | None,
-) -> list[Document]:
-    """Build documents from parallel lists. Raises ValueError if the lengths differ."""
+) -> list[Passage]:
+    """Build passages from parallel lists. Raises ValueError if the lengths differ."""
     texts = list(texts)
-    metadata_list = list(metadatas) if metadatas is not None else [None for _ in texts]
-    if len(metadata_list) != len(texts):
-        raise ValueError(f"got {len(metadata_list)} metadatas for {len(texts)} texts")
-    documents = [
-        Document(page_content=text, metadata=metadata or {})
-        for text, metadata in zip(texts, metadata_list, strict=True)
-    ]
-    return assign_ids(documents, ids)
+    values = list(metadatas) if metadatas is not None else [None for _ in texts]
+    if len(values) != len(texts):
+        raise ValueError(f"got {len(values)} metadatas for {len(texts)} texts")
+    pairs = zip(texts, values, strict=True)
+    documents = [Document(page_content=text, metadata=value or {}) for text, value in pairs]
+    return passages_from_documents(documents, ids)
 
 
-def assign_ids(documents: Iterable[Document], ids: Iterable[str | None] | None) -> list[Document]:
-    """Return documents with new ids; None keeps a document's id.
+def passages_from_documents(
+    documents: Iterable[Document], ids: Iterable[str | None] | None = None
+) -> list[Passage]:
+    """Convert documents, with new ids if given; None among them keeps a document's id.
 
     Raises ValueError if the lengths differ.
     """
     documents = list(documents)
-    if ids is None:
-        return documents
-    ids = list(ids)
-    if len(ids) != len(documents):
-        raise ValueError(f"got {len(ids)} ids for {len(documents)} documents")
-    return [
-        Document(
-            id=new_id or document.id,
-            page_content=document.page_content,
-            metadata=document.metadata,
-        )
-        for document, new_id in zip(documents, ids, strict=True)
-    ]
+    if ids is not None:
+        ids = list(ids)
+        if len(ids) != len(documents):
+            raise ValueError(f"got {len(ids)} ids for {len(documents)} documents")
+        documents = [
+            Document(id=new_id or doc.id, page_content=doc.page_content, metadata=doc.metadata)
+            for doc, new_id in zip(documents, ids, strict=True)
+        ]
+    return [as_passage(document) for document in documents]
 
 
 def as_document(passage: Passage) -> Document:
@@ -108,13 +104,7 @@ def _add_metadata(document: Document, key: str | None, value: object) -> None:
 def documents_from_hits(
     hits: Hits, score_key: str | None = None, explanation_key: str | None = None
 ) -> list[Document]:
-    """Convert hits to new documents, best first.
-
-    Args:
-        hits: The result of one query.
-        score_key: Metadata field for the score, a Python float. None leaves it out.
-        explanation_key: Metadata field for the explanation as plain values. None leaves it out.
-    """
+    """Convert hits to new documents, with scores and explanations in these metadata fields."""
     documents = [as_document(passage) for passage in hits.passages]
     for document, score in zip(documents, hits.scores.tolist(), strict=True):
         _add_metadata(document, score_key, score)

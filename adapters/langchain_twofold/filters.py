@@ -33,11 +33,8 @@ def where_of_faiss(filter: Mapping[str, Any] | None) -> dict[str, Any] | None:  
 
     A list matches any of its values, and ``$neq`` means not equal. All entries of a mapping must
     hold; FAISS ignores the entries next to ``$and``, ``$or`` or ``$not``. The query refuses unknown
-    operators.
-
-    Raises:
-        FilterError: ``filter`` is not a mapping.
-        TypeError: ``filter`` is a function, which an index can't evaluate.
+    operators. Raises TypeError for a function, which an index can't evaluate, and FilterError for
+    other values that are not mappings.
     """
     if filter is None:
         return None
@@ -53,10 +50,8 @@ def where_of_faiss(filter: Mapping[str, Any] | None) -> dict[str, Any] | None:  
 
 def _faiss_clause(name: str, value: Any) -> dict[str, Any]:
     """Convert one entry. Values of a wrong type pass through, and the query refuses them."""
-    if name in ("$and", "$or") and isinstance(value, _SEQUENCES):
-        return {name: [_faiss_operand(operand) for operand in value]}
     if name in ("$and", "$or"):
-        return {name: value}
+        return {name: list(map(_faiss_operand, value)) if isinstance(value, _SEQUENCES) else value}
     if name == "$not":
         return {name: _faiss_operand(value)}
     if isinstance(value, Mapping):

@@ -18,9 +18,10 @@ from langchain_twofold.filters import where_of_faiss
 from langchain_twofold.retriever import TwofoldRetriever
 from langchain_twofold.vector_store import TwofoldVectorStore
 from twofold import Encoder, Index, Metric, Passage, Retriever
-from twofold.dense import read_faiss_vectors
 from twofold.fusion import EnsembleFusion
-from twofold.index import AS_STORED, create_filled_index
+from twofold.index import AS_STORED
+from twofold.integrations.faiss_import import read_faiss_vectors
+from twofold.integrations.options import create_filled_index
 from twofold.lexical import AnalyzerLike, OkapiBM25
 from twofold.types import Vectors
 
@@ -37,16 +38,11 @@ def from_faiss(store: Any, *, path: Folder = None) -> TwofoldVectorStore:
     """Convert a FAISS store, reusing its vectors.
 
     The result searches the dense leg and returns the same documents in the same order. The words
-    are indexed too: ``TwofoldVectorStore(result.index)`` searches both legs.
+    are indexed too: ``TwofoldVectorStore(result.index)`` searches both legs. ``path`` None creates
+    a temporary folder.
 
-    Args:
-        store: A FAISS store of langchain-community.
-        path: The index folder. None creates a temporary one.
-
-    Raises:
-        TypeError: ``store`` is not a FAISS store.
-        InputError: The FAISS index has a metric other than L2 and inner product, or compresses its
-            vectors.
+    Raises InputError if the FAISS index has a metric other than L2 and inner product, or
+    compresses its vectors.
     """
     contents = _FaissContents.from_store(store)
     passages = [as_passage(document) for document in contents.documents]
@@ -64,13 +60,9 @@ def from_bm25_retriever(
     """Convert a BM25Retriever to a lexical retriever with the same scores.
 
     Documents that share no term with the query are not returned, and ties are ordered by id. If an
-    id occurs twice, the later document gets an id derived from its content.
-
-    Args:
-        retriever: A BM25Retriever of langchain-community.
-        path: The index folder. None creates a temporary one.
-        encoder: Adds vectors: ``TwofoldRetriever(index=result.index)`` then searches both legs.
-        analyzer: Replaces the retriever's ``preprocess_func``, which must otherwise be importable.
+    id occurs twice, the later document gets an id derived from its content. With an ``encoder``,
+    ``TwofoldRetriever(index=result.index)`` searches both legs. ``analyzer`` replaces the
+    retriever's ``preprocess_func``, which must otherwise be importable.
     """
     _check_attributes(retriever, ("vectorizer", "docs", "preprocess_func", "k"), "a BM25Retriever")
     index = create_filled_index(
@@ -93,12 +85,8 @@ def from_ensemble(
     ``k`` documents, where an ensemble returns up to twice as many. Documents with equal texts are
     merged; the FAISS store's is kept. The FAISS retriever's filter applies to both legs. If the two
     hold different documents, each leg searches all of them, with a warning.
-    ``TwofoldRetriever(index=result.index)`` uses twofold's default fusion instead.
-
-    Args:
-        ensemble: An EnsembleRetriever of one BM25Retriever and one FAISS retriever.
-        path: The index folder. None creates a temporary one.
-        analyzer: Replaces the BM25Retriever's ``preprocess_func``.
+    ``TwofoldRetriever(index=result.index)`` uses twofold's default fusion instead. ``analyzer``
+    replaces the BM25Retriever's ``preprocess_func``.
 
     Raises:
         TypeError: The ensemble has other retrievers.
@@ -152,12 +140,7 @@ class _FaissContents:
 
     @classmethod
     def from_store(cls, store: Any) -> "_FaissContents":
-        """Read a store. Vectors without a document, left by a failed add, are skipped.
-
-        Raises:
-            TypeError: ``store`` is not a FAISS store of langchain-community.
-            InputError: Its index has another metric, or compresses its vectors.
-        """
+        """Read a store. Vectors without a document, left by a failed add, are skipped."""
         _check_attributes(store, ("index", "docstore", "index_to_docstore_id"), "a FAISS store")
         imported = read_faiss_vectors(store.index)
         # Vectors of length 1 have the same order under all metrics.

@@ -1,16 +1,19 @@
 """Options of a single LangChain call, translated to settings of the core's ``Retriever``."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from typing import Any
 
 from langchain_twofold.filters import where_of_faiss
 from twofold import Retriever
+from twofold.backend import Capabilities
 from twofold.integrations import options as core
 from twofold.types import MODES, Mode
 
 PER_CALL = ("k", "filter", "mode", "weights", "min_score", "reranker", "preset", "exact")
 """Options of ``invoke`` and its variants. None keeps the retriever's setting."""
+_PER_SEARCH = (*PER_CALL, "score_threshold", "fetch_k", "lambda_mult")
 _ALIASES = {
     "embedding": "encoder",
     "embeddings": "encoder",
@@ -36,6 +39,15 @@ class PendingIndex:
             return cls(("lexical",))
         return cls(MODES if analyzer is not None else ("dense",))
 
+    @property
+    def capabilities(self) -> Capabilities:
+        """The modes, in the form that ``Retriever`` reads."""
+        return Capabilities(self.modes)
+
+    def open_search(self) -> AbstractContextManager[None]:
+        """Do nothing; ``Retriever`` opens a search before it refuses a mode."""
+        return nullcontext()
+
 
 def refuse_unknown(names: Iterable[str], known: Sequence[str]) -> None:
     """Raise TypeError for an argument that is not known, and suggest the nearest known one."""
@@ -44,18 +56,25 @@ def refuse_unknown(names: Iterable[str], known: Sequence[str]) -> None:
 
 
 def configure(retriever: Retriever, options: Mapping[str, Any]) -> Retriever:
-    """Return a copy of the retriever with those options that are not None.
+    """Return a copy of the core's retriever with those options that are not None.
 
-    Args:
-        retriever: The core's retriever.
-        options: Values of ``PER_CALL``. ``weights`` is the dense share, or a pair of dense and
-            lexical shares. ``filter`` is a ``where`` or a FAISS filter.
-
-    Raises:
-        TypeError: An option is unknown.
-        FilterError: ``filter`` is not a mapping.
-        QueryError: A value is invalid.
+    ``weights`` is the dense share, or a pair of dense and lexical shares. ``filter`` is a
+    ``where`` or a FAISS filter. Raises TypeError, FilterError or QueryError for invalid options.
     """
     refuse_unknown(options, PER_CALL)
     settings = {name: options.get(name) for name in PER_CALL if name != "filter"}
     return core.configure(retriever, {**settings, "where": where_of_faiss(options.get("filter"))})
+
+
+def configure_search(retriever: Retriever, options: Mapping[str, Any]) -> Retriever:
+    """Return a copy of the core's retriever with the options of a vector store's search."""
+    refuse_unknown(options, _PER_SEARCH)
+    settings = {name: value for name, value in options.items() if name in PER_CALL}
+    if options.get("score_threshold") is not None:
+        settings["min_score"] = options["score_threshold"]
+    retriever = configure(retriever, settings)
+    if options.get("fetch_k") is not None:
+        retriever = replace(retriever, depth=options["fetch_k"])
+    if options.get("lambda_mult") is not None:
+        retriever = replace(retriever, diversity=1 - options["lambda_mult"])
+    return retriever

@@ -1,4 +1,4 @@
-"""A LangChain retriever over a twofold index."""
+"""A LangChain retriever and document index over a twofold index."""
 
 import logging
 import os
@@ -14,21 +14,23 @@ from langchain_core.callbacks import (
 )
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
+from langchain_core.indexing import DeleteResponse, UpsertResponse
+from langchain_core.indexing.base import DocumentIndex
 from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import get_config_list
 from pydantic import ConfigDict, Field, model_validator
 
-from langchain_twofold.documents import as_passage, documents_from_hits
+from langchain_twofold.documents import as_document, documents_from_hits, passages_from_documents
 from langchain_twofold.embeddings import as_encoder
 from langchain_twofold.options import PER_CALL, PendingIndex, configure, refuse_unknown
 from langchain_twofold.tracing import create_child_runs, langsmith_params, update_langsmith_params
 from twofold import Encoder, Metric, Retriever
-from twofold.concurrency import in_thread
+from twofold.concurrency import run_in_thread
 from twofold.errors import QueryError
-from twofold.filters import parse
-from twofold.index import AS_STORED, AsStored, create_filled_index
-from twofold.integrations.options import log_warnings
+from twofold.filters import parse_filter
+from twofold.index import AS_STORED, AsStored
+from twofold.integrations.options import create_filled_index, log_warnings
 from twofold.lexical import AnalyzerLike
 from twofold.types import Mode
 from twofold.validation import check_queries
@@ -109,7 +111,7 @@ class TwofoldRetriever(BaseRetriever):
         """Refuse settings that no query could use."""
         where = self._configure({}).where
         if where is not None:
-            parse(where)
+            parse_filter(where)
         return self
 
     @classmethod
@@ -123,19 +125,14 @@ class TwofoldRetriever(BaseRetriever):
         analyzer: AnalyzerLike | AsStored | None = AS_STORED,
         **settings: Any,
     ) -> "TwofoldRetriever":
-        """Index documents and return a retriever over them.
+        """Index documents in the folder ``path``, or a temporary one, and retrieve from it.
 
-        Args:
-            documents: The documents to add; a stored one with the same id is replaced.
-            encoder: A model name, a twofold encoder or LangChain ``Embeddings``. None indexes
-                words only.
-            path: The index folder. None creates a temporary one.
-            metric: See ``Index.open``.
-            analyzer: See ``Index.open``.
-            **settings: Fields of this class.
+        ``encoder`` is a model name, a twofold encoder or LangChain ``Embeddings``; None indexes
+        words only. ``metric`` and ``analyzer`` are those of ``Index.open``, and ``settings`` are
+        fields of this class.
         """
         refuse_unknown(settings, [*cls.model_fields, "encoder", "path", "metric", "analyzer"])
-        passages = [as_passage(document) for document in documents]
+        passages = passages_from_documents(documents)
         cls(index=PendingIndex.from_options(encoder, analyzer), **settings)  # checks the settings
         index = create_filled_index(
             path, passages, encoder=as_encoder(encoder), metric=metric, analyzer=analyzer
@@ -158,12 +155,8 @@ class TwofoldRetriever(BaseRetriever):
         """Search for all queries at once; each has its own run and callbacks."""
         queries = list(inputs)
         runs = [
-            CallbackManager.configure(
-                **self._callback_options(query_config, kwargs)
-            ).on_retriever_start(None, query, **self._run_options(query_config))
-            for query, query_config in zip(
-                queries, get_config_list(config, len(queries)), strict=True
-            )
+            CallbackManager.configure(**manager).on_retriever_start(None, query, **options)
+            for query, manager, options in self._callback_options(queries, config, kwargs)
         ]
         answers = self._answer(queries, kwargs, runs)
         for run, answer in zip(runs, answers, strict=True):
@@ -184,13 +177,11 @@ class TwofoldRetriever(BaseRetriever):
         """Run ``batch`` without blocking the event loop; async handlers are awaited."""
         queries = list(inputs)
         runs = []
-        for query, query_config in zip(queries, get_config_list(config, len(queries)), strict=True):
-            options = self._callback_options(query_config, kwargs)
-            manager = AsyncCallbackManager.configure(**options)
-            named = self._run_options(query_config)
-            runs.append(await manager.on_retriever_start(None, query, **named))
+        for query, manager, options in self._callback_options(queries, config, kwargs):
+            callbacks = AsyncCallbackManager.configure(**manager)
+            runs.append(await callbacks.on_retriever_start(None, query, **options))
         sync_runs = [run.get_sync() for run in runs]
-        answers = await in_thread(self._answer, queries, kwargs, sync_runs)
+        answers = await run_in_thread(self._answer, queries, kwargs, sync_runs)
         for run, answer in zip(runs, answers, strict=True):
             if isinstance(answer, Exception):
                 await run.on_retriever_error(answer)
@@ -207,7 +198,7 @@ class TwofoldRetriever(BaseRetriever):
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **options: Any
     ) -> list[Document]:
         runs = [run_manager.get_sync()]
-        (documents,) = await in_thread(self._search, [query], options, runs)
+        (documents,) = await run_in_thread(self._search, [query], options, runs)
         return documents
 
     def _configure(self, options: dict[str, Any]) -> Retriever:
@@ -268,28 +259,79 @@ class TwofoldRetriever(BaseRetriever):
                 return [error]
         return [self._search_or_error([query], options, [])[0] for query in queries]
 
-    def _callback_options(self, config: RunnableConfig, options: dict[str, Any]) -> dict[str, Any]:
-        """Return the options of a callback manager, as ``BaseRetriever.invoke`` builds them."""
-        metadata = {**(config.get("metadata") or {}), **self._get_ls_params(**options)}
-        return {
-            "inheritable_callbacks": config.get("callbacks"),
-            "verbose": options.get("verbose", False),
-            "inheritable_tags": config.get("tags"),
-            "local_tags": self.tags,
-            "inheritable_metadata": metadata,
-            "local_metadata": self.metadata,
-        }
+    def _callback_options(
+        self, queries: list[str], config: Configs, options: dict[str, Any]
+    ) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
+        """Return each query with its options of a callback manager and of a run.
 
-    def _run_options(self, config: RunnableConfig) -> dict[str, Any]:
-        """Return the name and id of a query's run."""
-        name = config.get("run_name") or self.get_name()
-        return {"name": name, "run_id": config.get("run_id")}
+        They are those of ``BaseRetriever.invoke``.
+        """
+        params = self._get_ls_params(**options)
+        return [
+            (
+                query,
+                {
+                    "inheritable_callbacks": one.get("callbacks"),
+                    "verbose": options.get("verbose", False),
+                    "inheritable_tags": one.get("tags"),
+                    "local_tags": self.tags,
+                    "inheritable_metadata": {**(one.get("metadata") or {}), **params},
+                    "local_metadata": self.metadata,
+                },
+                {"name": one.get("run_name") or self.get_name(), "run_id": one.get("run_id")},
+            )
+            for query, one in zip(queries, get_config_list(config, len(queries)), strict=True)
+        ]
 
     def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
         """Add twofold and the encoder's name to the tracing parameters."""
         params = super()._get_ls_params(**kwargs)
         params.update(langsmith_params(self.index))
         return params
+
+
+class TwofoldIndex(TwofoldRetriever, DocumentIndex):
+    """A ``TwofoldRetriever`` that also adds, deletes and reads documents by id.
+
+    LangChain's ``index()`` and ``aindex()`` with a record manager use it to follow a source.
+    The arguments are those of ``TwofoldRetriever``.
+
+    Example:
+        >>> from langchain_core.indexing import InMemoryRecordManager, index
+        >>> from twofold import Index
+        >>> target = TwofoldIndex(index=Index.open(None, encoder="hashing"))
+        >>> manager = InMemoryRecordManager(namespace="tea")
+        >>> manager.create_schema()
+        >>> index([Document("green tea")], manager, target, key_encoder="sha256")["num_added"]
+        1
+    """
+
+    if TYPE_CHECKING:
+
+        def __init__(self, *, index: Any = None, **settings: Any) -> None: ...
+
+    def upsert(self, items: Sequence[Document], /, **kwargs: Any) -> UpsertResponse:
+        """Add documents, replacing stored ones with the same ids; a batch is all or nothing.
+
+        Raises what ``Index.upsert`` raises, such as PassageError; ``failed`` is always empty.
+        """
+        refuse_unknown(kwargs, ())
+        stored = self.index.upsert(passages_from_documents(items))
+        return UpsertResponse(succeeded=list(stored.ids), failed=[])
+
+    def delete(self, ids: list[str] | None = None, **kwargs: Any) -> DeleteResponse:
+        """Delete documents; unknown ids are ignored. Raises ValueError if ``ids`` is None."""
+        refuse_unknown(kwargs, ("ids",))
+        if ids is None:
+            raise ValueError("delete needs ids: to delete all, call index.delete(where={})")
+        known = [document_id for document_id in dict.fromkeys(ids) if document_id in self.index]
+        self.index.delete(known)
+        return DeleteResponse(num_deleted=len(known), succeeded=known, failed=[], num_failed=0)
+
+    def get(self, ids: Sequence[str], /, **kwargs: Any) -> list[Document]:
+        """Return the documents with these ids; unknown ids are ignored."""
+        refuse_unknown(kwargs, ("ids",))
+        return [as_document(passage) for passage in self.index.get(ids)]
 
 
 def _check_query(query: str) -> Exception | None:

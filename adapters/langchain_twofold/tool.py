@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, Field, create_model
 
 from langchain_twofold.filters import where_of_faiss
 from langchain_twofold.retriever import TwofoldRetriever
-from twofold.concurrency import in_thread
+from twofold.concurrency import run_in_thread
 from twofold.errors import FilterError, QueryError
 
 _FILTER_SYNTAX = (
@@ -104,7 +104,7 @@ def retriever_tool(
         filter: dict[str, Any] | None = None,  # noqa: A002
         callbacks: Callbacks = None,
     ) -> tuple[str, list[Document]]:
-        options = await in_thread(build_options, k, filter)
+        options = await run_in_thread(build_options, k, filter)
         try:
             documents = await retriever.ainvoke(query, {"callbacks": callbacks}, **options)
         except (FilterError, QueryError) as error:

@@ -15,26 +15,27 @@ from typing_extensions import Self
 
 from langchain_twofold.documents import (
     as_document,
-    as_passage,
-    assign_ids,
     documents_from_hits,
-    documents_from_texts,
+    passages_from_documents,
+    passages_from_texts,
 )
 from langchain_twofold.embeddings import as_embeddings, as_encoder
-from langchain_twofold.options import PER_CALL, configure, refuse_unknown
-from twofold import Encoder, Index, Metric, ReciprocalRank, Retriever, WeightedSum
-from twofold.concurrency import in_thread
+from langchain_twofold.options import configure_search, refuse_unknown
+from twofold import Encoder, Index, Metric, Passage, ReciprocalRank, Retriever, WeightedSum
+from twofold.concurrency import run_in_thread
 from twofold.fusion import Fusion, GuardedFusion, MinMax, Rank, TheoreticalMinMax
-from twofold.index import AS_STORED, AsStored, create_filled_index
+from twofold.index import AS_STORED, AsStored
+from twofold.integrations.options import create_filled_index
 from twofold.lexical import AnalyzerLike
 from twofold.results.hits import Hits
+from twofold.retriever import plan_search
+from twofold.types import Vectors
 
 Folder = str | os.PathLike[str] | None
 Model = Embeddings | Encoder | str | None
 ScoredDocuments = list[tuple[Document, float]]
 
 _OPEN_OPTIONS = ("ids", "path", "metric", "analyzer")
-_SEARCH_OPTIONS = (*PER_CALL, "score_threshold", "fetch_k", "lambda_mult")
 _FUSION_OPTIONS = ("mode", "weights", "preset", "reranker")
 _MERGE_BATCH = 4096  # passages with vectors copied at a time
 
@@ -80,23 +81,16 @@ class TwofoldVectorStore(VectorStore):
         analyzer: AnalyzerLike | AsStored | None = AS_STORED,
         **kwargs: Any,
     ) -> Self:
-        """Index texts and return a store over them.
+        """Index texts in the folder ``path``, or a temporary one, and return a store over them.
 
-        Args:
-            texts: The texts to add.
-            embedding: LangChain embeddings, a twofold encoder or a model name. None uses the
-                default model.
-            metadatas: One mapping per text.
-            ids: One id per text; None derives it from the content.
-            path: The index folder. None creates a temporary one.
-            metric: See ``Index.open``.
-            analyzer: See ``Index.open``.
-            **kwargs: Refused, with a hint.
+        ``embedding`` is LangChain ``Embeddings``, a twofold encoder or a model name; None uses the
+        default model. An id of None is derived from the text. ``metric`` and ``analyzer`` are
+        those of ``Index.open``.
         """
         refuse_unknown(kwargs, _OPEN_OPTIONS)
         index = create_filled_index(
             path,
-            [as_passage(document) for document in documents_from_texts(texts, metadatas, ids)],
+            passages_from_texts(texts, metadatas, ids),
             encoder=as_encoder(embedding) if embedding is not None else AS_STORED,
             metric=metric,
             analyzer=analyzer,
@@ -116,11 +110,9 @@ class TwofoldVectorStore(VectorStore):
         return cls.from_texts(texts, embedding, metadatas, **kwargs)
 
     @classmethod
-    async def afrom_documents(
-        cls, documents: Iterable[Document], embedding: Model = None, **kwargs: Any
-    ) -> Self:
+    async def afrom_documents(cls, *args: Any, **kwargs: Any) -> Self:
         """Run ``from_documents`` without blocking the event loop."""
-        return await run_in_executor(None, cls.from_documents, documents, embedding, **kwargs)
+        return await run_in_executor(None, cls.from_documents, *args, **kwargs)
 
     @classmethod
     def from_embeddings(
@@ -141,31 +133,22 @@ class TwofoldVectorStore(VectorStore):
         searches need a vector.
         """
         refuse_unknown(kwargs, _OPEN_OPTIONS)
-        pairs = list(text_embeddings)
-        documents = documents_from_texts((text for text, _ in pairs), metadatas, ids)
+        passages, vectors = _split_pairs(text_embeddings, metadatas, ids)
         index = create_filled_index(
             path,
-            [as_passage(document) for document in documents],
+            passages,
             encoder=as_encoder(embedding),
             dim="first" if embedding is None else None,
             metric=metric,
             analyzer=analyzer,
-            vectors=np.array([vector for _, vector in pairs], np.float32),
+            vectors=vectors,
         )
         return cls(index)
 
     @classmethod
-    async def afrom_embeddings(
-        cls,
-        text_embeddings: Iterable[tuple[str, Sequence[float]]],
-        embedding: Model,
-        metadatas: Iterable[dict[str, Any]] | None = None,
-        ids: Iterable[str | None] | None = None,
-        **kwargs: Any,
-    ) -> Self:
+    async def afrom_embeddings(cls, *args: Any, **kwargs: Any) -> Self:
         """Run ``from_embeddings`` without blocking the event loop."""
-        arguments = (text_embeddings, embedding, metadatas, ids)
-        return await run_in_executor(None, cls.from_embeddings, *arguments, **kwargs)
+        return await run_in_executor(None, cls.from_embeddings, *args, **kwargs)
 
     @property
     def index(self) -> Any:
@@ -190,8 +173,7 @@ class TwofoldVectorStore(VectorStore):
         from its content.
         """
         refuse_unknown(kwargs, ("ids", "batch_size"))
-        passages = [as_passage(document) for document in assign_ids(documents, ids)]
-        return list(self.index.upsert(passages).ids)
+        return list(self.index.upsert(passages_from_documents(documents, ids)).ids)
 
     def add_texts(
         self,
@@ -202,7 +184,8 @@ class TwofoldVectorStore(VectorStore):
         **kwargs: Any,
     ) -> list[str]:
         """Add texts with metadata, as ``add_documents`` does."""
-        return self.add_documents(documents_from_texts(texts, metadatas, ids), **kwargs)
+        refuse_unknown(kwargs, ("ids", "batch_size"))
+        return list(self.index.upsert(passages_from_texts(texts, metadatas, ids)).ids)
 
     def add_embeddings(
         self,
@@ -212,11 +195,8 @@ class TwofoldVectorStore(VectorStore):
         ids: Iterable[str | None] | None = None,
     ) -> list[str]:
         """Add texts with known vectors."""
-        pairs = list(text_embeddings)
-        documents = documents_from_texts((text for text, _ in pairs), metadatas, ids)
-        vectors = np.array([vector for _, vector in pairs], np.float32)
-        passages = [as_passage(document) for document in documents]
-        return list(self.index.upsert(passages, vectors=vectors).ids) if pairs else []
+        passages, vectors = _split_pairs(text_embeddings, metadatas, ids)
+        return list(self.index.upsert(passages, vectors=vectors).ids) if passages else []
 
     def delete(self, ids: list[str] | None = None, **kwargs: Any) -> bool:
         """Delete documents; unknown ids are ignored. Raises ValueError if ``ids`` is None."""
@@ -232,15 +212,15 @@ class TwofoldVectorStore(VectorStore):
 
     async def aget_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """Run ``get_by_ids`` without blocking the event loop."""
-        return await in_thread(self.get_by_ids, ids)
+        return await run_in_thread(self.get_by_ids, ids)
 
     def similarity_search(self, query: str, k: int = 4, **kwargs: Any) -> list[Document]:
         """Return the ``k`` best documents for a text."""
         return documents_from_hits(self._search_text(query, k, kwargs))
 
-    async def asimilarity_search(self, query: str, k: int = 4, **kwargs: Any) -> list[Document]:
+    async def asimilarity_search(self, *args: Any, **kwargs: Any) -> list[Document]:
         """Run ``similarity_search`` without blocking the event loop."""
-        return await in_thread(self.similarity_search, query, k, **kwargs)
+        return await run_in_thread(self.similarity_search, *args, **kwargs)
 
     def similarity_search_with_score(
         self, query: str, k: int = 4, **kwargs: Any
@@ -250,7 +230,7 @@ class TwofoldVectorStore(VectorStore):
 
     async def asimilarity_search_with_score(self, *args: Any, **kwargs: Any) -> ScoredDocuments:
         """Run ``similarity_search_with_score`` without blocking the event loop."""
-        return await in_thread(self.similarity_search_with_score, *args, **kwargs)
+        return await run_in_thread(self.similarity_search_with_score, *args, **kwargs)
 
     def similarity_search_by_vector(
         self, embedding: list[float], k: int = 4, **kwargs: Any
@@ -258,11 +238,9 @@ class TwofoldVectorStore(VectorStore):
         """Return the ``k`` documents nearest to a vector."""
         return documents_from_hits(self._search_vector(embedding, k, kwargs))
 
-    async def asimilarity_search_by_vector(
-        self, embedding: list[float], k: int = 4, **kwargs: Any
-    ) -> list[Document]:
+    async def asimilarity_search_by_vector(self, *args: Any, **kwargs: Any) -> list[Document]:
         """Run ``similarity_search_by_vector`` without blocking the event loop."""
-        return await in_thread(self.similarity_search_by_vector, embedding, k, **kwargs)
+        return await run_in_thread(self.similarity_search_by_vector, *args, **kwargs)
 
     def similarity_search_with_score_by_vector(
         self, embedding: list[float], k: int = 4, **kwargs: Any
@@ -271,10 +249,10 @@ class TwofoldVectorStore(VectorStore):
         return _pair_with_scores(self._search_vector(embedding, k, kwargs))
 
     async def asimilarity_search_with_score_by_vector(
-        self, embedding: list[float], k: int = 4, **kwargs: Any
+        self, *args: Any, **kwargs: Any
     ) -> ScoredDocuments:
         """Run ``similarity_search_with_score_by_vector`` without blocking the event loop."""
-        return await in_thread(self.similarity_search_with_score_by_vector, embedding, k, **kwargs)
+        return await run_in_thread(self.similarity_search_with_score_by_vector, *args, **kwargs)
 
     def max_marginal_relevance_search(
         self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **kwargs: Any
@@ -286,12 +264,9 @@ class TwofoldVectorStore(VectorStore):
         options = {"fetch_k": fetch_k, "lambda_mult": lambda_mult, **kwargs}
         return documents_from_hits(self._search_text(query, k, options))
 
-    async def amax_marginal_relevance_search(
-        self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **kwargs: Any
-    ) -> list[Document]:
+    async def amax_marginal_relevance_search(self, *args: Any, **kwargs: Any) -> list[Document]:
         """Run ``max_marginal_relevance_search`` without blocking the event loop."""
-        search = self.max_marginal_relevance_search
-        return await in_thread(search, query, k, fetch_k, lambda_mult, **kwargs)
+        return await run_in_thread(self.max_marginal_relevance_search, *args, **kwargs)
 
     def max_marginal_relevance_search_by_vector(
         self,
@@ -306,16 +281,10 @@ class TwofoldVectorStore(VectorStore):
         return documents_from_hits(self._search_vector(embedding, k, options))
 
     async def amax_marginal_relevance_search_by_vector(
-        self,
-        embedding: list[float],
-        k: int = 4,
-        fetch_k: int = 20,
-        lambda_mult: float = 0.5,
-        **kwargs: Any,
+        self, *args: Any, **kwargs: Any
     ) -> list[Document]:
         """Run ``max_marginal_relevance_search_by_vector`` without blocking the event loop."""
-        search = self.max_marginal_relevance_search_by_vector
-        return await in_thread(search, embedding, k, fetch_k, lambda_mult, **kwargs)
+        return await run_in_thread(self.max_marginal_relevance_search_by_vector, *args, **kwargs)
 
     def max_marginal_relevance_search_with_score_by_vector(
         self,
@@ -331,11 +300,11 @@ class TwofoldVectorStore(VectorStore):
         return _pair_with_scores(self._search_vector(embedding, k, options))
 
     async def amax_marginal_relevance_search_with_score_by_vector(
-        self, embedding: list[float], **kwargs: Any
+        self, *args: Any, **kwargs: Any
     ) -> ScoredDocuments:
         """Run the synchronous method of this name without blocking the event loop."""
         search = self.max_marginal_relevance_search_with_score_by_vector
-        return await in_thread(search, embedding, **kwargs)
+        return await run_in_thread(search, *args, **kwargs)
 
     def _similarity_search_with_relevance_scores(
         self, query: str, k: int = 4, **kwargs: Any
@@ -352,22 +321,22 @@ class TwofoldVectorStore(VectorStore):
         return [(document, relevance(score)) for document, score in scored]
 
     async def _asimilarity_search_with_relevance_scores(
-        self, query: str, k: int = 4, **kwargs: Any
+        self, *args: Any, **kwargs: Any
     ) -> ScoredDocuments:
-        return await in_thread(self._similarity_search_with_relevance_scores, query, k, **kwargs)
+        return await run_in_thread(self._similarity_search_with_relevance_scores, *args, **kwargs)
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         return select_relevance_score_fn(self._comparable_retriever({}))
 
     def _search_text(self, query: str, k: int, options: dict[str, Any]) -> Hits:
-        return _configure_search(self.retriever, options).retrieve(query, k=k)
+        return configure_search(self.retriever, options).retrieve(query, k=k)
 
     def _search_vector(self, vector: list[float], k: int, options: dict[str, Any]) -> Hits:
         """Search the dense leg for a query's embedding, without settings that need a text."""
         dense = replace(self.retriever, mode="dense", min_lexical=None, reranker=None)
-        with self.retriever.index.view() as view:
-            adapted = view.adapted(np.asarray(vector, np.float32))
-        return _configure_search(dense, options).retrieve(vector=adapted, k=k)
+        with self.retriever.index.open_search() as scope:
+            adapted = scope.adapt(np.asarray(vector, np.float32))
+        return configure_search(dense, options).retrieve(vector=adapted, k=k)
 
     def _comparable_retriever(self, options: dict[str, Any]) -> Retriever:
         """Return a retriever whose scores are comparable across queries."""
@@ -375,7 +344,7 @@ class TwofoldVectorStore(VectorStore):
         fuses = any(options.get(name) is not None for name in _FUSION_OPTIONS)
         if retriever.mode == "hybrid" and retriever.reranker is None and not fuses:
             retriever = replace(retriever, mode="dense", min_lexical=None)
-        return _configure_search(retriever, options)
+        return configure_search(retriever, options)
 
     def save_local(self, folder_path: str | os.PathLike[str], index_name: str = "index") -> None:
         """Copy the index to a folder, replacing an earlier copy there."""
@@ -396,15 +365,8 @@ class TwofoldVectorStore(VectorStore):
     ) -> Self:
         """Open an index folder, written by ``save_local`` or given as ``path=``.
 
-        Args:
-            folder_path: The folder, which stores the metric and the analyzer too.
-            embeddings: The model that filled the index. None loads the model that it names.
-            index_name: Must be ``"index"``.
-            allow_dangerous_deserialization: Ignored, because nothing is unpickled.
-            **kwargs: Refused, with a hint.
-
-        Raises:
-            IndexNotFoundError: The folder has no index.
+        ``embeddings`` must be the model that filled the index; None loads the model that the index
+        names. Raises IndexNotFoundError if the folder has no index.
         """
         refuse_unknown(kwargs, ("embeddings", "allow_dangerous_deserialization"))
         _check_index_name(index_name)
@@ -414,9 +376,7 @@ class TwofoldVectorStore(VectorStore):
     def merge_from(self, target: "TwofoldVectorStore") -> None:
         """Add another store's documents with their vectors, replacing those with the same ids.
 
-        Raises:
-            TypeError: ``target`` is not a ``TwofoldVectorStore``.
-            ValueError: Its vectors have another model, dimension or metric.
+        Raises ValueError if its vectors have another model, dimension or metric.
         """
         if not isinstance(target, TwofoldVectorStore):
             raise TypeError(
@@ -446,8 +406,8 @@ def select_relevance_score_fn(retriever: Retriever) -> Callable[[float], float]:
     s becomes s / (1 + s). Fused scores that lie in [0, 1], such as the default's, stay as they are.
     Unbounded scores, such as dot products, become (1 + s / (1 + abs(s))) / 2.
     """
-    with retriever.index.view() as view:
-        metric, fusion = view.metric, retriever.rules(view).fusion
+    with retriever.index.open_search() as scope:
+        metric, fusion = scope.session.corpus.metric, plan_search(scope, retriever.options).fusion
     if retriever.reranker is not None:
         return _squash
     if retriever.mode == "lexical":
@@ -473,18 +433,15 @@ def _is_within_unit_interval(fusion: Fusion) -> bool:
     return isinstance(fusion, ReciprocalRank)
 
 
-def _configure_search(retriever: Retriever, options: dict[str, Any]) -> Retriever:
-    """Return the retriever with the options of one call."""
-    refuse_unknown(options, _SEARCH_OPTIONS)
-    settings = {name: value for name, value in options.items() if name in PER_CALL}
-    if options.get("score_threshold") is not None:
-        settings["min_score"] = options["score_threshold"]
-    retriever = configure(retriever, settings)
-    if options.get("fetch_k") is not None:
-        retriever = replace(retriever, depth=options["fetch_k"])
-    if options.get("lambda_mult") is not None:
-        retriever = replace(retriever, diversity=1 - options["lambda_mult"])
-    return retriever
+def _split_pairs(
+    pairs: Iterable[tuple[str, Sequence[float]]],
+    metadatas: Iterable[dict[str, Any]] | None,
+    ids: Iterable[str | None] | None,
+) -> tuple[list[Passage], Vectors]:
+    """Return the passages of (text, vector) pairs, and the vectors (n, dim)."""
+    pairs = list(pairs)
+    passages = passages_from_texts((text for text, _ in pairs), metadatas, ids)
+    return passages, np.array([vector for _, vector in pairs], np.float32)
 
 
 def _pair_with_scores(hits: Hits) -> ScoredDocuments:

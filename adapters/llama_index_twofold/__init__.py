@@ -7,7 +7,7 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtraError(
         "llama_index_twofold needs llama-index-core. Install it with: "
-        "pip install 'twofold[llama-index]'",
+        "pip install 'twofold[llama-index]'"
     ) from error
 
 from llama_index_twofold.dataset import FinetuneData, finetune_data

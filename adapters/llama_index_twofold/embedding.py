@@ -8,7 +8,7 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import PrivateAttr
 
 from twofold import Encoder
-from twofold.concurrency import in_thread
+from twofold.concurrency import run_in_thread
 from twofold.encoders import encoder_from_name
 from twofold.types import Vectors
 
@@ -90,13 +90,13 @@ class TwofoldEmbedding(BaseEmbedding):
         return vectors
 
     async def _aget_query_embedding(self, query: str) -> list[float]:
-        return await in_thread(self._get_query_embedding, query)
+        return await run_in_thread(self._get_query_embedding, query)
 
     async def _aget_text_embedding(self, text: str) -> list[float]:
-        return await in_thread(self._get_text_embedding, text)
+        return await run_in_thread(self._get_text_embedding, text)
 
     async def _aget_text_embeddings(self, texts: list[str]) -> list[list[float]]:
-        return await in_thread(self._get_text_embeddings, texts)
+        return await run_in_thread(self._get_text_embeddings, texts)
 
 
 def as_encoder(encoder: object) -> Any:

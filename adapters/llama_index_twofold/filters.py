@@ -32,13 +32,8 @@ def as_where(filters: Filters) -> Mapping[str, Any] | None:
     """Convert filters to a ``where``; None and an empty list match everything.
 
     The meaning is that of LlamaIndex's ``build_metadata_filter_fn``, with two differences: nested
-    filters work, and values of different types don't match instead of raising TypeError.
-
-    Args:
-        filters: LlamaIndex filters, or a ``where``, which is returned as it is.
-
-    Raises:
-        TypeError: ``filters`` is neither.
+    filters work, and values of different types don't match instead of raising TypeError. A
+    ``where`` is returned as it is. Raises TypeError for values that are neither.
     """
     if filters is None or isinstance(filters, Mapping):
         return filters

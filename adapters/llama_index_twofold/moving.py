@@ -20,7 +20,7 @@ from llama_index_twofold.nodes import as_passage
 from llama_index_twofold.retriever import TwofoldRetriever
 from llama_index_twofold.vector_store import TwofoldVectorStore
 from twofold import Encoder, Index, Metric, Retriever
-from twofold.dense import read_faiss_vectors
+from twofold.integrations.faiss_import import read_faiss_vectors
 from twofold.lexical import AnalyzerLike, scorer_from_name
 from twofold.protocols import Scorer
 from twofold.types import Vectors
@@ -30,7 +30,11 @@ Model = Encoder | BaseEmbedding | str | None
 
 _WORD = re.compile(r"(?u)\b\w\w+\b")
 _STOP_WORDS = frozenset(
-    ["a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is", "it", "no", "not", "of", "on", "or", "such", "that", "the", "their", "then", "there", "these", "they", "this", "to", "was", "will", "with"]
+    {
+        *("a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is"),
+        *("it", "no", "not", "of", "on", "or", "such", "that", "the", "their", "then", "there"),
+        *("these", "they", "this", "to", "was", "will", "with"),
+    }
 )
 """Lucene's English stop words, which bm25s leaves out."""
 
@@ -39,14 +43,8 @@ def from_index(index: VectorStoreIndex, *, path: Folder = None) -> TwofoldVector
     """Convert a VectorStoreIndex, reusing its vectors.
 
     ``VectorStoreIndex.from_vector_store(result)`` gives the same answers, and
-    ``TwofoldRetriever(index=result.index)`` searches both legs.
-
-    Args:
-        index: An index whose vector store is a SimpleVectorStore or one of the FAISS stores.
-        path: The index folder. None creates a temporary one.
-
-    Raises:
-        TypeError: The vector store doesn't expose its vectors.
+    ``TwofoldRetriever(index=result.index)`` searches both legs. ``path`` None creates a temporary
+    folder. Raises TypeError unless the vector store is a SimpleVectorStore or a FAISS store.
     """
     if not isinstance(index, VectorStoreIndex):
         raise TypeError(f"expected a VectorStoreIndex, got {type(index).__name__}")
@@ -76,19 +74,10 @@ def from_faiss(
 ) -> TwofoldVectorStore:
     """Convert a FaissVectorStore or FaissMapVectorStore, reusing its vectors.
 
-    The result returns the nearest nodes first, with similarities where higher is better.
-
-    Args:
-        store: The FAISS store, which holds no nodes.
-        nodes: Its nodes in the order in which they were added, or by the ids that ``add``
-            returned. Vectors without a node are skipped.
-        path: The index folder. None creates a temporary one.
-        embed_model: Encodes queries and later nodes.
-
-    Raises:
-        TypeError: ``store`` is not a FAISS store.
-        InputError: The FAISS index has a metric other than L2 and inner product, or compresses its
-            vectors.
+    The result returns the nearest nodes first, with similarities where higher is better. FAISS
+    stores hold no nodes: pass them in the order in which they were added, or by the ids that
+    ``add`` returned. Vectors without a node are skipped. Raises InputError if the FAISS index has a
+    metric other than L2 and inner product, or compresses its vectors.
     """
     index = getattr(store, "_faiss_index", None)
     if index is None:
@@ -114,18 +103,10 @@ def from_bm25_retriever(
 ) -> TwofoldRetriever:
     """Convert a BM25Retriever to a lexical retriever with the same scores.
 
-    Nodes that share no term with the query are not returned, and ties are ordered by id.
-
-    Args:
-        retriever: A BM25Retriever of llama-index-retrievers-bm25.
-        path: The index folder. None creates a temporary one.
-        embed_model: Adds vectors: ``TwofoldRetriever(index=result.index)`` then searches both legs.
-        analyzer: Required for a retriever with another language than English, a token pattern or a
-            stemmer, such as ``"de"``. Scores then follow this analyzer.
-
-    Raises:
-        TypeError: ``retriever`` is not a BM25Retriever.
-        ValueError: It was built with other terms, and ``analyzer`` is None.
+    Nodes that share no term with the query are not returned, and ties are ordered by id. With an
+    ``embed_model``, ``TwofoldRetriever(index=result.index)`` searches both legs. A retriever with
+    another language than English, a token pattern or a stemmer needs ``analyzer``, such as
+    ``"de"``; the scores then follow this analyzer. Raises ValueError without it.
     """
     engine, corpus = getattr(retriever, "bm25", None), getattr(retriever, "corpus", None)
     if engine is None or corpus is None:
@@ -146,21 +127,13 @@ def from_bm25_retriever(
     if mask := getattr(retriever, "corpus_weight_mask", None):  # older versions have no filters
         allowed = [node.node_id for node, weight in zip(nodes, mask, strict=True) if weight]
         where = {"$id": {"$in": allowed}}
-    core = Retriever(
-        index,
-        mode="lexical",
-        k=retriever.similarity_top_k,
-        where=where,
-        scorer=_bm25s_scorer(engine),
-    )
+    k, scorer = retriever.similarity_top_k, _bm25s_scorer(engine)
+    core = Retriever(index, mode="lexical", k=k, where=where, scorer=scorer)
     return TwofoldRetriever(retriever=core)
 
 
 def english_words(text: str) -> list[str]:
-    """Return lower-case words of two or more characters, without English stop words.
-
-    This is the default of llama-index-retrievers-bm25 without stemming.
-    """
+    """Return the terms of llama-index-retrievers-bm25 without stemming."""
     return [word for word in _WORD.findall(text.lower()) if word not in _STOP_WORDS]
 
 
@@ -191,16 +164,11 @@ def _nodes_by_faiss_id(
     nodes: Sequence[BaseNode] | Mapping[str, BaseNode], node_ids: Mapping[int, str] | None
 ) -> dict[int, BaseNode]:
     """Return nodes by their FAISS ids; ``node_ids`` is the map of a FaissMapVectorStore."""
-    if node_ids is not None:
-        by_node_id = nodes if isinstance(nodes, Mapping) else {node.node_id: node for node in nodes}
-        return {
-            faiss_id: by_node_id[node_id]
-            for faiss_id, node_id in node_ids.items()
-            if node_id in by_node_id
-        }
-    if isinstance(nodes, Mapping):
-        return {int(faiss_id): node for faiss_id, node in nodes.items()}
-    return dict(enumerate(nodes))
+    if node_ids is None:
+        numbered = nodes.items() if isinstance(nodes, Mapping) else enumerate(nodes)
+        return {int(faiss_id): node for faiss_id, node in numbered}
+    known = nodes if isinstance(nodes, Mapping) else {node.node_id: node for node in nodes}
+    return {faiss_id: known[name] for faiss_id, name in node_ids.items() if name in known}
 
 
 def _bm25s_scorer(engine: Any) -> Scorer:

@@ -33,10 +33,7 @@ def as_passage(node: BaseNode) -> Passage:
 
     The node's metadata and its document's id can be filtered by. The rest of the node is stored in
     a reserved field: relationships, excluded keys, templates, and an IndexNode's ``obj`` if that is
-    a node. Live objects, such as retrievers, are not stored.
-
-    Raises:
-        TypeError: ``node`` is not a LlamaIndex node.
+    a node. Live objects, such as retrievers, are not stored. Raises TypeError for other values.
     """
     if not isinstance(node, BaseNode):
         raise TypeError(f"expected a node, got {type(node).__name__}: {node!r:.80}")

@@ -53,12 +53,7 @@ def query_options(**options: Unpack[QueryOptions]) -> Iterator[None]:
     """Apply options to every ``TwofoldRetriever`` queried inside the block.
 
     Works through chat engines, query engines and routers, sync and async. Blocks can be nested.
-
-    Args:
-        **options: See ``QueryOptions``.
-
-    Raises:
-        TypeError: An option is unknown.
+    Raises TypeError for an option that ``QueryOptions`` doesn't have.
 
     Example:
         >>> with query_options(filters={"year": 2024}, similarity_top_k=3):  # doctest: +SKIP

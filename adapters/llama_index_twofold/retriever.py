@@ -17,17 +17,12 @@ from typing_extensions import Unpack
 
 from llama_index_twofold.embedding import as_encoder
 from llama_index_twofold.nodes import as_passage, nodes_from_hits
-from llama_index_twofold.options import (
-    QueryOptions,
-    apply_query_options,
-    configure,
-    refuse_unknown,
-)
+from llama_index_twofold.options import QueryOptions, apply_query_options, configure, refuse_unknown
 from llama_index_twofold.tracing import EncoderEvents, retrieval_events
 from twofold import Encoder, Index, Metric, Retriever
-from twofold.concurrency import in_thread
-from twofold.index import AS_STORED, AsStored, create_filled_index
-from twofold.integrations.options import log_warnings
+from twofold.concurrency import run_in_thread
+from twofold.index import AS_STORED, AsStored
+from twofold.integrations.options import create_filled_index, log_warnings
 from twofold.lexical import AnalyzerLike
 from twofold.types import Vectors
 
@@ -45,10 +40,8 @@ class TwofoldRetriever(BaseRetriever):
     Args:
         index: A twofold ``Index``. Pass this or ``retriever``.
         retriever: A configured ``twofold.Retriever``.
-        callback_manager: See ``BaseRetriever``.
-        object_map: See ``BaseRetriever``.
+        callback_manager: See ``BaseRetriever``, also for ``object_map`` and ``verbose``.
         objects: IndexNodes with objects that retrieved nodes lead to.
-        verbose: See ``BaseRetriever``.
         **options: See ``QueryOptions``.
 
     Example:
@@ -91,18 +84,12 @@ class TwofoldRetriever(BaseRetriever):
         objects: Sequence[IndexNode] = (),
         **options: Unpack[QueryOptions],
     ) -> "TwofoldRetriever":
-        """Index nodes and return a retriever over them.
+        """Index nodes in the folder ``path``, or a temporary one, and retrieve from it.
 
-        Args:
-            nodes: The nodes to add; a stored one with the same id is replaced.
-            encoder: A model name, a twofold encoder or a LlamaIndex embedding. None indexes words
-                only.
-            path: The index folder. None creates a temporary one.
-            metric: See ``Index.open``.
-            analyzer: See ``Index.open``.
-            objects: IndexNodes with objects, in addition to those among the nodes. Live objects
-                are not stored: pass them again after reopening the index.
-            **options: See ``QueryOptions``.
+        ``encoder`` is a model name, a twofold encoder or a LlamaIndex embedding; None indexes words
+        only. ``metric`` and ``analyzer`` are those of ``Index.open``. ``objects`` are IndexNodes
+        with objects, in addition to those among the nodes; live objects are not stored, so pass
+        them again after reopening the index.
         """
         refuse_unknown(options)  # before any work
         linked = [node for node in nodes if isinstance(node, IndexNode) and node.obj is not None]
@@ -150,13 +137,13 @@ class TwofoldRetriever(BaseRetriever):
         self, queries: Sequence[str | QueryBundle]
     ) -> list[list[NodeWithScore]]:
         """Run ``retrieve_many`` without blocking the event loop."""
-        return await in_thread(self.retrieve_many, queries)
+        return await run_in_thread(self.retrieve_many, queries)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         return self._search([query_bundle])[0]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        (nodes,) = await in_thread(self._search, [query_bundle])
+        (nodes,) = await run_in_thread(self._search, [query_bundle])
         return nodes
 
     def _search(self, bundles: Sequence[QueryBundle]) -> list[list[NodeWithScore]]:
@@ -182,9 +169,9 @@ def _has_vector(bundle: QueryBundle, retriever: Retriever) -> bool:
 
 def _query_vector(bundle: QueryBundle, retriever: Retriever) -> Vectors:
     """Return a bundle's vector (dim,), or the mean vector of its custom strings."""
-    with retriever.index.view() as view:
+    with retriever.index.open_search() as scope:
         if bundle.embedding is not None:
-            return view.adapted(np.asarray(bundle.embedding, np.float32))
+            return scope.adapt(np.asarray(bundle.embedding, np.float32))
         assert bundle.custom_embedding_strs is not None  # one of the two is given
-        vectors = view.encode_queries(bundle.custom_embedding_strs)
+        vectors = scope.encode_queries(bundle.custom_embedding_strs)
     return np.asarray(vectors.mean(axis=0), np.float32)

@@ -26,7 +26,7 @@ from llama_index_twofold.embedding import as_encoder
 from llama_index_twofold.filters import restrict_where
 from llama_index_twofold.nodes import as_node, as_passage, is_reference, stack_embeddings
 from twofold import Encoder, Index, Metric, Passage, Retriever
-from twofold.concurrency import in_thread
+from twofold.concurrency import run_in_thread
 from twofold.errors import VectorError
 from twofold.index import AS_STORED, AsStored
 from twofold.integrations.options import log_warnings, refuse_unknown
@@ -137,10 +137,8 @@ class TwofoldVectorStore(BasePydanticVectorStore):
     def add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
         """Add nodes, replacing stored ones with the same ids, and return their ids.
 
-        Of several nodes with one id, the last is stored.
-
-        Raises:
-            VectorError: A node has no embedding, and the store no model. Nothing is written.
+        Of several nodes with one id, the last is stored. Raises VectorError, before anything is
+        written, if a node has no embedding and the store no model.
         """
         refuse_unknown(list(kwargs), (), {})
         last = {passage.id: (passage, node) for node in nodes for passage in [as_passage(node)]}
@@ -161,7 +159,7 @@ class TwofoldVectorStore(BasePydanticVectorStore):
 
     async def async_add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
         """Run ``add`` without blocking the event loop."""
-        return await in_thread(self.add, nodes, **kwargs)
+        return await run_in_thread(self.add, nodes, **kwargs)
 
     def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
         """Delete all nodes of a document; an unknown id is ignored."""
@@ -170,7 +168,7 @@ class TwofoldVectorStore(BasePydanticVectorStore):
 
     async def adelete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
         """Run ``delete`` without blocking the event loop."""
-        await in_thread(self.delete, ref_doc_id, **delete_kwargs)
+        await run_in_thread(self.delete, ref_doc_id, **delete_kwargs)
 
     def delete_nodes(
         self,
@@ -182,14 +180,9 @@ class TwofoldVectorStore(BasePydanticVectorStore):
         refuse_unknown(list(delete_kwargs), (), {})
         self.index.delete(node_ids, where=restrict_where(filters))
 
-    async def adelete_nodes(
-        self,
-        node_ids: list[str] | None = None,
-        filters: MetadataFilters | None = None,
-        **delete_kwargs: Any,
-    ) -> None:
+    async def adelete_nodes(self, *args: Any, **delete_kwargs: Any) -> None:
         """Run ``delete_nodes`` without blocking the event loop."""
-        await in_thread(self.delete_nodes, node_ids, filters, **delete_kwargs)
+        await run_in_thread(self.delete_nodes, *args, **delete_kwargs)
 
     def clear(self) -> None:
         """Delete all nodes."""
@@ -197,7 +190,7 @@ class TwofoldVectorStore(BasePydanticVectorStore):
 
     async def aclear(self) -> None:
         """Run ``clear`` without blocking the event loop."""
-        await in_thread(self.clear)
+        await run_in_thread(self.clear)
 
     def get_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None
@@ -208,26 +201,19 @@ class TwofoldVectorStore(BasePydanticVectorStore):
             where = {}
         return [as_node(passage) for passage in self.index.get(node_ids, where=where)]
 
-    async def aget_nodes(
-        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None
-    ) -> list[BaseNode]:
+    async def aget_nodes(self, *args: Any, **kwargs: Any) -> list[BaseNode]:
         """Run ``get_nodes`` without blocking the event loop."""
-        return await in_thread(self.get_nodes, node_ids, filters)
+        return await run_in_thread(self.get_nodes, *args, **kwargs)
 
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """Return the best nodes with their similarities and ids.
 
-        Args:
-            query: The query. Its filters, ``doc_ids`` and ``node_ids`` apply before the search. In
-                hybrid mode ``alpha`` is the dense share; None leaves it to the fusion. A query
-                without a vector and a text finds nothing.
-            **kwargs: For ``mmr``: ``mmr_threshold``, which overrides the query's, and the number
-                of candidates as ``mmr_prefetch_k`` or ``mmr_prefetch_factor``.
-
-        Raises:
-            NotImplementedError: The mode is not supported.
+        Filters, ``doc_ids`` and ``node_ids`` apply before the search. In hybrid mode ``alpha`` is
+        the dense share; None leaves it to the fusion. For ``mmr``, ``kwargs`` may have
+        ``mmr_threshold``, which overrides the query's, and the number of candidates as
+        ``mmr_prefetch_k`` or ``mmr_prefetch_factor``. Raises NotImplementedError for other modes.
         """
-        hits = _search(self.retriever, query, self._restricting_ids(query.node_ids), kwargs)
+        hits = self._search(query, kwargs)
         if hits is None:
             return VectorStoreQueryResult(nodes=[], similarities=[], ids=[])
         log_warnings(logger, self.index, hits)
@@ -236,7 +222,32 @@ class TwofoldVectorStore(BasePydanticVectorStore):
 
     async def aquery(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """Run ``query`` without blocking the event loop."""
-        return await in_thread(self.query, query, **kwargs)
+        return await run_in_thread(self.query, query, **kwargs)
+
+    def _search(self, query: VectorStoreQuery, arguments: Mapping[str, Any]) -> Hits | None:
+        """Return the hits of a query, or None if it has neither a vector nor a text."""
+        refuse_unknown(list(arguments), _QUERY_ARGUMENTS, {"lambda_mult": "mmr_threshold"})
+        text = (query.query_str or "").strip()
+        vector = _query_vector(self.retriever, query)
+        if vector is None and not text:
+            return None
+        if query.mode not in _MODES:
+            supported = ", ".join(mode.value for mode in _MODES)
+            raise NotImplementedError(
+                f"query mode {query.mode.value!r} is not supported: use one of {supported}"
+            )
+        mode, node_ids = _MODES[query.mode], self._restricting_ids(query.node_ids)
+        where = restrict_where(query.filters, ids=node_ids, documents=query.doc_ids)
+        k = {"hybrid": query.hybrid_top_k, "lexical": query.sparse_top_k}.get(mode)
+        k = k if k is not None else query.similarity_top_k
+        retriever = replace(self.retriever, mode=mode, k=k, where=where)
+        if query.mode is VectorStoreQueryMode.HYBRID:
+            retriever = _configure_hybrid(retriever, query)
+        if query.mode is VectorStoreQueryMode.MMR:
+            retriever = _configure_mmr(retriever, query, arguments)
+        if mode == "lexical":
+            return retriever.retrieve(text) if text else None
+        return retriever.retrieve(text or None, vector=vector)
 
     def _restricting_ids(self, node_ids: list[str] | None) -> list[str] | None:
         """Return the ids that a query is restricted to, or None."""
@@ -287,43 +298,12 @@ def _check_local(fs: Any) -> None:
         raise ValueError(f"fs must be None or a local file system, got {type(fs).__name__}")
 
 
-def _search(
-    retriever: Retriever,
-    query: VectorStoreQuery,
-    node_ids: list[str] | None,
-    arguments: Mapping[str, Any],
-) -> Hits | None:
-    """Return the hits of a query, or None if it has neither a vector nor a text."""
-    refuse_unknown(list(arguments), _QUERY_ARGUMENTS, {"lambda_mult": "mmr_threshold"})
-    text = (query.query_str or "").strip()
-    vector = _query_vector(retriever, query)
-    if vector is None and not text:
-        return None
-    if query.mode not in _MODES:
-        supported = ", ".join(mode.value for mode in _MODES)
-        raise NotImplementedError(
-            f"query mode {query.mode.value!r} is not supported: use one of {supported}"
-        )
-    mode = _MODES[query.mode]
-    where = restrict_where(query.filters, ids=node_ids, documents=query.doc_ids)
-    k = {"hybrid": query.hybrid_top_k, "lexical": query.sparse_top_k}.get(mode)
-    k = k if k is not None else query.similarity_top_k
-    retriever = replace(retriever, mode=mode, k=k, where=where)
-    if query.mode is VectorStoreQueryMode.HYBRID:
-        retriever = _configure_hybrid(retriever, query)
-    if query.mode is VectorStoreQueryMode.MMR:
-        retriever = _configure_mmr(retriever, query, arguments)
-    if mode == "lexical":
-        return retriever.retrieve(text) if text else None
-    return retriever.retrieve(text or None, vector=vector)
-
-
 def _query_vector(retriever: Retriever, query: VectorStoreQuery) -> Vectors | None:
     """Return the query's embedding, mapped by the index's active query adapter."""
     if query.query_embedding is None or _MODES.get(query.mode) == "lexical":
         return None
-    with retriever.index.view() as view:
-        return view.adapted(np.asarray(query.query_embedding, np.float32))
+    with retriever.index.open_search() as scope:
+        return scope.adapt(np.asarray(query.query_embedding, np.float32))
 
 
 def _configure_hybrid(retriever: Retriever, query: VectorStoreQuery) -> Retriever:

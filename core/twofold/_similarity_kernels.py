@@ -1,22 +1,22 @@
-"""Compiled sums over the dimensions of single vectors, in float64.
+"""Numba kernels that score single vectors in float64.
 
-Importing this module imports numba (half a second), so it is imported when first needed. A vector
-is gathered and reduced by itself, in the order that the compiler chose once for this machine, so
-that a sum depends on nothing but its two vectors.
+Importing this module imports numba (half a second), so import it only when needed. Each vector is
+gathered and reduced separately, in an order that the compiler fixes once per machine. A score
+therefore depends only on its two vectors.
 """
 
 import numpy as np
 from numba import njit
 
-_REORDERED = {"reassoc", "nsz"}  # what it takes to add several dimensions at once; NaN stays NaN
+_REORDERED = {"reassoc", "nsz"}  # allow vectorized sums; NaN stays NaN
 
 
 @njit(cache=True, nogil=True, fastmath=_REORDERED)
-def products(point, vectors, places):
-    """Return the inner products, float64 (n,), of a point (dim,) and ``vectors[places]``."""
-    out = np.empty(len(places))
-    for i in range(len(places)):
-        at = np.uint64(places[i])
+def products(point, vectors, positions):
+    """Return the dot products (n,) of ``point`` (dim,) and ``vectors[positions]``."""
+    out = np.empty(len(positions))
+    for i in range(len(positions)):
+        at = np.uint64(positions[i])
         total = 0.0
         for j in range(len(point)):
             total += point[j] * np.float64(vectors[at, j])
@@ -25,11 +25,14 @@ def products(point, vectors, places):
 
 
 @njit(cache=True, nogil=True, fastmath=_REORDERED, error_model="numpy")
-def cosines(point, vectors, places):
-    """Return the same products divided by the lengths of the vectors; NaN where one is 0."""
-    out = np.empty(len(places))
-    for i in range(len(places)):
-        at = np.uint64(places[i])
+def cosines(point, vectors, positions):
+    """Return the dot products (n,) divided by the norms of the vectors; NaN for a norm of 0.
+
+    They are not divided by the norm of ``point``.
+    """
+    out = np.empty(len(positions))
+    for i in range(len(positions)):
+        at = np.uint64(positions[i])
         total = 0.0
         square = 0.0
         for j in range(len(point)):
@@ -41,11 +44,11 @@ def cosines(point, vectors, places):
 
 
 @njit(cache=True, nogil=True, fastmath=_REORDERED)
-def distances(point, vectors, places):
-    """Return the Euclidean distances, float64 (n,), of a point (dim,) and ``vectors[places]``."""
-    out = np.empty(len(places))
-    for i in range(len(places)):
-        at = np.uint64(places[i])
+def distances(point, vectors, positions):
+    """Return the Euclidean distances (n,) of ``point`` (dim,) and ``vectors[positions]``."""
+    out = np.empty(len(positions))
+    for i in range(len(positions)):
+        at = np.uint64(positions[i])
         total = 0.0
         for j in range(len(point)):
             gap = np.float64(vectors[at, j]) - point[j]

@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 import numpy as np
 
 from twofold.errors import QueryError
-from twofold.filters import Node as Filter
+from twofold.filters import Filter
 from twofold.fusion import WeightedFusion
 from twofold.protocols import Encoder, Scorer
 from twofold.similarity import Metric
@@ -38,7 +38,7 @@ Keys = Rows
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What an engine can do, as data.
+    """Capabilities of an engine, as data.
 
     Attributes:
         modes: The modes it serves.

@@ -1,8 +1,8 @@
-"""The one place that starts threads, and sets how many other libraries use.
+"""Starts all threads of the library and limits the threads of native libraries.
 
-FAISS searches on one thread: with OpenMP on two, a flat scan of 100,000 vectors takes up to four
-times as long as on one, while two halves on two threads of ours take two thirds. A forked child
-can't use OpenMP pools that its parent started, so it runs on one too.
+FAISS searches run on one OpenMP thread. A flat scan of 100,000 vectors on two OpenMP threads takes
+up to four times as long as on one; two halves on two Python threads take two thirds of the time.
+A forked child can't use OpenMP pools that its parent started, so it uses one thread too.
 """
 
 import os
@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 _First = TypeVar("_First")
 _Second = TypeVar("_Second")
-_CORES = os.cpu_count() or 1  # asked once: the answer is read from a file, at every query
+_CORES = os.cpu_count() or 1  # read once, because os.cpu_count() reads a file
 _pool: ThreadPoolExecutor | None = None
 _callers: ThreadPoolExecutor | None = None
 _forked = False
@@ -25,24 +25,24 @@ _forked = False
 def run_parallel(
     first: Callable[[], _First], second: Callable[[], _Second]
 ) -> tuple[_First, _Second]:
-    """Return what both give; ``second`` runs in another thread, ``first`` in this one.
+    """Call ``first`` in this thread and ``second`` in another, and return both results.
 
-    FAISS and compiled kernels let go of the interpreter, so that one hides behind the other.
+    FAISS and numba release the GIL, so the two calls overlap.
     """
     global _pool
     if _CORES == 1:
         return first(), second()
     if _pool is None:
         _pool = ThreadPoolExecutor(_CORES, thread_name_prefix="twofold")
-    other = _pool.submit(second)
-    return first(), other.result()
+    future = _pool.submit(second)
+    return first(), future.result()
 
 
 def caller_pool() -> ThreadPoolExecutor:
-    """Return the threads in which whole queries run for an event loop, one for each core.
+    """Return the thread pool that runs whole queries for an event loop, one thread per core.
 
-    More would fight for the interpreter, and the loop with them. They are not the threads of
-    ``beside``, for which such queries wait.
+    More threads would compete for the GIL, also with the event loop. The pool differs from that of
+    ``run_parallel``, on which these queries wait.
     """
     global _callers
     if _callers is None:
@@ -50,9 +50,9 @@ def caller_pool() -> ThreadPoolExecutor:
     return _callers
 
 
-async def in_thread(function: Callable[..., _First], *args: Any, **kwargs: Any) -> _First:
-    """Return what a function gives in a caller's thread, under the same context variables."""
-    import asyncio  # who awaits this has it; others needn't wait for it
+async def run_in_thread(function: Callable[..., _First], *args: Any, **kwargs: Any) -> _First:
+    """Call ``function`` in the caller pool, with the current context variables."""
+    import asyncio  # imported here, because synchronous programs don't need it
 
     run = partial(copy_context().run, function, *args, **kwargs)
     return await asyncio.get_running_loop().run_in_executor(caller_pool(), run)
@@ -61,10 +61,10 @@ async def in_thread(function: Callable[..., _First], *args: Any, **kwargs: Any) 
 def map_threads(
     function: Callable[[_First], _Second], items: Sequence[_First], threads: int
 ) -> Iterator[_Second]:
-    """Give what ``function`` makes of each item, in order; several at a time, taken from the front.
+    """Yield ``function(item)`` for each item in order, computing several at a time.
 
-    The threads are this call's own: a caller may be a thread of ``beside``, whose pool could be
-    full of such callers.
+    Each call starts its own threads. A caller may itself run in the pool of ``run_parallel``, which
+    could be full of such callers.
     """
     if threads == 1 or len(items) < 2:
         yield from map(function, items)
@@ -74,8 +74,11 @@ def map_threads(
 
 
 @contextmanager
-def faiss_threads(count: int) -> Iterator[None]:
-    """Let FAISS calls of this Python thread run on so many threads; others are not touched."""
+def limit_faiss_threads(count: int) -> Iterator[None]:
+    """Run the FAISS calls of this Python thread on ``count`` OpenMP threads.
+
+    Other Python threads are not affected.
+    """
     import faiss
 
     before = faiss.omp_get_max_threads()
@@ -87,10 +90,10 @@ def faiss_threads(count: int) -> Iterator[None]:
 
 
 @contextmanager
-def one_native_thread() -> Iterator[None]:
-    """Let BLAS and OpenMP run on one thread, so that sums have one order on every machine.
+def limit_native_threads() -> Iterator[None]:
+    """Run BLAS and OpenMP on one thread, so that sums have the same order on every machine.
 
-    Holds for the whole process meanwhile. Needs threadpoolctl, which scikit-learn brings along.
+    This affects the whole process. It needs threadpoolctl, which scikit-learn installs.
     """
     from threadpoolctl import threadpool_limits
 
@@ -99,7 +102,7 @@ def one_native_thread() -> Iterator[None]:
 
 
 def _after_fork_in_child() -> None:
-    """Keep libraries that are already loaded from waiting for threads that did not survive."""
+    """Prevent loaded libraries from waiting for threads that did not survive the fork."""
     global _pool, _callers, _forked
     _pool, _callers, _forked = None, None, True
     if "faiss" in sys.modules:

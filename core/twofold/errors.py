@@ -1,28 +1,4 @@
-"""Every error and warning that twofold raises, in one tree.
-
-TwofoldError
-├── InputError (ValueError)               a value from the caller can't be used
-│   ├── PassageError                      a passage can't be stored
-│   ├── VectorError                       vectors of a wrong shape or dtype, or with NaN
-│   ├── FilterError                       a ``where`` that isn't a filter
-│   └── QueryError                        k, mode or query that can't be asked
-├── CorpusError (ValueError)              a corpus, queries or qrels file can't be read
-├── IndexMismatchError (ValueError)       an argument contradicts what the index stores
-│   └── EncoderMismatchError              another model than the one that filled the index
-├── IndexNotFoundError (FileNotFoundError)
-├── IndexLockedError (BlockingIOError)    another writer holds the index
-├── IndexClosedError (ValueError)
-├── ReadOnlyError (PermissionError)
-├── UnsupportedStorageError (OSError)     a network file system, or a newer format
-├── CorruptIndexError (OSError)           stored bytes aren't those that were written
-├── EncoderNotFoundError (LookupError)    no model of that name on this machine or on the hub
-└── MissingExtraError (ImportError)       an optional dependency isn't installed
-
-TwofoldWarning (UserWarning)
-├── DegradedWarning                       a leg had nothing to give, or texts that no leg finds
-├── RebuildWarning                        a derived file was damaged and is being replaced
-└── EncoderWarning                        another metric than the model's own, or drifting vectors
-"""
+"""The errors and warnings that twofold raises."""
 
 
 class TwofoldError(Exception):
@@ -30,27 +6,27 @@ class TwofoldError(Exception):
 
 
 class InputError(TwofoldError, ValueError):
-    """A value given by the caller can't be used; nothing was written."""
+    """An argument is invalid. Nothing was written."""
 
 
 class PassageError(InputError):
-    """A passage can't be stored: its id, text, title or metadata is not valid."""
+    """A passage has an invalid id, text, title or metadata."""
 
 
 class VectorError(InputError):
-    """Vectors have a wrong shape or dtype, are not finite, or have no direction."""
+    """Vectors have a wrong shape or dtype, non-finite values, or length zero under cosine."""
 
 
 class FilterError(InputError):
-    """A ``where`` is not a filter: unknown operator or wrong operand."""
+    """A ``where`` filter has an unknown operator or an operand of the wrong type."""
 
 
 class QueryError(InputError):
-    """A query can't be asked: k, mode, text or vector."""
+    """A query has an invalid text, vector, k, mode or other option."""
 
 
 class CorpusError(TwofoldError, ValueError):
-    """A corpus, queries or qrels file can't be read; the message has file and line."""
+    """A corpus, queries or qrels file can't be read. The message names file and line."""
 
 
 class IndexMismatchError(TwofoldError, ValueError):
@@ -58,7 +34,7 @@ class IndexMismatchError(TwofoldError, ValueError):
 
 
 class EncoderMismatchError(IndexMismatchError):
-    """The encoder is not the one whose vectors the index holds."""
+    """The encoder is not the one that produced the stored vectors."""
 
 
 class IndexNotFoundError(TwofoldError, FileNotFoundError):
@@ -66,7 +42,7 @@ class IndexNotFoundError(TwofoldError, FileNotFoundError):
 
 
 class IndexLockedError(TwofoldError, BlockingIOError):
-    """Another writer, in this process or another one, holds the index."""
+    """Another writer, in this or another process, holds the index's write lock."""
 
 
 class IndexClosedError(TwofoldError, ValueError):
@@ -78,19 +54,19 @@ class ReadOnlyError(TwofoldError, PermissionError):
 
 
 class UnsupportedStorageError(TwofoldError, OSError):
-    """The place or the format of the index can't be served by this version."""
+    """The file system or the format of the index is not supported by this version."""
 
 
 class CorruptIndexError(TwofoldError, OSError):
-    """Stored bytes are not those that were written, and nothing can replace them."""
+    """Stored data is damaged and can't be rebuilt."""
 
 
 class EncoderNotFoundError(TwofoldError, LookupError):
-    """No model of that name was found."""
+    """No model with this name was found."""
 
 
 class MissingExtraError(TwofoldError, ImportError):
-    """An optional dependency is not installed; the message has the pip command."""
+    """An optional dependency is not installed. The message has the pip command."""
 
 
 class TwofoldWarning(UserWarning):
@@ -98,7 +74,7 @@ class TwofoldWarning(UserWarning):
 
 
 class DegradedWarning(TwofoldWarning):
-    """An answer or a write is poorer than it looks, and why."""
+    """Results or stored data are worse than they could be. The message says why."""
 
 
 class RebuildWarning(TwofoldWarning):
@@ -106,4 +82,4 @@ class RebuildWarning(TwofoldWarning):
 
 
 class EncoderWarning(TwofoldWarning):
-    """The encoder is used in a way that its makers did not train it for."""
+    """The encoder is used in a way that it was not trained for."""

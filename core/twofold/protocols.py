@@ -1,4 +1,4 @@
-"""The seams: what an encoder, a leg and a store must offer to be used by a retriever."""
+"""Protocols that users may implement: encoders, rerankers, analyzers, scorers, observers."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -9,9 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.types import (
-    LegHits,
-    Mask,
-    Rows,
     Scores,
     TermSpan,
     Vectors,
@@ -22,33 +19,39 @@ Stage = Literal["encode", "dense", "lexical", "rerank"]
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Texts to vectors, float32 (n, dim); queries and passages may use different towers.
+    """Turns texts into vectors, float32 (n, dim).
 
-    An optional attribute ``identity`` (EncoderIdentity) names the model; without it, stored
-    vectors of a few fixed sentences are what tells one model from another.
+    Queries and passages may use different towers. An optional attribute ``identity``
+    (`EncoderIdentity`) names the model. Without it, an index recognizes the model by its vectors of
+    a few fixed sentences.
+
+    Example:
+        >>> from twofold import Encoder, HashingEncoder
+        >>> isinstance(HashingEncoder(), Encoder)
+        True
     """
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        """Return one vector a query."""
+        """Return one vector per query."""
         ...
 
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
-        """Return one vector a passage."""
+        """Return one vector per passage."""
         ...
 
 
 @runtime_checkable
 class Reranker(Protocol):
-    """Scores passages for a query by reading both together."""
+    """Scores passages by reading each together with the query."""
 
     @property
     def candidates(self) -> int:
-        """How many of the best passages are read for a query, or k where that is more."""
+        """How many of the best passages are scored per query; k if that is more."""
         ...
 
     @property
     def threshold(self) -> float | None:
-        """The score below which a passage is left out, None to keep all."""
+        """The score below which a passage is dropped, None to keep all."""
         ...
 
     def rerank(
@@ -57,32 +60,36 @@ class Reranker(Protocol):
         texts: Sequence[Sequence[str]],
         progress: Callable[[int], None] | None = None,
     ) -> list[Scores]:
-        """Return for each query the scores of its candidates ``texts[i]``, float64 (n_i,).
+        """Return the scores of each query's candidates, float64 (n_i,); higher is better.
 
-        Higher is better. ``progress`` is called with the number of pairs scored so far.
+        Args:
+            queries: The queries' texts.
+            texts: The candidates of each query.
+            progress: Called with the number of pairs scored so far.
         """
         ...
 
 
 Report = Callable[[Sequence[Sequence[tuple[str, float]]]], None]
-"""Takes what a stage gave for each query: ids and scores, best first."""
+"""Receives a stage's ids and scores for each query, best first."""
 
 
 class Observer(Protocol):
-    """Is told of the stages of a retrieval as they run, each in the thread that does it."""
+    """Observes the stages of a retrieval, each in the thread that runs it."""
 
     def stage(self, name: Stage) -> AbstractContextManager[Report | None]:
-        """Open a stage; what is entered is called with its outcome before the stage ends.
+        """Open a stage.
 
-        None is not: looking up the ids of all candidates has its price. ``"encode"``, which makes
-        vectors of the queries, has no outcome. An exception that ends a stage goes through it.
+        The context's value is called with the stage's results before it ends. It may be None, which
+        saves looking up the ids of all candidates. ``"encode"`` has no results. Exceptions of the
+        stage pass through the context.
         """
         ...
 
 
 @runtime_checkable
 class Analyzer(Protocol):
-    """Text to terms. ``name`` and ``version`` belong to the index that was built with it."""
+    """Turns text into terms. An index stores its analyzer's ``name`` and ``version``."""
 
     @property
     def name(self) -> str:
@@ -91,115 +98,74 @@ class Analyzer(Protocol):
 
     @property
     def version(self) -> int:
-        """Grows with every change that gives other terms for some text."""
+        """A number that grows with every change of the terms of any text."""
         ...
 
     def passage_terms(self, text: str) -> list[str]:
-        """Return the terms to be indexed, in order, repeats included."""
+        """Return the terms of a passage in order, repeats included."""
         ...
 
     def query_terms(self, text: str) -> list[str]:
-        """Return the terms to be looked up, repeats included."""
+        """Return the terms of a query, repeats included."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class CorpusStatistics:
-    """What a scoring function asks of the whole collection; deleted passages don't count.
+class TermStatistics:
+    """Statistics of the live passages, as scoring functions need them.
 
-    ``passages`` have terms; ``average`` is their mean length in terms; ``frequencies`` gives the
-    document frequency of every term, in no particular order.
+    Attributes:
+        passages: Number of passages with terms.
+        average_length: Their mean length in terms.
+        frequencies: Returns the document frequency of every term, in no particular order.
     """
 
     passages: int
-    average: float
+    average_length: float
     frequencies: Callable[[], NDArray[np.int64]]
 
 
 @runtime_checkable
 class Scorer(Protocol):
-    """A scoring function: the sum over shared terms of query count * idf * part.
+    """A scoring function: the sum over shared terms of query count * idf * tf_weight.
 
-    A value: hashable and never changed, and equal ones score alike, since what they give is kept.
+    Scorers are immutable and hashable. Results are cached, so equal scorers must score alike.
     """
 
     def __hash__(self) -> int: ...
 
-    def idf(self, frequencies: NDArray[Any], corpus: CorpusStatistics) -> Scores:
+    def idf(self, frequencies: NDArray[Any], corpus: TermStatistics) -> Scores:
         """Return the idf of terms with these document frequencies, all at least 1."""
         ...
 
-    def parts(self, frequencies: NDArray[Any], lengths: NDArray[Any], average: float) -> Scores:
-        """Return the part of each (frequency in a passage, passage length).
+    def tf_weight(
+        self, frequencies: NDArray[Any], lengths: NDArray[Any], average_length: float
+    ) -> Scores:
+        """Return the weight of each pair of term frequency and passage length.
 
-        It never falls with the frequency, never grows with the length, and is at least 0.
+        It must be at least 0, not fall with the frequency and not grow with the length.
         """
         ...
 
-    def stretch(self, lengths: NDArray[Any], average: float) -> Scores:
-        """Return the length normalisation: above 1 where a length holds a passage back."""
+    def length_norm(self, lengths: NDArray[Any], average_length: float) -> Scores:
+        """Return the length normalization: above 1 where a length lowers the score."""
         ...
 
     @property
-    def absent(self) -> float:
-        """The part of a term that a passage lacks."""
+    def missing_term_weight(self) -> float:
+        """The weight of a term that a passage lacks."""
         ...
 
     @property
     def cosine(self) -> bool:
-        """Whether sums are divided by the lengths of the query's and the passage's vectors."""
+        """Whether scores are divided by the lengths of the query's and the passage's vectors."""
         ...
 
 
 @runtime_checkable
 class SpanAnalyzer(Analyzer, Protocol):
-    """An analyzer that can also say where in a text its terms stand."""
+    """An analyzer that can also locate its terms in a text."""
 
     def spans(self, text: str) -> list[TermSpan]:
-        """Return each of the text's ``passage_terms`` with its span in ``text``, by start."""
-        ...
-
-
-class LexicalIndex(Protocol):
-    """Passages found by the terms that they share with a query."""
-
-    def add(self, rows: Rows, ids: Sequence[str], texts: Sequence[str]) -> None:
-        """Index ``texts`` under ascending new row numbers; ``ids`` decide ties."""
-        ...
-
-    def delete(self, rows: Rows) -> None:
-        """Forget these rows; unknown ones are ignored."""
-        ...
-
-    def search(self, query: str, k: int, allowed: Mask | None = None) -> LegHits:
-        """Return the best ``k`` of the allowed rows that share a term with ``query``."""
-        ...
-
-    def scores(self, query: str, rows: Rows) -> Scores:
-        """Return the score of each row, 0.0 where it shares no term with ``query``."""
-        ...
-
-
-class DenseIndex(Protocol):
-    """Vectors found by their nearness to a query vector."""
-
-    def add(self, rows: Rows, ids: Sequence[str], vectors: Vectors) -> None:
-        """Index ``vectors`` (n, dim) under ascending new row numbers; ``ids`` decide ties."""
-        ...
-
-    def delete(self, rows: Rows) -> None:
-        """Forget these rows; unknown ones are ignored."""
-        ...
-
-    def search(
-        self, queries: Vectors, k: int, allowed: Mask | None = None, effort: float = 1.0
-    ) -> list[LegHits]:
-        """Return the best ``k`` of the allowed rows for each query (n, dim).
-
-        ``effort`` multiplies what an approximate index spends; ``math.inf`` is exact.
-        """
-        ...
-
-    def scores(self, query: Vectors, rows: Rows) -> Scores:
-        """Return the score of each row for one query (dim,); NaN where a row has no vector."""
+        """Return the spans of the text's ``passage_terms`` in ``text``, by start."""
         ...

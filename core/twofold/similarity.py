@@ -1,4 +1,4 @@
-"""Vector similarity: dot product, cosine, negative Euclidean distance. Higher is better in all."""
+"""Vector similarity: dot product, cosine and negative Euclidean distance."""
 
 from enum import Enum
 
@@ -7,72 +7,85 @@ from numpy.typing import NDArray
 
 from twofold.errors import InputError, VectorError
 
-FLOAT32_EPS = float(np.finfo(np.float32).eps)
+_FLOAT32_EPS = float(np.finfo(np.float32).eps)
 
 
 class Metric(str, Enum):
-    """How near two vectors are; every score grows with nearness."""
+    """A vector similarity. Higher scores mean closer vectors for every metric."""
 
     DOT = "dot"
     COSINE = "cosine"
     EUCLIDEAN = "euclidean"
 
     @classmethod
-    def of(cls, value: "Metric | str") -> "Metric":
-        """Return the member named by ``value``; raise InputError for an unknown name."""
+    def from_name(cls, name: "Metric | str") -> "Metric":
+        """Return the metric called ``name``; raise InputError for an unknown name."""
         try:
-            return cls(value)
+            return cls(name)
         except ValueError:
             names = ", ".join(repr(member.value) for member in cls)
-            raise InputError(f"unknown metric {value!r}: use one of {names}") from None
+            raise InputError(f"unknown metric {name!r}: use one of {names}") from None
 
-    def stored(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return ``vectors`` (n, dim) as the index keeps them: of unit length under cosine.
+    def prepare(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return ``vectors`` (n, dim) as the index stores them: normalized if cosine.
 
-        Raises VectorError for a vector of zero length under cosine, which has no direction.
+        Raises:
+            VectorError: The metric is cosine, and a vector has length zero.
         """
         if self is not Metric.COSINE:
             return vectors
         wide = vectors.astype(np.float64)
         norms = np.sqrt(np.einsum("ij,ij->i", wide, wide))
         if not norms.all():
-            place = int(np.flatnonzero(norms == 0)[0])
+            position = int(np.flatnonzero(norms == 0)[0])
             raise VectorError(
-                f"vector {place} has zero length, and cosine needs a direction: "
-                "leave that passage out or use metric='dot'"
+                f"vector {position} has zero length, which cosine can't compare: leave that "
+                "passage out or use metric='dot'"
             )
         return np.asarray(wide / norms[:, None], np.float32)
 
-    def scores(
+    def score(
         self,
         query: NDArray[np.float32],
         vectors: NDArray[np.float32],
-        places: NDArray[np.int64] | None = None,
+        positions: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float64]:
-        """Return the exact scores, float64 (n,), of stored vectors for one query (dim,).
+        """Return exact scores of stored vectors for one query.
 
-        These are ``vectors[places]``, or all of ``vectors`` (n, dim). A score depends on nothing
-        but its two vectors. Euclidean gives the negative distance.
+        Each score depends only on its two vectors, not on the other vectors of the call.
+
+        Args:
+            query: Query vector (dim,).
+            vectors: Stored vectors (m, dim).
+            positions: Positions (n,) of the vectors to score. Default: all.
+
+        Returns:
+            Scores (n,). Euclidean scores are negative distances.
         """
-        from twofold import _similarity_kernels as reductions
+        from twofold import _similarity_kernels as kernels
 
         point = query.astype(np.float64)
-        places = places if places is not None else np.arange(len(vectors))
+        positions = positions if positions is not None else np.arange(len(vectors))
         if self is Metric.EUCLIDEAN:
-            return np.asarray(-reductions.distances(point, vectors, places))
+            return np.asarray(-kernels.distances(point, vectors, positions))
         if self is Metric.DOT:
-            return np.asarray(reductions.products(point, vectors, places))
-        cosines = reductions.cosines(point, vectors, places) / np.sqrt(point @ point)
+            return np.asarray(kernels.products(point, vectors, positions))
+        cosines = kernels.cosines(point, vectors, positions) / np.sqrt(point @ point)
         return np.asarray(np.clip(cosines, -1.0, 1.0))
 
-    def error_bound(self, dim: int, query_length: float, longest: float) -> float:
-        """Bound what float32 arithmetic in any order can err in a search score.
+    def error_bound(self, dim: int, query_length: float, max_length: float) -> float:
+        """Return an upper bound on the float32 rounding error of a search score.
 
-        The bound is the classical gamma_n of Higham (Accuracy and Stability of Numerical
-        Algorithms, section 3.1), times two for the rounding of the inputs; under Euclidean it is
-        on the squared distance.
+        This is gamma_n of Higham (Accuracy and Stability of Numerical Algorithms, section 3.1),
+        doubled to cover the rounding of the inputs. It holds for any order of summation. For
+        Euclidean it bounds the squared distance.
+
+        Args:
+            dim: Number of dimensions.
+            query_length: L2 norm of the query vector.
+            max_length: Largest L2 norm of the stored vectors.
         """
-        gamma = 2 * (dim + 8) * FLOAT32_EPS
+        gamma = 2 * (dim + 8) * _FLOAT32_EPS
         if self is Metric.EUCLIDEAN:
-            return gamma * (query_length + longest) ** 2
-        return gamma * query_length * longest
+            return gamma * (query_length + max_length) ** 2
+        return gamma * query_length * max_length

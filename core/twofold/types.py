@@ -1,42 +1,39 @@
-"""The values that cross every seam: passages in, hits out."""
+"""Value types shared by all packages: passages, hits, scores and arrays."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.errors import InputError, PassageError
+from twofold.errors import InputError
 from twofold.similarity import Metric
 
 Rows = NDArray[np.int64]
-"""Row numbers of passages: they only grow, and are never used again."""
+"""Row numbers of passages. They only grow and are never reused."""
 Scores = NDArray[np.float64]
 Vectors = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-"""One flag a row number, from row 0; rows beyond its end are False."""
+"""One flag per row number, starting at row 0. Rows beyond the end count as False."""
 
 Mode = Literal["hybrid", "dense", "lexical"]
 Leg = Literal["dense", "lexical"]
 Where = Mapping[str, Any]
 Metadata = Mapping[str, Any]
 Run = dict[str, dict[str, float]]
-"""What was found: query id to passage id to score."""
+"""Search results: query id to passage id to score."""
 
 PAYLOAD = "_payload"
-"""A metadata field of this name is kept with the passage, and can't be filtered by."""
+"""Name of a metadata field that is stored with the passage but can't be filtered on."""
 MODES: tuple[Mode, ...] = ("hybrid", "dense", "lexical")
-_FIELDS = ("id", "text", "title", "metadata")
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
     """The unit that is indexed and returned.
 
-    ``metadata`` is any JSON object. An empty ``id`` means: derive one from the content when the
-    passage is stored.
+    ``metadata`` is any JSON object. If ``id`` is empty, the index derives one from the content.
     """
 
     text: str
@@ -46,45 +43,18 @@ class Passage:
 
     @property
     def content(self) -> str:
-        """What encoders and analyzers see: title and text, joined by a blank."""
+        """The text that encoders and analyzers read: title and text, separated by a space."""
         return f"{self.title} {self.text}".strip()
 
 
 PassageLike = Passage | Mapping[str, Any] | str
 
 
-def as_passage(item: PassageLike) -> Passage:
-    """Return ``item`` as a Passage: a string is a text, a mapping has a passage's fields.
-
-    Raises PassageError for any other type and for a mapping with unknown fields.
-    """
-    if isinstance(item, Passage):
-        return item
-    if isinstance(item, str):
-        return Passage(text=item)
-    if not isinstance(item, Mapping):
-        raise PassageError(
-            f"a passage is a Passage, a mapping or a string, not {type(item).__name__}: "
-            f"{item!r:.80}"
-        )
-    unknown = [name for name in item if name not in _FIELDS]
-    if unknown:
-        near = get_close_matches(str(unknown[0]), _FIELDS, n=1, cutoff=0.4)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
-        raise PassageError(
-            f"unknown field {unknown[0]!r} in passage {item.get('id')!r}: a passage has "
-            f"id, text, title and metadata{hint} Other values belong in metadata."
-        )
-    if item.get("text") is None:
-        raise PassageError(f"passage {item.get('id')!r} has no 'text'")
-    return Passage(**{name: item[name] for name in _FIELDS if item.get(name) is not None})
-
-
 @dataclass(frozen=True, slots=True)
 class EncoderIdentity:
-    """What an index remembers of the model that filled it.
+    """Identifies the encoder whose vectors an index stores.
 
-    ``fingerprint`` covers weights, prompts, pooling, normalisation and maximum length.
+    ``fingerprint`` covers weights, prompts, pooling, normalization and maximum length.
     """
 
     name: str
@@ -95,26 +65,29 @@ class EncoderIdentity:
 
 @dataclass(frozen=True, slots=True)
 class LegHits:
-    """What one leg found: row numbers and scores, best first, ties by passage id."""
+    """Results of one leg: row numbers and scores, best first, ties ordered by passage id."""
 
     rows: Rows
     scores: Scores
 
     def __post_init__(self) -> None:
         if self.rows.shape != self.scores.shape:
-            raise InputError(f"{self.rows.shape} rows for {self.scores.shape} scores")
+            raise InputError(
+                f"rows and scores must have one shape, got {self.rows.shape} and "
+                f"{self.scores.shape}"
+            )
 
     @classmethod
-    def none(cls) -> "LegHits":
-        """Return the answer of a leg that found nothing."""
+    def empty(cls) -> "LegHits":
+        """Return a result without hits."""
         return cls(np.empty(0, np.int64), np.empty(0, np.float64))
 
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """Mean and standard deviation of a leg's scores over all passages, filters aside.
+    """Mean and standard deviation of a leg's scores over all passages, ignoring filters.
 
-    ``exact`` is False where they are an approximation.
+    ``exact`` is False for an approximation.
     """
 
     mean: float
@@ -124,9 +97,9 @@ class Moments:
 
 @dataclass(frozen=True, slots=True)
 class LegScore:
-    """One leg's share in a hit's score.
+    """The contribution of one leg to the score of a hit.
 
-    ``rank`` is None where the leg did not bring the passage by itself: its score was computed
+    ``rank`` is None if the leg did not retrieve the passage itself; its score was then computed
     afterwards. ``contribution`` is ``weight * normalized``.
     """
 
@@ -139,11 +112,17 @@ class LegScore:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One retrieved passage: rank from 1, score higher is better.
+    """A retrieved passage. Ranks start at 1; higher scores are better.
 
-    ``fused`` is the score of the legs, to which their contributions sum; ``reranked`` the
-    reranker's, which then is the ``score``, and None where none read the passage. ``duplicates``
-    are the ids of passages that this one stands for (``Retriever.dedup_threshold``).
+    Attributes:
+        passage: The passage.
+        score: ``reranked`` if there is one, else ``fused``.
+        rank: The position in the result.
+        legs: Score and contribution of each leg. The contributions sum to ``fused``.
+        fused: The score of the fusion.
+        reranked: The reranker's score, None if no reranker read the passage.
+        duplicates: Ids of the near-duplicates that this hit represents
+            (``Retriever.dedup_threshold``).
     """
 
     passage: Passage
@@ -162,7 +141,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class TermSpan:
-    """A term where it stands in a text: characters from ``start`` to ``end``."""
+    """An occurrence of a term in a text, as character offsets ``start`` to ``end``."""
 
     term: str
     start: int
@@ -171,14 +150,23 @@ class TermSpan:
 
 @dataclass(frozen=True, slots=True)
 class TermMatch:
-    """One query term in one passage, as the scoring function sees it.
+    """How one query term scores in one passage.
 
-    ``contribution = query_frequency * idf * part``, and the contributions of all terms sum to the
-    passage's lexical score. ``part`` is what the scoring function makes of the ``frequency`` and
-    of ``length_norm``, the passage's ``length`` in terms beside ``average_length``, the
-    collection's: BM25's 1 - b + b * length / average length.
-    ``document_frequency`` is in how many passages the term occurs. ``frequency`` is 0 for a
-    missing term, listed only where the scoring function counts it.
+    ``contribution = query_frequency * idf * tf_weight``. The contributions of all terms sum to the
+    passage's lexical score.
+
+    Attributes:
+        term: The analyzed term.
+        query_frequency: How often the query has the term.
+        frequency: How often the passage has it. 0 for a missing term, which is listed only if
+            the scorer counts it.
+        document_frequency: The number of passages that have the term.
+        idf: Inverse document frequency.
+        length: The passage's length in terms.
+        average_length: The mean length of all passages.
+        length_norm: BM25's 1 - b + b * length / average_length.
+        tf_weight: The scorer's weight for ``frequency`` at this ``length_norm``.
+        contribution: The term's part of the score.
     """
 
     term: str
@@ -189,5 +177,5 @@ class TermMatch:
     length: int
     average_length: float
     length_norm: float
-    part: float
+    tf_weight: float
     contribution: float

@@ -1,13 +1,13 @@
 """Checks of arguments, shared by all packages: each raises an error that says what to pass."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 import numpy as np
 
-from twofold.errors import InputError, QueryError, TwofoldError, VectorError
-from twofold.types import MODES, Mode, Vectors
+from twofold.errors import InputError, PassageError, QueryError, TwofoldError, VectorError
+from twofold.types import MODES, Mode, Passage, PassageLike, Vectors
 
 MAX_EFFORT = 10**9
 MIN_TEMPERATURE = 0.005
@@ -17,6 +17,7 @@ MAX_TEMPERATURE = 0.5
 _MAX_SEED = 2**32 - 1  # numpy's and transformers' limit
 _BLOCK = 1 << 16
 """Vectors checked together: they may be a memory map larger than memory."""
+_PASSAGE_FIELDS = ("id", "text", "title", "metadata")
 
 
 def did_you_mean(word: object, known: Iterable[str], cutoff: float = 0.6) -> str:
@@ -93,6 +94,33 @@ def check_choice(
     listed = ", ".join(repr(choice) for choice in known)
     hint = did_you_mean(value, known)
     raise error(f"{name} must be one of {listed}, got {value!r:.80}{hint}")
+
+
+def as_passage(item: PassageLike) -> Passage:
+    """Return ``item`` as a Passage: a string is a text, a mapping has a passage's fields.
+
+    Raises:
+        PassageError: ``item`` has another type, unknown fields or no text.
+    """
+    if isinstance(item, Passage):
+        return item
+    if isinstance(item, str):
+        return Passage(text=item)
+    if not isinstance(item, Mapping):
+        raise PassageError(
+            f"a passage must be a Passage, a mapping or a string, got {type(item).__name__}: "
+            f"{item!r:.80}"
+        )
+    unknown = [name for name in item if name not in _PASSAGE_FIELDS]
+    if unknown:
+        hint = did_you_mean(unknown[0], _PASSAGE_FIELDS, 0.4)
+        raise PassageError(
+            f"unknown field {unknown[0]!r} in passage {item.get('id')!r}: a passage has id, text, "
+            f"title and metadata, and other values belong in metadata{hint}"
+        )
+    if item.get("text") is None:
+        raise PassageError(f"passage {item.get('id')!r} has no 'text'")
+    return Passage(**{name: item[name] for name in _PASSAGE_FIELDS if item.get(name) is not None})
 
 
 def check_seed(seed: object) -> None:

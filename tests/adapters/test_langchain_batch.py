@@ -257,10 +257,10 @@ def test_like_and_weights_at_a_call_take_the_place_of_what_was_set(library):
         assert told == pytest.approx(other.scores.tolist(), abs=1e-7)
     assert other.ids != ids(fused.invoke(query))
     scaled = QueryFusion("relative_score")
-    assert scaled.reweighted(0.3) == QueryFusion("relative_score", 0.3)
+    assert scaled.with_dense_weight(0.3) == QueryFusion("relative_score", 0.3)
     for mode in ("simple", "reciprocal_rerank"):
         with pytest.raises(InputError, match="has no weights"):
-            QueryFusion(mode).reweighted(0.3)
+            QueryFusion(mode).with_dense_weight(0.3)
 
 
 def test_options_that_no_query_takes_are_refused_at_once(library, retriever):

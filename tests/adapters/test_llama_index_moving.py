@@ -116,13 +116,13 @@ def test_from_a_map_store_ids_stay_what_they_were(nodes):
 
 
 def test_what_cant_be_moved_says_why(nodes):
-    with pytest.raises(TypeError, match="a VectorStoreIndex is wanted, not list"):
+    with pytest.raises(TypeError, match="expected a VectorStoreIndex, got list"):
         from_index([])
-    with pytest.raises(TypeError, match="a FaissVectorStore is wanted"):
+    with pytest.raises(TypeError, match="expected a FaissVectorStore"):
         from_faiss(TwofoldVectorStore(), nodes)
-    with pytest.raises(TypeError, match="doesn't give its vectors"):
+    with pytest.raises(TypeError, match="doesn't expose its vectors"):
         from_index(index_over(TwofoldVectorStore(), nodes[:2]))
-    with pytest.raises(TypeError, match="a BM25Retriever is wanted"):
+    with pytest.raises(TypeError, match="expected a BM25Retriever"):
         from_bm25_retriever(object())
     hashes = faiss.IndexLSH(8, 16)
     hashes.add(np.ones((2, 8), np.float32))
@@ -161,7 +161,7 @@ def test_another_language_needs_its_analyzer():
     theirs = BM25Retriever.from_defaults(
         nodes=nodes, stemmer=Stemmer.Stemmer("german"), language="de", similarity_top_k=2
     )
-    with pytest.raises(ValueError, match="give analyzer=, such as 'de'"):
+    with pytest.raises(ValueError, match="pass analyzer=, such as 'de'"):
         from_bm25_retriever(theirs)
     ours = from_bm25_retriever(theirs, analyzer="de")
     assert [own for own, _ in answer(ours, "Haus")] == ["0"]
@@ -203,7 +203,7 @@ def test_a_finetune_dataset_is_read(index, tmp_path, as_file):
     ("changes", "message"),
     [
         ({"relevant_docs": {"q1": ["x"]}}, "1 relevant passages aren't in the corpus: 'x'"),
-        ({"queries": None}, "has a mapping 'queries', not None"),
+        ({"queries": None}, "queries of an EmbeddingQAFinetuneDataset must be a mapping, got None"),
     ],
 )
 def test_a_wrong_dataset_is_refused(changes, message, tmp_path):

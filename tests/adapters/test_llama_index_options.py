@@ -149,7 +149,7 @@ def test_wrong_values_say_what_is_wanted(retriever):
         retriever.with_options(similarity_top_k=0)
     with pytest.raises(QueryError, match="mode must be one of"):
         retriever.with_options(mode="sparse")
-    with pytest.raises(TypeError, match="filters are MetadataFilters"):
+    with pytest.raises(TypeError, match="filters must be MetadataFilters"):
         retriever.with_options(filters=[1])
 
 

@@ -26,7 +26,7 @@ def adapted(index):
     plain = Retriever(index, mode="dense").retrieve(QUERY)
     rng = np.random.default_rng(3)
     index.query_adapters.save("mine", QueryAdapter(rng.normal(size=(256, 256)).astype(np.float32)))
-    setting = SearchProfile(FUSIONS["z-score"].reweighted(0.7), 50, None, 1)
+    setting = SearchProfile(FUSIONS["z-score"].with_dense_weight(0.7), 50, None, 1)
     index.profiles.save("mine", replace(setting, query_adapter="mine"), use=True)
     found = Retriever(index, mode="dense").retrieve(QUERY)
     assert found.ids != plain.ids

@@ -22,7 +22,7 @@ from twofold.dense import (
     Flat,
     FlatIndex,
     OneBit,
-    as_dict,
+    index_type_as_dict,
     index_type_from_dict,
     index_type_from_name,
 )
@@ -180,7 +180,7 @@ def test_what_is_not_finite_is_refused(make, metric, value):
     bad = np.array([[1, 2, 3], [1, value, 3]], np.float32)
     with pytest.raises(VectorError, match="vector 1 has a value that is NaN or infinite"):
         index.add(np.arange(2), ["a", "b"], bad)
-    assert index.parts == ()
+    assert index.blocks == ()
     index.add(np.arange(1), ["a"], bad[:1])
     with pytest.raises(QueryError, match="NaN or infinite"):
         index.search(bad[1:], 1)
@@ -189,9 +189,9 @@ def test_what_is_not_finite_is_refused(make, metric, value):
 def test_other_misfits_are_refused(make):
     index = make(Metric.COSINE, 3)
     for bad, words in [
-        (np.ones((1, 4), np.float32), r"shape \(1, 4\): \(1, 3\)"),
-        (np.ones(3, np.float32), r"shape \(3,\)"),
-        (np.ones((1, 3), np.int64), "int64: floats are wanted"),
+        (np.ones((1, 4), np.float32), r"shape \(1, 3\), got \(1, 4\)"),
+        (np.ones(3, np.float32), r"got \(3,\)"),
+        (np.ones((1, 3), np.int64), "floats, best float32, got int64"),
         (np.zeros((1, 3), np.float32), "zero length"),
         (np.full((1, 3), 1e300), "infinite as float32"),
     ]:
@@ -233,7 +233,7 @@ def test_structures_propose_and_stored_vectors_decide(kind, metric):
     index = ApproximateIndex(kind, metric, vectors.shape[1])
     ids = [f"{n:06}" for n in range(6000)]
     index.add(np.arange(5000), ids[:5000], vectors[:5000])
-    index.tend(compact=True)
+    index.update_structures(compact=True)
     assert len(index.structures) == (0 if kind == Auto() else 1)
     index.add(np.arange(5000, 6000), ids[5000:], vectors[5000:])  # a tail
     dead = rng.choice(6000, 900, replace=False)
@@ -260,7 +260,7 @@ def test_structures_propose_and_stored_vectors_decide(kind, metric):
 def test_a_batch_is_its_queries(kind, metric):
     rng = np.random.default_rng(4)
     index = filled(functools.partial(ApproximateIndex, kind), metric, near_ones(rng, 4000))
-    index.tend(compact=True)
+    index.update_structures(compact=True)
     queries = near_ones(rng, 70)
     for query, together in zip(queries, index.search(queries, 5), strict=True):
         alone = index.search(query[None, :], 5)[0]
@@ -272,7 +272,7 @@ def test_more_effort_finds_no_less(kind):
     rng = np.random.default_rng(5)
     vectors = rng.standard_normal((8000, 64)).astype(np.float32)  # the hardest: no clusters
     index = filled(functools.partial(ApproximateIndex, kind), Metric.EUCLIDEAN, vectors)
-    index.tend(compact=True)
+    index.update_structures(compact=True)
     queries = rng.standard_normal((30, 64)).astype(np.float32)
     best = [set(hits.rows.tolist()) for hits in index.search(queries, 10, effort=math.inf)]
 
@@ -289,14 +289,14 @@ def test_a_structure_reads_back_as_it_was_written(kind, metric):
     rng = np.random.default_rng(6)
     vectors = near_ones(rng, 3000)
     index = filled(functools.partial(ApproximateIndex, kind), metric, vectors)
-    index.tend(compact=True)
+    index.update_structures(compact=True)
     for structure in index.structures:
         file = io.BytesIO()
         structure.write(file)
         again = AnnStructure.read(file.getvalue())
-        assert again.kind == structure.kind
+        assert again.index_type == structure.index_type
         assert again.rows.tolist() == structure.rows.tolist()
-        queries = metric.stored(near_ones(rng, 9))
+        queries = metric.prepare(near_ones(rng, 9))
         one, two = (each.propose(queries, 10, 1.0, None) for each in (structure, again))
         assert one.tolist() == two.tolist()
 
@@ -311,9 +311,9 @@ def test_structures_follow_growth_and_shrinkage():
         tail = start + 5000 - sum(len(each.rows) for each in index.structures)
         assert 0 <= tail <= 10_000
     assert 1 < len(index.structures) < 6
-    index.tend(compact=True)
+    index.update_structures(compact=True)
     assert [len(each.rows) for each in index.structures] == [100_000]
-    assert index.due() is None
+    assert index.plan_builds() is None
     index.delete(np.arange(0, 60_000))
     assert [len(each.rows) for each in index.structures] == [40_000]
     index.delete(np.arange(0, 100_000))
@@ -324,17 +324,17 @@ def test_structures_follow_growth_and_shrinkage():
 @pytest.mark.parametrize(
     ("make_kind", "words"),
     [
-        (lambda: HNSW(links=1), "at least 2"),
-        (lambda: HNSW(links=2**31), "links is 2147483648: at most 512"),
-        (lambda: HNSW(build_effort=2**40), "at most 16,777,216"),
-        (lambda: HNSW(search_effort=0), "search_effort is 0: a whole number of at least 1"),
-        (lambda: IVF(probes=True), "probes is True"),
-        (lambda: IVF(lists=2.5), "lists is 2.5"),
-        (lambda: OneBit(rescored=0), "rescored is 0"),
-        (lambda: Flat("float8"), "codes is 'float8': 'float32', 'float16' or 'int8'"),
+        (lambda: HNSW(links=1), "HNSW.links must be an integer from 2 to 512, got 1"),
+        (lambda: HNSW(links=2**31), "from 2 to 512, got 2147483648"),
+        (lambda: HNSW(build_effort=2**40), "from 1 to 16,777,216, got"),
+        (lambda: HNSW(search_effort=0), "search_effort must be an integer from 1 to .*, got 0"),
+        (lambda: IVF(probes=True), "probes must be an integer .* got True"),
+        (lambda: IVF(lists=2.5), "lists must be an integer .* got 2.5"),
+        (lambda: OneBit(rescored=0), "rescored must be an integer .* got 0"),
+        (lambda: Flat("float8"), "codes must be one of 'float32', 'float16', 'int8', got 'float8'"),
         (lambda: index_type_from_name("hsnw"), "did you mean 'hnsw'"),
-        (lambda: index_type_from_name("one-bit:int8"), "unknown kind 'one-bit:int8'"),
-        (lambda: index_type_from_name("hnsw:int9"), "codes is 'int9'"),
+        (lambda: index_type_from_name("one-bit:int8"), "unknown index type 'one-bit:int8'"),
+        (lambda: index_type_from_name("hnsw:int9"), "codes must be one of .* got 'int9'"),
     ],
 )
 def test_kinds_that_can_t_be_are_refused(make_kind, words):
@@ -344,7 +344,7 @@ def test_kinds_that_can_t_be_are_refused(make_kind, words):
 
 def test_kinds_keep_their_form_as_json():
     for kind in KINDS:
-        assert index_type_from_dict(json.loads(json.dumps(as_dict(kind)))) == kind
+        assert index_type_from_dict(json.loads(json.dumps(index_type_as_dict(kind)))) == kind
     assert index_type_from_name("hnsw:float16") == HNSW(codes="float16")
 
 
@@ -362,7 +362,7 @@ def test_real_vectors(kind, metric, real):
     vectors, queries = real
     index = filled(functools.partial(ApproximateIndex, kind), metric, vectors)
     index.delete(np.arange(0, 1000, 9))
-    index.tend(compact=True)
+    index.update_structures(compact=True)
     allowed = np.arange(1000) % 4 != 1
     for mask in (None, allowed):
         keep = [n for n in range(1000) if n % 9 and (mask is None or mask[n])]

@@ -14,7 +14,7 @@ from twofold.encoders import QueryAdapter
 from twofold.errors import DegradedWarning, InputError, ReadOnlyError, VectorError
 from twofold.fusion import FUSIONS
 
-SETTING = SearchProfile(FUSIONS["z-score"].reweighted(0.9), 50, None, 1)
+SETTING = SearchProfile(FUSIONS["z-score"].with_dense_weight(0.9), 50, None, 1)
 TEXTS = [
     "Plants make food from light.",
     "The printing press was made in Mainz.",

@@ -71,7 +71,7 @@ def test_all_advice_when_followed_brings_the_passage_in(part, monkeypatch):
     advised = {"weight": 0, "k": 0, "selection": 0, "nothing": 0}
     for seed in range(part * 12, part * 12 + 12):
         draw = random.Random(seed)
-        monkeypatch.setattr("twofold.dense.approximate.FEW", draw.choice([0, 1000]))
+        monkeypatch.setattr("twofold.dense.approximate.SCAN_FACTOR", draw.choice([0, 1000]))
         with Index.open(None, encoder=HashingEncoder()) as index:
             ids = some_index(draw, index)
             retriever = some_retriever(draw, index)

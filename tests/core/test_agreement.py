@@ -81,11 +81,11 @@ def test_what_went_counts_as_what_came(tmp_path):
     with Index.open(path) as index:  # the count is kept
         with index.view() as view:
             settings = view.snapshot.settings
-            assert (settings.agreement_of, settings.agreement_changed) == (120, 30)
+            assert (settings.agreement_passages, settings.agreement_changed) == (120, 30)
         stored(index, list(range(120, 150)), vectors)
         with index.view() as view:  # 60 of 120 changed, and there are as many as before
             settings = view.snapshot.settings
-            assert (settings.agreement_of, settings.agreement_changed) == (120, 0)
+            assert (settings.agreement_passages, settings.agreement_changed) == (120, 0)
             before = view.generation
         stored(index, [149], vectors)  # nothing new
         stored(index, [10], vectors)

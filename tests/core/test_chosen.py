@@ -33,7 +33,7 @@ def test_ids_are_filtered_by(index):
         ({"$id": {"$in": "abc"}}, r"\$in on field '\$id' takes a list"),
         ({"$id": {"$in": 5}}, r"\$in on \$id takes ids"),
         ({"$id": {"$gt": "a"}}, r"unknown operator '\$gt' on \$id"),
-        ({"$ids": "a"}, r"did you mean \$id\?"),
+        ({"$ids": "a"}, r"did you mean '\$id'\?"),
     ],
 )
 def test_what_no_id_is_is_refused(index, where, message):

@@ -207,7 +207,7 @@ def test_errors_name_what_and_where_and_leave_the_index(built, beir, tmp_path):
         ),
         (
             ("index", write(tmp_path / "b.jsonl", f"{good}\n[1]"), "--to", built),
-            "line 2: a JSON object is wanted",
+            "line 2: must be a JSON object",
         ),
         (
             ("index", write(tmp_path / "c.jsonl", f"{good}\n{good}"), "--to", built),
@@ -217,14 +217,14 @@ def test_errors_name_what_and_where_and_leave_the_index(built, beir, tmp_path):
             ("index", write(tmp_path / "d.jsonl", '{"id": "9"}'), "--to", built),
             "line 1: 'text' is a string",
         ),
-        (("index", write(tmp_path / "e.xml", "x"), "--to", built), "of no known kind"),
+        (("index", write(tmp_path / "e.xml", "x"), "--to", built), "is not a corpus: pass a BEIR folder"),
         (("index", tmp_path / "missing", "--to", built), "there is no corpus"),
         (("index", beir, "--to", beir), "is a folder but not an index"),
         (("index", beir, "--to", built, "--encoder", "none"), "encoder='hashing' and opened with"),
         (("index", beir, "--to", tmp_path / "j", "--metric", "l1"), "unknown metric 'l1'"),
         (("search", tmp_path / "missing", "x"), "there is no index at"),
         (("search", beir, "x"), "not an index"),
-        (("search", built, "x", "-k", 0), "k is 0"),
+        (("search", built, "x", "-k", 0), "k must be an integer >= 1, got 0"),
         (("search", built, "x", "--where", "{"), "--where is JSON"),
         (("search", built, "x", "--where", '{"a": {"$b": 1}}'), "unknown operator '$b'"),
         (

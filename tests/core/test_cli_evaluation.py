@@ -63,7 +63,7 @@ def test_hybrid_is_compared_with_each_leg(collection):
             assert count == 20
         else:
             assert weak == []
-        assert found[mode]["unknown"] == 0
+        assert found[mode]["missing_relevant"] == 0
     comparison = found["comparison"]
     assert (comparison["measure"], comparison["subject"]) == ("nDCG@10", "hybrid")
     assert [each["other"] for each in comparison["differences"]] == ["dense", "lexical"]
@@ -109,7 +109,7 @@ def test_files_hold_what_was_measured(collection, tmp_path):
         query, passage, grade = line.split("\t")
         grades[query] = {passage: int(grade)}
     head, *rows = [line.split("\t") for line in (tmp_path / "values.tsv").read_text().splitlines()]
-    assert head == ["query", "setting", "nDCG@10", "R@100", "RR@10", "AP", "text"]
+    assert head == ["query", "system", "nDCG@10", "R@100", "RR@10", "AP", "text"]
     assert len(rows) == 60
     for mode in ("hybrid", "dense", "lexical"):
         hits = read_run(tmp_path / f"found-{mode}.run.gz")
@@ -133,7 +133,7 @@ def test_files_hold_what_was_measured(collection, tmp_path):
     values = json.loads(printed.stdout)["dense"]["per_query"]
     assert values["q3"]["nDCG@10"] == float(next(r for r in rows if r[:2] == ["q3", "dense"])[2])
     lines = run(*options(collection), "--mode", "dense", "--per-query", "-").stdout.splitlines()
-    assert lines[0].startswith("query\tsetting\tnDCG@10")
+    assert lines[0].startswith("query\tsystem\tnDCG@10")
     assert sum(line.startswith("q") and "\tdense\t" in line for line in lines) == 20
 
 
@@ -165,7 +165,7 @@ def test_what_makes_figures_poorer_is_said_aloud(collection, tmp_path):
     assert "warning: lexical: the lexical leg found nothing" in said
     assert "(2 of 2 queries)" in said
     found = json.loads(run(*arguments, "-k", 20, "--json").stdout)
-    assert found["hybrid"]["unknown"] == 1
+    assert found["hybrid"]["missing_relevant"] == 1
     assert list(found["lexical"]["warnings"].values()) == [2]
     command = [sys.executable, "-m", "twofold", *map(str, arguments), "-k", "20"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -64,7 +64,7 @@ def files(tmp_path_factory):
 )
 def test_an_adapter_learns_from_every_kind_of_file(files, tmp_path, given):
     with Index.open(tmp_path / "i", encoder="hashing") as index:
-        index.upsert(Corpus.at(files / "corpus.jsonl"))
+        index.upsert(Corpus.from_path(files / "corpus.jsonl"))
     paths = [files / each if "." in each and each != "0.5" else each for each in given]
     train = ["train", tmp_path / "i", *paths, "--learning-rate", "0.01", "--json"]
     done = CliRunner().invoke(app, [str(each) for each in train])
@@ -88,7 +88,7 @@ def test_queries_made_of_passages_teach_beside_judged_ones(files, tmp_path):
     corpus = tmp_path / "corpus.jsonl"
     corpus.write_text("".join(json.dumps(each) + "\n" for each in passages))
     with Index.open(tmp_path / "i", encoder="hashing") as index:
-        index.upsert(Corpus.at(corpus))
+        index.upsert(Corpus.from_path(corpus))
     asked, judged = tmp_path / "q.jsonl", tmp_path / "qrels.tsv"
     queries = {f"r{n}": f"number {n}" for n in range(30)}
     asked.write_text(
@@ -97,7 +97,7 @@ def test_queries_made_of_passages_teach_beside_judged_ones(files, tmp_path):
     judged.write_text(
         "query-id\tcorpus-id\tscore\n" + "".join(f"r{n}\tp{n}\t1\n" for n in range(30))
     )
-    train = ["train", tmp_path / "i", "--made", "titles", "--made", "first-sentences", "--json"]
+    train = ["train", tmp_path / "i", "--generate", "titles", "--generate", "first-sentences", "--json"]
     for more, judging, extra in (
         (["--queries", asked, "--qrels", judged], 30, 90),
         ([], 90, 0),
@@ -111,7 +111,7 @@ def test_queries_made_of_passages_teach_beside_judged_ones(files, tmp_path):
         app, [str(each) for each in (*train, "--reranker", "x", "--to", tmp_path / "m")]
     )
     assert wrong.exit_code == 2
-    assert "--made is for an adapter and --full" in wrong.stderr
+    assert "--generate is for an adapter and --full" in wrong.stderr
 
 
 @pytest.mark.slow
@@ -153,7 +153,7 @@ def test_a_cross_encoder_is_trained(files, tmp_path):
     assert len(said["curve"]) >= 2
     assert said["accepted"] == to.exists()
     for more, wanted in (
-        (("--reranker", files / "cross"), "--reranker writes a model: say where"),
+        (("--reranker", files / "cross"), "--reranker writes a model: give --to"),
         (("--reranker", "x", "--to", to, "--temperature", "0.1"), "--temperature is for"),
         (
             ("--full", "--to", tmp_path / "x", "--identity-l2", "0.1"),

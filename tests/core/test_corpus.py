@@ -43,10 +43,10 @@ def test_queries_as_json_lines_and_by_tab(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("a.tsv", "q1\td1\t1\nq2\td2\thigh\n", "line 2: grade 'high' is no whole number"),
-        ("a.tsv", "q1\td1\t1\nq2 d2\n", "line 2: query, passage and grade are wanted"),
-        ("a.tsv", "query-id\tcorpus-id\tscore\n", "holds no judgments"),
-        ("a.tsv", "q1\td1\t0.5\n", "line 1: grade '0.5' is no whole number"),
+        ("a.tsv", "q1\td1\t1\nq2\td2\thigh\n", "line 2: grade must be an integer, got 'high'"),
+        ("a.tsv", "q1\td1\t1\nq2 d2\n", "line 2: expected query, passage and grade"),
+        ("a.tsv", "query-id\tcorpus-id\tscore\n", "has no judgments"),
+        ("a.tsv", "q1\td1\t0.5\n", "line 1: grade must be an integer, got '0.5'"),
     ],
 )
 def test_bad_qrels_name_the_line(tmp_path, name, text, words):
@@ -60,11 +60,15 @@ def test_bad_qrels_name_the_line(tmp_path, name, text, words):
         (
             "q.jsonl",
             '{"_id": "a", "text": "x"}\n{"_id": "a", "text": "y"}',
-            "line 2: query 'a' is there twice",
+            "line 2: duplicate query 'a'",
         ),
         ("q.jsonl", '{"text": "x"}', "line 1: the query has no id"),
-        ("q.jsonl", '{"_id": true, "text": "x"}', "line 1: an id is a string or a number"),
-        ("q.jsonl", "", "holds no queries"),
+        (
+            "q.jsonl",
+            '{"_id": true, "text": "x"}',
+            "line 1: an id must be a string or an integer, got True",
+        ),
+        ("q.jsonl", "", "has no queries"),
         ("q.tsv", "no tab", "line 1: no tab between id and text"),
     ],
 )
@@ -75,17 +79,17 @@ def test_bad_queries_name_the_line(tmp_path, name, text, words):
 
 def test_splitting_is_checked(tmp_path):
     for size, overlap in [(0, 0), (10, 10), (10, -1)]:
-        with pytest.raises(InputError, match="at least 1 character"):
+        with pytest.raises(InputError, match="must be an integer"):
             Splitting(size, overlap)
-    with pytest.raises(CorpusError, match="holds no corpus"):
-        Corpus.at(tmp_path)
+    with pytest.raises(CorpusError, match="has no corpus"):
+        Corpus.from_path(tmp_path)
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
     with pytest.raises(CorpusError, match=r"latin.txt is not UTF-8.*at byte 3"):
-        list(Corpus.at(tmp_path))
+        list(Corpus.from_path(tmp_path))
 
 
 def test_a_corpus_is_read_as_often_as_wanted(tmp_path):
-    corpus = Corpus.at(
+    corpus = Corpus.from_path(
         write(tmp_path / "c.jsonl", '{"_id": "1", "text": "a", "lang": "en", "title": null}')
     )
     assert list(corpus) == list(corpus)
@@ -180,11 +184,14 @@ def test_ids_that_columns_cannot_hold_are_refused_before_anything_is_written(tmp
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("q1 Q0 d1 1 0.5 x\nq1 Q0 d2 2 0.4\n", "line 2: query, Q0, passage, rank, score and name"),
-        ("q1 Q0 d1 1 high x\n", "line 1: score 'high' is no finite number"),
-        ("q1 Q0 d1 1 nan x\n", "line 1: score 'nan'"),
-        ("q1 Q0 d1 1 2 x\n\nq1 Q0 d1 2 1 x\n", "line 3: passage 'd1' is there twice"),
-        ("\n", "holds no run"),
+        (
+            "q1 Q0 d1 1 0.5 x\nq1 Q0 d2 2 0.4\n",
+            "line 2: expected query, Q0, passage, rank, score and name",
+        ),
+        ("q1 Q0 d1 1 high x\n", "line 1: score must be a number, got 'high'"),
+        ("q1 Q0 d1 1 nan x\n", "line 1: score must be a number, got 'nan'"),
+        ("q1 Q0 d1 1 2 x\n\nq1 Q0 d1 2 1 x\n", "line 3: duplicate passage 'd1'"),
+        ("\n", "has no hits"),
     ],
 )
 def test_bad_runs_name_the_line(tmp_path, text, words):

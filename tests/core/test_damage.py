@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twofold import HashingEncoder, Index, Retriever
 from twofold.errors import CorruptIndexError, RebuildWarning
 from twofold.storage import write_head
-from twofold.storage.checksum import passage_checksum, row_checksum
+from twofold.storage.records import passage_checksum, row_checksum
 
 
 class Encoder(HashingEncoder):

@@ -76,7 +76,7 @@ class Broken(HashingEncoder):
 
 def test_an_encoder_that_breaks_its_promise_is_named(tmp_path):
     for vectors, words in [
-        (np.ones((1, 3)), r"encode_passages: vectors have shape \(1, 3\): \(4, 3\)"),
+        (np.ones((1, 3)), r"encode_passages: vectors must have shape \(4, 3\), got \(1, 3\)"),
         (np.full((4, 3), np.nan), "encode_passages: vector 0 has a value that is NaN"),
     ]:
         with Index.open(tmp_path / words[:3], encoder=Broken(vectors)) as index:

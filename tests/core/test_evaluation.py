@@ -74,13 +74,13 @@ def test_evaluating_a_retriever_is_evaluating_its_run(library, claims):
         assert (found.mode, found.name, found.queries) == (mode, mode, 25)
         assert list(found.per_query) == list(found.run) == list(found.texts) == list(queries)
         assert all(len(of_one) == 20 for of_one in found.run.values())
-        assert found.unknown == 0.0
+        assert found.missing_relevant == 0.0
         assert f"mode={mode!r}, k=20" in found.settings
         more = judged | {"never asked": {"x": 1}}
         again = evaluate_run(found.run, more, ["AP"], name="again", queries=queries)
         assert again.measures == found.measures
         assert again.per_query == found.per_query
-        assert (again.mode, again.unknown) == (None, None)
+        assert (again.mode, again.missing_relevant) == (None, None)
     assert evaluate(Retriever(library, mode="dense"), queries, judged).measures["RR@10"] == 0.5
 
 
@@ -90,7 +90,7 @@ def test_what_makes_figures_poorer_is_counted_and_said(index):
     judged = {"a": {"1": 1, "lost": 1, "also lost": 0}, "b": {"2": 1}, "c": {"2": 1, "gone": 2}}
     with pytest.warns(DegradedWarning, match=r"2 of 4 relevant passages \(50.0%\).*'lost'"):
         found = evaluate(Retriever(index), queries, judged)
-    assert found.unknown == 0.5
+    assert found.missing_relevant == 0.5
     (said, count), *others = found.warnings.items()
     assert "the lexical leg found nothing" in said
     assert (count, others) == (2, [])
@@ -99,7 +99,7 @@ def test_what_makes_figures_poorer_is_counted_and_said(index):
     assert "hybrid: the lexical leg found nothing" in page
     assert "(2 of 3 queries)" in page
     whole = evaluate(Retriever(index), queries, {"a": {"1": 1, "lost": 0}, "b": {}})
-    assert (whole.unknown, whole.queries) == (0.0, 1)
+    assert (whole.missing_relevant, whole.queries) == (0.0, 1)
     assert evaluate_run(found.run, {"a": {"1": 1}, "b": {}}, name="x").queries == 1
 
 
@@ -120,12 +120,12 @@ def test_measures_are_checked(index):
     ):
         with pytest.raises(InputError, match=words):
             tried(measures)
-    with pytest.warns(DegradedWarning, match="R@50, P@30 see no more than the 20 hits"):
+    with pytest.warns(DegradedWarning, match="R@50, P@30 see only the 20 hits"):
         assert tried(["R@50", "P@30", "RR@20"], k=20).measures["R@50"] == 1.0
     assert tried(["R@1000"], k=1000).measures == {"R@1000": 1.0}
     found = tried(["nDCG@10"])
     assert found.values("NDCG@10").tolist() == [1.0, 1.0]
-    with pytest.raises(InputError, match="AP was not measured for 'hybrid': it has nDCG@10"):
+    with pytest.raises(InputError, match="AP was not computed for 'hybrid', which has nDCG@10"):
         found.interval("AP")
 
 
@@ -209,9 +209,9 @@ def test_what_cannot_be_compared_is_refused():
     for given_results, options, words in (
         ([one], {}, "two or more"),
         ([one, measured(second, judged, name="one")], {}, "different names"),
-        ([one, fewer], {}, "different queries: 1 are in one of them only, such as 'q2'"),
-        ([one, two], {"measure": "P@10"}, "P@10 was not measured"),
-        ([one, two], {"subject": 2}, "subject is 2, and there are 2"),
+        ([one, fewer], {}, "different queries: 1 are in only one of them, such as 'q2'"),
+        ([one, two], {"measure": "P@10"}, "P@10 was not computed"),
+        ([one, two], {"subject": 2}, "subject must be a position in the 2 evaluations, got 2"),
     ):
         with pytest.raises(InputError, match=words):
             compare(given_results, **options)
@@ -282,7 +282,7 @@ def test_the_plot_shows_every_query_in_its_colour(tmp_path, size, others):
     again = tmp_path / "again.png"
     plot_differences(found, again)
     assert again.read_bytes() == target.read_bytes()
-    with pytest.raises(InputError, match=r"is written as \.png"):
+    with pytest.raises(InputError, match=r"must end in \.png"):
         plot_differences(found, tmp_path / "plot.pdf")
 
 
@@ -296,13 +296,13 @@ def test_ids_that_a_store_cannot_look_up_are_not_called_unknown(tmp_path):
     with Index.open(tmp_path / "i", encoder=HashingEncoder()) as inner:
         inner.upsert([{"id": "1", "text": "apple"}])
         found = evaluate(Retriever(Wrapped(inner)), {"a": "apple"}, {"a": {"9": 1}})
-    assert found.unknown is None
+    assert found.missing_relevant is None
     assert found.measures["nDCG@10"] == 0.0
 
 
 def test_a_cutoff_of_nothing_is_refused(library, claims):
     for name in ("nDCG@0", "P@0"):
-        with pytest.raises(InputError, match="has the cutoff 0: a whole number from 1"):
+        with pytest.raises(InputError, match="must be an integer from 1 to 1,000,000, got 0"):
             evaluate(Retriever(library), {"a": claims[0]}, {"a": {"1": 1}}, [name])
 
 
@@ -327,5 +327,5 @@ def test_results_print_short(library, claims):
 
 
 def test_what_is_no_retriever_is_not_measured():
-    with pytest.raises(InputError, match="a retriever of an adapter has one as .retriever"):
+    with pytest.raises(InputError, match="pass the .retriever of an adapter"):
         evaluate(object(), {"q": "text"}, {"q": {"d": 1}})

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from oracles import matches
 from twofold.errors import FilterError
-from twofold.filters import ColumnSegment, matching, parse
+from twofold.filters import ColumnSegment, match_rows, parse_filter
 
 scalars = st.one_of(
     st.none(),
@@ -52,11 +52,11 @@ def test_filters_mean_what_the_documentation_says(where, rows, cut):
     parts = [segment(0, rows[:cut]), segment(len(rows[:cut]), rows[cut:])]
     parts = [part for part in parts if len(part)]
     wanted = [matches(where, each) for each in rows]
-    node = parse(where)
-    assert matching(node, parts).tolist() == wanted
+    node = parse_filter(where)
+    assert match_rows(node, parts).tolist() == wanted
     whole = ColumnSegment.merge(parts, [np.ones(len(part), np.bool_) for part in parts])
-    assert matching(node, [whole]).tolist() == wanted
-    assert matching(node, [ColumnSegment.from_arrays(whole.arrays())]).tolist() == wanted
+    assert match_rows(node, [whole]).tolist() == wanted
+    assert match_rows(node, [ColumnSegment.from_arrays(whole.arrays())]).tolist() == wanted
 
 
 @settings(deadline=None, max_examples=100)
@@ -75,7 +75,7 @@ def test_merging_leaves_nothing_of_deleted_rows(rows, data):
 
 def test_nested_objects_are_reached_by_dots():
     part = segment(0, [{"a": {"b": {"c": 1}}}, {"a.b.c": 1}, {"a": {"b": 2}}])
-    assert matching(parse({"a.b.c": 1}), [part]).tolist() == [True, True, False]
+    assert match_rows(parse_filter({"a.b.c": 1}), [part]).tolist() == [True, True, False]
 
 
 def test_payload_is_not_a_field():
@@ -88,9 +88,9 @@ def test_payload_is_not_a_field():
     [
         (
             {"year": {"$gte_": 3}},
-            r"unknown operator '\$gte_' on field 'year': did you mean \$gte\?",
+            r"unknown operator '\$gte_' on field 'year'.*did you mean '\$gte'\?",
         ),
-        ({"$nor": [{"a": 1}]}, r"unknown operator '\$nor'.*did you mean \$or\?"),
+        ({"$nor": [{"a": 1}]}, r"unknown operator '\$nor'.*did you mean '\$or'\?"),
         ({"year": {"month": 3}}, "unknown operator 'month' on field 'year'"),
         ({"year": {}}, "empty filter"),
         ({"year": {"$in": "2021"}}, r"\$in on field 'year' takes a list"),
@@ -100,10 +100,10 @@ def test_payload_is_not_a_field():
         ({"year": {"$exists": 1}}, "takes True or False"),
         ({"$or": []}, "at least one filter"),
         ({"$and": {"a": 1}}, "takes a list"),
-        ([("a", 1)], "a filter is a mapping"),
-        ({1: 2}, "field names are strings"),
+        ([("a", 1)], "a filter must be a mapping"),
+        ({1: 2}, "field names of a filter must be strings"),
     ],
 )
 def test_what_is_no_filter_is_refused(where, words):
     with pytest.raises(FilterError, match=words):
-        parse(where)
+        parse_filter(where)

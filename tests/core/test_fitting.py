@@ -1,15 +1,21 @@
 """The fit of a query adapter: the loss against plain numpy, and what a planted relation teaches."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from twofold.errors import InputError
 from twofold.similarity import Metric
 from twofold.training import AdapterPlan
-from twofold.training.adapter.arrays import BatchArrays
+from twofold.training.adapter.arrays import TrainingArrays
 from twofold.training.adapter.fit import fit_adapter
 
 DIM = 16
+
+
+def arrays(passages, vectors, positives, weights, metric=Metric.COSINE):
+    return TrainingArrays(passages, metric, vectors, positives, weights)
 
 
 def planted(count, noise, seed=0):
@@ -21,7 +27,9 @@ def planted(count, noise, seed=0):
     places = rng.integers(0, 200, count)
     queries = passages[places] @ rotation + noise * rng.standard_normal((count, DIM))
     answers = [{int(place): 1} for place in places]
-    return passages, BatchArrays(queries.astype(np.float32), answers, np.ones(count, np.float32))
+    return passages, arrays(
+        passages, queries.astype(np.float32), answers, np.ones(count, np.float32)
+    )
 
 
 def first(passages, asking, matrix, metric=Metric.COSINE):
@@ -41,9 +49,10 @@ def first(passages, asking, matrix, metric=Metric.COSINE):
 @pytest.mark.parametrize("metric", list(Metric))
 def test_a_hidden_rotation_is_found_under_each_metric(metric):
     passages, asking = planted(160, 0.02)
+    asking = replace(asking, metric=metric)
     learned, checked = asking.select(np.arange(120)), asking.select(np.arange(120, 160))
     plan = AdapterPlan(epochs=60, learning_rate=0.02, patience=20)
-    found = fit_adapter(passages, metric, learned, checked, plan)
+    found = fit_adapter(learned, checked, plan)
     assert first(passages, checked, np.eye(DIM), metric) < 0.1
     assert first(passages, checked, found.matrix, metric) > 0.9
     assert found.curve[0].number == 0 < found.best
@@ -54,7 +63,7 @@ def test_the_first_loss_is_the_cross_entropy_at_the_identity():
     passages, asking = planted(30, 0.1)
     asking.positives[0][int(next(iter(asking.positives[1])))] = 1  # one query with two answers
     plan = AdapterPlan(epochs=1, batch=1000, identity_l2=7.0, temperature=0.1)
-    (_, epoch) = fit_adapter(passages, Metric.COSINE, asking, None, plan).curve
+    (_, epoch) = fit_adapter(asking, None, plan).curve
     units = asking.vectors / np.linalg.norm(asking.vectors, axis=1, keepdims=True)
     scores = (units.astype(np.float64) @ passages.T) / 0.1
     losses, weights = [], []
@@ -74,15 +83,15 @@ def test_weights_decide_between_contradicting_examples():
     for heavy in (0, 1):
         weights = np.array([9.0, 9.0], np.float32)
         weights[1 - heavy] = 0.1
-        asking = BatchArrays(vectors, [{10: 1}, {20: 1}], weights)
-        matrix = fit_adapter(passages, Metric.COSINE, asking, None, plan).matrix
+        asking = arrays(passages, vectors, [{10: 1}, {20: 1}], weights)
+        matrix = fit_adapter(asking, None, plan).matrix
         assert (passages @ (matrix @ vectors[0])).argmax() == (10, 20)[heavy]
 
 
 def test_the_same_seed_gives_the_same_matrix_and_another_one_another():
     passages, asking = planted(60, 0.05)
     plan = AdapterPlan(epochs=3, batch=16)
-    one, two = (fit_adapter(passages, Metric.COSINE, asking, None, plan).matrix for _ in range(2))
+    one, two = (fit_adapter(asking, None, plan).matrix for _ in range(2))
     other = fit_adapter(
         passages, Metric.COSINE, asking, None, AdapterPlan(epochs=3, batch=16, seed=1)
     )
@@ -91,8 +100,8 @@ def test_the_same_seed_gives_the_same_matrix_and_another_one_another():
 
 
 def test_a_low_rank_differs_from_the_identity_by_that_rank():
-    passages, asking = planted(60, 0.05)
-    thin = fit_adapter(passages, Metric.COSINE, asking, None, AdapterPlan(epochs=5, rank=2)).matrix
+    _, asking = planted(60, 0.05)
+    thin = fit_adapter(asking, None, AdapterPlan(epochs=5, rank=2)).matrix
     singular = np.linalg.svd(thin - np.eye(DIM), compute_uv=False)
     assert singular[1] > 1e-4
     assert singular[2:].max() < 1e-6
@@ -102,10 +111,12 @@ def test_without_anything_to_gain_the_identity_stays():
     passages, asking = planted(60, 0.0)
     rng = np.random.default_rng(1)
     shuffled = [{int(rng.integers(200)): 1} for _ in range(60)]
-    learned = BatchArrays(asking.vectors, shuffled, asking.weights)
+    learned = arrays(passages, asking.vectors, shuffled, asking.weights)
     points = np.array([next(iter(each)) for each in asking.positives])
-    checked = BatchArrays(passages[points], asking.positives, asking.weights)  # perfect as they are
-    found = fit_adapter(passages, Metric.COSINE, learned, checked, AdapterPlan(patience=3))
+    checked = arrays(
+        passages, passages[points], asking.positives, asking.weights
+    )  # perfect as they are
+    found = fit_adapter(learned, checked, AdapterPlan(patience=3))
     assert found.best == 0
     assert np.array_equal(found.matrix, np.eye(DIM))
     assert len(found.curve) == 4

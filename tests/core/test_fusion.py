@@ -81,7 +81,7 @@ def both(draw, least=1):
 @given(scores=st.lists(DENSE, min_size=2, max_size=12), mean=DENSE)
 def test_normalisers_are_their_formulas(name, scores, mean):
     assume(len(set(scores)) > 1)
-    found = NORMALIZERS[name].normalized(leg(scores, -1.5, moments=(mean, 0.3)))
+    found = NORMALIZERS[name].normalize(leg(scores, -1.5, moments=(mean, 0.3)))
     wanted = normalized(name, scores, lowest=-1.5, moments=(mean, 0.3))
     np.testing.assert_allclose(found, wanted, atol=1e-9)
     order = np.argsort(scores, kind="stable")
@@ -92,7 +92,7 @@ def test_normalisers_are_their_formulas(name, scores, mean):
 def test_weighted_sums_combmnz_and_log_odds_are_their_formulas(legs, weight):
     dense, lexical = legs
     theoretical, min_max = (
-        [NORMALIZERS[name].normalized(each) for each in legs]
+        [NORMALIZERS[name].normalize(each) for each in legs]
         for name in ("theoretical-min-max", "min-max")
     )
     summed = WeightedSum(dense_weight=weight).fuse(dense, lexical).scores
@@ -127,9 +127,9 @@ def test_a_passage_without_a_vector_counts_as_least():
 
 
 def test_the_least_possible_score_is_a_fixed_point_of_the_theoretical_scale():
-    assert TheoreticalMinMax().normalized(leg([1.0, 0.0, 0.5], -1.0)).tolist() == [1, 0.5, 0.75]
-    assert MinMax().normalized(leg([1.0, 0.0, 0.5], -1.0)).tolist() == [1, 0, 0.5]
-    assert MinMax().normalized(leg([3.0, 3.0], ranks=[1, 0])).tolist() == [1, 0]
+    assert TheoreticalMinMax().normalize(leg([1.0, 0.0, 0.5], -1.0)).tolist() == [1, 0.5, 0.75]
+    assert MinMax().normalize(leg([1.0, 0.0, 0.5], -1.0)).tolist() == [1, 0, 0.5]
+    assert MinMax().normalize(leg([3.0, 3.0], ranks=[1, 0])).tolist() == [1, 0]
 
 
 @ALL
@@ -139,7 +139,7 @@ def test_what_is_better_in_both_legs_never_ranks_lower(name, legs, weight, quali
     dense, lexical = (
         replace(each, quality=quality) for each, quality in zip(legs, qualities, strict=True)
     )
-    scores = FUSIONS[name].reweighted(weight).fuse(dense, lexical).scores
+    scores = FUSIONS[name].with_dense_weight(weight).fuse(dense, lexical).scores
     keys = [
         (each.completed, np.where(each.listed, -each.ranks, -1000)) for each in (dense, lexical)
     ]
@@ -160,7 +160,7 @@ def test_the_scale_of_a_leg_changes_nothing(name, legs, factor):
         lexical.ranks,
         (moments.mean * factor, moments.deviation * factor),
     )
-    fusion = FUSIONS[name].reweighted(0.25)
+    fusion = FUSIONS[name].with_dense_weight(0.25)
     np.testing.assert_allclose(
         fusion.fuse(dense, scaled).scores, fusion.fuse(dense, lexical).scores, atol=1e-9
     )
@@ -188,7 +188,7 @@ def test_a_worse_candidate_changes_nothing_for_the_others(name, legs):
 def test_beside_an_empty_leg_the_other_ones_order_stays(name, values, flip):
     full = leg(values, -1.5, moments=(0.1, 0.5))
     empty = leg([math.nan if flip else 0.0] * len(values), 0.0, [0] * len(values))
-    fusion = FUSIONS[name].reweighted(0.5)
+    fusion = FUSIONS[name].with_dense_weight(0.5)
     scores = (fusion.fuse(empty, full) if flip else fusion.fuse(full, empty)).scores
     for one in range(len(values)):
         for two in range(len(values)):
@@ -222,7 +222,7 @@ def test_degenerate_lists_give_finite_values(values, listed):
 @given(legs=both(), weight=WEIGHTS)
 def test_contributions_sum_to_the_score(legs, weight):
     for fusion in [
-        *(each.reweighted(weight) for each in FUSIONS.values()),
+        *(each.with_dense_weight(weight) for each in FUSIONS.values()),
         EnsembleFusion(weight),
         QueryFusion("relative_score", weight),
     ]:
@@ -302,7 +302,7 @@ def test_nested_fusions_survive_json():
 
 @dataclass(frozen=True)
 class Own:
-    def normalized(self, leg):
+    def normalize(self, leg):
         return leg.completed
 
 
@@ -310,7 +310,7 @@ def test_what_cannot_be_stored_is_refused():
     for fusion in (EnsembleFusion(), QueryFusion(), Own()):
         with pytest.raises(InputError, match="can't be stored: use one of WeightedSum"):
             fusion_as_dict(fusion)
-    with pytest.raises(InputError, match="can't be stored: use normalisers and fusions"):
+    with pytest.raises(InputError, match="can't be stored: use normalizers and fusions"):
         fusion_as_dict(WeightedSum(Own()))
     with pytest.raises(KeyError, match="Better"):
         fusion_from_dict({"name": "Better"})
@@ -321,27 +321,33 @@ def test_what_cannot_be_stored_is_refused():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: WeightedSum(dense_weight=1.5), "dense_weight is 1.5: a number between 0 and 1"),
-        (lambda: WeightedSum(dense_weight=True), "dense_weight is True"),
-        (lambda: ReciprocalRank(-1), "rank_constant is -1: a number of at least 0"),
-        (lambda: ReciprocalRank(math.nan), "rank_constant is nan"),
-        (lambda: GuardedFusion(weak_dense=2), "weak_dense is 2"),
-        (lambda: LogOdds(margin=0.5), "margin is 0.5"),
-        (lambda: ZScore("everything"), "over is 'everything': 'corpus' or 'candidates'"),
-        (lambda: EnsembleFusion(c=-1), "c is -1"),
-        (lambda: fusion_from_name("rrf", -0.1), "dense_weight is -0.1"),
+        (
+            lambda: WeightedSum(dense_weight=1.5),
+            "dense_weight must be a number >= 0 and <= 1, got 1.5",
+        ),
+        (lambda: WeightedSum(dense_weight=True), "dense_weight must be .*got True"),
+        (lambda: ReciprocalRank(-1), "rank_constant must be a number >= 0, got -1"),
+        (lambda: ReciprocalRank(math.nan), "rank_constant must be .*got nan"),
+        (lambda: GuardedFusion(weak_dense=2), "weak_dense must be .*got 2"),
+        (lambda: LogOdds(margin=0.5), "margin must be .*got 0.5"),
+        (
+            lambda: ZScore("everything"),
+            "over must be one of 'corpus', 'candidates', got 'everything'",
+        ),
+        (lambda: EnsembleFusion(c=-1), "c must be a number >= 0, got -1"),
+        (lambda: fusion_from_name("rrf", -0.1), "dense_weight must be .*got -0.1"),
         (lambda: CombMNZ(ZScore()), r"CombMNZ can't use ZScore\(over='corpus'\)"),
         (lambda: CombMNZ(DistributionBased()), "below 0: use MinMax"),
         (lambda: CombMNZ(L2()), "below 0: use MinMax"),
         (lambda: LogOdds(ZScore("candidates")), r"LogOdds can't use ZScore"),
         (lambda: LogOdds(DistributionBased()), "leave 0 to 1: use"),
         (lambda: LogOdds(L2()), "leave 0 to 1: use"),
-        (lambda: WeightedSum(0.6), "normalizer is 0.6: an object.*dense_weight=0.6"),
-        (lambda: WeightedSum("min-max"), "normalizer is 'min-max'"),
-        (lambda: CombMNZ(MinMax), "normalizer is <class"),
-        (lambda: LogOdds(None), "normalizer is None"),
-        (lambda: GuardedFusion(0.6), "0.6 is none that has one to shift"),
-        (lambda: GuardedFusion(WeightedSum), "is none that has one to shift"),
+        (lambda: WeightedSum(0.6), "normalizer must be an object.*got 0.6; .*dense_weight=0.6"),
+        (lambda: WeightedSum("min-max"), "normalizer must be .*got 'min-max'"),
+        (lambda: CombMNZ(MinMax), "normalizer must be .*got <class"),
+        (lambda: LogOdds(None), "normalizer must be .*got None"),
+        (lambda: GuardedFusion(0.6), "fusion must be a fusion with a weight.*got 0.6"),
+        (lambda: GuardedFusion(WeightedSum), "fusion must be a fusion with a weight.*got <class"),
     ],
 )
 def test_bad_fusion_settings_are_refused(make, words):

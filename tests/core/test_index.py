@@ -173,11 +173,11 @@ def test_bad_passages_leave_the_index_as_it_was(index, passages, error, words):
     ("vectors", "words"),
     [
         (np.full((2, 4), np.nan, np.float32), "vector 0 has a value that is NaN"),
-        (np.ones((2, 5), np.float32), r"shape \(2, 5\): \(2, 4\)"),
-        (np.ones((3, 4), np.float32), r"shape \(3, 4\): \(2, 4\)"),
-        (np.ones((2, 4), np.int32), "floats are wanted"),
+        (np.ones((2, 5), np.float32), r"must have shape \(2, 4\), got \(2, 5\)"),
+        (np.ones((3, 4), np.float32), r"must have shape \(2, 4\), got \(3, 4\)"),
+        (np.ones((2, 4), np.int32), "vectors must be floats"),
         (np.array([[1, 0, 0, 0], [0, 0, 0, 0]], np.float32), "vector 1 has zero length"),
-        (np.ones(4, np.float32), r"shape \(4,\)"),
+        (np.ones(4, np.float32), r"got \(4,\)"),
         (None, "no encoder, and 2 texts have no stored vector"),
     ],
 )

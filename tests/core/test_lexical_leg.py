@@ -196,9 +196,9 @@ def test_the_scoring_function_belongs_to_the_query():
         assert plain.scores.tolist() != flat.scores.tolist()
         again = Retriever(index, mode="lexical").retrieve("light food", scorer=BM25(0, 0))
         assert again.scores.tolist() == flat.scores.tolist()
-        assert again.explain().hits[0].terms[0].part == pytest.approx(1)
+        assert again.explain().hits[0].terms[0].tf_weight == pytest.approx(1)
         for wrong in ("bm25", BM25, 3):
-            with pytest.raises(QueryError, match="scorer is"):
+            with pytest.raises(QueryError, match="scorer must be"):
                 lexical(index, "light", scorer=wrong)
 
 

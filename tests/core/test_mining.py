@@ -279,8 +279,8 @@ def test_an_index_without_a_leg_gives_what_it_has(passages):
         ({"counts": 5}, "must map sources to numbers"),
         ({"depth": 0}, "depth must be an integer >= 1, got 0"),
         ({"depth": 5, "skip": 5}, "skip must be < depth"),
-        ({"margin": 1.5}, "margin must be a number >= 0 and <= 1, got 1.5"),
-        ({"share": 0}, "share must be a number > 0, got 0"),
+        ({"margin": 1.5}, "margin must be a number >= 1e-06 and <= 1, got 1.5"),
+        ({"share": 0}, "share must be a number >= 1e-06 and <= 1, got 0"),
         ({"seed": True}, "seed must be an integer >= 0, got True"),
     ],
 )

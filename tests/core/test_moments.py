@@ -8,7 +8,7 @@ import pytest
 from tests.oracles import nearness
 
 from twofold import BM25, HashingEncoder, Index
-from twofold.dense import HNSW, VectorMoments, VectorPart
+from twofold.dense import HNSW, VectorMoments, VectorBlock
 from twofold.errors import QueryError
 from twofold.index import dense_leg
 from twofold.lexical import BM25L, BM25Plus, LanguageAnalyzer, OkapiBM25, PostingsIndex, TfIdf
@@ -106,13 +106,13 @@ def test_moments_of_vectors_that_are_all_far_off_or_all_equal(metric):
     rng = np.random.default_rng(2)
     far = (1e4 + rng.standard_normal((500, 8))).astype(np.float32)
     query = rng.standard_normal(8).astype(np.float32)
-    part = VectorPart.of(Metric(metric), np.arange(500), far)
-    moments = VectorMoments.of(Metric(metric), 8, [part]).scores(query)
+    part = VectorBlock.from_vectors(Metric(metric), np.arange(500), far)
+    moments = VectorMoments.from_blocks(Metric(metric), 8, [part]).scores(query)
     scores = np.array([nearness(metric, query, each) for each in far])
     assert moments.mean == pytest.approx(scores.mean(), rel=1e-9)
     assert moments.deviation == pytest.approx(scores.std(), rel=1e-3)
-    same = VectorPart.of(Metric(metric), np.arange(500), np.repeat(far[:1], 500, axis=0))
-    equal = VectorMoments.of(Metric(metric), 8, [same]).scores(query)
+    same = VectorBlock.from_vectors(Metric(metric), np.arange(500), np.repeat(far[:1], 500, axis=0))
+    equal = VectorMoments.from_blocks(Metric(metric), 8, [same]).scores(query)
     assert equal.deviation == 0
     assert equal.mean == pytest.approx(scores[0], rel=1e-9)
 
@@ -170,7 +170,7 @@ def test_lexical_moments_follow_from_each_terms_scores_of_all_passages(abstracts
         if len(terms) <= 1:
             assert found.deviation == pytest.approx(scores.std(), rel=1e-5, abs=1e-9)
             exact += scores.std() > 0
-        if not scorer.absent and not scorer.cosine:
+        if not scorer.missing_term_weight and not scorer.cosine:
             # Of plain sums, the variances of the terms' own scores are what is added.
             own = [term_scores(postings, claim, live, scorer, term) for term in terms]
             variance = sum(each.var() for each in own)
@@ -187,15 +187,15 @@ def term_scores(postings, query, rows, scorer, term):
 def test_known_is_the_share_of_distinct_terms_that_live_passages_have():
     postings = PostingsIndex(LanguageAnalyzer())
     postings.add(np.arange(2), ["a", "b"], ["green apples", "blue plums"])
-    assert postings.known("green apples and blue plums") == 1.0
-    assert postings.known("green green green tractors") == 0.5
-    assert postings.known("tractors") == 0.0
-    assert postings.known("") == postings.known("?!") == 1.0
+    assert postings.term_coverage("green apples and blue plums") == 1.0
+    assert postings.term_coverage("green green green tractors") == 0.5
+    assert postings.term_coverage("tractors") == 0.0
+    assert postings.term_coverage("") == postings.term_coverage("?!") == 1.0
     assert postings.search("blue apples", 5).rows.tolist() == [0, 1]
-    assert postings.known("blue apples") == 1.0
+    assert postings.term_coverage("blue apples") == 1.0
     postings.delete(np.array([1]))
-    assert postings.known("blue apples") == 0.5
-    assert postings.known("blue") == 0.0
+    assert postings.term_coverage("blue apples") == 0.5
+    assert postings.term_coverage("blue") == 0.0
 
 
 def test_qualities_of_a_view(library):
@@ -243,7 +243,7 @@ def test_agreement_is_kept_and_measured_again_when_the_number_doubles(tmp_path, 
         assert first is not None
         with index.view() as view:
             before = view.generation
-            assert view.snapshot.settings.agreement_of == 120
+            assert view.snapshot.settings.agreement_passages == 120
         index.upsert(passages(abstracts, 30, 120))
         with index.view() as view:
             assert view.generation == before + 1  # a commit for the passages, none to measure
@@ -253,12 +253,12 @@ def test_agreement_is_kept_and_measured_again_when_the_number_doubles(tmp_path, 
     with Index.open(path) as index:
         index.upsert(passages(abstracts, 200, 150))
         with index.view() as view:
-            assert view.snapshot.settings.agreement_of == 350
+            assert view.snapshot.settings.agreement_passages == 350
         assert index.agreement not in (None, first)
         index.delete([each["_id"] for each in abstracts[60:350]])
         index.upsert(passages(abstracts, 1, 400))
         with index.view() as view:
-            assert view.snapshot.settings.agreement_of == 61
+            assert view.snapshot.settings.agreement_passages == 61
 
 
 def test_another_encoder_is_measured_anew(tmp_path, abstracts):
@@ -299,7 +299,7 @@ def test_where_no_words_are_shared_it_is_tried_once(tmp_path):
         assert index.agreement is None
         with index.view() as view:
             before = view.generation
-            assert view.snapshot.settings.agreement_of == 60
+            assert view.snapshot.settings.agreement_passages == 60
         index.upsert(["one more"])
         with index.view() as view:
             assert view.generation == before + 1
@@ -322,7 +322,7 @@ def test_an_encoder_that_fails_to_ask_loses_nothing(tmp_path, abstracts):
 
 
 def test_an_index_of_before_reads_as_not_measured(tmp_path, abstracts):
-    from twofold.storage import Settings
+    from twofold.storage import IndexSettings
 
     path = tmp_path / "i"
     with Index.open(path, encoder="hashing") as index:
@@ -331,6 +331,6 @@ def test_an_index_of_before_reads_as_not_measured(tmp_path, abstracts):
     values = json.loads(connection.execute("SELECT value FROM settings").fetchone()[0])
     connection.close()
     assert values.pop("agreement") is not None
-    assert values.pop("agreement_of") == 100
-    old = Settings.from_json(json.dumps(values))
-    assert (old.format, old.agreement, old.agreement_of) == (3, None, 0)
+    assert values.pop("agreement_passages") == 100
+    old = IndexSettings.from_json(json.dumps(values))
+    assert (old.format, old.agreement, old.agreement_passages) == (3, None, 0)

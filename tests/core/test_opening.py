@@ -126,7 +126,7 @@ def test_a_newer_format_is_refused(tmp_path):
     from dataclasses import replace
 
     path = tmp_path / "i"
-    with Index.open(path, encoder="hashing") as index, index._catalog.writing() as writer:
+    with Index.open(path, encoder="hashing") as index, index._catalog.write_transaction() as writer:
         writer.put_settings(replace(writer.settings(), format=99))
     with pytest.raises(UnsupportedStorageError, match="format 99.*upgrade twofold"):
         Index.open(path)

@@ -21,7 +21,7 @@ from twofold.lexical import (
     RobertsonBM25,
     TfIdf,
 )
-from twofold.storage import pack, unpack
+from twofold.storage import pack_arrays, unpack_arrays
 
 splitting = FunctionAnalyzer(str.split, "tests:split")
 WORDS = ["ant", "bee", "cow", "dog", "eel", "fox", "the"]
@@ -169,9 +169,9 @@ class Postings(RuleBasedStateMachine):
     @rule()
     def reopen(self):
         dead = np.array(sorted(self.names.keys() - self.live.keys()), np.int64)
-        stored = [pack(each.segment.arrays()) for each in self.index.segments]
+        stored = [pack_arrays(each.segment.arrays()) for each in self.index.segments]
         segments = [
-            LiveSegment.of(PostingsSegment.from_arrays(unpack(data)), dead) for data in stored
+            LiveSegment.of(PostingsSegment.from_arrays(unpack_arrays(data)), dead) for data in stored
         ]
         self.index = PostingsIndex(splitting, segments=segments)
 

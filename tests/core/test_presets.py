@@ -147,7 +147,7 @@ def test_presets_by_name():
     assert all(each.depth_is_k for each in PRESETS.values())
     with pytest.raises(InputError, match="unknown preset 'langchian'.*did you mean 'langchain'"):
         preset_from_name("langchian")
-    with pytest.raises(InputError, match="mode is 'best': use one of reciprocal_rerank"):
+    with pytest.raises(InputError, match="mode must be one of 'reciprocal_rerank'.*got 'best'"):
         QueryFusion("best")
 
 
@@ -157,11 +157,11 @@ def test_another_share_of_the_dense_leg():
         QueryFusion("relative_score"),
         QueryFusion("dist_based_score", dense_first=False),
     ):
-        other = fusion.reweighted(0.9)
+        other = fusion.with_dense_weight(0.9)
         assert other == replace(fusion, dense_weight=0.9)
         assert isinstance(other, WeightedFusion)
         with pytest.raises(InputError, match=">= 0 and <= 1"):
-            fusion.reweighted(1.1)
+            fusion.with_dense_weight(1.1)
     for mode in ("reciprocal_rerank", "simple"):
         with pytest.raises(InputError, match=f"mode {mode!r} has no weights"):
-            QueryFusion(mode).reweighted(0.9)
+            QueryFusion(mode).with_dense_weight(0.9)

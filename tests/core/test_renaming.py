@@ -42,7 +42,7 @@ def test_a_second_setting_has_a_name_of_its_own_and_the_way_back_leads_back(tmp_
     result = run("tune", folder, *judged)
     assert result.exit_code == 0, result.output
     said = result.stdout.splitlines()[-1]
-    assert said.startswith("saved as 'tuned-2' and in use; to go back: twofold settings")
+    assert said.startswith("saved as 'tuned-2' and in use; to go back: twofold profiles")
     with Index.open(folder, read_only=True) as index:
         assert index.profiles["tuned"] == index.profiles["all vectors"] == used
         assert index.profiles.active == "tuned-2"

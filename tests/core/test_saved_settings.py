@@ -22,7 +22,7 @@ from twofold.errors import (
 from twofold.fusion import FUSIONS, GuardedFusion, ReciprocalRank, ZScore
 from twofold.index import profile_as_dict, profile_from_dict
 from twofold.lexical import SCORERS, scorer_as_dict, scorer_from_dict
-from twofold.storage import Settings
+from twofold.storage import IndexSettings
 
 PLAIN = SearchProfile(ReciprocalRank(10, 0.3), 200, BM25(0.9, 0.4), 1)
 TITLES = SearchProfile(GuardedFusion(WeightedSum(ZScore(), 0.6), weak_dense=0.2), 50, None, 3)
@@ -161,7 +161,7 @@ class OwnScorer(BM25):
 
 
 class OwnNormalizer:
-    def normalized(self, leg):
+    def normalize(self, leg):
         return leg.completed
 
 
@@ -180,7 +180,7 @@ def test_what_cannot_be_had_back_is_not_stored(garden):
 
 @given(st.sampled_from(sorted(FUSIONS)), st.floats(0, 1), st.sampled_from(sorted(SCORERS)))
 def test_every_setting_comes_back_as_it_was(fusion, weight, scorer):
-    setting = SearchProfile(FUSIONS[fusion].reweighted(weight), 70, SCORERS[scorer](), 2)
+    setting = SearchProfile(FUSIONS[fusion].with_dense_weight(weight), 70, SCORERS[scorer](), 2)
     assert profile_from_dict(json.loads(json.dumps(profile_as_dict(setting)))) == setting
     changed = SCORERS[scorer](0.25)
     assert scorer_from_dict(json.loads(json.dumps(scorer_as_dict(changed)))) == changed
@@ -194,10 +194,10 @@ def test_what_another_version_saved_is_said_to_be(garden):
 
 
 def test_settings_of_an_index_made_before_they_could_be_saved():
-    values = asdict(Settings(dim=3))
-    for name in ("saved", "active", "own_title_weight"):
+    values = asdict(IndexSettings(dim=3))
+    for name in ("saved", "active", "default_title_weight"):
         del values[name]
-    assert Settings.from_json(json.dumps(values)) == Settings(dim=3)
+    assert IndexSettings.from_json(json.dumps(values)) == IndexSettings(dim=3)
 
 
 KILLED = """

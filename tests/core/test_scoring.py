@@ -167,7 +167,7 @@ def test_explanations_sum_to_the_score(scorer):
             each: terms.count(each) for each in {"w0", "w3", "w11", "w39"} & set(terms)
         }
         for match in matches:
-            product = match.query_frequency * match.idf * match.part
+            product = match.query_frequency * match.idf * match.tf_weight
             if match.idf:
                 assert product == pytest.approx(match.contribution, abs=1e-9)
             assert match.length == len(terms)

@@ -7,7 +7,7 @@ import pytest
 from tiny_models import HIDDEN, finished_folder, router_folder, transformer_folder
 from twofold import Index, Metric, Retriever, SentenceTransformerEncoder
 from twofold.encoders import ModelOptions, encoder_from_name
-from twofold.encoders.batching import batches
+from twofold.encoders.batching import batch_by_tokens
 from twofold.errors import EncoderMismatchError, EncoderNotFoundError, EncoderWarning, InputError
 
 TEXTS = [
@@ -217,14 +217,14 @@ def test_a_batch_changes_no_vector_and_no_order(models, budget):
 def test_batches_keep_to_the_budget_and_lose_nobody():
     rng = np.random.default_rng(0)
     sizes = rng.integers(1, 300, 500)
-    found = batches(sizes, 1024)
+    found = batch_by_tokens(sizes, 1024)
     assert sorted(np.concatenate(found).tolist()) == list(range(500))
     padded = [len(places) * sizes[places].max() for places in found]
     assert max(padded) <= 1024
     assert np.mean(padded[:-1]) > 700  # and are well filled
     assert sum(padded) < 1.1 * sizes.sum()
-    assert [places.tolist() for places in batches(np.array([5, 2000, 0]), 1000)] == [[1], [0, 2]]
-    assert batches(np.array([], np.int64), 10) == []
+    assert [places.tolist() for places in batch_by_tokens(np.array([5, 2000, 0]), 1000)] == [[1], [0, 2]]
+    assert batch_by_tokens(np.array([], np.int64), 10) == []
 
 
 def test_nothing_gives_nothing_of_the_right_shape(models):

@@ -182,13 +182,13 @@ def test_what_is_no_list_of_numbers_is_refused(values):
 
 
 def test_settings_are_checked():
-    with pytest.raises(InputError, match="level is 95"):
+    with pytest.raises(InputError, match="level must be a number > 0 and < 1, got 95"):
         bootstrap_interval([0.1, 0.2], level=95)
-    with pytest.raises(InputError, match="power is 1"):
+    with pytest.raises(InputError, match="power must be a number"):
         queries_needed([0.1, 0.2], power=1)
-    with pytest.raises(InputError, match="samples is 0"):
+    with pytest.raises(InputError, match="samples must be an integer >= 1, got 0"):
         bootstrap_interval([0.1, 0.2], samples=0)
-    with pytest.raises(InputError, match="samples is 0"):
+    with pytest.raises(InputError, match="samples must be an integer >= 1, got 0"):
         randomisation_test([0.1, 0.2], samples=0)
 
 

@@ -35,9 +35,9 @@ def large(tmp_path_factory):
     path = tmp_path_factory.mktemp("structures") / "index"
     with Index.open(path, dim=DIM, metric="euclidean") as index:
         index.upsert(passages(0, 26_000), vectors=clusters(26_000))
-        assert index.kind == HNSW()
+        assert index.index_type == HNSW()
         index.reindex(Auto(bits_from=25_000))
-        assert index.kind == OneBit()
+        assert index.index_type == OneBit()
     return path
 
 
@@ -55,9 +55,9 @@ def answers(index, queries, **options):
 
 def test_the_default_is_exact_while_it_is_small(tmp_path):
     with Index.open(tmp_path / "i", dim=DIM) as index:
-        assert index.kind == Flat()
+        assert index.index_type == Flat()
         index.upsert(passages(0, 12_000), vectors=clusters(12_000))
-        assert index.kind == Flat()
+        assert index.index_type == Flat()
         assert not list(tmp_path.rglob("*.dense"))
 
 
@@ -65,7 +65,7 @@ def test_few_dimensions_are_too_few_bits(tmp_path):
     with Index.open(tmp_path / "i", dim=16) as index:
         index.reindex(Auto(bits_from=20_000))
         index.upsert(passages(0, 21_000), vectors=clusters(21_000)[:, :16])
-        assert index.kind == HNSW()
+        assert index.index_type == HNSW()
         assert index.recall(50).mean > 0.95
 
 
@@ -93,7 +93,7 @@ def test_effort_and_exact_are_chosen_by_query(large):
         best = retriever.retrieve(vector=queries[0], exact=True)
         assert retriever.retrieve(vector=queries[0], effort=1e6).ids == best.ids
         for effort in (0, -1, math.inf, math.nan, "2", True):
-            with pytest.raises(QueryError, match="effort is"):
+            with pytest.raises(QueryError, match="effort must be"):
                 retriever.retrieve(vector=queries[0], effort=effort)
         index.reindex(Auto(bits_from=25_000))
 
@@ -156,7 +156,7 @@ def test_a_damaged_structure_is_left_out_and_built_anew_by_a_write(copy):
         assert "is not what was written" in index.verify().problems[0]
         index.upsert([{"id": "z", "text": "z"}], vectors=queries[:1])
         assert index.verify().ok
-        assert index.kind == OneBit()
+        assert index.index_type == OneBit()
     file = next((copy / "segments").glob("*.dense"))
     file.unlink()
     with Index.open(copy) as index:
@@ -189,14 +189,14 @@ def test_reindex_tells_what_it_chose_and_keeps_it(copy):
         assert index.reindex("hnsw:float16") == HNSW(codes="float16")
         assert index.recall(50).mean > 0.95
     with Index.open(copy) as index:
-        assert index.kind == HNSW(codes="float16")
+        assert index.index_type == HNSW(codes="float16")
         assert index.reindex("auto") == HNSW()
         assert index.reindex("flat") == Flat()
         assert not list(copy.rglob("*.dense"))
         for bad in ("hsnw", 3, HNSW):
             with pytest.raises(InputError, match="kind"):
                 index.reindex(bad)
-        assert index.kind == Flat()
+        assert index.index_type == Flat()
 
 
 def test_recall_is_measured_and_can_be_low(copy):
@@ -244,7 +244,7 @@ def test_a_damaged_small_structure_is_built_anew_too(tmp_path):
     with Index.open(path) as index:
         with pytest.warns(RebuildWarning):
             index.upsert([{"id": "z", "text": "z"}], vectors=clusters(1, seed=9))
-        assert index.kind == HNSW()
+        assert index.index_type == HNSW()
         assert index.verify().ok
 
 
@@ -253,7 +253,7 @@ def test_a_structure_outlives_the_growth_of_the_first_block(tmp_path):
         index.upsert(passages(0, 200), vectors=clusters(200))
         index.reindex(HNSW())
         index.upsert(passages(200, 210), vectors=clusters(10, seed=1))
-        assert index.kind == HNSW()
+        assert index.index_type == HNSW()
 
 
 def test_a_tail_far_from_the_origin_is_scanned_with_certainty(tmp_path):
@@ -282,7 +282,7 @@ def test_a_query_without_a_length_leaves_the_others_alone(tmp_path):
 
 @pytest.mark.parametrize("effort", [0, -1, math.nan, math.inf, 1e308, "x", True, None])
 def test_a_meaningless_effort_is_refused(copy, effort):
-    with Index.open(copy) as index, pytest.raises(QueryError, match="effort is"):
+    with Index.open(copy) as index, pytest.raises(QueryError, match="effort must be"):
         index.recall(10, effort=effort)
 
 

@@ -74,7 +74,7 @@ def test_what_is_blank_short_or_answered_by_nothing_is_left_out():
     lone = Passage(id="1", title="Tea", text="Only one sentence here.")
     empty = Passage(id="2", title="A title alone", text=" ")
     for maker in (Titles(), FirstSentences(), Headings(), Generated(lambda text: " ")):
-        with pytest.raises(InputError, match="1 makers made no query of two words"):
+        with pytest.raises(InputError, match="1 generators found no query of two words"):
             generate_examples([lone, empty], [maker])
     assert list(made(Titles(), Passage(id="3", title="緑茶", text="煎茶。"))) == ["title:3:1"]
 
@@ -103,7 +103,7 @@ def test_keyphrases_are_the_best_by_a_plain_count(passages):
         Passage(id=each.id, text=re.sub(r"[^a-z]+", " ", each.text.lower()).strip())
         for each in passages[:60]
     ]
-    maker = Keyphrases(count=4, longest=1).over(chosen)
+    maker = Keyphrases(count=4, max_words=1).with_frequencies(chosen)
     words = [each.text.split() for each in chosen]
     stops = language_from_name("english").stop_words()
     for passage, own in zip(chosen, words, strict=True):
@@ -119,10 +119,10 @@ def test_keyphrases_are_the_best_by_a_plain_count(passages):
 def test_keyphrases_keep_words_together_and_share_none():
     texts = ["the vitamin D level of a vitamin D study", "a study of the level", "other study"]
     chosen = [Passage(id=str(n), text=text) for n, text in enumerate(texts)]
-    ((query, target),) = Keyphrases(count=2).over(chosen).generate(chosen[0])
+    ((query, target),) = Keyphrases(count=2).with_frequencies(chosen).generate(chosen[0])
     assert query == "vitamin d level"  # vitamin d, twice, and then no phrase that shares a word
     assert target is None
-    with pytest.raises(InputError, match="count is 0"):
+    with pytest.raises(InputError, match="count must be an integer >= 1, got 0"):
         Keyphrases(count=0)
     with pytest.raises(InputError, match="klingon"):
         Keyphrases(language="klingon")
@@ -132,7 +132,7 @@ def test_a_function_may_make_many_and_must_make_strings():
     own = made(Generated(lambda text: [f"what is {word}" for word in text.split()[:2]]), GUIDE)
     assert own == {"generated:guide:1": "what is Tea", "generated:guide:2": "what is guide"}
     for wrong in (None, 3, ["a b", 3], {"a b"}):
-        with pytest.raises(InputError, match="a string, or a list of strings, is wanted"):
+        with pytest.raises(InputError, match="must return a string or a list of strings"):
             made(Generated(lambda text, wrong=wrong: wrong), GUIDE)
 
 
@@ -154,11 +154,17 @@ def test_another_seed_gives_another_order_of_the_same(passages):
     ("call", "said"),
     [
         (lambda: generate_examples(["no id at all"], [Titles()]), "a passage id is empty"),
-        (lambda: generate_examples([GUIDE, GUIDE], [Titles()]), "passage id 'guide' is there 2 times"),
-        (lambda: generate_examples([GUIDE], [Titles(), Titles()]), "source 'title' is there 2 times"),
-        (lambda: generate_examples([GUIDE], []), "0 makers made no query"),
-        (lambda: generate_examples([], [Titles()]), "out of 0 passages"),
-        (lambda: generate_examples([GUIDE], [Titles()], seed=-1), "seed is -1"),
+        (
+            lambda: generate_examples([GUIDE, GUIDE], [Titles()]),
+            "passage id must be distinct, got 'guide' 2 times",
+        ),
+        (
+            lambda: generate_examples([GUIDE], [Titles(), Titles()]),
+            "source must be distinct, got 'title'",
+        ),
+        (lambda: generate_examples([GUIDE], []), "0 generators found no query"),
+        (lambda: generate_examples([], [Titles()]), "in 0 passages"),
+        (lambda: generate_examples([GUIDE], [Titles()], seed=-1), "seed must be an integer"),
     ],
 )
 def test_what_cannot_be_made_is_refused(call, said):

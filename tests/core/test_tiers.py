@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twofold import segments as tiers
-from twofold.segments import PackedStrings, allowed_flags, positions_of
+from twofold.segments import PackedStrings, allowed_flags, find_positions
 
 
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=300))
@@ -30,7 +30,7 @@ def test_few_segments_stay_and_rows_are_copied_seldom(batches):
 )
 def test_rows_are_found_where_they_are(held, asked, mask, dtype):
     ascending = np.array(sorted(held), dtype)
-    places = positions_of(np.array(asked, np.int64), ascending).tolist()
+    places = find_positions(np.array(asked, np.int64), ascending).tolist()
     assert places == [sorted(held).index(row) if row in held else -1 for row in asked]
     flags = allowed_flags(ascending, np.array(mask, np.bool_)).tolist()
     assert flags == [row < len(mask) and mask[row] for row in sorted(held)]
@@ -38,7 +38,7 @@ def test_rows_are_found_where_they_are(held, asked, mask, dtype):
 
 @given(st.lists(st.text()))
 def test_packed_strings_read_back(strings):
-    packed = PackedStrings.of(strings)
+    packed = PackedStrings.from_strings(strings)
     assert packed.tolist() == strings
     assert [packed[n] for n in range(len(packed))] == strings
     assert PackedStrings.concatenate([packed, packed]).tolist() == strings * 2

@@ -412,24 +412,24 @@ def test_tune_and_settings_on_the_command_line(files):
         assert (generation, setting, saved) == before
     else:
         assert saved["better"] == setting != poor
-        assert f"twofold settings {folder} --use poor" in result.stdout
-    compared = json.loads(run("settings", folder, *judged, "--json").stdout)["compared"]
+        assert f"twofold profiles {folder} --use poor" in result.stdout
+    compared = json.loads(run("profiles", folder, *judged, "--json").stdout)["compared"]
     active = "better" if "better" in saved else "poor"
     assert compared[active]["gain"] == 0
     assert compared[active]["interval"] == [0, 0]
     assert compared["poor"]["mean"] == pytest.approx(mean_of(folder, judged, poor), abs=1e-9)
     gain = compared["default"]["mean"] - compared[active]["mean"]
     assert compared["default"]["gain"] == pytest.approx(gain, abs=1e-9)
-    assert "from the one in use" in run("settings", folder, *judged).stdout
-    assert run("settings", folder, *judged[:2]).exit_code == 2
-    listed = run("settings", folder).stdout
+    assert "from the one in use" in run("profiles", folder, *judged).stdout
+    assert run("profiles", folder, *judged[:2]).exit_code == 2
+    listed = run("profiles", folder).stdout
     assert "the library's defaults" in listed
     assert "WeightedSum(min-max), dense weight 0.90" in listed
-    assert run("settings", folder, "--use", "default").exit_code == 0
+    assert run("profiles", folder, "--use", "default").exit_code == 0
     assert state(folder)[1] is None
-    values = json.loads(run("settings", folder, "--drop", "poor", "--json").stdout)
+    values = json.loads(run("profiles", folder, "--drop", "poor", "--json").stdout)
     assert values["active"] is None
-    assert "poor" not in values["settings"]
-    unknown = run("settings", folder, "--use", "por")
+    assert "poor" not in values["profiles"]
+    unknown = run("profiles", folder, "--use", "por")
     assert unknown.exit_code == 2
     assert "there is no setting 'por'" in unknown.stderr

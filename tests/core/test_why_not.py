@@ -296,7 +296,7 @@ def test_the_command_line_says_it(index, tmp_path):
 def approximate(library, tmp_path_factory):
     """The library with a dense leg that looks at one list in sixteen, and so misses much."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("twofold.dense.approximate.FEW", 0)
+        patch.setattr("twofold.dense.approximate.SCAN_FACTOR", 0)
         folder = tmp_path_factory.mktemp("approximate")
         with Index.open(folder / "index", encoder="hashing") as index:
             index.upsert(list(library))

@@ -7,14 +7,7 @@ from numpy.typing import NDArray
 
 from langchain_twofold import TwofoldRetriever as LangChainRetriever
 from llama_index_twofold import TwofoldRetriever as LlamaIndexRetriever
-from twofold import Encoder, Hit, Hits, Index, Metric, Passage, Retriever, WeightedSum
-from twofold.dense import FlatIndex
-from twofold.lexical import LanguageAnalyzer, PostingsIndex, RankBM25Index
-from twofold.protocols import DenseIndex, LexicalIndex
-
-lexical: LexicalIndex = PostingsIndex(LanguageAnalyzer())
-reference: LexicalIndex = RankBM25Index(LanguageAnalyzer())
-dense: DenseIndex = FlatIndex(Metric.DOT, 3)
+from twofold import Encoder, Hit, Hits, Index, Passage, Retriever, WeightedSum
 
 
 class Mine:

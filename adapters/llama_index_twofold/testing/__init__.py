@@ -1,13 +1,16 @@
-"""What a LlamaIndex vector store or retriever must do, as pytest classes to subclass.
+"""Test suites for LlamaIndex vector stores and retrievers, as pytest classes to subclass.
 
-``class TestMyStore(VectorStoreSuite): def make_store(self): return MyStore()`` in a test module of
-yours runs all of it. Nothing here is particular to twofold.
+The suites work with any store, not only twofold's:
+
+    class TestMyStore(VectorStoreSuite):
+        def make_store(self):
+            return MyStore()
 """
 
 from twofold.errors import MissingExtraError
 
 try:
-    import pytest  # noqa: F401  # the gate
+    import pytest  # noqa: F401  # fails early without pytest
 except ModuleNotFoundError as error:
     raise MissingExtraError(
         "llama_index_twofold.testing needs pytest. Install it with: pip install pytest"

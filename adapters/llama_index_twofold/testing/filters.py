@@ -1,4 +1,4 @@
-"""What filters must let through: each operator, however nested, before the best are chosen."""
+"""Tests of a vector store's metadata filters."""
 
 import operator
 from collections.abc import Callable
@@ -6,14 +6,20 @@ from typing import Any
 
 import pytest
 from llama_index.core.vector_stores.types import (
-    BasePydanticVectorStore,
     FilterCondition,
     FilterOperator,
     MetadataFilter,
     MetadataFilters,
 )
 
-from llama_index_twofold.testing.suite import StoreSuite, asked, four, ids, node
+from llama_index_twofold.testing.vector_store import (
+    Store,
+    StoreSuite,
+    four_nodes,
+    ids,
+    node,
+    query_store,
+)
 
 METADATA: dict[str, dict[str, Any]] = {
     "a": {"rank": "a", "weight": 1.0, "tags": ["red", "green"], "code": "ABC-1"},
@@ -56,105 +62,97 @@ MEANINGS: dict[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
     "<": operator.lt,
     "<=": operator.le,
-    "in": lambda held, wanted: held in wanted,
-    "nin": lambda held, wanted: held not in wanted,
-    "contains": lambda held, wanted: wanted in held,
-    "any": lambda held, wanted: any(each in held for each in wanted),
-    "all": lambda held, wanted: all(each in held for each in wanted),
-    "text_match": lambda held, wanted: wanted in held,
-    "text_match_insensitive": lambda held, wanted: wanted.lower() in held.lower(),
+    "in": lambda value, given: value in given,
+    "nin": lambda value, given: value not in given,
+    "contains": lambda value, given: given in value,
+    "any": lambda value, given: any(one in value for one in given),
+    "all": lambda value, given: all(one in value for one in given),
+    "text_match": lambda value, given: given in value,
+    "text_match_insensitive": lambda value, given: given.lower() in value.lower(),
 }
-"""What each operator says of a value that is there, as LlamaIndex's own stores have it."""
+"""The operators on a present value, as LlamaIndex's own stores define them."""
 
 
-def allowed(key: str, asked_by: str, value: Any) -> list[str]:
-    """Return the nodes that a condition lets through; what is missing is neither equal nor in."""
-    if asked_by == "is_empty":
-        return [own for own, each in METADATA.items() if each.get(key) in (None, "", [])]
-    absent = asked_by in ("!=", "nin")
+def expected_ids(key: str, name: str, value: Any) -> list[str]:
+    """Return the nodes that match a condition; a missing field matches only != and nin."""
+    if name == "is_empty":
+        return [id_ for id_, fields in METADATA.items() if fields.get(key) in (None, "", [])]
+    missing = name in ("!=", "nin")
     return [
-        own
-        for own, each in METADATA.items()
-        if (MEANINGS[asked_by](each[key], value) if key in each else absent)
+        id_
+        for id_, fields in METADATA.items()
+        if (MEANINGS[name](fields[key], value) if key in fields else missing)
     ]
 
 
-def of(key: str, operator: str, value: Any) -> MetadataFilter:
-    """Return one condition."""
-    return MetadataFilter(key=key, operator=FilterOperator(operator), value=value)
+def metadata_filter(key: str, name: str, value: Any) -> MetadataFilter:
+    """Return a filter of one condition."""
+    return MetadataFilter(key=key, operator=FilterOperator(name), value=value)
 
 
-def any_of(*parts: Any) -> MetadataFilters:
-    """Return filters of which one must match."""
-    return MetadataFilters(filters=list(parts), condition=FilterCondition.OR)
-
-
-def none_of(*parts: Any) -> MetadataFilters:
-    """Return filters of which none may match."""
-    return MetadataFilters(filters=list(parts), condition=FilterCondition.NOT)
+def combine(condition: str, *parts: Any) -> MetadataFilters:
+    """Return filters of which all (and), any (or) or none (not) must match."""
+    return MetadataFilters(filters=list(parts), condition=FilterCondition(condition))
 
 
 class FilterSuite(StoreSuite):
-    """Filters mean what LlamaIndex's own stores say, and nested ones what they look like."""
+    """Filters behave as in LlamaIndex's own stores, and can be nested."""
 
     @pytest.fixture
-    def filled(self, store: BasePydanticVectorStore) -> BasePydanticVectorStore:
-        """The store with nodes whose metadata differ in kind."""
-        store.add([node(0, id_=own, metadata=each) for own, each in METADATA.items()])
+    def filled(self, store: Store) -> Store:
+        """A store of nodes with metadata of different types."""
+        store.add([node(0, id_=id_, metadata=fields) for id_, fields in METADATA.items()])
         return store
 
-    @pytest.mark.parametrize(("key", "operator", "value"), CASES)
-    def test_each_operator(
-        self, filled: BasePydanticVectorStore, key: str, operator: str, value: Any
-    ) -> None:
-        filters = MetadataFilters(filters=[of(key, operator, value)])
-        assert sorted(ids(asked(filled, filters=filters))) == allowed(key, operator, value)
+    @pytest.mark.parametrize(("key", "name", "value"), CASES)
+    def test_each_operator(self, filled: Store, key: str, name: str, value: Any) -> None:
+        filters = combine("and", metadata_filter(key, name, value))
+        assert sorted(ids(query_store(filled, filters=filters))) == expected_ids(key, name, value)
 
     @pytest.mark.parametrize("condition", [*CONDITIONS, None])
-    def test_each_condition(
-        self, filled: BasePydanticVectorStore, condition: FilterCondition | None
-    ) -> None:
-        parts: list[Any] = [of("rank", "==", "b"), of("weight", ">", 1.5)]
+    def test_each_condition(self, filled: Store, condition: FilterCondition | None) -> None:
+        parts: list[Any] = [metadata_filter("rank", "==", "b"), metadata_filter("weight", ">", 1.5)]
         filters = MetadataFilters(filters=parts, condition=condition)
         wanted = {FilterCondition.OR: ["b", "c"], FilterCondition.NOT: ["a", "d"]}
-        assert sorted(ids(asked(filled, filters=filters))) == wanted.get(
+        assert sorted(ids(query_store(filled, filters=filters))) == wanted.get(
             condition or FilterCondition.AND, ["b"]
         )
 
-    def test_no_conditions_let_everything_through(self, filled: BasePydanticVectorStore) -> None:
-        assert len(ids(asked(filled, filters=MetadataFilters(filters=[])))) == 4
+    def test_no_conditions_let_everything_through(self, filled: Store) -> None:
+        assert len(ids(query_store(filled, filters=MetadataFilters(filters=[])))) == 4
 
-    def test_filters_nest(self, filled: BasePydanticVectorStore) -> None:
-        inner = any_of(of("rank", "==", "a"), of("rank", "==", "c"))
-        both = MetadataFilters(filters=[inner, of("weight", ">", 2)])
-        assert ids(asked(filled, filters=both)) == ["c"]
-        neither = none_of(inner, of("weight", "==", 2))
-        assert ids(asked(filled, filters=neither)) == ["d"]
-        deep = MetadataFilters(filters=[none_of(any_of(none_of(of("rank", "==", "b"))))])
-        assert ids(asked(filled, filters=deep)) == ["b"]
+    def test_filters_nest(self, filled: Store) -> None:
+        inner = combine("or", *(metadata_filter("rank", "==", value) for value in "ac"))
+        both = combine("and", inner, metadata_filter("weight", ">", 2))
+        assert ids(query_store(filled, filters=both)) == ["c"]
+        neither = combine("not", inner, metadata_filter("weight", "==", 2))
+        assert ids(query_store(filled, filters=neither)) == ["d"]
+        not_b = combine("not", metadata_filter("rank", "==", "b"))
+        deep = combine("and", combine("not", combine("or", not_b)))
+        assert ids(query_store(filled, filters=deep)) == ["b"]
 
-    def test_values_of_another_type_dont_match(self, filled: BasePydanticVectorStore) -> None:
-        filters = MetadataFilters(filters=[of("rank", ">", 1)])
-        assert ids(asked(filled, filters=filters)) == []
+    def test_values_of_another_type_dont_match(self, filled: Store) -> None:
+        filters = combine("and", metadata_filter("rank", ">", 1))
+        assert ids(query_store(filled, filters=filters)) == []
 
-    def test_documents_can_be_filtered_by(self, store: BasePydanticVectorStore) -> None:
-        store.add(four())
+    def test_documents_can_be_filtered_by(self, store: Store) -> None:
+        store.add(four_nodes())
         for key in ("doc_id", "document_id", "ref_doc_id"):
-            filters = MetadataFilters(filters=[of(key, "==", "doc1")])
-            assert sorted(ids(asked(store, filters=filters))) == ["n2", "n3"]
+            filters = combine("and", metadata_filter(key, "==", "doc1"))
+            assert sorted(ids(query_store(store, filters=filters))) == ["n2", "n3"]
 
-    def test_filters_come_before_the_best_are_chosen(self, store: BasePydanticVectorStore) -> None:
-        near = [node(0, id_=f"near{n}", metadata={"good": "no"}) for n in range(60)]
-        store.add([*near, node(3, id_="far", metadata={"good": "yes"})])
-        filters = MetadataFilters(filters=[of("good", "==", "yes")])
-        assert ids(asked(store, filters=filters, similarity_top_k=1)) == ["far"]
+    def test_filters_apply_before_the_search(self, store: Store) -> None:
+        nearest = [node(0, id_=f"near{n}", metadata={"good": "no"}) for n in range(60)]
+        store.add([*nearest, node(3, id_="far", metadata={"good": "yes"})])
+        filters = combine("and", metadata_filter("good", "==", "yes"))
+        assert ids(query_store(store, filters=filters, similarity_top_k=1)) == ["far"]
 
-    def test_node_ids_restrict(self, store: BasePydanticVectorStore) -> None:
-        store.add(four())
-        assert ids(asked(store, node_ids=["n3", "n1", "missing"])) == ["n1", "n3"]
-        fruit = MetadataFilters(filters=[of("topic", "==", "fruit")])
-        assert ids(asked(store, node_ids=["n0", "n1"], filters=fruit)) == ["n0"]
+    def test_node_ids_restrict(self, store: Store) -> None:
+        store.add(four_nodes())
+        assert ids(query_store(store, node_ids=["n3", "n1", "missing"])) == ["n1", "n3"]
+        fruit = combine("and", metadata_filter("topic", "==", "fruit"))
+        assert ids(query_store(store, node_ids=["n0", "n1"], filters=fruit)) == ["n0"]
 
-    def test_doc_ids_restrict(self, store: BasePydanticVectorStore) -> None:
-        store.add(four())
-        assert ids(asked(store, doc_ids=["doc1"])) == ["n2", "n3"]
+    def test_doc_ids_restrict(self, store: Store) -> None:
+        store.add(four_nodes())
+        assert ids(query_store(store, doc_ids=["doc1"])) == ["n2", "n3"]

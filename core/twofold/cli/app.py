@@ -1,198 +1,196 @@
-"""The command line: ``twofold index``, ``search``, ``eval`` and others."""
+"""The command line ``twofold``, and its commands that write or check an index."""
 
 import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Argument, Exit, Option, Typer
 
 from twofold import __version__
-from twofold.cli import tables
-from twofold.cli.console import DAMAGE, Folder, Json, out, print_json, progress, running
+from twofold.cli.console import (
+    DAMAGE,
+    Folder,
+    Json,
+    Metric,
+    open_index,
+    out,
+    print_result,
+    progress,
+    report_errors,
+)
 from twofold.cli.evaluation import evaluation
 from twofold.cli.export import export
 from twofold.cli.map import draw_map
 from twofold.cli.search import search
 from twofold.cli.training import train
-from twofold.cli.tuning import settings, tune
+from twofold.cli.tuning import profiles, tune
 from twofold.cli.vectors import recall, reencode, reindex
 from twofold.corpus import Corpus, Splitting
-from twofold.dense import as_dict, index_type_from_name
+from twofold.dense import index_type_as_dict, index_type_from_name
 from twofold.index import AS_STORED, Index
 from twofold.index.writing.passage_input import PassageValidator
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("map")(draw_map)
 app.command("eval")(evaluation)
-for verb in (search, reindex, reencode, recall, export, tune, settings, train):
-    app.command()(verb)
+for command in (search, reindex, reencode, recall, export, tune, profiles, train):
+    app.command()(command)
+
+_CORPUS = "A BEIR folder, a .jsonl[.gz] file, or a folder of .txt and .md files."
+_ENCODER = (
+    "A model's name or folder, 'hashing', or 'none'; 'NAME?pooling=cls' sets options, "
+    "'QUERIES | PASSAGES' two models."
+)
+_ANALYZER = (
+    "A language ('english', 'de', ...; 'multilingual' doesn't stem), the import path of a function "
+    "on PYTHONPATH ('package.module:function'), or 'none'."
+)
+_TITLE_WEIGHT = "How often the terms of a title count."
 
 
-def _version(wanted: bool) -> None:
-    """Print the version and stop."""
+def _print_version(wanted: bool) -> None:
     if wanted:
         out.print(__version__)
-        raise typer.Exit
+        raise Exit
 
 
 @app.callback()
 def options(
-    version: Annotated[  # acted upon by its callback
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    version: Annotated[  # handled by its callback
+        bool, Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Dense and lexical retrieval over one durable index."""
 
 
-_ANALYZER = (
-    "A language ('english', 'de', ... ; 'multilingual' takes words as they are), the import path "
-    "of a function on PYTHONPATH ('package.module:function'), or 'none'."
-)
-
-
 @app.command()
 def index(
-    corpus: Annotated[
-        Path,
-        typer.Argument(
-            metavar="CORPUS",
-            help="A BEIR folder, a .jsonl[.gz] file, or a folder of .txt and .md files.",
-        ),
-    ],
-    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="The index, made if missing.")],
-    encoder: Annotated[
-        str | None,
-        typer.Option(
-            help="A model's name or folder, 'hashing', or 'none'; "
-            "'NAME?pooling=cls' has options, 'QUERIES | PASSAGES' two towers."
-        ),
-    ] = None,
-    metric: Annotated[str | None, typer.Option(help="dot, cosine or euclidean.")] = None,
-    analyzer: Annotated[str | None, typer.Option(help=_ANALYZER)] = None,
-    title_weight: Annotated[
-        int | None, typer.Option(help="How often the words of a title count.", show_default="1")
-    ] = None,
-    size: Annotated[int, typer.Option(help="Longest passage of a split file, characters.")] = 1000,
+    corpus: Annotated[Path, Argument(metavar="CORPUS", help=_CORPUS)],
+    to: Annotated[Path, Option("--to", metavar="DIR", help="The index, created if missing.")],
+    encoder: Annotated[str | None, Option(help=_ENCODER)] = None,
+    metric: Metric = None,
+    analyzer: Annotated[str | None, Option(help=_ANALYZER)] = None,
+    title_weight: Annotated[int | None, Option(help=_TITLE_WEIGHT, show_default="1")] = None,
+    size: Annotated[int, Option(help="Maximum characters per passage of a split file.")] = 1000,
     overlap: Annotated[
-        int | None, typer.Option(help="Characters that neighbours share.", show_default="150")
+        int | None, Option(help="Overlap in characters.", show_default="150")
     ] = None,
-    kind: Annotated[
-        str | None, typer.Option(help="What finds near vectors: see reindex.", show_default="auto")
-    ] = None,
+    kind: Annotated[str | None, Option(help="Dense index type.", show_default="auto")] = None,
     as_json: Json = False,
 ) -> None:
-    """Add a corpus to an index; passages that are there already are updated.
+    """Add a corpus to an index, and update passages that are stored.
 
-    Parts that a file of a folder no longer has are removed; nothing else ever is.
+    Deletes passages of a folder's file that the file no longer has, and nothing else.
     """
-    with running():
-        wanted = index_type_from_name(kind) if kind is not None else None  # before anything is made
-        passages = Corpus.at(
+    with report_errors():
+        index_type = index_type_from_name(kind) if kind is not None else None
+        passages = Corpus.from_path(
             corpus, Splitting(size, overlap if overlap is not None else min(150, size // 4))
         )
-        checking = PassageValidator()
-        count = sum(1 for each in passages if checking.checked(each))
+        validator = PassageValidator()
+        count = sum(1 for passage in passages if validator.validate(passage))
         started = time.perf_counter()
         with Index.open(
             to,
-            encoder=AS_STORED if encoder is None else _or_none(encoder),
+            encoder=AS_STORED if encoder is None else _none_from_name(encoder),
             metric=metric,
-            analyzer=AS_STORED if analyzer is None else _or_none(analyzer),
+            analyzer=AS_STORED if analyzer is None else _none_from_name(analyzer),
             title_weight=title_weight,
         ) as target:
-            if wanted is not None:
-                target.reindex(wanted)
+            if index_type is not None:
+                target.reindex(index_type)
             with progress("indexing", count, quiet=as_json) as report:
                 result = target.upsert(passages, progress=report)
-            removed = target.delete(_left_over(target, set(result.ids))) if passages.folder else 0
-            total, modes, near = len(target), target.modes, target.kind
-        summary: dict[str, Any] = {
-            name: getattr(result, name)
-            for name in ("added", "updated", "unchanged", "truncated", "empty")
-        }
-        summary |= {
-            "removed": removed,
-            "passages": total,
-            "modes": modes,
-            "kind": as_dict(near) if "dense" in modes else None,
-            "seconds": time.perf_counter() - started,
-        }
-        if as_json:
-            print_json(summary)
-        else:
-            out.print(tables.indexed(to, summary), soft_wrap=True)
+            outdated = _find_outdated(target, set(result.ids)) if passages.folder else []
+            names = ("added", "updated", "unchanged", "truncated", "empty")
+            value: dict[str, Any] = {name: getattr(result, name) for name in names}
+            value |= {
+                "removed": target.delete(outdated) if outdated else 0,
+                "passages": len(target),
+                "modes": target.modes,
+                "kind": index_type_as_dict(target.index_type) if "dense" in target.modes else None,
+                "seconds": time.perf_counter() - started,
+            }
+        text = (
+            f"{to}: {value['passages']:,} passages ({value['added']:,} added, {value['updated']:,} "
+            f"updated, {value['removed']:,} removed, {value['unchanged']:,} unchanged) in "
+            f"{value['seconds']:.1f} s; modes {', '.join(value['modes'])}"
+        )
+        if value["kind"] is not None:
+            text += f"; dense index {value['kind']['kind']}"
+        if value["truncated"]:
+            text += (
+                f"; {value['truncated']:,} texts are longer than the encoder reads and were "
+                "truncated: split them into shorter passages"
+            )
+        print_result(as_json, value, text)
 
 
 @app.command()
 def reanalyze(
     folder: Folder,
-    analyzer: Annotated[
-        str, typer.Argument(metavar="ANALYZER", help="A language, or a function's import path.")
-    ],
-    title_weight: Annotated[
-        int | None, typer.Option(help="How often the words of a title count: as it was.")
-    ] = None,
+    analyzer: Annotated[str, Argument(metavar="ANALYZER", help=_ANALYZER)],
+    title_weight: Annotated[int | None, Option(help=_TITLE_WEIGHT)] = None,
     as_json: Json = False,
 ) -> None:
-    """Build an index's postings anew with another analyzer; nothing is encoded."""
-    with running(), Index.open(folder, create=False) as target:
+    """Rebuild the lexical leg with another analyzer; nothing is encoded."""
+    with open_index(folder) as target:
         started = time.perf_counter()
         target.reanalyze(analyzer, title_weight=title_weight)
         seconds = time.perf_counter() - started
-        if as_json:
-            print_json({"analyzer": analyzer, "passages": len(target), "seconds": seconds})
-        else:
-            out.print(f"{folder}: {len(target):,} passages analysed in {seconds:.1f} s")
+        print_result(
+            as_json,
+            {"analyzer": analyzer, "passages": len(target), "seconds": seconds},
+            f"{folder}: {len(target):,} passages analyzed in {seconds:.1f} s",
+        )
 
 
 @app.command()
 def copy(
     folder: Folder,
-    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="A new or empty folder.")],
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Take the place of an index that is there.")
-    ] = False,
+    to: Annotated[Path, Option("--to", metavar="DIR", help="A new or empty folder.")],
+    overwrite: Annotated[bool, Option("--overwrite", help="Replace an index there.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Copy an index as it is now, beside readers and a writer."""
-    with running(), Index.open(folder, create=False, read_only=True) as source:
+    """Copy an index; others may read and write it meanwhile."""
+    with open_index(folder, read_only=True) as source:
         source.copy(to, overwrite=overwrite)
-        if as_json:
-            print_json({"to": str(to), "passages": len(source)})
-        else:
-            out.print(f"{to}: {len(source):,} passages copied", soft_wrap=True)
+        value = {"to": str(to), "passages": len(source)}
+        print_result(as_json, value, f"{to}: {len(source):,} passages copied")
 
 
 @app.command()
 def verify(
     folder: Folder,
-    deep: Annotated[bool, typer.Option("--deep", help="Rebuild and compare, too.")] = False,
+    deep: Annotated[bool, Option("--deep", help="Also rebuild and compare.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Check every byte of an index; exit code 1 if anything is damaged."""
-    with running(), Index.open(folder, create=False, read_only=True) as source:
+    """Check every byte of an index; the exit code is 1 if anything is damaged."""
+    with open_index(folder, read_only=True) as source:
         report = source.verify(deep=deep)
-        if as_json:
-            print_json({**asdict(report), "ok": report.ok})
-        else:
-            out.print(tables.verification(folder, report), soft_wrap=True)
+        verdict = "all as written" if report.ok else f"{len(report.problems)} problems"
+        text = (
+            f"{folder}: generation {report.generation}, {report.passages:,} passages, "
+            f"{report.vectors:,} vectors, {report.segments} segments: {verdict}"
+        )
+        lines = [text, *(f"  {problem}" for problem in report.problems)]
+        print_result(as_json, {**asdict(report), "ok": report.ok}, "\n".join(lines))
         if not report.ok:
-            raise typer.Exit(DAMAGE)
+            raise Exit(DAMAGE)
 
 
-def _left_over(target: Index, ids: set[str]) -> list[str]:
-    """Return stored parts of files that were just read again, and no longer have them."""
-    sources = {name.rpartition("#")[0] for name in ids}
+def _find_outdated(target: Index, ids: set[str]) -> list[str]:
+    """Return the ids of stored passages whose file was read again and no longer has them."""
+    sources = {id_.rpartition("#")[0] for id_ in ids}
     return [
-        each.id
-        for each in target
-        if each.id not in ids
-        and each.metadata.get("source") in sources
-        and each.id == f"{each.metadata['source']}#{each.metadata.get('part')}"
+        passage.id
+        for passage in target
+        if passage.id not in ids
+        and passage.metadata.get("source") in sources
+        and passage.id == f"{passage.metadata['source']}#{passage.metadata.get('part')}"
     ]
 
 
-def _or_none(name: str) -> str | None:
-    """Return a name, None for the word that stands for none."""
+def _none_from_name(name: str) -> str | None:
     return None if name == "none" else name

@@ -1,6 +1,7 @@
-"""What all verbs share: where output goes, how errors end a run, and the options' types."""
+"""Output, errors and exit codes of all commands, and the options that several of them share."""
 
 import json
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -9,92 +10,118 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typer import Argument, Exit, Option
 
 from twofold.errors import CorruptIndexError, InputError, TwofoldError
+from twofold.index import DEFAULT, Index
 
-DAMAGE, COULD_NOT_RUN, INTERRUPTED = 1, 2, 130
-_WIDE = 160  # columns where output goes to a file or a pipe
-out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
+DAMAGE, COULD_NOT_RUN, INTERRUPTED = 1, 2, 130  # exit codes
+_PIPE_WIDTH = 160  # columns where output goes to a file or a pipe
+out = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 err = Console(stderr=True, highlight=False)
 
 
 class ModeName(str, Enum):
-    """The modes of a retriever, as the command line lists them."""
+    """The search modes."""
 
     HYBRID = "hybrid"
     DENSE = "dense"
     LEXICAL = "lexical"
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of an index.")]
-
-
-def print_json(value: Any) -> None:
-    """Print a value for machines, on standard output."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+QUERIES_HELP = "Queries: queries.jsonl[.gz], or id and text separated by a tab."
+QRELS_HELP = "Relevance judgments in BEIR's or TREC's format."
+Json = Annotated[bool, Option("--json", help="Print JSON.")]
+Folder = Annotated[Path, Argument(metavar="DIR", help="Folder of an index.")]
+Queries = Annotated[Path, Option(help=QUERIES_HELP)]
+Qrels = Annotated[Path, Option(help=QRELS_HELP)]
+OptionalQueries = Annotated[Path | None, Option(help=QUERIES_HELP)]
+OptionalQrels = Annotated[Path | None, Option(help=QRELS_HELP)]
+Measure = Annotated[str, Option(help="Measure, in the syntax of ir_measures.")]
+Metric = Annotated[str | None, Option(help="dot, cosine or euclidean.")]
 
 
 @contextmanager
-def running() -> Iterator[None]:
-    """Say errors and warnings on standard error, and end with the exit code they mean.
+def open_index(folder: Path, *, read_only: bool = False) -> Iterator[Index]:
+    """Open an existing index for a command, and report errors as ``report_errors``."""
+    with report_errors(), Index.open(folder, create=False, read_only=read_only) as index:
+        yield index
 
-    Damage is 1, anything else that keeps a command from running is 2. What several parts of a
-    command warn of is said once.
+
+@contextmanager
+def report_errors() -> Iterator[None]:
+    """Print errors and warnings on standard error, each warning once, and set the exit code.
+
+    The exit code is 1 for damage and 2 for any other error.
     """
-    said: set[str] = set()
+    printed: set[str] = set()
 
-    def say_once(message: Warning | str) -> None:
-        if str(message) not in said:
-            said.add(str(message))
-            _say("warning", message)
+    def print_once(message: Warning | str) -> None:
+        if str(message) not in printed:
+            printed.add(str(message))
+            print_error("warning", message)
 
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_: say_once(message)
+        warnings.showwarning = lambda message, *_: print_once(message)
         try:
             yield
         except CorruptIndexError as error:
-            _say("damage", error)
-            raise typer.Exit(DAMAGE) from error
+            print_error("damage", error)
+            raise Exit(DAMAGE) from error
         except (TwofoldError, OSError) as error:
-            _say("error", error)
-            raise typer.Exit(COULD_NOT_RUN) from error
+            print_error("error", error)
+            raise Exit(COULD_NOT_RUN) from error
         except KeyboardInterrupt as error:
-            _say("stopped", "what was committed is kept; run the command again to go on")
-            raise typer.Exit(INTERRUPTED) from error
+            print_error("stopped", "committed work is kept; run the command again to continue")
+            raise Exit(INTERRUPTED) from error
+
+
+def print_error(kind: str, message: object) -> None:
+    """Print a line on standard error."""
+    err.print(f"{kind}: {message}", markup=False, soft_wrap=True)
+
+
+def print_result(as_json: bool, value: Any, *texts: RenderableType) -> None:
+    """Print ``value`` as JSON, or ``texts`` for people, on standard output."""
+    if as_json:
+        sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+        return
+    for text in texts:
+        out.print(text, markup=False, soft_wrap=isinstance(text, str))
 
 
 @contextmanager
-def progress(label: str, total: int, *, quiet: bool) -> Iterator[Callable[[int], None] | None]:
-    """Draw a progress bar on standard error; give None where nothing is to be drawn."""
+def progress(label: str, total: int, *, quiet: bool) -> Iterator[Callable[..., None] | None]:
+    """Draw a progress bar on standard error.
+
+    Yields a function of the number done and optionally another label; None if nothing is drawn.
+    """
     if quiet or not err.is_terminal:
         yield None
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err, transient=True) as bar:
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    with Progress(*columns, TimeRemainingColumn(), console=err, transient=True) as bar:
         task = bar.add_task(label, total=total)
-        yield lambda done: bar.update(task, completed=done)
+
+        def report(done: float, label: str = label) -> None:
+            bar.update(task, completed=done, description=label)
+
+        yield report
+
+
+def profiles_command(folder: object, name: str | None) -> str:
+    """Return the command that activates a profile, or the defaults for None."""
+    chosen = name if name is not None else DEFAULT
+    return shlex.join(["twofold", "profiles", str(folder), "--use", chosen])
 
 
 def check_target(path: Path | None) -> None:
-    """Raise InputError where no file can be written to a path, before anything is retrieved."""
+    """Raise InputError if no file can be written to ``path``."""
     if path is None:
         return
     if not path.parent.is_dir():
-        raise InputError(
-            f"{path} can't be written: there is no folder {path.parent}; make it first"
-        )
+        raise InputError(f"can't write {path}: there is no folder {path.parent}; make it first")
     if path.is_dir():
-        raise InputError(f"{path} can't be written: it is a folder; name a file in it")
-
-
-def _say(kind: str, message: object) -> None:
-    err.print(f"{kind}: {message}", markup=False, soft_wrap=True)
+        raise InputError(f"can't write {path}: it is a folder; name a file in it")

@@ -1,4 +1,4 @@
-"""The verb ``eval``: how good retrieval is on judged queries, and what is better than what."""
+"""The command ``eval``."""
 
 import sys
 from collections.abc import Sequence
@@ -7,197 +7,132 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
-from twofold.cli import evaluation_tables as tables
-from twofold.cli.console import Folder, Json, ModeName, check_target, err, out, print_json, running
-from twofold.cli.search_options import (
-    K1,
-    B,
-    Delta,
-    Depth,
-    FusionName,
-    PresetName,
-    Rerank,
-    Scoring,
-    Weight,
-    dense_weight_from_options,
-    fusion_from_options,
-    scorer_from_options,
-)
+from twofold import evaluation as ev
+from twofold.cli import console, tables
+from twofold.cli import search_options as shared
 from twofold.corpus import read_qrels, read_queries, read_run, write_run
 from twofold.errors import InputError
-from twofold.evaluation import (
-    MEASURES,
-    Comparison,
-    Evaluation,
-    compare,
-    evaluate,
-    evaluate_run,
-    plot_differences,
-    report,
-)
-from twofold.evaluation.plots import check_picture
-from twofold.evaluation.report import warnings_of
-from twofold.index import Index
-from twofold.rerank import reranker_from_name
+from twofold.evaluation.plots import check_plot_path
+from twofold.evaluation.report import describe_warnings
 from twofold.retriever import Retriever
 from twofold.types import Mode
 
+_MODE = "Search mode; repeatable. The first is compared with the others. Default: all."
+_MEASURE = "Measure, in the syntax of ir_measures; repeatable. The first is compared."
+_K = "Hits to retrieve and measure. Default: 10, and up to 100 for measures that need more."
+
 
 def evaluation(
-    folder: Folder,
-    queries: Annotated[Path, typer.Option(help="queries.jsonl[.gz], or id and text by tab.")],
-    qrels: Annotated[Path, typer.Option(help="Judgments, BEIR's or TREC's.")],
-    mode: Annotated[
-        list[ModeName] | None,
-        typer.Option(help="May be repeated; the first is compared with the others. Default: all."),
-    ] = None,
-    measure: Annotated[
-        list[str] | None,
-        typer.Option(help="In ir_measures' grammar; may be repeated. The first one is compared."),
-    ] = None,
-    k: Annotated[
-        int | None,
-        typer.Option(
-            "-k",
-            help="Hits wanted and measured. Left out, 10 are wanted, and up to 100 measured "
-            "as far as that changes nothing else.",
-            show_default=False,
-        ),
-    ] = None,
-    fusion: FusionName = None,
-    weight: Weight = None,
-    preset: PresetName = None,
-    depth: Depth = None,
-    rerank: Rerank = None,
-    scoring: Scoring = None,
-    k1: K1 = None,
-    b: B = None,
-    delta: Delta = None,
+    folder: console.Folder,
+    queries: console.Queries,
+    qrels: console.Qrels,
+    mode: Annotated[list[console.ModeName] | None, Option(help=_MODE)] = None,
+    measure: Annotated[list[str] | None, Option(help=_MEASURE)] = None,
+    k: Annotated[int | None, Option("-k", help=_K, show_default=False)] = None,
+    fusion: shared.FusionName = None,
+    weight: shared.Weight = None,
+    preset: shared.PresetName = None,
+    depth: shared.Depth = None,
+    rerank: shared.Rerank = None,
+    scoring: shared.Scoring = None,
+    k1: shared.K1 = None,
+    b: shared.B = None,
+    delta: shared.Delta = None,
     against: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="RUN", help="A TREC run of another system; may be repeated."),
+        list[Path] | None, Option(metavar="RUN", help="TREC run of another system; repeatable.")
     ] = None,
     per_query: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write each query's values, tab-separated; - prints."),
+        Path | None, Option(metavar="FILE", help="Write each query's values as TSV; - prints them.")
     ] = None,
     run: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Write what was found as a TREC run; of several, one file a mode."
-        ),
+        Path | None, Option(metavar="FILE", help="Write the hits as TREC runs, a file per mode.")
     ] = None,
     report_to: Annotated[
-        Path | None, typer.Option("--report", metavar="FILE", help="Write a page of Markdown.")
+        Path | None, Option("--report", metavar="FILE", help="Write a Markdown report.")
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw queries won and lost as .png.")
+        Path | None, Option(metavar="FILE", help="Plot the difference by query as .png.")
     ] = None,
-    as_json: Json = False,
+    as_json: console.Json = False,
 ) -> None:
-    """Measure retrieval on judged queries; compare hybrid with each leg, or with other runs."""
-    with running(), Index.open(folder, create=False, read_only=True) as source:
-        modes = _modes(mode, source)
+    """Measure search quality on judged queries, and compare modes or other systems."""
+    with console.open_index(folder, read_only=True) as index:
+        modes: tuple[Mode, ...] = index.modes
+        if mode:
+            modes = tuple(dict.fromkeys(name.value for name in mode))
         others = list(dict.fromkeys(against)) if against is not None else []
-        for path in (per_query if str(per_query) != "-" else None, run, report_to, plot):
-            check_target(path)
+        print_values = str(per_query) == "-"
+        for path in (None if print_values else per_query, run, report_to, plot):
+            console.check_target(path)
         if plot is not None:
-            check_picture(plot)
+            check_plot_path(plot)
             if len(modes) + len(others) < 2:
-                raise InputError("--plot draws differences: give a second --mode, or --against")
+                raise InputError("--plot shows differences: give a second --mode, or --against")
         texts, judgments = read_queries(queries), read_qrels(qrels)
-        runs = {_run_name(each, modes): read_run(each) for each in others}
-        measures = measure if measure else list(MEASURES)
-        scorer = scorer_from_options(scoring, k1, b, delta)
-        retriever = Retriever(
-            source,
-            mode=modes[0],
-            k=k if k is not None else 10,
-            scorer=scorer,
-            fusion=fusion_from_options(fusion, weight),
-            dense_weight=dense_weight_from_options(fusion, weight),
-            preset=preset,
-            depth=depth,
-            reranker=reranker_from_name(rerank) if rerank is not None else None,
-        )
-        own = [
-            evaluate(
-                replace(retriever, mode=each),
-                texts,
-                judgments,
-                measures,
-                k=k if k is not None else 100,
-            )
-            for each in modes
+        # A path that is also a mode's name gets another name.
+        runs = {f"the run {p}" if str(p) in modes else str(p): read_run(p) for p in others}
+        measures = measure if measure else list(ev.MEASURES)
+        options = shared.build_options(fusion, weight, scoring, k1, b, delta, rerank)
+        hits, limit = (10, 100) if k is None else (k, k)
+        retriever = Retriever(index, mode=modes[0], k=hits, preset=preset, depth=depth, **options)
+        by_mode = [
+            ev.evaluate(replace(retriever, mode=name), texts, judgments, measures, k=limit)
+            for name in modes
         ]
-        foreign = [
-            evaluate_run(each, judgments, measures, name=name, queries=own[0].texts)
-            for name, each in runs.items()
+        by_run = [
+            ev.evaluate_run(found, judgments, measures, name=name, queries=by_mode[0].texts)
+            for name, found in runs.items()
         ]
-        results = [*own, *foreign]
-        comparison = compare(results, measures[0]) if len(results) > 1 else None
+        results = [*by_mode, *by_run]
+        comparison = ev.compare(results, measures[0]) if len(results) > 1 else None
         if run is not None:
-            for path in _write_runs(run, own):
-                err.print(f"written: {path}", markup=False, soft_wrap=True)
-        if per_query is not None and str(per_query) != "-":
-            per_query.write_text(tables.per_query(results), encoding="utf-8")
+            _write_runs(run, by_mode)
+        if per_query is not None and not print_values:
+            per_query.write_text(tables.per_query_values(results), encoding="utf-8")
         if report_to is not None:
-            page = report(
-                comparison if comparison is not None else results,
-                title=folder.resolve().name,
-                date=date.today().isoformat(),
-                passages=len(source),
-            )
+            compared = comparison if comparison is not None else results
+            title, today = folder.resolve().name, date.today().isoformat()
+            page = ev.report(compared, title=title, date=today, passages=len(index))
             report_to.write_text(page, encoding="utf-8")
         if plot is not None and comparison is not None:
-            plot_differences(comparison, plot)
-        _print(own, foreign, comparison, values=str(per_query) == "-", as_json=as_json)
+            ev.plot_differences(comparison, plot)
+        _print_results(by_mode, by_run, comparison, values=print_values, as_json=as_json)
 
 
-def _modes(given: list[ModeName] | None, source: Index) -> tuple[Mode, ...]:
-    """Return the modes of the options, each once; all that the index serves if none is given."""
-    return tuple(dict.fromkeys(each.value for each in given)) if given else source.modes
+def _write_runs(path: Path, results: Sequence[ev.Evaluation]) -> None:
+    """Write a single run to ``path``, and several to files with the mode in their name."""
+    first, dot, rest = path.name.partition(".")
+    for result in results:
+        target = path
+        if len(results) > 1:
+            target = path.with_name(f"{first}-{result.name}{dot}{rest}")
+        write_run(target, result.run, result.name)
+        console.print_error("written", target)
 
 
-def _run_name(path: Path, modes: Sequence[str]) -> str:
-    """Return what tables call a run: its path, apart from the modes that are measured."""
-    return f"the run {path}" if str(path) in modes else str(path)
-
-
-def _write_runs(path: Path, results: Sequence[Evaluation]) -> list[Path]:
-    """Write one run to the path, of several each beside it, with its mode in the name."""
-    written: list[Path] = []
-    for each in results:
-        first, dot, rest = path.name.partition(".")
-        own = path.with_name(f"{first}-{each.name}{dot}{rest}") if len(results) > 1 else path
-        write_run(own, each.run, each.name)
-        written.append(own)
-    return written
-
-
-def _print(
-    own: Sequence[Evaluation],
-    foreign: Sequence[Evaluation],
-    comparison: Comparison | None,
+def _print_results(
+    by_mode: Sequence[ev.Evaluation],
+    by_run: Sequence[ev.Evaluation],
+    comparison: ev.Comparison | None,
     *,
     values: bool,
     as_json: bool,
 ) -> None:
     if as_json:
-        found = {each.name: tables.as_dict(each, values=values) for each in own}
-        if foreign:
-            found["against"] = {each.name: tables.as_dict(each, values=values) for each in foreign}
+        value = {e.name: tables.evaluation_as_dict(e, values=values) for e in by_mode}
+        if by_run:
+            value["against"] = {e.name: tables.evaluation_as_dict(e, values=values) for e in by_run}
         if comparison is not None:
-            found["comparison"] = tables.comparison_as_dict(comparison)
-        print_json(found)
+            value["comparison"] = tables.comparison_as_dict(comparison)
+        console.print_result(True, value)
         return
     if values:
-        sys.stdout.write(tables.per_query([*own, *foreign]))
-    out.print(tables.evaluations([*own, *foreign]))
+        sys.stdout.write(tables.per_query_values([*by_mode, *by_run]))
+    console.print_result(False, None, tables.measures_table([*by_mode, *by_run]))
     if comparison is not None:
-        out.print(tables.differences(comparison))
-        out.print(tables.extremes(comparison))
-    for line in warnings_of(own):
-        err.print(f"warning: {line}", markup=False, soft_wrap=True)
+        console.print_result(False, None, tables.differences_table(comparison))
+        console.print_result(False, None, tables.extremes_table(comparison))
+    for line in describe_warnings(by_mode):
+        console.print_error("warning", line)

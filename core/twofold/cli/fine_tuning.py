@@ -1,134 +1,131 @@
-"""Fine-tuning of an index's encoder or of a cross-encoder, behind ``twofold train --to``."""
+"""What ``train`` trains: a query adapter, the encoder, or a cross-encoder."""
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-from rich import box
-from rich.table import Table
-
-from twofold.cli.console import err, out, print_json, progress
+from twofold import training
+from twofold.cli.console import print_error, print_result, profiles_command, progress
+from twofold.cli.tables import gains_table
+from twofold.cli.training_data import TrainingFiles
 from twofold.index import Index
 from twofold.rerank import reranker_from_name
-from twofold.training import (
-    EncoderPlan,
-    Epoch,
-    FineTunedModel,
-    Gain,
-    RerankerPlan,
-    TrainingSet,
-    train_encoder,
-    train_reranker,
-)
+from twofold.training.adapter.result import choose_name
 from twofold.training.finetuning.plans import FineTuningPlan
 
 
-def gains_table(measure: str, gains: Sequence[Gain], forgotten: Gain | None) -> Table:
-    """Return what held-out queries gain, by mode and group, and what others lose."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(f"{measure}, held out")
-    for head in ("queries", "before", "after", "gain"):
-        table.add_column(head, justify="right")
-    rows: list[tuple[str, Gain]] = [
-        (f"{each.mode}, {each.group} passages" if each.group != "all" else each.mode, each)
-        for each in gains
-    ]
-    if forgotten is not None:
-        rows.append((f"{forgotten.mode}, another kind of queries", forgotten))
-    for label, each in rows:
-        gain = each.interval
-        table.add_row(
-            label,
-            f"{each.queries:,}",
-            f"{each.before:.4f}",
-            f"{each.after:.4f}",
-            f"{gain.mean:+.4f} ({gain.low:+.3f} to {gain.high:+.3f})",
-        )
-    return table
-
-
-def fine_tune(
-    target: Index,
-    training_set: TrainingSet,
-    extra: TrainingSet | None,
-    to: Path,
-    plan: EncoderPlan,
+def adapt(
+    index: Index,
+    files: TrainingFiles,
+    plan: training.AdapterPlan,
+    name: str | None,
     *,
     activate: bool,
     as_json: bool,
-) -> FineTunedModel:
-    """Fine-tune, and say what held-out queries gain; ``serve`` comes next."""
+) -> training.TrainedAdapter:
+    """Train a query adapter, save it if it is accepted, and print the outcome."""
+    name = name if name is not None else choose_name(index)
+    index.query_adapters.new_name(name)  # fail early
+    index.profiles.new_name(name)
+    before = index.profiles.active
+    index.profiles.use(before)  # takes the write lock before the training
+    examples, extra = files.read(index)
+    with progress("training", 100, quiet=as_json) as report:
+
+        def show(step: training.TrainingProgress) -> None:
+            text = f"{step.stage} {_format_epoch(step.epoch, plan.measure)}"
+            if report is not None:
+                report(100 * step.done, text)
+
+        trained = training.train_adapter(index, examples, plan=plan, extra=extra, progress=show)
+    saved = training.keep(index, trained, name=name, use=activate) if trained.accepted else None
+    value = {**trained.to_dict(), "saved": saved, "active": saved is not None and activate}
+    _print_outcome(as_json, value, trained)
+    if saved is not None and not as_json:
+        state, verb = ("in use", "to go back") if activate else ("not in use", "to use it")
+        command = profiles_command(index.path, before if activate else saved)
+        print_result(False, None, f"saved as {saved!r} and {state}; {verb}: {command}")
+    return trained
+
+
+def fine_tune(
+    index: Index,
+    files: TrainingFiles,
+    to: Path,
+    plan: training.EncoderPlan,
+    *,
+    activate: bool,
+    as_json: bool,
+) -> training.FineTunedModel:
+    """Fine-tune the encoder, and print the outcome as text; ``serve`` comes next."""
+    examples, extra = files.read(index)
     if activate:
-        target.profiles.use(target.profiles.active)  # takes the write lock now, not after the work
-    with _live(plan, quiet=as_json) as say:
-        tuned = train_encoder(target, training_set, to, plan=plan, extra=extra, progress=say)
+        index.profiles.use(index.profiles.active)  # takes the write lock before the training
+    show = _epoch_printer(plan, quiet=as_json)
+    tuned = training.train_encoder(index, examples, to, plan=plan, extra=extra, progress=show)
     if not as_json:
-        _said(tuned)
+        _print_outcome(False, None, tuned)
     return tuned
 
 
-def serve(target: Index, tuned: FineTunedModel, *, activate: bool, as_json: bool) -> None:
-    """Encode the index anew by what is kept, if it is to be active, and say the way back."""
-    with target.view() as view:
+def serve(index: Index, tuned: training.FineTunedModel, *, activate: bool, as_json: bool) -> None:
+    """Encode the index anew with an accepted model if ``activate``, and print how to go back."""
+    with index.view() as view:
         before = view.snapshot.settings.encoder
     encoded = 0
-    # By its whole path: an index may be opened from anywhere.
+    # An absolute path, because the index may be opened from another folder.
     model = str(tuned.folder.resolve()) if tuned.folder is not None else ""
     if tuned.accepted and activate:
-        with progress("encoding", len(target), quiet=as_json) as report:
-            encoded = target.reencode(model, progress=report)
-    if as_json:
-        print_json({**tuned.to_dict(), "encoded": encoded, "active": encoded > 0})
-    elif tuned.accepted:
-        said = f"{encoded:,} texts encoded by it" if encoded else "not in use"
-        verb, name = ("to go back", str(before)) if encoded else ("to use it", model)
-        command = shlex.join(["twofold", "reencode", str(target.path), name])
-        _line(f"written to {tuned.folder}, {said}; {verb}: {command}")
+        with progress("encoding", len(index), quiet=as_json) as report:
+            encoded = index.reencode(model, progress=report)
+    state, verb, name = "not in use", "to use it", model
+    if encoded:
+        state, verb, name = f"{encoded:,} texts encoded by it", "to go back", str(before)
+    command = shlex.join(["twofold", "reencode", str(index.path), name])
+    text = [f"written to {tuned.folder}, {state}; {verb}: {command}"] if tuned.accepted else []
+    print_result(as_json, {**tuned.to_dict(), "encoded": encoded, "active": encoded > 0}, *text)
 
 
 def tune_reranker(
-    target: Index,
-    training_set: TrainingSet,
+    index: Index,
+    files: TrainingFiles,
     to: Path,
     base: str,
-    plan: RerankerPlan,
+    plan: training.RerankerPlan,
     *,
     as_json: bool,
-) -> FineTunedModel:
-    """Train a cross-encoder, and say what reranking by it gives held-out queries."""
-    reranker = reranker_from_name(base)
-    with _live(plan, quiet=as_json) as say:
-        tuned = train_reranker(target, training_set, to, base=reranker, plan=plan, progress=say)
-    if as_json:
-        print_json(tuned.to_dict())
-        return tuned
-    _said(tuned)
-    if tuned.accepted:
-        use = shlex.join(["twofold", "search", str(target.path), "QUERY", "--rerank", str(to)])
-        _line(f"written to {to}; to use it: {use}")
+) -> training.FineTunedModel:
+    """Fine-tune a cross-encoder, and print the outcome."""
+    examples, _ = files.read(index)
+    reranker, show = reranker_from_name(base), _epoch_printer(plan, quiet=as_json)
+    tuned = training.train_reranker(index, examples, to, base=reranker, plan=plan, progress=show)
+    _print_outcome(as_json, tuned.to_dict(), tuned)
+    if tuned.accepted and not as_json:
+        command = shlex.join(["twofold", "search", str(index.path), "QUERY", "--rerank", str(to)])
+        print_result(False, None, f"written to {to}; to use it: {command}")
     return tuned
 
 
-def _said(tuned: FineTunedModel) -> None:
-    if tuned.gains:
-        out.print(gains_table(tuned.measure, tuned.gains, tuned.forgotten))
-    _line(tuned.reason)
+def _print_outcome(
+    as_json: bool, value: object, trained: training.TrainedAdapter | training.FineTunedModel
+) -> None:
+    table = (
+        [gains_table(trained.measure, trained.gains, trained.forgotten)] if trained.gains else []
+    )
+    print_result(as_json, value, *table, trained.reason)
 
 
-def _line(text: str) -> None:
-    out.print(text, markup=False, soft_wrap=True)
+def _epoch_printer(plan: FineTuningPlan, *, quiet: bool) -> Callable[[training.Epoch], None] | None:
+    """Return a function that prints each epoch on standard error, or None if ``quiet``."""
+
+    def show(epoch: training.Epoch) -> None:
+        print_error(f"epoch {epoch.number} of {plan.epochs}", _format_epoch(epoch, plan.measure))
+
+    return None if quiet else show
 
 
-@contextmanager
-def _live(plan: FineTuningPlan, *, quiet: bool) -> Iterator[Callable[[Epoch], None] | None]:
-    """Say each epoch's loss and nDCG on standard error; an epoch may take many minutes."""
-    if quiet:
-        yield None
-        return
-
-    def say(epoch: Epoch) -> None:
-        loss = f"loss {epoch.loss:.3f}, " if epoch.loss is not None else "as it is, "
-        err.print(f"epoch {epoch.number} of {plan.epochs}: {loss}{plan.measure} {epoch.ndcg:.4f}")
-
-    yield say
+def _format_epoch(epoch: training.Epoch | None, measure: str) -> str:
+    if epoch is None:
+        return ""
+    loss = f"loss {epoch.loss:.3f}" if epoch.loss is not None else "base"
+    return f"{loss}, {measure} {epoch.ndcg:.4f}" if epoch.ndcg is not None else loss

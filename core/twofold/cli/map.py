@@ -1,17 +1,17 @@
-"""The verb ``map``: the picture of an index."""
+"""The command ``map``."""
 
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
-from twofold.cli.console import Folder, Json, out, print_json, running
+from twofold.cli.console import Folder, Json, print_result, report_errors
 from twofold.index import Index
 
 
 class MethodName(str, Enum):
-    """The methods of a map, as the command line lists them."""
+    """The projection methods."""
 
     PCA = "pca"
     UMAP = "umap"
@@ -20,45 +20,32 @@ class MethodName(str, Enum):
 def draw_map(
     folder: Folder,
     target: Annotated[
-        Path, typer.Option("--out", metavar="FILE", help="The page (.html) or picture (.png).")
+        Path, Option("--out", metavar="FILE", help="The page (.html) or picture (.png) to write.")
     ],
     query: Annotated[
-        list[str] | None, typer.Option(metavar="TEXT", help="Shown among its hits; repeatable.")
+        list[str] | None, Option(metavar="TEXT", help="Query to show with its hits; repeatable.")
     ] = None,
     color: Annotated[
-        str | None, typer.Option(metavar="FIELD", help="A metadata field. Default: clusters.")
+        str | None, Option(metavar="FIELD", help="Metadata field. Default: clusters.")
     ] = None,
-    method: Annotated[MethodName, typer.Option(help="How vectors come to lie on a plane.")] = (
-        MethodName.PCA
-    ),
-    sample: Annotated[int, typer.Option(help="Passages shown; hits come on top.")] = 5000,
-    k: Annotated[int, typer.Option("-k", help="Hits of each leg.")] = 10,
+    method: Annotated[MethodName, Option(help="Projection method.")] = MethodName.PCA,
+    sample: Annotated[int, Option(help="Number of passages shown, besides hits.")] = 5000,
+    k: Annotated[int, Option("-k", help="Hits per leg.")] = 10,
     as_json: Json = False,
 ) -> None:
     """Draw the passages of an index in two dimensions, and queries among their hits."""
-    with running():
-        # Here, as the extra may be missing, and the other verbs do without it.
-        from twofold.map import CorpusMap, picture_kind
+    with report_errors():
+        from twofold.map import CorpusMap, picture_kind  # may lack its extra
 
         picture_kind(target)
-        with Index.open(folder, create=False, read_only=True) as source:
+        with Index.open(folder, create=False, read_only=True) as index:
             drawn = CorpusMap.of(
-                source, query or (), color=color, method=method.value, sample=sample, k=k
+                index, query or (), color=color, method=method.value, sample=sample, k=k
             )
         drawn.write(target)
-        shown = len(drawn.passages)
-        if as_json:
-            print_json(
-                {
-                    "shown": shown,
-                    "passages": drawn.total,
-                    "method": drawn.method,
-                    "file": str(target),
-                }
-            )
-        else:
-            out.print(
-                f"{target}: {shown:,} of {drawn.total:,} passages, {drawn.method.upper()}",
-                markup=False,
-                soft_wrap=True,
-            )
+        shown, total = len(drawn.passages), drawn.total
+        print_result(
+            as_json,
+            {"shown": shown, "passages": total, "method": drawn.method, "file": str(target)},
+            f"{target}: {shown:,} of {total:,} passages, {drawn.method.upper()}",
+        )

@@ -1,82 +1,56 @@
-"""``twofold search``: passages for a query, and why they came back."""
+"""The command ``search``."""
 
 import json
 from typing import Annotated, Any
 
-import typer
+from typer import Argument, Option
 
+from twofold.cli import search_options as shared
 from twofold.cli import tables
-from twofold.cli.console import Folder, Json, ModeName, err, out, print_json, running
-from twofold.cli.search_options import (
-    K1,
-    B,
-    Delta,
-    Depth,
-    FusionName,
-    PresetName,
-    Rerank,
-    Scoring,
-    Weight,
-    dense_weight_from_options,
-    fusion_from_options,
-    scorer_from_options,
-)
+from twofold.cli.console import Folder, Json, ModeName, open_index, print_error, print_result
 from twofold.errors import QueryError
-from twofold.index import Index
-from twofold.rerank import reranker_from_name
 from twofold.retriever import Retriever
 
 
 def search(
     folder: Folder,
-    query: Annotated[str, typer.Argument(metavar="QUERY")],
-    k: Annotated[int, typer.Option("-k", help="Hits wanted.")] = 10,
-    mode: Annotated[ModeName | None, typer.Option(help="Default: hybrid if possible.")] = None,
-    where: Annotated[str | None, typer.Option(metavar="JSON", help="A filter.")] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Say why each came back.")] = False,
+    query: Annotated[str, Argument(metavar="QUERY")],
+    k: Annotated[int, Option("-k", help="Number of hits.")] = 10,
+    mode: Annotated[ModeName | None, Option(help="Default: hybrid if possible.")] = None,
+    where: Annotated[str | None, Option(metavar="JSON", help="Metadata filter.")] = None,
+    explain: Annotated[bool, Option("--explain", help="Explain each hit.")] = False,
     why_not: Annotated[
-        str | None, typer.Option("--why-not", metavar="ID", help="Say why this passage did not.")
+        str | None, Option("--why-not", metavar="ID", help="Explain why a passage is no hit.")
     ] = None,
-    fusion: FusionName = None,
-    weight: Weight = None,
-    preset: PresetName = None,
-    depth: Depth = None,
-    scoring: Scoring = None,
-    k1: K1 = None,
-    b: B = None,
-    delta: Delta = None,
-    min_score: Annotated[float | None, typer.Option(help="Least score of the fusion.")] = None,
-    min_dense: Annotated[float | None, typer.Option(help="Least score of the dense leg.")] = None,
-    min_lexical: Annotated[
-        float | None, typer.Option(help="Least score of the lexical leg.")
-    ] = None,
-    diversity: Annotated[
-        float, typer.Option(help="From 0, relevance alone, to 1, novelty alone.")
-    ] = 0.0,
-    dedup_threshold: Annotated[
-        float | None, typer.Option(help="The cosine from which passages count as one.")
-    ] = None,
-    group_by: Annotated[
-        str | None, typer.Option(help="A metadata field that few hits may share.")
-    ] = None,
-    per_group: Annotated[int, typer.Option(help="How many may share it.")] = 1,
-    rerank: Rerank = None,
-    exact: Annotated[bool, typer.Option("--exact", help="Look at all vectors.")] = False,
-    effort: Annotated[
-        float, typer.Option(help="What an approximate dense leg spends, times this.")
-    ] = 1.0,
+    fusion: shared.FusionName = None,
+    weight: shared.Weight = None,
+    preset: shared.PresetName = None,
+    depth: shared.Depth = None,
+    scoring: shared.Scoring = None,
+    k1: shared.K1 = None,
+    b: shared.B = None,
+    delta: shared.Delta = None,
+    min_score: Annotated[float | None, Option(help="Minimum fused score.")] = None,
+    min_dense: Annotated[float | None, Option(help="Minimum dense score.")] = None,
+    min_lexical: Annotated[float | None, Option(help="Minimum lexical score.")] = None,
+    diversity: Annotated[float, Option(help="0 is relevance alone, 1 novelty alone.")] = 0.0,
+    dedup_threshold: Annotated[float | None, Option(help="Cosine of duplicates.")] = None,
+    group_by: Annotated[str | None, Option(help="Metadata field to group hits by.")] = None,
+    per_group: Annotated[int, Option(help="Maximum hits per group.")] = 1,
+    rerank: shared.Rerank = None,
+    exact: Annotated[bool, Option("--exact", help="Search all vectors.")] = False,
+    effort: Annotated[float, Option(help="Factor of an approximate index's search effort.")] = 1.0,
     as_json: Json = False,
 ) -> None:
     """Retrieve passages for a query."""
-    with running(), Index.open(folder, create=False, read_only=True) as source:
+    with open_index(folder, read_only=True) as index:
+        options = shared.build_options(fusion, weight, scoring, k1, b, delta, rerank)
         retriever = Retriever(
-            source,
-            mode=mode.value if mode is not None else source.modes[0],
+            index,
+            **options,
+            mode=mode.value if mode is not None else index.modes[0],
             k=k,
-            fusion=fusion_from_options(fusion, weight),
-            dense_weight=dense_weight_from_options(fusion, weight),
             depth=depth,
-            scorer=scorer_from_options(scoring, k1, b, delta),
             exact=exact,
             effort=effort,
             preset=preset,
@@ -87,33 +61,30 @@ def search(
             dedup_threshold=dedup_threshold,
             group_by=group_by,
             per_group=per_group,
-            reranker=reranker_from_name(rerank) if rerank is not None else None,
         )
-        hits = retriever.retrieve(query, where=_filter(where))
-        why = hits.why_not(why_not) if why_not is not None else None
-        if why is not None and not explain:
-            if as_json:
-                print_json(why.to_dict())
-            else:
-                out.print(tables.why_not(why))
+        hits = retriever.retrieve(query, where=_parse_filter(where))
+        absence = hits.why_not(why_not) if why_not is not None else None
+        if absence is not None and not explain:
+            print_result(as_json, absence.to_dict(), tables.why_not_table(absence))
             return
         if as_json:
-            found = tables.hits_as_dict(hits, explained=explain)
-            print_json({**found, "why_not": why.to_dict()} if why is not None else found)
+            value = tables.hits_as_dict(hits, explained=explain)
+            if absence is not None:
+                value["why_not"] = absence.to_dict()
+            print_result(as_json, value)
             return
-        out.print(tables.hits_table(hits, explained=explain))
-        if why is not None:
-            out.print(tables.why_not(why))
+        print_result(as_json, None, tables.hits_table(hits, explained=explain))
+        if absence is not None:
+            print_result(as_json, None, tables.why_not_table(absence))
         for warning in hits.warnings:
-            err.print(f"warning: {warning}", markup=False)
+            print_error("warning", warning)
 
 
-def _filter(text: str | None) -> dict[str, Any] | None:
-    """Return the filter in a JSON text; raise QueryError if it isn't JSON."""
+def _parse_filter(text: str | None) -> dict[str, Any] | None:
     if text is None:
         return None
     try:
         value: dict[str, Any] = json.loads(text)
     except json.JSONDecodeError as error:
-        raise QueryError(f"--where is JSON such as '{{\"year\": 2021}}': {error}") from None
+        raise QueryError(f"--where must be JSON, such as '{{\"year\": 2021}}': {error}") from None
     return value

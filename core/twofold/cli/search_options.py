@@ -1,48 +1,47 @@
-"""The options that choose how both legs become one answer."""
+"""The options of ``search`` and ``eval`` that choose fusion and scoring."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-import typer
+from typer import Option
 
-from twofold.fusion import FUSIONS, PRESETS, Fusion, fusion_from_name
+from twofold.fusion import FUSIONS, PRESETS, fusion_from_name
 from twofold.lexical import SCORERS, scorer_from_name
-from twofold.protocols import Scorer
+from twofold.rerank import reranker_from_name
 
-_FUSION = f"How both legs become one score: {', '.join(FUSIONS)}."
+_FUSION = f"Fusion of both legs: {', '.join(FUSIONS)}."
 _PRESET = f"Fuse as another library does: {', '.join(PRESETS)}."
-FusionName = Annotated[str | None, typer.Option(help=_FUSION, show_default="guarded")]
+_SCORING = f"Scoring function of the lexical leg: {', '.join(SCORERS)}."
+_RERANK = "Name or folder of a cross-encoder; 'NAME?candidates=30' sets options."
+FusionName = Annotated[str | None, Option(help=_FUSION, show_default="guarded")]
 Weight = Annotated[
-    float | None, typer.Option(help="The dense leg's share, 0 to 1.", show_default="the fusion's")
+    float | None, Option(help="Weight of the dense leg, 0 to 1.", show_default="the fusion's")
 ]
-PresetName = Annotated[str | None, typer.Option(help=_PRESET)]
-Depth = Annotated[int | None, typer.Option(help="Candidates of each leg.", show_default="100")]
-Rerank = Annotated[
-    str | None,
-    typer.Option(help="A cross-encoder's name or folder; 'NAME?candidates=30' has options."),
-]
+PresetName = Annotated[str | None, Option(help=_PRESET)]
+Depth = Annotated[int | None, Option(help="Candidates per leg.", show_default="100")]
+Rerank = Annotated[str | None, Option(help=_RERANK)]
+Scoring = Annotated[str | None, Option(help=_SCORING, show_default="lucene")]
+K1 = Annotated[float | None, Option("--k1", help="BM25's k1, the saturation of term frequency.")]
+B = Annotated[float | None, Option("--b", help="BM25's b, the length normalization, 0 to 1.")]
+Delta = Annotated[float | None, Option(help="The delta of bm25l, bm25+ and okapi-l.")]
 
 
-def fusion_from_options(name: str | None, weight: float | None) -> Fusion | None:
-    """Return the fusion of the options, None if none was named."""
-    return fusion_from_name(name, weight) if name is not None else None
-
-
-def dense_weight_from_options(name: str | None, weight: float | None) -> float | None:
-    """Return the dense leg's share where no fusion was named, of which it is a part otherwise."""
-    return weight if name is None else None
-
-
-_SCORING = f"The lexical leg's scoring function: {', '.join(SCORERS)}."
-Scoring = Annotated[str | None, typer.Option(help=_SCORING, show_default="lucene")]
-K1 = Annotated[float | None, typer.Option("--k1", help="BM25's k1: what repeats of a word add.")]
-B = Annotated[float | None, typer.Option("--b", help="BM25's b: how length counts, 0 to 1.")]
-Delta = Annotated[float | None, typer.Option(help="The delta of bm25l, bm25+ and okapi-l.")]
-
-
-def scorer_from_options(
-    name: str | None, k1: float | None, b: float | None, delta: float | None
-) -> Scorer | None:
-    """Return the scoring function of the options, None if none was given."""
-    if (name, k1, b, delta) == (None, None, None, None):
-        return None
-    return scorer_from_name(name if name is not None else "lucene", k1=k1, b=b, delta=delta)
+def build_options(
+    fusion: str | None,
+    weight: float | None,
+    scoring: str | None,
+    k1: float | None,
+    b: float | None,
+    delta: float | None,
+    rerank: str | None,
+) -> dict[str, Any]:
+    """Return the arguments of a ``Retriever`` for these command-line options."""
+    scorer = None
+    if (scoring, k1, b, delta) != (None, None, None, None):
+        name = scoring if scoring is not None else "lucene"
+        scorer = scorer_from_name(name, k1=k1, b=b, delta=delta)
+    return {
+        "fusion": fusion_from_name(fusion, weight) if fusion is not None else None,
+        "dense_weight": weight if fusion is None else None,
+        "scorer": scorer,
+        "reranker": reranker_from_name(rerank) if rerank is not None else None,
+    }

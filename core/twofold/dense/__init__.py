@@ -1,8 +1,8 @@
-"""The dense leg: stored vectors, searched by FAISS."""
+"""The dense leg: stored vectors, searched with FAISS."""
 
-from twofold.dense.approximate import TAIL, ApproximateIndex, BuildPlan
+from twofold.dense.approximate import MAX_TAIL, ApproximateIndex, BuildPlan
 from twofold.dense.faiss_index import AnnStructure
-from twofold.dense.flat import FlatIndex, nearness
+from twofold.dense.flat import FlatIndex, float32_scores
 from twofold.dense.index_types import (
     HNSW,
     IVF,
@@ -11,40 +11,34 @@ from twofold.dense.index_types import (
     Flat,
     IndexType,
     OneBit,
-    as_dict,
     check_index_type,
+    index_type_as_dict,
     index_type_from_dict,
     index_type_from_name,
-    resolved,
+    resolve_index_type,
 )
 from twofold.dense.score_moments import VectorMoments
-from twofold.dense.vector_block import VectorPart
-from twofold.integrations.faiss_import import ImportedVectors, read_faiss_vectors
-from twofold.validation import check_effort, check_vectors
+from twofold.dense.vector_block import VectorBlock
 
 __all__ = [
     "HNSW",
     "IVF",
     "IVFPQ",
-    "TAIL",
+    "MAX_TAIL",
     "AnnStructure",
     "ApproximateIndex",
     "Auto",
     "BuildPlan",
     "Flat",
     "FlatIndex",
-    "ImportedVectors",
     "IndexType",
     "OneBit",
+    "VectorBlock",
     "VectorMoments",
-    "VectorPart",
-    "as_dict",
-    "check_effort",
     "check_index_type",
-    "check_vectors",
+    "float32_scores",
+    "index_type_as_dict",
     "index_type_from_dict",
     "index_type_from_name",
-    "nearness",
-    "read_faiss_vectors",
-    "resolved",
+    "resolve_index_type",
 ]

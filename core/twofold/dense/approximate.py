@@ -1,241 +1,246 @@
-"""Approximate search: structures propose rows, and their stored vectors decide."""
+"""Approximate search: FAISS structures propose rows, and exact scores of stored vectors decide."""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from twofold import segments as tiers
 from twofold.concurrency import run_parallel
 from twofold.dense.faiss_index import AnnStructure
 from twofold.dense.flat import FlatIndex
-from twofold.dense.index_types import Auto, Flat, IndexType, resolved
-from twofold.dense.vector_block import VectorPart
-from twofold.segments import allowed_flags, positions_of
+from twofold.dense.index_types import Auto, Flat, IndexType, resolve_index_type
+from twofold.dense.vector_block import Flags, VectorBlock
+from twofold.segments import allowed_flags, find_positions, next_merge
 from twofold.similarity import Metric
 from twofold.types import LegHits, Mask, Rows, Scores, Vectors
 
-TAIL = 10_000
-"""So many rows that no structure holds yet are scanned; more become a structure."""
+MAX_TAIL = 10_000
+"""Up to this many rows outside all structures are scanned; more become a structure."""
+SCAN_FACTOR = 1_000
+"""m eligible of n vectors are scanned where m^2 <= SCAN_FACTOR * n: 10,000 of 100,000."""
+MIN_HALF_BATCH = 16  # queries in each half of a batch from which on a second thread pays
 
 
 @dataclass(frozen=True, slots=True)
 class StructureInfo:
-    """A structure of ``rows`` rows, of which ``live`` are not deleted."""
+    """The index type of a structure, and its number of rows and live rows."""
 
-    kind: IndexType
+    index_type: IndexType
     rows: int
     live: int
 
 
 @dataclass(frozen=True, slots=True)
 class BuildPlan:
-    """The live rows of some structures, by number, and of the tail, whose number comes after.
+    """A structure to build from the live rows of some structures.
 
-    ``stays``: it is one structure as it stands; else one is built.
+    ``members`` are their numbers; the tail has the number after the last. With ``reuse``, the only
+    member stays as it is.
     """
 
-    kind: IndexType
+    index_type: IndexType
     members: tuple[int, ...]
-    stays: bool
+    reuse: bool = False
 
 
 def plan_compaction(
-    kind: IndexType | Auto, dim: int, held: Sequence[StructureInfo], tail: int, *, compact: bool
+    index_type: IndexType | Auto,
+    dim: int,
+    structures: Sequence[StructureInfo],
+    tail: int,
+    *,
+    compact: bool,
 ) -> list[BuildPlan] | None:
-    """Return what should stand instead of the structures ``held``, None if nothing is due.
+    """Return the structures to have instead of ``structures``, or None if no change is due.
 
-    ``tail`` rows came after them. A structure goes when most of its rows are deleted. ``compact``
-    leaves one structure of the kind for all rows.
+    Structures are merged in tiers, and rebuilt when most of their rows are deleted. ``tail`` is the
+    number of live rows after them. ``compact`` asks for one structure for all rows.
     """
-    total = sum(each.live for each in held) + tail
-    chosen = resolved(kind, total, dim)
-    sparse = [2 * each.live < each.rows for each in held]
+    live = [*(structure.live for structure in structures), tail]
+    total = sum(live)
+    chosen = resolve_index_type(index_type, total, dim)
+    sparse = [2 * structure.live < structure.rows for structure in structures]
     if chosen == Flat() or not total:
-        return [] if held and (compact or any(sparse)) else None
-    live = [*(each.live for each in held), tail]
+        return [] if structures and (compact or any(sparse)) else None
     if compact:
-        whole = [StructureInfo(chosen, total, total)]
         everything = tuple(number for number, count in enumerate(live) if count)
-        return None if list(held) == whole else [BuildPlan(chosen, everything, stays=False)]
-    pieces = [
-        BuildPlan(chosen, (number,), stays=False)
+        done = list(structures) == [StructureInfo(chosen, total, total)]
+        return None if done else [BuildPlan(chosen, everything)]
+    plans = [
+        BuildPlan(chosen, (number,))
         if sparse[number]
-        else BuildPlan(each.kind, (number,), stays=True)
-        for number, each in enumerate(held)
-        if each.live
+        else BuildPlan(structure.index_type, (number,), reuse=True)
+        for number, structure in enumerate(structures)
+        if structure.live
     ]
-    if tail > TAIL:
-        pieces.append(BuildPlan(chosen, (len(held),), stays=False))
-    while (
-        run := tiers.next_merge([sum(live[at] for at in each.members) for each in pieces])
-    ) is not None:
-        members = tuple(number for each in pieces[run] for number in each.members)
-        pieces[run] = [BuildPlan(chosen, members, stays=False)]
-    as_it_is = len(pieces) == len(held) and all(each.stays for each in pieces)
-    return None if as_it_is else pieces
-
-
-FEW = 1_000
-"""Of n vectors, m that may be found are scanned where m^2 <= FEW * n: 10,000 of 100,000."""
-SPLIT = 16
-"""Queries in each half of a batch, below which a second thread is not worth it."""
-
-Flags = NDArray[np.bool_]
+    if tail > MAX_TAIL:
+        plans.append(BuildPlan(chosen, (len(structures),)))
+    while (run := next_merge([sum(live[at] for at in plan.members) for plan in plans])) is not None:
+        plans[run] = [BuildPlan(chosen, tuple(at for plan in plans[run] for at in plan.members))]
+    unchanged = len(plans) == len(structures) and all(plan.reuse for plan in plans)
+    return None if unchanged else plans
 
 
 class ApproximateIndex:
-    """Near vectors under one metric, found by structures of one or more kinds.
+    """Approximate nearest vectors under one metric, found by FAISS structures.
 
-    Which rows are found depends on the structures and on ``effort``; their scores are exact. Rows
-    that came after the structures are scanned. Where a filter leaves few, or the structures find
-    fewer than asked for, all that may be found are scanned, and ``effort=math.inf`` always does.
+    The structures and ``effort`` decide which rows are found; scores are exact. Rows outside the
+    structures are scanned. Where few rows are eligible, or the structures find fewer than k, all
+    eligible rows are scanned; ``effort=math.inf`` always scans.
     """
 
     def __init__(
         self,
-        kind: IndexType | Auto,
+        index_type: IndexType | Auto,
         metric: Metric,
         dim: int,
-        parts: Sequence[VectorPart] = (),
+        blocks: Sequence[VectorBlock] = (),
         structures: Sequence[AnnStructure] = (),
         ids_of: Callable[[Rows], list[str]] | None = None,
     ) -> None:
-        self.kind = kind
-        self.exact = FlatIndex(metric, dim, parts, ids_of)
+        self.index_type = index_type
+        self.flat = FlatIndex(metric, dim, blocks, ids_of)
         self.structures = tuple(structures)
         self._refresh()
 
     @property
-    def parts(self) -> tuple[VectorPart, ...]:
-        """All vectors."""
-        return self.exact.parts
+    def blocks(self) -> tuple[VectorBlock, ...]:
+        """All stored vectors."""
+        return self.flat.blocks
 
     def add(self, rows: Rows, ids: Sequence[str], vectors: Vectors) -> None:
         """Index ``vectors`` (n, dim) under ascending rows, greater than all before."""
-        self.exact.add(rows, ids, vectors)
+        self.flat.add(rows, ids, vectors)
         self._refresh()
-        self.tend()
+        self.update_structures()
 
     def delete(self, rows: Rows) -> None:
-        """Forget these rows; unknown ones are ignored."""
-        self.exact.delete(rows)
+        """Delete rows; unknown ones are ignored."""
+        self.flat.delete(rows)
         self._refresh()
-        self.tend()
+        self.update_structures()
 
-    def tend(self, *, compact: bool = False) -> None:
-        """Build the structures that are due; ``compact`` leaves one, or none if none is needed."""
-        pieces = self.due(compact=compact)
-        if pieces is not None:
-            self.structures = tuple(self.made(piece) for piece in pieces)
+    def update_structures(self, *, compact: bool = False) -> None:
+        """Build the structures that are due; ``compact`` leaves at most one."""
+        plans = self.plan_builds(compact=compact)
+        if plans is not None:
+            self.structures = tuple(self.build(plan) for plan in plans)
             self._refresh()
 
-    def due(self, *, compact: bool = False) -> list[BuildPlan] | None:
-        """Return what the structures should be instead, None if they are as they should be."""
-        held = [
+    def plan_builds(self, *, compact: bool = False) -> list[BuildPlan] | None:
+        """Return the structures to have instead of the present ones, or None if none is due."""
+        infos = [
             StructureInfo(
-                each.kind, len(each.rows), len(each.rows) if on is None else int(on.sum())
+                structure.index_type,
+                len(structure.rows),
+                len(structure.rows) if live is None else int(live.sum()),
             )
-            for each, on in zip(self.structures, self._live, strict=True)
+            for structure, live in zip(self.structures, self._live, strict=True)
         ]
-        tail = sum(part.count for part in self._tail.parts)
-        return plan_compaction(self.kind, self.exact.dim, held, tail, compact=compact)
+        tail = sum(block.count for block in self._tail.blocks)
+        return plan_compaction(self.index_type, self.flat.dim, infos, tail, compact=compact)
 
-    def made(self, piece: BuildPlan) -> AnnStructure:
-        """Return the structure of a piece, built if it is not there yet."""
-        if piece.stays:
-            return self.structures[piece.members[0]]
-        rows = np.concatenate([self._live_rows(number) for number in piece.members])
-        exact = self.exact
+    def build(self, plan: BuildPlan) -> AnnStructure:
+        """Return the structure of a plan, building it unless it is reused."""
+        if plan.reuse:
+            return self.structures[plan.members[0]]
+        rows = np.concatenate([self._live_rows(number) for number in plan.members])
+        flat = self.flat
         return AnnStructure.build(
-            piece.kind, exact.metric, rows, lambda some: exact.stored(some)[0]
+            plan.index_type, flat.metric, rows, lambda some: flat.get_vectors(some)[0]
         )
 
     def search(
         self, queries: Vectors, k: int, allowed: Mask | None = None, effort: float = 1.0
     ) -> list[LegHits]:
-        """Return about the best ``k`` allowed rows for each query (n, dim): min(k, matches)."""
-        points = self.exact.prepared(queries)
-        _, total = self.exact.eligible(allowed)
-        count = sum(len(part.rows) for part in self.parts)
-        easy = np.flatnonzero(self.exact.comfortable(points))
-        if not self.structures or math.isinf(effort) or total**2 <= FEW * count or not len(easy):
-            return self.exact.search(queries, k, allowed)
-        # Among fewer that may be found, as many are found only by looking further.
-        found = self._proposed(points[easy], k, allowed, effort * count / total)
-        hits = [LegHits.none() for _ in points]
-        for place, rows in zip(easy.tolist(), found, strict=True):
-            hits[place] = self.exact.best_of(points[place], rows, k)
-        short = [place for place, each in enumerate(hits) if len(each.rows) < min(k, total)]
+        """Return about the best ``k`` allowed rows for each query (n, dim).
+
+        ``effort`` multiplies the index type's usual work; ``math.inf`` is exact. Every query gets
+        min(k, allowed rows) hits.
+        """
+        flat = self.flat
+        points = flat.prepare_queries(queries)
+        flags, total = flat.eligible(allowed)
+        count = sum(len(block.rows) for block in self.blocks)
+        safe = np.flatnonzero(flat.is_float32_safe(points))
+        scan = not self.structures or math.isinf(effort) or total**2 <= SCAN_FACTOR * count
+        if scan or not len(safe):
+            return flat.search_prepared(points, k, flags, total)
+        # The fewer rows are eligible, the further a structure must look.
+        proposed = self._propose(points[safe], k, allowed, effort * count / total)
+        hits = [LegHits.empty() for _ in points]
+        for number, rows in zip(safe.tolist(), proposed, strict=True):
+            hits[number] = flat.rank_rows(points[number], rows, k)
+        short = [number for number, found in enumerate(hits) if len(found.rows) < min(k, total)]
         if short:
-            again = self.exact.search(np.asarray(queries)[short], k, allowed)
-            for place, each in zip(short, again, strict=True):
-                hits[place] = each
+            scanned = flat.search_prepared(points[short], k, flags, total)
+            for number, found in zip(short, scanned, strict=True):
+                hits[number] = found
         return hits
 
     def scores(self, query: Vectors, rows: Rows) -> Scores:
-        """Return the score of each row for one query (dim,); NaN where none is live."""
-        return self.exact.scores(query, rows)
+        """Return the score of each row for one query (dim,); NaN for rows without a live vector."""
+        return self.flat.scores(query, rows)
 
-    def lowest(self, query: Vectors) -> float:
-        """Return a bound that no live vector's score can be below, for one query (dim,)."""
-        return self.exact.lowest(query)
+    def lower_bound(self, query: Vectors) -> float:
+        """Return a lower bound on the score of every live vector for one query (dim,)."""
+        return self.flat.lower_bound(query)
 
-    def _proposed(
-        self, queries: Vectors, k: int, allowed: Mask | None, effort: float
-    ) -> list[Rows]:
-        """Return for each query the live, allowed rows worth scoring."""
+    def _propose(self, queries: Vectors, k: int, allowed: Mask | None, effort: float) -> list[Rows]:
+        """Return the candidate rows for each prepared query (n, dim)."""
         half = len(queries) // 2
-        if half >= SPLIT:
+        if half >= MIN_HALF_BATCH:
             first, second = run_parallel(
-                lambda: self._by_structures(queries[:half], k, allowed, effort),
-                lambda: self._by_structures(queries[half:], k, allowed, effort),
+                lambda: self._ask_structures(queries[:half], k, allowed, effort),
+                lambda: self._ask_structures(queries[half:], k, allowed, effort),
             )
-            found = first + second
+            proposed = first + second
         else:
-            found = self._by_structures(queries, k, allowed, effort)
-        tail = self._tail.search(queries, k, allowed)
-        return [np.concatenate([rows, hits.rows]) for rows, hits in zip(found, tail, strict=True)]
+            proposed = self._ask_structures(queries, k, allowed, effort)
+        tail = self._tail.search_prepared(queries, k, *self._tail.eligible(allowed))
+        pairs = zip(proposed, tail, strict=True)
+        return [np.concatenate([rows, hits.rows]) for rows, hits in pairs]
 
-    def _by_structures(
+    def _ask_structures(
         self, queries: Vectors, k: int, allowed: Mask | None, effort: float
     ) -> list[Rows]:
-        found: list[list[Rows]] = [[] for _ in queries]
-        for each, live in zip(self.structures, self._live, strict=True):
-            on = live
+        """Return the live, allowed rows that the structures propose for each query."""
+        proposed: list[list[Rows]] = [[] for _ in queries]
+        for structure, live in zip(self.structures, self._live, strict=True):
+            flags = live
             if allowed is not None:
-                on = allowed_flags(each.rows, allowed)
-                on = on if live is None else on & live
-            for rows, proposed in zip(found, each.propose(queries, k, effort, on), strict=True):
-                rows.append(proposed[proposed >= 0])
-        return [np.concatenate(rows) for rows in found]
+                flags = allowed_flags(structure.rows, allowed)
+                flags = flags if live is None else flags & live
+            found = structure.propose(queries, k, effort, flags)
+            for of_query, rows in zip(proposed, found, strict=True):
+                of_query.append(rows[rows >= 0])
+        return [np.concatenate(of_query) for of_query in proposed]
 
     def _live_rows(self, number: int) -> Rows:
-        """Return the rows of a structure, or after all of them the tail's, that are not deleted."""
+        """Return the live rows of a structure, or of the tail for the number after the last."""
         if number == len(self.structures):
-            tails = [part.rows[part.places(part.live)] for part in self._tail.parts]
+            tails = [block.rows[block.positions(block.live)] for block in self._tail.blocks]
             return np.concatenate([np.empty(0, np.int64), *tails])
-        rows, on = self.structures[number].rows.astype(np.int64), self._live[number]
-        return rows if on is None else rows[on]
+        rows, live = self.structures[number].rows.astype(np.int64), self._live[number]
+        return rows if live is None else rows[live]
 
     def _refresh(self) -> None:
-        """Note which rows no structure holds, and which of a structure's are deleted."""
-        end = max((int(each.rows[-1]) for each in self.structures), default=-1)
-        exact = self.exact
-        tails = [part.after(end) for part in self.parts]
-        self._tail = FlatIndex(exact.metric, exact.dim, tails, exact.ids_of)
-        dead = np.concatenate([np.empty(0, np.int64), *(part.dead for part in self.parts)])
-        self._live = tuple(_live(each, dead) for each in self.structures)
+        """Recompute the tail and the live flags of the structures."""
+        end = max((int(structure.rows[-1]) for structure in self.structures), default=-1)
+        flat = self.flat
+        tails = [block.after(end) for block in self.blocks]
+        self._tail = FlatIndex(flat.metric, flat.dim, tails, flat.ids_of)
+        dead = np.concatenate([np.empty(0, np.int64), *(block.dead for block in self.blocks)])
+        self._live = tuple(_live_flags(structure, dead) for structure in self.structures)
 
 
-def _live(structure: AnnStructure, dead: Rows) -> Flags | None:
-    """Return which of a structure's rows are not among the ``dead``, None for all."""
-    places = positions_of(dead, structure.rows)
-    places = places[places >= 0]
-    if not len(places):
+def _live_flags(structure: AnnStructure, dead: Rows) -> Flags | None:
+    """Return which of a structure's rows are not ``dead``, or None for all."""
+    positions = find_positions(dead, structure.rows)
+    positions = positions[positions >= 0]
+    if not len(positions):
         return None
     flags = np.ones(len(structure.rows), np.bool_)
-    flags[places] = False
+    flags[positions] = False
     return flags

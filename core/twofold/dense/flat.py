@@ -1,4 +1,4 @@
-"""Exact search over stored vectors by FAISS, with scores settled in float64."""
+"""Exact search over stored vectors: FAISS scans in float32, and float64 scores decide."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,349 +6,270 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.concurrency import faiss_threads, run_parallel
-from twofold.dense.vector_block import VectorPart
+from twofold.concurrency import limit_faiss_threads, run_parallel
+from twofold.dense.vector_block import Flags, Positions, VectorBlock
 from twofold.errors import QueryError, VectorError
 from twofold.similarity import Metric
 from twofold.types import LegHits, Mask, Rows, Scores, Vectors
 from twofold.validation import check_vectors
 
-SPLIT = 20_000
-"""From this many vectors on, a scan is worth a second thread."""
-SPARSE = 4
-"""Where fewer than one in this many is eligible, gathering those beats scanning all."""
-MASKED = 1024
-"""Up to this many deleted vectors are fetched and dropped, which beats masking them."""
+PARALLEL_ROWS = 20_000  # vectors from which on a second thread speeds up a scan
+GATHER_RATIO = 4
+"""Eligible vectors are gathered, not scanned, where fewer than one in this many is eligible."""
+MAX_OVERFETCH = 1024
+"""Up to this many deleted vectors are fetched and dropped, which is faster than masking them."""
+SPARE_CANDIDATES = 32
+"""Candidates fetched beyond k, so that float32 errors rarely need a second scan."""
+DIRECT_ROWS = 1024  # up to this many eligible vectors are scored directly, without FAISS
+MIN_PRODUCT, MAX_PRODUCT = 1e-24, 1e36
+"""Products of lengths outside these limits could vanish or overflow in float32."""
+GROUP_QUERIES = 256  # queries in one matrix product: 17 MB of scores
+PRODUCT_QUERIES = 4  # queries from which on one matrix product is faster than a scan per query
+
+Candidates = tuple[Positions, NDArray[np.float32]]
+"""Positions in a block and their float32 scores."""
 
 
 def scan(
-    metric: Metric,
-    query: Vectors,
-    part: VectorPart,
-    eligible: NDArray[np.bool_] | None,
-    wanted: int,
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the places nearest to one query, and float32 scores, higher is better.
+    metric: Metric, query: Vectors, block: VectorBlock, eligible: Flags | None, count: int
+) -> Candidates:
+    """Return the ``count`` nearest candidates for one query (dim,), higher scores are better.
 
-    A large part is scanned by halves on two threads, each by one thread of FAISS; of a few
-    eligible vectors among many only those are read.
+    A large block is scanned by halves on two threads. Where few vectors are eligible, only those
+    are read.
     """
-    count = len(part.rows)
-    if eligible is not None and np.count_nonzero(eligible) * SPARSE < count:
-        return matrix_product(metric, query[None, :], part, eligible, wanted)[0]
-    if count < SPLIT:
-        return _scan(metric, query, part, eligible, wanted, slice(0, count))
+    size = len(block.rows)
+    if eligible is not None and np.count_nonzero(eligible) * GATHER_RATIO < size:
+        return matrix_product(metric, query[None, :], block, eligible, count)[0]
+    if size < PARALLEL_ROWS:
+        return _scan_slice(metric, query, block, eligible, count, slice(0, size))
     lower, upper = run_parallel(
-        lambda: _scan(metric, query, part, eligible, wanted, slice(0, count // 2)),
-        lambda: _scan(metric, query, part, eligible, wanted, slice(count // 2, count)),
+        lambda: _scan_slice(metric, query, block, eligible, count, slice(0, size // 2)),
+        lambda: _scan_slice(metric, query, block, eligible, count, slice(size // 2, size)),
     )
     return np.concatenate([lower[0], upper[0]]), np.concatenate([lower[1], upper[1]])
 
 
-def _scan(
+def _scan_slice(
     metric: Metric,
     query: Vectors,
-    part: VectorPart,
-    eligible: NDArray[np.bool_] | None,
-    wanted: int,
-    some: slice,
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Let FAISS scan some of a part's vectors."""
+    block: VectorBlock,
+    eligible: Flags | None,
+    count: int,
+    part: slice,
+) -> Candidates:
+    """Scan a slice of a block's vectors with FAISS."""
     import faiss
 
-    vectors = part.vectors[some]
-    flags = eligible[some] if eligible is not None else None
+    vectors = block.vectors[part]
+    flags = eligible[part] if eligible is not None else None
     search = faiss.knn_L2sqr if metric is Metric.EUCLIDEAN else faiss.knn_inner_product
-    extra: list[Any] = []
-    spared = 0
-    if flags is not None and eligible is part.live:
+    selector: list[Any] = []
+    extra = 0
+    if flags is not None and eligible is block.live:
         dead = len(flags) - int(np.count_nonzero(flags))
         flags = flags if dead else None
-        spared = dead if dead <= MASKED else 0
-    if flags is not None and not spared:
+        extra = dead if dead <= MAX_OVERFETCH else 0
+    if flags is not None and not extra:
         bits = np.packbits(flags, bitorder="little")
-        extra = [faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))]
+        selector = [faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))]
         if metric is Metric.EUCLIDEAN:
-            extra.insert(0, None)  # squared lengths of the vectors, not needed
-    count, dim = vectors.shape
-    fetched = min(wanted + spared, count)
-    near = np.empty(fetched, np.float32)
-    places = np.empty(fetched, np.int64)
-    with faiss_threads(1):
-        search(
-            faiss.swig_ptr(query),
-            faiss.swig_ptr(vectors),
-            dim,
-            1,
-            count,
-            fetched,
-            faiss.swig_ptr(near),
-            faiss.swig_ptr(places),
-            *extra,
-        )
-    found = places >= 0
-    if spared and flags is not None:
-        found &= flags[places]
-    places, near = places[found][:wanted] + some.start, near[found][:wanted]
-    return places, -near if metric is Metric.EUCLIDEAN else near
+            selector.insert(0, None)  # squared lengths of the vectors, not needed
+    size, dim = vectors.shape
+    fetched = min(count + extra, size)
+    scores, positions = np.empty(fetched, np.float32), np.empty(fetched, np.int64)
+    arrays = faiss.swig_ptr(query), faiss.swig_ptr(vectors)
+    outputs = faiss.swig_ptr(scores), faiss.swig_ptr(positions)
+    with limit_faiss_threads(1):
+        search(*arrays, dim, 1, size, fetched, *outputs, *selector)
+    found = positions >= 0
+    if extra and flags is not None:
+        found &= flags[positions]
+    positions, scores = positions[found][:count] + part.start, scores[found][:count]
+    return positions, -scores if metric is Metric.EUCLIDEAN else scores
 
 
-def nearness(
+def float32_scores(
     metric: Metric, queries: Vectors, vectors: Vectors, lengths: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    """Return float32 scores (queries, vectors) by one matrix product; squared under Euclidean."""
+    """Return float32 scores (queries, vectors) by one matrix product.
+
+    Euclidean scores are negative squared distances.
+    """
     products: NDArray[np.float32] = queries @ vectors.T
     if metric is not Metric.EUCLIDEAN:
         return products
     squares = np.einsum("ij,ij->i", queries, queries)[:, None]
-    near = 2 * products - squares - (lengths**2).astype(np.float32)
-    return np.asarray(near, np.float32)
+    scores = 2 * products - squares - (lengths**2).astype(np.float32)
+    return np.asarray(scores, np.float32)
 
 
 def matrix_product(
-    metric: Metric,
-    queries: Vectors,
-    part: VectorPart,
-    eligible: NDArray[np.bool_] | None,
-    wanted: int,
-) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """Return for each query (n, dim) the places nearest to it, and float32 scores.
+    metric: Metric, queries: Vectors, block: VectorBlock, eligible: Flags | None, count: int
+) -> list[Candidates]:
+    """Return the ``count`` nearest candidates for each query (n, dim).
 
-    Products of all queries with a block of eligible vectors, of which the best are kept.
+    Multiplies all queries with one chunk of eligible vectors after the other.
     """
-    near = np.zeros((len(queries), 0), np.float32)
-    places = np.zeros((len(queries), 0), np.int64)
-    for some, vectors, lengths in part.chunks(eligible):
-        scores = nearness(metric, queries, vectors, lengths)
-        near = np.concatenate([near, scores], axis=1)
-        here = np.broadcast_to(some, (len(queries), len(some)))
-        places = np.concatenate([places, here], axis=1)
-        if near.shape[1] > wanted:
-            best = np.argpartition(near, -wanted, axis=1)[:, -wanted:]
-            near = np.take_along_axis(near, best, axis=1)
-            places = np.take_along_axis(places, best, axis=1)
-    return list(zip(places, near, strict=True))
-
-
-SPARE = 32
-"""Candidates fetched beyond k, so that float32 errors at the border seldom need a second scan."""
-FEW = 1024
-"""Up to this many eligible vectors are scored directly, without FAISS."""
-SMALL, LARGE = 1e-24, 1e36
-"""Products of lengths outside of these could vanish or overflow in float32."""
-GROUP = 256
-"""Queries in one matrix product: 17 MB of scores."""
-BATCH = 4
-"""From this many queries on, one matrix product beats a scan for each."""
+    scores = np.zeros((len(queries), 0), np.float32)
+    positions = np.zeros((len(queries), 0), np.int64)
+    for chunk, vectors, lengths in block.chunks(eligible):
+        of_chunk = float32_scores(metric, queries, vectors, lengths)
+        scores = np.concatenate([scores, of_chunk], axis=1)
+        here = np.broadcast_to(chunk, (len(queries), len(chunk)))
+        positions = np.concatenate([positions, here], axis=1)
+        if scores.shape[1] > count:
+            best = np.argpartition(scores, -count, axis=1)[:, -count:]
+            scores = np.take_along_axis(scores, best, axis=1)
+            positions = np.take_along_axis(positions, best, axis=1)
+    return list(zip(positions, scores, strict=True))
 
 
 class FlatIndex:
-    """Exact nearest vectors under one metric; hits and scores depend on the live vectors alone.
+    """Exact nearest vectors under one metric; results depend on the live vectors alone.
 
-    FAISS proposes candidates in float32; each is scored again in float64 in a fixed order, and
-    where rounding could have hidden a better one, all vectors near the border are scored.
+    FAISS proposes candidates in float32, and each is rescored in float64 in a fixed order. Where
+    rounding could have hidden a better vector, all vectors near the border are rescored. Ids decide
+    ties: those that ``ids_of`` returns, by default the ones given to ``add``.
     """
 
     def __init__(
         self,
         metric: Metric,
         dim: int,
-        parts: Sequence[VectorPart] = (),
+        blocks: Sequence[VectorBlock] = (),
         ids_of: Callable[[Rows], list[str]] | None = None,
     ) -> None:
         self.metric = metric
         self.dim = dim
-        self.parts = tuple(parts)
+        self.blocks = tuple(blocks)
         self._ids: dict[int, str] = {}
-        self.ids_of = ids_of if ids_of is not None else self._own_ids
+        self.ids_of = ids_of if ids_of is not None else self._added_ids
 
     def add(self, rows: Rows, ids: Sequence[str], vectors: Vectors) -> None:
         """Index ``vectors`` (n, dim) under ascending rows, greater than all before."""
-        stored = self.metric.stored(check_vectors(vectors, self.dim, len(rows)))
+        stored = self.metric.prepare(check_vectors(vectors, self.dim, len(rows)))
         self._ids.update(zip(rows.tolist(), ids, strict=True))
-        self.parts = (*self.parts, VectorPart.of(self.metric, rows, stored))
+        self.blocks = (*self.blocks, VectorBlock.from_vectors(self.metric, rows, stored))
 
     def delete(self, rows: Rows) -> None:
-        """Forget these rows; unknown ones are ignored."""
-        self.parts = tuple(part.without(rows) for part in self.parts)
+        """Delete rows; unknown ones are ignored."""
+        self.blocks = tuple(block.without(rows) for block in self.blocks)
 
     def search(
         self, queries: Vectors, k: int, allowed: Mask | None = None, effort: float = 1.0
     ) -> list[LegHits]:
         """Return the best ``k`` allowed rows for each query (n, dim)."""
-        del effort  # always all
-        queries = self.prepared(queries)
-        flags, total = self.eligible(allowed)
+        del effort  # every search is exact
+        return self.search_prepared(self.prepare_queries(queries), k, *self.eligible(allowed))
+
+    def search_prepared(
+        self, queries: Vectors, k: int, flags: Sequence[Flags | None], total: int
+    ) -> list[LegHits]:
+        """Return the best ``k`` eligible rows for each prepared query (n, dim).
+
+        ``flags`` and ``total`` are what ``eligible`` returns.
+        """
+        hits = [LegHits.empty() for _ in queries]
         if total == 0:
-            return [LegHits.none() for _ in queries]
-        easy = self.comfortable(queries) & (total > max(FEW, k))
-        hits = [LegHits.none() for _ in queries]
-        if not easy.all():
-            places = [part.places(on) for part, on in zip(self.parts, flags, strict=True)]
-            for place in np.flatnonzero(~easy).tolist():
-                hits[place] = self._settled(queries[place], places, k)
-        chosen = np.flatnonzero(easy).tolist()
-        for start in range(0, len(chosen), GROUP):
-            some = chosen[start : start + GROUP]
-            for place, each in zip(
-                some, self._scanned(queries[some], k, flags, total), strict=True
-            ):
-                hits[place] = each
+            return hits
+        scannable = self.is_float32_safe(queries) & (total > max(DIRECT_ROWS, k))
+        if not scannable.all():
+            positions = [block.positions(on) for block, on in zip(self.blocks, flags, strict=True)]
+            for number in np.flatnonzero(~scannable).tolist():
+                hits[number] = self.rescore_exact(queries[number], positions, k)
+        numbers = np.flatnonzero(scannable).tolist()
+        for start in range(0, len(numbers), GROUP_QUERIES):
+            group = numbers[start : start + GROUP_QUERIES]
+            found = self._scan_group(queries[group], k, flags, total)
+            for number, of_query in zip(group, found, strict=True):
+                hits[number] = of_query
         return hits
 
     def scores(self, query: Vectors, rows: Rows) -> Scores:
-        """Return the score of each row for one query (dim,); NaN where none is live."""
-        point = self.prepared(query[None, :])[0]
+        """Return the score of each row for one query (dim,); NaN for rows without a live vector."""
+        point = self.prepare_queries(query[None, :])[0]
         out = np.full(len(rows), np.nan)
-        for part in self.parts:
-            places = part.locate(rows)
-            if part.live is not None:
-                places[~part.live[places]] = -1
-            here = np.flatnonzero(places >= 0)
+        for block in self.blocks:
+            positions = block.locate(rows)
+            if block.live is not None:
+                positions[~block.live[positions]] = -1
+            here = np.flatnonzero(positions >= 0)
             if len(here):
-                out[here] = self.metric.scores(point, part.vectors, places[here])
+                out[here] = self.metric.score(point, block.vectors, positions[here])
         return out
 
-    def stored(self, rows: Rows) -> tuple[Vectors, NDArray[np.bool_]]:
-        """Return the vectors (n, dim) of rows, deleted ones too, and which of them have one."""
+    def get_vectors(self, rows: Rows) -> tuple[Vectors, Flags]:
+        """Return the vectors (n, dim) of rows, deleted ones too, and which rows have one."""
         out = np.zeros((len(rows), self.dim), np.float32)
         found = np.zeros(len(rows), np.bool_)
-        for part in self.parts:
-            places = part.locate(rows)
-            here = places >= 0
-            out[here] = part.vectors[places[here]]
+        for block in self.blocks:
+            positions = block.locate(rows)
+            here = positions >= 0
+            out[here] = block.vectors[positions[here]]
             found |= here
         return out, found
 
-    def lowest(self, query: Vectors) -> float:
-        """Return a bound that no live vector's score can be below, for one query (dim,)."""
+    def lower_bound(self, query: Vectors) -> float:
+        """Return a lower bound on the score of every live vector for one query (dim,)."""
         if self.metric is Metric.COSINE:
             return -1.0
         length = float(np.linalg.norm(query.astype(np.float64)))
-        reach = max((part.live_reach for part in self.parts), default=0.0)
-        return -(length + reach) if self.metric is Metric.EUCLIDEAN else -length * reach
+        longest = max((block.max_live_length for block in self.blocks), default=0.0)
+        return -(length + longest) if self.metric is Metric.EUCLIDEAN else -length * longest
 
-    def prepared(self, queries: Vectors) -> Vectors:
-        """Check query vectors (n, dim) and bring them into the metric's form.
+    def prepare_queries(self, queries: Vectors) -> Vectors:
+        """Check query vectors (n, dim) and return them in the metric's stored form.
 
-        Raises QueryError for a wrong shape, for values that are not finite, and for a query of
-        zero length under cosine.
+        Raises:
+            QueryError: The shape is wrong, a value is not finite, or a query has length zero under
+                cosine.
         """
         try:
-            return self.metric.stored(check_vectors(queries, self.dim, len(queries)))
+            return self.metric.prepare(check_vectors(queries, self.dim, len(queries)))
         except VectorError as error:
             raise QueryError(f"query vectors: {error}") from None
 
-    def eligible(self, allowed: Mask | None) -> tuple[list[NDArray[np.bool_] | None], int]:
-        """Return each part's flags of what may be found, None for all, and how many may be."""
-        flags = [part.eligible(allowed) for part in self.parts]
+    def eligible(self, allowed: Mask | None) -> tuple[list[Flags | None], int]:
+        """Return each block's flags of eligible rows, None for all, and the number of such rows."""
+        flags = [block.eligible(allowed) for block in self.blocks]
         counts = [
-            part.count if on is part.live else int(np.count_nonzero(on))  # type: ignore[arg-type]  # live may be None
-            for part, on in zip(self.parts, flags, strict=True)
+            block.count if on is block.live else int(np.count_nonzero(on))  # type: ignore[arg-type]  # live may be None
+            for block, on in zip(self.blocks, flags, strict=True)
         ]
         return flags, sum(counts)
 
-    def best_of(self, query: Vectors, rows: Rows, k: int) -> LegHits:
-        """Return the best ``k`` of some live rows for one prepared query (dim,)."""
-        found = [part.locate(rows) for part in self.parts]
-        places = [each[each >= 0] for each in found]
-        if sum(len(each) for each in places) > k + SPARE:
-            places = self._nearest(query, places, k)
-        return self._settled(query, places, k)
-
-    def comfortable(self, queries: Vectors) -> NDArray[np.bool_]:
-        """Return for each query whether products with any vector stay well inside float32."""
+    def is_float32_safe(self, queries: Vectors) -> Flags:
+        """Return for each query whether its products with all vectors stay inside float32."""
         if self.metric is Metric.COSINE:
             return np.ones(len(queries), np.bool_)
         lengths = np.linalg.norm(queries.astype(np.float64), axis=1)
-        reach = self._longest()
-        return np.asarray((lengths * reach > SMALL) & ((lengths * reach + reach) ** 2 < LARGE))
+        longest = self._max_length()
+        products = lengths * longest
+        return np.asarray((products > MIN_PRODUCT) & ((products + longest) ** 2 < MAX_PRODUCT))
 
-    def _scanned(
-        self, queries: Vectors, k: int, flags: Sequence[NDArray[np.bool_] | None], total: int
-    ) -> list[LegHits]:
-        """Search all vectors for a group of queries."""
-        if len(queries) < BATCH:
-            return [self._by_scan(query, k, flags, total) for query in queries]
-        return self._by_product(queries, k, flags, total)
+    def rank_rows(self, query: Vectors, rows: Rows, k: int) -> LegHits:
+        """Return the best ``k`` of some live rows for one prepared query (dim,)."""
+        located = [block.locate(rows) for block in self.blocks]
+        positions = [here[here >= 0] for here in located]
+        if sum(map(len, positions)) > k + SPARE_CANDIDATES:
+            # Leave out what float32 scores can tell is not among the best k.
+            scores = [
+                float32_scores(self.metric, query[None, :], block.vectors[at], block.lengths[at])[0]
+                for block, at in zip(self.blocks, positions, strict=True)
+            ]
+            border = -np.partition(-np.concatenate(scores), k - 1)[k - 1]
+            border -= 2 * self._error_bound(query)
+            positions = [at[near >= border] for at, near in zip(positions, scores, strict=True)]
+        return self.rescore_exact(query, positions, k)
 
-    def _by_scan(
-        self, query: Vectors, k: int, flags: Sequence[NDArray[np.bool_] | None], total: int
-    ) -> LegHits:
-        """Let FAISS scan every part for one query."""
-        wanted = min(k + SPARE, total)
-        found = [
-            scan(self.metric, query, part, on, wanted)
-            for part, on in zip(self.parts, flags, strict=True)
-        ]
-        return self._certain(query, found, k, wanted, flags, total)
-
-    def _by_product(
-        self, queries: Vectors, k: int, flags: Sequence[NDArray[np.bool_] | None], total: int
-    ) -> list[LegHits]:
-        """Multiply all queries with blocks of vectors, keeping the best of each block."""
-        wanted = min(k + SPARE, total)
-        of_parts = [
-            matrix_product(self.metric, queries, part, on, wanted)
-            for part, on in zip(self.parts, flags, strict=True)
-        ]
-        return [
-            self._certain(query, each, k, wanted, flags, total)
-            for query, each in zip(queries, zip(*of_parts, strict=True), strict=True)
-        ]
-
-    def _certain(
-        self,
-        query: Vectors,
-        found: Sequence[tuple[NDArray[np.int64], NDArray[np.float32]]],
-        k: int,
-        wanted: int,
-        flags: Sequence[NDArray[np.bool_] | None],
-        total: int,
-    ) -> LegHits:
-        """Score candidates exactly; look at every vector near the border if that is in doubt."""
-        if wanted == total:
-            return self._settled(query, [places for places, _ in found], k)
-        approximate = np.concatenate([scores for _, scores in found])
-        # No vector that was left out is nearer than the wanted-th that was found, up to rounding.
-        left_out = float(np.partition(approximate, -wanted)[-wanted])
-        settled = self._settled(query, [at[near >= left_out] for at, near in found], k)
-        slack = self._slack(query)
-        worst = float(settled.scores[-1])
-        border = -(worst**2) if self.metric is Metric.EUCLIDEAN else worst
-        if border > left_out + slack:
-            return settled
-        places = []
-        for part, on in zip(self.parts, flags, strict=True):
-            candidates = [np.empty(0, np.int64)]
-            for some, vectors, lengths in part.chunks(on):
-                near = nearness(self.metric, query[None, :], vectors, lengths)[0]
-                candidates.append(some[near >= border - slack])
-            places.append(np.concatenate(candidates))
-        return self._settled(query, places, k)
-
-    def _nearest(
-        self, query: Vectors, places: Sequence[NDArray[np.int64]], k: int
-    ) -> list[NDArray[np.int64]]:
-        """Leave out the places that float32 can tell are not among the best ``k``."""
-        near = [
-            nearness(self.metric, query[None, :], part.vectors[at], part.lengths[at])[0]
-            for part, at in zip(self.parts, places, strict=True)
-        ]
-        border = -np.partition(-np.concatenate(near), k - 1)[k - 1]
-        border -= 2 * self._slack(query)
-        return [at[scores >= border] for at, scores in zip(places, near, strict=True)]
-
-    def _slack(self, query: Vectors) -> float:
-        """Return how far a float32 score can be off, for one query (dim,)."""
-        length = float(np.linalg.norm(query.astype(np.float64)))
-        return self.metric.error_bound(self.dim, length, self._longest())
-
-    def _settled(self, query: Vectors, places: Sequence[NDArray[np.int64]], k: int) -> LegHits:
-        """Return the best ``k`` of these places in each part by exact score, ties by id."""
-        pairs = list(zip(self.parts, places, strict=True))
-        rows = np.concatenate([part.rows[at] for part, at in pairs])
-        scores = np.concatenate([self.metric.scores(query, part.vectors, at) for part, at in pairs])
+    def rescore_exact(self, query: Vectors, positions: Sequence[Positions], k: int) -> LegHits:
+        """Return the best ``k`` of the positions in each block by exact score, ties by id."""
+        pairs = list(zip(self.blocks, positions, strict=True))
+        rows = np.concatenate([block.rows[at] for block, at in pairs])
+        scores = np.concatenate(
+            [self.metric.score(query, block.vectors, at) for block, at in pairs]
+        )
         order = np.argsort(-scores, kind="stable")
         rows, scores = rows[order], scores[order]
         if len(scores) > k:
@@ -360,10 +281,64 @@ class FlatIndex:
             rows, scores = rows[by_id], scores[by_id]
         return LegHits(rows[:k], scores[:k])
 
-    def _longest(self) -> float:
-        """Return the greatest length of a vector, 0.0 if there is none."""
-        return max((part.reach for part in self.parts), default=0.0)
+    def _scan_group(
+        self, queries: Vectors, k: int, flags: Sequence[Flags | None], total: int
+    ) -> list[LegHits]:
+        """Search all blocks for a group of queries."""
+        count = min(k + SPARE_CANDIDATES, total)
+        pairs = list(zip(self.blocks, flags, strict=True))
+        found: list[Sequence[Candidates]]
+        if len(queries) < PRODUCT_QUERIES:
+            found = [
+                [scan(self.metric, query, block, on, count) for block, on in pairs]
+                for query in queries
+            ]
+        else:
+            products = [matrix_product(self.metric, queries, *pair, count) for pair in pairs]
+            found = list(zip(*products, strict=True))
+        return [
+            self._confirm(query, candidates, k, count, flags, total)
+            for query, candidates in zip(queries, found, strict=True)
+        ]
 
-    def _own_ids(self, rows: Rows) -> list[str]:
-        """Return the ids given to ``add``."""
+    def _confirm(
+        self,
+        query: Vectors,
+        found: Sequence[Candidates],
+        k: int,
+        count: int,
+        flags: Sequence[Flags | None],
+        total: int,
+    ) -> LegHits:
+        """Rescore candidates; where rounding leaves doubt, rescore all vectors near the border."""
+        if count == total:
+            return self.rescore_exact(query, [positions for positions, _ in found], k)
+        approximate = np.concatenate([scores for _, scores in found])
+        # Every vector that was not fetched scores at most this, up to rounding.
+        left_out = float(np.partition(approximate, -count)[-count])
+        best = self.rescore_exact(query, [at[scores >= left_out] for at, scores in found], k)
+        slack = self._error_bound(query)
+        worst = float(best.scores[-1])
+        border = -(worst**2) if self.metric is Metric.EUCLIDEAN else worst
+        if border > left_out + slack:
+            return best
+        positions = []
+        for block, on in zip(self.blocks, flags, strict=True):
+            near = [np.empty(0, np.int64)]
+            for chunk, vectors, lengths in block.chunks(on):
+                scores = float32_scores(self.metric, query[None, :], vectors, lengths)[0]
+                near.append(chunk[scores >= border - slack])
+            positions.append(np.concatenate(near))
+        return self.rescore_exact(query, positions, k)
+
+    def _error_bound(self, query: Vectors) -> float:
+        """Return the greatest error of a float32 score for one query (dim,)."""
+        length = float(np.linalg.norm(query.astype(np.float64)))
+        return self.metric.error_bound(self.dim, length, self._max_length())
+
+    def _max_length(self) -> float:
+        """Return the greatest length of a vector, 0.0 without vectors."""
+        return max((block.max_length for block in self.blocks), default=0.0)
+
+    def _added_ids(self, rows: Rows) -> list[str]:
         return [self._ids[row] for row in rows.tolist()]

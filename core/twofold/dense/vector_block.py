@@ -1,4 +1,4 @@
-"""Stored vectors of some rows, as every search over them needs them."""
+"""Stored vectors of ascending rows, with their lengths and deletions."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -6,75 +6,73 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.segments import allowed_flags, positions_of
+from twofold.segments import allowed_flags, find_positions
 from twofold.similarity import Metric
 from twofold.types import Mask, Rows, Vectors
 
-BLOCK = 16_384
-"""Vectors in one matrix product of a batch: 25 MB at 384 dimensions."""
+CHUNK_ROWS = 16_384  # vectors per matrix product of a batch: 25 MB at 384 dimensions
+
+Flags = NDArray[np.bool_]
+Positions = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class VectorPart:
-    """Vectors (n, dim) of ascending rows; ``live`` flags those not deleted, None for all.
+class VectorBlock:
+    """Vectors (n, dim) of ascending ``rows`` (n,), in the form that the metric stores.
 
-    ``count`` of them are live. ``reach`` is the greatest length of any vector, ``live_reach`` that
-    of a live one.
+    ``live`` flags the vectors that are not deleted, or is None for all; ``count`` is their number.
+    ``lengths`` (n,) are Euclidean; ``max_length`` counts deleted vectors too.
     """
 
     rows: Rows
     vectors: Vectors
-    live: NDArray[np.bool_] | None
+    live: Flags | None
     lengths: NDArray[np.float64]
-    reach: float
-    live_reach: float
+    max_length: float
+    max_live_length: float
     count: int
 
     @classmethod
-    def of(
-        cls, metric: Metric, rows: Rows, vectors: Vectors, start: "VectorPart | None" = None
-    ) -> "VectorPart":
-        """Return a part of stored vectors with nothing deleted.
+    def from_vectors(
+        cls, metric: Metric, rows: Rows, vectors: Vectors, prefix: "VectorBlock | None" = None
+    ) -> "VectorBlock":
+        """Return a block with nothing deleted.
 
-        ``start`` is a part of the same vectors when there were fewer: its lengths still hold.
+        ``prefix`` is a block of the first of these vectors, whose lengths are reused.
         """
         if metric is Metric.COSINE:
             ones = np.broadcast_to(np.float64(1), len(rows))
             return cls(rows, vectors, None, ones, 1.0, 1.0, len(rows))
-        known = start.lengths if start is not None else np.empty(0)
-        fresh = vectors[len(known) :]
-        cut = [fresh[start : start + BLOCK] for start in range(0, len(fresh), BLOCK)]
-        squares = [np.einsum("ij,ij->i", block, block, dtype=np.float64) for block in cut]
-        lengths = np.concatenate([known, *(np.sqrt(each) for each in squares)])
-        reach = float(lengths.max(initial=0.0))
-        return cls(rows, vectors, None, lengths, reach, reach, len(rows))
+        known = prefix.lengths if prefix is not None else np.empty(0)
+        new = vectors[len(known) :]
+        chunks = [new[start : start + CHUNK_ROWS] for start in range(0, len(new), CHUNK_ROWS)]
+        squares = [np.einsum("ij,ij->i", chunk, chunk, dtype=np.float64) for chunk in chunks]
+        lengths = np.concatenate([known, *map(np.sqrt, squares)])
+        longest = float(lengths.max(initial=0.0))
+        return cls(rows, vectors, None, lengths, longest, longest, len(rows))
 
-    def without(self, dead: Rows) -> "VectorPart":
-        """Return this part without more rows."""
-        places = self.locate(dead)
-        places = places[places >= 0]
-        if len(places) == 0:
+    def without(self, dead: Rows) -> "VectorBlock":
+        """Return this block with more rows deleted; unknown rows are ignored."""
+        positions = self.locate(dead)
+        positions = positions[positions >= 0]
+        if len(positions) == 0:
             return self
         live = np.ones(len(self.rows), np.bool_) if self.live is None else self.live.copy()
-        live[places] = False
-        live_reach = float(self.lengths[live].max(initial=0.0))
-        count = int(live.sum())
-        return VectorPart(
-            self.rows, self.vectors, live, self.lengths, self.reach, live_reach, count
-        )
+        live[positions] = False
+        longest = float(self.lengths[live].max(initial=0.0))
+        return replace(self, live=live, max_live_length=longest, count=int(live.sum()))
 
-    def after(self, row: int) -> "VectorPart":
-        """Return the part of greater rows."""
+    def after(self, row: int) -> "VectorBlock":
+        """Return the block of the rows greater than ``row``."""
         start = int(np.searchsorted(self.rows, row + 1))
         live = self.live[start:] if self.live is not None else None
-        count = len(self.rows) - start if live is None else int(live.sum())
         return replace(
             self,
             rows=self.rows[start:],
             vectors=self.vectors[start:],
             lengths=self.lengths[start:],
             live=live,
-            count=count,
+            count=len(self.rows) - start if live is None else int(live.sum()),
         )
 
     @property
@@ -82,30 +80,28 @@ class VectorPart:
         """The deleted rows."""
         return self.rows[~self.live] if self.live is not None else np.empty(0, np.int64)
 
-    def locate(self, rows: Rows) -> NDArray[np.int64]:
-        """Return the place of each row, -1 for rows that are not here."""
-        return positions_of(rows, self.rows)
+    def locate(self, rows: Rows) -> Positions:
+        """Return the position of each row, -1 for rows that are not in the block."""
+        return find_positions(rows, self.rows)
 
-    def eligible(self, allowed: Mask | None) -> NDArray[np.bool_] | None:
-        """Return one flag a vector, or None for all."""
+    def eligible(self, allowed: Mask | None) -> Flags | None:
+        """Return flags (n,) of the live vectors of allowed rows, or None for all."""
         if allowed is None:
             return self.live
         flags = allowed_flags(self.rows, allowed)
         return flags if self.live is None else flags & self.live
 
-    def places(self, eligible: NDArray[np.bool_] | None) -> NDArray[np.int64]:
-        """Return the places of all eligible vectors."""
+    def positions(self, eligible: Flags | None) -> Positions:
+        """Return the positions of all eligible vectors."""
         return np.arange(len(self.rows)) if eligible is None else np.flatnonzero(eligible)
 
     def chunks(
-        self, eligible: NDArray[np.bool_] | None
-    ) -> Iterator[tuple[NDArray[np.int64], Vectors, NDArray[np.float64]]]:
-        """Yield places, vectors and lengths of all eligible vectors, a block at a time."""
-        places = self.places(eligible)
-        for start in range(0, len(places), BLOCK):
-            some = places[start : start + BLOCK]
-            if eligible is None:  # without a copy
-                run = slice(start, start + len(some))
-                yield some, self.vectors[run], self.lengths[run]
-            else:
-                yield some, self.vectors[some], self.lengths[some]
+        self, eligible: Flags | None
+    ) -> Iterator[tuple[Positions, Vectors, NDArray[np.float64]]]:
+        """Yield positions, vectors and lengths of all eligible vectors, CHUNK_ROWS at a time."""
+        positions = self.positions(eligible)
+        for start in range(0, len(positions), CHUNK_ROWS):
+            chunk = positions[start : start + CHUNK_ROWS]
+            # A slice reads the vectors without a copy.
+            index = slice(start, start + len(chunk)) if eligible is None else chunk
+            yield chunk, self.vectors[index], self.lengths[index]

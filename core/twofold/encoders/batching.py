@@ -1,4 +1,4 @@
-"""What every encoder of ours does with its texts: checks, the order of work, a progress bar."""
+"""Input checks, token counts, batches and the progress bar that all encoders share."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -13,55 +13,75 @@ from twofold.errors import InputError
 from twofold.similarity import Metric
 from twofold.types import Vectors
 
+_LENGTH_RATIO = 1.25
+_PROBE = "Ünïcode TEXT, x²=49;  don't 中文 ひらがな 🙂 naïve_id42"
+"""Tokenizers differ in case, accents, spaces, scripts, digits and symbols."""
+_TOKENIZED_AT_ONCE = 1024  # texts; the tokens of an abstract take about 50 kB
+
 
 def check_texts(texts: Sequence[str]) -> list[str]:
-    """Return the texts as a list; raise InputError for what no tokenizer can read."""
+    """Return the texts as a list; raise InputError unless all are valid strings."""
     if isinstance(texts, str):
-        raise InputError(f"a sequence of texts is wanted, not one text: [{texts!r:.40}]")
+        raise InputError(f"texts must be a sequence of strings, got one string: {texts!r:.40}")
     texts = list(texts)
-    for place, text in enumerate(texts):
+    for position, text in enumerate(texts):
         if not isinstance(text, str):
-            raise InputError(f"text {place} is of type {type(text).__name__}: a str is wanted")
+            raise InputError(f"text {position} must be a string, got {type(text).__name__}")
         if not text.isascii():
             try:
                 text.encode()
             except UnicodeEncodeError as error:
                 raise InputError(
-                    f"text {place} has a lone surrogate at {error.start}, which is no character: "
+                    f"text {position} has a lone surrogate at {error.start}: "
                     "decode it with errors='replace'"
                 ) from None
     return texts
 
 
 def fill_zero_vectors(vectors: Vectors, metric: Metric) -> Vectors:
-    """Give texts of which no token is read one fixed direction under cosine, which needs one.
+    """Replace zero vectors (n, dim) by a fixed unit vector, in place, if the metric is cosine.
 
-    ``vectors`` (n, dim) are changed in place.
+    A text without tokens has a zero vector, for which cosine is undefined.
     """
     if metric is Metric.COSINE:
         vectors[~vectors.any(axis=1)] = 1 / np.sqrt(vectors.shape[1])
     return vectors
 
 
-def batches(sizes: NDArray[np.int64], budget: int) -> list[NDArray[np.int64]]:
-    """Return places in batches of similar size, longest first, each within ``budget`` padded.
+def batch_by_tokens(sizes: NDArray[np.int64], budget: int) -> list[NDArray[np.int64]]:
+    """Group texts of similar length into batches, longest first.
 
-    ``sizes`` (n,) are in tokens; a batch costs its count times its longest text. A text above the
-    budget is a batch by itself.
+    Args:
+        sizes: The number of tokens of each text (n,).
+        budget: The most tokens in a batch, padding included. A longer text is a batch by itself.
+
+    Returns:
+        The positions in each batch.
     """
     order = np.argsort(-sizes, kind="stable")
-    found: list[NDArray[np.int64]] = []
+    batches: list[NDArray[np.int64]] = []
     start = 0
     while start < len(order):
         count = max(1, budget // max(1, int(sizes[order[start]])))
-        found.append(order[start : start + count])
+        batches.append(order[start : start + count])
         start += count
-    return found
+    return batches
+
+
+def group_by_length(sizes: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Yield positions of texts that differ by at most a quarter in length, longest first."""
+    order = np.argsort(-sizes, kind="stable")
+    start = 0
+    while start < len(order):
+        shortest = sizes[order[start]] / _LENGTH_RATIO
+        end = start + int((sizes[order[start:]] >= shortest).sum())
+        yield order[start:end]
+        start = end
 
 
 @contextmanager
-def shown_progress(total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
-    """Give what counts encoded texts, drawn as a bar on standard error if ``shown``."""
+def progress_bar(total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
+    """Draw a bar on standard error if ``shown``; yield the function that advances it."""
     if not shown:
         yield lambda _: None
         return
@@ -73,46 +93,44 @@ def shown_progress(total: int, *, shown: bool) -> Iterator[Callable[[int], None]
         yield lambda count: bar.advance(task, count)
 
 
-_PROBE = "Ünïcode TEXT, x²=49;  don't 中文 ひらがな 🙂 naïve_id42"
-"""What tokenizers treat in different ways: case, accents, blanks, scripts, digits, signs."""
+def copy_fast_tokenizer(tokenizer: Any) -> Any:
+    """Return a copy of the underlying fast tokenizer, or None if the tokenizer has none.
 
-_AT_ONCE = 1024
-"""Texts whose tokens are held in memory; those of an abstract take some 50 kB."""
+    The copy neither truncates nor pads. Every call of a transformers tokenizer sets both, so the
+    original can't be shared between threads.
+    """
+    from tokenizers import Tokenizer
+
+    fast = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    if not isinstance(fast, Tokenizer):
+        return None
+    fast = Tokenizer.from_str(fast.to_str())
+    fast.no_truncation()
+    fast.no_padding()
+    return fast
 
 
 class TokenCounter:
-    """Counts tokens, special ones included, without truncating.
-
-    A model's own tokenizer is set to truncate and pad by each call, so it can't be shared.
-    """
+    """Counts the tokens of whole texts, special tokens included."""
 
     def __init__(self, tokenizer: Any) -> None:
-        from tokenizers import Tokenizer
+        self._fast = copy_fast_tokenizer(tokenizer)
+        self._slow = tokenizer
 
-        own = getattr(tokenizer, "backend_tokenizer", tokenizer)
-        self._slow: Any = None
-        self._fast: Any = None
-        if isinstance(own, Tokenizer):
-            self._fast = Tokenizer.from_str(own.to_str())
-            self._fast.no_truncation()
-            self._fast.no_padding()
-        else:
-            self._slow = tokenizer
-
-    def lengths(self, texts: Sequence[str]) -> NDArray[np.int64]:
+    def count(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """Return the number of tokens of each text, int64 (n,)."""
-        found: list[int] = []
-        for start in range(0, len(texts), _AT_ONCE):
-            found += map(len, self._encoded(list(texts[start : start + _AT_ONCE])))
-        return np.array(found, np.int64)
+        counts: list[int] = []
+        for start in range(0, len(texts), _TOKENIZED_AT_ONCE):
+            counts += map(len, self._encode(list(texts[start : start + _TOKENIZED_AT_ONCE])))
+        return np.array(counts, np.int64)
 
-    def _encoded(self, texts: list[str]) -> list[Any]:
+    def _encode(self, texts: list[str]) -> list[Any]:
         if self._fast is not None:
             return list(self._fast.encode_batch(texts))
         return list(self._slow(texts, truncation=False, verbose=False)["input_ids"])
 
     def fingerprint(self) -> str:
-        """Return a hash of the vocabulary, and of what becomes of a probe text."""
+        """Return a hash of the vocabulary and of the token ids of a probe text."""
         if self._fast is not None:
             vocabulary, ids = self._fast.get_vocab(), self._fast.encode(_PROBE).ids
         else:

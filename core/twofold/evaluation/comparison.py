@@ -1,4 +1,4 @@
-"""One setting beside others on the same queries: by how much, and whether that is chance."""
+"""Compares one system with others on the same queries, with significance tests."""
 
 import math
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ from twofold.evaluation.significance import (
 )
 from twofold.types import Scores
 
-_NOISE = 1e-9  # below it, values that are equal on paper differ
+_ROUNDING = 1e-9  # smaller differences are rounding errors
 
 
 @dataclass(frozen=True, slots=True)
 class QueryDifference:
-    """One query's values in both settings, and their difference."""
+    """The values of both systems for one query."""
 
     query_id: str
     text: str
@@ -38,12 +38,19 @@ class QueryDifference:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The subject's values minus those of one other setting.
+    """The differences between the subject and one other system.
 
-    ``values`` (n,) are in the order of the subject's ``per_query``, ``interval`` is their paired
-    bootstrap interval. ``p`` is that of a two-sided randomisation test; ``adjusted_p`` is Holm's,
-    for all settings that the subject was compared with. ``needed`` judged queries, those at hand
-    included, would settle a difference of this size and spread; None where there is none.
+    Attributes:
+        measure: The compared measure.
+        subject: The subject's evaluation.
+        other: The other system's evaluation.
+        values: The subject's value minus the other's for each query (n,), in the order of the
+            subject's ``per_query``.
+        interval: The mean difference with its paired bootstrap interval.
+        p: The two-sided p value of a randomisation test.
+        adjusted_p: ``p``, adjusted by Holm's method for the number of other systems.
+        needed: How many judged queries would make a difference of this size significant, or None
+            if there is no difference.
     """
 
     measure: str
@@ -57,34 +64,34 @@ class Difference:
 
     @property
     def won(self) -> int:
-        """Queries on which the subject is better."""
+        """The number of queries on which the subject is better."""
         return int((self.values > 0).sum())
 
     @property
     def lost(self) -> int:
-        """Queries on which the other setting is better."""
+        """The number of queries on which the other system is better."""
         return int((self.values < 0).sum())
 
     @property
     def tied(self) -> int:
-        """Queries on which both are as good."""
+        """The number of queries on which both are equal."""
         return int((self.values == 0).sum())
 
     def most_won(self, limit: int = 10) -> list[QueryDifference]:
-        """Return the queries on which the subject is better, by how much, then by id."""
-        return self._most(-self.values, limit)
+        """Return the queries on which the subject is better, largest difference first."""
+        return self._lowest(-self.values, limit)
 
     def most_lost(self, limit: int = 10) -> list[QueryDifference]:
-        """Return the queries on which the other setting is better, by how much, then by id."""
-        return self._most(self.values, limit)
+        """Return the queries on which the other system is better, largest difference first."""
+        return self._lowest(self.values, limit)
 
-    def _most(self, keys: Scores, limit: int) -> list[QueryDifference]:
-        """Return the queries with negative keys, lowest first."""
-        query_ids = list(self.subject.per_query)
-        chosen = sorted(np.flatnonzero(keys < 0), key=lambda place: (keys[place], query_ids[place]))
-        return [self._at(query_ids[place]) for place in chosen[:limit]]
+    def _lowest(self, keys: Scores, limit: int) -> list[QueryDifference]:
+        """Return the queries with negative keys, lowest first, then by id."""
+        ids = list(self.subject.per_query)
+        positions = sorted(np.flatnonzero(keys < 0), key=lambda at: (keys[at], ids[at]))
+        return [self._query_difference(ids[position]) for position in positions[:limit]]
 
-    def _at(self, query_id: str) -> QueryDifference:
+    def _query_difference(self, query_id: str) -> QueryDifference:
         text = self.subject.texts.get(query_id, self.other.texts.get(query_id, ""))
         ours, theirs = self.subject.per_query[query_id], self.other.per_query[query_id]
         return QueryDifference(query_id, text, ours[self.measure], theirs[self.measure])
@@ -92,7 +99,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Comparison:
-    """One setting, the subject, compared with each of the others by one measure."""
+    """One system, the subject, compared with each of the others by one measure."""
 
     measure: str
     subject: Evaluation
@@ -101,16 +108,16 @@ class Comparison:
     @property
     def evaluations(self) -> tuple[Evaluation, ...]:
         """The subject and the others, in the order given."""
-        return (self.subject, *(each.other for each in self.differences))
+        return (self.subject, *(difference.other for difference in self.differences))
 
     def __repr__(self) -> str:
-        own = self.subject.measures.get(self.measure, math.nan)
+        mean = self.subject.measures.get(self.measure, math.nan)
         others = ", ".join(
-            f"{each.interval.mean:+.4f} [{each.interval.low:+.4f}, {each.interval.high:+.4f}] "
-            f"over {each.other.name!r}, p {each.p:.3f}"
-            for each in self.differences
+            f"{row.interval.mean:+.4f} [{row.interval.low:+.4f}, {row.interval.high:+.4f}] "
+            f"over {row.other.name!r}, p {row.p:.3f}"
+            for row in self.differences
         )
-        return f"<{self.subject.name!r}: {self.measure} {own:.4f}, {others}>"
+        return f"<{self.subject.name!r}: {self.measure} {mean:.4f}, {others}>"
 
 
 def compare(
@@ -120,49 +127,50 @@ def compare(
     subject: int = 0,
     seed: int = 0,
 ) -> Comparison:
-    """Compare the evaluation at the place ``subject`` with each of the others, query by query.
+    """Compare one evaluation with each of the others, query by query.
 
-    Differences are the subject's values minus the other's, so above 0 the subject is better.
-    Several p values are adjusted by Holm's method. Raises InputError for fewer than two
-    evaluations, for names that are not apart, for others than the same queries, and for a measure
-    that was not taken.
+    Args:
+        evaluations: At least two, with different names and of the same queries.
+        measure: The measure to compare.
+        subject: The position of the evaluation to compare with the others.
+        seed: Seeds the bootstrap and the tests.
+
+    Returns:
+        The differences, positive where the subject is better, with p values adjusted by Holm's
+        method.
+
+    Raises:
+        InputError: The evaluations can't be compared, or the measure was not computed.
     """
-    names = [each.name for each in evaluations]
+    names = [evaluation.name for evaluation in evaluations]
     if len(names) < 2 or len(set(names)) < len(names):
         raise InputError(
-            f"two or more evaluations with different names are compared, not {names!r}: "
-            "evaluate(..., name=...) names one"
+            f"compare takes two or more evaluations with different names, got {names!r}: pass "
+            "name=... to evaluate"
         )
     if not -len(names) <= subject < len(names):
-        raise InputError(f"subject is {subject}, and there are {len(names)} evaluations")
-    chosen = evaluations[subject]
-    compared = [
-        _difference(chosen, each, str(parse_measure(measure)), seed)
-        for each in evaluations
-        if each is not chosen
-    ]
-    adjusted = holm([each.p for each in compared])
-    return Comparison(
-        str(parse_measure(measure)),
-        chosen,
-        tuple(
-            replace(each, adjusted_p=value) for each, value in zip(compared, adjusted, strict=True)
-        ),
-    )
+        raise InputError(
+            f"subject must be a position in the {len(names)} evaluations, got {subject}"
+        )
+    name, chosen = str(parse_measure(measure)), evaluations[subject]
+    rows = [_compare_pair(chosen, e, name, seed) for e in evaluations if e is not chosen]
+    adjusted = holm([row.p for row in rows])
+    differences = (replace(row, adjusted_p=p) for row, p in zip(rows, adjusted, strict=True))
+    return Comparison(name, chosen, tuple(differences))
 
 
-def _difference(subject: Evaluation, other: Evaluation, measure: str, seed: int) -> Difference:
+def _compare_pair(subject: Evaluation, other: Evaluation, measure: str, seed: int) -> Difference:
     ours, theirs = subject.per_query.keys(), other.per_query.keys()
     if ours != theirs:
-        apart = sorted(ours ^ theirs)
+        unshared = sorted(ours ^ theirs)
         raise InputError(
             f"{subject.name!r} and {other.name!r} were measured on different queries: "
-            f"{len(apart):,} are in one of them only, such as {apart[0]!r}; evaluate both on the "
-            "same"
+            f"{len(unshared):,} are in only one of them, such as {unshared[0]!r}; evaluate both "
+            "on the same queries"
         )
-    of_other = dict(zip(theirs, other.values(measure).tolist(), strict=True))
-    values = subject.values(measure) - np.array([of_other[query_id] for query_id in ours])
-    values[np.abs(values) < _NOISE] = 0.0
+    other_values = dict(zip(theirs, other.values(measure).tolist(), strict=True))
+    values = subject.values(measure) - np.array([other_values[query_id] for query_id in ours])
+    values[np.abs(values) < _ROUNDING] = 0.0
     p = randomisation_test(values, seed=seed)
     return Difference(
         measure=measure,

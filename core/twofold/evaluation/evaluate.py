@@ -1,183 +1,192 @@
-"""How good a retriever is on judged queries, by ir_measures."""
+"""Measures retrievers and runs on judged queries."""
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from twofold.errors import DegradedWarning, InputError
 from twofold.evaluation.measures import (
     MEASURES,
-    Judgments,
-    check_judgments,
-    checked_found,
+    Qrels,
+    check_qrels,
+    check_run_scores,
     compute_measures,
     judged_queries,
     parse_measures,
+    run_from_ranking,
 )
 from twofold.evaluation.result import Evaluation
 from twofold.fusion import EnsembleFusion, QueryFusion
 from twofold.results.hits import Hits
 from twofold.retriever import Retriever
-from twofold.types import Passage, Run
-
-
-@runtime_checkable
-class RetrieverSource(Protocol):
-    """A store that looks passages up by id."""
-
-    def get(self, ids: Iterable[str]) -> Sequence[Passage]:
-        """Return the passages of these ids; unknown ones are left out."""
-        ...
+from twofold.types import Run
 
 
 def evaluate(
     retriever: Retriever,
     queries: Mapping[str, str],
-    qrels: Judgments,
+    qrels: Qrels,
     measures: Sequence[str] = MEASURES,
     *,
     k: int = 100,
     name: str | None = None,
 ) -> Evaluation:
-    """Retrieve ``k`` passages for each judged query and measure them.
+    """Retrieve passages for each judged query and measure the rankings.
 
-    The retriever is measured as it is used: where k changes what is compared, it is not asked for
-    more than it would be. With a reranker that is the greater of its own k and the number of
-    candidates read; with a preset (``preset``), or another fusion of lists, its own k or its depth.
+    A query that finds nothing counts as 0. Measures without a cutoff, such as AP, see all hits
+    retrieved. Most measures break ties as trec_eval does: the later id first, whatever the ranks.
 
-    A judged query for which nothing is found counts as 0. Measures without a cutoff, such as AP,
-    see all hits retrieved. ``name`` is what tables call this setting, the mode if left out. Where
-    scores tie, trec_eval puts the later id first, whatever the ranks, and so do most measures here.
+    If a larger k would change the ranking, fewer hits are retrieved. With a reranker the limit is
+    the greater of its candidates and the retriever's k; with a preset or another fusion of lists it
+    is the greater of the depth and the retriever's k.
 
-    Warns (DegradedWarning) where passages that were judged relevant are not in the index, where
-    judged queries have no text, and where a measure looks below the hits retrieved. Raises
-    InputError for judgments or a measure that can't be used, and if no query is judged.
+    Args:
+        retriever: The retriever to measure. An adapter's retriever has one as ``.retriever``.
+        queries: Query id to text.
+        qrels: Query id to passage id to relevance grade.
+        measures: Names in the syntax of ir_measures.
+        k: The number of hits to retrieve for each query.
+        name: The name in tables and reports. Default: the retriever's mode.
+
+    Raises:
+        InputError: The judgments or a measure can't be used, or no query is judged.
+
+    Warns:
+        DegradedWarning: Relevant passages are not in the index, judged queries have no text, or a
+            measure has a cutoff above the number of hits.
     """
     if not isinstance(retriever, Retriever):
         raise InputError(
-            f"a twofold Retriever is measured, not {type(retriever).__name__}: a retriever of an "
-            "adapter has one as .retriever"
+            f"evaluate takes a twofold Retriever, got {type(retriever).__name__}: pass the "
+            ".retriever of an adapter's retriever"
         )
-    wanted = parse_measures(measures)
-    check_judgments(qrels)
-    judged = judged_queries(queries, qrels, stacklevel=2)
-    asked = replace(retriever, k=_asked_k(retriever, k))
-    hits_seen = min(k, asked.k)
-    _warn_of_depth(wanted, hits_seen, capped=hits_seen < k)
-    found = asked.retrieve_many(list(judged.values()))
+    parsed = parse_measures(measures)
+    check_qrels(qrels)
+    texts = judged_queries(queries, qrels, stacklevel=2)
+    measured = replace(retriever, k=_largest_k(retriever, k))
+    retrieved = min(k, measured.k)
+    _warn_of_cutoffs(parsed, retrieved, limited=retrieved < k)
+    results = measured.retrieve_many(list(texts.values()))
     run: Run = {
-        query_id: dict(zip(hits.ids[:k], _ordering(asked, hits)[:k], strict=True))
-        for query_id, hits in zip(judged, found, strict=True)
+        query_id: _scores_by_id(hits, k, by_rank=bool(measured.diversity))
+        for query_id, hits in zip(texts, results, strict=True)
     }
-    kept = {query_id: dict(qrels[query_id]) for query_id in judged}
-    means, by_query = compute_measures(wanted, kept, run)
+    judged = {query_id: dict(qrels[query_id]) for query_id in texts}
+    means, per_query = compute_measures(parsed, judged, run)
     return Evaluation(
         mode=retriever.mode,
-        queries=len(judged),
+        queries=len(texts),
         measures=means,
         run=run,
         name=name if name is not None else retriever.mode,
-        per_query=by_query,
-        texts=judged,
-        settings=_settings(asked),
-        warnings=dict(Counter(said for hits in found for said in hits.warnings).most_common()),
-        unknown=_unknown(retriever.index, kept),
+        per_query=per_query,
+        texts=texts,
+        settings=_describe_settings(measured),
+        warnings=dict(Counter(text for hits in results for text in hits.warnings).most_common()),
+        missing_relevant=_missing_relevant(retriever.index, judged),
     )
 
 
 def evaluate_run(
     run: Mapping[str, Mapping[str, float]],
-    qrels: Judgments,
+    qrels: Qrels,
     measures: Sequence[str] = MEASURES,
     *,
     name: str,
     queries: Mapping[str, str] | None = None,
 ) -> Evaluation:
-    """Measure what any system found, query id to passage id to score.
+    """Measure the run of any system.
 
-    All judged queries count, or those of them that ``queries`` (id to text) has; one that the run
-    lacks counts as 0. Measures see all that the run holds. Raises InputError for judgments, scores
-    or a measure that can't be used, and if the run has none of the judged queries.
+    A judged query that the run lacks counts as 0. Measures without a cutoff see the whole run.
+
+    Args:
+        run: Query id to passage id to score.
+        qrels: Query id to passage id to relevance grade.
+        measures: Names in the syntax of ir_measures.
+        name: The system's name in tables and reports.
+        queries: Query id to text. Only these queries are measured. Default: all judged ones.
+
+    Raises:
+        InputError: The judgments, a score or a measure can't be used, or no query of the run is
+            judged.
     """
-    wanted = parse_measures(measures)
-    check_judgments(qrels)
-    kept = {
+    parsed = parse_measures(measures)
+    check_qrels(qrels)
+    judged = {
         query_id: dict(grades)
         for query_id, grades in qrels.items()
         if grades and (queries is None or query_id in queries)
     }
-    if not any(query_id in run for query_id in kept):
+    if not any(query_id in run for query_id in judged):
         raise InputError(f"the run {name!r} has none of the judged queries: are these its qrels?")
-    own: Run = {query_id: checked_found(query_id, run.get(query_id, {})) for query_id in kept}
-    means, by_query = compute_measures(wanted, kept, own)
+    scores: Run = {
+        query_id: check_run_scores(query_id, run.get(query_id, {})) for query_id in judged
+    }
+    means, per_query = compute_measures(parsed, judged, scores)
     return Evaluation(
         mode=None,
-        queries=len(kept),
+        queries=len(judged),
         measures=means,
-        run=own,
+        run=scores,
         name=name,
-        per_query=by_query,
-        texts={query_id: queries[query_id] for query_id in kept} if queries is not None else {},
-        settings="a run from elsewhere",
+        per_query=per_query,
+        texts={query_id: queries[query_id] for query_id in judged} if queries is not None else {},
+        settings="run of another system",
         warnings={},
-        unknown=None,
+        missing_relevant=None,
     )
 
 
-def _ordering(retriever: Retriever, hits: Hits) -> list[float]:
-    """Return scores in the order of the hits: with diversity their own are not, so by rank."""
-    if retriever.diversity:
-        return [float(len(hits) - place) for place in range(len(hits))]
-    scores: list[float] = hits.scores.tolist()
-    return scores
+def _scores_by_id(hits: Hits, k: int, *, by_rank: bool) -> dict[str, float]:
+    """Return scores in the order of the hits; those of diverse hits are not, so use ranks."""
+    if by_rank:
+        return dict(list(run_from_ranking(hits.ids).items())[:k])
+    return dict(zip(hits.ids[:k], hits.scores.tolist()[:k], strict=True))
 
 
-def _asked_k(retriever: Retriever, k: int) -> int:
-    """Return for how many hits a retriever is asked, so that it stays what it is.
+def _largest_k(retriever: Retriever, k: int) -> int:
+    """Return the largest number of hits up to ``k`` that leaves the ranking as it is.
 
-    A reranker reads as many passages as there are hits wanted, if these are more than its
-    candidates; and where a leg's score counts for what it lists alone, longer lists change scores.
+    A reranker reads at least k passages, and fusions of lists score a passage by the lists it is
+    in, so a larger k changes the scores of both.
     """
     if retriever.reranker is not None:
         return max(retriever.k, min(k, retriever.reranker.candidates))
     with retriever.index.view() as view:
-        rules = retriever.rules(view)
-    by_lists = isinstance(rules.fusion, EnsembleFusion | QueryFusion)
-    if retriever.mode != "hybrid" or not by_lists:
+        plan = retriever.rules(view)
+    if retriever.mode != "hybrid" or not isinstance(plan.fusion, EnsembleFusion | QueryFusion):
         return k
-    return max(retriever.k, min(k, rules.depth))  # which is the retriever's k in a preset
+    return max(retriever.k, min(k, plan.depth))  # a preset's depth is the retriever's k
 
 
-def _warn_of_depth(measures: Sequence[Any], k: int, *, capped: bool) -> None:
-    """Warn of measures that look at more hits than are retrieved."""
-    deep = [str(each) for each in measures if each.params.get("cutoff", 0) > k]
-    if deep:
-        more = (
-            "this retriever compares others for another k, so give it a larger one itself"
-            if capped
-            else "a larger k gives all"
-        )
+def _warn_of_cutoffs(measures: Sequence[Any], k: int, *, limited: bool) -> None:
+    """Warn of measures whose cutoff is above the number of hits."""
+    deeper = [str(measure) for measure in measures if measure.params.get("cutoff", 0) > k]
+    if deeper:
+        advice = "pass a larger k"
+        if limited:
+            advice = "this retriever ranks differently for a larger k, so set its own k"
         warnings.warn(
-            f"{', '.join(deep)} see no more than the {k:,} hits retrieved: {more}",
+            f"{', '.join(deeper)} see only the {k:,} hits retrieved: {advice}",
             DegradedWarning,
             stacklevel=3,
         )
 
 
-def _settings(retriever: Retriever) -> str:
-    """Return a retriever's settings in one line, all but the index."""
+def _describe_settings(retriever: Retriever) -> str:
+    """Return a retriever's settings on one line, without the index."""
     with retriever.index.view() as view:
-        rules = retriever.rules(view)
+        plan = retriever.rules(view)
     values: dict[str, Any] = {
-        each.name: getattr(retriever, each.name)
-        for each in fields(retriever)
-        if each.name != "index"
+        field.name: getattr(retriever, field.name)
+        for field in fields(retriever)
+        if field.init and field.name != "index"
     }
-    values["scorer"] = rules.scorer
+    values["scorer"] = plan.scorer
     if retriever.mode == "hybrid":
-        values |= {"fusion": rules.fusion, "depth": rules.depth}
+        values |= {"fusion": plan.fusion, "depth": plan.depth}
     return ", ".join(
         f"{name}={value!r}"
         for name, value in values.items()
@@ -185,25 +194,23 @@ def _settings(retriever: Retriever) -> str:
     )
 
 
-def _unknown(index: object, qrels: Judgments) -> float | None:
-    """Return the share of the relevant passages that an index lacks, and warn of them.
-
-    None where the store can't look passages up.
-    """
+def _missing_relevant(index: object, qrels: Qrels) -> float | None:
+    """Return the share of the relevant passages that the index lacks, and warn of them."""
     relevant = dict.fromkeys(
         passage_id for grades in qrels.values() for passage_id, grade in grades.items() if grade > 0
     )
-    if not isinstance(index, RetrieverSource) or not relevant:
+    get: Callable[..., Any] | None = getattr(index, "get", None)
+    if get is None or not relevant:
         return None
-    present = {passage.id for passage in index.get(list(relevant))}
-    lacking = [passage_id for passage_id in relevant if passage_id not in present]
-    if lacking:
-        share = len(lacking) / len(relevant)
+    present = {passage.id for passage in get(list(relevant))}
+    missing = [passage_id for passage_id in relevant if passage_id not in present]
+    share = len(missing) / len(relevant)
+    if missing:
         warnings.warn(
-            f"{len(lacking):,} of {len(relevant):,} relevant passages ({share:.1%}) are not in "
-            f"the index, such as {lacking[0]!r}: nothing can find them; are these qrels of this "
+            f"{len(missing):,} of {len(relevant):,} relevant passages ({share:.1%}) are not in "
+            f"the index, such as {missing[0]!r}, so no search finds them: are these qrels of this "
             "corpus?",
             DegradedWarning,
             stacklevel=3,
         )
-    return len(lacking) / len(relevant)
+    return share

@@ -1,4 +1,4 @@
-"""Measures in ir_measures' grammar, computed for each query."""
+"""Checks qrels, runs and measure names, and computes measures with ir_measures."""
 
 import math
 import warnings
@@ -9,80 +9,78 @@ from typing import Any
 import numpy as np
 
 from twofold.errors import DegradedWarning, InputError
-from twofold.types import Run
+from twofold.types import Run, Scores
+from twofold.validation import check_integer, is_number
 
-Judgments = Mapping[str, Mapping[str, int]]
-"""Query id to passage id to grade; above 0 is relevant."""
-MOST_GRADE = 1_000_000
-"""Grades are counted one by one by trec_eval, which takes 8 bytes for each up to the highest."""
+Qrels = Mapping[str, Mapping[str, int]]
+"""Query id to passage id to relevance grade; grades above 0 are relevant."""
+PerQuery = dict[str, dict[str, float]]
+"""Query id to measure to value."""
+MEASURES = ("nDCG@10", "R@100", "RR@10", "AP")
+"""The default measures, in the syntax of ir_measures."""
+MAX_GRADE = 1_000_000
+"""The highest grade: trec_eval allocates 8 bytes for each possible grade."""
+MAX_CUTOFF = 1_000_000
 
 
-def check_judgments(qrels: Judgments) -> None:
-    """Raise InputError for a grade that is no whole number, or too great a one."""
+def check_qrels(qrels: Qrels) -> None:
+    """Raise InputError unless every grade is an integer of at most MAX_GRADE."""
     for query_id, grades in qrels.items():
         for passage_id, grade in grades.items():
-            whole = isinstance(grade, int | np.integer)
-            if not whole or not -MOST_GRADE <= grade <= MOST_GRADE:
+            integer = isinstance(grade, int | np.integer)
+            if not integer or not -MAX_GRADE <= grade <= MAX_GRADE:
                 raise InputError(
-                    f"passage {passage_id!r} has the grade {grade!r:.40} for query {query_id!r}: a "
-                    f"whole number up to {MOST_GRADE:,} is wanted"
+                    f"the grade of passage {passage_id!r} for query {query_id!r} must be an "
+                    f"integer up to {MAX_GRADE:,}, got {grade!r:.40}"
                 )
 
 
-def checked_found(query_id: str, found: Mapping[str, float]) -> dict[str, float]:
-    """Return what a run has for a query; raise InputError for a score that can't be ranked by."""
-    if not isinstance(found, Mapping):
+def check_run_scores(query_id: str, scores: Mapping[str, float]) -> dict[str, float]:
+    """Return one query's scores by passage id; raise InputError unless they are finite numbers."""
+    if not isinstance(scores, Mapping):
         raise InputError(
-            f"the run has {found!r:.80} for query {query_id!r}: passage ids with their scores are "
-            "wanted"
+            f"the run must map query {query_id!r} to scores by passage id, got {scores!r:.80}"
         )
-    for passage_id, score in found.items():
-        number = isinstance(score, int | float | np.number) and not isinstance(score, bool)
-        if not number or not math.isfinite(score):
+    for passage_id, score in scores.items():
+        if not is_number(score):
             raise InputError(
-                f"passage {passage_id!r} of query {query_id!r} has the score {score!r:.40}: a "
-                "finite number is wanted"
+                f"the score of passage {passage_id!r} for query {query_id!r} must be a finite "
+                f"number, got {score!r:.40}"
             )
-    return {passage_id: float(score) for passage_id, score in found.items()}
+    return {passage_id: float(score) for passage_id, score in scores.items()}
 
 
-def judged_queries(
-    queries: Mapping[str, str], qrels: Judgments, *, stacklevel: int
-) -> dict[str, str]:
-    """Return the queries that have judgments; warn of judged ones that have no text.
+def judged_queries(queries: Mapping[str, str], qrels: Qrels, *, stacklevel: int) -> dict[str, str]:
+    """Return the queries that have judgments, and warn of judged queries without a text.
 
-    ``stacklevel`` is that of the warning, from here. Raises InputError if none is judged.
+    Args:
+        queries: Query id to text.
+        qrels: The judgments.
+        stacklevel: The stack level of the warning, counted from here.
+
+    Raises:
+        InputError: None of the queries has judgments.
     """
     judged = {query_id: text for query_id, text in queries.items() if qrels.get(query_id)}
     if not judged:
         raise InputError("none of the queries has judgments: are these qrels of these queries?")
-    lacking = [query_id for query_id, grades in qrels.items() if grades and query_id not in queries]
-    if lacking:
+    missing = [query_id for query_id, grades in qrels.items() if grades and query_id not in queries]
+    if missing:
         warnings.warn(
-            f"{len(lacking):,} of {len(lacking) + len(judged):,} judged queries are not among the "
-            f"queries, such as {lacking[0]!r}, and are not measured: are these all queries?",
+            f"{len(missing):,} of {len(missing) + len(judged):,} judged queries are not among the "
+            f"queries, such as {missing[0]!r}, and are not measured: are these all queries?",
             DegradedWarning,
             stacklevel=stacklevel + 1,
         )
     return judged
 
 
-MEASURES = ("nDCG@10", "R@100", "RR@10", "AP")
-"""What is measured unless something else is asked for, in ir_measures' grammar."""
-
-MOST_CUTOFF = 1_000_000
-"""Hits that a measure may look at."""
-
-PerQuery = dict[str, dict[str, float]]
-"""Query id to measure to value."""
-
-
 def parse_measure(name: str) -> Any:
-    """Return ir_measures' measure of a name; raise InputError for an unknown one."""
+    """Return the ir_measures measure of a name; raise InputError if it is unknown."""
     import ir_measures
 
     if not isinstance(name, str):
-        raise InputError(f"a measure is a name such as 'nDCG@10', not {name!r:.80}")
+        raise InputError(f"a measure must be a name such as 'nDCG@10', got {name!r:.80}")
     try:
         measure: Any = ir_measures.parse_measure(name)
         measure.validate_params()
@@ -91,30 +89,27 @@ def parse_measure(name: str) -> Any:
             f"unknown measure {name!r:.80} ({error}): use ir_measures' names, such as nDCG@10, "
             "R@100, RR@10, AP or P@5"
         ) from error
-    for parameter, most in (("cutoff", MOST_CUTOFF), ("rel", MOST_GRADE)):
+    # pytrec_eval ends the process for values out of range.
+    for parameter, maximum in (("cutoff", MAX_CUTOFF), ("rel", MAX_GRADE)):
         value = measure.params.get(parameter, 1)
-        if not 1 <= value <= most:  # which ends the process in pytrec_eval
-            raise InputError(
-                f"{name!r:.80} has the {parameter} {value!r:.40}: a whole number from 1 to "
-                f"{most:,} is wanted, as in nDCG@10 or P(rel=2)@5"
-            )
+        check_integer(f"the {parameter} of {name!r:.80}", value, 1, maximum)
     return measure
 
 
 def parse_measures(names: Sequence[str]) -> list[Any]:
-    """Return ir_measures' measures of names, each once; raise InputError for an unknown one."""
+    """Return the ir_measures measures of names, without duplicates."""
     if isinstance(names, str) or not names:
-        raise InputError(f"measures is {names!r}: a list of names is wanted, such as ['nDCG@10']")
-    return list(dict.fromkeys(parse_measure(each) for each in names))
+        raise InputError(f"measures must be a list of names, such as ['nDCG@10'], got {names!r}")
+    return list(dict.fromkeys(parse_measure(name) for name in names))
 
 
 def compute_measures(
-    measures: Sequence[Any], qrels: Mapping[str, Mapping[str, int]], run: Run
+    measures: Sequence[Any], qrels: Qrels, run: Run
 ) -> tuple[dict[str, float], PerQuery]:
-    """Return the means over all judged queries, and the values of each, as ir_measures has them.
+    """Return the means over all judged queries, and the values of each query.
 
-    Raises InputError for a measure that can't be computed here, or whose aggregate is no mean over
-    all judged queries, such as a count.
+    Raises:
+        InputError: A measure can't be computed here, or is no mean over queries, such as a count.
     """
     import ir_measures
 
@@ -130,17 +125,33 @@ def compute_measures(
         CalledProcessError,
     ) as error:
         raise InputError(f"ir_measures can't compute {names} here: {error}") from error
-    by_query: PerQuery = {query_id: {} for query_id in qrels}
-    for each in result.per_query:
-        by_query[each.query_id][str(each.measure)] = float(each.value)
+    per_query: PerQuery = {query_id: {} for query_id in qrels}
+    for metric in result.per_query:
+        per_query[metric.query_id][str(metric.measure)] = float(metric.value)
     means: dict[str, float] = {}
     for measure in measures:
         name, mean = str(measure), float(result.aggregated[measure])
-        values = [found.get(name, math.nan) for found in by_query.values()]
+        values = [found.get(name, math.nan) for found in per_query.values()]
         if not math.isclose(sum(values) / len(values), mean, rel_tol=1e-9, abs_tol=1e-12):
             raise InputError(
                 f"{name} is no mean over the judged queries (a count, or not defined for all): use "
                 "a measure such as nDCG@10, R@100, RR@10, AP or P@5"
             )
         means[name] = mean
-    return means, by_query
+    return means, per_query
+
+
+def measure_rankings(rankings: Mapping[str, Sequence[str]], qrels: Qrels, measure: str) -> Scores:
+    """Return a measure of each ranking (n,), given query id to passage ids, best first."""
+    parsed = parse_measure(measure)
+    run = {query_id: run_from_ranking(ids) for query_id, ids in rankings.items()}
+    _, per_query = compute_measures([parsed], qrels, run)
+    return np.array([per_query[query_id][str(parsed)] for query_id in rankings])
+
+
+def run_from_ranking(ids: Sequence[str]) -> dict[str, float]:
+    """Return descending scores for passage ids, best first.
+
+    No two scores are equal, since trec_eval breaks ties by the later id.
+    """
+    return {passage_id: float(len(ids) - rank) for rank, passage_id in enumerate(ids)}

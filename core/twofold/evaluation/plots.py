@@ -1,85 +1,103 @@
-"""A comparison as a picture: each query's difference, and the mean with its interval."""
+"""Plots comparisons with Matplotlib, and has the figure functions that all plots share."""
 
 import os
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from twofold.errors import InputError, MissingExtraError
 from twofold.evaluation.comparison import Comparison, Difference
-from twofold.evaluation.report import p_value, ranged
+from twofold.evaluation.report import format_interval, format_p_value
 
-WIDTH, HEIGHT = 10.0, 2.7  # inches, the height for each comparison
 DPI = 150
-# Okabe and Ito's blue and vermilion (2008): apart for every kind of colour vision.
+# Okabe and Ito's blue and vermilion (2008), which color-blind people can tell apart.
 WON, LOST, INK, GREY = "#0072B2", "#D55E00", "#1A1A1A", "#777777"
-_NAME = 32  # characters of a setting's name
+_WIDTH, _ROW_HEIGHT = 10.0, 2.7  # inches
+_MAX_NAME = 32  # characters of a system's name
+
+
+def check_plot_path(path: str | os.PathLike[str]) -> None:
+    """Raise InputError unless the path ends in .png, MissingExtraError without Matplotlib."""
+    if Path(path).suffix.lower() != ".png":
+        raise InputError(f"a plot's path must end in .png, got {str(path)!r}")
+    if find_spec("matplotlib") is None:
+        raise MissingExtraError("plots need matplotlib: pip install 'twofold[plot]'")
+
+
+def create_figure(width: float, height: float) -> Any:
+    """Return an empty Matplotlib figure of this size in inches."""
+    from matplotlib.figure import Figure
+
+    # pyplot's figures would share state and look for a display.
+    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+
+
+def save_figure(figure: Any, target: str | os.PathLike[str] | IO[bytes]) -> None:
+    """Write a figure as PNG, the same bytes each time."""
+    with warnings.catch_warnings():
+        # Matplotlib draws letters that its font lacks as boxes.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        figure.savefig(target, format="png", metadata={"Software": None})
+
+
+def style_axes(axes: Any) -> None:
+    """Draw only the left and bottom spines, in grey, with small tick labels."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#AAAAAA")
+    axes.tick_params(labelsize=9, color="#AAAAAA", labelbottom=True)
 
 
 def plot_differences(comparison: Comparison, path: str | os.PathLike[str]) -> None:
-    """Write a PNG with a row for each other setting: differences by size, and their mean.
+    """Write a PNG with a row per other system: differences by query, and the mean difference.
 
-    Raises InputError for a path that doesn't end in .png, MissingExtraError without Matplotlib.
+    Raises:
+        InputError: The path doesn't end in .png.
+        MissingExtraError: Matplotlib isn't installed.
     """
-    check_picture(path)
-    from matplotlib.figure import Figure
-
+    check_plot_path(path)
     count = len(comparison.differences)
-    # A figure of its own, not pyplot's: no state is shared, and no screen is looked for.
-    canvas = Figure(figsize=(WIDTH, HEIGHT * count + 0.6), dpi=DPI, layout="constrained")
-    grid = canvas.subplots(
+    figure = create_figure(_WIDTH, _ROW_HEIGHT * count + 0.6)
+    grid = figure.subplots(
         count, 2, squeeze=False, sharex="col", sharey="col", width_ratios=(3.2, 1)
     )
     for (left, right), difference in zip(grid, comparison.differences, strict=True):
-        _queries(left, difference)
-        _mean(right, difference)
+        _draw_queries(left, difference)
+        _draw_mean(right, difference)
     grid[-1, 0].set_xlabel(f"{comparison.subject.queries:,} queries, by difference")
     grid[-1, 1].set_xlabel("mean, 95% interval")
-    canvas.suptitle(
-        f"{comparison.measure}: {_short(comparison.subject.name)} minus the others",
+    figure.suptitle(
+        f"{comparison.measure}: {_shorten(comparison.subject.name)} minus the others",
         x=0.01,
         ha="left",
         weight="bold",
         parse_math=False,
     )
-    with warnings.catch_warnings():
-        # Letters that no font here has are drawn as boxes.
-        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
-        canvas.savefig(path, format="png", metadata={"Software": None})
+    save_figure(figure, path)
 
 
-def check_picture(path: str | os.PathLike[str]) -> None:
-    """Raise InputError or MissingExtraError where no picture can be drawn to a path."""
-    if Path(path).suffix.lower() != ".png":
-        raise InputError(f"the plot is written as .png, and {str(path)!r} is none: change the name")
-    if find_spec("matplotlib") is None:
-        raise MissingExtraError("the plot needs matplotlib: pip install 'twofold[plot]'")
-
-
-def _queries(axes: Any, difference: Difference) -> None:
-    """Draw the differences of all queries, the best for the subject first."""
+def _draw_queries(axes: Any, difference: Difference) -> None:
+    """Draw the differences of all queries in descending order."""
     values = np.sort(difference.values)[::-1]
     edges = np.arange(len(values) + 1)
-    won, lost = np.maximum(values, 0), np.minimum(values, 0)
-    axes.stairs(won, edges, fill=True, color=WON)
-    axes.stairs(lost, edges, fill=True, color=LOST)
+    axes.stairs(np.maximum(values, 0), edges, fill=True, color=WON)
+    axes.stairs(np.minimum(values, 0), edges, fill=True, color=LOST)
     axes.axhline(0, color=INK, linewidth=0.8)
     axes.set_xlim(0, len(values))
     axes.locator_params(axis="x", integer=True)
     axes.margins(y=0.08)
     axes.set_ylabel("difference")
     axes.set_title(
-        f"minus {_short(difference.other.name)}", loc="left", size=10.5, parse_math=False
+        f"minus {_shorten(difference.other.name)}", loc="left", size=10.5, parse_math=False
     )
-    # Above the axes, where no bar is ever in the way.
+    # The counts stand above the axes, where they never cover a bar.
     counts = ("won", difference.won, WON), ("tied", difference.tied, GREY)
-    for place, (word, count, color) in enumerate((*counts, ("lost", difference.lost, LOST))):
+    for position, (word, count, color) in enumerate((*counts, ("lost", difference.lost, LOST))):
         axes.annotate(
             f"{word} {count:,}",
-            (0.68 + 0.16 * place, 1),
+            (0.68 + 0.16 * position, 1),
             xytext=(0, 6),
             xycoords="axes fraction",
             textcoords="offset points",
@@ -87,11 +105,11 @@ def _queries(axes: Any, difference: Difference) -> None:
             size=9.5,
             color=color,
         )
-    _bare(axes)
+    style_axes(axes)
 
 
-def _mean(axes: Any, difference: Difference) -> None:
-    """Draw the mean difference and its interval beside zero."""
+def _draw_mean(axes: Any, difference: Difference) -> None:
+    """Draw the mean difference with its interval and p value."""
     interval = difference.interval
     axes.axvline(0, color=INK, linewidth=0.8)
     if np.isfinite([interval.low, interval.high]).all():
@@ -101,25 +119,21 @@ def _mean(axes: Any, difference: Difference) -> None:
     axes.set_yticks([])
     axes.margins(x=0.15)
     axes.locator_params(axis="x", nbins=4)
-    axes.set_title(ranged(interval, signed=True), size=10)
+    axes.set_title(format_interval(interval, signed=True), size=10)
+    p = format_p_value(difference.adjusted_p)
     axes.annotate(
-        f"p {p_value(difference.adjusted_p)}".replace("p 0", "p = 0").replace("p 1", "p = 1"),
+        f"p {p}" if p.startswith("<") else f"p = {p}",
         (0.5, 0.1),
         xycoords="axes fraction",
         ha="center",
         size=9.5,
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
     )
-    _bare(axes)
+    style_axes(axes)
 
 
-def _bare(axes: Any) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#AAAAAA")
-    axes.tick_params(labelsize=9, color="#AAAAAA", labelbottom=True)
-
-
-def _short(name: str) -> str:
-    """Return a name on one line; of a long one its beginning and its end."""
+def _shorten(name: str) -> str:
+    """Return a name on one line; the middle of a long one is left out."""
     line = " ".join(name.split())
-    return line if len(line) <= _NAME else f"{line[: _NAME // 2]}…{line[-_NAME // 2 :]}"
+    half = _MAX_NAME // 2
+    return line if len(line) <= _MAX_NAME else f"{line[:half]}…{line[-half:]}"

@@ -1,16 +1,16 @@
-"""What was measured, as a page of Markdown."""
+"""Formats evaluations and comparisons as Markdown."""
 
 import math
 import re
 from collections.abc import Iterator, Sequence
 
 from twofold.errors import InputError
-from twofold.evaluation.comparison import Comparison, Difference, QueryDifference
+from twofold.evaluation.comparison import Comparison, Difference
 from twofold.evaluation.result import Evaluation
-from twofold.evaluation.significance import LEVEL, SAMPLES, Interval
+from twofold.evaluation.significance import BOOTSTRAP_SAMPLES, LEVEL, Interval
 
-_TEXT = 200  # characters of a query that are shown
-_KINDS = 5  # different warnings that are listed for each setting
+_MAX_TEXT = 200  # characters of a query
+_MAX_WARNINGS = 5  # per system
 _SPECIAL = re.compile(r"([\\`*_\[\]#|<>~$&])")
 
 
@@ -22,53 +22,55 @@ def report(
     passages: int | None = None,
     listed: int = 10,
 ) -> str:
-    """Return measures with intervals, comparisons, queries won and lost, and warnings as Markdown.
+    """Return a Markdown report: measures with intervals, comparisons, queries and warnings.
 
-    ``title`` names what was searched, ``date`` is printed as it is, ``listed`` queries are shown
-    of those most won and of those most lost. Raises InputError for no results.
+    Args:
+        results: A comparison, or evaluations of the same queries.
+        title: The name of the collection, for the heading.
+        date: The date of the report, printed as it is.
+        passages: The number of passages in the collection.
+        listed: How many of the queries most won and most lost are listed.
+
+    Raises:
+        InputError: There are no results.
     """
     evaluations = results.evaluations if isinstance(results, Comparison) else tuple(results)
     if not evaluations:
-        raise InputError("there is nothing to report: give an evaluation or a comparison")
-    counted = f", {passages:,} passages" if passages is not None else ""
+        raise InputError("there is nothing to report: pass an evaluation or a comparison")
+    size = f", {passages:,} passages" if passages is not None else ""
     lines = [
-        f"# Retrieval from {_cell(title)}, measured",
+        f"# Retrieval from {_escape(title)}, measured",
         "",
-        f"{_cell(date)}; {evaluations[0].queries:,} judged queries{counted}.",
+        f"{_escape(date)}; {evaluations[0].queries:,} judged queries{size}.",
         "",
-        *_measures(evaluations),
+        *_format_measures(evaluations),
     ]
     if isinstance(results, Comparison):
-        lines += ["", *_comparison(results)]
-        for each in results.differences:
-            lines += ["", *_queries(each, listed)]
+        lines += ["", *_format_comparison(results)]
+        for difference in results.differences:
+            lines += ["", *_format_queries(difference, listed)]
     lines += ["", "## Settings", ""]
-    lines += [f"- {_cell(each.name)}: {_cell(each.settings)}" for each in evaluations]
-    said = [*_unknown(evaluations), *warnings_of(evaluations)]
-    if said:
-        lines += ["", "## Warnings", "", *(f"- {_cell(line)}" for line in said)]
+    lines += [f"- {_escape(result.name)}: {_escape(result.settings)}" for result in evaluations]
+    shares = dict.fromkeys(r.missing_relevant for r in evaluations if r.missing_relevant)
+    notes = [f"{share:.1%} of the relevant passages are not in the index" for share in shares]
+    notes += describe_warnings(evaluations)
+    if notes:
+        lines += ["", "## Warnings", "", *(f"- {_escape(note)}" for note in notes)]
     return "\n".join(lines) + "\n"
 
 
-def warnings_of(evaluations: Sequence[Evaluation]) -> Iterator[str]:
-    """Yield what the hits were warned of, and in how many queries, one line each."""
-    for each in evaluations:
-        said = list(each.warnings.items())
-        for text, count in said[:_KINDS]:
-            yield f"{each.name}: {text} ({count:,} of {each.queries:,} queries)"
-        if len(said) > _KINDS:
-            yield f"{each.name}: {len(said) - _KINDS:,} other warnings"
+def describe_warnings(evaluations: Sequence[Evaluation]) -> Iterator[str]:
+    """Yield the warnings of each evaluation's hits with the number of queries, one per line."""
+    for result in evaluations:
+        items = list(result.warnings.items())
+        for text, count in items[:_MAX_WARNINGS]:
+            yield f"{result.name}: {text} ({count:,} of {result.queries:,} queries)"
+        if len(items) > _MAX_WARNINGS:
+            yield f"{result.name}: {len(items) - _MAX_WARNINGS:,} other warnings"
 
 
-def _unknown(evaluations: Sequence[Evaluation]) -> Iterator[str]:
-    """Yield what the indexes lack; it is the same for all settings of one index."""
-    shares = {each.unknown: None for each in evaluations if each.unknown}
-    for share in shares:
-        yield f"{share:.1%} of the relevant passages are not in the index: nothing can find them"
-
-
-def ranged(interval: Interval, *, signed: bool = False) -> str:
-    """Return a mean and its bounds in words: ``0.744 (0.702 to 0.785)``."""
+def format_interval(interval: Interval, *, signed: bool = False) -> str:
+    """Return a mean with its bounds, such as ``0.744 (0.702 to 0.785)``."""
     form = "+.3f" if signed else ".3f"
     mean = f"{interval.mean:{form}}"
     if not math.isfinite(interval.low):
@@ -76,91 +78,79 @@ def ranged(interval: Interval, *, signed: bool = False) -> str:
     return f"{mean} ({interval.low:{form}} to {interval.high:{form}})"
 
 
-def _measures(evaluations: Sequence[Evaluation]) -> Iterator[str]:
-    names = list(evaluations[0].measures)
-    yield from _head("setting", *names)
-    for each in evaluations:
-        yield _row(
-            _cell(each.name),
-            *(ranged(each.interval(n)) if n in each.measures else "" for n in names),
-        )
-    yield ""
-    yield (
-        f"Means over the queries, with {LEVEL:.0%} percentile bootstrap intervals of {SAMPLES:,} "
-        "resamples of the queries."
-    )
-
-
-def _comparison(comparison: Comparison) -> Iterator[str]:
-    yield f"## {_cell(comparison.measure)}: {_cell(comparison.subject.name)} minus the others"
-    yield ""
-    yield from _head("other", "difference", "p", "won", "lost", "tied", "queries to settle it")
-    for each in comparison.differences:
-        yield _row(
-            _cell(each.other.name),
-            ranged(each.interval, signed=True),
-            p_value(each.adjusted_p),
-            f"{each.won:,}",
-            f"{each.lost:,}",
-            f"{each.tied:,}",
-            f"{each.needed:,}" if each.needed is not None else "",
-        )
-    yield ""
-    several = len(comparison.differences) > 1
-    adjusted = f", adjusted by Holm's method for {len(comparison.differences)} comparisons"
-    yield (
-        "Differences query by query, with paired bootstrap intervals; p by a two-sided paired "
-        f"randomisation test{adjusted if several else ''}. So many judged queries would show a "
-        "difference of this size and spread four times out of five."
-    )
-
-
-def p_value(p: float) -> str:
-    """Return a p value with three digits, the smallest ones as a bound."""
+def format_p_value(p: float) -> str:
+    """Return a p value with three digits, or ``< 0.001``."""
     return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
-def _queries(difference: Difference, listed: int) -> Iterator[str]:
-    names = _cell(difference.subject.name), _cell(difference.other.name)
+def _format_measures(evaluations: Sequence[Evaluation]) -> Iterator[str]:
+    names = list(evaluations[0].measures)
+    yield from _table_head("system", *names)
+    for result in evaluations:
+        cells = (format_interval(result.interval(n)) if n in result.measures else "" for n in names)
+        yield _table_row(_escape(result.name), *cells)
+    yield ""
+    yield (
+        f"Means over the queries, with {LEVEL:.0%} percentile bootstrap intervals of "
+        f"{BOOTSTRAP_SAMPLES:,} resamples of the queries."
+    )
+
+
+def _format_comparison(comparison: Comparison) -> Iterator[str]:
+    yield f"## {_escape(comparison.measure)}: {_escape(comparison.subject.name)} minus the others"
+    yield ""
+    yield from _table_head("other", "difference", "p", "won", "lost", "tied", "queries needed")
+    for row in comparison.differences:
+        yield _table_row(
+            _escape(row.other.name),
+            format_interval(row.interval, signed=True),
+            format_p_value(row.adjusted_p),
+            *(f"{count:,}" for count in (row.won, row.lost, row.tied)),
+            f"{row.needed:,}" if row.needed is not None else "",
+        )
+    yield ""
+    count = len(comparison.differences)
+    adjusted = f", adjusted by Holm's method for {count} comparisons" if count > 1 else ""
+    yield (
+        "Mean differences with paired bootstrap intervals; p by a two-sided paired randomisation "
+        f"test{adjusted}. The queries needed make a difference of this size significant with "
+        "probability 0.8."
+    )
+
+
+def _format_queries(difference: Difference, listed: int) -> Iterator[str]:
+    names = _escape(difference.subject.name), _escape(difference.other.name)
     yield f"### {names[0]} against {names[1]}, query by query"
     parts = (
-        ("won", difference.won, difference.most_won(listed)),
-        ("lost", difference.lost, difference.most_lost(listed)),
+        ("Won", difference.won, difference.most_won(listed)),
+        ("Lost", difference.lost, difference.most_lost(listed)),
     )
     for word, count, queries in parts:
         yield ""
         if not queries:
-            yield f"{word.capitalize()}: none."
+            yield f"{word}: none."
             continue
-        most = f", the {len(queries)} by most" if len(queries) < count else ""
-        yield f"{word.capitalize()}: {count:,}{most}."
+        largest = f", the {len(queries)} by most" if len(queries) < count else ""
+        yield f"{word}: {count:,}{largest}."
         yield ""
-        yield from _head("query", "text", *names, "difference")
-        for each in queries:
-            yield _query(each)
+        yield from _table_head("query", "text", *names, "difference")
+        for query in queries:
+            text = query.text
+            text = text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]} …"
+            values = f"{query.subject:.3f}", f"{query.other:.3f}", f"{query.difference:+.3f}"
+            yield _table_row(_escape(query.query_id), _escape(text), *values)
 
 
-def _query(each: QueryDifference) -> str:
-    text = each.text if len(each.text) <= _TEXT else f"{each.text[:_TEXT]} …"
-    return _row(
-        _cell(each.query_id),
-        _cell(text),
-        f"{each.subject:.3f}",
-        f"{each.other:.3f}",
-        f"{each.difference:+.3f}",
-    )
-
-
-def _head(*names: str) -> Iterator[str]:
-    yield _row(*names)
+def _table_head(*names: str) -> Iterator[str]:
+    yield _table_row(*names)
     yield "|" + "---|" * len(names)
 
 
-def _row(*cells: str) -> str:
+def _table_row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _cell(text: str) -> str:
-    """Return a text on one line in which nothing is taken for Markdown or HTML."""
+def _escape(text: str) -> str:
+    """Return text on one line, with the special characters of Markdown and HTML escaped."""
     line = "".join(char if char.isprintable() else " " for char in text)
     return _SPECIAL.sub(r"\\\1", " ".join(line.split()))

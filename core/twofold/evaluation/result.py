@@ -1,4 +1,4 @@
-"""The values of one setting on judged queries."""
+"""The measured values of one system on judged queries."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,13 +13,26 @@ from twofold.types import Mode, Run, Scores
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Evaluation:
-    """How good one setting is: ``measures`` are means over all judged ``queries``.
+    """The measures of one system, a retriever or a run, on judged queries.
 
-    ``per_query`` has the values behind them, by query id and measure, in the order of ``run``,
-    which holds what was found; ``texts`` are the queries' as far as they are known. ``warnings``
-    counts the queries whose hits came with a warning, by its text, most frequent first.
-    ``unknown`` is the share of relevant passages that the index lacks, None where nobody looked.
-    ``mode`` is None for a run from elsewhere.
+    Attributes:
+        mode: The retriever's mode, or None for a run of another system.
+        queries: The number of judged queries.
+        measures: Measure to mean over the queries.
+        run: Query id to passage id to score, at most k passages per query.
+        name: The system's name in tables and reports.
+        per_query: Query id to measure to value, in the order of ``run``.
+        texts: Query id to text, as far as the texts are known.
+        settings: The retriever's settings on one line.
+        warnings: Warning text to the number of queries whose hits had it, most frequent first.
+        missing_relevant: The share of the relevant passages that the index lacks, or None if the
+            index can't look passages up.
+
+    Example:
+        >>> from twofold.evaluation import evaluate_run
+        >>> result = evaluate_run({"q1": {"d1": 0.9}}, {"q1": {"d1": 1}}, ["RR@10"], name="bm25")
+        >>> result.measures
+        {'RR@10': 1.0}
     """
 
     mode: Mode | None
@@ -31,26 +44,28 @@ class Evaluation:
     texts: Mapping[str, str]
     settings: str
     warnings: Mapping[str, int]
-    unknown: float | None
+    missing_relevant: float | None
 
     def __repr__(self) -> str:
-        told = ", ".join(f"{name} {value:.4f}" for name, value in self.measures.items())
-        return f"<{self.name!r} on {self.queries:,} queries: {told}>"
+        means = ", ".join(f"{name} {value:.4f}" for name, value in self.measures.items())
+        return f"<{self.name!r} on {self.queries:,} queries: {means}>"
 
     def values(self, measure: str) -> Scores:
         """Return a measure's value for each query (n,), in the order of ``per_query``.
 
-        Raises InputError for a measure that was not taken.
+        Raises:
+            InputError: The measure is unknown or was not computed.
         """
         name = str(parse_measure(measure))
         if name not in self.measures:
-            taken = ", ".join(self.measures)
-            raise InputError(f"{name} was not measured for {self.name!r}: it has {taken}")
+            computed = ", ".join(self.measures)
+            raise InputError(f"{name} was not computed for {self.name!r}, which has {computed}")
         return np.array([found[name] for found in self.per_query.values()])
 
     def interval(self, measure: str, *, seed: int = 0) -> Interval:
-        """Return a measure's mean with its 95% bootstrap interval over queries.
+        """Return a measure's mean with its 95% bootstrap interval.
 
-        Raises InputError for a measure that was not taken.
+        Raises:
+            InputError: The measure is unknown or was not computed.
         """
         return bootstrap_interval(self.values(measure), seed=seed)

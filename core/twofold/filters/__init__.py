@@ -1,7 +1,7 @@
-"""Filters on metadata, evaluated on typed columns into one bitmap for both legs."""
+"""Metadata filters: parsed once, evaluated on typed columns into one mask for both legs."""
 
 from twofold.filters.columns import ColumnSegment
-from twofold.filters.evaluate import matching
-from twofold.filters.parser import Node, parse
+from twofold.filters.evaluate import match_rows
+from twofold.filters.parser import Filter, parse_filter
 
-__all__ = ["ColumnSegment", "Node", "matching", "parse"]
+__all__ = ["ColumnSegment", "Filter", "match_rows", "parse_filter"]

@@ -1,4 +1,4 @@
-"""Which rows a filter lets through: each condition is one pass over a typed column."""
+"""Evaluates a filter: each condition is one pass over a typed column."""
 
 import operator
 from collections.abc import Callable, Sequence
@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from twofold.filters.columns import Cells, ColumnSegment, Flags, kind_flags
-from twofold.filters.parser import ID, All, Condition, Either, Node, Not, Operator
-from twofold.filters.values import EXACT, Kind, nearest_float, typed
+from twofold.filters.columns import Cells, ColumnSegment, Flags
+from twofold.filters.parser import ID, And, Condition, Filter, Not, Operator, Or
+from twofold.filters.values import MAX_EXACT, ValueType, encode_value, nearest_float
 from twofold.segments import PackedStrings
 from twofold.types import Mask
 
 _EMPTY_JSON = ("[]", "{}")
-_FEW = 30
-"""Ids up to which each is looked for by itself."""
+_MAX_SEPARATE_IDS = 30
+"""Up to this many ids are searched one by one."""
 _COMPARE: dict[Operator, Callable[[Any, Any], Any]] = {
     Operator.GT: operator.gt,
     Operator.GTE: operator.ge,
@@ -23,147 +23,159 @@ _COMPARE: dict[Operator, Callable[[Any, Any], Any]] = {
 }
 
 
-def matching(node: Node, segments: Sequence[ColumnSegment]) -> Mask:
-    """Return the rows that match, as one flag a row number from 0 to the last row."""
-    last = max((int(each.rows[-1]) for each in segments if len(each)), default=-1)
+def match_rows(where: Filter, segments: Sequence[ColumnSegment]) -> Mask:
+    """Return one flag per row number, from 0 to the last row of the segments."""
+    last = max((int(segment.rows[-1]) for segment in segments if len(segment)), default=-1)
     mask = np.zeros(last + 1, np.bool_)
-    for each in segments:
-        mask[each.rows] = flags(node, each)
+    for segment in segments:
+        mask[segment.rows] = match_segment(where, segment)
     return mask
 
 
-def flags(node: Node, segment: ColumnSegment) -> Flags:
-    """Return one flag a row of one segment."""
-    match node:
+def match_segment(where: Filter, segment: ColumnSegment) -> Flags:
+    """Return one flag per row of a segment."""
+    match where:
         case Condition():
-            return _condition(node, segment)
+            return _match_condition(where, segment)
         case Not(part):
-            return ~flags(part, segment)
-        case All(parts):
-            out = np.ones(len(segment), np.bool_)
+            return ~match_segment(part, segment)
+        case And(parts):
+            flags = np.ones(len(segment), np.bool_)
             for part in parts:
-                out &= flags(part, segment)
-            return out
-        case Either(parts):
-            out = np.zeros(len(segment), np.bool_)
+                flags &= match_segment(part, segment)
+            return flags
+        case Or(parts):
+            flags = np.zeros(len(segment), np.bool_)
             for part in parts:
-                out |= flags(part, segment)
-            return out
+                flags |= match_segment(part, segment)
+            return flags
 
 
-def _condition(node: Condition, segment: ColumnSegment) -> Flags:
-    """Compare one field; rows that lack it match only a negative question about its presence."""
-    if node.field == ID:
-        return _among(segment.ids, node.value if node.operator is Operator.IN else (node.value,))
-    span = segment.field(node.field)
+def _match_condition(condition: Condition, segment: ColumnSegment) -> Flags:
+    """Match one field. Rows without it match only if the condition asks for its absence."""
+    value = condition.value
+    if condition.operator is Operator.IN and condition.field == ID:
+        return _match_ids(segment.ids, value)
+    if condition.field == ID:
+        return _match_ids(segment.ids, (value,))
+    span = segment.field(condition.field)
     cells = segment.cells.take(span)
-    present = np.zeros(len(segment), np.bool_)
-    present[segment.docs[span]] = True
-    if node.operator is Operator.EXISTS:
-        return present if node.value else ~present
-    if node.operator is Operator.EMPTY:
-        filled = np.zeros(len(segment), np.bool_)
-        filled[segment.docs[span]] = ~_is_empty(cells, segment)
-        return ~filled if node.value else filled
-    out = np.zeros(len(segment), np.bool_)
-    out[segment.docs[span]] = _cells_match(node, cells, segment, span)
-    return out
+    flags = np.zeros(len(segment), np.bool_)
+    if condition.operator is Operator.EXISTS:
+        flags[segment.docs[span]] = True
+        return flags if value else ~flags
+    if condition.operator is Operator.EMPTY:
+        flags[segment.docs[span]] = ~_is_empty(cells, segment)
+        return ~flags if value else flags
+    flags[segment.docs[span]] = _match_cells(condition, cells, segment, span)
+    return flags
 
 
-def _among(ids: PackedStrings, wanted: Sequence[str]) -> Flags:
-    """Return which rows have one of these ids."""
-    out = np.zeros(len(ids), np.bool_)
-    if len(wanted) > _FEW:
-        known = frozenset(wanted)
-        return np.fromiter((each in known for each in ids.tolist()), np.bool_, len(ids))
-    for each in wanted:
-        out[ids.places(each)] = True
-    return out
+def _match_ids(ids: PackedStrings, searched: Sequence[str]) -> Flags:
+    """Return which rows have one of the ids."""
+    flags = np.zeros(len(ids), np.bool_)
+    if len(searched) > _MAX_SEPARATE_IDS:
+        known = frozenset(searched)
+        return np.fromiter((id_ in known for id_ in ids.tolist()), np.bool_, len(ids))
+    for id_ in searched:
+        flags[ids.find(id_)] = True
+    return flags
 
 
-def _cells_match(node: Condition, cells: Cells, segment: ColumnSegment, span: slice) -> Flags:
+def _match_cells(condition: Condition, cells: Cells, segment: ColumnSegment, span: slice) -> Flags:
     """Return which cells of one field satisfy a condition on its value."""
-    match node.operator:
+    value = condition.value
+    match condition.operator:
         case Operator.EQ:
-            return _any_equal(cells, (node.value,), segment)
+            return _equals_any(cells, (value,), segment)
         case Operator.IN:
-            return _any_equal(cells, node.value, segment)
-        case Operator.TEXT | Operator.ITEXT:
-            return _has_text(cells, node.value, segment, fold=node.operator is Operator.ITEXT)
+            return _equals_any(cells, value, segment)
+        case Operator.TEXT:
+            return _contains_text(cells, value, segment, fold_case=False)
+        case Operator.ITEXT:
+            return _contains_text(cells, value, segment, fold_case=True)
         case Operator.CONTAINS:
-            return _list_has(segment, span, (node.value,), len(cells.kinds))
+            return _list_contains_any(segment, span, (value,), len(cells))
         case Operator.ANY:
-            return _list_has(segment, span, node.value, len(cells.kinds))
+            return _list_contains_any(segment, span, value, len(cells))
         case Operator.ALL:
-            out = kind_flags(cells, Kind.LIST)
-            for value in node.value:
-                out &= _list_has(segment, span, (value,), len(out))
-            return out
+            flags = cells.has_type(ValueType.LIST)
+            for item in value:
+                flags &= _list_contains_any(segment, span, (item,), len(cells))
+            return flags
         case _:
-            return _ordered(cells, node.operator, node.value, segment)
+            return _compare(cells, condition.operator, value, segment)
 
 
-def _any_equal(cells: Cells, values: Sequence[Any], segment: ColumnSegment) -> Flags:
-    """Return which cells hold one of these values."""
-    wanted: dict[Kind, list[float]] = {}
-    for kind, number, text in map(typed, values):
-        counted = kind in (Kind.NULL, Kind.BOOL, Kind.NUMBER)
-        wanted.setdefault(kind, []).append(number if counted else segment.code_of(text))
-    out = np.zeros(len(cells.kinds), np.bool_)
-    for kind, numbers in wanted.items():
-        held = cells.numbers if kind in (Kind.NULL, Kind.BOOL, Kind.NUMBER) else cells.codes
-        out |= (cells.kinds == kind) & np.isin(held, numbers)
-    return out
+def _equals_any(cells: Cells, values: Sequence[Any], segment: ColumnSegment) -> Flags:
+    """Return which cells hold one of the values."""
+    numeric = (ValueType.NULL, ValueType.BOOL, ValueType.NUMBER)
+    keys: dict[ValueType, list[float]] = {}
+    for value_type, number, text in map(encode_value, values):
+        key = number if value_type in numeric else segment.find_code(text)
+        keys.setdefault(value_type, []).append(key)
+    flags = np.zeros(len(cells), np.bool_)
+    for value_type, searched in keys.items():
+        stored = cells.numbers if value_type in numeric else cells.codes
+        flags |= (cells.types == value_type) & np.isin(stored, searched)
+    return flags
 
 
-def _ordered(cells: Cells, asked: Operator, value: float | str, segment: ColumnSegment) -> Flags:
-    """Return which cells lie on one side of a value of their own type."""
-    compare = _COMPARE[asked]
+def _compare(cells: Cells, name: Operator, value: float | str, segment: ColumnSegment) -> Flags:
+    """Return which cells of the value's type are greater or less than it."""
+    compare = _COMPARE[name]
     if isinstance(value, str):
-        # Codes are ordered as their strings are: the border is the first code not below. Where
-        # no cell has the string itself, the border lies between two codes.
-        border = segment.code_from(value) - (0 if segment.code_of(value) >= 0 else 0.5)
-        side = compare(cells.codes.astype(np.float64), border)
-        return np.asarray(kind_flags(cells, Kind.STRING) & side)
+        # Codes have the order of their strings. If no cell has the string itself, the bound lies
+        # between two codes.
+        bound = segment.lower_bound(value) - (0 if segment.find_code(value) >= 0 else 0.5)
+        matches = compare(cells.codes.astype(np.float64), bound)
+        return np.asarray(cells.has_type(ValueType.STRING) & matches)
     number = nearest_float(value) if isinstance(value, int) else value
-    numeric = kind_flags(cells, Kind.NUMBER, Kind.BIG)
-    out = numeric & compare(cells.numbers, number)
-    # What rounds to the same float is told apart exactly, which Python's own numbers can.
-    for at in np.flatnonzero(numeric & (cells.numbers == number)).tolist():
-        big = cells.kinds[at] == Kind.BIG
-        exact = int(segment.strings[int(cells.codes[at])]) if big else float(cells.numbers[at])
-        out[at] = compare(exact, value)
-        if not big and abs(number) < EXACT:
-            break  # small numbers are exact, and all alike
-    return np.asarray(out)
+    numeric = cells.has_type(ValueType.NUMBER, ValueType.BIG)
+    flags = numeric & compare(cells.numbers, number)
+    # Values that round to the same float are compared exactly, as Python numbers.
+    for position in np.flatnonzero(numeric & (cells.numbers == number)).tolist():
+        is_big = cells.types[position] == ValueType.BIG
+        exact: int | float = float(cells.numbers[position])
+        if is_big:
+            exact = int(segment.strings[int(cells.codes[position])])
+        flags[position] = compare(exact, value)
+        if not is_big and abs(number) < MAX_EXACT:
+            break  # small numbers are exact, so all of them are equal
+    return np.asarray(flags)
 
 
-def _has_text(cells: Cells, wanted: str, segment: ColumnSegment, *, fold: bool) -> Flags:
-    """Return which cells are strings that contain ``wanted``."""
-    is_text = kind_flags(cells, Kind.STRING)
-    needle = wanted.casefold() if fold else wanted
-    hits = [
+def _contains_text(
+    cells: Cells, searched: str, segment: ColumnSegment, *, fold_case: bool
+) -> Flags:
+    """Return which cells are strings that contain ``searched``."""
+    is_string = cells.has_type(ValueType.STRING)
+    searched = searched.casefold() if fold_case else searched
+    matching = [
         code
-        for code in np.unique(cells.codes[is_text]).tolist()
-        if needle in (segment.strings[code].casefold() if fold else segment.strings[code])
+        for code in np.unique(cells.codes[is_string]).tolist()
+        if searched in (segment.strings[code].casefold() if fold_case else segment.strings[code])
     ]
-    return np.asarray(is_text & np.isin(cells.codes, hits))
+    return np.asarray(is_string & np.isin(cells.codes, matching))
 
 
-def _list_has(segment: ColumnSegment, span: slice, values: Sequence[Any], count: int) -> Flags:
-    """Return which cells of a field are lists with at least one of these elements."""
+def _list_contains_any(
+    segment: ColumnSegment, span: slice, values: Sequence[Any], count: int
+) -> Flags:
+    """Return which of the ``count`` cells of a field are lists with one of the elements."""
     pointers = segment.list_ptr[span.start : span.start + count + 1]
     elements = segment.elements.take(slice(int(pointers[0]), int(pointers[-1])))
-    hits = _any_equal(elements, values, segment)
+    matches = _equals_any(elements, values, segment)
     owners = np.repeat(np.arange(count), np.diff(pointers))
-    return np.bincount(owners[hits], minlength=count) > 0
+    return np.bincount(owners[matches], minlength=count) > 0
 
 
 def _is_empty(cells: Cells, segment: ColumnSegment) -> Flags:
     """Return which cells are null, an empty string, an empty list or an empty object."""
-    out = kind_flags(cells, Kind.NULL)
-    out |= (cells.kinds == Kind.STRING) & (cells.codes == np.int64(segment.code_of("")))
+    flags = cells.has_type(ValueType.NULL)
+    # np.int64, because find_code gives -1 for a string that no cell has.
+    flags |= (cells.types == ValueType.STRING) & (cells.codes == np.int64(segment.find_code("")))
     for text in _EMPTY_JSON:
-        code = np.int64(segment.code_of(text))
-        out |= kind_flags(cells, Kind.LIST, Kind.OBJECT) & (cells.codes == code)
-    return np.asarray(out)
+        code = np.int64(segment.find_code(text))
+        flags |= cells.has_type(ValueType.LIST, ValueType.OBJECT) & (cells.codes == code)
+    return np.asarray(flags)

@@ -1,18 +1,18 @@
-"""The filter language: a ``where`` mapping, checked and turned into a small tree."""
+"""Parses a ``where`` mapping into a tree of conditions."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from enum import Enum
 from typing import Any
 
 from twofold.errors import FilterError
 from twofold.types import Where
+from twofold.validation import did_you_mean
 
 
 class Operator(str, Enum):
-    """What a condition asks of one field; negations are nodes of their own."""
+    """Operators of a condition. ``$ne``, ``$nin`` and ``$not`` become ``Not`` nodes."""
 
     EQ = "$eq"
     GT = "$gt"
@@ -29,14 +29,9 @@ class Operator(str, Enum):
     ITEXT = "$itext"
 
 
-_NEGATED = {"$ne": Operator.EQ, "$nin": Operator.IN}
-_FIELD_OPERATORS = [*(op.value for op in Operator), *_NEGATED, "$not"]
-_LISTS = (Operator.IN, Operator.ANY, Operator.ALL)
-
-
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One field compared with one value."""
+    """Compares one field with one value."""
 
     field: str
     operator: Operator
@@ -45,152 +40,158 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """What ``part`` does not match, missing fields included."""
+    """Matches what ``part`` does not match, including passages without the field."""
 
-    part: "Node"
-
-
-@dataclass(frozen=True, slots=True)
-class All:
-    """What every part matches; everything if there is no part."""
-
-    parts: tuple["Node", ...]
+    part: "Filter"
 
 
 @dataclass(frozen=True, slots=True)
-class Either:
-    """What at least one part matches."""
+class And:
+    """Matches what every part matches; everything if there are no parts."""
 
-    parts: tuple["Node", ...]
+    parts: tuple["Filter", ...]
 
 
-Node = Condition | Not | All | Either
+@dataclass(frozen=True, slots=True)
+class Or:
+    """Matches what at least one part matches."""
+
+    parts: tuple["Filter", ...]
+
+
+Filter = Condition | Not | And | Or
+"""A parsed filter."""
 
 ID = "$id"
-"""The passage's own id, in the place of a field."""
+"""Field name that stands for the passage id."""
 _ID_OPERATORS = ("$eq", "$ne", "$in", "$nin")
+_NEGATED = {"$ne": Operator.EQ, "$nin": Operator.IN}
+_FIELD_OPERATORS = (*(op.value for op in Operator), *_NEGATED, "$not")
+_LISTS = (Operator.IN, Operator.ANY, Operator.ALL)
+_MAX_BITS = 10_000
+"""Size of the longest integer that is compared. Python can't print longer ones."""
 
-_LONGEST = 10_000
-"""Bits of the longest integer that is compared; Python prints no longer ones."""
 
+def parse_filter(where: Where) -> Filter:
+    """Parse a filter.
 
-def parse(where: Where) -> Node:
-    """Return the tree of a filter.
+    A bare value means ``$eq``. Several fields or operators are combined with ``$and``.
 
-    A bare value means ``$eq``; several fields or operators mean ``$and``. Raises FilterError for
-    an unknown operator and for an operand of the wrong type.
+    Raises:
+        FilterError: An operator is unknown, or an operand has the wrong type.
     """
     if not isinstance(where, Mapping):
         raise FilterError(
-            f"a filter is a mapping such as {{'year': {{'$gte': 2019}}}}, not {where!r:.80}"
+            f"a filter must be a mapping such as {{'year': {{'$gte': 2019}}}}, got {where!r:.80}"
         )
-    return All(tuple(_clause(name, value) for name, value in where.items()))
+    return And(tuple(_parse_entry(name, value) for name, value in where.items()))
 
 
-def _clause(name: object, value: Any) -> Node:
-    """Return the node of one entry of a filter."""
+def _parse_entry(name: object, value: Any) -> Filter:
+    """Parse one entry of a filter."""
     if not isinstance(name, str):
-        raise FilterError(f"a filter's field names are strings, not {name!r}")
+        raise FilterError(f"field names of a filter must be strings, got {name!r}")
     if name in ("$and", "$or"):
         if not isinstance(value, Sequence) or isinstance(value, str) or not value:
-            raise FilterError(f"{name} takes a list of at least one filter, not {value!r:.80}")
-        parts = tuple(parse(part) for part in value)
-        return All(parts) if name == "$and" else Either(parts)
+            raise FilterError(f"{name} takes a list of at least one filter, got {value!r:.80}")
+        parts = tuple(parse_filter(part) for part in value)
+        return And(parts) if name == "$and" else Or(parts)
     if name == "$not":
-        return Not(parse(value))
+        return Not(parse_filter(value))
     if name == ID:
-        return _identity(value)
+        return _parse_id(value)
     if name.startswith("$"):
-        known = ["$and", "$or", "$not", ID]
-        raise _unknown(name, known, "where a field name or $and, $or, $not, $id")
+        raise _unknown_operator(name, ("$and", "$or", "$not", ID), "instead of a field name")
     if isinstance(value, Mapping):
         if not value:
-            raise FilterError(f"field {name!r} has an empty filter: give an operator or a value")
-        return All(tuple(_condition(name, key, operand) for key, operand in value.items()))
-    return _condition(name, Operator.EQ.value, value)
+            raise FilterError(f"field {name!r} has an empty filter: pass an operator or a value")
+        return And(tuple(_parse_condition(name, key, operand) for key, operand in value.items()))
+    return _parse_condition(name, Operator.EQ.value, value)
 
 
-def _identity(value: Any) -> Node:
-    """Return the node of what is asked of a passage's id."""
-    asked = value if isinstance(value, Mapping) else {"$eq": value}
-    for name, operand in asked.items():
+def _parse_id(value: Any) -> Filter:
+    """Parse a filter on the passage id."""
+    conditions = value if isinstance(value, Mapping) else {"$eq": value}
+    for name, operand in conditions.items():
         if name not in _ID_OPERATORS:
-            raise _unknown(str(name), list(_ID_OPERATORS), f"on {ID}")
+            raise _unknown_operator(str(name), _ID_OPERATORS, f"on {ID}")
         several = name in ("$in", "$nin") and isinstance(operand, list | tuple | set | frozenset)
-        if not all(isinstance(each, str) for each in (operand if several else [operand])):
-            raise FilterError(f"{name} on {ID} takes ids, which are strings, not {operand!r:.80}")
-    return All(tuple(_condition(ID, name, operand) for name, operand in asked.items()))
+        if not all(isinstance(id_, str) for id_ in (operand if several else [operand])):
+            raise FilterError(f"{name} on {ID} takes ids, which are strings, got {operand!r:.80}")
+    return And(tuple(_parse_condition(ID, name, operand) for name, operand in conditions.items()))
 
 
-def _condition(field: str, name: object, operand: Any) -> Node:
-    """Return the node of one operator on a field."""
+def _parse_condition(field: str, name: object, operand: Any) -> Filter:
+    """Parse one operator on a field."""
     if name == "$not":
         if not isinstance(operand, Mapping):
-            raise FilterError(f"$not on field {field!r} takes operators, not {operand!r:.80}")
-        return Not(_clause(field, operand))
+            raise FilterError(f"$not on field {field!r} takes operators, got {operand!r:.80}")
+        return Not(_parse_entry(field, operand))
     if name in _NEGATED:
-        return Not(_checked(field, _NEGATED[str(name)], operand))
+        return Not(_make_condition(field, _NEGATED[str(name)], operand))
     if name not in _FIELD_OPERATORS:
-        raise _unknown(str(name), _FIELD_OPERATORS, f"on field {field!r}")
-    return _checked(field, Operator(name), operand)
+        raise _unknown_operator(str(name), _FIELD_OPERATORS, f"on field {field!r}")
+    return _make_condition(field, Operator(name), operand)
 
 
-def _checked(field: str, operator: Operator, operand: Any) -> Condition:
-    """Return a condition whose operand has the type that its operator needs."""
+def _make_condition(field: str, operator: Operator, operand: Any) -> Condition:
+    """Return a condition; raise FilterError if the operand has the wrong type."""
     if operator in _LISTS and isinstance(operand, set | frozenset):
         operand = sorted(operand, key=repr)
-    fits, wanted = _OPERANDS[operator]
-    if not fits(operand):
+    is_valid, description = _OPERANDS[operator]
+    if not is_valid(operand):
         raise FilterError(
-            f"{operator.value} on field {field!r} takes {wanted}, not {operand!r:.80}"
+            f"{operator.value} on field {field!r} takes {description}, got {operand!r:.80}"
         )
     return Condition(field, operator, operand)
 
 
-def _is_number(value: object) -> bool:
-    """Whether a value is a number that can be ordered."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+def _unknown_operator(name: str, known: Sequence[str], place: str) -> FilterError:
+    """Return the error for an unknown operator."""
+    listed = ", ".join(sorted(known))
+    hint = did_you_mean(name, known)
+    return FilterError(f"unknown operator {name!r} {place}: use one of {listed}{hint}")
+
+
+def _is_ordered(value: object) -> bool:
+    """Return whether ``value`` is a string or a number that can be ordered."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
         return False
-    return not math.isnan(value)
+    return not isinstance(value, float) or not math.isnan(value)
 
 
 def _is_scalar(value: object) -> bool:
-    """Whether a value can be compared with one field value."""
+    """Return whether ``value`` can be compared with one field value."""
     if isinstance(value, float) and math.isnan(value):
         return False
-    if isinstance(value, int) and value.bit_length() > _LONGEST:
+    if isinstance(value, int) and value.bit_length() > _MAX_BITS:
         return False
     return value is None or isinstance(value, str | int | float | bool)
 
 
-def _unknown(name: str, known: list[str], place: str) -> FilterError:
-    """Return the error for an operator that doesn't exist, with the nearest one that does."""
-    near = get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else "known are " + ", ".join(sorted(known)) + "."
-    return FilterError(f"unknown operator {name!r} {place}: {hint}")
-
-
 def _is_list(value: object) -> bool:
-    """Whether a value is a list of values that can be compared."""
+    """Return whether ``value`` is a list of comparable values."""
     return isinstance(value, list | tuple) and all(
-        _is_scalar(each) or _is_list(each) for each in value
+        _is_scalar(item) or _is_list(item) for item in value
     )
 
 
-_SCALAR = "a string, a number, a boolean or None"
+def _is_string(value: object) -> bool:
+    return isinstance(value, str)
+
+
 _OPERANDS: dict[Operator, tuple[Callable[[Any], bool], str]] = {
     Operator.EQ: (lambda value: _is_scalar(value) or _is_list(value), "one value"),
     **dict.fromkeys(
         (Operator.GT, Operator.GTE, Operator.LT, Operator.LTE),
-        (lambda value: _is_number(value) or isinstance(value, str), "a number or a string"),
+        (_is_ordered, "a number or a string"),
     ),
     **dict.fromkeys(_LISTS, (_is_list, "a list of strings, numbers, booleans or None")),
     **dict.fromkeys(
         (Operator.EXISTS, Operator.EMPTY),
         (lambda value: isinstance(value, bool), "True or False"),
     ),
-    Operator.CONTAINS: (_is_scalar, _SCALAR),
-    **dict.fromkeys(
-        (Operator.TEXT, Operator.ITEXT), (lambda value: isinstance(value, str), "a string")
-    ),
+    Operator.CONTAINS: (_is_scalar, "a string, a number, a boolean or None"),
+    Operator.TEXT: (_is_string, "a string"),
+    Operator.ITEXT: (_is_string, "a string"),
 }

@@ -1,4 +1,4 @@
-"""Metadata values as typed numbers: a kind, a float and a string code. Types never mix."""
+"""Encodes metadata values as a type, a number and a string. Different types never match."""
 
 import json
 from collections.abc import Mapping
@@ -7,12 +7,12 @@ from typing import Any
 
 from twofold.types import PAYLOAD
 
-EXACT = 1 << 53
+MAX_EXACT = 1 << 53
 """Integers up to this size are exact as floats."""
 
 
-class Kind(IntEnum):
-    """The type of a stored value."""
+class ValueType(IntEnum):
+    """The type of a stored value. ``BIG`` is an integer above ``MAX_EXACT``."""
 
     NULL = 1
     BOOL = 2
@@ -23,53 +23,53 @@ class Kind(IntEnum):
     OBJECT = 7
 
 
-def typed(value: Any) -> tuple[Kind, float, str]:
-    """Return a JSON value's kind, number (0.0 if it has none) and string ("" if it has none).
+def encode_value(value: Any) -> tuple[ValueType, float, str]:
+    """Return the type, number and string of a JSON value.
 
-    An integer beyond 2**53 keeps its digits as string, so that equality stays exact; lists and
-    objects keep their JSON.
+    The number is 0.0 and the string empty if the type has none. Integers above ``MAX_EXACT`` keep
+    their digits as the string, so that equality is exact. Lists and objects have their JSON there.
     """
     if value is None:
-        return Kind.NULL, 0.0, ""
+        return ValueType.NULL, 0.0, ""
     if isinstance(value, bool):
-        return Kind.BOOL, float(value), ""
+        return ValueType.BOOL, float(value), ""
     if isinstance(value, str):
-        return Kind.STRING, 0.0, value
+        return ValueType.STRING, 0.0, value
     if isinstance(value, int | float):
         if isinstance(value, float) and not value.is_integer():
-            return Kind.NUMBER, value, ""
-        if abs(value) <= EXACT:
-            return Kind.NUMBER, float(value), ""
-        return Kind.BIG, nearest_float(int(value)), str(int(value))
-    kind = Kind.OBJECT if isinstance(value, dict) else Kind.LIST
-    return kind, 0.0, json.dumps(_canonical(value), ensure_ascii=False, sort_keys=True)
-
-
-def _canonical(value: Any) -> Any:
-    """Return a JSON value in which equal numbers are written alike: 1.0 as 1."""
-    if isinstance(value, dict):
-        return {name: _canonical(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_canonical(inner) for inner in value]
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value
+            return ValueType.NUMBER, value, ""
+        if abs(value) <= MAX_EXACT:
+            return ValueType.NUMBER, float(value), ""
+        return ValueType.BIG, nearest_float(int(value)), str(int(value))
+    value_type = ValueType.OBJECT if isinstance(value, dict) else ValueType.LIST
+    return value_type, 0.0, json.dumps(_canonicalize(value), ensure_ascii=False, sort_keys=True)
 
 
 def nearest_float(value: int) -> float:
-    """Return ``value`` as float; infinity with its sign where it is too large."""
+    """Return ``value`` as a float, or signed infinity if it is too large."""
     try:
         return float(value)
     except OverflowError:
         return float("inf") if value > 0 else float("-inf")
 
 
-def flattened(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields to filter by, those of nested objects under dotted names too."""
+def flatten_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that can be filtered on; nested fields are added under dotted names."""
     fields = {name: value for name, value in metadata.items() if name != PAYLOAD}
-    out: dict[str, Any] = {}
+    nested: dict[str, Any] = {}
     for name, value in fields.items():
         if isinstance(value, dict):
-            for inner, leaf in flattened(value).items():
-                out.setdefault(f"{name}.{inner}", leaf)
-    return {**out, **fields}
+            for inner, leaf in flatten_metadata(value).items():
+                nested.setdefault(f"{name}.{inner}", leaf)
+    return {**nested, **fields}
+
+
+def _canonicalize(value: Any) -> Any:
+    """Return a JSON value in which equal numbers are written alike: 1.0 as 1."""
+    if isinstance(value, dict):
+        return {name: _canonicalize(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonicalize(inner) for inner in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value

@@ -1,7 +1,7 @@
-"""Fusion: two legs' scores into one, from true scores of every candidate in both legs."""
+"""Combines the dense and the lexical score of each candidate into one."""
 
-from twofold.fusion.base import Fused, Fusion, LegScores, WeightedFusion, no_moments
-from twofold.fusion.guard import DENSE_DOUBT, LEXICAL_DOUBT, GuardedFusion, is_steady
+from twofold.fusion.base import FusedScores, Fusion, LegScores, WeightedFusion, zero_moments
+from twofold.fusion.guard import DENSE_DOUBT, LEXICAL_DOUBT, GuardedFusion, is_depth_invariant
 from twofold.fusion.normalizers import (
     L2,
     DistributionBased,
@@ -31,7 +31,7 @@ __all__ = [
     "CombMNZ",
     "DistributionBased",
     "EnsembleFusion",
-    "Fused",
+    "FusedScores",
     "Fusion",
     "GuardedFusion",
     "LegScores",
@@ -49,7 +49,7 @@ __all__ = [
     "fusion_as_dict",
     "fusion_from_dict",
     "fusion_from_name",
-    "is_steady",
-    "no_moments",
+    "is_depth_invariant",
     "preset_from_name",
+    "zero_moments",
 ]

@@ -1,4 +1,4 @@
-"""What the legs say of all candidates, and what a fusion makes of it."""
+"""The input and output of a fusion, and the protocols that fusions implement."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,55 +10,64 @@ from numpy.typing import NDArray
 from twofold.types import Mask, Moments, Scores
 
 
-def no_moments() -> Moments:
-    """Return the moments of a leg that gives every passage 0."""
+def zero_moments() -> Moments:
+    """Return the moments of a leg that scores every passage 0."""
     return Moments(0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class LegScores:
-    """What a leg says of all candidates: completed scores and ranks, (n,) each.
+    """Scores and ranks of all n candidates in one leg.
 
-    ``scores`` are NaN for a passage that the leg can't score. ``ranks`` are 1-based places in the
-    leg's own list, 0 for a candidate that only the other leg brought. ``lowest`` bounds from below
-    what the leg can give to any passage. ``moments`` are of all passages, computed when asked.
-    ``quality``, between 0 and 1, tells without judgments how far the leg can be trusted: see
-    ``Guarded``.
+    Attributes:
+        scores: Scores (n,), NaN for a passage that the leg can't score.
+        ranks: Ranks (n,) in the leg's result list, starting at 1. 0 for a candidate that only
+            the other leg retrieved.
+        lowest: Lower bound of the leg's score for any passage.
+        moments: Returns the moments of the scores of all passages; called only if needed.
+        quality: Reliability of the leg between 0 and 1, estimated without relevance judgments
+            (see ``GuardedFusion``).
     """
 
     scores: Scores
     ranks: NDArray[np.int64]
     lowest: float
-    moments: Callable[[], Moments] = no_moments
+    moments: Callable[[], Moments] = zero_moments
     quality: float = 1.0
 
     @property
     def completed(self) -> Scores:
-        """The scores, with the least possible one in the place of NaN."""
+        """The scores, with NaN replaced by ``lowest``."""
         return np.where(np.isnan(self.scores), self.lowest, self.scores)
 
     @property
     def listed(self) -> Mask:
-        """Which candidates the leg brought itself."""
+        """Which candidates the leg retrieved itself."""
         return self.ranks > 0
 
 
-def with_candidate(leg: LegScores, score: float) -> LegScores:
-    """Return what a leg says if there is one more candidate, which it does not list.
+def add_candidate(leg: LegScores, score: float) -> LegScores:
+    """Return ``leg`` with one more candidate, which comes last and is not in its result list.
 
-    It comes last. A score that is not finite means that the leg can't score it.
+    A score that is not finite means that the leg can't score the candidate.
     """
-    own = score if np.isfinite(score) else np.nan
-    return replace(leg, scores=np.append(leg.scores, own), ranks=np.append(leg.ranks, 0))
+    added = score if np.isfinite(score) else np.nan
+    return replace(leg, scores=np.append(leg.scores, added), ranks=np.append(leg.ranks, 0))
 
 
 @dataclass(frozen=True, slots=True)
-class Fused:
-    """Normalised scores (n,) and the weight of each leg; their products sum to the score.
+class FusedScores:
+    """Result of a fusion: normalized scores (n,) of each leg, and the weights of the legs.
 
-    A weight is one number, or one for each candidate (n,). ``precedence`` (n,), lowest first,
-    orders equal scores before ids do. ``warnings`` say what the fusion made of weak evidence.
-    ``sums`` (n,) are the scores where another library's rounding is wanted.
+    Attributes:
+        dense: Normalized dense scores (n,).
+        lexical: Normalized lexical scores (n,).
+        dense_weight: One weight, or one per candidate (n,).
+        lexical_weight: One weight, or one per candidate (n,).
+        precedence: Orders equal scores before passage ids do, lowest first (n,).
+        warnings: Messages about weak legs.
+        sums: The fused scores (n,) if another library's rounding is reproduced. Default: the
+            weighted sum.
     """
 
     dense: Scores
@@ -71,7 +80,7 @@ class Fused:
 
     @property
     def scores(self) -> Scores:
-        """The fused scores, float64 (n,)."""
+        """The fused scores (n,)."""
         if self.sums is not None:
             return self.sums
         return np.asarray(self.dense_weight * self.dense + self.lexical_weight * self.lexical)
@@ -79,22 +88,22 @@ class Fused:
 
 @runtime_checkable
 class Fusion(Protocol):
-    """A rule that turns the evidence of both legs into one score a candidate."""
+    """Combines the scores of both legs into one score per candidate."""
 
-    def fuse(self, dense: LegScores, lexical: LegScores) -> Fused:
-        """Return normalised scores and weights."""
+    def fuse(self, dense: LegScores, lexical: LegScores) -> FusedScores:
+        """Return normalized scores and weights."""
         ...
 
 
 @runtime_checkable
 class WeightedFusion(Fusion, Protocol):
-    """A fusion with one weight to turn: the dense leg's share, the lexical one has the rest."""
+    """A fusion with one weight: the share of the dense leg. The lexical leg has the rest."""
 
     @property
     def dense_weight(self) -> float:
-        """The dense leg's share, between 0 and 1."""
+        """The share of the dense leg, between 0 and 1."""
         ...
 
-    def reweighted(self, dense_weight: float) -> "WeightedFusion":
-        """Return the same rule with another share."""
+    def with_dense_weight(self, dense_weight: float) -> "WeightedFusion":
+        """Return the same fusion with another share of the dense leg."""
         ...

@@ -1,6 +1,6 @@
-"""Normalisers: what brings the scores of a leg to a scale that another leg's can be added to.
+"""Normalizers: map the scores of a leg to a scale that is comparable across legs.
 
-All of them take completed scores, so that a passage is never worse for not being in a list.
+All of them use completed scores, so a passage is not penalized for missing from a result list.
 """
 
 from dataclasses import dataclass
@@ -8,32 +8,32 @@ from typing import Literal, Protocol, get_args
 
 import numpy as np
 
-from twofold.errors import InputError
 from twofold.fusion.base import LegScores
 from twofold.types import Scores
+from twofold.validation import check_choice
 
-Over = Literal["corpus", "candidates"]
+Population = Literal["corpus", "candidates"]
 
 
 class Normalizer(Protocol):
-    """A rule that maps a leg's scores, the same way for all candidates; it never turns an order."""
+    """Maps a leg's scores with one non-decreasing function for all candidates."""
 
-    def normalized(self, leg: LegScores) -> Scores:
-        """Return one value a candidate, float64 (n,)."""
+    def normalize(self, leg: LegScores) -> Scores:
+        """Return one value per candidate (n,)."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class TheoreticalMinMax:
-    """From the least possible score, 0, to the best candidate's, 1.
+    """Maps the lowest possible score to 0 and the best candidate's score to 1.
 
-    The least possible score follows from theory: -1 for cosine, 0 for BM25, for dot and Euclidean
-    from the lengths of the vectors. So a value doesn't depend on how bad the worst candidates are.
-    TM2C2 in Bruch, Gai and Ingber, An Analysis of Fusion Functions for Hybrid Retrieval (TOIS 42,
-    2023). All are 0 where the best is the least possible.
+    The lowest possible score is -1 for cosine and 0 for BM25. For dot product and Euclidean it
+    follows from the lengths of the vectors. Values therefore don't depend on how bad the worst
+    candidates are. This is TM2C2 in Bruch, Gai and Ingber, An Analysis of Fusion Functions for
+    Hybrid Retrieval (TOIS 42, 2023). All values are 0 if the best score is the lowest possible.
     """
 
-    def normalized(self, leg: LegScores) -> Scores:
+    def normalize(self, leg: LegScores) -> Scores:
         """Return values in [0, 1]."""
         scores = leg.completed
         span = float(scores.max(initial=leg.lowest)) - leg.lowest
@@ -42,13 +42,13 @@ class TheoreticalMinMax:
 
 @dataclass(frozen=True, slots=True)
 class MinMax:
-    """From the worst candidate's score, 0, to the best one's, 1.
+    """Maps the worst candidate's score to 0 and the best candidate's to 1.
 
-    Lee, Analyses of Multiple Evidence Combination (SIGIR 1997). Where all are equal, those that the
-    leg lists are 1 and others 0.
+    Lee, Analyses of Multiple Evidence Combination (SIGIR 1997). If all scores are equal, listed
+    candidates get 1 and others 0.
     """
 
-    def normalized(self, leg: LegScores) -> Scores:
+    def normalize(self, leg: LegScores) -> Scores:
         """Return values in [0, 1]."""
         scores = leg.completed
         span = float(np.ptp(scores)) if len(scores) else 0.0
@@ -57,21 +57,23 @@ class MinMax:
 
 @dataclass(frozen=True, slots=True)
 class ZScore:
-    """Standard deviations above the mean, ``over`` the whole corpus or the candidates.
+    """Standard deviations above the mean score of the corpus or of the candidates.
 
-    Over the corpus: the dense leg's mean and variance follow exactly from the moments of all
-    vectors, the lexical leg's from those of each term as if terms occurred independently. A filter
-    changes neither. Montague and Aslam, Relevance Score Normalization for Metasearch (CIKM 2001).
-    All are 0 where nothing deviates.
+    For the corpus, mean and variance of the dense scores follow from the moments of all vectors.
+    Those of the lexical scores follow from the moments of each term, as if terms occurred
+    independently. Filters don't change them. Montague and Aslam, Relevance Score Normalization for
+    Metasearch (CIKM 2001). All values are 0 if the deviation is 0.
+
+    Attributes:
+        over: ``"corpus"`` or ``"candidates"``.
     """
 
-    over: Over = "corpus"
+    over: Population = "corpus"
 
     def __post_init__(self) -> None:
-        if self.over not in get_args(Over):
-            raise InputError(f"over is {self.over!r}: 'corpus' or 'candidates' is wanted")
+        check_choice("over", self.over, get_args(Population))
 
-    def normalized(self, leg: LegScores) -> Scores:
+    def normalize(self, leg: LegScores) -> Scores:
         """Return values around 0."""
         scores = leg.completed
         if self.over == "corpus":
@@ -84,13 +86,13 @@ class ZScore:
 
 @dataclass(frozen=True, slots=True)
 class DistributionBased:
-    """From three standard deviations below the candidates' mean, 0, to three above it, 1.
+    """Maps mean - 3 standard deviations of the candidates to 0 and mean + 3 to 1.
 
-    Qdrant's DBSF, with its sample deviation (n - 1), and not clipped. All are 0.5 where nothing
-    deviates.
+    This is Qdrant's DBSF with its sample deviation (n - 1), without clipping. All values are 0.5
+    if the deviation is 0.
     """
 
-    def normalized(self, leg: LegScores) -> Scores:
+    def normalize(self, leg: LegScores) -> Scores:
         """Return values, most of them in [0, 1]."""
         scores = leg.completed
         mean, deviation = _moments(scores, 1)
@@ -101,35 +103,35 @@ class DistributionBased:
 
 @dataclass(frozen=True, slots=True)
 class L2:
-    """Scores divided by the length of their vector, as OpenSearch's l2 normalisation.
+    """Divides scores by the L2 norm of all candidates' scores, as OpenSearch's l2 does.
 
-    All are 0 where all scores are.
+    All values are 0 if all scores are.
     """
 
-    def normalized(self, leg: LegScores) -> Scores:
+    def normalize(self, leg: LegScores) -> Scores:
         """Return values in [-1, 1]."""
         scores = leg.completed
-        length = float(np.sqrt((scores * scores).sum()))
-        return scores / length if length > 0 else np.zeros(len(scores))
+        norm = float(np.sqrt((scores * scores).sum()))
+        return scores / norm if norm > 0 else np.zeros(len(scores))
 
 
 @dataclass(frozen=True, slots=True)
 class Rank:
-    """1 - (rank - 1) / n by completed score among the n candidates, equal scores alike.
+    """Maps rank r among the n candidates to 1 - (r - 1) / n. Equal scores have equal ranks.
 
-    Borda's count as in Renda and Straccia, Web Metasearch: Rank vs. Score Based Rank Aggregation
+    Borda count as in Renda and Straccia, Web Metasearch: Rank vs. Score Based Rank Aggregation
     Methods (SAC 2003).
     """
 
-    def normalized(self, leg: LegScores) -> Scores:
+    def normalize(self, leg: LegScores) -> Scores:
         """Return values in (0, 1]."""
         scores = leg.completed
         better = len(scores) - np.searchsorted(np.sort(scores), scores, side="right")
         return 1 - better / max(len(scores), 1)
 
 
-def _moments(scores: Scores, lost: int) -> tuple[float, float]:
-    """Return mean and deviation, ``lost`` degrees of freedom taken off; 0 for what is rounding."""
-    if len(scores) <= lost or np.ptp(scores) == 0:
+def _moments(scores: Scores, ddof: int) -> tuple[float, float]:
+    """Return mean and standard deviation; the latter is exactly 0 for equal scores."""
+    if len(scores) <= ddof or np.ptp(scores) == 0:
         return (float(scores[0]) if len(scores) else 0.0), 0.0
-    return float(scores.mean()), float(scores.std(ddof=lost))
+    return float(scores.mean()), float(scores.std(ddof=ddof))

@@ -1,8 +1,7 @@
-"""Fusions by name, for the command line, and as JSON values, for what an index stores."""
+"""Looks up fusions by name and converts them to and from JSON values for storage."""
 
 from collections.abc import Mapping
 from dataclasses import fields
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from twofold.fusion.normalizers import (
     ZScore,
 )
 from twofold.fusion.rules import CombMNZ, LogOdds, ReciprocalRank, WeightedSum
+from twofold.validation import did_you_mean
 
 NORMALIZERS: dict[str, Normalizer] = {
     "theoretical-min-max": TheoreticalMinMax(),
@@ -30,74 +30,81 @@ NORMALIZERS: dict[str, Normalizer] = {
     "l2": L2(),
     "rank": Rank(),
 }
-"""The normalisers by name, each of which also names a weighted sum."""
+"""The normalizers by name. Each name also stands for a weighted sum with that normalizer."""
 FUSIONS: dict[str, WeightedFusion] = {
     "guarded": GuardedFusion(),
-    **{name: WeightedSum(each) for name, each in NORMALIZERS.items()},
+    **{name: WeightedSum(normalizer) for name, normalizer in NORMALIZERS.items()},
     "rrf": ReciprocalRank(),
     "combmnz": CombMNZ(),
     "log-odds": LogOdds(),
 }
-"""The fusions by the names that the command line uses; ``guarded`` is the default."""
-_KINDS: dict[str, type[Any]] = {
-    each.__name__: each for each in (WeightedSum, CombMNZ, LogOdds, ReciprocalRank, GuardedFusion)
+"""The fusions by their names on the command line. ``guarded`` is the default."""
+_FUSION_TYPES: dict[str, type[Any]] = {
+    cls.__name__: cls for cls in (WeightedSum, CombMNZ, LogOdds, ReciprocalRank, GuardedFusion)
 }
-_PARTS: dict[str, type[Any]] = {type(each).__name__: type(each) for each in NORMALIZERS.values()}
+_STORED_TYPES = _FUSION_TYPES | {
+    type(normalizer).__name__: type(normalizer) for normalizer in NORMALIZERS.values()
+}
 
 
 def fusion_from_name(name: str, dense_weight: float | None = None) -> WeightedFusion:
-    """Return a fusion by its name, with another weight if one is given.
+    """Return the fusion called ``name``, optionally with another dense weight.
 
-    Raises InputError for an unknown name or a weight outside 0 to 1.
+    Raises:
+        InputError: The name is unknown, or the weight is not between 0 and 1.
     """
     if name not in FUSIONS:
-        near = get_close_matches(name, FUSIONS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, FUSIONS)
         raise InputError(f"unknown fusion {name!r}: use one of {', '.join(FUSIONS)}{hint}")
     fusion = FUSIONS[name]
-    return fusion if dense_weight is None else fusion.reweighted(dense_weight)
+    return fusion if dense_weight is None else fusion.with_dense_weight(dense_weight)
 
 
 def fusion_as_dict(fusion: Fusion) -> dict[str, Any]:
     """Return one of the library's weighted fusions as JSON values.
 
-    Raises InputError for one of the user's own, or with parts of the user's own, which can't be
-    made again from values.
+    Raises:
+        InputError: The fusion or a part of it is not defined by twofold, so that it can't be
+            restored from values.
     """
-    if type(fusion) not in _KINDS.values():
+    if type(fusion) not in _FUSION_TYPES.values():
         raise InputError(
-            f"{fusion!r:.80} can't be stored: use one of {', '.join(_KINDS)} of twofold.fusion"
+            f"{fusion!r:.80} can't be stored: use one of {', '.join(_FUSION_TYPES)} of "
+            "twofold.fusion"
         )
     return _as_dict(fusion)
 
 
 def fusion_from_dict(values: Mapping[str, Any]) -> WeightedFusion:
-    """Return the fusion that ``fusion_as_dict`` gave.
+    """Return the fusion that ``fusion_as_dict`` converted.
 
-    Raises KeyError or TypeError for what this version of the library doesn't know.
+    Raises:
+        KeyError: The fusion is unknown to this version.
+        TypeError: A field is unknown to this version.
     """
-    fusion: WeightedFusion = _made(values)
+    fusion: WeightedFusion = _from_dict(values)
     return fusion
 
 
 def _as_dict(value: Any) -> dict[str, Any]:
-    own = {field.name: getattr(value, field.name) for field in fields(value)}
-    return {"name": type(value).__name__, **{name: _plain(each) for name, each in own.items()}}
+    converted = {field.name: _as_json(getattr(value, field.name)) for field in fields(value)}
+    return {"name": type(value).__name__, **converted}
 
 
-def _plain(value: Any) -> Any:
-    if type(value) in _KINDS.values() or type(value) in _PARTS.values():
+def _as_json(value: Any) -> Any:
+    if type(value) in _STORED_TYPES.values():
         return _as_dict(value)
     plain = value.item() if isinstance(value, np.generic) else value
     if not isinstance(plain, str | int | float):
         raise InputError(
-            f"{value!r:.80} can't be stored: use normalisers and fusions of twofold.fusion"
+            f"{value!r:.80} can't be stored: use normalizers and fusions of twofold.fusion"
         )
     return plain
 
 
-def _made(values: Mapping[str, Any]) -> Any:
-    own = {
-        name: _made(each) if isinstance(each, Mapping) else each for name, each in values.items()
+def _from_dict(values: Mapping[str, Any]) -> Any:
+    arguments = {
+        name: _from_dict(value) if isinstance(value, Mapping) else value
+        for name, value in values.items()
     }
-    return {**_KINDS, **_PARTS}[own.pop("name")](**own)
+    return _STORED_TYPES[arguments.pop("name")](**arguments)

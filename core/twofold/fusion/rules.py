@@ -1,11 +1,12 @@
-"""Fusions by score: weighted sums, CombMNZ, and pooled log-odds."""
+"""The fusions: weighted sum, CombMNZ, pooled log-odds and reciprocal rank."""
 
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 
 from twofold.errors import InputError
-from twofold.fusion.base import Fused, LegScores
+from twofold.fusion.base import FusedScores, LegScores
 from twofold.fusion.normalizers import (
     L2,
     DistributionBased,
@@ -18,129 +19,129 @@ from twofold.types import Scores
 from twofold.validation import check_number
 
 DENSE_WEIGHT = 0.8
-"""The share of the dense leg that did best over all collections: docs/decisions/0010."""
-_UNBOUND = ZScore, DistributionBased, L2
-"""Normalisers whose values may be below 0, or above 1."""
+"""The dense weight that was best over all collections, see docs/decisions/0010."""
+_Self = TypeVar("_Self", bound="_NormalizedFusion")
+_UNBOUNDED = ZScore, DistributionBased, L2
+"""Normalizers with values below 0 or above 1."""
 
 
 @dataclass(frozen=True, slots=True)
-class WeightedSum:
-    """dense_weight * dense + (1 - dense_weight) * lexical, both by one normaliser.
-
-    CombSUM with weights: Fox and Shaw, Combination of Multiple Searches (TREC-2, 1994); with
-    theoretical bounds TM2C2 of Bruch, Gai and Ingber (TOIS 42, 2023).
-    """
+class _NormalizedFusion:
+    """Base of the fusions that normalize both legs and have one weight."""
 
     normalizer: Normalizer = field(default_factory=TheoreticalMinMax)
     dense_weight: float = DENSE_WEIGHT
 
     def __post_init__(self) -> None:
-        _check_normalizer(self.normalizer)
+        normalizer = self.normalizer
+        if isinstance(normalizer, type) or not callable(getattr(normalizer, "normalize", None)):
+            raise InputError(
+                "normalizer must be an object such as MinMax() or one of "
+                f"twofold.fusion.NORMALIZERS, got {normalizer!r:.80}; pass a weight as "
+                "dense_weight=0.6"
+            )
         check_number("dense_weight", self.dense_weight, 0, 1)
 
-    def fuse(self, dense: LegScores, lexical: LegScores) -> Fused:
-        """Return normalised scores and the two weights."""
-        normalized = self.normalizer.normalized
-        weight = self.dense_weight
-        return Fused(normalized(dense), normalized(lexical), weight, 1 - weight)
-
-    def reweighted(self, dense_weight: float) -> "WeightedSum":
-        """Return the same rule with another share of the dense leg."""
+    def with_dense_weight(self: _Self, dense_weight: float) -> _Self:
+        """Return the same fusion with another share of the dense leg."""
         return replace(self, dense_weight=dense_weight)
 
 
 @dataclass(frozen=True, slots=True)
-class CombMNZ:
-    """A weighted sum times the number of legs that list the passage.
+class WeightedSum(_NormalizedFusion):
+    """dense_weight * dense + (1 - dense_weight) * lexical, both normalized.
 
-    Fox and Shaw, Combination of Multiple Searches (TREC-2, 1994). The number is part of both
-    weights, so that contributions still sum to the score. A leg lists what is among its first
-    ``depth``, so the score changes with the depth. Normalised scores must be at least 0, for a
-    multiple of less would be a punishment: ZScore, DistributionBased and L2 are refused.
+    This is CombSUM with weights (Fox and Shaw, Combination of Multiple Searches, TREC-2, 1994).
+    With theoretical bounds it is TM2C2 of Bruch, Gai and Ingber (TOIS 42, 2023).
+    """
+
+    def fuse(self, dense: LegScores, lexical: LegScores) -> FusedScores:
+        """Return normalized scores and the two weights."""
+        normalize, weight = self.normalizer.normalize, self.dense_weight
+        return FusedScores(normalize(dense), normalize(lexical), weight, 1 - weight)
+
+
+@dataclass(frozen=True, slots=True)
+class CombMNZ(_NormalizedFusion):
+    """A weighted sum multiplied by the number of legs that list the passage.
+
+    Fox and Shaw, Combination of Multiple Searches (TREC-2, 1994). The number is a factor of both
+    weights, so contributions still sum to the score. A leg lists its first ``depth`` passages, so
+    scores depend on the depth. Normalized scores must be >= 0, which excludes ZScore,
+    DistributionBased and L2.
     """
 
     normalizer: Normalizer = field(default_factory=MinMax)
     dense_weight: float = 0.5
 
     def __post_init__(self) -> None:
-        _check_normalizer(self.normalizer)
-        check_number("dense_weight", self.dense_weight, 0, 1)
-        if isinstance(self.normalizer, _UNBOUND):
+        _NormalizedFusion.__post_init__(self)
+        if isinstance(self.normalizer, _UNBOUNDED):
             raise InputError(
                 f"CombMNZ can't use {self.normalizer!r}, whose values may be below 0: use MinMax, "
                 "TheoreticalMinMax or Rank"
             )
 
-    def fuse(self, dense: LegScores, lexical: LegScores) -> Fused:
-        """Return normalised scores, and weights by candidate."""
-        summed = WeightedSum(self.normalizer, self.dense_weight).fuse(dense, lexical)
+    def fuse(self, dense: LegScores, lexical: LegScores) -> FusedScores:
+        """Return normalized scores, and one weight per candidate for each leg."""
+        normalize = self.normalizer.normalize
         legs = dense.listed.astype(np.float64) + lexical.listed
-        return replace(
-            summed,
-            dense_weight=legs * summed.dense_weight,
-            lexical_weight=legs * summed.lexical_weight,
+        return FusedScores(
+            normalize(dense),
+            normalize(lexical),
+            dense_weight=legs * self.dense_weight,
+            lexical_weight=legs * (1 - self.dense_weight),
         )
-
-    def reweighted(self, dense_weight: float) -> "CombMNZ":
-        """Return the same rule with another share of the dense leg."""
-        return replace(self, dense_weight=dense_weight)
 
 
 @dataclass(frozen=True, slots=True)
-class LogOdds:
-    """A weighted sum of ln(p / (1 - p)), where p is a normalised score kept ``margin`` off 0 and 1.
+class LogOdds(_NormalizedFusion):
+    """A weighted sum of ln(p / (1 - p)), where p is a normalized score.
 
-    A logarithmic opinion pool: Genest and Zidek, Combining Probability Distributions (Statistical
-    Science 1, 1986). 1 / (1 + exp(-score)) is the pooled p; it ranks, and is no calibrated
-    probability. A p is between 0 and 1: ZScore, DistributionBased and L2 are refused, and what a
-    normaliser of the user's own gives beyond is cut.
+    This is a logarithmic opinion pool (Genest and Zidek, Combining Probability Distributions,
+    Statistical Science 1, 1986). The pooled p is 1 / (1 + exp(-score)); it ranks, but it is not a
+    calibrated probability. Normalized scores must be in [0, 1], which excludes ZScore,
+    DistributionBased and L2. Values of a user's normalizer are clipped.
+
+    ``margin`` keeps p away from the ends: it is mapped to [margin, 1 - margin].
     """
 
-    normalizer: Normalizer = field(default_factory=TheoreticalMinMax)
-    dense_weight: float = DENSE_WEIGHT
     margin: float = 0.01
 
     def __post_init__(self) -> None:
-        _check_normalizer(self.normalizer)
-        check_number("dense_weight", self.dense_weight, 0, 1)
+        _NormalizedFusion.__post_init__(self)
         check_number("margin", self.margin, 1e-9, 0.4)
-        if isinstance(self.normalizer, _UNBOUND):
+        if isinstance(self.normalizer, _UNBOUNDED):
             raise InputError(
                 f"LogOdds can't use {self.normalizer!r}, whose values leave 0 to 1: use "
                 "TheoreticalMinMax, MinMax or Rank"
             )
 
-    def fuse(self, dense: LegScores, lexical: LegScores) -> Fused:
-        """Return log-odds."""
+    def fuse(self, dense: LegScores, lexical: LegScores) -> FusedScores:
+        """Return log-odds and the two weights."""
         weight = self.dense_weight
-        return Fused(self._log_odds(dense), self._log_odds(lexical), weight, 1 - weight)
-
-    def reweighted(self, dense_weight: float) -> "LogOdds":
-        """Return the same rule with another share of the dense leg."""
-        return replace(self, dense_weight=dense_weight)
+        return FusedScores(self._log_odds(dense), self._log_odds(lexical), weight, 1 - weight)
 
     def _log_odds(self, leg: LegScores) -> Scores:
-        normalized = np.clip(self.normalizer.normalized(leg), 0, 1)
+        normalized = np.clip(self.normalizer.normalize(leg), 0, 1)
         p = self.margin + (1 - 2 * self.margin) * normalized
         return np.asarray(np.log(p) - np.log1p(-p))
 
 
-def _check_normalizer(normalizer: object) -> None:
-    """Raise InputError for what is no normaliser, such as a class, a name or a weight."""
-    if isinstance(normalizer, type) or not callable(getattr(normalizer, "normalized", None)):
-        raise InputError(
-            f"normalizer is {normalizer!r:.80}: an object is wanted, such as MinMax() or one of "
-            "twofold.fusion.NORMALIZERS; a weight is given as dense_weight=0.6"
-        )
+def reciprocal_ranks(leg: LegScores, constant: float, weight: float = 1.0) -> Scores:
+    """Return weight / (constant + rank), 0 for candidates that the leg doesn't list."""
+    values = np.zeros(len(leg.ranks))
+    values[leg.listed] = weight / (constant + leg.ranks[leg.listed])
+    return values
 
 
 @dataclass(frozen=True, slots=True)
 class ReciprocalRank:
     """Weighted sum of 1 / (rank_constant + rank), 0 where a leg doesn't list the passage.
 
-    Cormack, Clarke and Buettcher, Reciprocal Rank Fusion (SIGIR 2009); ranks from 1. Weights are in
-    the numerator, and sum to 1. Other systems count ranks from 0 or name another constant: see
-    docs/fusion.md.
+    Cormack, Clarke and Buettcher, Reciprocal Rank Fusion (SIGIR 2009). Ranks start at 1, and the
+    weights are in the numerator and sum to 1. Other systems count ranks from 0 or use another
+    constant, see docs/fusion.md.
     """
 
     rank_constant: float = 60.0
@@ -150,16 +151,13 @@ class ReciprocalRank:
         check_number("dense_weight", self.dense_weight, 0, 1)
         check_number("rank_constant", self.rank_constant, 0)
 
-    def fuse(self, dense: LegScores, lexical: LegScores) -> Fused:
-        """Return reciprocal ranks."""
-        weight = self.dense_weight
-        return Fused(self._reciprocal(dense), self._reciprocal(lexical), weight, 1 - weight)
+    def fuse(self, dense: LegScores, lexical: LegScores) -> FusedScores:
+        """Return reciprocal ranks and the two weights."""
+        c, weight = self.rank_constant, self.dense_weight
+        return FusedScores(
+            reciprocal_ranks(dense, c), reciprocal_ranks(lexical, c), weight, 1 - weight
+        )
 
-    def reweighted(self, dense_weight: float) -> "ReciprocalRank":
-        """Return the same rule with another share of the dense leg."""
+    def with_dense_weight(self, dense_weight: float) -> "ReciprocalRank":
+        """Return the same fusion with another share of the dense leg."""
         return replace(self, dense_weight=dense_weight)
-
-    def _reciprocal(self, leg: LegScores) -> Scores:
-        reciprocal = np.zeros(len(leg.ranks))
-        reciprocal[leg.listed] = 1 / (self.rank_constant + leg.ranks[leg.listed])
-        return reciprocal

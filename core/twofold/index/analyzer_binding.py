@@ -1,30 +1,34 @@
-"""The analyzer that belongs to an index: found, and compared with the one that built it."""
+"""Checks that the analyzer is the one that built the stored postings."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 from twofold.errors import IndexMismatchError, InputError
-from twofold.lexical import analyzer_from_name, signature
+from twofold.lexical import analyzer_fingerprint, analyzer_from_name
 from twofold.protocols import Analyzer, SpanAnalyzer
-from twofold.storage import Settings
+from twofold.storage import IndexSettings
 from twofold.types import TermSpan
+from twofold.validation import check_integer
 
-_MOST_TITLE_WEIGHT = 100
+_MAX_TITLE_WEIGHT = 100
 
 
 class StoredAnalyzer:
-    """The analyzer of an index's settings, looked up and checked when it is first used.
+    """The analyzer named in an index's settings, looked up and checked on first use.
 
-    ``given`` are the caller's own, of which the one that built the index is used; if there is
-    none, one is looked for by its name. So an index whose analyzer is gone or has changed still
-    opens, serves its dense leg, and can be analysed anew. Every use raises IndexMismatchError
-    where nothing gives the terms that the index was built with.
+    An index whose analyzer is missing or has changed still opens, serves its dense leg, and can
+    be reanalyzed. Only use of the analyzer raises IndexMismatchError.
+
+    Args:
+        settings: The index's settings.
+        given: Analyzers passed by the caller. The one that built the index takes precedence over
+            the look-up by name.
     """
 
-    def __init__(self, settings: Settings, given: Sequence[Analyzer]) -> None:
+    def __init__(self, settings: IndexSettings, given: Sequence[Analyzer]) -> None:
         self._settings = settings
         self._given = tuple(given)
-        self._found: Analyzer | None = None
+        self._analyzer: Analyzer | None = None
 
     @property
     def name(self) -> str:
@@ -37,50 +41,50 @@ class StoredAnalyzer:
         return self._settings.analyzer_version
 
     def passage_terms(self, text: str) -> list[str]:
-        """Return the terms to be indexed."""
-        return self._checked().passage_terms(text)
+        """Return the terms to index."""
+        return self._load().passage_terms(text)
 
     def query_terms(self, text: str) -> list[str]:
-        """Return the terms to be looked up."""
-        return self._checked().query_terms(text)
+        """Return the terms to look up."""
+        return self._load().query_terms(text)
 
     def spans(self, text: str) -> list[TermSpan]:
-        """Return where terms stand in ``text``; nothing if the analyzer can't tell."""
-        analyzer = self._checked()
+        """Return the terms' positions in ``text``; none if the analyzer can't locate them."""
+        analyzer = self._load()
         return analyzer.spans(text) if isinstance(analyzer, SpanAnalyzer) else []
 
-    def _checked(self) -> Analyzer:
-        if self._found is None:
-            own = [each for each in self._given if _built(self._settings, each)]
-            self._found = own[-1] if own else self._looked_up()
-        return self._found
+    def _load(self) -> Analyzer:
+        if self._analyzer is None:
+            matching = [a for a in self._given if _is_builder(self._settings, a)]
+            self._analyzer = matching[-1] if matching else self._look_up()
+        return self._analyzer
 
-    def _looked_up(self) -> Analyzer:
+    def _look_up(self) -> Analyzer:
         try:
-            found = analyzer_from_name(self.name)
+            analyzer = analyzer_from_name(self.name)
         except InputError as error:
-            raise IndexMismatchError(f"the index can't be asked for words: {error}") from error
-        check_analyzer(self._settings, found, todo="restore it, or")
-        return found
+            raise IndexMismatchError(f"the index's analyzer can't be loaded: {error}") from error
+        check_analyzer(self._settings, analyzer, remedy="restore it, or")
+        return analyzer
 
 
-def _built(settings: Settings, analyzer: Analyzer) -> bool:
-    """Whether an index with these settings was built by this analyzer."""
-    stored = settings.analyzer, settings.analyzer_version, settings.analyzer_signature
-    return stored == (analyzer.name, analyzer.version, signature(analyzer))
+def _is_builder(settings: IndexSettings, analyzer: Analyzer) -> bool:
+    """Return whether this analyzer built an index with these settings."""
+    stored = settings.analyzer, settings.analyzer_version, settings.analyzer_fingerprint
+    return stored == (analyzer.name, analyzer.version, analyzer_fingerprint(analyzer))
 
 
 def check_analyzer(
-    settings: Settings,
+    settings: IndexSettings,
     analyzer: Analyzer,
     *,
-    todo: str = "leave analyzer= out to open it as it is, or",
+    remedy: str = "leave analyzer= out to open it as it is, or",
 ) -> None:
-    """Raise IndexMismatchError unless an index with these settings was built by this analyzer.
+    """Raise IndexMismatchError unless this analyzer built an index with these settings.
 
-    ``todo`` is what to do about it but for building the postings anew.
+    ``remedy`` begins the message's advice.
     """
-    if _built(settings, analyzer):
+    if _is_builder(settings, analyzer):
         return
     name, version = settings.analyzer, settings.analyzer_version
     if name != analyzer.name:
@@ -93,26 +97,22 @@ def check_analyzer(
             "it uses, has changed)"
         )
     raise IndexMismatchError(
-        f"the index was built with {what}: {todo} build its postings anew, without encoding "
+        f"the index was built with {what}: {remedy} rebuild its postings, without encoding "
         "anything, with Index.reanalyze(analyzer) or `twofold reanalyze`"
     )
 
 
-def analyzed_by(settings: Settings, analyzer: Analyzer, title_weight: int) -> Settings:
-    """Return settings of an index that this analyzer builds."""
+def with_analyzer(settings: IndexSettings, analyzer: Analyzer, title_weight: int) -> IndexSettings:
+    """Return the settings with this analyzer and title weight."""
     return replace(
         settings,
         analyzer=analyzer.name,
         analyzer_version=analyzer.version,
-        analyzer_signature=signature(analyzer),
+        analyzer_fingerprint=analyzer_fingerprint(analyzer),
         title_weight=title_weight,
     )
 
 
-def check_title_weight(weight: int) -> None:
-    """Raise InputError unless a title can weigh that much."""
-    whole = isinstance(weight, int) and not isinstance(weight, bool)
-    if not whole or not 0 <= weight <= _MOST_TITLE_WEIGHT:
-        raise InputError(
-            f"title_weight is {weight!r}: a whole number from 0 to {_MOST_TITLE_WEIGHT} is wanted"
-        )
+def check_title_weight(weight: object) -> None:
+    """Raise InputError unless ``weight`` is a valid title weight."""
+    check_integer("title_weight", weight, 0, _MAX_TITLE_WEIGHT)

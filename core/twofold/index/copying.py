@@ -1,4 +1,4 @@
-"""A copy of one generation of an index, made beside writers and readers."""
+"""Copies one generation of an index while others read and write it."""
 
 import os
 import shutil
@@ -6,71 +6,75 @@ from pathlib import Path
 
 from twofold.errors import CorruptIndexError, InputError
 from twofold.index.layout import Layout
-from twofold.index.saved_records import stored_adapters
+from twofold.index.saved_records import adapter_records
 from twofold.index.view import IndexView, SnapshotProvider
-from twofold.storage import WriteLock, refuse_network, sync_folder, write_head
+from twofold.storage import WriteLock, check_local_disk, sync_folder, write_head
 
 _TRIES = 20
 
 
 def copy_index(
-    layout: Layout, generations: SnapshotProvider, target: Path, *, overwrite: bool
+    layout: Layout, snapshots: SnapshotProvider, target: Path, *, overwrite: bool
 ) -> None:
-    """Copy the newest generation to a new or empty folder, or in place of another index.
+    """Copy the newest generation to a new or empty folder, or over another index.
 
-    The copy appears whole or not at all. An index that is replaced is moved aside first, and
-    removed at the end. Raises InputError where the folder holds something else, IndexLockedError
-    where somebody writes to what is replaced, CorruptIndexError where files are missing.
+    The copy appears as a whole or not at all. An index that is overwritten is moved away first,
+    and deleted at the end.
+
+    Raises:
+        InputError: ``target`` holds something else.
+        IndexLockedError: A writer holds the index that would be overwritten.
+        CorruptIndexError: Files are missing.
     """
     if target.resolve() == layout.folder.resolve():
-        raise InputError(f"{target} is the index itself: give another folder to copy it to")
-    there = target.exists() and (not target.is_dir() or bool(os.listdir(target)))
-    if there and not (overwrite and Layout(target).catalog.is_file()):
-        what = "no index" if overwrite else "there already"
-        raise InputError(f"{target} is {what}: give the path of a new or empty folder")
+        raise InputError(f"{target} is the index itself: pass another folder to copy it to")
+    exists = target.exists() and (not target.is_dir() or bool(os.listdir(target)))
+    if exists and not (overwrite and Layout(target).catalog.is_file()):
+        problem = "not an index" if overwrite else "not empty"
+        raise InputError(f"{target} is {problem}: pass the path of a new or empty folder")
     target.parent.mkdir(parents=True, exist_ok=True)
-    refuse_network(target.parent)
-    beside, lock = Layout(_near(target, "copying")), WriteLock(Layout(target).lock)
+    check_local_disk(target.parent)
+    copy, lock = Layout(_sibling(target, "copying")), WriteLock(Layout(target).lock)
     try:
-        if there:
-            lock.acquire()  # before the work, and until the other index is out of the way
-        _write_newest(layout, generations, beside)
-        if there:
-            _replace(target, beside.folder)
+        if exists:
+            lock.acquire()  # held until the other index is moved away
+        _write_newest(layout, snapshots, copy)
+        if exists:
+            _replace(target, copy.folder)
         else:
-            beside.folder.replace(target)
+            copy.folder.replace(target)
             sync_folder(target.parent)
     finally:
         lock.release()
-        shutil.rmtree(beside.folder, ignore_errors=True)
+        shutil.rmtree(copy.folder, ignore_errors=True)
 
 
-def _replace(target: Path, fresh: Path) -> None:
-    """Put a folder in another one's place, which is put back if that fails."""
-    before = _near(target, "replaced")
-    target.replace(before)
+def _replace(target: Path, new: Path) -> None:
+    """Replace a folder by another one, and restore it if that fails."""
+    old = _sibling(target, "replaced")
+    target.replace(old)
     try:
-        fresh.replace(target)
+        new.replace(target)
     except BaseException:
-        before.replace(target)
+        old.replace(target)
         raise
     sync_folder(target.parent)
-    shutil.rmtree(before)
+    shutil.rmtree(old)
 
 
-def _near(target: Path, what: str) -> Path:
-    """Return a folder of this process beside another one, on the same file system."""
-    return target.with_name(f"{target.name}.{os.getpid()}.{what}")
+def _sibling(target: Path, suffix: str) -> Path:
+    """Return the path of a temporary folder next to ``target``, on the same file system."""
+    return target.with_name(f"{target.name}.{os.getpid()}.{suffix}")
 
 
-def _write_newest(layout: Layout, generations: SnapshotProvider, beside: Layout) -> None:
-    """Write the newest generation, and again where a writer has replaced files meanwhile."""
+def _write_newest(layout: Layout, snapshots: SnapshotProvider, copy: Layout) -> None:
+    """Write the newest generation, again if a writer has deleted its files meanwhile."""
     missing = ""
     for _ in range(_TRIES):
-        shutil.rmtree(beside.folder, ignore_errors=True)
+        shutil.rmtree(copy.folder, ignore_errors=True)
         try:
-            with generations.view() as view:
-                _write(layout, view, beside)
+            with snapshots.view() as view:
+                _write(layout, view, copy)
         except FileNotFoundError as error:
             missing = str(error.filename)
         else:
@@ -78,25 +82,26 @@ def _write_newest(layout: Layout, generations: SnapshotProvider, beside: Layout)
     raise CorruptIndexError(f"{missing} is missing: restore the index from a copy")
 
 
-def _write(layout: Layout, view: IndexView, beside: Layout) -> None:
+def _write(layout: Layout, view: IndexView, copy: Layout) -> None:
     """Write a generation's files, and HEAD last."""
-    for folder in (beside.folder, beside.vectors, beside.segments):
+    for folder in (copy.folder, copy.vectors, copy.segments):
         folder.mkdir()
-    view.reader.copy_to(beside.catalog)
+    view.reader.copy_to(copy.catalog)
     for name in sorted(view.snapshot.files):
-        of_segments = layout.segment_file(name).exists()
-        source = layout.segment_file(name) if of_segments else layout.vector_file(name)
-        shutil.copyfile(source, (beside.segments if of_segments else beside.vectors) / name)
-    adapters = stored_adapters(view.snapshot.settings)
+        source, target = layout.segment_file(name), copy.segment_file(name)
+        if not source.exists():
+            source, target = layout.vector_file(name), copy.vector_file(name)
+        shutil.copyfile(source, target)
+    adapters = adapter_records(view.snapshot.settings)
     if adapters:
-        beside.adapters.mkdir()
+        copy.adapters.mkdir()
     for name in adapters:
-        if layout.adapter_file(name).exists():  # a deleted one was given up
-            shutil.copyfile(layout.adapter_file(name), beside.adapter_file(name))
-    folders = [beside.segments, beside.vectors, *([beside.adapters] if adapters else [])]
-    for path in (beside.catalog, *(each for folder in folders for each in folder.iterdir())):
+        if layout.adapter_file(name).exists():  # a user may have deleted it
+            shutil.copyfile(layout.adapter_file(name), copy.adapter_file(name))
+    folders = [copy.segments, copy.vectors, *([copy.adapters] if adapters else [])]
+    for path in (copy.catalog, *(path for folder in folders for path in folder.iterdir())):
         with path.open("rb") as file:
             os.fsync(file.fileno())
-    for folder in (*folders, beside.folder):
+    for folder in (*folders, copy.folder):
         sync_folder(folder)
-    write_head(beside.head, view.generation)
+    write_head(copy.head, view.generation)

@@ -1,4 +1,4 @@
-"""The contract between an index and its model: whose vectors these are, and are they still."""
+"""Checks that the encoder is the one that produced the stored vectors."""
 
 import threading
 import warnings
@@ -8,13 +8,13 @@ from json import dumps
 
 import numpy as np
 
-from twofold.dense import check_vectors
 from twofold.encoders import encoder_from_name
 from twofold.errors import EncoderMismatchError, EncoderWarning, QueryError, VectorError
 from twofold.protocols import Encoder
 from twofold.similarity import Metric
-from twofold.storage import Settings, VectorSetRecord
+from twofold.storage import IndexSettings, VectorSetRecord
 from twofold.types import EncoderIdentity, Vectors
+from twofold.validation import check_vectors
 
 CANARIES = (
     "Plants make their food from sunlight, water and carbon dioxide.",
@@ -22,186 +22,196 @@ CANARIES = (
     "Order 66-1138: two bolts M8 x 40, zinc plated.",
     "Die Verordnung tritt am Tag nach ihrer Verkündung in Kraft.",
 )
-"""Fixed sentences, always encoded together, whose vectors tell one model from another."""
+"""Fixed sentences, encoded as one batch. Their vectors identify a model."""
 ANOTHER_MODEL = 0.14
-"""Part of its length by which no canary's vector moves with the same model: a cosine of .99."""
+"""Relative change of a canary's vector that means another model; it is a cosine of 0.99."""
 DRIFT = 0.01
-"""Greatest such part that is not worth a warning."""
+"""Relative change of a canary's vector from which a warning is given."""
 
 
 class EncoderBinding:
-    """The encoders of one open index, each looked up and checked when first needed.
+    """The encoders of one open index, each loaded and checked on first use.
 
-    ``given`` is the caller's own. There is one for each vector set that was used, so that threads
-    that still see the set before a switch go on with its model.
+    Keeps one encoder per vector set, so that threads that read an older generation go on with the
+    model of its vectors.
+
+    Args:
+        given: The encoder passed to ``Index.open``, if any.
     """
 
     def __init__(self, given: Encoder | None) -> None:
         self._given = given
-        self._named: dict[str, Encoder] = {}
-        self._of_set: dict[int, Encoder] = {}
+        self._by_name: dict[str, Encoder] = {}
+        self._by_vector_set: dict[int, Encoder] = {}
         self._lock = threading.Lock()
 
-    def has_encoder(self, settings: Settings) -> bool:
-        """Whether texts can be encoded at all."""
+    def has_encoder(self, settings: IndexSettings) -> bool:
+        """Return whether the index has an encoder."""
         return self._given is not None or settings.encoder is not None
 
-    def is_available(self, settings: Settings, stored: VectorSetRecord | None) -> bool:
-        """Whether a vector set's encoder was given, or has a name to look it up by."""
-        given = self._given is not None or (stored is not None and stored.number in self._of_set)
-        return given or (settings.encoder is not None and settings.named)
+    def is_available(self, settings: IndexSettings, stored: VectorSetRecord | None) -> bool:
+        """Return whether a vector set's encoder was given or can be loaded by its name."""
+        known = stored is not None and stored.number in self._by_vector_set
+        return known or self._given is not None or (settings.encoder is not None and settings.named)
 
-    def encoder(self, settings: Settings, stored: VectorSetRecord | None) -> Encoder:
+    def encoder(self, settings: IndexSettings, stored: VectorSetRecord | None) -> Encoder:
         """Return the encoder of a vector set; raise QueryError if there is none."""
-        if stored is not None and stored.number in self._of_set:
-            return self._of_set[stored.number]
+        if stored is not None and stored.number in self._by_vector_set:
+            return self._by_vector_set[stored.number]
         if self._given is not None:
             return self._given
         name = settings.encoder
         if name is None:
-            raise QueryError("this index has no encoder: give vectors instead of texts")
+            raise QueryError("this index has no encoder: pass vectors instead of texts")
         if not settings.named:
             raise QueryError(
                 f"this index was filled by an encoder object ({name}): open it with encoder= that "
-                "object to encode texts, or give vectors"
+                "object to encode texts, or pass vectors"
             )
-        if name not in self._named:
-            self._named[name] = encoder_from_name(name)
-        return self._named[name]
+        if name not in self._by_name:
+            self._by_name[name] = encoder_from_name(name)
+        return self._by_name[name]
 
     def encode_queries(
-        self, texts: Sequence[str], settings: Settings, stored: VectorSetRecord | None
+        self, texts: Sequence[str], settings: IndexSettings, stored: VectorSetRecord | None
     ) -> Vectors:
-        """Return query vectors (n, dim) by the model that filled the index."""
+        """Return query vectors (n, dim) by the encoder of a vector set."""
         self.check(settings, stored)
         vectors = self.encoder(settings, stored).encode_queries(list(texts))
-        return _checked(np.asarray(vectors), len(texts), settings.dim, "encode_queries")
+        return _check_encoded(vectors, len(texts), settings.dim, "encode_queries")
 
     def encode_passages(
-        self, texts: Sequence[str], settings: Settings, stored: VectorSetRecord | None
+        self, texts: Sequence[str], settings: IndexSettings, stored: VectorSetRecord | None
     ) -> Vectors:
-        """Return passage vectors (n, dim) by the model that filled the index."""
+        """Return passage vectors (n, dim) by the encoder of a vector set."""
         self.check(settings, stored)
         return encode_passages(self.encoder(settings, stored), texts, settings.dim)
 
-    def check(self, settings: Settings, stored: VectorSetRecord | None) -> None:
-        """Compare the encoder with the stored vectors, once; raise EncoderMismatchError.
+    def check(self, settings: IndexSettings, stored: VectorSetRecord | None) -> None:
+        """Compare the encoder with the stored vectors, once per vector set.
 
-        Two fingerprints decide where both are known; else the canaries do. A model that is the
-        same but moves its canaries, by another library version say, is a warning.
+        Compares fingerprints where both are known, and the vectors of the canaries. Warns if the
+        same model gives slightly other vectors, as another library version may.
+
+        Raises:
+            EncoderMismatchError: The encoder is another model.
         """
         with self._lock:
-            if stored is None or stored.number in self._of_set:
+            if stored is None or stored.number in self._by_vector_set:
                 return
             encoder = self.encoder(settings, stored)
             _compare_identities(stored.to_identity(), encoder_identity(encoder))
             if stored.canaries and settings.metric is not None:
                 _compare_canaries(encoder, stored, settings.metric)
-            self._of_set[stored.number] = encoder
+            self._by_vector_set[stored.number] = encoder
 
-    def use(self, number: int, encoder: Encoder) -> None:
-        """Use this encoder for a vector set that it fills."""
-        self._of_set[number] = encoder
+    def assign(self, number: int, encoder: Encoder) -> None:
+        """Use this encoder for the vector set of this number."""
+        self._by_vector_set[number] = encoder
 
-    def adopt(self, number: int, encoder: Encoder) -> None:
-        """Use this encoder for a vector set that it has filled, and from then on."""
-        self.use(number, encoder)
+    def replace(self, number: int, encoder: Encoder) -> None:
+        """Use this encoder for a vector set, and instead of the one passed to ``Index.open``."""
+        self.assign(number, encoder)
         self._given = encoder if self._given is not None else None
 
 
 def encoder_identity(encoder: Encoder) -> EncoderIdentity | None:
-    """Return an encoder's identity if it has one."""
+    """Return an encoder's identity, None if it has none."""
     identity: EncoderIdentity | None = getattr(encoder, "identity", None)
     return identity
 
 
-def choose_metric(identity: EncoderIdentity | None, wanted: Metric | None) -> Metric:
-    """Return the metric wanted, else the model's own, else cosine; warn where the first two differ.
-
-    The warning is for the caller of the index's method that asked.
-    """
-    own = identity.metric if identity is not None else None
-    if own is not None and wanted is not None and wanted is not own:
-        name = identity.name if identity is not None else ""
-        warnings.warn(
-            f"the index uses metric={wanted.value!r}, and {name!r} was trained for {own.value!r}: "
-            "results may be poorer than the model's best",
-            EncoderWarning,
-            stacklevel=6,
-        )
-    if wanted is not None:
-        return wanted
-    return own if own is not None else Metric.COSINE
+def choose_metric(
+    identity: EncoderIdentity | None, requested: Metric | None, *, stacklevel: int
+) -> Metric:
+    """Return the metric requested, else the model's, else cosine; warn if the first two differ."""
+    if identity is None:
+        return requested if requested is not None else Metric.COSINE
+    if requested is None or requested is identity.metric:
+        return identity.metric
+    warnings.warn(
+        f"the index uses metric={requested.value!r}, but {identity.name!r} was trained for "
+        f"{identity.metric.value!r}: results may be worse than the model's best",
+        EncoderWarning,
+        stacklevel=stacklevel,
+    )
+    return requested
 
 
 def encode_passages(encoder: Encoder, texts: Sequence[str], dim: int | None) -> Vectors:
-    """Return an encoder's passage vectors (n, dim), of any dimensions where ``dim`` is None."""
-    vectors = np.asarray(encoder.encode_passages(list(texts)))
-    return _checked(vectors, len(texts), dim, "encode_passages")
+    """Return passage vectors (n, dim) by an encoder; any dim passes if ``dim`` is None."""
+    vectors = encoder.encode_passages(list(texts))
+    return _check_encoded(vectors, len(texts), dim, "encode_passages")
 
 
-def _compare_identities(was: EncoderIdentity | None, now: EncoderIdentity | None) -> None:
-    """Raise EncoderMismatchError if both are known and differ."""
-    if was is None or now is None or was.fingerprint == now.fingerprint:
-        return
-    raise EncoderMismatchError(
-        f"the index holds vectors of {_described(was)}, and the encoder given is "
-        f"{_described(now)}: open the index with the first, change it to the second with "
-        "Index.reencode, or make a new index"
-    )
-
-
-def new_set(number: int, encoder: Encoder, metric: Metric) -> VectorSetRecord:
-    """Return the record of a vector set that this encoder is about to fill."""
+def new_vector_set(number: int, encoder: Encoder, metric: Metric) -> VectorSetRecord:
+    """Return the record of a new vector set of this encoder."""
     identity = encoder_identity(encoder)
-    canaries = metric.stored(encode_passages(encoder, CANARIES, None))
+    canaries = metric.prepare(encode_passages(encoder, CANARIES, None))
     text = dumps(asdict(identity) if identity is not None else None)
     return VectorSetRecord(number, text, canaries.tobytes(), 1)
 
 
+def canary_dim(record: VectorSetRecord) -> int:
+    """Return the dimensions of a vector set's canaries."""
+    return len(record.canaries) // (4 * len(CANARIES))
+
+
 def has_drifted(encoder: Encoder, stored: VectorSetRecord, metric: Metric) -> bool:
-    """Whether an encoder gives other vectors of the canaries than those that are stored."""
-    return bool(stored.canaries) and not _drift(encoder, stored, metric) <= DRIFT
+    """Return whether the encoder's vectors of the canaries differ from the stored ones."""
+    return bool(stored.canaries) and not _max_drift(encoder, stored, metric) <= DRIFT
 
 
-def _drift(encoder: Encoder, stored: VectorSetRecord, metric: Metric) -> float:
-    """Return by what part of its length a canary's vector has moved at worst."""
-    was = np.frombuffer(stored.canaries, np.float32).reshape(len(CANARIES), -1)
-    now = metric.stored(encode_passages(encoder, CANARIES, None))
-    if was.shape != now.shape:
+def _compare_identities(stored: EncoderIdentity | None, given: EncoderIdentity | None) -> None:
+    """Raise EncoderMismatchError if both are known and differ."""
+    if stored is None or given is None or stored.fingerprint == given.fingerprint:
+        return
+    raise EncoderMismatchError(
+        f"the index holds vectors of {_describe(stored)}, and the encoder given is "
+        f"{_describe(given)}: open the index with the first, change it to the second with "
+        "Index.reencode, or make a new index"
+    )
+
+
+def _max_drift(encoder: Encoder, stored: VectorSetRecord, metric: Metric) -> float:
+    """Return the largest change of a canary's vector, relative to its length."""
+    before = np.frombuffer(stored.canaries, np.float32).reshape(len(CANARIES), -1)
+    now = metric.prepare(encode_passages(encoder, CANARIES, None))
+    if before.shape != now.shape:
         raise EncoderMismatchError(
-            f"the index holds vectors of {was.shape[1]} dimensions, and the encoder gives "
+            f"the index holds vectors of {before.shape[1]} dimensions, and the encoder gives "
             f"{now.shape[1]}: it is another model"
         )
-    gap = np.linalg.norm(now - was, axis=1)
-    length = np.linalg.norm(was, axis=1)
-    return float((gap / np.maximum(length, np.finfo(np.float32).tiny)).max())
+    change = np.linalg.norm(now - before, axis=1)
+    length = np.linalg.norm(before, axis=1)
+    return float((change / np.maximum(length, np.finfo(np.float32).tiny)).max())
 
 
 def _compare_canaries(encoder: Encoder, stored: VectorSetRecord, metric: Metric) -> None:
-    worst = _drift(encoder, stored, metric)
-    if not worst < ANOTHER_MODEL:
+    drift = _max_drift(encoder, stored, metric)
+    if not drift < ANOTHER_MODEL:
         raise EncoderMismatchError(
             "the encoder's vectors of fixed sentences are not those stored in the index (they "
-            f"differ by {worst:.3f} of their length): it is another model, or used in another way"
+            f"differ by {drift:.3f} of their length): it is another model, or used in another way"
         )
-    if worst > DRIFT:
+    if drift > DRIFT:
         warnings.warn(
-            f"the encoder's vectors have drifted since the index was filled: by {worst:.5f} of "
-            "their length at worst, on fixed sentences",
+            "the encoder's vectors have drifted since the index was filled: those of fixed "
+            f"sentences differ by up to {drift:.5f} of their length",
             EncoderWarning,
             stacklevel=5,
         )
 
 
-def _checked(vectors: Vectors, count: int, dim: int | None, method: str) -> Vectors:
-    """Return an encoder's vectors if they are as promised; raise VectorError naming the method."""
-    wanted = dim if dim is not None else (vectors.shape[1] if vectors.ndim == 2 else -1)
+def _check_encoded(vectors: Vectors, count: int, dim: int | None, method: str) -> Vectors:
+    """Check an encoder's vectors; raise VectorError naming its method."""
+    array = np.asarray(vectors)
+    expected = dim if dim is not None else (array.shape[1] if array.ndim == 2 else -1)
     try:
-        return check_vectors(vectors, wanted, count)
+        return check_vectors(array, expected, count)
     except VectorError as error:
         raise VectorError(f"the encoder's {method}: {error}") from None
 
 
-def _described(identity: EncoderIdentity) -> str:
+def _describe(identity: EncoderIdentity) -> str:
     return f"{identity.name!r} ({identity.dim} dimensions, {identity.fingerprint[:12]})"

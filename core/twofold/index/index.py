@@ -16,19 +16,20 @@ from typing import Literal, NoReturn
 import numpy as np
 
 from twofold.backend import Capabilities, SearchScope
-from twofold.dense import Auto, Flat, IndexType, as_dict, check_index_type, index_type_from_name
-from twofold.errors import DegradedWarning, IndexClosedError
-from twofold.index.analyzer_binding import analyzed_by, check_title_weight
+from twofold.dense import (
+    Auto,
+    Flat,
+    IndexType,
+    check_index_type,
+    index_type_as_dict,
+    index_type_from_name,
+)
+from twofold.errors import DegradedWarning
+from twofold.index.analyzer_binding import check_title_weight, with_analyzer
 from twofold.index.copying import copy_index
 from twofold.index.encoder_binding import EncoderBinding
-from twofold.index.layout import Layout
-from twofold.index.open_options import (
-    AS_STORED,
-    AsStored,
-    OpenOptions,
-    create_index,
-    resolve_folder,
-)
+from twofold.index.layout import Layout, resolve_folder
+from twofold.index.open_options import AS_STORED, AsStored, OpenOptions, ensure_index
 from twofold.index.recall import Recall, measure_recall
 from twofold.index.saved.profiles import SearchProfiles
 from twofold.index.saved.query_adapters import QueryAdapters
@@ -43,63 +44,76 @@ from twofold.index.view import (
     served_modes,
 )
 from twofold.index.writing.commit import Change
-from twofold.index.writing.maintenance import Maintenance
+from twofold.index.writing.maintenance import build_structures, update_agreement
 from twofold.index.writing.passage_input import (
     BATCH,
     ENCODED_BATCH,
     PassageValidator,
-    refuse_single,
+    check_iterable,
 )
 from twofold.index.writing.reencoding import Reencoding
 from twofold.index.writing.upsert import UpsertPlanner, UpsertResult
-from twofold.index.writing.writer import IndexWriter, check_generation
+from twofold.index.writing.writer import IndexWriter
 from twofold.lexical import AnalyzerLike, as_analyzer
 from twofold.protocols import Encoder
 from twofold.similarity import Metric
-from twofold.storage import Catalog, Settings, WriteLock, read_head
+from twofold.storage import Catalog, IndexSettings, read_head
 from twofold.types import Mode, Passage, PassageLike, Vectors, Where
 
 
-def close_index(catalog: Catalog, lock: WriteLock, temporary: Path | None, process: int) -> None:
-    """Close an index; the process that made a temporary one removes it."""
+def close_index(
+    catalog: Catalog, writer: IndexWriter, temporary: Path | None, process: int
+) -> None:
+    """Close an index; a temporary one is deleted by the process that made it."""
     catalog.close()
-    lock.release()
+    writer.close()
     if temporary is not None and os.getpid() == process:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 class Index:
-    """A durable hybrid index: a dense leg, a lexical leg and the passages, always in step.
+    """A durable hybrid index: passages, a dense leg and a lexical leg, always in step.
 
-    Safe for many threads and processes that read, beside one that writes. Use ``Index.open``.
+    Safe for many threads and processes that read, and one process that writes. The first write
+    takes the lock. ``close()`` releases it, and so does garbage collection of the Index. Writes
+    raise ReadOnlyError, or IndexLockedError if there is another writer. Every method raises
+    IndexClosedError after ``close()``.
+
+    Create it with `Index.open`:
+
+        >>> index = Index.open("my-index")
+        >>> index.upsert([{"id": "1", "text": "Plants make food from light."}])
+        >>> hits = Retriever(index).retrieve("photosynthesis")
     """
 
-    def __init__(self, layout: Layout, choices: OpenOptions, temporary: Path | None) -> None:
+    def __init__(
+        self, layout: Layout, options: OpenOptions, temporary: Path | None, *, read_only: bool
+    ) -> None:
         self._layout = layout
-        self._catalog = Catalog(layout.catalog, read_only=choices.read_only)
+        self._catalog = Catalog(layout.catalog, read_only=read_only)
         try:
-            with self._catalog.reading() as reader:
-                check_generation(layout, reader.generation(), choices.head)
+            with self._catalog.read_transaction() as reader:
+                layout.check_head(reader.generation(), options.head)
                 settings = reader.settings()
                 vector_set = reader.vector_set()
-            choices.check(settings)
+            options.check(settings)
             self._opened = settings
-            own = choices.own_analyzer
-            self._encoder_binding = EncoderBinding(choices.encoder(settings))
-            self._generations = SnapshotProvider(
-                self._catalog, layout, [own] if own is not None else [], self._encoder_binding
+            analyzer = options.given_analyzer
+            self._encoder_binding = EncoderBinding(options.load_encoder(settings))
+            self._snapshots = SnapshotProvider(
+                self._catalog,
+                layout,
+                [analyzer] if analyzer is not None else [],
+                self._encoder_binding,
             )
-            self._writer = IndexWriter(
-                self._catalog, layout, self._generations, read_only=choices.read_only
-            )
-            self._tending = Maintenance(self._writer, self._generations)
-            if vector_set is not None and choices.is_another(settings):
+            self._writer = IndexWriter(self._catalog, layout, self._snapshots, read_only=read_only)
+            if vector_set is not None and options.names_another(settings):
                 self._encoder_binding.check(settings, vector_set)
         except BaseException:
             self._catalog.close()
             raise
         self._finalizer = weakref.finalize(
-            self, close_index, self._catalog, self._writer.lock, temporary, os.getpid()
+            self, close_index, self._catalog, self._writer, temporary, os.getpid()
         )
 
     @classmethod
@@ -115,29 +129,40 @@ class Index:
         create: bool = True,
         read_only: bool = False,
     ) -> "Index":
-        """Open the index in the folder ``path``, or create it there.
+        """Open the index in a folder, or create it there.
 
-        What is left out is as stored, and for a new index all-MiniLM-L6-v2, that model's own
-        metric, and the ``"english"`` analyzer. ``encoder=None`` without ``dim`` makes an index
-        without a dense leg, ``dim`` alone one of caller's vectors (``"first"``: as many dimensions
-        as the first have), ``analyzer=None`` one without a lexical leg. An analyzer is a
-        language's name or code (``twofold.lexical.LANGUAGES``), any function from a text to its
-        terms, stored by its import path (opening imports it: open such an index only from people
-        you trust), or an ``Analyzer``. The terms of titles count ``title_weight`` times.
-        ``path=None`` is a temporary folder, removed when the index is closed.
+        Arguments that are left out are as stored.
 
-        Raises IndexNotFoundError where there is nothing to open, IndexMismatchError where an
-        argument contradicts what is stored, CorruptIndexError where stored bytes have changed,
-        UnsupportedStorageError on a network file system or for another format.
+        Args:
+            path: The folder, or None for a temporary one that ``close`` deletes.
+            encoder: A model's name or an `Encoder`. A new index uses all-MiniLM-L6-v2 by default.
+                None makes an index without a dense leg, unless ``dim`` is passed.
+            dim: Dimensions of vectors that the caller brings; ``"first"`` takes those of the
+                first vectors.
+            metric: The similarity of vectors. A new index uses the model's own by default.
+            analyzer: A language's name or code (``twofold.lexical.LANGUAGES``), an `Analyzer`, or
+                a function from a text to its terms. The function is stored by its import path and
+                imported on opening, so open such an index only if you trust its source. A new
+                index uses ``"english"`` by default; None makes one without a lexical leg.
+            title_weight: How often the terms of a title count. Default: 1.
+            create: Whether to create the index if there is none.
+            read_only: Whether to refuse writes.
+
+        Raises:
+            InputError: An argument is invalid.
+            IndexNotFoundError: There is no index, and none may be created.
+            IndexMismatchError: An argument contradicts what is stored.
+            CorruptIndexError: Stored bytes have changed.
+            UnsupportedStorageError: The folder is on a network file system, or its format is of
+                another version.
         """
         temporary = Path(tempfile.mkdtemp(prefix="twofold-")) if path is None else None
         layout = Layout(temporary if temporary is not None else resolve_folder(path))
         try:
-            choices = OpenOptions.of(
-                encoder, dim, metric, analyzer, title_weight, read_only, read_head(layout.head)
-            )
-            create_index(layout, choices, create=create and not read_only)
-            return cls(layout, choices, temporary)
+            head = read_head(layout.head)
+            options = OpenOptions(encoder, dim, metric, analyzer, title_weight, head)
+            ensure_index(layout, options, create=create and not read_only)
+            return cls(layout, options, temporary, read_only=read_only)
         except BaseException:
             if temporary is not None:
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -150,17 +175,17 @@ class Index:
 
     @property
     def dim(self) -> int | None:
-        """The vectors' dimensions, None before the first one."""
+        """The vectors' dimensions, None before the first vector."""
         return self._settings().dim
 
     @property
     def metric(self) -> Metric | None:
-        """The vectors' metric, None before the first one."""
+        """The similarity of vectors, None before the first vector."""
         return self._settings().metric
 
     @property
     def encoder(self) -> Encoder | None:
-        """The encoder, loaded when first used; None where the index takes caller's vectors."""
+        """The encoder, loaded on first use; None if the caller brings vectors."""
         with self.view() as view:
             settings, vector_set = view.snapshot.settings, view.snapshot.vector_set
         if not self._encoder_binding.has_encoder(settings):
@@ -169,7 +194,7 @@ class Index:
 
     @property
     def analyzer(self) -> str | None:
-        """The name of the analyzer that the index was built with, None without a lexical leg."""
+        """The name of the analyzer, None without a lexical leg."""
         return self._settings().analyzer
 
     @property
@@ -179,7 +204,7 @@ class Index:
 
     @property
     def agreement(self) -> float | None:
-        """How near the dense leg puts what shares words, 1.0 at best; None if not measured."""
+        """How far the dense leg agrees with words, 1.0 at best; None if not measured."""
         return self._settings().agreement
 
     @property
@@ -190,22 +215,30 @@ class Index:
     @property
     def capabilities(self) -> Capabilities:
         """What a retriever can ask for, as of the last generation that was read."""
-        self._check_open()
-        latest = self._generations.latest
+        self._writer.check_open()
+        latest = self._snapshots.latest
         return CAPABILITIES[served_modes(latest.settings if latest is not None else self._opened)]
 
     @property
+    def index_type(self) -> IndexType:
+        """The type of ANN structure in use; up to 10,000 newer vectors are scanned in any case."""
+        with self.view() as view:
+            dense = view.snapshot.dense
+        structures = dense.index().structures if dense is not None and dense.structures else ()
+        return structures[0].index_type if structures else Flat()
+
+    @property
     def profiles(self) -> SearchProfiles:
-        """Saved settings of searches by name, and which one is in use."""
-        return SearchProfiles(self._writer, self._generations, self._check_open)
+        """The saved search profiles by name."""
+        return SearchProfiles(self._writer)
 
     @property
     def query_adapters(self) -> QueryAdapters:
-        """Saved query adapters by name; the setting in use says which one searches go through."""
-        return QueryAdapters(self._layout, self._writer, self._generations, self._check_open)
+        """The saved query adapters by name; the active profile names the one in use."""
+        return QueryAdapters(self._writer)
 
     def adapted(self, vectors: Vectors) -> Vectors:
-        """Return the encoder's query vectors (n, dim) as texts are searched by, ready to give."""
+        """Return query vectors (n, dim), mapped by the active query adapter."""
         with self.view() as view:
             return view.adapted(vectors)
 
@@ -216,23 +249,30 @@ class Index:
         vectors: Vectors | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> UpsertResult:
-        """Add passages, and replace those whose ids are stored already.
+        """Add passages, and replace those whose ids are stored.
 
-        ``vectors`` (n, dim) are used instead of encoding. Batches of some hundred passages are
-        committed one by one: each is all or nothing, and a call that was stopped can simply be
-        run again, since unchanged passages cost little and unchanged text is never encoded
-        twice. ``progress`` is called with the number of passages committed so far.
+        Passages are committed in batches of some hundreds, each as a whole. A call that was
+        stopped can be repeated: unchanged passages are skipped, and texts that are stored are not
+        encoded again. A list is checked before anything is written, a generator batch by batch.
 
-        From 50 passages on, and whenever as many as half of them came, went or changed since, the
-        agreement of the legs is measured after the last batch: about 100 sentences are encoded as
-        queries, or none where ``vectors`` are given. If that fails, all passages are committed
-        already.
+        Afterwards, from 50 passages on, the agreement of the legs is measured if half of the
+        passages have changed since it was. This encodes about 100 sentences, none if ``vectors``
+        are passed. If it fails, all passages are committed already.
 
-        Raises PassageError, VectorError, IndexLockedError, ReadOnlyError, EncoderMismatchError.
-        A list is checked as a whole before anything is written, a generator batch by batch.
+        Args:
+            passages: The passages.
+            vectors: Their vectors (n, dim), used instead of encoding.
+            progress: Called with the number of passages committed so far.
+
+        Returns:
+            The passages' ids, and counts of what was done.
+
+        Raises:
+            PassageError: A passage is invalid.
+            VectorError: The vectors are invalid, or missing in an index without an encoder.
+            EncoderMismatchError: The encoder is not the one that produced the stored vectors.
         """
-        self._check_open()
-        refuse_single(passages)
+        check_iterable(passages)
         self._writer.begin()
         if vectors is not None and not isinstance(passages, Sequence):
             passages = list(passages)
@@ -241,73 +281,76 @@ class Index:
         planner.check_vectors(len(passages) if isinstance(passages, Sequence) else None)
         encoded = vectors is None and self._encoder_binding.has_encoder(settings)
         ids: list[str] = []
-        totals = np.zeros(5, np.int64)
+        counts = np.zeros(5, np.int64)
         size = ENCODED_BATCH if encoded else BATCH
-        for batch in PassageValidator().batches(passages, size):
-            self._check_open()
-            with self._writer.turn:
-                with self._generations.view() as view:
-                    plan = planner.plan(batch, view)
-                if plan.change is not None:
-                    self._writer.commit(plan.change)
+        for batch in PassageValidator().iterate_batches(passages, size):
+            with self._writer.transaction() as transaction:
+                plan = planner.plan(batch, transaction.view)
+                transaction.change = plan.change
             ids += [passage.id for passage, _ in batch]
-            totals += plan.counts
+            counts += plan.counts
             if progress is not None:
                 progress(len(ids))
-        compact = len(ids) > size and 2 * int(totals[0]) >= len(self)
-        self._tending.structures(compact=compact)
-        self._tending.agreement(encode=vectors is None)
-        result = UpsertResult(tuple(ids), *totals.tolist())
+        compact = len(ids) > size and 2 * int(counts[0]) >= len(self)
+        build_structures(self._writer, compact=compact)
+        update_agreement(self._writer, encode=vectors is None)
+        result = UpsertResult(tuple(ids), *counts.tolist())
         if result.empty:
             warnings.warn(
-                f"{result.empty:,} passages have no words: they are stored, and no leg finds them",
+                f"{result.empty:,} passages have no words: they are stored, but no leg finds them",
                 DegradedWarning,
                 stacklevel=2,
             )
         return result
 
     def delete(self, ids: Iterable[str] | None = None, *, where: Where | None = None) -> int:
-        """Delete the passages of these ids, or those that a filter matches; return how many.
+        """Delete passages by id, by filter, or those that are in both.
 
-        With both, only passages that are in both go. Unknown ids are ignored. Raises InputError if
-        neither is given, FilterError, IndexLockedError, ReadOnlyError.
+        Args:
+            ids: Ids; unknown ones are ignored.
+            where: A filter on metadata.
+
+        Returns:
+            How many passages were deleted.
+
+        Raises:
+            InputError: Neither ``ids`` nor ``where`` is passed.
+            FilterError: The filter is invalid.
         """
-        self._check_open()
-        wanted = check_deletion("delete", ids, where)
-        self._writer.begin()
-        with self._writer.turn:
-            with self._generations.view() as view:
-                snapshot, gone = view.snapshot, find_passages(view, wanted, where)
-            if gone:
-                change = Change.of_nothing(snapshot.settings, snapshot.vector_set)
-                self._writer.commit(replace(change, gone=gone))
-                self._tending.structures(compact=False)
-        return len(gone)
+        selected = check_deletion("delete", ids, where)
+        with self._writer.transaction() as transaction:
+            deleted = find_passages(transaction.view, selected, where)
+            if deleted:
+                transaction.change = Change(deleted=deleted)
+        if deleted:
+            build_structures(self._writer, compact=False)
+        return len(deleted)
 
     def reanalyze(self, analyzer: AnalyzerLike, *, title_weight: int | None = None) -> None:
-        """Build the postings anew with another analyzer, or after this one has changed.
+        """Rebuild the postings with another analyzer, or after the analyzer has changed.
 
-        Nothing is encoded, and all else stays; readers see the old postings until the new ones
-        are committed. ``title_weight`` stays as it is if left out. An index without a lexical leg
-        gets one. Raises InputError, IndexLockedError, ReadOnlyError.
+        Nothing is encoded. Readers use the old postings until the new ones are committed. An index
+        without a lexical leg gets one.
+
+        Args:
+            analyzer: The analyzer, as in `Index.open`.
+            title_weight: How often the terms of a title count; unchanged if None.
+
+        Raises:
+            InputError: An argument is invalid.
         """
-        self._check_open()
-        own = as_analyzer(analyzer)
+        new = as_analyzer(analyzer)
         if title_weight is not None:
             check_title_weight(title_weight)
-        self._writer.begin()
-        with self._writer.turn:
-            with self._generations.view() as view:
-                snapshot = view.snapshot
-            weight = title_weight if title_weight is not None else snapshot.settings.title_weight
-            settings = analyzed_by(snapshot.settings, own, weight)
-            change = replace(
-                Change.of_nothing(settings, snapshot.vector_set),
-                reanalyzed=LexicalSegmentType(own, weight),
+        with self._writer.transaction() as transaction:
+            before = transaction.snapshot.settings
+            weight = title_weight if title_weight is not None else before.title_weight
+            transaction.change = Change(
+                settings=with_analyzer(before, new, weight),
+                reanalyzed=LexicalSegmentType(new, weight),
             )
-            self._generations.analyzers.append(own)  # each generation takes the one that built it
-            self._writer.commit(change)
-        self._tending.agreement(encode=False)
+            self._snapshots.analyzers.append(new)  # each generation uses the one that built it
+        update_agreement(self._writer, encode=False)
 
     def reencode(
         self,
@@ -316,69 +359,71 @@ class Index:
         metric: Metric | str | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> int:
-        """Change to another encoder; return how many texts were encoded.
+        """Change to another encoder.
 
-        Queries go on with the old vectors until all passages have new ones. Batches are committed
-        one by one: a call that was stopped goes on where it was when it is made again with the
-        same encoder. ``metric`` is the model's own if left out. An index without a dense leg gets
-        one. Nothing is done where the vectors are this encoder's already. ``progress`` is called
-        with the number of passages done.
+        Queries use the old vectors until all passages have new ones. Batches are committed one by
+        one. A call that was stopped continues when it is repeated with the same encoder. An index
+        without a dense leg gets one. Nothing is done if the vectors are this encoder's already.
 
-        Raises InputError, EncoderNotFoundError, VectorError, IndexLockedError, ReadOnlyError.
+        Args:
+            encoder: A model's name or an `Encoder`.
+            metric: The similarity of vectors, by default the model's own.
+            progress: Called with the number of passages done so far.
+
+        Returns:
+            How many texts were encoded.
+
+        Raises:
+            InputError: An argument is invalid.
+            EncoderNotFoundError: There is no model of that name.
+            VectorError: The encoder returns invalid vectors.
         """
-        self._check_open()
         self._writer.begin()
-        reencoding = Reencoding(self._layout, self._writer, self._generations, self._encoder_binding)
-        encoded = reencoding.run(encoder, metric, progress)
-        self._tending.agreement()
+        encoded = Reencoding(self._writer, self._encoder_binding).run(encoder, metric, progress)
+        update_agreement(self._writer)
         return encoded
 
-    def reindex(self, kind: IndexType | Auto | str) -> IndexType:
-        """Change what finds near vectors; return the kind in use, which ``Auto`` has chosen.
+    def reindex(self, index_type: IndexType | Auto | str) -> IndexType:
+        """Change the type of the dense leg's ANN structure, and rebuild it.
 
-        A kind is a spec of ``twofold.dense``, such as ``HNSW(search_effort=200)``, or its name.
-        Structures are built at once, and after larger writes. Nothing is encoded. Raises
-        InputError, IndexLockedError, ReadOnlyError.
+        Nothing is encoded. Later writes build the structure anew when it is due.
+
+        Args:
+            index_type: A type of ``twofold.dense``, such as ``HNSW(search_effort=200)``, or its
+                name.
+
+        Returns:
+            The type in use, which `Auto` chooses by the number of vectors.
+
+        Raises:
+            InputError: The type is invalid.
         """
-        self._check_open()
-        chosen = index_type_from_name(kind) if isinstance(kind, str) else check_index_type(kind)
-        self._writer.begin()
-        with self._writer.turn:
-            with self._generations.view() as view:
-                snapshot = view.snapshot
-            settings = replace(snapshot.settings, kind=json.dumps(as_dict(chosen)))
-            change = Change.of_nothing(settings, snapshot.vector_set)
-            self._writer.commit(replace(change, structures="anew"))
-        return self.kind
-
-    @property
-    def kind(self) -> IndexType:
-        """What finds near vectors now; up to 10,000 that came last are scanned, whatever it is."""
-        with self.view() as view:
-            dense = view.snapshot.dense
-        if dense is None or not dense.structures:
-            return Flat()
-        structures = dense.index().structures
-        return structures[0].kind if structures else Flat()
+        if isinstance(index_type, str):
+            index_type = index_type_from_name(index_type)
+        kind = json.dumps(index_type_as_dict(check_index_type(index_type)))
+        with self._writer.transaction() as transaction:
+            settings = replace(transaction.snapshot.settings, index_type=kind)
+            transaction.change = Change(settings=settings, structures="rebuild")
+        return self.index_type
 
     def get(self, ids: Iterable[str] | None = None, *, where: Where | None = None) -> list[Passage]:
-        """Return the passages of these ids in their order, or all that a filter matches.
+        """Return passages by id, in the order of the ids, by filter, or those that are in both.
 
-        With both, those in both. Raises InputError if neither is given, FilterError.
+        Raises:
+            InputError: Neither ``ids`` nor ``where`` is passed.
+            FilterError: The filter is invalid.
         """
-        self._check_open()
-        wanted = check_deletion("get", ids, where)
-        with self._generations.view() as view:
-            found = find_passages(view, wanted, where)
-        if wanted is None:
-            return [each.to_passage() for each in found]
-        by_id = {each.id: each for each in found}
-        return [by_id[each].to_passage() for each in wanted if each in by_id]
+        selected = check_deletion("get", ids, where)
+        with self.view() as view:
+            found = find_passages(view, selected, where)
+        if selected is None:
+            return [stored.to_passage() for stored in found]
+        by_id = {stored.id: stored for stored in found}
+        return [by_id[name].to_passage() for name in selected if name in by_id]
 
     def count(self, where: Where | None = None) -> int:
-        """Return how many passages there are, or how many a filter matches."""
-        self._check_open()
-        with self._generations.view() as view:
+        """Return how many passages there are, or how many match a filter."""
+        with self.view() as view:
             allowed = view.allowed(where)
             return view.snapshot.state.passages if allowed is None else int(allowed.sum())
 
@@ -387,18 +432,17 @@ class Index:
 
     def __iter__(self) -> Iterator[Passage]:
         """Yield all passages of one generation, in the order in which they were stored."""
-        self._check_open()
-        with self._generations.view() as view:
-            for each in view.reader.between(0, view.snapshot.state.next_row):
-                yield each.to_passage()
+        with self.view() as view:
+            for stored in view.reader.passages_between(0, view.snapshot.state.next_row):
+                yield stored.to_passage()
 
     def __contains__(self, passage_id: object) -> bool:
         return isinstance(passage_id, str) and bool(self.get([passage_id]))
 
     def view(self) -> AbstractContextManager[IndexView]:
         """Open the newest generation for a query."""
-        self._check_open()
-        return self._generations.view()
+        self._writer.check_open()
+        return self._snapshots.view()
 
     def session(self) -> AbstractContextManager[IndexView]:
         """Open a session of the newest generation, as `Backend` asks."""
@@ -407,14 +451,15 @@ class Index:
     @contextmanager
     def open_search(self) -> Iterator[SearchScope]:
         """Open the newest generation with its encoder, profile and query adapter."""
-        self._check_open()
-        with self._generations.view() as view:
+        with self.view() as view:
             yield view.scope
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        """Return query vectors (n, dim) by the encoder that filled the index.
+        """Return query vectors (n, dim) by the encoder that produced the stored vectors.
 
-        Raises QueryError if it has none, EncoderMismatchError if it is another one.
+        Raises:
+            QueryError: There is no encoder.
+            EncoderMismatchError: The encoder is not the one that produced the stored vectors.
         """
         with self.view() as view:
             return view.encode_queries(texts)
@@ -427,38 +472,52 @@ class Index:
         queries: Sequence[str] | Vectors | None = None,
         effort: float = 1.0,
     ) -> Recall:
-        """Measure what the dense leg finds of the exact answer, now and for these queries.
+        """Measure how much of the exact result the dense leg finds.
 
-        ``queries`` are texts, or vectors (n, dim), best real ones; left out, a seeded ``sample`` of
-        the stored vectors asks for its neighbours. Raises QueryError.
+        Args:
+            sample: How many stored vectors are used as queries, if none are passed.
+            k: Passages per query.
+            queries: Texts, or vectors (n, dim), preferably real ones.
+            effort: The search effort, 1.0 for the index type's own.
+
+        Raises:
+            QueryError: An argument is invalid, or there are no vectors.
         """
         with self.view() as view:
             return measure_recall(view, queries, sample, k, effort)
 
     def warm(self) -> None:
-        """Load what a first query would: model, kernels, and the checksums of the vectors."""
+        """Load what a first query needs: model, compiled kernels and checked vectors."""
         with self.view() as view:
             view.warm()
 
     def copy(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Copy the newest generation to a new or empty folder, beside readers and a writer.
+        """Copy the newest generation to a folder; others may read and write meanwhile.
 
-        ``overwrite`` lets it take another index's place. The copy is on disk when the call returns.
-        Raises InputError, IndexLockedError, UnsupportedStorageError on a network file system.
+        The copy is on disk when the call returns.
+
+        Args:
+            path: A new or empty folder.
+            overwrite: Whether ``path`` may hold another index, which is replaced.
+
+        Raises:
+            InputError: The folder holds something else.
+            IndexLockedError: A writer holds the index that would be overwritten.
+            UnsupportedStorageError: The folder is on a network file system.
         """
-        self._check_open()
-        copy_index(self._layout, self._generations, resolve_folder(path), overwrite=overwrite)
+        self._writer.check_open()
+        copy_index(self._layout, self._snapshots, resolve_folder(path), overwrite=overwrite)
 
     def verify(self, *, deep: bool = False) -> Verification:
-        """Read every byte of the index and report what is not as it was written.
+        """Read every byte of the index and report all that has changed.
 
-        ``deep`` also builds postings and columns anew and compares them. Needs no encoder.
+        Needs no encoder. ``deep`` also rebuilds postings and columns and compares them.
         """
-        self._check_open()
-        return verify(self._catalog, self._layout, self._generations.analyzers, deep=deep)
+        self._writer.check_open()
+        return verify(self._catalog, self._layout, self._snapshots.analyzers, deep=deep)
 
     def close(self) -> None:
-        """Let go of the write lock and of all files; a temporary index is removed."""
+        """Release the write lock and all files; a temporary index is deleted."""
         self._finalizer()
 
     def __enter__(self) -> "Index":
@@ -480,12 +539,6 @@ class Index:
     def __repr__(self) -> str:
         return f"Index.open({str(self.path)!r})"
 
-    def _settings(self) -> Settings:
-        """Return the settings of the newest generation."""
-        self._check_open()
-        with self._generations.view() as view:
+    def _settings(self) -> IndexSettings:
+        with self.view() as view:
             return view.snapshot.settings
-
-    def _check_open(self) -> None:
-        if not self._finalizer.alive:
-            raise IndexClosedError(f"the index {self.path} was closed: open it again")

@@ -1,44 +1,23 @@
-"""Where things lie in an index's folder."""
+"""Paths of the files in an index's folder."""
 
-from dataclasses import dataclass
+import os
 from pathlib import Path
 
+from twofold.errors import CorruptIndexError, InputError
+from twofold.storage import read_head
 
-@dataclass(frozen=True, slots=True)
+
 class Layout:
     """The paths of one index."""
 
-    folder: Path
-
-    @property
-    def catalog(self) -> Path:
-        """Passages, settings and the lists of what belongs to a generation."""
-        return self.folder / "catalog.sqlite"
-
-    @property
-    def head(self) -> Path:
-        """The last committed generation."""
-        return self.folder / "HEAD"
-
-    @property
-    def lock(self) -> Path:
-        """The file that the writer locks."""
-        return self.folder / "LOCK"
-
-    @property
-    def vectors(self) -> Path:
-        """The folder of vector files."""
-        return self.folder / "vectors"
-
-    @property
-    def segments(self) -> Path:
-        """The folder of segment files."""
-        return self.folder / "segments"
-
-    @property
-    def adapters(self) -> Path:
-        """The folder of query adapters, there from the first one on."""
-        return self.folder / "adapters"
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.catalog = folder / "catalog.sqlite"
+        self.head = folder / "HEAD"  # the last committed generation
+        self.lock = folder / "LOCK"  # locked by the writer
+        self.vectors = folder / "vectors"
+        self.segments = folder / "segments"
+        self.adapters = folder / "adapters"  # created with the first query adapter
 
     def adapter_file(self, name: str) -> Path:
         """Return the path of a query adapter."""
@@ -52,11 +31,29 @@ class Layout:
         """Return the path of a segment file."""
         return self.segments / name
 
-    def unused(self, used: set[str]) -> list[Path]:
-        """Return the vector and segment files that are not among the used names."""
-        return [
-            path
-            for folder in (self.vectors, self.segments)
-            for path in sorted(folder.iterdir())
-            if path.name not in used
-        ]
+    def list_unused(self, used: set[str]) -> list[Path]:
+        """Return the vector and segment files whose names are not in ``used``."""
+        paths = [*sorted(self.vectors.iterdir()), *sorted(self.segments.iterdir())]
+        return [path for path in paths if path.name not in used]
+
+    def check_head(self, generation: int, head: int) -> None:
+        """Raise CorruptIndexError if the catalog lacks a commit that HEAD records."""
+        if generation < head:
+            raise CorruptIndexError(
+                f"{self.folder} is damaged: its catalog is at generation {generation}, but "
+                f"generation {head} was committed; restore the index from a copy"
+            )
+        if head < 0 and generation > 0 and read_head(self.head) < 0:
+            raise CorruptIndexError(f"{self.folder} has lost its HEAD file: restore it from a copy")
+
+
+def resolve_folder(path: str | os.PathLike[str] | None) -> Path:
+    """Return an absolute path, which a later change of directory doesn't affect.
+
+    Raises:
+        InputError: The path is empty, which would mean the current folder.
+    """
+    name = os.fspath(path) if path is not None else ""
+    if not name:
+        raise InputError("path is empty: pass a folder, or None for a temporary index")
+    return Path(name).absolute()

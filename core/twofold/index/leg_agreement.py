@@ -1,4 +1,4 @@
-"""How far the dense leg agrees with the words of its own passages, measured without judgments."""
+"""Measures how far the dense leg agrees with the words of its passages, without judgments."""
 
 import math
 import re
@@ -7,139 +7,142 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.dense import VectorPart, nearness
+from twofold.dense import VectorBlock, float32_scores
 from twofold.index.dense_leg import DenseLeg
 from twofold.index.view import IndexView
-from twofold.segments import positions_of
-from twofold.storage import Settings, content_hash
+from twofold.segments import find_positions
+from twofold.storage import content_hash
 from twofold.types import Mask, Passage, Rows, Vectors
 
 PROBES = 100
-"""Passages that ask for others like them."""
-FEWEST_PROBES = 20
-FEWEST = 50
-"""Passages that others are compared with, below which a rank says too little."""
+"""Passages whose sentences are used as queries."""
+MIN_PROBES = 20
+"""Queries below which nothing is measured."""
+MIN_PASSAGES = 50
+"""Passages below which nothing is measured, since ranks say too little."""
 BACKGROUND = 10_000
+"""Passages among which ranks are counted."""
 _CHUNK = 1 << 18  # ids in memory at a time
 _BY_PASSAGE, _BY_SENTENCE = (0.58, 0.66), (0.55, 0.70)
-"""Where useless legs end and healthy ones begin, on 18 collections, if a passage's own vector asks
-and if its sentence does: docs/decisions/0010."""
-_LIKE = 3  # passages that share words with a sentence, of which the nearest counts
-_SHORTEST, _OPENING, _LONGEST = 15, 200, 400  # characters of a sentence
-# Full stops of Chinese and Japanese need no blank after them; the last of the others is Hindi's.
+"""The range between useless and healthy legs, on 18 collections, if a passage's vector or its
+sentence is the query: docs/decisions/0010."""
+_SIMILAR = 3  # passages that share words with a sentence; the nearest one counts
+_MIN_LENGTH, _OPENING, _MAX_LENGTH = 15, 200, 400  # characters of a sentence
+# Chinese and Japanese full stops need no blank after them. The last of the others is Hindi's.
 _END = re.compile("(?<=[\u3002\uff01\uff1f])\\s*|(?<=[.!?\u0964])(?:\\s+|$)")
 
 
-def needs_measuring(settings: Settings, passages: int, *, encode: bool) -> bool:
-    """Whether an index has both legs, and no measurement of what it holds by all that there is.
-
-    One holds until half of the passages have come, gone or changed since.
-    """
-    if not settings.dense or settings.analyzer is None or passages < FEWEST:
-        return False
-    before = settings.agreement_of
-    better = encode and not settings.agreement_encoded
-    changed = 2 * settings.agreement_changed >= passages
-    return better or changed or before == 0 or passages >= 2 * before or 2 * passages <= before
-
-
 def measure_agreement(view: IndexView, *, encode: bool) -> float | None:
-    """Return the agreement of the legs, about 0 to 1; None where there is too little to tell.
+    """Return the agreement of the legs, about 0 to 1, or None if there are too few passages.
 
-    A sentence of each of up to 100 passages asks. The best 3 other passages by words are looked
-    up among up to 10,000 others by their dense scores: 1 - ln(rank) / ln(others) of the nearest of
-    them, and the mean over all sentences. So 1 is always first, 0 always last, and vectors that
-    know nothing of the texts give about 0.2. If not to ``encode``, the passage's own vector asks,
-    and what it gives is brought to the same scale. The sample follows from a hash of the ids, so
-    that the same passages stored in another order give the same, to the last bit.
+    One sentence of each of up to 100 passages is a query. For each query, the best 3 other
+    passages by words are ranked by dense score among up to 10,000 passages. The query's value is
+    1 - ln(rank) / ln(passages) of the best of them, and the result is the mean. 1 is always first,
+    0 always last; vectors unrelated to the texts give about 0.2.
+
+    The sample depends on a hash of the ids only, so the result doesn't depend on the order in
+    which passages were stored, to the last bit.
+
+    Args:
+        view: The generation to measure.
+        encode: Whether sentences are encoded. Otherwise the passages' vectors are the queries, and
+            the result is mapped to the same scale.
     """
     dense = view.snapshot.dense
     if dense is None or view.snapshot.lexical is None:
         return None
-    background = _by_digest(view, dense.live_rows)[:BACKGROUND]
-    if len(background) <= FEWEST:
+    background = _order_by_digest(view, dense.live_rows)[:BACKGROUND]
+    if len(background) <= MIN_PASSAGES:
         return None
-    chosen = background[:PROBES]
-    fetched = view.passages(chosen)
-    asked = [_sentence(fetched[place]) for place in range(len(chosen))]
-    like = [
-        hits.rows[hits.rows != row][:_LIKE]
-        for hits, row in zip(view.lexical(asked, _LIKE + 1, None), chosen.tolist(), strict=True)
+    probes = background[:PROBES]
+    passages = view.passages(probes)
+    sentences = [_choose_sentence(passages[position]) for position in range(len(probes))]
+    lexical = view.lexical(sentences, _SIMILAR + 1, None)
+    similar = [
+        hits.rows[hits.rows != row][:_SIMILAR]
+        for hits, row in zip(lexical, probes.tolist(), strict=True)
     ]
-    able = [place for place, rows in enumerate(like) if len(rows)]
-    if len(able) < FEWEST_PROBES:
+    usable = [position for position, rows in enumerate(similar) if len(rows)]
+    if len(usable) < MIN_PROBES:
         return None
-    chosen = chosen[able]
-    queries = _queries(view, dense, chosen, [asked[place] for place in able], encode=encode)
-    others = [like[place] for place in able]
-    # One product for all, so that a passage's score is the same in both roles; in an order of its
-    # own, since the last bits of a product follow the order.
-    rows = _by_digest(view, np.unique(np.concatenate([background, *others])))
-    found = _agreement(dense, queries, chosen, others, background, rows)
-    if found is None or encode:
-        return found
-    share = (found - _BY_PASSAGE[0]) / (_BY_PASSAGE[1] - _BY_PASSAGE[0])
+    probes = probes[usable]
+    similar = [similar[position] for position in usable]
+    if encode:
+        texts = [sentences[position] for position in usable]
+        vectors = view.encode_queries(texts, adapted=False)
+    else:
+        vectors = dense.vectors(probes)[0]
+    queries = dense.index().flat.prepare_queries(vectors)
+    # One product of all rows, so that a passage has the same score in both roles. Rows are
+    # ordered, since the last bits of a product depend on the order.
+    rows = _order_by_digest(view, np.unique(np.concatenate([background, *similar])))
+    agreement = _mean_value(dense, queries, probes, similar, background, rows)
+    if agreement is None or encode:
+        return agreement
+    share = (agreement - _BY_PASSAGE[0]) / (_BY_PASSAGE[1] - _BY_PASSAGE[0])
     return min(max(_BY_SENTENCE[0] + share * (_BY_SENTENCE[1] - _BY_SENTENCE[0]), 0.0), 1.0)
 
 
-def _by_digest(view: IndexView, rows: Rows) -> Rows:
+def _order_by_digest(view: IndexView, rows: Rows) -> Rows:
     """Return rows in the order of a hash of their passages' ids."""
     digests = np.zeros(len(rows), np.uint64)
     for start in range(0, len(rows), _CHUNK):
         some = rows[start : start + _CHUNK]
         for segment in view.snapshot.columns:
-            at = positions_of(some, segment.rows)
+            at = find_positions(some, segment.rows)
             here = np.flatnonzero(at >= 0)
-            digests[start + here] = [_digest(each) for each in segment.ids.take(at[here]).tolist()]
+            ids = segment.ids.take(at[here]).tolist()
+            digests[start + here] = [_digest(passage_id) for passage_id in ids]
     return rows[np.argsort(digests, kind="stable")]
 
 
 def _digest(passage_id: str) -> int:
-    """Return a hash of an id, below 2**64."""
+    """Return a 64-bit hash of an id."""
     return int.from_bytes(content_hash(passage_id.encode())[:8], "little")
 
 
-def _sentence(passage: Passage) -> str:
-    """Return a sentence of a passage, by a hash of its id, or its opening if it has none."""
+def _choose_sentence(passage: Passage) -> str:
+    """Return a sentence of a passage, chosen by a hash of its id; its opening if it has none."""
     text = passage.text.strip() or passage.title
-    sentences = [each for each in _END.split(text) if len(each) >= _SHORTEST]
+    sentences = [part for part in _END.split(text) if len(part) >= _MIN_LENGTH]
     if not sentences:
         return text[:_OPENING]
-    return sentences[_digest(passage.id) % len(sentences)][:_LONGEST]
+    return sentences[_digest(passage.id) % len(sentences)][:_MAX_LENGTH]
 
 
-def _queries(
-    view: IndexView, dense: DenseLeg, rows: Rows, texts: Sequence[str], *, encode: bool
-) -> Vectors:
-    """Return a query vector (n, dim) of each sentence, or of each passage itself."""
-    vectors = view.encode_queries(texts, adapted=False) if encode else dense.vectors(rows)[0]
-    return dense.index().exact.prepared(vectors)
-
-
-def _agreement(
+def _mean_value(
     dense: DenseLeg,
     queries: Vectors,
-    own: Rows,
-    like: Sequence[Rows],
+    probes: Rows,
+    similar: Sequence[Rows],
     background: Rows,
     rows: Rows,
 ) -> float | None:
-    """Return the mean over queries of how near the nearest of ``like`` is; ``rows`` are of all."""
+    """Return the mean value of the queries, None if too few have a similar row with a vector.
+
+    Args:
+        dense: The dense leg.
+        queries: The queries' vectors (n, dim).
+        probes: The rows (n,) that the queries come from.
+        similar: For each query, the rows that share words with it.
+        background: The rows among which ranks are counted.
+        rows: All rows of ``similar`` and ``background``.
+    """
     vectors, found = dense.vectors(rows)
     rows, vectors = rows[found], vectors[found]
-    lengths = VectorPart.of(dense.metric, rows, vectors).lengths
-    scores = nearness(dense.metric, queries, vectors, lengths)
-    among = np.isin(rows, background)
+    lengths = VectorBlock.from_vectors(dense.metric, rows, vectors).lengths
+    scores = float32_scores(dense.metric, queries, vectors, lengths)
+    in_background = np.isin(rows, background)
     values = [
-        _value(each, np.isin(rows, some), among & (rows != row))
-        for each, some, row in zip(scores, like, own.tolist(), strict=True)
+        _rank_value(query_scores, np.isin(rows, some), in_background & (rows != row))
+        for query_scores, some, row in zip(scores, similar, probes.tolist(), strict=True)
         if np.isin(some, rows).any()
     ]
-    return float(np.mean(values)) if len(values) >= FEWEST_PROBES else None
+    return float(np.mean(values)) if len(values) >= MIN_PROBES else None
 
 
-def _value(scores: NDArray[np.float32], like: Mask, others: Mask) -> float:
-    """Return 1 where the best of ``like`` is first among ``others``, 0 where it is last."""
+def _rank_value(scores: NDArray[np.float32], similar: Mask, others: Mask) -> float:
+    """Return 1 if the best of ``similar`` ranks first among ``others``, 0 if it ranks last."""
     count = int(np.count_nonzero(others))
-    rank = 1 + int(np.count_nonzero(scores[others] > scores[like].max()))
+    rank = 1 + int(np.count_nonzero(scores[others] > scores[similar].max()))
     return max(1 - math.log(rank) / math.log(count), 0.0)

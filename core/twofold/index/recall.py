@@ -1,4 +1,4 @@
-"""How much of the exact answer an approximate dense leg finds."""
+"""Measures the recall of the approximate dense leg against an exact search."""
 
 import math
 import time
@@ -7,19 +7,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from twofold.dense import check_effort
 from twofold.errors import QueryError
 from twofold.index.dense_leg import DenseLeg
 from twofold.index.view import IndexView
 from twofold.types import LegHits, Rows, Vectors
+from twofold.validation import check_effort, check_integer
 
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """The mean share of the exact best ``k`` that is found, with its 95 percent interval.
+    """Recall of the dense leg.
 
-    ``milliseconds`` are those of a search, ``exact_milliseconds`` those of an exact one, both as
-    part of one batch of ``queries``.
+    Attributes:
+        mean: The mean share of the exact best ``k`` that is found.
+        low: The lower end of its 95 percent interval.
+        high: The upper end.
+        k: Passages per query.
+        queries: How many queries were searched.
+        milliseconds: Time per query in one batch.
+        exact_milliseconds: Time per query of an exact search in one batch.
     """
 
     mean: float
@@ -32,55 +38,62 @@ class Recall:
 
 
 def measure_recall(
-    view: IndexView,
-    queries: Sequence[str] | Vectors | None,
-    sample: int,
-    k: int,
-    effort: float,
+    view: IndexView, queries: Sequence[str] | Vectors | None, sample: int, k: int, effort: float
 ) -> Recall:
-    """Ask for the best ``k`` of texts or vectors with this effort, and exactly.
+    """Search the best ``k`` with this effort and exactly, and compare.
 
-    Without queries a sample of the stored vectors asks, and finds everything but itself. Raises
-    QueryError where there is nothing to ask with or for.
+    Args:
+        view: The generation to search.
+        queries: Texts or vectors (n, dim). None searches for the neighbors of a seeded sample of
+            stored vectors.
+        sample: The size of that sample.
+        k: Passages per query.
+        effort: The search effort, 1.0 for the index type's own.
+
+    Raises:
+        QueryError: An argument is invalid, or there are no queries or no vectors.
     """
     dense = view.snapshot.dense
-    for name, value in (("sample", sample), ("k", k)):
-        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
-            raise QueryError(f"{name} is {value!r:.40}: a whole number of at least 1 is wanted")
+    check_integer("sample", sample, error=QueryError)
+    check_integer("k", k, error=QueryError)
     check_effort(effort)
     if dense is None:
         raise QueryError("there are no vectors to measure the recall of")
-    own: Rows | None = None
+    sampled: Rows | None = None
     if queries is None:
-        own, vectors = _sampled(dense, sample)
-    elif len(queries) and all(isinstance(each, str) for each in queries):
-        vectors = view.encode_queries([str(each) for each in queries])
+        sampled = np.sort(np.random.default_rng(0).permutation(dense.live_rows)[:sample])
+        vectors = dense.vectors(sampled)[0]
+    elif len(queries) and all(isinstance(query, str) for query in queries):
+        vectors = view.encode_queries([str(query) for query in queries])
     else:
         vectors = np.asarray(queries)
     if not len(vectors):
         raise QueryError("there are no queries to measure the recall with")
     if vectors.ndim != 2:
-        raise QueryError(f"query vectors have shape {vectors.shape}: (n, {dense.dim}) is wanted")
-    return _measured(dense, vectors, k, effort, own)
+        raise QueryError(f"query vectors must have shape (n, {dense.dim}), got {vectors.shape}")
+    return _compare(dense, vectors, k, effort, sampled)
 
 
-def _measured(dense: DenseLeg, queries: Vectors, k: int, effort: float, own: Rows | None) -> Recall:
-    """Compare; ``own`` rows are the queries themselves, and are left out of both answers."""
+def _compare(
+    dense: DenseLeg, queries: Vectors, k: int, effort: float, sampled: Rows | None
+) -> Recall:
+    """Compare both searches, leaving the ``sampled`` row of each query out of its results."""
     index = dense.index()
-    wanted = k if own is None else k + 1
+    searched = k if sampled is None else k + 1
     started = time.perf_counter()
-    found = index.search(queries, wanted, effort=effort)
+    found = index.search(queries, searched, effort=effort)
     between = time.perf_counter()
-    best = index.search(queries, wanted, effort=math.inf)
+    exact = index.search(queries, searched, effort=math.inf)
     ended = time.perf_counter()
-    shares = np.array(
-        [
-            _share(_rows(some, k, own, place), _rows(all_, k, own, place))
-            for place, (some, all_) in enumerate(zip(found, best, strict=True))
-        ]
-    )
-    margin = 1.96 * float(shares.std(ddof=1)) / math.sqrt(len(shares)) if len(shares) > 1 else 1.0
-    mean = float(shares.mean())
+    shares = []
+    for position in range(len(queries)):
+        row = int(sampled[position]) if sampled is not None else None
+        best = _best_rows(exact[position], k, row)
+        both = _best_rows(found[position], k, row) & best
+        shares.append(len(both) / len(best) if best else 1.0)
+    mean = float(np.mean(shares))
+    deviation = float(np.std(shares, ddof=1)) if len(shares) > 1 else math.inf
+    margin = min(1.96 * deviation / math.sqrt(len(shares)), 1.0)
     return Recall(
         mean=mean,
         low=max(mean - margin, 0.0),
@@ -92,16 +105,6 @@ def _measured(dense: DenseLeg, queries: Vectors, k: int, effort: float, own: Row
     )
 
 
-def _sampled(dense: DenseLeg, count: int) -> tuple[Rows, Vectors]:
-    """Return a seeded sample of live rows that have a vector, and those (n, dim)."""
-    rows = np.sort(np.random.default_rng(0).permutation(dense.live_rows)[:count])
-    return rows, dense.vectors(rows)[0]
-
-
-def _rows(hits: LegHits, k: int, own: Rows | None, place: int) -> set[int]:
-    rows = hits.rows if own is None else hits.rows[hits.rows != own[place]]
+def _best_rows(hits: LegHits, k: int, excluded: int | None) -> set[int]:
+    rows = hits.rows if excluded is None else hits.rows[hits.rows != excluded]
     return set(rows[:k].tolist())
-
-
-def _share(found: set[int], best: set[int]) -> float:
-    return len(found & best) / len(best) if best else 1.0

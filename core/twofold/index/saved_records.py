@@ -1,4 +1,4 @@
-"""A setting of searches as the catalog keeps it: JSON, and which one is in use."""
+"""Records of saved search profiles and query adapters, as the catalog and files hold them."""
 
 import json
 from collections.abc import Mapping
@@ -14,28 +14,30 @@ from twofold.errors import CorruptIndexError, InputError, UnsupportedStorageErro
 from twofold.fusion import fusion_as_dict, fusion_from_dict
 from twofold.index.layout import Layout
 from twofold.lexical import scorer_as_dict, scorer_from_dict
-from twofold.storage import Settings, VectorSetRecord, content_hash, pack, unpack
+from twofold.storage import IndexSettings, VectorSetRecord, content_hash, pack_arrays, unpack_arrays
 
 
 def profile_as_dict(profile: SearchProfile) -> dict[str, Any]:
-    """Return a setting as JSON values.
+    """Return a profile as JSON values.
 
-    Raises InputError for a fusion or a scoring function that isn't the library's.
+    Raises:
+        InputError: The fusion or the scorer is not one of the library's.
     """
-    scorer = profile.scorer
+    scorer, adapter = profile.scorer, profile.query_adapter
     return {
         "fusion": fusion_as_dict(profile.fusion),
         "depth": int(profile.depth),
         "scorer": scorer_as_dict(scorer) if scorer is not None else None,
         "title_weight": profile.title_weight,
-        **({"adapter": profile.query_adapter} if profile.query_adapter is not None else {}),
+        **({"adapter": adapter} if adapter is not None else {}),
     }
 
 
 def profile_from_dict(values: Mapping[str, Any]) -> SearchProfile:
-    """Return the setting that ``setting_as_dict`` gave.
+    """Return the profile that ``profile_as_dict`` stored.
 
-    Raises UnsupportedStorageError for what only another version of the library can have written.
+    Raises:
+        UnsupportedStorageError: The values were written by another version of the library.
     """
     try:
         scorer = values["scorer"]
@@ -48,44 +50,50 @@ def profile_from_dict(values: Mapping[str, Any]) -> SearchProfile:
         )
     except (KeyError, TypeError, InputError) as error:
         raise UnsupportedStorageError(
-            f"a saved setting is not of this version of twofold ({error}): use the version that "
-            "saved it, or drop it"
+            f"a saved profile was written by another version of twofold ({error}): use that "
+            "version, or drop the profile"
         ) from error
 
 
-def saved_values(settings: Settings) -> dict[str, Any]:
-    """Return all saved settings as JSON values, by name."""
-    values: dict[str, Any] = json.loads(settings.saved)
-    return values
+def profile_records(settings: IndexSettings) -> dict[str, Any]:
+    """Return all saved profiles as JSON values, by name."""
+    records: dict[str, Any] = json.loads(settings.profiles)
+    return records
 
 
-def active_profile(settings: Settings) -> SearchProfile | None:
-    """Return the setting that searches use, None for the library's defaults."""
-    return None if settings.active is None else _decoded(settings.saved, settings.active)
-
-
-def default_title_weight(settings: Settings) -> int:
-    """Return what titles weigh without any saved setting.
-
-    A weight that was changed by hand while a setting was in use is the user's own, too.
-    """
-    used, own = active_profile(settings), settings.own_title_weight
-    if own is None or used is None or used.title_weight != settings.title_weight:
-        return settings.title_weight
-    return own
+def active_profile(settings: IndexSettings) -> SearchProfile | None:
+    """Return the active profile, None for the library's defaults."""
+    return (
+        None
+        if settings.active_profile is None
+        else _decode_profile(settings.profiles, settings.active_profile)
+    )
 
 
 @lru_cache(maxsize=64)
-def _decoded(saved: str, name: str) -> SearchProfile:
-    """Return one setting; every query asks."""
+def _decode_profile(saved: str, name: str) -> SearchProfile:
     return profile_from_dict(json.loads(saved)[name])
+
+
+def default_title_weight(settings: IndexSettings) -> int:
+    """Return the title weight without any profile.
+
+    It is the weight from before a profile was used, unless the weight was changed by hand since.
+    """
+    profile, default = active_profile(settings), settings.default_title_weight
+    if default is None or profile is None or profile.title_weight != settings.title_weight:
+        return settings.title_weight
+    return default
 
 
 @dataclass(frozen=True, slots=True)
 class ActiveQueryAdapter:
-    """The adapter that the setting in use names, or why there is none to be had.
+    """The query adapter of the active profile, or why it can't be used.
 
-    ``key`` is what it follows from: an equal one gives the same.
+    Attributes:
+        key: Identifies the adapter and the vector set; an equal key gives the same adapter.
+        adapter: The adapter, None if the profile names none or there is a problem.
+        problem: Why the adapter that the profile names can't be used.
     """
 
     key: tuple[object, ...]
@@ -93,36 +101,36 @@ class ActiveQueryAdapter:
     problem: str | None = None
 
 
-def stored_adapters(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Return by name what is recorded of each saved adapter: its hash, and the vectors' set."""
-    values: dict[str, dict[str, Any]] = json.loads(settings.adapters)
-    return values
+def adapter_records(settings: IndexSettings) -> dict[str, dict[str, Any]]:
+    """Return the hash and the vector set's number of each saved adapter, by name."""
+    records: dict[str, dict[str, Any]] = json.loads(settings.query_adapters)
+    return records
 
 
-def packed(adapter: QueryAdapter) -> bytes:
-    """Return an adapter as the bytes of its file."""
+def pack_adapter(adapter: QueryAdapter) -> bytes:
+    """Return the bytes of an adapter's file."""
     notes = json.dumps({"model": adapter.model, "card": dict(adapter.metadata)}).encode()
-    return pack({"matrix": adapter.matrix, "notes": np.frombuffer(notes, np.uint8)})
+    return pack_arrays({"matrix": adapter.matrix, "notes": np.frombuffer(notes, np.uint8)})
 
 
 def read_adapter(layout: Layout, name: str, digest: str) -> QueryAdapter:
-    """Read the adapter whose bytes have this hash; raise CorruptIndexError where they don't."""
+    """Read an adapter; raise CorruptIndexError if its file is missing or has another hash."""
     path = layout.adapter_file(name)
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise CorruptIndexError(f"the file of the adapter {name!r} is gone: {path}") from None
+        raise CorruptIndexError(f"the file of query adapter {name!r} is missing: {path}") from None
     except OSError as error:
-        raise CorruptIndexError(f"the adapter {name!r} can't be read: {error}") from error
+        raise CorruptIndexError(f"query adapter {name!r} can't be read: {error}") from error
     if content_hash(data).hex() != digest:
-        raise CorruptIndexError(f"the adapter {name!r} is not what was written: {path}")
-    arrays = unpack(data)
+        raise CorruptIndexError(f"the file of query adapter {name!r} has changed: {path}")
+    arrays = unpack_arrays(data)
     notes: Mapping[str, Any] = json.loads(arrays["notes"].tobytes())
     return QueryAdapter(arrays["matrix"], notes["model"], notes["card"])
 
 
-def adapter_problem(layout: Layout, name: str, digest: str) -> str | None:
-    """Return what is wrong with the file of a saved adapter, None if nothing is."""
+def find_adapter_problem(layout: Layout, name: str, digest: str) -> str | None:
+    """Return what is wrong with an adapter's file, None if nothing is."""
     try:
         read_adapter(layout, name, digest)
     except CorruptIndexError as error:
@@ -130,20 +138,20 @@ def adapter_problem(layout: Layout, name: str, digest: str) -> str | None:
     return None
 
 
-def active_adapter(
+def load_active_adapter(
     layout: Layout,
-    settings: Settings,
+    settings: IndexSettings,
     vector_set: VectorSetRecord | None,
     before: ActiveQueryAdapter | None,
 ) -> ActiveQueryAdapter:
-    """Return the adapter of the setting in use, loaded unless ``before`` has it."""
-    setting = active_profile(settings)
-    name = setting.query_adapter if setting is not None else None
+    """Return the adapter of the active profile, reusing ``before`` if nothing has changed."""
+    profile = active_profile(settings)
+    name = profile.query_adapter if profile is not None else None
     if name is None:
         return ActiveQueryAdapter((), None)
-    record = stored_adapters(settings).get(name)
+    record = adapter_records(settings).get(name)
     if record is None:
-        return ActiveQueryAdapter((name,), None, f"there is no adapter {name!r}")
+        return ActiveQueryAdapter((name,), None, f"there is no query adapter {name!r}")
     key = (name, record["hash"], record["set"], vector_set)
     if before is not None and before.key == key:
         return before
@@ -151,15 +159,16 @@ def active_adapter(
         adapter = read_adapter(layout, name, record["hash"])
     except CorruptIndexError as error:
         return ActiveQueryAdapter(key, None, str(error))
-    if not _fits(adapter, record["set"], settings, vector_set):
-        return ActiveQueryAdapter(key, None, f"the adapter {name!r} was learned for another model")
+    if not _is_for_vector_set(adapter, record["set"], settings, vector_set):
+        problem = f"query adapter {name!r} was trained for another model"
+        return ActiveQueryAdapter(key, None, problem)
     return ActiveQueryAdapter(key, adapter)
 
 
-def _fits(
-    adapter: QueryAdapter, number: int, settings: Settings, vector_set: VectorSetRecord | None
+def _is_for_vector_set(
+    adapter: QueryAdapter, number: int, settings: IndexSettings, vector_set: VectorSetRecord | None
 ) -> bool:
-    """Whether the vectors that are searched are of the model that an adapter was learned for."""
+    """Return whether the active vectors are from the model that an adapter was trained for."""
     if vector_set is None or adapter.dim != settings.dim:
         return False
     identity = vector_set.to_identity()

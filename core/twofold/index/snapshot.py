@@ -1,46 +1,53 @@
-"""One generation of an index in memory: both legs and the columns, immutable."""
+"""Snapshots: one generation of an index in memory, immutable."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from twofold.dense import index_type_from_dict
 from twofold.errors import CorruptIndexError, IndexMismatchError
 from twofold.filters import ColumnSegment
 from twofold.index.analyzer_binding import StoredAnalyzer
-from twofold.index.dense_leg import DenseLeg, DenseRecords
+from twofold.index.dense_leg import DenseLeg
 from twofold.index.layout import Layout
-from twofold.index.saved_records import ActiveQueryAdapter, active_adapter
-from twofold.index.segment_types import ColumnSegmentType, LexicalSegmentType, SegmentContent, SegmentType
+from twofold.index.saved_records import ActiveQueryAdapter, load_active_adapter
+from twofold.index.segment_types import (
+    ColumnSegmentType,
+    LexicalSegmentType,
+    SegmentContent,
+    SegmentType,
+)
 from twofold.lexical import LiveSegment, PostingsIndex
 from twofold.protocols import Analyzer
-from twofold.segments import positions_of
+from twofold.segments import find_positions
 from twofold.storage import (
     BlockRecord,
     CatalogReader,
+    IndexSettings,
     SegmentRecord,
-    Settings,
     State,
     VectorSetRecord,
     content_hash,
-    mapped,
-    unpack,
+    map_file,
+    unpack_arrays,
 )
 from twofold.types import Rows
 
 DENSE = "dense"
-"""The leg of structures over vectors, which the dense leg loads by itself."""
+"""The name of ANN structures' leg in the catalog."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedSegment:
-    """A segment in memory; ``damage`` says why it had to be built anew from the catalog.
+    """A segment in memory.
 
-    ``lost``: it could not be, for want of its analyzer, and ``content`` is empty; what needs the
-    analyzer raises, and the rest goes on.
+    Attributes:
+        record: Its record.
+        content: Its content.
+        damage: Why the content was rebuilt from the passages, None if it was not.
+        lost: Whether it could not be rebuilt, because its analyzer is missing. Its content is
+            empty then, and only what needs the analyzer raises.
     """
 
     record: SegmentRecord
@@ -51,7 +58,7 @@ class LoadedSegment:
 
 @dataclass(frozen=True, slots=True)
 class PendingVectorSet:
-    """A vector set that another encoder is filling while the active one serves."""
+    """A vector set that another encoder is filling while the active one serves queries."""
 
     record: VectorSetRecord
     blocks: tuple[BlockRecord, ...]
@@ -59,10 +66,24 @@ class PendingVectorSet:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a query of one generation needs, without any tie to files that may go."""
+    """One generation of an index; it needs no files, since all are mapped or loaded.
+
+    Attributes:
+        state: The generation's counters.
+        settings: The index's settings.
+        vector_set: The active vector set, None without vectors.
+        segments: The segments of postings and columns, by number.
+        segment_types: The types of segments, by leg.
+        dead: All deleted rows that a segment may still hold, ascending.
+        lexical: The lexical leg.
+        columns: The columns' segments.
+        dense: The dense leg.
+        pending: The vector set that is being filled.
+        active_adapter: The query adapter of the active profile.
+    """
 
     state: State
-    settings: Settings
+    settings: IndexSettings
     vector_set: VectorSetRecord | None
     segments: Mapping[int, LoadedSegment]
     segment_types: Mapping[str, SegmentType]
@@ -75,13 +96,13 @@ class Snapshot:
 
     @property
     def generation(self) -> int:
-        """The number of commits before it."""
+        """The number of commits up to this generation."""
         return self.state.generation
 
     @property
     def files(self) -> set[str]:
-        """The names of all vector and segment files that it uses."""
-        records = [each.record for each in self.segments.values()]
+        """The names of all vector and segment files in use."""
+        records = [segment.record for segment in self.segments.values()]
         blocks = list(self.pending.blocks) if self.pending is not None else []
         if self.dense is not None:
             records += self.dense.structures
@@ -91,60 +112,43 @@ class Snapshot:
 
     @property
     def damage(self) -> list[str]:
-        """What was missing or damaged when this generation was loaded."""
+        """Descriptions of what was missing or damaged when this generation was loaded."""
         missing = self.dense.missing if self.dense is not None else []
-        lost = [self.active_adapter.problem] if self.active_adapter.problem is not None else []
-        return self.rebuilt + missing + lost
+        problem = self.active_adapter.problem
+        return self.rebuilt + missing + ([problem] if problem is not None else [])
 
     @property
     def rebuilt(self) -> list[str]:
-        """The segments that had to be built anew, and why."""
+        """Descriptions of the segments that were rebuilt."""
         return [
-            f"{each.record.leg} segment {each.record.number}: {each.damage}"
-            for each in self.segments.values()
-            if each.damage is not None
+            f"{segment.record.leg} segment {segment.record.number}: {segment.damage}"
+            for segment in self.segments.values()
+            if segment.damage is not None
         ]
 
-    def of_leg(self, leg: str) -> list[LoadedSegment]:
+    def segments_of(self, leg: str) -> list[LoadedSegment]:
         """Return the segments of one leg in the order of their rows."""
-        return [each for each in self.segments.values() if each.record.leg == leg]
-
-
-def segment_kinds(settings: Settings, given: Sequence[Analyzer]) -> dict[str, SegmentType]:
-    """Return the kinds of segments that an index with these settings keeps, by leg.
-
-    ``given`` are the caller's own analyzers, if any.
-    """
-    kinds: dict[str, SegmentType] = {"columns": ColumnSegmentType()}
-    if settings.analyzer is not None:
-        kinds["lexical"] = LexicalSegmentType(StoredAnalyzer(settings, given), settings.title_weight)
-    return kinds
-
-
-def _analysis(settings: Settings) -> tuple[object, ...]:
-    """Return what the kinds of segments follow from."""
-    return (
-        settings.analyzer,
-        settings.analyzer_version,
-        settings.analyzer_signature,
-        settings.title_weight,
-    )
+        return [segment for segment in self.segments.values() if segment.record.leg == leg]
 
 
 def load_snapshot(
-    reader: CatalogReader,
-    layout: Layout,
-    before: Snapshot | None,
-    given: Sequence[Analyzer] = (),
+    reader: CatalogReader, layout: Layout, before: Snapshot | None, given: Sequence[Analyzer] = ()
 ) -> Snapshot:
-    """Read the generation of a read transaction, taking over what ``before`` has loaded.
+    """Load the generation of a read transaction.
 
-    Derived segments that are missing or damaged are built anew in memory, and listed in
-    ``damage``. Raises CorruptIndexError where the catalog itself is damaged.
+    Missing or damaged segments are rebuilt in memory and listed in ``Snapshot.damage``.
+
+    Args:
+        reader: The read transaction.
+        layout: The index's paths.
+        before: An earlier snapshot, whose loaded parts are reused.
+        given: The caller's analyzers.
+
+    Raises:
+        CorruptIndexError: The catalog is damaged.
     """
     settings = reader.settings()
-    same = before is not None and _analysis(before.settings) == _analysis(settings)
-    kinds = before.segment_types if before is not None and same else segment_kinds(settings, given)
+    segment_types = _segment_types(settings, before, given)
     known = before.segments if before is not None else {}
     segments: dict[int, LoadedSegment] = {}
     structures: list[SegmentRecord] = []
@@ -154,119 +158,141 @@ def load_snapshot(
         elif record.number in known:
             segments[record.number] = known[record.number]
         else:
-            segments[record.number] = _load(reader, layout, record, kinds[record.leg])
-    dead = _dead_rows(reader)
+            segment_type = segment_types[record.leg]
+            segments[record.number] = _load_segment(reader, layout, record, segment_type)
+    dead = _load_dead_rows(reader)
     columns = tuple(
-        each.content for each in segments.values() if isinstance(each.content, ColumnSegment)
+        segment.content
+        for segment in segments.values()
+        if isinstance(segment.content, ColumnSegment)
     )
     vector_set = reader.vector_set()
     dense: DenseLeg | None = None
-    filling = _filling(reader, before)
     if vector_set is not None and settings.dim is not None and settings.metric is not None:
-        earlier = before.dense if before is not None else None
-        if before is not None and before.vector_set != vector_set:
-            earlier = None  # of another model
-        records = DenseRecords(
-            settings.metric,
-            settings.dim,
-            index_type_from_dict(json.loads(settings.kind)),
-            reader.blocks(vector_set.number, earlier.blocks if earlier is not None else {}),
-            structures,
+        same_set = before is not None and before.vector_set == vector_set
+        earlier = before.dense if before is not None and same_set else None
+        records = reader.blocks(vector_set.number, earlier.blocks if earlier is not None else {})
+        dense = DenseLeg(
+            layout, settings, records, structures, dead, lambda rows: ids_at(columns, rows), earlier
         )
-        dense = DenseLeg(layout, records, dead, lambda rows: ids_at(columns, rows), earlier)
+    pending = _load_pending(reader, before)
     state = reader.state()
-    blocks = list(filling.blocks) if filling is not None else []
+    blocks = list(pending.blocks) if pending is not None else []
     blocks += dense.blocks.values() if dense is not None else ()
     vectors = sum(block.count for block in blocks)
     count = len(segments) + len(structures)
     if (count, vectors) != (state.segments, state.vectors):
         raise CorruptIndexError(
-            f"{layout.folder} has {count} segments and {vectors:,} vectors, and "
-            f"{state.segments} and {state.vectors:,} were committed: restore the index from a copy"
+            f"{layout.folder} has {count} segments and {vectors:,} vectors, but {state.segments} "
+            f"and {state.vectors:,} were committed: restore the index from a copy"
         )
+    adapter_before = before.active_adapter if before is not None else None
     return Snapshot(
         state=state,
         settings=settings,
         vector_set=vector_set,
         segments=segments,
         dead=dead,
-        segment_types=kinds,
-        lexical=_lexical(kinds.get("lexical"), segments, dead, before),
+        segment_types=segment_types,
+        lexical=_lexical_leg(segment_types.get("lexical"), segments, dead, before),
         columns=columns,
         dense=dense,
-        pending=filling,
-        active_adapter=active_adapter(
-            layout, settings, vector_set, before.active_adapter if before is not None else None
-        ),
+        pending=pending,
+        active_adapter=load_active_adapter(layout, settings, vector_set, adapter_before),
     )
 
 
 def ids_at(columns: tuple[ColumnSegment, ...], rows: Rows) -> list[str]:
-    """Return the ids of rows by the columns."""
+    """Return the ids of rows."""
     ids = [""] * len(rows)
     for segment in columns:
-        at = positions_of(rows, segment.rows)
-        for place in np.flatnonzero(at >= 0).tolist():
-            ids[place] = segment.ids[int(at[place])]
+        at = find_positions(rows, segment.rows)
+        for position in np.flatnonzero(at >= 0).tolist():
+            ids[position] = segment.ids[int(at[position])]
     return ids
 
 
-def _load(
-    reader: CatalogReader, layout: Layout, record: SegmentRecord, kind: SegmentType
+def _segment_types(
+    settings: IndexSettings, before: Snapshot | None, given: Sequence[Analyzer]
+) -> Mapping[str, SegmentType]:
+    """Return the segment types by leg, those of ``before`` if the analyzer is the same."""
+    if before is not None and _analyzer_key(before.settings) == _analyzer_key(settings):
+        return before.segment_types
+    segment_types: dict[str, SegmentType] = {"columns": ColumnSegmentType()}
+    if settings.analyzer is not None:
+        analyzer = StoredAnalyzer(settings, given)
+        segment_types["lexical"] = LexicalSegmentType(analyzer, settings.title_weight)
+    return segment_types
+
+
+def _analyzer_key(settings: IndexSettings) -> tuple[object, ...]:
+    return (
+        settings.analyzer,
+        settings.analyzer_version,
+        settings.analyzer_fingerprint,
+        settings.title_weight,
+    )
+
+
+def _load_segment(
+    reader: CatalogReader, layout: Layout, record: SegmentRecord, segment_type: SegmentType
 ) -> LoadedSegment:
-    """Load a segment whose bytes are as written, or build it anew."""
+    """Load a segment, or rebuild it if its bytes have changed."""
     try:
         data: Any = record.blob
         if record.file is not None:
-            data = mapped(layout.segment_file(record.file), record.size)
+            data = map_file(layout.segment_file(record.file), record.size)
         if content_hash(data) != record.hash:
             raise CorruptIndexError("its bytes are not those that were written")
-        return LoadedSegment(record, kind.load(unpack(data)))
+        return LoadedSegment(record, segment_type.load(unpack_arrays(data)))
     except (OSError, ValueError) as error:  # CorruptIndexError is an OSError
         try:
-            content = kind.build(list(reader.between(record.first, record.last)))
-        except IndexMismatchError as gone:
-            return LoadedSegment(record, kind.build([]), f"{error}; {gone}", lost=True)
+            content = segment_type.build(list(reader.passages_between(record.first, record.last)))
+        except IndexMismatchError as mismatch:
+            return LoadedSegment(record, segment_type.build([]), f"{error}; {mismatch}", lost=True)
         return LoadedSegment(record, content, damage=str(error))
 
 
-def _dead_rows(reader: CatalogReader) -> Rows:
-    """Return all deleted rows that segments may still hold, ascending."""
+def _load_dead_rows(reader: CatalogReader) -> Rows:
+    """Return all deleted rows that a segment may still hold, ascending."""
     parts = [np.frombuffer(data, "<u4").astype(np.int64) for _, data in reader.tombstones()]
     return np.unique(np.concatenate([np.empty(0, np.int64), *parts]))
 
 
-def _lexical(
-    kind: SegmentType | None,
+def _lexical_leg(
+    segment_type: SegmentType | None,
     segments: Mapping[int, LoadedSegment],
     dead: Rows,
     before: Snapshot | None,
 ) -> PostingsIndex | None:
-    """Return the lexical leg; segments that were live before only lose the newly dead."""
-    if not isinstance(kind, LexicalSegmentType):
+    """Return the lexical leg, reusing the live segments of ``before``."""
+    if not isinstance(segment_type, LexicalSegmentType):
         return None
-    earlier = (
-        {id(each.segment): each for each in before.lexical.segments}
-        if before is not None and before.lexical is not None
-        else {}
-    )
-    fresh = dead if before is None else np.setdiff1d(dead, before.dead, assume_unique=True)
-    live: list[LiveSegment] = []
-    for each in segments.values():
-        if each.record.leg == "lexical":
-            known = earlier.get(id(each.content))
-            live.append(
-                known.without(fresh) if known is not None else LiveSegment.of(each.content, dead)  # type: ignore[arg-type]  # of this leg
+    earlier: dict[int, LiveSegment] = {}
+    new_dead = dead
+    if before is not None:
+        new_dead = np.setdiff1d(dead, before.dead, assume_unique=True)
+        if before.lexical is not None:
+            earlier = {id(live.segment): live for live in before.lexical.segments}
+    live_segments: list[LiveSegment] = []
+    for segment in segments.values():
+        if segment.record.leg == "lexical":
+            known = earlier.get(id(segment.content))
+            live_segments.append(
+                known.without(new_dead)
+                if known is not None
+                else LiveSegment.from_segment(segment.content, dead)  # type: ignore[arg-type]  # of this leg
             )
-    return PostingsIndex(kind.analyzer, segments=live)
+    return PostingsIndex(segment_type.analyzer, segments=live_segments)
 
 
-def _filling(reader: CatalogReader, before: Snapshot | None) -> PendingVectorSet | None:
-    """Return the vector set that is being filled, if there is one."""
+def _load_pending(reader: CatalogReader, before: Snapshot | None) -> PendingVectorSet | None:
+    """Return the vector set that is being filled, if any."""
     record = reader.vector_set(active=False)
     if record is None:
         return None
+    known: dict[int, BlockRecord] = {}
     earlier = before.pending if before is not None else None
-    same = earlier is not None and earlier.record.number == record.number
-    known = {block.number: block for block in earlier.blocks} if earlier and same else {}
+    if earlier is not None and earlier.record.number == record.number:
+        known = {block.number: block for block in earlier.blocks}
     return PendingVectorSet(record, tuple(reader.blocks(record.number, known)))

@@ -1,14 +1,14 @@
-"""Verification: every byte read and compared with its checksum, and the parts with each other."""
+"""Verification: compares every byte with its checksum, and the parts with each other."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from twofold.errors import CorruptIndexError
 from twofold.index.layout import Layout
-from twofold.index.saved_records import adapter_problem, stored_adapters
-from twofold.index.segment_types import live_flags
+from twofold.index.saved_records import adapter_records, find_adapter_problem
+from twofold.index.segment_types import live_mask
 from twofold.index.snapshot import LoadedSegment, Snapshot, load_snapshot
 from twofold.protocols import Analyzer
 from twofold.storage import Catalog, CatalogReader, read_head
@@ -18,7 +18,15 @@ _TRIES = 5
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The outcome: no ``problems`` means that all is as it was written."""
+    """The outcome of `Index.verify`.
+
+    Attributes:
+        generation: The generation that was verified.
+        passages: How many passages it has.
+        vectors: How many vectors it has, dead ones included.
+        segments: How many segments it has.
+        problems: Descriptions of all that is damaged.
+    """
 
     generation: int
     passages: int
@@ -28,48 +36,59 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether there are no problems."""
         return not self.problems
 
 
 def verify(
     catalog: Catalog, layout: Layout, analyzers: Sequence[Analyzer], *, deep: bool
 ) -> Verification:
-    """Verify the newest generation; ``deep`` builds what is derived anew and compares.
+    """Read the newest generation from disk and verify it.
 
-    Everything is read again from disk. A writer that goes on meanwhile is no damage: where files
-    went because the generation moved on, the newer one is verified instead. ``deep`` raises
-    IndexMismatchError where the analyzer that built the postings is not to be had.
+    If a writer commits meanwhile and files disappear, the newer generation is verified instead.
+
+    Args:
+        catalog: The index's catalog.
+        layout: The index's paths.
+        analyzers: The caller's analyzers.
+        deep: Whether to rebuild postings and columns and compare them.
+
+    Raises:
+        IndexMismatchError: ``deep`` needs the analyzer, which can't be loaded.
     """
     for _ in range(_TRIES):
-        report = _verified(catalog, layout, analyzers, deep=deep)
-        with catalog.reading() as reader:
+        report = _verify_once(catalog, layout, analyzers, deep=deep)
+        with catalog.read_transaction() as reader:
             if report.ok or reader.generation() == report.generation:
                 return report
     return report
 
 
-def _verified(
+def _verify_once(
     catalog: Catalog, layout: Layout, analyzers: Sequence[Analyzer], *, deep: bool
 ) -> Verification:
     problems: list[str] = []
     try:
-        head = read_head(layout.head)  # before the catalog, which may move on
+        head = read_head(layout.head)  # before the catalog, which a writer may advance
     except CorruptIndexError as error:
         head = -1
         problems.append(str(error))
-    with catalog.reading() as reader:
+    with catalog.read_transaction() as reader:
         snapshot = load_snapshot(reader, layout, None, analyzers)
         problems += reader.check() + snapshot.damage
         if head > snapshot.generation:
             problems.append(
-                f"generation {head} was committed, and the catalog is at {snapshot.generation}"
+                f"generation {head} was committed, but the catalog is at {snapshot.generation}"
             )
-        problems += _adapters(layout, snapshot)
-        problems += _passages(reader, snapshot)
+        problems += _verify_adapters(layout, snapshot)
+        problems += _verify_passages(reader, snapshot)
         if deep:
-            for each in snapshot.segments.values():
-                problems += _differing(reader, snapshot, each)
+            for segment in snapshot.segments.values():
+                if not _equals_rebuilt(reader, snapshot, segment):
+                    record = segment.record
+                    problems.append(
+                        f"{record.leg} segment {record.number} differs from the stored passages"
+                    )
         if snapshot.dense is not None:
             problems += snapshot.dense.damage()
         return Verification(
@@ -81,49 +100,48 @@ def _verified(
         )
 
 
-def _adapters(layout: Layout, snapshot: Snapshot) -> list[str]:
-    """Check that the files of saved adapters are as written; the one in use was read already."""
-    records = stored_adapters(snapshot.settings).items()
-    found = (adapter_problem(layout, name, record["hash"]) for name, record in records)
-    return [each for each in found if each not in (None, snapshot.active_adapter.problem)]
+def _verify_adapters(layout: Layout, snapshot: Snapshot) -> Iterator[str]:
+    """Yield the problems of saved query adapters' files, except the active one's."""
+    for name, record in adapter_records(snapshot.settings).items():
+        problem = find_adapter_problem(layout, name, record["hash"])
+        if problem is not None and problem != snapshot.active_adapter.problem:
+            yield problem
 
 
-def _passages(reader: CatalogReader, snapshot: Snapshot) -> list[str]:
-    """Check that all passages are there, and every one in each segmented leg."""
-    count, digest = 0, 0
+def _verify_passages(reader: CatalogReader, snapshot: Snapshot) -> list[str]:
+    """Check that all passages are stored, and that each leg's segments hold just these."""
+    digest = 0
     rows: list[int] = []
     try:
-        for each in reader.between(0, snapshot.state.next_row):
-            count += 1
-            digest += each.checksum
-            rows.append(each.row)
+        for passage in reader.passages_between(0, snapshot.state.next_row):
+            digest += passage.checksum
+            rows.append(passage.row)
     except CorruptIndexError as error:
         return [str(error)]
     problems: list[str] = []
-    if (count, digest % (1 << 64)) != (snapshot.state.passages, snapshot.state.digest):
-        problems.append(f"{snapshot.state.passages:,} passages were stored, {count:,} are there")
+    if (len(rows), digest % (1 << 64)) != (snapshot.state.passages, snapshot.state.digest):
+        problems.append(
+            f"{snapshot.state.passages:,} passages were committed, and {len(rows):,} are stored"
+        )
     for leg in snapshot.segment_types:
         held = [
-            each.content.rows[live_flags(each.content, snapshot.dead)]
-            for each in snapshot.of_leg(leg)
+            segment.content.rows[live_mask(segment.content, snapshot.dead)]
+            for segment in snapshot.segments_of(leg)
         ]
         if not np.array_equal(np.concatenate([np.empty(0, np.uint32), *held]), rows):
             problems.append(f"the {leg} segments do not hold just the stored passages")
     return problems
 
 
-def _differing(reader: CatalogReader, snapshot: Snapshot, each: LoadedSegment) -> list[str]:
-    """Build a segment anew and return whether the stored one says something else."""
-    record = each.record
-    name = f"{record.leg} segment {record.number}"
-    kind = snapshot.segment_types[record.leg]
-    live = live_flags(each.content, snapshot.dead)
+def _equals_rebuilt(reader: CatalogReader, snapshot: Snapshot, segment: LoadedSegment) -> bool:
+    """Return whether a segment equals one rebuilt from its passages."""
+    record = segment.record
+    segment_type = snapshot.segment_types[record.leg]
+    live = live_mask(segment.content, snapshot.dead)
     if not live.any():
-        return []
-    fresh = kind.build(list(reader.between(record.first, record.last)))
-    compacted = kind.merge([each.content], [live])
-    fresh = kind.merge([fresh], [np.ones(len(fresh.rows), np.bool_)])
-    same = all(
-        np.array_equal(array, fresh.arrays()[key]) for key, array in compacted.arrays().items()
-    )
-    return [] if same else [f"{name}: it does not say what the stored passages say"]
+        return True
+    rebuilt = segment_type.build(list(reader.passages_between(record.first, record.last)))
+    rebuilt = segment_type.merge([rebuilt], [np.ones(len(rebuilt.rows), np.bool_)])
+    expected = rebuilt.arrays()
+    stored = segment_type.merge([segment.content], [live]).arrays()
+    return all(np.array_equal(array, expected[name]) for name, array in stored.items())

@@ -26,8 +26,7 @@ from twofold.errors import (
     QueryError,
     RebuildWarning,
 )
-from twofold.filters import Node as Filter
-from twofold.filters import matching, parse
+from twofold.filters import Filter, match_rows, parse_filter
 from twofold.index.encoder_binding import EncoderBinding
 from twofold.index.layout import Layout
 from twofold.index.saved_records import active_profile
@@ -36,7 +35,7 @@ from twofold.index.snapshot import Snapshot, ids_at, load_snapshot
 from twofold.lexical import LiveSegment, PostingsIndex
 from twofold.protocols import Analyzer, Scorer, SpanAnalyzer
 from twofold.similarity import Metric
-from twofold.storage import Catalog, CatalogReader, PassageFields, Settings, StoredPassage
+from twofold.storage import Catalog, CatalogReader, IndexSettings, PassageFields, StoredPassage
 from twofold.types import (
     MODES,
     LegHits,
@@ -62,12 +61,12 @@ def with_title_weight(
     """Return postings in memory of all passages, by the analyzer that built the stored ones."""
     kind = snapshot.segment_types["lexical"]
     assert isinstance(kind, LexicalSegmentType)
-    passages = list(reader.between(0, snapshot.state.next_row))
+    passages = list(reader.passages_between(0, snapshot.state.next_row))
     segment = replace(kind, title_weight=title_weight).build(passages)
-    return PostingsIndex(kind.analyzer, segments=[LiveSegment.of(segment)])
+    return PostingsIndex(kind.analyzer, segments=[LiveSegment.from_segment(segment)])
 
 
-def served_modes(settings: Settings) -> tuple[Mode, ...]:
+def served_modes(settings: IndexSettings) -> tuple[Mode, ...]:
     """Return the modes that an index with these settings serves."""
     if not settings.dense:
         return ("lexical",)
@@ -99,7 +98,7 @@ class BoundEncoder:
     """The encoder of one generation's vectors; refuses another model than theirs."""
 
     binding: EncoderBinding
-    settings: Settings
+    settings: IndexSettings
     snapshot: Snapshot
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
@@ -138,7 +137,7 @@ class IndexView:
     ) -> list[LegHits]:
         """Return the k nearest passages of each vector (n, dim)."""
         if self.snapshot.dense is None:
-            return [LegHits.none() for _ in vectors]
+            return [LegHits.empty() for _ in vectors]
         return self.snapshot.dense.index().search(vectors, k, self._mask(where), effort)
 
     def search_lexical(
@@ -153,16 +152,18 @@ class IndexView:
         dense = self.snapshot.dense.index() if self.snapshot.dense is not None else None
         completed = []
         for query in wanted:
-            near = words = np.empty(0)
+            dense_scores = lexical_scores = np.empty(0)
             if len(query.dense_keys):
-                near = np.full(len(query.dense_keys), np.nan)
+                dense_scores = np.full(len(query.dense_keys), np.nan)
                 if dense is not None and query.vector is not None:
-                    near = dense.scores(query.vector, query.dense_keys)
+                    dense_scores = dense.scores(query.vector, query.dense_keys)
             if len(query.lexical_keys):
-                words = np.full(len(query.lexical_keys), np.nan)
+                lexical_scores = np.full(len(query.lexical_keys), np.nan)
                 if query.text is not None:
-                    words = self._postings().scores(query.text, query.lexical_keys, query.scorer)
-            completed.append(CompletedScores(near, words))
+                    lexical_scores = self._postings().scores(
+                        query.text, query.lexical_keys, query.scorer
+                    )
+            completed.append(CompletedScores(dense_scores, lexical_scores))
         return completed
 
     def fetch(
@@ -177,7 +178,7 @@ class IndexView:
         if keys is None:
             rows = [self.row_of(passage_id) for passage_id in ids or ()]
             keys = np.array([row for row in rows if row is not None], np.int64)
-        stored = self.reader.by_row(keys.tolist()) if texts else ()
+        stored = self.reader.passages_by_row(keys.tolist()) if texts else ()
         names = [fields[1] for fields in stored] if texts else self.ids(keys)
         if not vectors:
             return Fetched(keys, names, StoredPassages(stored))
@@ -215,11 +216,11 @@ class IndexView:
         """Return a lower bound of every passage's dense score."""
         if self.snapshot.dense is None:
             return 0.0
-        return self.snapshot.dense.index().lowest(vector)
+        return self.snapshot.dense.index().lower_bound(vector)
 
     def term_coverage(self, text: str) -> float:
         """Return the share of a query's distinct terms that any passage has; 1.0 without terms."""
-        return self._postings().known(text)
+        return self._postings().term_coverage(text)
 
     def list_keys(self, where: Filter | None = None) -> Keys:
         """Return the rows of all passages that match, ascending."""
@@ -293,7 +294,7 @@ class IndexView:
         A profile whose query adapter can't be read is not used: it was tuned for other vectors.
         """
         settings = self.snapshot.settings
-        if settings.active is None or self.snapshot.active_adapter.problem is not None:
+        if settings.active_profile is None or self.snapshot.active_adapter.problem is not None:
             return None
         return active_profile(settings)
 
@@ -331,7 +332,7 @@ class IndexView:
         Raises:
             FilterError: The filter is invalid.
         """
-        return None if where is None else self._mask(parse(where))
+        return None if where is None else self._mask(parse_filter(where))
 
     def encode_queries(self, texts: Sequence[str], *, adapted: bool = True) -> Vectors:
         """Return query vectors (n, dim), mapped by the active query adapter unless told not to."""
@@ -348,7 +349,7 @@ class IndexView:
     def row_of(self, passage_id: str) -> int | None:
         """Return the row of a passage, None if there is no such id."""
         for segment in self.snapshot.columns:
-            for position in segment.ids.places(passage_id):
+            for position in segment.ids.find(passage_id):
                 row = int(segment.rows[position])
                 if not np.isin(row, self.snapshot.dead):
                     return row
@@ -365,7 +366,7 @@ class IndexView:
     ) -> list[LegHits]:
         """Search the dense leg with vectors (n, dim), among the rows allowed."""
         if self.snapshot.dense is None:
-            return [LegHits.none() for _ in queries]
+            return [LegHits.empty() for _ in queries]
         return self.snapshot.dense.index().search(queries, k, allowed, effort)
 
     def lexical(
@@ -389,7 +390,7 @@ class IndexView:
 
     def passages(self, rows: Rows) -> StoredPassages:
         """Fetch passages by row."""
-        return StoredPassages(self.reader.by_row(rows.tolist()))
+        return StoredPassages(self.reader.passages_by_row(rows.tolist()))
 
     def warm(self) -> None:
         """Load what a first query would."""
@@ -422,7 +423,7 @@ class IndexView:
         known = self._masks.get(id(where))
         if known is not None:
             return known[1]
-        mask = matching(where, self.snapshot.columns)
+        mask = match_rows(where, self.snapshot.columns)
         mask[self.snapshot.dead[self.snapshot.dead < len(mask)]] = False
         self._masks[id(where)] = where, mask
         return mask
@@ -469,7 +470,7 @@ class SnapshotProvider:
     def view(self) -> Iterator[IndexView]:
         """Open the newest generation in one read transaction."""
         for _ in range(_TRIES):
-            with self._catalog.reading() as reader:
+            with self._catalog.read_transaction() as reader:
                 snapshot = self._load(reader)
                 if snapshot is not None:
                     yield IndexView(snapshot, reader, self._encoder_binding)
@@ -499,7 +500,7 @@ class SnapshotProvider:
             ):
                 warnings.warn(
                     f"{self._layout.folder}: {adapting.problem}; the profile "
-                    f"{snapshot.settings.active!r} is not used, and searches use the library's "
+                    f"{snapshot.settings.active_profile!r} is not used: searches use the "
                     "defaults",
                     DegradedWarning,
                     stacklevel=4,
@@ -508,7 +509,7 @@ class SnapshotProvider:
             return snapshot
 
     def _newest(self) -> int:
-        with self._catalog.reading() as reader:
+        with self._catalog.read_transaction() as reader:
             return reader.generation()
 
 
@@ -536,8 +537,8 @@ def find_passages(
     """Return the passages of these ids that a filter lets through; None for all ids."""
     allowed = view.allowed(where)
     if ids is not None:
-        found = view.reader.by_id(ids).values()
+        found = view.reader.passages_by_id(ids).values()
         return tuple(p for p in found if allowed is None or allowed[p.row])
     assert allowed is not None  # one of the two is given
     rows = np.flatnonzero(allowed).tolist()
-    return tuple(StoredPassage(*fields) for fields in view.reader.by_row(rows))
+    return tuple(StoredPassage(*fields) for fields in view.reader.passages_by_row(rows))

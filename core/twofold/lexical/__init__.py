@@ -1,6 +1,6 @@
 """The lexical leg: analyzers, BM25 and indexes over postings."""
 
-from twofold.lexical.analysis.fingerprint import signature
+from twofold.lexical.analysis.fingerprint import analyzer_fingerprint
 from twofold.lexical.analysis.function_analyzer import (
     AnalyzerLike,
     FunctionAnalyzer,
@@ -47,11 +47,11 @@ __all__ = [
     "RankBM25Index",
     "RobertsonBM25",
     "TfIdf",
+    "analyzer_fingerprint",
     "analyzer_from_name",
     "as_analyzer",
     "language_from_name",
     "scorer_as_dict",
     "scorer_from_dict",
     "scorer_from_name",
-    "signature",
 ]

@@ -1,4 +1,4 @@
-"""Queries as a whole index sees them: terms looked up in every segment, and weighed."""
+"""Query terms: looked up in every segment and weighted, and the hits of segments merged."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,23 +8,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.lexical.live_segments import CollectionStatistics, LiveSegment
-from twofold.lexical.segment import MOST_TERMS
+from twofold.lexical.segment import MAX_TERMS
 from twofold.lexical.vocabulary import hash_terms
 from twofold.protocols import Scorer
 from twofold.types import LegHits
 
-_FINEST = 40
-"""Scores are counted in units of 2**-40, or coarser where their sum would not fit 61 bits."""
+_SCALE_BITS = 40
+"""Scores are integers in units of 2**-40, or coarser where their sum would not fit 61 bits."""
+_LOOP_LIMIT = 32  # documents up to which a Python loop is faster than numpy calls
 
 
 @dataclass(frozen=True, slots=True)
 class WeightedQueries:
-    """The distinct terms of several queries, one query's after the other's.
+    """The distinct terms of several queries, one query after the other.
 
-    ``query_ptr`` (queries + 1) is each query's range; ``counts``, ``frequencies`` (in how many
-    passages), ``idf`` and ``weights`` (0 for unknown terms) have one value a term;
-    ``local`` has the terms' numbers in each segment, -1 where it lacks them. ``scales``
-    (queries) are what scores are multiplied by to become integers.
+    Attributes:
+        query_ptr: Range of each query's terms (queries + 1).
+        terms: The terms.
+        counts: Occurrences of each term in its query.
+        frequencies: Document frequency of each term.
+        idf: Inverse document frequency of each term.
+        weights: Weight of each term, 0 for unknown terms.
+        local_terms: For each segment, the number of each term there, -1 where it lacks the term.
+        scorer: The scoring function.
+        collection: The segments.
+        scales: What each query's scores are multiplied by to become integers (queries,).
     """
 
     query_ptr: NDArray[np.int64]
@@ -33,186 +41,179 @@ class WeightedQueries:
     frequencies: NDArray[np.int64]
     idf: NDArray[np.float64]
     weights: NDArray[np.float64]
-    local: tuple[NDArray[np.int64], ...]
+    local_terms: tuple[NDArray[np.int64], ...]
     scorer: Scorer
     collection: CollectionStatistics
     scales: NDArray[np.float64]
 
-    @property
-    def average(self) -> float:
-        """The passages' mean length in terms."""
-        return self.collection.average
-
     def __len__(self) -> int:
         return len(self.query_ptr) - 1
 
-    def of(self, query: int) -> slice:
-        """Return where the terms of one query are."""
+    def term_range(self, query: int) -> slice:
+        """Return the range of one query's terms."""
         return slice(int(self.query_ptr[query]), int(self.query_ptr[query + 1]))
 
-    def shift(self, query: int) -> float:
-        """Return what a passage without any of its terms would score; added to all that share."""
-        absent = self.scorer.absent
-        return absent * float(self.weights[self.of(query)].sum()) if absent else 0.0
+    def missing_score(self, query: int) -> float:
+        """Return the score of a passage without any term of one query, added to every score."""
+        missing = self.scorer.missing_term_weight
+        return missing * float(self.weights[self.term_range(query)].sum()) if missing else 0.0
+
+    def weight_table(self, segment: LiveSegment) -> NDArray[np.float64]:
+        """Return the term-frequency weight of each code of a segment."""
+        return segment.weight_table(self.scorer, self.collection.average_length)
 
 
 def weight_queries(
-    queries: Sequence[Sequence[str]],
-    collection: CollectionStatistics,
-    scorer: Scorer,
+    queries: Sequence[Sequence[str]], collection: CollectionStatistics, scorer: Scorer
 ) -> WeightedQueries:
-    """Look up and weigh the terms of queries, repeats included."""
+    """Look up and weight the terms of queries, repeats included."""
     from twofold.lexical.kernels import top_k as kernels
 
     numbers: dict[str, int] = {}
-    places: list[int] = []
+    query_terms: list[int] = []
     counts: list[int] = []
     query_ptr = np.zeros(len(queries) + 1, np.int64)
     for query, terms in enumerate(queries):
-        own: dict[int, int] = {}
+        occurrences: dict[int, int] = {}
         for term in terms:
             number = numbers.setdefault(term, len(numbers))
-            own[number] = own.get(number, 0) + 1
-        places += own
-        counts += own.values()
-        query_ptr[query + 1] = len(places)
+            occurrences[number] = occurrences.get(number, 0) + 1
+        query_terms += occurrences
+        counts += occurrences.values()
+        query_ptr[query + 1] = len(query_terms)
     high, low = hash_terms(numbers)
     frequencies = np.zeros(len(numbers), np.int64)
-    local: list[NDArray[np.int64]] = []
-    expand = np.array(places, np.int64)
-    for each in collection.segments:
+    local_terms: list[NDArray[np.int64]] = []
+    expand = np.array(query_terms, np.int64)
+    for live in collection.segments:
         found = np.empty(len(numbers), np.int64)
-        hashes = each.segment.vocabulary.hashes
-        kernels.lookup(
-            hashes[0], hashes[1], high, low, each.segment.post_ptr, each.lost, found, frequencies
-        )
-        local.append(found[expand])
+        hashes, post_ptr = live.segment.vocabulary.hashes, live.segment.post_ptr
+        deleted = live.deleted_frequencies
+        kernels.lookup(hashes[0], hashes[1], high, low, post_ptr, deleted, found, frequencies)
+        local_terms.append(found[expand])
     known = frequencies > 0
     idf = np.zeros(len(numbers))
     if known.any():
-        idf[known] = scorer.idf(frequencies[known], collection.statistics)
-    occurrences = np.array(counts, np.int64)
-    weights = occurrences * idf[expand]
-    if scorer.cosine:
-        weights = _normed(occurrences, idf[expand], query_ptr, scorer)
+        idf[known] = scorer.idf(frequencies[known], collection.term_statistics)
+    idf, term_counts = idf[expand], np.array(counts, np.int64)
+    weights = (
+        _cosine_weights(term_counts, idf, query_ptr, scorer)
+        if scorer.cosine
+        else (term_counts * idf)
+    )
     names = tuple(numbers)
     return WeightedQueries(
         query_ptr=query_ptr,
-        terms=tuple(names[place] for place in places),
-        counts=occurrences,
+        terms=tuple(names[number] for number in query_terms),
+        counts=term_counts,
         frequencies=frequencies[expand],
-        idf=idf[expand],
+        idf=idf,
         weights=weights,
-        local=tuple(local),
+        local_terms=tuple(local_terms),
         scorer=scorer,
         collection=collection,
-        scales=_scales(weights, query_ptr, scorer),
+        scales=_score_scales(weights, query_ptr, scorer),
     )
 
 
-def _scales(
+def _score_scales(
     weights: NDArray[np.float64], query_ptr: NDArray[np.int64], scorer: Scorer
 ) -> NDArray[np.float64]:
     """Return the powers of 2 that make the scores of each query integers of at most 61 bits.
 
-    They depend on the query and the statistics alone, never on how passages are stored.
+    They depend on the query and the statistics alone, not on how passages are stored.
     """
-    part = 1.0 if scorer.cosine else _greatest_part(scorer)
-    scales = np.full(len(query_ptr) - 1, 2.0**_FINEST)
-    if np.abs(weights).sum() * part < 2.0 ** (61 - _FINEST):
+    limit = 1.0 if scorer.cosine else _max_tf_weight(scorer)
+    scales = np.full(len(query_ptr) - 1, 2.0**_SCALE_BITS)
+    if np.abs(weights).sum() * limit < 2.0 ** (61 - _SCALE_BITS):
         return scales
     for query in range(len(scales)):
-        top = np.abs(weights[query_ptr[query] : query_ptr[query + 1]]).sum() * part
-        scales[query] = 2.0 ** min(_FINEST, 61 - int(np.ceil(np.log2(max(top, 1.0)))))
+        top = np.abs(weights[query_ptr[query] : query_ptr[query + 1]]).sum() * limit
+        scales[query] = 2.0 ** min(_SCALE_BITS, 61 - int(np.ceil(np.log2(max(top, 1.0)))))
     return scales
 
 
 @lru_cache(maxsize=64)
-def _greatest_part(scorer: Scorer) -> float:
-    """Return a bound of a scoring function's parts, at least 1."""
-    return max(float(scorer.parts(np.array([MOST_TERMS]), np.array([1]), 1.0)[0]), 1.0)
+def _max_tf_weight(scorer: Scorer) -> float:
+    """Return an upper bound, at least 1, of a scoring function's term-frequency weights."""
+    return max(float(scorer.tf_weight(np.array([MAX_TERMS]), np.array([1]), 1.0)[0]), 1.0)
 
 
-def _normed(
+def _cosine_weights(
     counts: NDArray[np.int64],
     idf: NDArray[np.float64],
     query_ptr: NDArray[np.int64],
     scorer: Scorer,
 ) -> NDArray[np.float64]:
-    """Return the weights of terms in queries whose vectors have length 1, times their idf."""
-    values = scorer.parts(counts, np.ones(len(counts)), 1.0) * idf
+    """Return the components of unit query vectors, times the idf of the passages' side."""
+    values = scorer.tf_weight(counts, np.ones(len(counts)), 1.0) * idf
     for query in range(len(query_ptr) - 1):
-        own = slice(query_ptr[query], query_ptr[query + 1])
-        length = float(np.sqrt((values[own] ** 2).sum()))
-        values[own] /= length if length > 0 else 1.0
+        terms = slice(query_ptr[query], query_ptr[query + 1])
+        length = float(np.sqrt((values[terms] ** 2).sum()))
+        values[terms] /= length if length > 0 else 1.0
     return np.asarray(values * idf)
 
 
-_ONE_BY_ONE = 32
-"""Documents up to which picking each by itself takes less time than numpy's calls."""
-
-
 @dataclass(frozen=True, slots=True)
-class Found:
-    """Scores and documents (segments, queries, width), best first, and how many each has."""
+class SegmentTopK:
+    """The best scores and documents (segments, queries, k) of each segment, and their number."""
 
     scores: NDArray[np.int64]
     docs: NDArray[np.int64]
     sizes: NDArray[np.int64]
 
     @classmethod
-    def nothing(cls, segments: int, queries: int, width: int) -> "Found":
-        """Return room for what segments will find."""
-        shape = (segments, queries, width)
+    def empty(cls, segments: int, queries: int, k: int) -> "SegmentTopK":
+        """Return uninitialized arrays with sizes of 0."""
+        shape = (segments, queries, k)
         return cls(np.empty(shape, np.int64), np.empty(shape, np.int64), np.zeros(shape[:2], int))
 
 
 def select_top(
-    found: Found, segments: Sequence[LiveSegment], questions: WeightedQueries, k: int
+    found: SegmentTopK, segments: Sequence[LiveSegment], queries: WeightedQueries, k: int
 ) -> list[LegHits]:
-    """Return the best ``k`` hits of each query."""
+    """Return the best ``k`` hits of each query from those of all segments."""
     from twofold.lexical.kernels import top_k as kernels
 
-    scores, owners, docs, counts, unclear = kernels.merge(found.scores, found.docs, found.sizes, k)
-    for query in np.flatnonzero(unclear).tolist():
+    scores, owners, docs, counts, tied = kernels.merge(found.scores, found.docs, found.sizes, k)
+    for query in np.flatnonzero(tied).tolist():
         some = slice(0, int(counts[query]))
-        order = _by_id(segments, scores[query, some], owners[query, some], docs[query, some])
+        order = _order_by_id(segments, scores[query, some], owners[query, some], docs[query, some])
         owners[query, some] = owners[query, order]
         docs[query, some] = docs[query, order]
     hits: list[LegHits] = []
     sizes = np.minimum(counts, k).tolist()
-    for query, (size, scale) in enumerate(zip(sizes, questions.scales.tolist(), strict=True)):
-        some = slice(0, size)
-        rows = _rows(segments, owners[query, some], docs[query, some])
-        hits.append(LegHits(rows, scores[query, some] / scale + questions.shift(query)))
+    for query, (size, scale) in enumerate(zip(sizes, queries.scales.tolist(), strict=True)):
+        rows = _get_rows(segments, owners[query, :size], docs[query, :size])
+        hits.append(LegHits(rows, scores[query, :size] / scale + queries.missing_score(query)))
     return hits
 
 
-def _rows(
+def _get_rows(
     segments: Sequence[LiveSegment], owners: NDArray[np.int64], docs: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Return the rows of documents of several segments."""
-    if len(docs) <= _ONE_BY_ONE:
+    """Return the rows of documents, each given by the number of its segment and its own."""
+    if len(docs) <= _LOOP_LIMIT:
         pairs = zip(owners.tolist(), docs.tolist(), strict=True)
         return np.array([segments[owner].segment.rows[doc] for owner, doc in pairs], np.int64)
     rows = np.empty(len(docs), np.int64)
-    for at, each in enumerate(segments):
-        mine = owners == at
-        rows[mine] = each.segment.rows[docs[mine]]
+    for number, live in enumerate(segments):
+        here = owners == number
+        rows[here] = live.segment.rows[docs[here]]
     return rows
 
 
-def _by_id(
+def _order_by_id(
     segments: Sequence[LiveSegment],
     scores: NDArray[np.int64],
     owners: NDArray[np.int64],
     docs: NDArray[np.int64],
 ) -> list[int]:
-    """Return the order of documents with descending scores, where ids decide ties."""
+    """Return the order of documents with descending scores, ties by id."""
     tied = np.zeros(len(scores), np.bool_)
     tied[1:] = scores[1:] == scores[:-1]
     tied[:-1] |= tied[1:]
-    pairs = zip(owners.tolist(), docs.tolist(), tied.tolist(), strict=True)
-    ids = [segments[owner].segment.ids[doc] if unclear else "" for owner, doc, unclear in pairs]
+    triples = zip(owners.tolist(), docs.tolist(), tied.tolist(), strict=True)
+    ids = [segments[owner].segment.ids[doc] if unclear else "" for owner, doc, unclear in triples]
     values = scores.tolist()
     return sorted(range(len(ids)), key=lambda at: (-values[at], ids[at]))

@@ -1,4 +1,4 @@
-"""A segment's terms, sorted by hash, so that lookup and merging need no Python dictionary."""
+"""The vocabulary of a segment, sorted by hash, so that look-up and merging need no dictionary."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from twofold.errors import InputError
 from twofold.segments import PackedStrings
 
 Hashes = NDArray[np.uint64]
-"""(2, n): the high and the low halves of each term's 128-bit xxh3 hash.
+"""(2, n): the high and low halves of each term's 128-bit xxh3 hash.
 
-The hash is taken for the term: among a billion terms, two share one with probability 1e-21.
+Terms with equal hashes are taken for equal: among a billion terms, the probability is 1e-21.
 """
 
 
@@ -23,8 +23,8 @@ def hash_terms(terms: Iterable[str]) -> Hashes:
         digests = b"".join([xxhash.xxh3_128_digest(term.encode()) for term in terms])
     except UnicodeEncodeError as error:
         raise InputError(
-            f"the analyzer gave a term with half a surrogate pair, which is no text: "
-            f"{error.object!r:.60}"
+            f"a term must not contain half a surrogate pair, got {error.object!r:.60} from the "
+            "analyzer"
         ) from None
     # A digest is big-endian, high half first.
     halves = np.frombuffer(digests, ">u8").reshape(-1, 2)
@@ -33,67 +33,69 @@ def hash_terms(terms: Iterable[str]) -> Hashes:
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """Terms of one segment; a term's number is its place in hash order."""
+    """Terms of one segment, numbered in the order of their hashes."""
 
     hashes: Hashes
     terms: PackedStrings
 
     @classmethod
-    def of(cls, terms: Sequence[str]) -> tuple["Vocabulary", NDArray[np.int64]]:
-        """Return the vocabulary of distinct ``terms`` and the number given to each of them."""
+    def from_terms(cls, terms: Sequence[str]) -> tuple["Vocabulary", NDArray[np.int64]]:
+        """Return the vocabulary of distinct ``terms``, and the number of each."""
         hashes = hash_terms(terms)
         by_hash = _argsort(hashes)
         numbers = np.empty(len(terms), np.int64)
         numbers[by_hash] = np.arange(len(terms))
-        packed = PackedStrings.of([terms[place] for place in by_hash])
+        packed = PackedStrings.from_strings([terms[at] for at in by_hash])
         return cls(np.ascontiguousarray(hashes[:, by_hash]), packed), numbers
 
     @classmethod
     def union(
         cls, parts: Sequence["Vocabulary"], used: Sequence[NDArray[np.bool_]]
     ) -> tuple["Vocabulary", list[NDArray[np.int64]]]:
-        """Return the used terms of several vocabularies, and each part's old to new numbers.
+        """Return the used terms of several vocabularies, and each part's new numbers.
 
-        The new numbers keep each part's order; those of unused terms are meaningless.
+        The new numbers keep the order of each part. Those of unused terms are meaningless.
         """
-        kept = [part.hashes[:, keep] for part, keep in zip(parts, used, strict=True)]
-        hashes = np.concatenate(kept, axis=1)
-        by_hash, fresh, numbers = numbered(hashes)
-        maps: list[NDArray[np.int64]] = []
+        pairs = list(zip(parts, used, strict=True))
+        hashes = np.concatenate([part.hashes[:, keep] for part, keep in pairs], axis=1)
+        by_hash, is_first, numbers = number_by_hash(hashes)
+        new_numbers: list[NDArray[np.int64]] = []
         start = 0
-        for part, keep in zip(parts, used, strict=True):
-            taken = int(keep.sum())
+        for part, keep in pairs:
+            end = start + int(keep.sum())
             mapping = np.zeros(len(part), np.int64)
-            mapping[keep] = numbers[start : start + taken]
-            maps.append(mapping)
-            start += taken
+            mapping[keep] = numbers[start:end]
+            new_numbers.append(mapping)
+            start = end
         strings = PackedStrings.concatenate(
-            [part.terms.take(np.flatnonzero(keep)) for part, keep in zip(parts, used, strict=True)]
+            [part.terms.take(np.flatnonzero(keep)) for part, keep in pairs]
         )
-        packed = strings.take(by_hash[fresh])
-        return cls(np.ascontiguousarray(hashes[:, by_hash[fresh]]), packed), maps
+        distinct = by_hash[is_first]
+        packed = strings.take(distinct)
+        return cls(np.ascontiguousarray(hashes[:, distinct]), packed), new_numbers
 
     def __len__(self) -> int:
         return len(self.terms)
 
 
-def numbered(
+def number_by_hash(
     hashes: Hashes,
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
-    """Number terms by their hash, equal ones alike.
+    """Number terms in the order of their hashes, equal terms alike.
 
-    Returns their order by hash, which of that order are the first of their kind, and the number
-    of each term.
+    Returns:
+        The order of the terms, flags of the first of equal terms in that order, and the number of
+        each term.
     """
     by_hash = _argsort(hashes)
     ordered = hashes[:, by_hash]
-    fresh = np.ones(len(by_hash), np.bool_)
-    fresh[1:] = (ordered[:, 1:] != ordered[:, :-1]).any(axis=0)
+    is_first = np.ones(len(by_hash), np.bool_)
+    is_first[1:] = (ordered[:, 1:] != ordered[:, :-1]).any(axis=0)
     numbers = np.empty(len(by_hash), np.int64)
-    numbers[by_hash] = np.cumsum(fresh) - 1
-    return by_hash, fresh, numbers
+    numbers[by_hash] = np.cumsum(is_first) - 1
+    return by_hash, is_first, numbers
 
 
 def _argsort(hashes: Hashes) -> NDArray[np.int64]:
-    """Return the order of (2, n) hashes by their high, then their low half; stable."""
+    """Return the stable order of (2, n) hashes by their high, then their low half."""
     return np.lexsort((hashes[1], hashes[0]))

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.concurrency import one_native_thread
+from twofold.concurrency import limit_native_threads
 from twofold.errors import InputError
-from twofold.filters.values import Kind, flattened, typed
+from twofold.filters.values import ValueType, encode_value, flatten_metadata
 from twofold.protocols import Analyzer
 from twofold.types import Passage, Vectors
 
@@ -56,7 +56,7 @@ def color_by_field(field: str, passages: Sequence[Passage]) -> Coloring:
     Numbers make a scale if nothing else occurs; anything else is a category, of which the most
     frequent are named.
     """
-    found = [flattened(passage.metadata).get(field) for passage in passages]
+    found = [flatten_metadata(passage.metadata).get(field) for passage in passages]
     present = [each for each in found if each is not None]
     if present and all(_is_finite(each) for each in present):
         numbers = [math.nan if each is None else float(each) for each in found]
@@ -85,16 +85,16 @@ def check_field(field: str, fields: Sequence[str]) -> None:
 
 def _is_finite(value: Any) -> bool:
     """Return whether a value is a number that has a place on a scale."""
-    kind, number, _ = typed(value)
-    return kind in (Kind.NUMBER, Kind.BIG) and math.isfinite(number)
+    kind, number, _ = encode_value(value)
+    return kind in (ValueType.NUMBER, ValueType.BIG) and math.isfinite(number)
 
 
 def _name(value: Any) -> str:
     """Return a value as a category's name: strings as they are, anything else as JSON."""
-    kind, number, text = typed(value)
-    if kind is Kind.BOOL:
+    kind, number, text = encode_value(value)
+    if kind is ValueType.BOOL:
         return "true" if number else "false"
-    return text if kind is not Kind.NUMBER else f"{number:g}"
+    return text if kind is not ValueType.NUMBER else f"{number:g}"
 
 
 MOST_CLUSTERS = 8
@@ -121,7 +121,7 @@ def cluster_passages(
     if wanted == 1:
         labels = np.zeros(len(passages), np.int64)
     else:
-        with one_native_thread():
+        with limit_native_threads():
             labels = KMeans(wanted, n_init=4, random_state=seed).fit_predict(vectors)
     sizes = np.bincount(labels, minlength=wanted)
     order = np.argsort(-sizes, kind="stable")

@@ -83,7 +83,7 @@ class CorpusMap:
             hit_rows = [hits.rows for legs in found for hits in legs]
             shown = np.intersect1d(np.concatenate([drawn, *hit_rows]), stored)
             shown_vectors, _ = dense.vectors(shown)
-            query_vectors = dense.metric.stored(asked)
+            query_vectors = dense.metric.prepare(asked)
             fetched = view.passages(shown)
             passages = tuple(fetched[place] for place in range(len(shown)))
             total = view.snapshot.state.passages
@@ -190,7 +190,7 @@ def _found(
         return []
     dense = view.dense(vectors, k, None)
     if view.snapshot.lexical is None:
-        return [(hits, LegHits.none()) for hits in dense]
+        return [(hits, LegHits.empty()) for hits in dense]
     return list(zip(dense, view.lexical(queries, k, None), strict=True))
 
 

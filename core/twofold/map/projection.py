@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.concurrency import one_native_thread
+from twofold.concurrency import limit_native_threads
 from twofold.errors import InputError
 from twofold.types import Mask, Vectors
 
@@ -48,7 +48,7 @@ def project(
             f"UMAP needs {FEWEST} passages with vectors or more, and {fitted.sum()} are to be "
             "mapped: use method 'pca'"
         )
-    with one_native_thread():
+    with limit_native_threads():
         if method == "pca" or not np.ptp(vectors[fitted], axis=0).any():
             return _pca(vectors, fitted, queries)
         return _umap(vectors, fitted, queries, seed)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from twofold.encoders.batching import check_texts
-from twofold.encoders.model_spec import rewrite_spec
+from twofold.encoders.model_spec import join_spec
 from twofold.errors import InputError
 from twofold.rerank.pair_scorer import Activation, PairScorer
 from twofold.types import Scores
@@ -90,7 +90,7 @@ class CrossEncoderReranker:
         """The spec that ``reranker_named`` makes it from, if its model was given by name."""
         given = {name: getattr(self, name) for name in OPTIONS if name != "candidates"}
         chosen = {name: str(value) for name, value in given.items() if value is not None}
-        return rewrite_spec(self._scorer.title, {"candidates": str(self.candidates), **chosen})
+        return join_spec(self._scorer.title, {"candidates": str(self.candidates), **chosen})
 
     @property
     def identity(self) -> RerankerIdentity:

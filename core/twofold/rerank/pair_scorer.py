@@ -11,9 +11,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.encoders.batching import TokenCounter, batches
+from twofold.encoders.batching import TokenCounter, batch_by_tokens
 from twofold.encoders.model_loading import hashed_weights, quiet_loading, tokenizer_fingerprint
-from twofold.encoders.model_spec import model_name, model_source, not_found
+from twofold.encoders.model_spec import check_model_name, resolve_model_source, model_not_found
 from twofold.encoders.sentence_transformer import ACCELERATOR_TOKENS, CPU_TOKENS
 from twofold.errors import InputError
 from twofold.types import Scores
@@ -33,7 +33,7 @@ def loaded_cross_encoder(source: str, name: str, device: str | None) -> Any:
         with quiet_loading():
             model = CrossEncoder(source, device=device)
     except (OSError, ValueError) as error:
-        raise not_found(name, error) from error
+        raise model_not_found(name, error) from error
     check_head(model, name)
     check_labels(model, name)
     return model
@@ -128,7 +128,7 @@ class PairCounter:
         if self._counter is None:
             lengths = np.array([len(text) // _CHARACTERS for text in unique], np.int64)
         else:
-            lengths = self._counter.lengths(unique) - self._alone
+            lengths = self._counter.count(unique) - self._alone
         place = {text: number for number, text in enumerate(unique)}
         return lengths[np.array([place[text] for text in texts], np.int64)]
 
@@ -159,8 +159,8 @@ class PairScorer:
         self._model: Any = None
         self._source = ""
         if isinstance(model, str | Path):
-            self.title = model_name(model)
-            self._source = model_source(self.title)
+            self.title = check_model_name(model)
+            self._source = resolve_model_source(self.title)
             return
         from sentence_transformers import CrossEncoder
 
@@ -212,7 +212,7 @@ class PairScorer:
         done = 0
         for kept in (False, True):
             (places,) = np.nonzero(sizes.kept == kept)
-            for chosen in batches(sizes.tokens[places], budget):
+            for chosen in batch_by_tokens(sizes.tokens[places], budget):
                 batch = places[chosen]
                 scores[batch] = self._predicted(model, [pairs[place] for place in batch], kept=kept)
                 done += len(batch)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from twofold.encoders.model_spec import is_folder, model_name, read_spec, whole_number
+from twofold.encoders.model_spec import is_folder, check_model_name, split_spec, parse_integer
 from twofold.errors import InputError
 from twofold.protocols import Reranker
 from twofold.rerank.cross_encoder import OPTIONS, CrossEncoderReranker
@@ -16,10 +16,10 @@ def reranker_from_name(name: str | Path) -> CrossEncoderReranker:
     CrossEncoderReranker. Raises EncoderNotFoundError for a path that isn't there and InputError
     for an unknown option.
     """
-    name = model_name(name)
+    name = check_model_name(name)
     if is_folder(name):
         return CrossEncoderReranker(name)
-    model, texts = read_spec(name, OPTIONS, "reranker")
+    model, texts = split_spec(name, OPTIONS, "reranker")
     values: dict[str, Any] = {option: _value(option, text) for option, text in texts.items()}
     return CrossEncoderReranker(model, **values)
 
@@ -43,4 +43,4 @@ def _value(option: str, text: str) -> object:
             return float(text)
         except ValueError:
             return text
-    return whole_number(text) if option in ("candidates", "batch_tokens", "max_length") else text
+    return parse_integer(text) if option in ("candidates", "batch_tokens", "max_length") else text

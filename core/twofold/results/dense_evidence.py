@@ -1,4 +1,4 @@
-"""What a dense score rests on: words of the query, and one sentence of the passage."""
+"""The evidence behind a dense score: words of the query, and one sentence of the passage."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class DenseEvidence:
-    """What a hit's dense score rests on.
+    """The evidence behind a hit's dense score.
 
     Attributes:
         words: The query's words in order, each with the drop of the dense score when the query is
@@ -114,5 +114,5 @@ def _score_texts(scope: SearchScope, query: Vectors, texts: Sequence[str]) -> Sc
     if not texts or metric is None:
         return np.zeros(len(texts))
     with np.errstate(invalid="ignore"):  # a vector of zero length has no direction
-        scores = metric.scores(query, scope.encode_passages(texts))
+        scores = metric.score(query, scope.encode_passages(texts))
     return np.where(np.isnan(scores), -1.0, scores)

@@ -182,7 +182,7 @@ def _describe_term(match: TermMatch) -> str:
     passages = _count(match.document_frequency, "passage")
     times, terms = _count(match.frequency, "time"), _count(match.length, "term")
     return (
-        f"{match.term!r}: {repeated}idf {match.idf:.3f} (in {passages}) x {match.part:.3f} "
+        f"{match.term!r}: {repeated}idf {match.idf:.3f} (in {passages}) x {match.tf_weight:.3f} "
         f"({times} in {terms}, average {match.average_length:.1f}) = {match.contribution:.4f}"
     )
 

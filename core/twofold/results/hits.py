@@ -78,7 +78,7 @@ class HitsInfo:
 
 @dataclass(frozen=True, slots=True)
 class QueryContext:
-    """What hits keep of their query, to explain themselves later.
+    """The query of some hits, kept to explain them later.
 
     Attributes:
         reopen: Opens the engine again; in the same generation where it has snapshots.

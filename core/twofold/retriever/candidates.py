@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.backend import CompletedScores, Keys, SearchScope
-from twofold.fusion import Fused, Fusion, LegScores
+from twofold.fusion import FusedScores, Fusion, LegScores
 from twofold.protocols import Scorer
 from twofold.results.hits import LegColumn
 from twofold.types import Leg, LegHits, Moments, Scores, Vectors
@@ -42,7 +42,7 @@ class CandidateSet:
 
     keys: Keys
     legs: Mapping[Leg, LegScores]
-    fused: Fused | None
+    fused: FusedScores | None
     scores: Scores
 
     @classmethod

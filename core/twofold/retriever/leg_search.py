@@ -69,13 +69,13 @@ def search_legs(
     def search_dense() -> list[LegHits]:
         vectors = [query.vector for query in queries if query.vector is not None]
         if not vectors:
-            return [LegHits.none() for _ in queries]
+            return [LegHits.empty() for _ in queries]
         matrix = vectors[0][None, :] if len(vectors) == 1 else np.stack(vectors)
         found = session.search_dense(matrix, limit, plan.where, plan.effort)
         if len(vectors) == len(queries):
             return found
         results = iter(found)
-        return [next(results) if query.vector is not None else LegHits.none() for query in queries]
+        return [next(results) if query.vector is not None else LegHits.empty() for query in queries]
 
     def search_lexical() -> list[LegHits]:
         half = len(texts) // 2
@@ -101,7 +101,10 @@ def search_legs(
         both = dense(), lexical()
     else:
         both = run_parallel(dense, lexical)
-    return [{"dense": near, "lexical": words} for near, words in zip(*both, strict=True)]
+    return [
+        {"dense": dense_hits, "lexical": lexical_hits}
+        for dense_hits, lexical_hits in zip(*both, strict=True)
+    ]
 
 
 def complete_legs(
@@ -115,9 +118,9 @@ def complete_legs(
     if scope.capabilities.completes:
         wanted = [
             Completion(
-                query.text, query.vector, each["lexical"].rows, each["dense"].rows, plan.scorer
+                query.text, query.vector, lists["lexical"].rows, lists["dense"].rows, plan.scorer
             )
-            for query, each in zip(queries, found, strict=True)
+            for query, lists in zip(queries, found, strict=True)
         ]
         completed = scope.session.complete(wanted)
     else:

@@ -3,64 +3,93 @@
 Importing this module imports numba (half a second), so it is imported when first needed.
 """
 
+from typing import cast
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from twofold.types import LegHits, Rows, Scores
 
+Ranks = NDArray[np.int64]
+
 
 def union(
-    dense: LegHits, lexical: LegHits, completed: Scores, words: Scores
-) -> tuple[Rows, Scores, NDArray[np.int64], Scores, NDArray[np.int64]]:
-    """Merge two lists of hits; ``completed`` are the dense scores of the lexical leg's rows.
+    dense: LegHits, lexical: LegHits, dense_completed: Scores, lexical_completed: Scores
+) -> tuple[Rows, Scores, Ranks, Scores, Ranks]:
+    """Merge the lists of both legs.
 
-    ``words`` are the lexical scores of the dense leg's rows. Returns the distinct rows, ascending;
-    and, for the dense leg and then for the lexical one, the score of each and its 1-based place in
-    the leg's list, 0 where it isn't in it.
+    Args:
+        dense: The dense leg's list.
+        lexical: The lexical leg's list.
+        dense_completed: The dense scores of the lexical leg's list.
+        lexical_completed: The lexical scores of the dense leg's list.
+
+    Returns:
+        The distinct keys, ascending; then for the dense leg and for the lexical leg, the score of
+        each key and its rank in that leg's list, 0 where it isn't in it.
     """
-    merged: tuple[Rows, Scores, NDArray[np.int64], Scores, NDArray[np.int64]] = _merged(
+    merged = _merge(
         dense.rows,
         np.argsort(dense.rows),
         dense.scores,
-        words,
+        lexical_completed,
         lexical.rows,
         np.argsort(lexical.rows),
         lexical.scores,
-        completed,
+        dense_completed,
     )
-    return merged
+    return cast("tuple[Rows, Scores, Ranks, Scores, Ranks]", merged)
 
 
 @njit(cache=True, nogil=True)
-def _merged(rows, by_row, scores, by_other, others, by_other_row, other_scores, others_by_own):
-    """Merge two lists in which no row is twice; by_row and by_other_row put them in order."""
-    room = len(rows) + len(others)
-    merged = np.empty(room, np.int64)
-    near = np.empty(room, np.float64)
-    near_rank = np.zeros(room, np.int64)
-    worded = np.empty(room, np.float64)
-    worded_rank = np.zeros(room, np.int64)
+def _merge(
+    dense_keys,
+    dense_order,
+    dense_scores,
+    lexical_completed,
+    lexical_keys,
+    lexical_order,
+    lexical_scores,
+    dense_completed,
+):
+    """Merge two lists without repeats, of which ``*_order`` sorts the keys."""
+    size = len(dense_keys) + len(lexical_keys)
+    merged = np.empty(size, np.int64)
+    dense = np.empty(size, np.float64)
+    dense_ranks = np.zeros(size, np.int64)
+    lexical = np.empty(size, np.float64)
+    lexical_ranks = np.zeros(size, np.int64)
     count = 0
     i = 0
     j = 0
-    while i < len(rows) or j < len(others):
-        own = i < len(rows) and (j == len(others) or rows[by_row[i]] <= others[by_other_row[j]])
-        both = own and j < len(others) and rows[by_row[i]] == others[by_other_row[j]]
-        if own:
-            at = by_row[i]
-            merged[count] = rows[at]
-            near[count] = scores[at]
-            near_rank[count] = at + 1
-            worded[count] = by_other[at]
+    while i < len(dense_keys) or j < len(lexical_keys):
+        if i == len(dense_keys):
+            order = 1
+        elif j == len(lexical_keys):
+            order = -1
+        else:
+            order = dense_keys[dense_order[i]] - lexical_keys[lexical_order[j]]
+        if order <= 0:
+            at = dense_order[i]
+            merged[count] = dense_keys[at]
+            dense[count] = dense_scores[at]
+            dense_ranks[count] = at + 1
+            lexical[count] = lexical_completed[at]
             i += 1
-        if both or not own:
-            at = by_other_row[j]
-            merged[count] = others[at]
-            worded[count] = other_scores[at]
-            worded_rank[count] = at + 1
-            if not own:
-                near[count] = others_by_own[at]
+        if order >= 0:
+            at = lexical_order[j]
+            merged[count] = lexical_keys[at]
+            lexical[count] = lexical_scores[at]
+            lexical_ranks[count] = at + 1
+            if order > 0:
+                dense[count] = dense_completed[at]
             j += 1
         count += 1
-    return merged[:count], near[:count], near_rank[:count], worded[:count], worded_rank[:count]
+    return (
+        merged[:count],
+        dense[:count],
+        dense_ranks[:count],
+        lexical[:count],
+        lexical_ranks[:count],
+    )

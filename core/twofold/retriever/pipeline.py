@@ -10,8 +10,8 @@ import numpy as np
 
 from twofold.backend import Searchable, SearchScope
 from twofold.errors import QueryError
-from twofold.fusion import is_steady
-from twofold.fusion.base import with_candidate
+from twofold.fusion import is_depth_invariant
+from twofold.fusion.base import add_candidate
 from twofold.protocols import Reranker
 from twofold.results import WhyNot
 from twofold.results.hits import Hits, HitsInfo, QueryContext
@@ -161,9 +161,9 @@ def _best_fused(plan: SearchPlan, candidates: CandidateSet, most: Mapping[Leg, f
     if candidates.fused is None:
         return max(most.values())
     # A least lexical score below 0 is that of the candidates, and may change with more of them.
-    if not is_steady(plan.fusion) or candidates.legs["lexical"].lowest < 0:
+    if not is_depth_invariant(plan.fusion) or candidates.legs["lexical"].lowest < 0:
         return np.inf
-    legs = {leg: with_candidate(scores, most[leg]) for leg, scores in candidates.legs.items()}
+    legs = {leg: add_candidate(scores, most[leg]) for leg, scores in candidates.legs.items()}
     return float(plan.fusion.fuse(legs["dense"], legs["lexical"]).scores[-1])
 
 

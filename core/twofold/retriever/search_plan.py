@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 
 from twofold.backend import SearchScope
 from twofold.errors import QueryError
-from twofold.filters import Node as Filter
-from twofold.filters import parse
+from twofold.filters import Filter, parse_filter
 from twofold.fusion import Fusion, GuardedFusion, WeightedFusion, preset_from_name
 from twofold.protocols import Observer, Reranker, Scorer
 from twofold.retriever.selection import ResultSelection
@@ -114,7 +113,7 @@ class SearchPlan:
 
     @property
     def effort(self) -> float:
-        """What the dense search spends: ``math.inf`` compares all vectors."""
+        """The effort of the dense search; ``math.inf`` compares all vectors."""
         return math.inf if self.options.exact else self.options.effort
 
 
@@ -142,10 +141,10 @@ def plan_search(scope: SearchScope, options: SearchOptions) -> SearchPlan:
         fusion = fusion.fusion if isinstance(fusion, GuardedFusion) else fusion
         if not isinstance(fusion, WeightedFusion):
             raise QueryError(f"{fusion!r} has no dense_weight: leave it out")
-        fusion = fusion.reweighted(options.dense_weight)
+        fusion = fusion.with_dense_weight(options.dense_weight)
     if scorer is not None and not scope.capabilities.scorers:
         raise QueryError(f"this backend scores words by itself: leave out scorer={scorer!r}")
-    where = parse(options.where) if options.where is not None else None
+    where = parse_filter(options.where) if options.where is not None else None
     limit = int(options.k)
     if options.mode == "hybrid" or options.reranker is not None or options.selection.selects:
         limit = max(limit, int(depth))

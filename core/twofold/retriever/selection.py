@@ -23,7 +23,7 @@ _TIE = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class CandidateFeatures:
-    """What candidates (n,) are compared by.
+    """Features of candidates (n,), to compare them.
 
     Attributes:
         vectors: Unit vectors, float64 (n, dim); zero where a passage has none.

@@ -1,29 +1,29 @@
-"""Durable storage: the catalog, its HEAD, vector files and containers of arrays."""
+"""Durable storage: the catalog, the HEAD file, vector files, array containers and the lock."""
 
 from twofold.storage.catalog import Catalog, CatalogReader, CatalogWriter
-from twofold.storage.checksum import content_hash
 from twofold.storage.files import (
     append_vectors,
+    check_local_disk,
+    content_hash,
+    map_file,
     map_vectors,
-    mapped,
-    pack,
+    pack_arrays,
     read_head,
-    refuse_network,
     sync_folder,
-    unpack,
+    unpack_arrays,
+    write_atomic,
     write_head,
-    write_whole,
 )
 from twofold.storage.lock import WriteLock
 from twofold.storage.records import (
     BlockRecord,
+    IndexSettings,
     PassageFields,
     SegmentRecord,
-    Settings,
     State,
     StoredPassage,
     VectorSetRecord,
-    rows_data,
+    encode_rows,
 )
 
 __all__ = [
@@ -31,23 +31,23 @@ __all__ = [
     "Catalog",
     "CatalogReader",
     "CatalogWriter",
+    "IndexSettings",
     "PassageFields",
     "SegmentRecord",
-    "Settings",
     "State",
     "StoredPassage",
     "VectorSetRecord",
     "WriteLock",
     "append_vectors",
+    "check_local_disk",
     "content_hash",
+    "encode_rows",
+    "map_file",
     "map_vectors",
-    "mapped",
-    "pack",
+    "pack_arrays",
     "read_head",
-    "refuse_network",
-    "rows_data",
     "sync_folder",
-    "unpack",
+    "unpack_arrays",
+    "write_atomic",
     "write_head",
-    "write_whole",
 ]

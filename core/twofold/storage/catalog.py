@@ -1,4 +1,4 @@
-"""The catalog: passages, settings and the list of what belongs to a generation, in SQLite."""
+"""The catalog: a SQLite file with passages, settings and the records of each generation."""
 
 import json
 import os
@@ -10,84 +10,92 @@ from pathlib import Path
 from typing import Any
 
 from twofold.errors import CorruptIndexError, IndexNotFoundError, UnsupportedStorageError
-from twofold.storage.checksum import passage_checksum, row_checksum
 from twofold.storage.records import (
     APPLICATION_ID,
     FORMAT,
     SCHEMA,
     BlockRecord,
+    IndexSettings,
     PassageFields,
     SegmentRecord,
-    Settings,
     State,
     StoredPassage,
     VectorSetRecord,
-    not_as_written,
-    rows_data,
-    values,
-    verified,
+    damaged_row_error,
+    encode_rows,
+    field_values,
+    passage_checksum,
+    row_checksum,
+    verify_record,
 )
 from twofold.types import Rows
 
+_SELECT_PASSAGES = "SELECT row, id, title, text, metadata, content, checksum FROM passages"
 _COUNTERS = "generation, next_row, next_file, passages, segments, vectors, digest"
-_MANY = 500  # values in one IN (...)
-_MAPPED = 1 << 30  # bytes of the catalog
+_BATCH = 500  # values in one IN (...)
+_MMAP_SIZE = 1 << 30  # bytes
 _DAMAGE = ("malformed", "not a database", "Could not decode", "no such table", "corrupt")
-"""What SQLite's messages say where bytes have changed; error codes have no name before 3.11."""
+"""Parts of SQLite's messages for damaged files. Python 3.10 has no names for its error codes."""
 _INHERITED: list[list[sqlite3.Connection]] = []
+"""Connections of a parent process, kept so that they are never closed in this one."""
 
 
 class CatalogReader:
-    """One read transaction: everything it returns is of one generation, and verified."""
+    """A read transaction. All data is of one generation, and its checksums are verified."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._unread: list[sqlite3.Cursor] = []
+        self._open_cursors: list[sqlite3.Cursor] = []
 
     def close(self) -> None:
-        """End statements that were not read to their end: one would hold its snapshot for ever."""
-        for cursor in self._unread:
+        """Close unfinished statements, which would keep the transaction's snapshot alive."""
+        for cursor in self._open_cursors:
             cursor.close()
 
     def generation(self) -> int:
-        """Return the number of commits so far; nothing else is read."""
-        row = self._connection.execute("SELECT generation FROM state").fetchone()
-        if row is None:
-            raise CorruptIndexError("the catalog has lost its state: restore the index from a copy")
-        return int(row[0])
+        """Return the number of commits so far, without reading anything else."""
+        return int(self._select_state("generation")[0])
 
-    def settings(self) -> Settings:
-        """Return what was chosen when the index was made."""
-        row = self._connection.execute("SELECT value, checksum FROM settings").fetchone()
-        text, checksum = row if row is not None else ("", 0)
-        if row_checksum(text) != checksum:
-            raise CorruptIndexError("the index's settings in the catalog are damaged")
-        return Settings.from_json(text)
+    def format(self) -> int:
+        """Return the storage format.
 
-    def stated_format(self) -> int:
-        """Return the format that unverified settings name; FORMAT where they name none."""
-        row = self._connection.execute("SELECT value FROM settings").fetchone()
+        Raises:
+            CorruptIndexError: The settings are damaged and name no older format, of which the
+                checksums may have been different.
+        """
+        text, checksum = self._select_settings()
         try:
-            return int(json.loads(row[0])["format"])
+            number = int(json.loads(text)["format"])
         except (TypeError, ValueError, KeyError):
-            return FORMAT
+            number = FORMAT
+        if number >= FORMAT and row_checksum(text) != checksum:
+            raise damaged_row_error("the settings row")
+        return number
+
+    def settings(self) -> IndexSettings:
+        """Return the settings of the index."""
+        text, checksum = self._select_settings()
+        if row_checksum(text) != checksum:
+            raise damaged_row_error("the settings row")
+        return IndexSettings.from_json(text)
 
     def state(self) -> State:
         """Return the counters."""
-        row = self._connection.execute(f"SELECT {_COUNTERS}, checksum FROM state").fetchone()
-        if row is None:
-            raise CorruptIndexError("the catalog has lost its state: restore the index from a copy")
-        digest, checksum = row[-2:]
-        counters: tuple[int, ...] = (*row[:-2], int(digest) if digest.isdecimal() else -1)
-        state = State(*counters)
-        if row_checksum(*values(state)) != checksum:
-            raise CorruptIndexError("the catalog's state is damaged: restore the index from a copy")
+        *counters, digest, checksum = self._select_state(f"{_COUNTERS}, checksum")
+        values: tuple[int, ...] = (*counters, int(digest) if digest.isdecimal() else -1)
+        state = State(*values)
+        if row_checksum(*field_values(state)) != checksum:
+            raise damaged_row_error("the state row")
         return state
 
     def segments(self, *, blobs_after: int = -1) -> list[SegmentRecord]:
-        """Return all segments by leg and rows; blobs only of those numbered above a number."""
+        """Return all segments, ordered by leg and rows.
+
+        Args:
+            blobs_after: Read the blobs of segments with higher numbers only.
+        """
         return [
-            verified(f"segment {fields[0]}", checksum, SegmentRecord(*fields))
+            verify_record(f"segment {fields[0]}", checksum, SegmentRecord(*fields))
             for *fields, checksum in self._connection.execute(
                 "SELECT number, leg, first, last, rows, file, "
                 "CASE WHEN number > ? THEN blob END, size, hash, checksum "
@@ -97,7 +105,7 @@ class CatalogReader:
         ]
 
     def blocks(self, vector_set: int, known: Mapping[int, BlockRecord]) -> list[BlockRecord]:
-        """Return the blocks of a vector set in the order of their rows; known ones aren't read."""
+        """Return the blocks of a vector set in row order; those in ``known`` are not read."""
         numbers = [
             number
             for (number,) in self._connection.execute(
@@ -105,20 +113,18 @@ class CatalogReader:
                 (vector_set,),
             )
         ]
-        fresh: dict[int, BlockRecord] = {}
-        for some in _runs([number for number in numbers if number not in known]):
-            marks = ",".join("?" * len(some))
-            for *fields, checksum in self._connection.execute(
-                "SELECT number, vector_set, file, first, count, rows, hash, checksum "
-                f"FROM vector_blocks WHERE number IN ({marks})",
-                some,
-            ):
-                what = f"vector block {fields[0]}"
-                fresh[fields[0]] = verified(what, checksum, BlockRecord(*fields))
-        return [fresh[number] if number in fresh else known[number] for number in numbers]
+        blocks = dict(known)
+        for *fields, checksum in self._select_in(
+            "SELECT number, vector_set, file, first, count, rows, hash, checksum "
+            "FROM vector_blocks WHERE number",
+            [number for number in numbers if number not in known],
+        ):
+            name = f"vector block {fields[0]}"
+            blocks[fields[0]] = verify_record(name, checksum, BlockRecord(*fields))
+        return [blocks[number] for number in numbers]
 
     def vector_set(self, *, active: bool = True) -> VectorSetRecord | None:
-        """Return the active vector set, or the one that is being filled; None if there is none."""
+        """Return the active vector set or the one that is being filled; None if there is none."""
         row = self._connection.execute(
             "SELECT number, identity, canaries, active, checksum FROM vector_sets WHERE active = ?",
             (int(active),),
@@ -126,84 +132,94 @@ class CatalogReader:
         if row is None:
             return None
         *fields, checksum = row
-        record: VectorSetRecord = verified("the encoder", checksum, VectorSetRecord(*fields))
+        record: VectorSetRecord = verify_record("the encoder", checksum, VectorSetRecord(*fields))
         return record
 
     def tombstones(self) -> list[tuple[int, bytes]]:
-        """Return (number, rows as u32) of all deletes that segments still hold."""
+        """Return (number, rows as u32) of all deletes whose rows are still in segments."""
         out: list[tuple[int, bytes]] = []
         for number, data, checksum in self._connection.execute(
             "SELECT number, rows, checksum FROM tombstones ORDER BY number"
         ):
             if row_checksum(number, data) != checksum:
-                raise CorruptIndexError(f"delete {number} in the catalog is damaged")
+                raise damaged_row_error(f"delete {number}")
             out.append((number, data))
         return out
 
-    def by_id(self, ids: Sequence[str]) -> dict[str, StoredPassage]:
-        """Return the passages of these ids; missing ones are left out."""
-        return {each[1]: StoredPassage(*each) for each in self._passages("id", ids)}
+    def passages_by_id(self, ids: Sequence[str]) -> dict[str, StoredPassage]:
+        """Return the passages with these ids; unknown ids are left out."""
+        rows = _verify_passages(self._select_in(f"{_SELECT_PASSAGES} WHERE id", ids))
+        return {fields[1]: StoredPassage(*fields) for fields in rows}
 
-    def by_row(self, rows: Sequence[int]) -> list[PassageFields]:
-        """Return the fields of these rows' passages, in this order; raise if one is missing."""
-        found = {each[0]: each for each in self._passages("row", rows)}
+    def passages_by_row(self, rows: Sequence[int]) -> list[PassageFields]:
+        """Return the fields of the passages with these rows, in this order.
+
+        Raises:
+            CorruptIndexError: A row is missing.
+        """
+        selected = _verify_passages(self._select_in(f"{_SELECT_PASSAGES} WHERE row", rows))
+        passages = {fields[0]: fields for fields in selected}
         try:
-            return [found[row] for row in rows]
+            return [passages[row] for row in rows]
         except KeyError as error:
             raise CorruptIndexError(f"passage row {error} is missing from the catalog") from None
 
-    def between(self, first: int, last: int) -> Iterator[StoredPassage]:
-        """Yield the passages of rows from ``first`` to ``last``, ascending."""
+    def passages_between(self, first: int, last: int) -> Iterator[StoredPassage]:
+        """Yield the passages with rows from ``first`` to ``last``, ascending."""
         cursor = self._connection.execute(
-            "SELECT row, id, title, text, metadata, content, checksum FROM passages "
-            "WHERE row BETWEEN ? AND ? ORDER BY row",
-            (first, last),
+            f"{_SELECT_PASSAGES} WHERE row BETWEEN ? AND ? ORDER BY row", (first, last)
         )
-        self._unread.append(cursor)
-        for each in _verified(cursor):
-            yield StoredPassage(*each)
+        self._open_cursors.append(cursor)
+        for fields in _verify_passages(cursor):
+            yield StoredPassage(*fields)
 
     def rows_with_content(self, contents: Sequence[bytes]) -> dict[bytes, int]:
-        """Return the first row of each of these contents that is stored already."""
-        found: dict[bytes, int] = {}
-        for some in _runs(contents):
-            marks = ",".join("?" * len(some))
-            found |= self._connection.execute(
-                f"SELECT content, min(row) FROM passages WHERE content IN ({marks}) "
-                "GROUP BY content",
-                some,
+        """Return the first stored row with each of these content hashes."""
+        return dict(
+            self._select_in(
+                "SELECT content, min(row) FROM passages WHERE content",
+                contents,
+                " GROUP BY content",
             )
-        return found
+        )
 
     def check(self) -> list[str]:
-        """Return what SQLite itself finds wrong with its file."""
+        """Return the problems that SQLite's integrity check finds."""
         rows = self._connection.execute("PRAGMA integrity_check").fetchall()
         return [str(row[0]) for row in rows if row[0] != "ok"]
 
     def copy_to(self, path: Path) -> None:
-        """Write this generation's catalog as a new file."""
+        """Write this generation's catalog to a new file."""
         target = sqlite3.connect(path, isolation_level=None)
         try:
             self._connection.backup(target)
         finally:
             target.close()
 
-    def _passages(self, column: str, wanted: Sequence[Any]) -> Iterator[PassageFields]:
-        for some in _runs(wanted):
-            marks = ",".join("?" * len(some))
-            yield from _verified(
-                self._connection.execute(
-                    "SELECT row, id, title, text, metadata, content, checksum FROM passages "
-                    f"WHERE {column} IN ({marks})",
-                    some,
-                )
-            )
+    def _select_settings(self) -> tuple[str, int]:
+        row = self._connection.execute("SELECT value, checksum FROM settings").fetchone()
+        return row if row is not None else ("", 0)
+
+    def _select_state(self, columns: str) -> tuple[Any, ...]:
+        row: tuple[Any, ...] | None = self._connection.execute(
+            f"SELECT {columns} FROM state"
+        ).fetchone()
+        if row is None:
+            raise CorruptIndexError("the catalog has lost its state: restore the index from a copy")
+        return row
+
+    def _select_in(self, select: str, values: Sequence[Any], end: str = "") -> Iterator[Any]:
+        """Yield the rows of ``select IN (values) end``, in batches that fit one statement."""
+        for start in range(0, len(values), _BATCH):
+            batch = values[start : start + _BATCH]
+            marks = ",".join("?" * len(batch))
+            yield from self._connection.execute(f"{select} IN ({marks}){end}", batch)
 
 
 class CatalogWriter(CatalogReader):
-    """One write transaction, committed as a whole."""
+    """A write transaction, committed as a whole."""
 
-    def put_settings(self, settings: Settings) -> None:
+    def put_settings(self, settings: IndexSettings) -> None:
         """Replace the settings."""
         text = settings.to_json()
         self._connection.execute("DELETE FROM settings")
@@ -212,70 +228,69 @@ class CatalogWriter(CatalogReader):
     def put_state(self, state: State) -> None:
         """Replace the counters."""
         self._connection.execute("DELETE FROM state")
-        *counters, _ = values(state)
-        checksum = row_checksum(*values(state))
-        # The digest is unsigned 64-bit, which SQLite's integers are not.
-        row = (*counters, str(state.digest), checksum)
+        *counters, digest = field_values(state)
+        # The digest is stored as text: it is unsigned, and SQLite's integers are signed.
+        row = (*counters, str(digest), row_checksum(*field_values(state)))
         self._connection.execute(f"INSERT INTO state VALUES ({','.join('?' * len(row))})", row)
 
     def put_vector_set(self, record: VectorSetRecord) -> None:
         """Add or replace a vector set."""
         self._connection.execute(
             "INSERT OR REPLACE INTO vector_sets VALUES (?, ?, ?, ?, ?)",
-            (*values(record), record.checksum),
+            (*field_values(record), record.checksum),
         )
 
     def drop_vector_set(self, number: int) -> None:
-        """Forget a vector set; its blocks are dropped beside."""
+        """Delete a vector set, but not its blocks (see ``put_blocks``)."""
         self._connection.execute("DELETE FROM vector_sets WHERE number = ?", (number,))
 
     def add_passages(self, passages: Iterable[StoredPassage]) -> int:
         """Insert passages under new rows; return the sum of their checksums."""
-        rows = [(*values(each), each.checksum) for each in passages]
+        rows = [(*field_values(passage), passage.checksum) for passage in passages]
         self._connection.executemany("INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
         return sum(row[-1] for row in rows)
 
     def remove_passages(self, rows: Iterable[int]) -> None:
         """Delete passages by row."""
-        self._connection.executemany("DELETE FROM passages WHERE row = ?", ((r,) for r in rows))
+        self._connection.executemany("DELETE FROM passages WHERE row = ?", ((row,) for row in rows))
 
     def put_segments(self, added: Iterable[SegmentRecord], dropped: Iterable[int]) -> None:
-        """Add segments and drop others by number."""
-        self._connection.executemany(
-            "DELETE FROM segments WHERE number = ?", ((number,) for number in dropped)
-        )
-        self._connection.executemany(
-            "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            ((*values(each), each.checksum) for each in added),
-        )
+        """Add segments, and delete others by number."""
+        self._put_records("segments", added, dropped)
 
     def put_blocks(self, added: Iterable[BlockRecord], dropped: Iterable[int]) -> None:
-        """Add vector blocks and drop others by number."""
-        self._connection.executemany(
-            "DELETE FROM vector_blocks WHERE number = ?", ((number,) for number in dropped)
-        )
-        self._connection.executemany(
-            "INSERT INTO vector_blocks VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            ((*values(each), each.checksum) for each in added),
-        )
+        """Add vector blocks, and delete others by number."""
+        self._put_records("vector_blocks", added, dropped)
 
-    def add_tombstones(self, rows: Rows, *, instead: bool = False) -> None:
-        """Record deleted rows, or replace all recorded ones."""
-        if instead:
+    def add_tombstones(self, rows: Rows, *, replace_all: bool = False) -> None:
+        """Record deleted rows, optionally instead of all recorded ones."""
+        if replace_all:
             self._connection.execute("DELETE FROM tombstones")
         if len(rows):
             number = self._connection.execute(
                 "SELECT coalesce(max(number), 0) + 1 FROM tombstones"
             ).fetchone()[0]
-            data = rows_data(rows)
+            data = encode_rows(rows)
             self._connection.execute(
                 "INSERT INTO tombstones VALUES (?, ?, ?)",
                 (number, data, row_checksum(number, data)),
             )
 
+    def _put_records(self, table: str, added: Iterable[Any], dropped: Iterable[int]) -> None:
+        self._connection.executemany(
+            f"DELETE FROM {table} WHERE number = ?", ((number,) for number in dropped)
+        )
+        for record in added:
+            row = (*field_values(record), record.checksum)
+            marks = ",".join("?" * len(row))
+            self._connection.execute(f"INSERT INTO {table} VALUES ({marks})", row)
+
 
 class Catalog:
-    """The SQLite file of one index: a pool of connections, each used by one thread at a time."""
+    """The SQLite file of one index, with a pool of connections.
+
+    Each connection is used by one thread at a time.
+    """
 
     def __init__(self, path: Path, *, read_only: bool) -> None:
         self._path = path
@@ -284,12 +299,12 @@ class Catalog:
         self._lock = threading.Lock()
         self._process = os.getpid()
         self._closed = False
-        with self.reading() as reader:
+        with self.read_transaction() as reader:
             self._check_format(reader)
 
     @classmethod
-    def create(cls, path: Path, settings: Settings) -> None:
-        """Make an empty catalog in one transaction; nothing happens if it is there."""
+    def create(cls, path: Path, settings: IndexSettings) -> None:
+        """Create an empty catalog in one transaction, unless there already is one."""
         connection = sqlite3.connect(path, isolation_level=None)
         try:
             connection.execute("PRAGMA journal_mode = WAL")
@@ -307,9 +322,9 @@ class Catalog:
             connection.close()
 
     @contextmanager
-    def reading(self) -> Iterator[CatalogReader]:
-        """Open one read transaction."""
-        with self._connection() as connection, _translated(self._path):
+    def read_transaction(self) -> Iterator[CatalogReader]:
+        """Open a read transaction."""
+        with self._borrow_connection() as connection, _translate_damage(self._path):
             reader = CatalogReader(connection)
             try:
                 connection.execute("BEGIN")
@@ -320,9 +335,9 @@ class Catalog:
                     connection.execute("ROLLBACK")
 
     @contextmanager
-    def writing(self) -> Iterator[CatalogWriter]:
-        """Open one write transaction: committed and synced at the end, or undone on an error."""
-        with self._connection() as connection, _translated(self._path):
+    def write_transaction(self) -> Iterator[CatalogWriter]:
+        """Open a write transaction. Commit and sync it at the end; roll it back on an error."""
+        with self._borrow_connection() as connection, _translate_damage(self._path):
             try:
                 connection.execute("BEGIN IMMEDIATE")
                 yield CatalogWriter(connection)
@@ -333,7 +348,7 @@ class Catalog:
                 raise
 
     def close(self) -> None:
-        """Close all idle connections; the last one folds the write-ahead log into the file."""
+        """Close all idle connections. The last one checkpoints the write-ahead log."""
         with self._lock:
             self._closed = True
             if os.getpid() == self._process:
@@ -342,10 +357,11 @@ class Catalog:
                 self._idle.clear()
 
     @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
+    def _borrow_connection(self) -> Iterator[sqlite3.Connection]:
+        """Take a connection from the pool, and return it at the end."""
         with self._lock:
             if os.getpid() != self._process:
-                # SQLite's connections must not be used, nor closed, in a forked child.
+                # SQLite connections must be neither used nor closed in a forked child.
                 _INHERITED.append(self._idle)
                 self._idle, self._process = [], os.getpid()
             connection = self._idle.pop() if self._idle else None
@@ -367,8 +383,8 @@ class Catalog:
             log = self._path.with_name(self._path.name + "-wal")
             read_only_media = os.statvfs(self._path.parent).f_flag & os.ST_RDONLY
             if read_only_media and not log.exists():
-                mode = "ro&immutable=1"  # nobody writes, and there is no place for a log
-        with _translated(self._path):
+                mode = "ro&immutable=1"  # there is no writer, and no place for a log
+        with _translate_damage(self._path):
             connection = sqlite3.connect(
                 f"{self._path.resolve().as_uri()}?mode={mode}",
                 uri=True,
@@ -377,31 +393,25 @@ class Catalog:
                 check_same_thread=False,
             )
             connection.execute("PRAGMA synchronous = FULL")
-            # Pages are read where they are mapped, as segments and vectors are, not copied.
-            connection.execute(f"PRAGMA mmap_size = {_MAPPED}")
+            connection.execute(f"PRAGMA mmap_size = {_MMAP_SIZE}")
         return connection
 
     def _check_format(self, reader: CatalogReader) -> None:
-        found = reader._connection.execute("PRAGMA application_id").fetchone()[0]
-        if found != APPLICATION_ID:
+        application = reader._connection.execute("PRAGMA application_id").fetchone()[0]
+        if application != APPLICATION_ID:
             raise IndexNotFoundError(f"{self._path} is not a twofold catalog")
-        try:
-            number = reader.settings().format
-        except CorruptIndexError:
-            number = reader.stated_format()  # before checksums were as they are
-            if number >= FORMAT:
-                raise
+        number = reader.format()
         if number != FORMAT:
-            todo = "upgrade twofold" if number > FORMAT else "index the passages anew"
+            advice = "upgrade twofold" if number > FORMAT else "index the passages again"
             raise UnsupportedStorageError(
-                f"{self._path.parent} has format {number}, and this version of twofold reads "
-                f"format {FORMAT}: {todo}"
+                f"the index at {self._path.parent} has format {number}, but this version of "
+                f"twofold reads format {FORMAT}: {advice}"
             )
 
 
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    """Turn SQLite's words for damage into ours; what else it says stays as it is."""
+def _translate_damage(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors about damaged files into CorruptIndexError."""
     try:
         yield
     except sqlite3.DatabaseError as error:
@@ -412,19 +422,13 @@ def _translated(path: Path) -> Iterator[None]:
         raise
 
 
-def _verified(rows: Iterable[Any]) -> Iterator[PassageFields]:
-    """Yield passages whose content is that of their checksum; raise CorruptIndexError."""
-    for row, name, title, text, metadata, content, checksum in rows:
+def _verify_passages(rows: Iterable[Any]) -> Iterator[PassageFields]:
+    """Yield the fields of passages; raise CorruptIndexError for a wrong checksum."""
+    for *fields, checksum in rows:
         try:
-            same = passage_checksum(row, name, title, text, metadata, content) == checksum
-        except (TypeError, AttributeError):  # not even of the type that was written
-            same = False
-        if not same:
-            raise not_as_written(f"passage {name!r}")
-        yield row, name, title, text, metadata, content
-
-
-def _runs(bound: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """Cut a long list of values into runs that fit one statement."""
-    for start in range(0, len(bound), _MANY):
-        yield bound[start : start + _MANY]
+            intact = passage_checksum(*fields) == checksum
+        except (TypeError, AttributeError):  # a field has another type than was written
+            intact = False
+        if not intact:
+            raise damaged_row_error(f"passage {fields[1]!r}")
+        yield tuple(fields)

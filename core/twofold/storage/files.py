@@ -1,4 +1,4 @@
-"""Files that are either wholly there or not, and where they may lie."""
+"""Durable files: atomic writes, containers of arrays, vector files and the HEAD file."""
 
 import json
 import mmap
@@ -9,20 +9,29 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from twofold.errors import CorruptIndexError, UnsupportedStorageError
-from twofold.storage.checksum import content_hash
 from twofold.types import Vectors
 
-_NETWORK = {
+_NETWORK_FILESYSTEMS = {
     *("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "lustre", "9p"),
     *("fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.ceph-fuse", "fuse.s3fs", "fuse.rclone"),
 }
+_MAGIC = b"2FOLDARR"
+_ALIGNMENT = 64
+_SLOT = 4096  # bytes from one slot of HEAD to the next, so that a torn write spares the other
+_HEAD_RECORD = 24  # bytes
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a new file so that a crash leaves all of it or none: temp file, fsync, rename."""
+def content_hash(data: Any) -> bytes:
+    """Return the 128-bit xxh3 hash of a buffer."""
+    return xxhash.xxh3_128_digest(data)
+
+
+def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file through a temporary one, so that a crash leaves all of it or nothing."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("wb") as file:
         write(file)
@@ -33,7 +42,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make created, renamed and removed names in a folder durable."""
+    """Make file names that were created, renamed or removed in a folder durable."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -41,10 +50,12 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def mapped(path: Path, size: int) -> Any:
-    """Return the first ``size`` bytes of a file, memory-mapped for reading.
+def map_file(path: Path, size: int) -> Any:
+    """Memory-map the first ``size`` bytes of a file for reading.
 
-    Raises FileNotFoundError, and ValueError where the file is shorter.
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is shorter.
     """
     if size == 0:
         return b""
@@ -52,58 +63,55 @@ def mapped(path: Path, size: int) -> Any:
         return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
 
 
-def refuse_network(folder: Path) -> None:
-    """Raise UnsupportedStorageError on a network file system, where locks and WAL don't hold."""
+def check_local_disk(folder: Path) -> None:
+    """Raise UnsupportedStorageError for a network file system, where locks are unreliable."""
     if sys.platform != "linux":
         return
-    place = folder.resolve()
-    kind, longest = "", -1
+    path = folder.resolve()
+    filesystem, longest = "", -1
     for line in Path("/proc/mounts").read_text(encoding="utf-8", errors="replace").splitlines():
-        _, point, filesystem, *_ = line.split(" ")
-        point = point.replace("\\040", " ")
-        if place.is_relative_to(point) and len(point) >= longest:
-            kind, longest = filesystem, len(point)
-    if kind in _NETWORK:
+        _, mount, mounted, *_ = line.split(" ")
+        mount = mount.replace("\\040", " ")
+        if path.is_relative_to(mount) and len(mount) >= longest:
+            filesystem, longest = mounted, len(mount)
+    if filesystem in _NETWORK_FILESYSTEMS:
         raise UnsupportedStorageError(
-            f"{folder} is on a network file system ({kind}), which can't keep an index safe: "
-            "use a local disk"
+            f"{folder} is on a network file system ({filesystem}), which can't store an index "
+            "safely: use a local disk"
         )
 
 
-_MAGIC = b"2FOLDARR"
-_ALIGN = 64
-
-
-def pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """Return the arrays as bytes, little-endian."""
+def pack_arrays(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Serialize named arrays, little-endian and aligned for memory-mapping."""
     entries: dict[str, tuple[str, list[int], int]] = {}
     offset = 0
     for name, array in arrays.items():
         entries[name] = (array.dtype.str, list(array.shape), offset)
-        offset += _padded(array.nbytes)
+        offset += _align(array.nbytes)
     header = json.dumps(entries).encode()
-    start = _padded(len(_MAGIC) + 8 + len(header))
+    start = _align(len(_MAGIC) + 8 + len(header))
     out = bytearray(start + offset)
     out[: len(_MAGIC)] = _MAGIC
     out[8:16] = len(header).to_bytes(8, "little")
     out[16 : 16 + len(header)] = header
     for name, array in arrays.items():
-        at = start + entries[name][2]
-        out[at : at + array.nbytes] = np.ascontiguousarray(array).tobytes()
+        position = start + entries[name][2]
+        out[position : position + array.nbytes] = np.ascontiguousarray(array).tobytes()
     return bytes(out)
 
 
-def unpack(buffer: Any) -> dict[str, NDArray[Any]]:
-    """Return read-only views of the arrays in a buffer whose checksum was compared before.
+def unpack_arrays(buffer: Any) -> dict[str, NDArray[Any]]:
+    """Return read-only views of the arrays in a buffer, whose checksum the caller has verified.
 
-    Raises CorruptIndexError if the buffer isn't one of these.
+    Raises:
+        CorruptIndexError: The buffer doesn't start as ``pack_arrays`` writes it.
     """
     view = memoryview(buffer)
     if bytes(view[: len(_MAGIC)]) != _MAGIC:
-        raise CorruptIndexError("a segment does not start as segments do")
+        raise CorruptIndexError("a segment has a wrong header: restore the index from a copy")
     length = int.from_bytes(view[8:16], "little")
     entries = json.loads(bytes(view[16 : 16 + length]))
-    start = _padded(16 + length)
+    start = _align(16 + length)
     arrays: dict[str, NDArray[Any]] = {}
     for name, (dtype, shape, offset) in entries.items():
         count = int(np.prod(shape, dtype=np.int64))
@@ -113,18 +121,21 @@ def unpack(buffer: Any) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def _padded(size: int) -> int:
+def _align(size: int) -> int:
     """Return ``size`` rounded up to the alignment."""
-    return -(-size // _ALIGN) * _ALIGN
+    return -(-size // _ALIGNMENT) * _ALIGNMENT
 
 
 def append_vectors(path: Path, count: int, vectors: Vectors) -> None:
-    """Write ``vectors`` (n, dim) after the first ``count`` committed ones, and sync them.
+    """Write ``vectors`` (n, dim) after the ``count`` committed ones, and sync the file.
 
-    What a killed writer left behind the committed ones is cut off.
+    Vectors that a killed writer left after the committed ones are cut off.
+
+    Raises:
+        CorruptIndexError: The file is shorter than the committed vectors.
     """
     committed = count * vectors.shape[1] * vectors.itemsize
-    fresh = not path.exists()
+    is_new = not path.exists()
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     with os.fdopen(handle, "r+b") as file:
         if file.seek(0, os.SEEK_END) < committed:
@@ -134,28 +145,25 @@ def append_vectors(path: Path, count: int, vectors: Vectors) -> None:
         file.write(np.ascontiguousarray(vectors, "<f4").tobytes())
         file.flush()
         os.fsync(file.fileno())
-    if fresh:
+    if is_new:
         sync_folder(path.parent)
 
 
 def map_vectors(path: Path, count: int, dim: int) -> Vectors:
-    """Return the first ``count`` vectors, memory-mapped, read-only.
+    """Memory-map the first ``count`` vectors (count, dim), read-only.
 
-    Raises CorruptIndexError if the file is missing or shorter.
+    Raises:
+        CorruptIndexError: The file is missing or shorter.
     """
     try:
-        buffer = mapped(path, count * dim * 4)
+        buffer = map_file(path, count * dim * 4)
     except (FileNotFoundError, ValueError) as error:
         raise CorruptIndexError(f"{path} does not hold its {count:,} vectors: {error}") from None
     return np.frombuffer(buffer, "<f4").reshape(count, dim)
 
 
-_SLOT = 4096  # two slots, so that a torn write spares the other one
-_RECORD = 24
-
-
 def write_head(path: Path, generation: int) -> None:
-    """Record a generation durably, in one of two slots by turns."""
+    """Record a generation durably, alternating between two slots."""
     number = generation.to_bytes(8, "little")
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -166,20 +174,21 @@ def write_head(path: Path, generation: int) -> None:
 
 
 def read_head(path: Path) -> int:
-    """Return the last recorded generation, -1 if there is no HEAD.
+    """Return the last recorded generation, or -1 if there is no HEAD file.
 
-    Raises CorruptIndexError if neither slot holds a record that is whole.
+    Raises:
+        CorruptIndexError: Neither slot has an intact record.
     """
     try:
         data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return -1
-    records = [data[at : at + _RECORD] for at in (0, _SLOT)]
-    whole = [
+    records = [data[start : start + _HEAD_RECORD] for start in (0, _SLOT)]
+    generations = [
         int.from_bytes(record[:8], "little")
         for record in records
-        if len(record) == _RECORD and content_hash(record[:8]) == record[8:]
+        if len(record) == _HEAD_RECORD and content_hash(record[:8]) == record[8:]
     ]
-    if not whole:
+    if not generations:
         raise CorruptIndexError(f"{path} is damaged: it names no generation")
-    return max(whole)
+    return max(generations)

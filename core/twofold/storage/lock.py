@@ -1,4 +1,4 @@
-"""The write lock: one writer an index, in this process or any other."""
+"""The write lock: one writer per index, in this or any other process."""
 
 import fcntl
 import os
@@ -11,7 +11,7 @@ _LOCKS: "weakref.WeakSet[WriteLock]" = weakref.WeakSet()
 
 
 class WriteLock:
-    """An flock on a file that stays; the system lets go of it when its holder dies."""
+    """An flock on a file, which the operating system releases when the process dies."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -20,11 +20,15 @@ class WriteLock:
 
     @property
     def held(self) -> bool:
-        """Whether this object holds the lock; a forked child's does not."""
+        """Whether this object holds the lock. A forked child never does."""
         return self._handle is not None
 
     def acquire(self) -> None:
-        """Take the lock or raise IndexLockedError at once."""
+        """Take the lock without waiting.
+
+        Raises:
+            IndexLockedError: Another Index or process holds it.
+        """
         if self.held:
             return
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -32,25 +36,25 @@ class WriteLock:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(handle)
-            ours = any(each.held and each._path == self._path for each in _LOCKS)
-            who = "another Index of this process" if ours else "another process"
+            in_process = any(lock.held and lock._path == self._path for lock in _LOCKS)
+            holder = "another Index of this process" if in_process else "another process"
             raise IndexLockedError(
-                f"{who} writes to {self._path.parent}: call close() on that Index first, or let "
-                "go of what holds it (readers need no lock)"
+                f"{holder} writes to {self._path.parent}: call close() on that Index first, or "
+                "delete the last reference to it (readers need no lock)"
             ) from None
         self._handle = handle
 
     def release(self) -> None:
-        """Let go of the lock; nothing happens if it isn't held."""
+        """Release the lock if it is held."""
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
 
 
-def _let_go_in_child() -> None:
-    """Close what a forked child inherits: it would keep the lock when the writer is gone."""
+def _release_in_child() -> None:
+    """Close inherited handles, which would keep the lock after the writer has exited."""
     for lock in _LOCKS:
         lock.release()
 
 
-os.register_at_fork(after_in_child=_let_go_in_child)
+os.register_at_fork(after_in_child=_release_in_child)

@@ -1,35 +1,74 @@
-"""The rows of the catalog's tables, each with the checksum of its content."""
+"""Rows of the catalog's tables, their checksums and the schema."""
 
 import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import xxhash
 
 from twofold.errors import CorruptIndexError
 from twofold.similarity import Metric
-from twofold.storage.checksum import content_hash, passage_checksum, row_checksum
+from twofold.storage.files import content_hash
 from twofold.types import EncoderIdentity, Passage, Rows
 
-FORMAT = 3
+FORMAT = 4
+"""Number of the storage format. Raise it when stored names or bytes change their meaning."""
+
+
+def row_checksum(*fields: str | bytes | int | None) -> int:
+    """Return a signed 64-bit checksum of a row's fields, including their types and lengths."""
+    parts = [
+        f"s{len(field)}:{field}"
+        if isinstance(field, str)
+        else f"b{field.hex()}"
+        if isinstance(field, bytes)
+        else f"i{field!r}"
+        for field in fields
+    ]
+    return _signed_hash("\0".join(parts))
+
+
+def passage_checksum(
+    row: int, name: str, title: str, text: str, metadata: str, content: bytes
+) -> int:
+    """Return ``row_checksum`` of a passage's fields, but faster: it is checked for every hit."""
+    return _signed_hash(
+        f"i{row}\0s{len(name)}:{name}\0s{len(title)}:{title}\0s{len(text)}:{text}"
+        f"\0s{len(metadata)}:{metadata}\0b{content.hex()}"
+    )
+
+
+def _signed_hash(text: str) -> int:
+    digest = xxhash.xxh3_64_intdigest(text.encode())
+    return digest - (1 << 64) if digest >> 63 else digest
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """What was chosen when the index was made; ``dim`` and ``metric`` may follow later.
+class IndexSettings:
+    """Settings of an index, stored as JSON.
 
-    ``encoder`` is the name to find the model by, None for caller's vectors or no dense leg;
-    ``named`` tells whether that name can be looked up again. ``analyzer`` is a language or an
-    import path, None for no lexical leg; ``analyzer_signature`` tells what terms it gave, and the
-    terms of titles count ``title_weight`` times. ``kind`` is the dense leg's kind as JSON.
-    ``agreement`` of the legs was measured when there were ``agreement_of`` passages, 0 for never;
-    it is None where too little was there to measure; ``agreement_encoded`` tells whether an encoder
-    took part, and ``agreement_changed`` how many passages came, went or changed since.
-
-    ``saved`` has settings of searches by name, as JSON, and ``active`` is the name of the one in
-    use, None for the library's defaults, under which titles weigh ``own_title_weight``.
-    ``adapters`` has by name, as JSON, the hash of each saved query adapter's file, and the number
-    of the vector set that it was learned for.
+    Attributes:
+        format: Storage format.
+        dense: Whether the index has a dense leg.
+        encoder: Name of the encoder. None for vectors from the caller or without a dense leg.
+        named: Whether the encoder can be loaded by that name.
+        dim: Dimensions of the vectors, None until they are known.
+        metric: Similarity of the vectors, None until it is known.
+        analyzer: Language or import path. None without a lexical leg.
+        analyzer_version: Version of the analyzer.
+        analyzer_fingerprint: Identifies the terms that the analyzer produces.
+        title_weight: How often the terms of titles count.
+        index_type: Index type of the dense leg, as JSON.
+        profiles: Search profiles by name, as JSON.
+        active_profile: Name of the active profile. None for the library's defaults.
+        default_title_weight: ``title_weight`` when no profile is active.
+        agreement: Agreement of the two legs. None if it can't be measured.
+        agreement_passages: Number of passages when it was measured, 0 if it never was.
+        agreement_encoded: Whether an encoder took part in the measurement.
+        agreement_changed: Number of passages added, deleted or changed since.
+        query_adapters: For each query adapter, as JSON: the hash of its file and the number of
+            the vector set that it was trained for.
     """
 
     format: int = FORMAT
@@ -40,25 +79,25 @@ class Settings:
     metric: Metric | None = None
     analyzer: str | None = None
     analyzer_version: int = 0
-    analyzer_signature: str = ""
+    analyzer_fingerprint: str = ""
     title_weight: int = 1
-    kind: str = '{"kind": "auto"}'
-    saved: str = "{}"
-    active: str | None = None
-    own_title_weight: int | None = None
+    index_type: str = '{"kind": "auto"}'
+    profiles: str = "{}"
+    active_profile: str | None = None
+    default_title_weight: int | None = None
     agreement: float | None = None
-    agreement_of: int = 0
+    agreement_passages: int = 0
     agreement_encoded: bool = False
     agreement_changed: int = 0
-    adapters: str = "{}"
+    query_adapters: str = "{}"
 
     def to_json(self) -> str:
         """Return the settings as JSON."""
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> "Settings":
-        """Return the settings that ``to_json`` gave."""
+    def from_json(cls, text: str) -> "IndexSettings":
+        """Return the settings that ``to_json`` wrote."""
         values = json.loads(text)
         metric = values.pop("metric")
         return cls(**values, metric=Metric(metric) if metric is not None else None)
@@ -66,9 +105,10 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Counters of one generation; ``digest`` is the sum of all passages' checksums, mod 2**64.
+    """Counters of one generation.
 
-    ``segments`` and ``vectors`` (dead ones included) tell whether one of them got lost.
+    ``segments`` and ``vectors``, which include deleted ones, show whether any were lost.
+    ``digest`` is the sum of all passages' checksums, modulo 2**64.
     """
 
     generation: int = 0
@@ -81,12 +121,12 @@ class State:
 
 
 PassageFields = tuple[int, str, str, str, str, bytes]
-"""The fields of a StoredPassage, before one is made of them."""
+"""The fields of a StoredPassage as a tuple."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredPassage:
-    """One row of the passages table; ``content`` is the hash of what encoders see."""
+    """A row of the passages table. ``content`` is the hash of the text that encoders read."""
 
     row: int
     id: str
@@ -96,22 +136,20 @@ class StoredPassage:
     content: bytes
 
     @classmethod
-    def of(cls, row: int, passage: Passage, metadata: str) -> "StoredPassage":
-        """Return ``passage``, checked before, as a row."""
+    def from_passage(cls, row: int, passage: Passage, metadata: str) -> "StoredPassage":
+        """Return a valid passage as a row; ``metadata`` is its metadata as JSON."""
         content = content_hash(passage.content.encode())
         return cls(row, passage.id, passage.title, passage.text, metadata, content)
 
     @property
     def encoded_text(self) -> str:
-        """What encoders see; empty if there are no words."""
+        """The text that encoders read; may be empty."""
         return f"{self.title} {self.text}".strip()
 
     @property
     def checksum(self) -> int:
         """The checksum of all fields."""
-        return passage_checksum(
-            self.row, self.id, self.title, self.text, self.metadata, self.content
-        )
+        return passage_checksum(*field_values(self))
 
     def to_passage(self) -> Passage:
         """Decode the row."""
@@ -122,7 +160,7 @@ class StoredPassage:
 
 @dataclass(frozen=True, slots=True)
 class SegmentRecord:
-    """One segment of a leg: rows from ``first`` to ``last``, in a file or in ``blob``."""
+    """A segment of a leg: rows from ``first`` to ``last``, stored in a file or in ``blob``."""
 
     number: int
     leg: str
@@ -136,7 +174,7 @@ class SegmentRecord:
 
     @property
     def checksum(self) -> int:
-        """The checksum of all fields but the blob, which has its own hash."""
+        """The checksum of all fields except the blob, which has its own hash."""
         return row_checksum(
             self.number, self.leg, self.first, self.last, self.rows, self.file, self.size, self.hash
         )
@@ -144,7 +182,7 @@ class SegmentRecord:
 
 @dataclass(frozen=True, slots=True)
 class BlockRecord:
-    """A run of vectors in a file: ``count`` from place ``first``, of these rows."""
+    """A run of ``count`` vectors in a file, starting at position ``first``."""
 
     number: int
     vector_set: int
@@ -162,22 +200,15 @@ class BlockRecord:
     @property
     def checksum(self) -> int:
         """The checksum of all fields."""
-        return row_checksum(
-            self.number,
-            self.vector_set,
-            self.file,
-            self.first,
-            self.count,
-            self.rows_data,
-            self.hash,
-        )
+        return row_checksum(*field_values(self))
 
 
 @dataclass(frozen=True, slots=True)
 class VectorSetRecord:
-    """The vectors of one encoder; ``canaries`` are float32 vectors of fixed sentences.
+    """The vectors of one encoder.
 
-    ``active`` is 1 for the set that is searched, 0 for one that is still being filled.
+    ``canaries`` are the float32 vectors of fixed sentences. ``active`` is 1 for the set that is
+    searched and 0 for a set that is still being filled.
     """
 
     number: int
@@ -188,41 +219,39 @@ class VectorSetRecord:
     @property
     def checksum(self) -> int:
         """The checksum of all fields."""
-        return row_checksum(self.number, self.identity, self.canaries, self.active)
+        return row_checksum(*field_values(self))
 
     def to_identity(self) -> EncoderIdentity | None:
-        """Decode the encoder's identity, None where it has none."""
+        """Decode the encoder's identity; None if it has none."""
         values: dict[str, Any] | None = json.loads(self.identity)
         if values is None:
             return None
         return EncoderIdentity(**{**values, "metric": Metric(values["metric"])})
 
 
-def values(record: Any) -> tuple[Any, ...]:
-    """Return a record's fields, as its table has them."""
+def field_values(record: Any) -> tuple[Any, ...]:
+    """Return a record's fields in the order of the table's columns."""
     return tuple(getattr(record, name) for name in record.__slots__)
 
 
-def rows_data(rows: Rows) -> bytes:
+def encode_rows(rows: Rows) -> bytes:
     """Return row numbers as stored: u32, little-endian."""
     return rows.astype("<u4").tobytes()
 
 
-def verified(what: str, given: int, record: Any) -> Any:
-    """Return ``record`` if its checksum is the stored one, else raise CorruptIndexError."""
-    if record.checksum != given:
-        raise not_as_written(what)
+def verify_record(name: str, stored: int, record: Any) -> Any:
+    """Return ``record``; raise CorruptIndexError if its checksum is not the stored one."""
+    if record.checksum != stored:
+        raise damaged_row_error(name)
     return record
 
 
-def not_as_written(what: str) -> CorruptIndexError:
-    """Return the error for a row whose checksum is not the stored one."""
-    return CorruptIndexError(
-        f"{what} in the catalog is not what was written: restore the index from a copy"
-    )
+def damaged_row_error(name: str) -> CorruptIndexError:
+    """Return the error for a row with a wrong checksum."""
+    return CorruptIndexError(f"{name} in the catalog is damaged: restore the index from a copy")
 
 
-APPLICATION_ID = 0x32464C44  # "2FLD", so that no other SQLite file is taken for a catalog
+APPLICATION_ID = 0x32464C44  # "2FLD": identifies SQLite files that are catalogs
 
 SCHEMA = (
     "CREATE TABLE settings (value TEXT NOT NULL, checksum INTEGER NOT NULL)",

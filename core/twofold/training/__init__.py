@@ -28,9 +28,9 @@ from twofold.training.data.synthetic import (
     generate_examples,
 )
 from twofold.training.finetuning.encoder import train_encoder
+from twofold.training.finetuning.loop import FineTunedModel
 from twofold.training.finetuning.plans import EncoderPlan, RerankerPlan
 from twofold.training.finetuning.reranker import train_reranker
-from twofold.training.finetuning.result import FineTunedModel
 from twofold.training.negatives.candidates import MinedNegatives, Negative, turnover
 from twofold.training.negatives.mining import Miner, Mining, mine
 from twofold.training.reporting import plot_curves, plot_sweep, training_report
@@ -62,8 +62,8 @@ __all__ = [
     "TrainingProgress",
     "TrainingSet",
     "estimate_propensities",
-    "filter_round_trip",
     "examples_from_clicks",
+    "filter_round_trip",
     "generate_examples",
     "keep",
     "mine",

@@ -1,7 +1,7 @@
 """Rules that decide whether a trained adapter or model is better than the base."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -13,10 +13,7 @@ from twofold.validation import check_integer, check_number, check_seed
 
 Group = Literal["all", "seen", "unseen"]
 QueryMeasures = Mapping[str, Scores]
-"""The measure of each query, float64 (n,), by search mode; the index's own mode comes first.
-
-The key ``CONTROL`` holds the control queries, measured in that first mode.
-"""
+"""Measures of queries (n,) by search mode, the index's own first, and of ``CONTROL`` queries."""
 CONTROL = "control"
 
 
@@ -44,16 +41,14 @@ class Gain:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as JSON values; a bound that is infinite is None."""
-        bounds = (self.interval.low, self.interval.high)
+        values = asdict(self)
+        interval = values.pop("interval")
+        bounds = (interval["low"], interval["high"])
         return {
-            "mode": self.mode,
-            "group": self.group,
-            "queries": self.queries,
-            "before": self.before,
-            "after": self.after,
-            "gain": self.interval.mean,
+            **values,
+            "gain": interval["mean"],
             "interval": [bound if np.isfinite(bound) else None for bound in bounds],
-            "level": self.interval.level,
+            "level": interval["level"],
         }
 
 
@@ -146,35 +141,41 @@ def compute_gain(
 
 
 def compute_gains(
-    before: QueryMeasures, after: QueryMeasures, unseen: Mask, *, confidence: float
+    before: QueryMeasures,
+    after: QueryMeasures,
+    unseen: Mask,
+    *,
+    confidence: float,
+    among: Mask | None = None,
 ) -> tuple[Gain, ...]:
-    """Return the gain of each mode and non-empty group; ``unseen`` (n,) flags unseen queries."""
-    masks: dict[Group, Mask] = {"all": np.ones_like(unseen), "seen": ~unseen, "unseen": unseen}
+    """Return the gain of each mode and group of the queries that ``among`` (n,) flags, or of all.
+
+    ``unseen`` (n,) flags the unseen queries. Empty groups are left out.
+    """
+    every = among if among is not None else np.ones_like(unseen)
+    masks: dict[Group, Mask] = {"all": every, "seen": every & ~unseen, "unseen": every & unseen}
     return tuple(
         compute_gain(mode, before[mode][mask], after[mode][mask], confidence, group)
         for mode in before
+        if mode != CONTROL
         for group, mask in masks.items()
         if mask.any()
     )
-
-
-def select_queries(measures: QueryMeasures, mask: Mask) -> QueryMeasures:
-    """Return the measures of the held-out queries that ``mask`` (n,) flags."""
-    return {mode: scores[mask] for mode, scores in measures.items() if mode != CONTROL}
 
 
 def judge(
     before: QueryMeasures,
     after: QueryMeasures,
     unseen: Mask,
+    counted: Mask,
     forgotten: Gain | None,
     rules: AcceptanceRules,
     best_epoch: int,
 ) -> dict[str, Any]:
-    """Return the fields of a ``TrainingResult`` that follow from the measures of test queries."""
+    """Return the fields of a ``TrainingResult`` that the measures of the counted queries give."""
     mode = next(iter(before))
-    gains = compute_gains(before, after, unseen, confidence=rules.confidence)
-    differences = after[mode] - before[mode]
+    gains = compute_gains(before, after, unseen, confidence=rules.confidence, among=counted)
+    differences = (after[mode] - before[mode])[counted]
     gained = differences.mean() > 0
     accepted, reason = _decide(gains, forgotten, rules)
     if best_epoch == 0:
@@ -209,10 +210,8 @@ def _decide(
 
 def too_few_queries(count: int, rules: AcceptanceRules) -> dict[str, Any]:
     """Return the fields of a ``TrainingResult`` for fewer than ``min_queries`` queries."""
-    reason = (
-        f"rejected: {count:,} queries are too few to tell a gain from chance; at least "
-        f"{rules.min_queries:,} are needed"
-    )
+    least = f"at least {rules.min_queries:,} are needed"
+    reason = f"rejected: {count:,} queries are too few to tell a gain from chance; {least}"
     return {"accepted": False, "reason": reason, "queries": count, "needed": rules.min_queries}
 
 

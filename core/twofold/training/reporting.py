@@ -5,12 +5,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from twofold.errors import InputError
-from twofold.evaluation.plots import DPI, INK, LOST, WON, check_picture
-from twofold.training.acceptance import Gain
+from twofold.evaluation.plots import DPI, INK, LOST, WON, check_plot_path
 from twofold.training.adapter.fit import Epoch
 from twofold.training.adapter.result import TrainedAdapter
 from twofold.training.adapter.temperature_sweep import SweepPoint
-from twofold.training.finetuning.result import FineTunedModel
+from twofold.training.finetuning.loop import FineTunedModel
 from twofold.tuning import setting_in_words
 
 _GROUPS = {
@@ -54,18 +53,14 @@ def _gains(trained: TrainedAdapter | FineTunedModel, origin: str) -> Iterator[st
     yield ""
     yield f"| mode | queries | before | after | gain ({level:.0%} interval) |"
     yield "| --- | --- | --- | --- | --- |"
-    for gain in trained.gains:
-        yield _row(gain, _GROUPS[gain.group])
-    if trained.forgotten is not None:
-        yield _row(trained.forgotten, "control queries")
-
-
-def _row(gain: Gain, group: str) -> str:
-    interval = gain.interval
-    return (
-        f"| {gain.mode} | {gain.queries:,} {group} | {gain.before:.4f} | {gain.after:.4f} | "
-        f"{interval.mean:+.4f} ({interval.low:+.4f} to {interval.high:+.4f}) |"
-    )
+    rows = [(gain, _GROUPS[gain.group]) for gain in trained.gains]
+    rows += [(trained.forgotten, "control queries")] if trained.forgotten is not None else []
+    for gain, group in rows:
+        interval = gain.interval
+        yield (
+            f"| {gain.mode} | {gain.queries:,} {group} | {gain.before:.4f} | {gain.after:.4f} | "
+            f"{interval.mean:+.4f} ({interval.low:+.4f} to {interval.high:+.4f}) |"
+        )
 
 
 def _folds(trained: TrainedAdapter) -> Iterator[str]:
@@ -162,7 +157,7 @@ def _figure(
     path: str | os.PathLike[str], size: tuple[float, float], problem: str, data: Sequence[object]
 ) -> Any:
     """Return an empty figure; raise InputError for a bad path, or if there are no data."""
-    check_picture(path)
+    check_plot_path(path)
     if not data:
         raise InputError(problem)
     from matplotlib.figure import Figure

@@ -40,14 +40,12 @@ class SearchQuality:
     def evaluate(self, vectors: Vectors) -> QueryMeasures:
         """Return the measure of each query by mode, for query vectors of shape (n, dim)."""
         if self.mode == "dense":
-            return {"dense": self._evaluate_dense(vectors)}
+            found = self.view.dense(vectors, _HITS, None, 1.0)
+            rankings = [self.view.ids(hits.rows) for hits in found]
+            return {"dense": measure_rankings(self.training_set, rankings, self.measure)}
         objective = self.objective(vectors)
         dense = SearchProfile(_DENSE_ONLY, self.profile.depth, None, self.profile.title_weight)
         return {"hybrid": objective.values(self.profile), "dense": objective.values(dense)}
-
-    def _evaluate_dense(self, vectors: Vectors) -> Scores:
-        rankings = [self.view.ids(hits.rows) for hits in self.view.dense(vectors, _HITS, None, 1.0)]
-        return measure_rankings(self.training_set, rankings, self.measure)
 
 
 def measure_rankings(

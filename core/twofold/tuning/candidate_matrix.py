@@ -1,4 +1,4 @@
-"""What both legs say of the candidates of many queries, as a retriever would gather it."""
+"""The candidates of many queries as padded arrays, with the scores of both legs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,50 +6,50 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.backend import View
 from twofold.fusion import LegScores, WeightedFusion
+from twofold.index import IndexView
 from twofold.protocols import Scorer
 from twofold.types import LegHits, Rows, Scores, Vectors
 
 PADDING = -1e300
-"""The fused score of no candidate: finite, so that any weights keep it below all others."""
+"""The fused score of padding: finite, so that it stays lowest when multiplied by a weight."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueryBatch:
-    """Judged queries, asked of one view: texts, vectors (n, dim), and both legs' trust in them."""
+    """Queries on one view, with what depends on neither scoring function nor depth.
 
-    view: View
+    Attributes:
+        view: The view to search.
+        texts: The texts of n queries.
+        vectors: Their vectors (n, dim).
+        least_dense: The least possible dense score of each query (n,).
+        lexical_qualities: How far the lexical leg can be trusted for each query (n,).
+    """
+
+    view: IndexView
     texts: Sequence[str]
     vectors: Vectors
-    lowest: Scores
-    qualities: Scores
+    least_dense: Scores
+    lexical_qualities: Scores
 
     @classmethod
-    def of(cls, view: View, texts: Sequence[str], vectors: Vectors) -> "QueryBatch":
-        """Return queries with what depends on neither scoring function nor depth."""
-        return cls(
-            view,
-            texts,
-            vectors,
-            np.array([view.lowest_dense(each) for each in vectors], np.float64),
-            np.array([view.lexical_quality(each) for each in texts], np.float64),
-        )
-
-    def dense(self, limit: int) -> list[LegHits]:
-        """Return the dense leg's best ``limit`` for each query."""
-        return self.view.dense(self.vectors, limit, None, 1.0)
+    def from_queries(cls, view: IndexView, texts: Sequence[str], vectors: Vectors) -> "QueryBatch":
+        """Return the batch of these texts and vectors (n, dim)."""
+        least = np.array([view.lowest_dense(vector) for vector in vectors], np.float64)
+        qualities = np.array([view.lexical_quality(text) for text in texts], np.float64)
+        return cls(view, texts, vectors, least, qualities)
 
 
 @dataclass(frozen=True, slots=True)
-class Candidates:
-    """The union of both legs' lists for each query, with true scores in both legs.
+class CandidateMatrix:
+    """The union of both legs' lists for each query, scored by both legs.
 
-    All arrays are (queries, width): a query's candidates stand first, by id, and the rest is
-    padding, row -1. Ranks are 0 where the leg doesn't list the candidate.
+    All arrays have shape (queries, width). A query's candidates come first, ordered by id. The rest
+    is padding, with row -1. A rank is 0 where the leg doesn't list the candidate.
     """
 
-    asked: QueryBatch
+    batch: QueryBatch
     scorer: Scorer | None
     sizes: NDArray[np.int64]
     rows: Rows
@@ -59,88 +59,73 @@ class Candidates:
     lexical_ranks: NDArray[np.int64]
 
     @classmethod
-    def gathered(
-        cls, asked: QueryBatch, dense: Sequence[LegHits], limit: int, scorer: Scorer | None
-    ) -> "Candidates":
-        """Ask the lexical leg for ``limit`` rows, and score the union with the ``dense`` lists."""
-        view = asked.view
+    def from_dense_lists(
+        cls, batch: QueryBatch, dense: Sequence[LegHits], limit: int, scorer: Scorer | None
+    ) -> "CandidateMatrix":
+        """Search the lexical leg for ``limit`` rows, and score the union with the dense lists."""
+        view = batch.view
         unions: list[Scores] = []
-        found = view.lexical(asked.texts, limit, None, scorer)
-        for text, vector, near, worded in zip(
-            asked.texts, asked.vectors, dense, found, strict=True
+        lexical = view.lexical(batch.texts, limit, None, scorer)
+        for text, vector, by_vector, by_words in zip(
+            batch.texts, batch.vectors, dense, lexical, strict=True
         ):
-            both = np.concatenate([near.rows, worded.rows])
+            both = np.concatenate([by_vector.rows, by_words.rows])
             rows, places = np.unique(both, return_inverse=True)
+            dense_at, lexical_at = np.split(places, [len(by_vector.rows)])
             columns = np.zeros((5, len(rows)))
-            at_near, at_worded = places[: len(near.rows)], places[len(near.rows) :]
             columns[0] = rows
-            columns[1, at_worded] = view.dense_scores(vector, worded.rows)
-            columns[1, at_near] = near.scores
-            columns[2, at_near] = view.lexical_scores(text, near.rows, scorer)
-            columns[2, at_worded] = worded.scores
-            columns[3, at_near] = np.arange(1, len(near.rows) + 1)
-            columns[4, at_worded] = np.arange(1, len(worded.rows) + 1)
+            columns[1, lexical_at] = view.dense_scores(vector, by_words.rows)
+            columns[1, dense_at] = by_vector.scores
+            columns[2, dense_at] = view.lexical_scores(text, by_vector.rows, scorer)
+            columns[2, lexical_at] = by_words.scores
+            columns[3, dense_at] = np.arange(1, len(dense_at) + 1)
+            columns[4, lexical_at] = np.arange(1, len(lexical_at) + 1)
             unions.append(columns)
-        return cls._padded(asked, scorer, unions)
-
-    @classmethod
-    def _padded(
-        cls, asked: QueryBatch, scorer: Scorer | None, unions: Sequence[Scores]
-    ) -> "Candidates":
         sizes = np.array([union.shape[1] for union in unions], np.int64)
         padded = np.zeros((5, len(unions), max(int(sizes.max(initial=0)), 1)))
         padded[0] = -1
-        for place, union in enumerate(unions):
-            padded[:, place, : union.shape[1]] = union
-        rows = padded[0].astype(np.int64)
-        order = np.argsort(_id_ranks(asked.view, rows), axis=1, kind="stable")
-        by_id = np.take_along_axis(padded, order[None], axis=2)
-        return cls(
-            asked,
-            scorer,
-            sizes,
-            by_id[0].astype(np.int64),
-            by_id[1],
-            by_id[2],
-            by_id[3].astype(np.int64),
-            by_id[4].astype(np.int64),
-        )
+        for query, union in enumerate(unions):
+            padded[:, query, : union.shape[1]] = union
+        order = np.argsort(_rank_by_id(view, padded[0].astype(np.int64)), axis=1, kind="stable")
+        columns = np.take_along_axis(padded, order[None], axis=2)
+        rows, *ranks = (columns[at].astype(np.int64) for at in (0, 3, 4))
+        return cls(batch, scorer, sizes, rows, columns[1], columns[2], *ranks)
 
     @property
     def nbytes(self) -> int:
         """The size of all arrays in bytes."""
         return 5 * self.rows.nbytes
 
-    def evidence(self, query: int) -> tuple[LegScores, LegScores]:
-        """Return what the dense and the lexical leg say of one query's candidates."""
-        view, text, vector = self.asked.view, self.asked.texts[query], self.asked.vectors[query]
-        own = slice(0, int(self.sizes[query]))
-        words = self.lexical[query, own]
+    def leg_scores(self, query: int) -> tuple[LegScores, LegScores]:
+        """Return the dense and the lexical scores of one query's candidates."""
+        batch, view, size = self.batch, self.batch.view, int(self.sizes[query])
+        text, vector = batch.texts[query], batch.vectors[query]
+        lexical = self.lexical[query, :size]
         return LegScores(
-            self.dense[query, own],
-            self.dense_ranks[query, own],
-            float(self.asked.lowest[query]),
+            self.dense[query, :size],
+            self.dense_ranks[query, :size],
+            float(batch.least_dense[query]),
             lambda: view.dense_moments(vector),
             view.dense_quality,
         ), LegScores(
-            words,
-            self.lexical_ranks[query, own],
-            # Below 0 is no word in common only for rank-bm25's Okapi, with a negative mean idf.
-            min(0.0, float(words.min(initial=0.0))),
+            lexical,
+            self.lexical_ranks[query, :size],
+            # Only rank_bm25's Okapi, with its negative mean idf, scores below "no term in common".
+            min(0.0, float(lexical.min(initial=0.0))),
             lambda: view.lexical_moments(text, self.scorer),
-            float(self.asked.qualities[query]),
+            float(batch.lexical_qualities[query]),
         )
 
-    def fused(self, fusion: WeightedFusion) -> Scores:
-        """Return the scores (queries, width) that a fusion gives, ``PADDING`` where nothing is."""
+    def fuse(self, fusion: WeightedFusion) -> Scores:
+        """Return the fused scores (queries, width), ``PADDING`` at the padding."""
         scores = np.full(self.rows.shape, PADDING)
         for query, size in enumerate(self.sizes.tolist()):
-            scores[query, :size] = fusion.fuse(*self.evidence(query)).scores
+            scores[query, :size] = fusion.fuse(*self.leg_scores(query)).scores
         return scores
 
 
-def _id_ranks(view: View, rows: Rows) -> NDArray[np.int64]:
-    """Return the place of each row's id among all ids here; padding comes last."""
+def _rank_by_id(view: IndexView, rows: Rows) -> NDArray[np.int64]:
+    """Return each row's position among the sorted ids of all rows; padding comes last."""
     distinct = np.unique(rows)
     distinct = distinct[distinct >= 0]
     ids = view.ids(distinct)

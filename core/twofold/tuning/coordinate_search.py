@@ -1,4 +1,4 @@
-"""The search: one kind of parameter after another, and no step that a few queries alone want."""
+"""Coordinate search for the best profile, with a rule against overfitting to few queries."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -9,69 +9,87 @@ from numpy.typing import NDArray
 
 from twofold.backend import SearchProfile
 from twofold.tuning.objective import TuningObjective
-from twofold.tuning.search_space import Space, distance
+from twofold.tuning.search_space import SearchSpace, profile_distance
 from twofold.types import Scores
 
-Step = Callable[[SearchProfile], Iterable[SearchProfile]]
+_Vary = Callable[[SearchProfile], Iterable[SearchProfile]]
+MAX_STAGES = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One step of a search: what was tried, how good the best of it is, and what was kept.
+    """A stage of the search.
 
-    ``best`` and ``kept`` are means over the queries that the search saw.
+    Attributes:
+        name: The parameters that were varied.
+        tried: The number of profiles that were tried.
+        best: The highest mean of any of them, over the queries of the search.
+        chosen: The mean of the profile that was chosen.
+        profile: The profile that was chosen.
     """
 
     name: str
     tried: int
     best: float
-    kept: float
+    chosen: float
     profile: SearchProfile
 
 
 def search(
-    bench: TuningObjective, space: Space, home: SearchProfile, queries: NDArray[np.int64]
+    objective: TuningObjective,
+    space: SearchSpace,
+    start: SearchProfile,
+    queries: NDArray[np.int64],
 ) -> Iterator[Stage]:
-    """Yield the stages of a search that starts at ``home`` and sees only these queries (n,).
+    """Yield the stages of a coordinate search; the last stage has the result.
 
-    Coordinate descent: fusion and weight, BM25's b and k1, the weight of titles, the depth, and
-    fusion and weight again. The last stage's setting is what was found.
+    Varies fusion and weight, BM25's b and k1, the title weight, the depth, and the fusion again.
+
+    Args:
+        objective: Measures profiles.
+        space: The values to try.
+        start: The profile to start from.
+        queries: The positions of the queries that the search may use, shape (n,).
     """
-    at = home
-    for name, steps in _stages(bench, space):
-        tried, best, kept = 0, -math.inf, math.nan
-        for step in steps:
-            settings = list(dict.fromkeys([at, *step(at)]))
-            values = np.stack([bench.values(each)[queries] for each in settings])
-            at = settings[choose_best(values, [distance(each, home) for each in settings])]
-            tried += len(settings) - 1
+    profile = start
+    for name, steps in _stages(objective, space):
+        tried, best, chosen = 0, -math.inf, math.nan
+        for vary in steps:
+            profiles = list(dict.fromkeys([profile, *vary(profile)]))
+            values = np.stack([objective.values(candidate)[queries] for candidate in profiles])
+            distances = [profile_distance(candidate, start) for candidate in profiles]
+            profile = profiles[choose_best(values, distances)]
+            tried += len(profiles) - 1
             best = max(best, float(values.mean(axis=1).max()))
-            kept = float(bench.values(at)[queries].mean())
-        yield Stage(name, tried, best, kept, at)
+            chosen = float(objective.values(profile)[queries].mean())
+        yield Stage(name, tried, best, chosen, profile)
 
 
 def choose_best(values: Scores, distances: list[float]) -> int:
-    """Return which of several settings to keep, from values (settings, queries).
+    """Return the position of the profile to choose, by the one-standard-error rule.
 
-    Of those that are no more than one standard error of the difference worse than the best, the
-    nearest to home: the best of many is partly luck, and luck doesn't last. The one standard error
-    rule of Breiman, Friedman, Olshen and Stone, Classification and Regression Trees (1984),
-    section 3.4, with paired errors. A setting has nothing fitted to queries but itself, so its mean
-    over inner folds is its mean over all queries.
+    Of the profiles that are at most one paired standard error worse than the best, the one nearest
+    to the start is chosen, because the best of many is partly luck. Breiman, Friedman, Olshen and
+    Stone, Classification and Regression Trees (1984), section 3.4.
+
+    Args:
+        values: The measure of each profile and query, shape (profiles, queries).
+        distances: Each profile's distance from the start.
     """
     means = values.mean(axis=1)
-    best = int(np.argmax(means))
-    lost = values[best] - values
-    errors = lost.std(axis=1, ddof=1) / math.sqrt(values.shape[1])
-    # Means that are equal on paper differ in their last bits.
-    near = np.flatnonzero(lost.mean(axis=1) <= errors + 1e-12)
-    return int(min(near, key=lambda each: (distances[each], -means[each])))
+    losses = values[int(np.argmax(means))] - values
+    errors = losses.std(axis=1, ddof=1) / math.sqrt(values.shape[1])
+    # Means that are equal in exact arithmetic differ in their last bits.
+    eligible = np.flatnonzero(losses.mean(axis=1) <= errors + 1e-12)
+    return int(min(eligible, key=lambda position: (distances[position], -means[position])))
 
 
-def _stages(bench: TuningObjective, space: Space) -> Iterator[tuple[str, tuple[Step, ...]]]:
-    yield "fusion and weight", (space.fusions,)
-    yield "BM25's b and k1", (space.lengths, space.repeats, space.lengths)
-    if bench.passages <= space.most_retitled and bench.has_titles:
-        yield "weight of titles", (space.titles,)
-    yield "depth", (space.limits,)
-    yield "fusion and weight again", (space.fusions,)
+def _stages(
+    objective: TuningObjective, space: SearchSpace
+) -> Iterator[tuple[str, tuple[_Vary, ...]]]:
+    yield "fusion and weight", (space.vary_fusion,)
+    yield "BM25's b and k1", (space.vary_b, space.vary_k1, space.vary_b)
+    if objective.passages <= space.max_passages_for_titles and objective.has_titles:
+        yield "title weight", (space.vary_title_weight,)
+    yield "depth", (space.vary_depth,)
+    yield "fusion and weight again", (space.vary_fusion,)

@@ -187,7 +187,7 @@ class TuningObjective:
     def has_titles(self) -> bool:
         """Whether any passage has a title."""
         view = self._view
-        return any(each.title for each in view.reader.between(0, view.snapshot.state.next_row))
+        return any(each.title for each in view.reader.passages_between(0, view.snapshot.state.next_row))
 
     @property
     def passages(self) -> int:
@@ -229,7 +229,7 @@ class TuningObjective:
     def _fused(self, gathered: _Gathered, fusion: WeightedFusion) -> Scores:
         """Return fused scores (queries, width)."""
         bare = fusion.fusion if isinstance(fusion, GuardedFusion) else fusion
-        lexical_only, dense_only = bare.reweighted(0.0), bare.reweighted(1.0)
+        lexical_only, dense_only = bare.with_dense_weight(0.0), bare.with_dense_weight(1.0)
         candidates = gathered.candidates
         dense, lexical = self._poles.get(
             (gathered.key, dense_only),

@@ -1,11 +1,9 @@
-"""What is tried: values of each parameter, and how far a setting is from the one in use."""
+"""The parameter values that tuning tries, and the options of tuning."""
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
-
-import numpy as np
 
 from twofold.backend import SearchProfile
 from twofold.errors import InputError
@@ -21,23 +19,30 @@ from twofold.fusion import (
 )
 from twofold.lexical import BM25
 from twofold.protocols import Scorer
+from twofold.validation import check_integer, check_number
 
 _WEIGHTS = tuple(round(0.05 * step, 2) for step in range(21))
 _RULES: tuple[WeightedFusion, ...] = (
-    *(WeightedSum(each) for each in NORMALIZERS.values()),
+    *(WeightedSum(normalizer) for normalizer in NORMALIZERS.values()),
     CombMNZ(),
     LogOdds(),
-    *(ReciprocalRank(each) for each in (1.0, 2.0, 5.0, 10.0, 20.0, 60.0)),
+    *(ReciprocalRank(constant) for constant in (1.0, 2.0, 5.0, 10.0, 20.0, 60.0)),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Space:
-    """The values that tuning tries; the ones in use are always among them.
+class SearchSpace:
+    """The values that tuning tries, besides those of the active profile.
 
-    Every fusion of ``rules`` is tried with every weight of the dense leg, with and without the
-    guard. The weight of titles is left alone where no passage has one, and in collections of more
-    than ``most_retitled`` passages, since trying one means analysing all of them in memory.
+    Attributes:
+        rules: Fusions, each tried with every dense weight, with and without the guard.
+        dense_weights: The dense leg's shares in the fusion.
+        depths: Candidates of each leg.
+        k1: BM25's term frequency saturation.
+        b: BM25's length normalization.
+        title_weights: How many times a title counts. Tried only where passages have titles.
+        max_passages_for_titles: In larger collections, title weights are not tried, because each
+            of them analyzes all passages in memory.
     """
 
     rules: tuple[WeightedFusion, ...] = _RULES
@@ -46,67 +51,100 @@ class Space:
     k1: tuple[float, ...] = (0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0)
     b: tuple[float, ...] = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9)
     title_weights: tuple[int, ...] = (1, 2, 3)
-    most_retitled: int = 200_000
+    max_passages_for_titles: int = 200_000
 
-    def fusions(self, profile: SearchProfile) -> Iterator[SearchProfile]:
-        """Yield a setting with every fusion and weight."""
+    def vary_fusion(self, profile: SearchProfile) -> Iterator[SearchProfile]:
+        """Yield the profile with every fusion and dense weight."""
         guard = profile.fusion if isinstance(profile.fusion, GuardedFusion) else GuardedFusion()
         for rule in self.rules:
             for weight in self.dense_weights:
-                bare = rule.reweighted(weight)
+                bare = rule.with_dense_weight(weight)
                 yield replace(profile, fusion=replace(guard, fusion=bare))
                 yield replace(profile, fusion=bare)
 
-    def lengths(self, profile: SearchProfile) -> Iterator[SearchProfile]:
-        """Yield a setting with every ``b``, none where its scoring function lacks it."""
-        return _with_parameter(profile, "b", self.b)
+    def vary_b(self, profile: SearchProfile) -> Iterator[SearchProfile]:
+        """Yield the profile with every ``b``, or nothing if its scorer has no ``b``."""
+        return _vary_scorer(profile, "b", self.b)
 
-    def repeats(self, profile: SearchProfile) -> Iterator[SearchProfile]:
-        """Yield a setting with every ``k1``, none where its scoring function lacks it."""
-        return _with_parameter(profile, "k1", self.k1)
+    def vary_k1(self, profile: SearchProfile) -> Iterator[SearchProfile]:
+        """Yield the profile with every ``k1``, or nothing if its scorer has no ``k1``."""
+        return _vary_scorer(profile, "k1", self.k1)
 
-    def titles(self, profile: SearchProfile) -> Iterator[SearchProfile]:
-        """Yield a setting with every weight of titles."""
-        for weight in self.title_weights:
-            yield replace(profile, title_weight=weight)
+    def vary_title_weight(self, profile: SearchProfile) -> Iterator[SearchProfile]:
+        """Yield the profile with every title weight."""
+        return (replace(profile, title_weight=weight) for weight in self.title_weights)
 
-    def limits(self, profile: SearchProfile) -> Iterator[SearchProfile]:
-        """Yield a setting with every depth."""
-        for depth in self.depths:
-            yield replace(profile, depth=depth)
+    def vary_depth(self, profile: SearchProfile) -> Iterator[SearchProfile]:
+        """Yield the profile with every depth."""
+        return (replace(profile, depth=depth) for depth in self.depths)
 
 
-def distance(profile: SearchProfile, home: SearchProfile) -> float:
-    """Return how much of a setting differs from ``home``: 0 for nothing, about 1 a parameter.
+@dataclass(frozen=True, slots=True)
+class TuningPlan:
+    """The options of tuning.
 
-    Another rule of fusion counts 1, having or lacking the guard 0.5; a doubled k1 or depth counts
-    log 2; weights and b their difference, and a title's weight as k1.
+    Args:
+        measure: The measure to raise, in the syntax of ir_measures. nDCG is by far the fastest.
+        folds: The folds of the cross-validation, at least 2.
+        seed: Seeds the assignment of queries to folds.
+        confidence: The level of confidence at which held-out queries must gain.
+        min_queries: With fewer judged queries nothing changes. At least twice ``folds``.
+        space: The values to try.
+
+    Raises:
+        InputError: A value is out of range, or the measure is unknown.
     """
-    near, far = _rule(profile.fusion), _rule(home.fusion)
-    own, other = profile.scorer, home.scorer
+
+    measure: str = "nDCG@10"
+    folds: int = 5
+    seed: int = 0
+    confidence: float = 0.95
+    min_queries: int = 20
+    space: SearchSpace = field(default_factory=SearchSpace)
+
+    def __post_init__(self) -> None:
+        check_integer("folds", self.folds, 2)
+        check_integer("seed", self.seed, 0)
+        check_integer("min_queries", self.min_queries)
+        check_number("confidence", self.confidence, 0, 1, exclusive=True)
+        parse_measure(self.measure)
+        if self.min_queries < 2 * self.folds:
+            raise InputError(
+                f"min_queries must be >= {2 * self.folds}, twice the folds, got {self.min_queries}"
+            )
+
+
+def profile_distance(profile: SearchProfile, start: SearchProfile) -> float:
+    """Return how far a profile is from ``start``: 0 if they are equal, about 1 per parameter.
+
+    Another fusion rule counts 1, and a guard that only one of them has 0.5. k1, depth and title
+    weight count the logarithm of their ratio; b and the dense weight count their difference.
+    """
+    fusion, start_fusion = profile.fusion, start.fusion
+    scorer, start_scorer = profile.scorer, start.scorer
+    k1, start_k1 = (max(_parameter(s, "k1"), 0.01) for s in (scorer, start_scorer))
     return (
-        float(near != far)
-        + 0.5
-        * (isinstance(profile.fusion, GuardedFusion) != isinstance(home.fusion, GuardedFusion))
-        + abs(profile.fusion.dense_weight - home.fusion.dense_weight)
-        + abs(math.log(profile.depth / home.depth))
-        + abs(math.log((1 + profile.title_weight) / (1 + home.title_weight)))
-        + abs(math.log(max(_parameter(own, "k1"), 0.01) / max(_parameter(other, "k1"), 0.01)))
-        + abs(_parameter(own, "b") - _parameter(other, "b"))
+        float(_compare_key(fusion) != _compare_key(start_fusion))
+        + 0.5 * (isinstance(fusion, GuardedFusion) != isinstance(start_fusion, GuardedFusion))
+        + abs(fusion.dense_weight - start_fusion.dense_weight)
+        + abs(math.log(profile.depth / start.depth))
+        + abs(math.log((1 + profile.title_weight) / (1 + start.title_weight)))
+        + abs(math.log(k1 / start_k1))
+        + abs(_parameter(scorer, "b") - _parameter(start_scorer, "b"))
     )
 
 
-def _rule(fusion: WeightedFusion) -> WeightedFusion:
-    """Return a fusion without its guard, at a weight that makes rules comparable."""
+def _compare_key(fusion: WeightedFusion) -> WeightedFusion:
+    """Return a fusion without its guard, at a fixed weight, so that rules compare equal."""
     bare = fusion.fusion if isinstance(fusion, GuardedFusion) else fusion
-    return bare.reweighted(0.5)
+    return bare.with_dense_weight(0.5)
 
 
-def _with_parameter(
+def _vary_scorer(
     profile: SearchProfile, name: str, values: tuple[float, ...]
 ) -> Iterator[SearchProfile]:
     scorer: Any = profile.scorer if profile.scorer is not None else BM25()
-    if not is_dataclass(scorer) or name not in {each.name for each in fields(scorer)}:
+    if not is_dataclass(scorer) or name not in {parameter.name for parameter in fields(scorer)}:
         return
     for value in values:
         if value != getattr(scorer, name):
@@ -116,37 +154,3 @@ def _with_parameter(
 
 def _parameter(scorer: Scorer | None, name: str) -> float:
     return float(getattr(scorer if scorer is not None else BM25(), name, 1.0))
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How to tune.
-
-    ``measure`` is one of ir_measures', and nDCG is by far the quickest. Queries are dealt to
-    ``folds`` by ``seed``. A change must be better on held-out queries at this ``level`` of
-    confidence. With fewer than ``fewest`` judged queries, nothing is ever changed.
-    """
-
-    measure: str = "nDCG@10"
-    folds: int = 5
-    seed: int = 0
-    level: float = 0.95
-    fewest: int = 20
-    space: Space = field(default_factory=Space)
-
-    def __post_init__(self) -> None:
-        for name, least in (("folds", 2), ("seed", 0), ("fewest", 1)):
-            value: object = getattr(self, name)
-            if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-                raise InputError(
-                    f"{name} is {value!r}: a whole number of at least {least} is wanted"
-                )
-        level: object = self.level
-        if not isinstance(level, int | float) or isinstance(level, bool) or not 0 < level < 1:
-            raise InputError(f"level is {level!r}: a number between 0 and 1 is wanted")
-        parse_measure(self.measure)
-        if self.fewest < 2 * self.folds:
-            raise InputError(
-                f"fewest is {self.fewest!r}: at least {2 * self.folds} queries are wanted for "
-                f"{self.folds} folds"
-            )

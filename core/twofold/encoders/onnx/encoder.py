@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from twofold.concurrency import map_threads
-from twofold.encoders.batching import TokenCounter, check_texts, fill_zero_vectors, shown_progress
-from twofold.encoders.model_spec import AS_SAVED, ModelOptions, format_spec, model_name
+from twofold.encoders.batching import TokenCounter, check_texts, fill_zero_vectors, progress_bar
+from twofold.encoders.model_spec import AS_SAVED, ModelOptions, format_spec, check_model_name
 from twofold.encoders.onnx.manifest import (
     OnnxManifest,
     OnnxTower,
@@ -34,7 +34,7 @@ class OnnxEncoder:
     ) -> None:
         if threads is not None and threads < 1:
             raise InputError(f"threads is {threads}: at least 1 is wanted")
-        self.name = format_spec(model_name(folder), AS_SAVED)
+        self.name = format_spec(check_model_name(folder), AS_SAVED)
         self.progress = progress
         self._folder = Path(folder)
         self._threads = threads if threads is not None else os.cpu_count() or 1
@@ -94,7 +94,7 @@ class OnnxEncoder:
         if tower.max_length is None:
             return 0
         counter = TokenCounter(self._ready("passage")[1])
-        lengths = counter.lengths([tower.prompt + text for text in texts])
+        lengths = counter.count([tower.prompt + text for text in texts])
         return int((lengths > tower.max_length).sum())
 
     def _encoded(self, texts: Sequence[str], role: Role) -> Vectors:
@@ -110,7 +110,7 @@ class OnnxEncoder:
             key=lambda place: -ids[place].size,
         )
         vectors = np.zeros((len(texts), self._manifest.dim), np.float32)
-        with shown_progress(len(texts), shown=self.progress) as advance:
+        with progress_bar(len(texts), shown=self.progress) as advance:
             runs = map_threads(
                 lambda place: session.run(None, {"input_ids": ids[place]})[0], order, self._threads
             )

@@ -1,180 +1,168 @@
-"""Settings of searches, saved with an index under names."""
+"""Search profiles saved with an index."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from twofold.backend import SearchProfile
 from twofold.errors import InputError
 from twofold.index.analyzer_binding import check_title_weight
-from twofold.index.saved.names import check_free, check_known, check_name, free_name
+from twofold.index.saved.collection import (
+    SavedCollection,
+    check_free,
+    check_known,
+    check_name,
+    free_name,
+)
 from twofold.index.saved_records import (
     active_profile,
+    adapter_records,
+    default_title_weight,
     profile_as_dict,
     profile_from_dict,
-    saved_values,
-    stored_adapters,
-    default_title_weight,
+    profile_records,
 )
 from twofold.index.segment_types import LexicalSegmentType
-from twofold.index.view import SnapshotProvider
+from twofold.index.snapshot import Snapshot
 from twofold.index.writing.commit import Change
-from twofold.index.writing.writer import IndexWriter
-from twofold.storage import Settings
+from twofold.storage import IndexSettings
+from twofold.validation import check_integer
 
 DEFAULT = "default"
-"""What the command line calls the library's defaults; no setting can have this name."""
-_KIND = "setting"
+"""The command line's name for the library's defaults; no profile can have this name."""
 
 
-class SearchProfiles(Mapping[str, SearchProfile]):
-    """The saved settings of an index by name; one of them, or the defaults, is in use.
+class SearchProfiles(SavedCollection[SearchProfile]):
+    """The saved profiles of an index by name. One of them may be active.
 
-    Every change is one commit, seen by all readers from their next query on. Where titles weigh
-    something else in a setting than in the postings, those are built anew when it is put to use, as
-    by ``Index.reanalyze``, and again on the way back.
+    Every change is one commit, which readers see from their next query on. If a profile has
+    another title weight than the postings, ``use`` rebuilds the postings, as ``Index.reanalyze``
+    does.
     """
-
-    def __init__(
-        self, writer: IndexWriter, generations: SnapshotProvider, check_open: Callable[[], None]
-    ) -> None:
-        self._writer = writer
-        self._generations = generations
-        self._check_open = check_open
 
     @property
     def active(self) -> str | None:
-        """The name of the setting in use, None for the library's defaults."""
-        return self._stored().active
+        """The name of the active profile, None for the library's defaults."""
+        return self._settings().active_profile
 
     @property
     def in_use(self) -> SearchProfile | None:
-        """The setting in use, None for the library's defaults."""
-        return active_profile(self._stored())
+        """The active profile, None for the library's defaults."""
+        return active_profile(self._settings())
 
     def new_name(self, wanted: str | None = None, *, stem: str = "tuned") -> str:
-        """Return a name that no setting has: ``wanted``, or the first free of tuned, tuned-2 ...
+        """Return an unused name: ``wanted``, or the first free of tuned, tuned-2, ...
 
-        Raises InputError for a wanted name that is taken, or that no setting can have.
+        Raises:
+            InputError: ``wanted`` is taken or not a valid name.
         """
-        taken = saved_values(self._stored())
+        taken = self._records()
         if wanted is None:
             return free_name(stem, taken)
-        check_name(_KIND, wanted, DEFAULT)
-        check_free(_KIND, wanted, taken)
+        check_name("profile", wanted, DEFAULT)
+        check_free("profile", wanted, taken)
         return wanted
 
     def save(self, name: str, profile: SearchProfile, *, use: bool = False) -> None:
-        """Save a setting, instead of any that had the name, and put it to use if wanted.
+        """Save a profile, replacing any of that name, and activate it if ``use``.
 
-        Raises InputError for a name or a setting that can't be stored, IndexLockedError,
-        ReadOnlyError.
+        Raises:
+            InputError: The name is not valid, or the profile can't be stored.
         """
-        check_name(_KIND, name, DEFAULT)
-        values = _storable(profile)
-
-        def saved(before: Settings) -> Settings:
+        check_name("profile", name, DEFAULT)
+        values = _to_storable(profile)
+        with self._writer.transaction() as transaction:
+            before = transaction.snapshot.settings
             if profile.query_adapter is not None:
-                check_known("adapter", profile.query_adapter, stored_adapters(before))
-            after = replace(before, saved=json.dumps({**saved_values(before), name: values}))
-            return _using(before, after, name) if use or before.active == name else after
-
-        self._change(saved)
+                check_known("query adapter", profile.query_adapter, adapter_records(before))
+            saved = json.dumps({**profile_records(before), name: values})
+            after = replace(before, profiles=saved)
+            if use or before.active_profile == name:
+                after = _activate(after, name, default_title_weight(before))
+            transaction.change = _change_settings(transaction.snapshot, after)
 
     def use(self, name: str | None) -> None:
-        """Put a saved setting to use, or, by None, the library's defaults.
+        """Activate a saved profile, or the library's defaults if None.
 
-        Raises InputError for an unknown name, IndexLockedError, ReadOnlyError.
+        Raises:
+            InputError: There is no profile of that name.
         """
-
-        def used(before: Settings) -> Settings:
+        with self._writer.transaction() as transaction:
+            before = transaction.snapshot.settings
             if name is not None:
-                check_known(_KIND, name, saved_values(before))
-            return _using(before, before, name)
-
-        self._change(used)
+                check_known("profile", name, profile_records(before))
+            after = _activate(before, name, default_title_weight(before))
+            transaction.change = _change_settings(transaction.snapshot, after)
 
     def drop(self, name: str) -> None:
-        """Forget a setting that is not in use.
+        """Delete a profile that is not active.
 
-        Raises InputError for an unknown name and for the one in use, IndexLockedError,
-        ReadOnlyError.
+        Raises:
+            InputError: There is no profile of that name, or it is active.
         """
-
-        def dropped(before: Settings) -> Settings:
-            values = saved_values(before)
-            check_known(_KIND, name, values)
-            if name == before.active:
+        with self._writer.transaction() as transaction:
+            before = transaction.snapshot.settings
+            records = profile_records(before)
+            check_known("profile", name, records)
+            if name == before.active_profile:
                 raise InputError(
-                    f"the setting {name!r} is in use: put another one to use first, or None for "
-                    "the defaults"
+                    f"profile {name!r} is active: use another one first, or None for the defaults"
                 )
-            del values[name]
-            return replace(before, saved=json.dumps(values))
-
-        self._change(dropped)
+            del records[name]
+            transaction.change = Change(settings=replace(before, profiles=json.dumps(records)))
 
     def __getitem__(self, name: str) -> SearchProfile:
-        return profile_from_dict(saved_values(self._stored())[name])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(saved_values(self._stored()))
-
-    def __len__(self) -> int:
-        return len(saved_values(self._stored()))
+        return profile_from_dict(self._records()[name])
 
     def __repr__(self) -> str:
-        return f"SavedSettings({', '.join(map(repr, self))}; active={self.active!r})"
+        return f"SearchProfiles({', '.join(map(repr, self))}; active={self.active!r})"
 
-    def _stored(self) -> Settings:
-        self._check_open()
-        with self._generations.view() as view:
-            return view.snapshot.settings
-
-    def _change(self, changed: Callable[[Settings], Settings]) -> None:
-        """Commit what ``changed`` makes of the newest generation's settings, if it is anything."""
-        self._check_open()
-        self._writer.begin()
-        with self._writer.turn:
-            with self._generations.view() as view:
-                snapshot = view.snapshot
-            before = snapshot.settings
-            after = changed(before)
-            if after == before:
-                return
-            change = Change.of_nothing(after, snapshot.vector_set)
-            kind = snapshot.segment_types.get("lexical")
-            if isinstance(kind, LexicalSegmentType) and after.title_weight != before.title_weight:
-                change = replace(change, reanalyzed=replace(kind, title_weight=after.title_weight))
-            self._writer.commit(change)
+    def _records(self) -> dict[str, Any]:
+        return profile_records(self._settings())
 
 
-def _using(before: Settings, after: Settings, name: str | None) -> Settings:
-    """Return ``after`` with another setting in use, and with its weight of titles."""
-    own = default_title_weight(before)
-    after = replace(after, active=name, own_title_weight=own if name is not None else None)
+def _change_settings(snapshot: Snapshot, settings: IndexSettings) -> Change | None:
+    """Return the change to these settings, None if there is nothing to change."""
+    if settings == snapshot.settings:
+        return None
+    lexical = snapshot.segment_types.get("lexical")
+    weight = settings.title_weight
+    if isinstance(lexical, LexicalSegmentType) and weight != snapshot.settings.title_weight:
+        return Change(settings=settings, reanalyzed=replace(lexical, title_weight=weight))
+    return Change(settings=settings)
+
+
+def _activate(settings: IndexSettings, name: str | None, default_weight: int) -> IndexSettings:
+    """Return the settings with the profile ``name`` active, and its title weight."""
+    kept_weight = default_weight if name is not None else None
+    after = replace(settings, active_profile=name, default_title_weight=kept_weight)
     if after.analyzer is None:
         return after
-    entering = active_profile(after)
-    return replace(after, title_weight=entering.title_weight if entering is not None else own)
+    profile = active_profile(after)
+    weight = profile.title_weight if profile is not None else default_weight
+    return replace(after, title_weight=weight)
 
 
-def _storable(profile: SearchProfile) -> dict[str, Any]:
-    """Return a setting as JSON values; raise InputError for one that can't be had back."""
+def _to_storable(profile: SearchProfile) -> dict[str, Any]:
+    """Return a profile as JSON values; raise InputError unless they can be read back."""
     if not isinstance(profile, SearchProfile):
-        raise InputError(f"a Setting is wanted, not {type(profile).__name__}: {profile!r:.80}")
-    depth = profile.depth
-    if not isinstance(depth, int) or isinstance(depth, bool) or depth < 1:
-        raise InputError(f"depth is {depth!r}: a whole number of at least 1 is wanted")
+        raise InputError(
+            f"profile must be a SearchProfile, got {type(profile).__name__}: {profile!r:.80}"
+        )
+    check_integer("depth", profile.depth)
     check_title_weight(profile.title_weight)
     if not isinstance(profile.query_adapter, str | None):
-        raise InputError(f"adapter is {profile.query_adapter!r:.80}: the name of a saved one is wanted")
+        raise InputError(
+            "query_adapter must be the name of a saved query adapter or None, got "
+            f"{profile.query_adapter!r:.80}"
+        )
     values = profile_as_dict(profile)
     try:
         same = profile_from_dict(json.loads(json.dumps(values))) == profile
     except (TypeError, ValueError):
         same = False
     if not same:
-        raise InputError(f"{profile!r:.200} can't be stored: use the library's own parts")
+        raise InputError(
+            f"{profile!r:.200} can't be stored: use fusions and scorers of the library"
+        )
     return values

@@ -1,8 +1,9 @@
-"""The files of one commit: named, written and synced before the catalog knows of them."""
+"""Writes the files of one commit, before the catalog refers to them."""
 
-from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twofold.dense import AnnStructure
 from twofold.index.layout import Layout
@@ -14,105 +15,104 @@ from twofold.storage import (
     State,
     append_vectors,
     content_hash,
-    mapped,
-    pack,
-    rows_data,
-    write_whole,
+    encode_rows,
+    map_file,
+    pack_arrays,
+    write_atomic,
 )
 from twofold.types import Rows, Vectors
 
 IN_CATALOG = 1 << 18
-"""Segments up to this many bytes live in the catalog itself, larger ones in files."""
+"""Segments of up to this many bytes are stored in the catalog, larger ones in files."""
 BLOCK = 1024
-"""Vectors up to which the last block still grows, so that small writes don't make many."""
+"""Vectors up to which the last block still grows, so that small writes don't add many blocks."""
 
 
 class CommitFiles:
-    """Names and writes files; those of a commit that fails are cleared by the next writer."""
+    """Names and writes files. The next writer deletes those of a commit that failed.
+
+    Attributes:
+        used: How many numbers were given to files and records.
+    """
 
     def __init__(self, layout: Layout, state: State) -> None:
         self._layout = layout
         self._next = state.next_file
         self.used = 0
 
-    def segment(self, leg: str, content: SegmentContent) -> SegmentRecord:
-        """Write a segment, a small one into the record itself."""
-        number = self._number()
-        data = pack(content.arrays())
-        record = SegmentRecord(
-            number=number,
-            leg=leg,
-            first=int(content.rows[0]),
-            last=int(content.rows[-1]),
-            rows=len(content.rows),
-            file=None,
-            blob=data,
-            size=len(data),
-            hash=content_hash(data),
-        )
+    def write_segment(self, leg: str, content: SegmentContent) -> SegmentRecord:
+        """Store a segment: a small one in its record, a larger one in a file."""
+        number = self._next_number()
+        data = pack_arrays(content.arrays())
         if len(data) <= IN_CATALOG:
-            return record
+            return _segment_record(number, leg, content.rows, None, data, data)
         name = f"{number:010d}.{leg}"
-        path = self._layout.segment_file(name)
-        write_whole(path, lambda file: file.write(data))
-        return replace(record, file=name, blob=None)
+        write_atomic(self._layout.segment_file(name), lambda file: file.write(data))
+        return _segment_record(number, leg, content.rows, name, None, data)
 
-    def vectors(
+    def write_vectors(
         self,
         vector_set: int,
         last: BlockRecord | None,
         rows: Rows,
         vectors: Vectors,
         *,
-        before: Vectors | None,
+        before: Vectors | None = None,
     ) -> tuple[BlockRecord, ...]:
-        """Append vectors after the ``last`` block, or to a new file; return their blocks.
+        """Append vectors (n, dim) after the block ``last``, or to a new file.
 
-        ``before`` are the vectors of the last block where it is to grow by the new ones.
+        Args:
+            vector_set: The vector set's number.
+            last: The last block of the vector set, None for a new file.
+            rows: The vectors' rows (n,).
+            vectors: The vectors (n, dim).
+            before: The vectors of ``last``, if that block is to be replaced by a larger one.
+
+        Returns:
+            The new blocks.
         """
+        if not len(rows):
+            return ()
         if last is None:
-            name, start = f"{self._number():010d}.f32", 0
+            name, start = f"{self._next_number():010d}.f32", 0
         else:
             name, start = last.file, last.first + last.count
-        path = self._layout.vector_file(name)
-        append_vectors(path, start, vectors)
+        append_vectors(self._layout.vector_file(name), start, vectors)
         if before is not None and last is not None:
             rows = np.concatenate([last.rows, rows])
             vectors = np.concatenate([before, vectors])
             start = last.first
         return tuple(
             BlockRecord(
-                number=self._number(),
+                number=self._next_number(),
                 vector_set=vector_set,
                 file=name,
                 first=start + at,
                 count=len(rows[at : at + BLOCK]),
-                rows_data=rows_data(rows[at : at + BLOCK]),
+                rows_data=encode_rows(rows[at : at + BLOCK]),
                 hash=content_hash(np.ascontiguousarray(vectors[at : at + BLOCK])),
             )
             for at in range(0, len(rows), BLOCK)
         )
 
-    def structure(self, content: AnnStructure) -> SegmentRecord:
-        """Write a structure over vectors, piece by piece."""
-        number = self._number()
+    def write_structure(self, structure: AnnStructure) -> SegmentRecord:
+        """Write an ANN structure to a file."""
+        number = self._next_number()
         name = f"{number:010d}.{DENSE}"
         path = self._layout.segment_file(name)
-        write_whole(path, content.write)
-        size = path.stat().st_size
-        return SegmentRecord(
-            number=number,
-            leg=DENSE,
-            first=int(content.rows[0]),
-            last=int(content.rows[-1]),
-            rows=len(content.rows),
-            file=name,
-            blob=None,
-            size=size,
-            hash=content_hash(mapped(path, size)),
-        )
+        write_atomic(path, structure.write)
+        data = map_file(path, path.stat().st_size)
+        return _segment_record(number, DENSE, structure.rows, name, None, data)
 
-    def _number(self) -> int:
+    def _next_number(self) -> int:
         number = self._next + self.used
         self.used += 1
         return number
+
+
+def _segment_record(
+    number: int, leg: str, rows: NDArray[Any], file: str | None, blob: bytes | None, data: Any
+) -> SegmentRecord:
+    first, last, count = int(rows[0]), int(rows[-1]), len(rows)
+    size, digest = len(data), content_hash(data)
+    return SegmentRecord(number, leg, first, last, count, file, blob, size, digest)

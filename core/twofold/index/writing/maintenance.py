@@ -1,56 +1,56 @@
-"""What follows a write: structures that are due, and the agreement of the legs."""
+"""Maintenance after a write: builds ANN structures that are due and measures leg agreement."""
 
 from dataclasses import replace
-from typing import Literal
 
-from twofold.index.leg_agreement import measure_agreement, needs_measuring
-from twofold.index.view import SnapshotProvider
+from twofold.index.leg_agreement import MIN_PASSAGES, measure_agreement
 from twofold.index.writing.commit import Change
 from twofold.index.writing.writer import IndexWriter
+from twofold.storage import IndexSettings
 
 
-class Maintenance:
-    """Keeps what is derived in step with what was written, in commits of its own."""
+def build_structures(writer: IndexWriter, *, compact: bool) -> None:
+    """Build the ANN structures that are due.
 
-    def __init__(self, writer: IndexWriter, generations: SnapshotProvider) -> None:
-        self._writer = writer
-        self._generations = generations
+    ``compact`` merges each leg into one segment, since every query reads all segments.
+    """
+    with writer.transaction() as transaction:
+        snapshot, dense = transaction.snapshot, transaction.snapshot.dense
+        several = any(len(snapshot.segments_of(leg)) > 1 for leg in snapshot.segment_types)
+        if dense is not None and dense.is_due(compact=compact):
+            transaction.change = Change(compact=compact, structures="rebuild" if compact else "due")
+        elif compact and several:
+            transaction.change = Change(compact=True)
 
-    def structures(self, *, compact: bool) -> None:
-        """Build the structures over vectors that are due.
 
-        ``compact`` leaves one segment a leg, as a large load deserves: queries visit every one.
-        """
-        with self._writer.turn:
-            with self._generations.view() as view:
-                snapshot = view.snapshot
-            dense = snapshot.dense
-            several = any(len(snapshot.of_leg(leg)) > 1 for leg in snapshot.segment_types)
-            due = dense is not None and dense.is_due(compact=compact)
-            if due or (compact and several):
-                change = Change.of_nothing(snapshot.settings, snapshot.vector_set)
-                built: Literal["left", "due", "anew"] = "due" if due else "left"
-                built = "anew" if due and compact else built
-                self._writer.commit(replace(change, compact=compact, structures=built))
+def update_agreement(writer: IndexWriter, *, encode: bool = True) -> None:
+    """Measure and store the agreement of the legs, if that is due.
 
-    def agreement(self, *, encode: bool = True) -> None:
-        """Measure the agreement of the legs where that is due, and store it.
-
-        Raises what the encoder raises; ``encode=False`` does without it.
-        """
-        with self._writer.turn:
-            with self._generations.view() as view:
-                snapshot = view.snapshot
-                encode = encode and view.encodes
-                passages = snapshot.state.passages
-                if not needs_measuring(snapshot.settings, passages, encode=encode):
-                    return
-                found = measure_agreement(view, encode=encode)
-            settings = replace(
-                snapshot.settings,
-                agreement=found,
-                agreement_of=passages,
+    ``encode=False`` measures without the encoder. Raises what the encoder raises.
+    """
+    with writer.transaction() as transaction:
+        view, settings = transaction.view, transaction.snapshot.settings
+        encode = encode and view.encodes
+        passages = transaction.snapshot.state.passages
+        if _is_agreement_due(settings, passages, encode=encode):
+            measured = replace(
+                settings,
+                agreement=measure_agreement(view, encode=encode),
+                agreement_passages=passages,
                 agreement_encoded=encode,
                 agreement_changed=0,
             )
-            self._writer.commit(Change.of_nothing(settings, snapshot.vector_set))
+            transaction.change = Change(settings=measured)
+
+
+def _is_agreement_due(settings: IndexSettings, passages: int, *, encode: bool) -> bool:
+    """Return whether an index has both legs and no current measurement of their agreement.
+
+    A measurement is current until half of the passages were added, deleted or changed. One without
+    the encoder is replaced by one with it.
+    """
+    if not settings.dense or settings.analyzer is None or passages < MIN_PASSAGES:
+        return False
+    before = settings.agreement_passages
+    better = encode and not settings.agreement_encoded
+    changed = 2 * settings.agreement_changed >= passages
+    return better or changed or before == 0 or passages >= 2 * before or 2 * passages <= before

@@ -1,4 +1,4 @@
-"""Another encoder for an index: a new vector set is filled while the old one serves."""
+"""Re-encoding: fills a vector set of another encoder while the present one serves queries."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
@@ -9,46 +9,37 @@ import numpy as np
 
 from twofold.encoders import encoder_from_name
 from twofold.index.encoder_binding import (
-    CANARIES,
     EncoderBinding,
+    canary_dim,
     choose_metric,
     encode_passages,
     encoder_identity,
     has_drifted,
-    new_set,
+    new_vector_set,
 )
-from twofold.index.layout import Layout
 from twofold.index.open_options import check_encoder, encoder_name, has_identity
-from twofold.index.snapshot import PendingVectorSet
-from twofold.index.view import IndexView, SnapshotProvider
+from twofold.index.snapshot import PendingVectorSet, Snapshot
+from twofold.index.view import IndexView
 from twofold.index.writing.commit import Change, Fill
 from twofold.index.writing.passage_input import ENCODED_BATCH
 from twofold.index.writing.writer import IndexWriter
 from twofold.protocols import Encoder
-from twofold.segments import positions_of
+from twofold.segments import find_positions
 from twofold.similarity import Metric
-from twofold.storage import Settings, StoredPassage, VectorSetRecord, map_vectors
+from twofold.storage import IndexSettings, StoredPassage, VectorSetRecord, map_vectors
 from twofold.types import Vectors
 
 
 class Reencoding:
-    """Fills a vector set in the order of the rows, each batch committed, and switches at the end.
+    """Fills a pending vector set in the order of rows, and activates it with the last batch.
 
-    What a call that was stopped had encoded is kept: the same encoder goes on from there, another
-    one starts anew. Passages that come meanwhile have greater rows, and those that go are skipped.
+    Every batch is committed. After an interruption, the same encoder goes on with the pending set,
+    another one replaces it. Passages added meanwhile have larger rows, so they are reached too.
     """
 
-    def __init__(
-        self,
-        layout: Layout,
-        writer: IndexWriter,
-        generations: SnapshotProvider,
-        contract: EncoderBinding,
-    ) -> None:
-        self._layout = layout
+    def __init__(self, writer: IndexWriter, encoder_binding: EncoderBinding) -> None:
         self._writer = writer
-        self._generations = generations
-        self._encoder_binding = contract
+        self._encoder_binding = encoder_binding
 
     def run(
         self,
@@ -56,101 +47,80 @@ class Reencoding:
         metric: Metric | str | None,
         progress: Callable[[int], None] | None,
     ) -> int:
-        """Fill and switch; return how many texts were encoded, 0 if nothing was to be done."""
-        own = encoder_from_name(encoder) if isinstance(encoder, str) else check_encoder(encoder)
-        name = encoder if isinstance(encoder, str) else encoder_name(own)
-        named = isinstance(encoder, str) or has_identity(own)
-        chosen = choose_metric(
-            encoder_identity(own), Metric.of(metric) if metric is not None else None
-        )
-        with self._generations.view() as view:
+        """Fill and activate the vector set; return how many texts were encoded."""
+        by_name = isinstance(encoder, str)
+        model = encoder_from_name(encoder) if isinstance(encoder, str) else check_encoder(encoder)
+        identity = encoder_identity(model)
+        requested = Metric.from_name(metric) if metric is not None else None
+        chosen = choose_metric(identity, requested, stacklevel=4)  # Index.reencode's caller
+        with self._writer.snapshots.view() as view:
             stored, settings = view.snapshot.vector_set, view.snapshot.settings
             if stored is not None and chosen is settings.metric:
-                identity = encoder_identity(own)
                 same = identity is not None and identity == stored.to_identity()
-                if same and not has_drifted(own, stored, chosen):
+                if same and not has_drifted(model, stored, chosen):
                     return 0
-            record = self._record(view, own, chosen)
+            record = _resume_or_start(view.snapshot, model, chosen)
         target = replace(
             settings,
             dense=True,
-            encoder=name,
-            named=named,
-            dim=len(record.canaries) // (4 * len(CANARIES)),
+            encoder=encoder if isinstance(encoder, str) else encoder_name(model),
+            named=by_name or has_identity(model),
+            dim=canary_dim(record),
             metric=chosen,
         )
-        return self._fill(own, record, target, progress)
+        return self._fill(model, record, target, progress)
 
     def _fill(
         self,
         encoder: Encoder,
         record: VectorSetRecord,
-        target: Settings,
+        target: IndexSettings,
         progress: Callable[[int], None] | None,
     ) -> int:
-        """Commit batch after batch, the last of them with the ``target`` settings' switch."""
+        """Commit batch after batch; the last one takes the encoder's settings from ``target``."""
         assert target.dim is not None
         assert target.metric is not None
         encoded, done, more = 0, 0, True
         while more:
-            with self._writer.turn:
-                with self._generations.view() as view:
-                    snapshot, filling = view.snapshot, view.snapshot.pending
-                    if filling is not None and filling.record.number != record.number:
-                        filling = None  # another encoder's, which this one replaces
-                    active = snapshot.vector_set
-                    if filling is None and active is not None and active.number >= record.number:
-                        record = replace(record, number=active.number + 1)  # begun meanwhile
-                    begun = filling.blocks if filling is not None else ()
-                    start = int(begun[-1].rows[-1]) + 1 if begun else 0
-                    rest = view.reader.between(start, snapshot.state.next_row)
-                    # Blank ones have no vector, and must not end a batch early.
-                    texts = (each for each in rest if each.encoded_text)
-                    batch = list(islice(texts, ENCODED_BATCH))
-                    known = self._known(view, filling, batch, start, target.dim)
+            with self._writer.transaction() as transaction:
+                view, snapshot = transaction.view, transaction.snapshot
+                pending, active = snapshot.pending, snapshot.vector_set
+                if pending is not None and pending.record.number != record.number:
+                    pending = None  # another encoder's, which this one replaces
+                if pending is None and active is not None and active.number >= record.number:
+                    record = replace(record, number=active.number + 1)  # added meanwhile
+                blocks = pending.blocks if pending is not None else ()
+                start = int(blocks[-1].rows[-1]) + 1 if blocks else 0
+                rest = view.reader.passages_between(start, snapshot.state.next_row)
+                # Blank passages have no vector, and must not end a batch early.
+                batch = list(islice((p for p in rest if p.encoded_text), ENCODED_BATCH))
+                known = self._find_known(view, pending, batch, start, target.dim)
+                new, vectors = _encode_batch(encoder, batch, known, target.metric, target.dim)
+                rows = np.array([passage.row for passage in batch], np.int64)
                 more = len(batch) == ENCODED_BATCH
-                fresh, vectors = _encoded(encoder, batch, known, target.metric, target.dim)
-                rows = np.array([each.row for each in batch], np.int64)
-                now = snapshot.settings
+                settings = snapshot.settings
                 if not more:
-                    self._encoder_binding.adopt(record.number, encoder)
-                    now = replace(
-                        now,
+                    self._encoder_binding.replace(record.number, encoder)
+                    settings = replace(
+                        settings,
                         dense=True,
                         encoder=target.encoder,
                         named=target.named,
                         dim=target.dim,
                         metric=target.metric,
-                        agreement=None,  # the other model's
-                        agreement_of=0,
+                        agreement=None,  # it was the other model's
+                        agreement_passages=0,
                         agreement_changed=0,
                     )
-                change = Change.of_nothing(now, snapshot.vector_set)
                 fill = Fill(record, rows, vectors, switch=not more)
-                self._writer.commit(replace(change, fill=fill))
-            encoded += fresh
+                transaction.change = Change(settings=settings, fill=fill)
+            encoded += new
             done += len(batch)
             if progress is not None:
                 progress(done)
         return encoded
 
-    def _record(self, view: IndexView, encoder: Encoder, metric: Metric) -> VectorSetRecord:
-        """Return the set that was begun with this encoder, or a new one."""
-        active, filling = view.snapshot.vector_set, view.snapshot.pending
-        number = 1 + max(
-            active.number if active is not None else 0,
-            filling.record.number if filling is not None else 0,
-        )
-        record = replace(new_set(number, encoder, metric), active=0)
-        if filling is not None and record.identity == filling.record.identity != "null":
-            same = np.array_equal(
-                np.frombuffer(record.canaries, np.float32),
-                np.frombuffer(filling.record.canaries, np.float32),
-            )
-            return filling.record if same else record
-        return record
-
-    def _known(
+    def _find_known(
         self,
         view: IndexView,
         pending: PendingVectorSet | None,
@@ -158,34 +128,51 @@ class Reencoding:
         start: int,
         dim: int,
     ) -> dict[bytes, Vectors]:
-        """Return the vectors of texts that this set has already, by content."""
-        first = view.reader.rows_with_content([each.content for each in batch])
+        """Return the vectors that the pending set has of this batch's texts, by content hash."""
+        first = view.reader.rows_with_content([passage.content for passage in batch])
         earlier = {content: row for content, row in first.items() if row < start}
         if pending is None or not earlier:
             return {}
         firsts = [int(block.rows[0]) for block in pending.blocks]
-        out: dict[bytes, Vectors] = {}
+        known: dict[bytes, Vectors] = {}
         for content, row in earlier.items():
             block = pending.blocks[bisect_right(firsts, row) - 1]
-            place = int(positions_of(np.array([row]), block.rows)[0])
-            if place >= 0:
-                path = self._layout.vector_file(block.file)
+            position = int(find_positions(np.array([row]), block.rows)[0])
+            if position >= 0:
+                path = self._writer.layout.vector_file(block.file)
                 stored = map_vectors(path, block.first + block.count, dim)
-                out[content] = stored[block.first + place]
-        return out
+                known[content] = stored[block.first + position]
+        return known
 
 
-def _encoded(
+def _resume_or_start(snapshot: Snapshot, encoder: Encoder, metric: Metric) -> VectorSetRecord:
+    """Return the pending vector set if it is this encoder's, else a new one."""
+    active, pending = snapshot.vector_set, snapshot.pending
+    number = 1 + max(
+        active.number if active is not None else 0,
+        pending.record.number if pending is not None else 0,
+    )
+    record = replace(new_vector_set(number, encoder, metric), active=0)
+    if pending is not None and record.identity == pending.record.identity != "null":
+        same = np.array_equal(
+            np.frombuffer(record.canaries, np.float32),
+            np.frombuffer(pending.record.canaries, np.float32),
+        )
+        return pending.record if same else record
+    return record
+
+
+def _encode_batch(
     encoder: Encoder,
     batch: Sequence[StoredPassage],
     known: dict[bytes, Vectors],
     metric: Metric,
     dim: int,
 ) -> tuple[int, Vectors]:
-    """Return how many texts were encoded, and the vectors of all (n, dim)."""
-    texts = {each.content: each.encoded_text for each in batch if each.content not in known}
+    """Return how many texts were encoded, and the vectors (n, dim) of the batch."""
+    texts = {p.content: p.encoded_text for p in batch if p.content not in known}
     if texts:
-        vectors = metric.stored(encode_passages(encoder, list(texts.values()), dim))
+        vectors = metric.prepare(encode_passages(encoder, list(texts.values()), dim))
         known = known | dict(zip(texts, vectors, strict=True))
-    out = [known[each.content] for each in batch]
+    out = [known[passage.content] for passage in batch]
     return len(texts), np.stack(out) if out else np.empty((0, dim), np.float32)

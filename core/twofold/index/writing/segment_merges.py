@@ -1,4 +1,4 @@
-"""Which segments a write replaces: small neighbours, mostly dead ones and damaged ones."""
+"""Merges the segments of a leg: small neighbours, and those that are mostly dead or damaged."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,19 +6,19 @@ from itertools import islice
 
 import numpy as np
 
-from twofold import segments as tiers
 from twofold.errors import IndexMismatchError
-from twofold.index.segment_types import SegmentContent, SegmentType, live_flags
+from twofold.index.segment_types import SegmentContent, SegmentType, live_mask
 from twofold.index.snapshot import LoadedSegment, Snapshot
+from twofold.segments import next_merge
 from twofold.storage import CatalogReader, SegmentRecord
 from twofold.types import Rows
 
-_REBUILT = 4096  # passages analysed at a time
+_BATCH = 4096  # passages analyzed at a time
 
 
 @dataclass(slots=True)
 class _Item:
-    """A segment that is stored (``record``) or still to be written."""
+    """A segment, with its record if it is stored already."""
 
     content: SegmentContent
     record: SegmentRecord | None
@@ -26,7 +26,7 @@ class _Item:
 
 @dataclass(frozen=True, slots=True)
 class MergeResult:
-    """What one leg's list of segments becomes."""
+    """The segments of one leg after a merge: records kept and dropped, and contents to write."""
 
     kept: tuple[SegmentRecord, ...]
     kept_contents: tuple[SegmentContent, ...]
@@ -35,63 +35,75 @@ class MergeResult:
 
 
 def merge_segments(
-    kind: SegmentType,
+    segment_type: SegmentType,
     stored: Sequence[LoadedSegment],
-    fresh: SegmentContent | None,
+    added: SegmentContent | None,
     dead: Rows,
     *,
     compact: bool = False,
 ) -> MergeResult:
-    """Return the segments of a leg after ``fresh`` rows came and the ``dead`` ones went.
+    """Return the segments of a leg after a write.
 
-    A segment loses its dead rows when it is merged, and at the latest when they are most of it.
-    ``compact`` merges all of them.
+    A merge removes dead rows. A segment whose rows are mostly dead is rewritten in any case.
+
+    Args:
+        segment_type: Merges the contents.
+        stored: The leg's segments, in the order of their rows.
+        added: The segment of the rows that were added.
+        dead: All deleted rows, ascending.
+        compact: Whether to merge all segments into one.
     """
     items: list[_Item] = []
-    for each in stored:
-        if each.lost:
+    for segment in stored:
+        if segment.lost:
             raise IndexMismatchError(
-                f"a {kind.leg} segment is damaged, and the analyzer that built it is not to be had:"
-                " give it as analyzer=, or use another one with Index.reanalyze"
+                f"a {segment_type.leg} segment is damaged, and the analyzer that built it can't "
+                "be loaded: pass it as analyzer=, or use another one with Index.reanalyze"
             )
-        live = live_flags(each.content, dead)
-        alive = int(live.sum())
-        if alive == 0:
+        live = live_mask(segment.content, dead)
+        count = int(live.sum())
+        if count == 0:
             continue
-        if each.damage is not None or alive < len(live) / 2:
-            items.append(_Item(kind.merge([each.content], [live]), None))
+        if segment.damage is not None or count < len(live) / 2:
+            items.append(_Item(segment_type.merge([segment.content], [live]), None))
         else:
-            items.append(_Item(each.content, each.record))
-    if fresh is not None:
-        items.append(_Item(fresh, None))
+            items.append(_Item(segment.content, segment.record))
+    if added is not None:
+        items.append(_Item(added, None))
     sizes = [len(item.content.rows) for item in items]
-    run = slice(0, len(items)) if compact and len(items) > 1 else tiers.next_merge(sizes)
+    run = slice(0, len(items)) if compact and len(items) > 1 else next_merge(sizes)
     while run is not None:
         contents = [item.content for item in items[run]]
-        flags = [live_flags(content, dead) for content in contents]
-        items[run] = [_Item(kind.merge(contents, flags), None)]
-        run = tiers.next_merge([len(item.content.rows) for item in items])
+        masks = [live_mask(content, dead) for content in contents]
+        items[run] = [_Item(segment_type.merge(contents, masks), None)]
+        run = next_merge([len(item.content.rows) for item in items])
     kept = tuple(item.record for item in items if item.record is not None)
     numbers = {record.number for record in kept}
     return MergeResult(
         kept=kept,
         kept_contents=tuple(item.content for item in items if item.record is not None),
         written=tuple(item.content for item in items if item.record is None),
-        dropped=tuple(each.record for each in stored if each.record.number not in numbers),
+        dropped=tuple(segment.record for segment in stored if segment.record.number not in numbers),
     )
 
 
-def rebuild_segment(kind: SegmentType, snapshot: Snapshot, reader: CatalogReader) -> MergeResult:
-    """Return the segments of a leg built from all stored passages, instead of those it has."""
+def rebuild_segment(
+    segment_type: SegmentType, snapshot: Snapshot, reader: CatalogReader
+) -> MergeResult:
+    """Return one segment of all stored passages, which replaces the leg's segments."""
     contents: list[SegmentContent] = []
-    passages = reader.between(0, snapshot.state.next_row)
-    while batch := list(islice(passages, _REBUILT)):
-        contents.append(kind.build(batch))
-        while (run := tiers.next_merge([len(each.rows) for each in contents])) is not None:
-            flags = [np.ones(len(each.rows), np.bool_) for each in contents[run]]
-            contents[run] = [kind.merge(contents[run], flags)]
+    passages = reader.passages_between(0, snapshot.state.next_row)
+    while batch := list(islice(passages, _BATCH)):
+        contents.append(segment_type.build(batch))
+        while (run := next_merge([len(content.rows) for content in contents])) is not None:
+            contents[run] = [_merge_whole(segment_type, contents[run])]
     if len(contents) > 1:
-        flags = [np.ones(len(each.rows), np.bool_) for each in contents]
-        contents = [kind.merge(contents, flags)]
-    dropped = tuple(each.record for each in snapshot.of_leg(kind.leg))
+        contents = [_merge_whole(segment_type, contents)]
+    dropped = tuple(segment.record for segment in snapshot.segments_of(segment_type.leg))
     return MergeResult((), (), tuple(contents), dropped)
+
+
+def _merge_whole(segment_type: SegmentType, contents: Sequence[SegmentContent]) -> SegmentContent:
+    """Merge segments without dead rows."""
+    masks = [np.ones(len(content.rows), np.bool_) for content in contents]
+    return segment_type.merge(contents, masks)

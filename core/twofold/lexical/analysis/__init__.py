@@ -1,1 +1,1 @@
-"""Analyzers: text to terms."""
+"""Analyzers: functions from text to terms."""

@@ -1,4 +1,4 @@
-"""What tells one analyzer from another of the same name: its terms for some fixed texts."""
+"""Fingerprints that tell analyzers of one name apart by their terms for fixed texts."""
 
 import json
 
@@ -27,11 +27,14 @@ _PROBES = (
 )
 
 
-def signature(analyzer: Analyzer) -> str:
-    """Return a hash of what the analyzer makes of sentences in several languages.
+def analyzer_fingerprint(analyzer: Analyzer) -> str:
+    """Return a hash of the analyzer's terms for sentences in several languages.
 
-    Another version of a stemmer or of a user's function shows in it. An analyzer may add
-    ``probes``, texts of its own. Raises InputError where it fails on one of them.
+    It changes with the version of a stemmer or of a user's function. An analyzer may add texts by
+    an attribute ``probes``.
+
+    Raises:
+        InputError: The analyzer fails on one of the texts.
     """
     probes = [*_PROBES, *getattr(analyzer, "probes", ())]
     try:

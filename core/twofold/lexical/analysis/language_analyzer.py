@@ -1,42 +1,40 @@
-"""Text to terms in the words' own language, and back to the spans of the text."""
+"""Analyzers of natural languages: text to stemmed terms, and terms back to spans of the text."""
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 
 from twofold.errors import InputError
 from twofold.lexical.analysis.languages import LANGUAGES, Language
-from twofold.lexical.analysis.normalization import align, compatible, fold
+from twofold.lexical.analysis.normalization import align, fold, normalize
 from twofold.lexical.analysis.tokenizer import (
-    identifier_pieces,
+    find_identifiers,
     identifier_spans,
-    identifiers,
     is_run,
-    lower_parts,
-    run_pieces,
+    split_identifier,
+    split_lowercase,
+    split_run,
     word_pattern,
 )
 from twofold.types import TermSpan
 
 _VERSION = 2
-_LONGEST = 64
-"""Characters of a chunk that is worth remembering; longer ones seldom come again."""
-_MOST = 1 << 17
-"""Chunks remembered for each language and thread: 31 MB of short words."""
-_LOCAL = threading.local()  # a PyStemmer object must not be shared between threads
+_MAX_CACHED_LENGTH = 64  # characters of the longest chunk to cache; longer ones rarely repeat
+_MAX_CACHED_CHUNKS = 1 << 17  # chunks cached for each language and thread: 31 MB of short words
+_LOCAL = threading.local()  # PyStemmer objects must not be shared between threads
 
 
 @dataclass(frozen=True, slots=True)
 class LanguageAnalyzer:
-    """Words by Unicode, folded and stemmed as their language asks.
+    """Splits text into Unicode words, folds and stems them by the rules of a language.
 
-    NFKC and casefold; one-character words kept ("vitamin D"). Identifiers are found whole and in
-    part ("CVE-2024-1234", "getUserName", "C++"). A run of Chinese, Japanese, Korean, Thai, Lao,
-    Khmer or Burmese becomes its characters and their pairs. Stop words are indexed, and dropped
-    from a query unless nothing else is left of it. Stemmers: Porter, Snowball (2001).
+    Applies NFKC and casefold, and keeps one-character words ("vitamin D"). Identifiers are found
+    whole and in parts ("CVE-2024-1234", "getUserName", "C++"). A run of Chinese, Japanese, Korean,
+    Thai, Lao, Khmer or Burmese becomes its characters and their pairs. Stop words are indexed, and
+    dropped from a query unless nothing else is left. Stemmers: Porter, Snowball (2001).
     """
 
     language: Language = LANGUAGES["english"]
@@ -49,63 +47,54 @@ class LanguageAnalyzer:
 
     @property
     def probes(self) -> tuple[str, ...]:
-        """Texts whose terms tell another version of the stemmer or of the stop words."""
+        """Texts for the fingerprint: all stop words."""
         return (" ".join(sorted(self.language.stop_words())),)
 
     def passage_terms(self, text: str) -> list[str]:
         """Return the terms of ``text``, repeats included."""
-        # No term reaches across a blank, and most of what stands between blanks comes again.
-        known = _chunks(self)
-        return list(chain.from_iterable(map(known.__getitem__, text.split())))
+        # No term contains whitespace, and most chunks between whitespace repeat.
+        return list(chain.from_iterable(map(_thread_cache(self).__getitem__, text.split())))
 
     def query_terms(self, text: str) -> list[str]:
-        """Return the terms of a query, without those that any text has."""
-        return self._terms(text, asked=True)
+        """Return the terms of a query without stop words."""
+        return self._terms(text, query=True)
 
     def spans(self, text: str) -> list[TermSpan]:
-        """Return where in ``text`` each of its ``passage_terms`` stands, by start."""
+        """Return the spans of the ``passage_terms`` in ``text``, by start."""
         found = sorted(self._pieces(text), key=lambda piece: (piece[1], -piece[2]))
         stems = map(_stemmer(self.language.stemmer), [word for word, _, _ in found])
         return [TermSpan(stem, *piece[1:]) for stem, piece in zip(stems, found, strict=True)]
 
-    def _terms(self, text: str, *, asked: bool) -> list[str]:
+    def _terms(self, text: str, *, query: bool) -> list[str]:
         language = self.language
-        text = compatible(text, language)
+        text = normalize(text, language)
         words: list[str] = _pattern(language).findall(fold(text, language))
-        pieces = [each[0] for whole in identifiers(text) for each in identifier_pieces(whole)]
-        if pieces:  # folded at once: none has a blank
+        pieces = [piece[0] for whole in find_identifiers(text) for piece in split_identifier(whole)]
+        if pieces:  # folded at once: none contains a space
             pieces = fold(" ".join(pieces), language).split(" ")
         runs: list[str] = []
         if not text.isascii() and any(map(is_run, words)):
-            every, words = words, []
-            for word in every:
-                if is_run(word):
-                    runs += [piece for piece, _, _ in run_pieces(word, asked=asked)]
-                else:
-                    words.append(word)
-        if asked:
-            words, runs = self._telling(words, pieces, runs)
+            for run in filter(is_run, words):
+                runs += [piece for piece, _, _ in split_run(run, query=query)]
+            words = [word for word in words if not is_run(word)]
+        if query:
+            stop_words = _folded_stop_words(language)
+            content = [word for word in words if word not in stop_words]
+            pairs = [run for run in runs if run not in stop_words]
+            if content or pairs or pieces:
+                words, runs = content, pairs
         return [*map(_stemmer(language.stemmer), words + pieces), *runs]
 
-    def _telling(
-        self, words: list[str], pieces: Sequence[str], runs: list[str]
-    ) -> tuple[list[str], list[str]]:
-        """Return a query's words and runs without stop words, or all where nothing is left."""
-        stops = _folded_stops(self.language)
-        telling = [word for word in words if word not in stops]
-        pairs = [run for run in runs if run not in stops]
-        return (telling, pairs) if telling or pairs or pieces else (words, runs)
-
     def _pieces(self, text: str) -> Iterator[tuple[str, int, int]]:
-        """Yield unstemmed terms with their spans in ``text`` itself."""
+        """Yield unstemmed terms with their spans in ``text``."""
         language = self.language
-        small = align(text, language, folded=True)
-        for found in _pattern(language).finditer(small.text):
+        folded = align(text, language, folded=True)
+        for found in _pattern(language).finditer(folded.text):
             if not is_run(found[0]):
-                yield (found[0], *small.span(found.start(), found.end()))
+                yield (found[0], *folded.span(found.start(), found.end()))
                 continue
-            for piece, start, end in run_pieces(found[0], asked=False):
-                yield (piece, *small.span(found.start() + start, found.start() + end))
+            for piece, start, end in split_run(found[0], query=False):
+                yield (piece, *folded.span(found.start() + start, found.start() + end))
         cased = align(text, language, folded=False)
         for piece, start, end in identifier_spans(cased.text):
             yield (fold(piece, language), *cased.span(start, end))
@@ -115,8 +104,8 @@ def _pattern(language: Language) -> re.Pattern[str]:
     return word_pattern(splits=language.splits, elides=language.elides)
 
 
-class _Chunks(dict[str, list[str]]):
-    """The terms of what stands between blanks, as they are asked for."""
+class _ChunkCache(dict[str, list[str]]):
+    """The terms of chunks between whitespace, computed on first use."""
 
     def __init__(self, analyzer: LanguageAnalyzer) -> None:
         super().__init__()
@@ -128,16 +117,26 @@ class _Chunks(dict[str, list[str]]):
         word = chunk.strip('.,;:()"')
         if self._plain and word.isascii() and word.isalpha() and word[1:].islower():
             terms = [self._stem(word.lower())]
-        elif (parts := lower_parts(word)) and self._plain:
-            pieces = [piece for piece, _, _ in identifier_pieces(word)]
+        elif (parts := split_lowercase(word)) and self._plain:
+            pieces = [piece for piece, _, _ in split_identifier(word)]
             terms = [*map(self._stem, parts + pieces)]
         else:
-            terms = self._analyzer._terms(chunk, asked=False)
-        if len(chunk) <= _LONGEST:
-            if len(self) >= _MOST:
+            terms = self._analyzer._terms(chunk, query=False)
+        if len(chunk) <= _MAX_CACHED_LENGTH:
+            if len(self) >= _MAX_CACHED_CHUNKS:
                 self.clear()
             self[chunk] = terms
         return terms
+
+
+def _thread_cache(analyzer: LanguageAnalyzer) -> _ChunkCache:
+    """Return this thread's cache for an analyzer's language."""
+    caches: dict[Language, _ChunkCache] | None = getattr(_LOCAL, "caches", None)
+    if caches is None:
+        caches = _LOCAL.caches = {}
+    if analyzer.language not in caches:
+        caches[analyzer.language] = _ChunkCache(analyzer)
+    return caches[analyzer.language]
 
 
 def _stemmer(algorithm: str | None) -> Callable[[str], str]:
@@ -150,15 +149,15 @@ def _stemmer(algorithm: str | None) -> Callable[[str], str]:
     if algorithm not in stemmers:
         import Stemmer
 
-        # Without its own cache, which slows down when it is full.
+        # Without PyStemmer's cache, which slows down when it is full.
         engine = Stemmer.Stemmer(algorithm, 0).stemWord
-        # The Arabic one leaves nothing of some marks.
+        # The Arabic stemmer returns "" for some marks.
         stemmers[algorithm] = lambda word: engine(word) or word
     return stemmers[algorithm]
 
 
 def check_stemmer(language: Language) -> None:
-    """Raise InputError if the installed PyStemmer is too old to know a language."""
+    """Raise InputError if the installed PyStemmer is too old for a language."""
     import Stemmer
 
     if language.stemmer is not None and language.stemmer not in Stemmer.algorithms():
@@ -168,18 +167,7 @@ def check_stemmer(language: Language) -> None:
         )
 
 
-def _chunks(analyzer: LanguageAnalyzer) -> _Chunks:
-    """Return what this thread remembers of an analyzer's terms."""
-    known: dict[Language, _Chunks] | None = getattr(_LOCAL, "chunks", None)
-    if known is None:
-        known = _LOCAL.chunks = {}
-    chunks = known.get(analyzer.language)
-    if chunks is None:
-        chunks = known[analyzer.language] = _Chunks(analyzer)
-    return chunks
-
-
 @cache
-def _folded_stops(language: Language) -> frozenset[str]:
-    """Return a language's stop words as its texts are folded."""
-    return frozenset(fold(compatible(word, language), language) for word in language.stop_words())
+def _folded_stop_words(language: Language) -> frozenset[str]:
+    words = language.stop_words()
+    return frozenset(fold(normalize(word, language), language) for word in words)

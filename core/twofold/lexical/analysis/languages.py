@@ -1,23 +1,27 @@
-"""What is particular to each language: its stemmer, its stop words, and which marks are folded."""
+"""Languages: their stemmers, stop words and rules for accents and apostrophes."""
 
 import re
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 
 from twofold.errors import InputError
+from twofold.validation import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
 class Language:
     """How the words of one language become terms.
 
-    ``stemmer`` is the name of a Snowball algorithm, None for languages without one. ``folds``
-    tells whether readers expect "cafe" to find "caf\u00e9"; ``letters`` are those whose marks stay
-    all the same. ``splits`` tells whether an apostrophe parts words, and ``elides`` whether a lone
-    letter before it is a particle, as in French "l'eau". ``dotless`` is the Turkish pair of i and
-    dotless \u0131.
+    Attributes:
+        name: English name.
+        code: ISO 639 code.
+        stemmer: Name of a Snowball algorithm, or None.
+        folds: Whether accents are folded, so that "cafe" finds "caf\u00e9".
+        letters: Letters that keep their accents all the same.
+        splits: Whether an apostrophe separates words.
+        elides: Whether a lone letter before an apostrophe is dropped, as in French "l'eau".
+        dotless: Whether I is the capital of dotless \u0131, as in Turkish.
     """
 
     name: str
@@ -30,8 +34,8 @@ class Language:
     dotless: bool = False
 
     def stop_words(self) -> frozenset[str]:
-        """Return words that carry no topic, as published; empty where no list is known."""
-        return _listed(self.name)
+        """Return the published list of stop words, which may be empty."""
+        return _read_stop_words(self.name)
 
 
 def _stemmed(name: str, code: str, **particulars: bool | str) -> Language:
@@ -39,7 +43,7 @@ def _stemmed(name: str, code: str, **particulars: bool | str) -> Language:
 
 
 MULTILINGUAL = Language("multilingual", "mul")
-"""Words as they are but for their case, in any script; no stemming, folding or stop words."""
+"""Words in any script, lowercased; no stemming, folding or stop words."""
 _ALL = (
     MULTILINGUAL,
     _stemmed("arabic", "ar"),
@@ -89,27 +93,25 @@ _ALL = (
     Language("vietnamese", "vi"),
     _stemmed("yiddish", "yi"),
 )
-LANGUAGES = {each.name: each for each in _ALL}
-_BY_CODE = {each.code: each for each in _ALL}
+LANGUAGES = {language.name: language for language in _ALL}
+_BY_CODE = {language.code: language for language in _ALL}
 
 
 def language_from_name(name: str) -> Language:
-    """Return a language by its English name or its ISO 639 code; raise InputError."""
+    """Return a language by its English name or ISO 639 code; raise InputError for others."""
     plain = name.strip().lower()
     found = LANGUAGES.get(plain) or _BY_CODE.get(re.split("[-_]", plain)[0])
     if found is None:
-        near = get_close_matches(plain, LANGUAGES, n=1)
-        hint = f"did you mean {near[0]!r}? Else " if near else ""
         raise InputError(
-            f"unknown analyzer {name!r}: {hint}use one of {', '.join(LANGUAGES)}, a language's "
-            "code such as 'de', or a function that gives the terms of a text"
+            f"unknown analyzer {name!r}: use one of {', '.join(LANGUAGES)}, a language code such "
+            f"as 'de', or a function that returns the terms of a text{did_you_mean(plain, LANGUAGES)}"
         )
     return found
 
 
 @cache
-def _listed(name: str) -> frozenset[str]:
-    """Read a language's list; lines that begin with # say where it comes from."""
+def _read_stop_words(name: str) -> frozenset[str]:
+    """Read a language's stop words; lines that begin with # are comments."""
     path = resources.files("twofold.lexical") / "stopwords" / f"{name}.txt"
     if not path.is_file():
         return frozenset()

@@ -1,4 +1,4 @@
-"""One form for all the ways to write a word: Unicode NFKC, casefold, and marks folded away."""
+"""Unicode normalization: NFKC, casefold, and removal of accents."""
 
 import re
 import unicodedata
@@ -13,19 +13,20 @@ _APOSTROPHES = str.maketrans({"\u2019": "'", "\u02bc": "'", "\uff07": "'"})
 _DOTLESS = str.maketrans({"I": "\u0131", "\u0130": "i"})
 # Persian is often typed on Arabic keyboards.
 _PERSIAN = str.maketrans({"\u064a": "\u06cc", "\u0643": "\u06a9"})
-# Ligatures and strokes, which Unicode doesn't take apart.
+# Ligatures and strokes, which Unicode doesn't decompose.
 _STROKES = str.maketrans(
     {"\u0153": "oe", "\u00e6": "ae", "\u00f8": "o", "\u0142": "l", "\u0111": "d", "\u00f0": "d"}
 )
 _LETTERS = "a-z\u03b1-\u03c9"  # Latin and Greek; marks of other scripts carry meaning
 _MARKS = "\u0300-\u036f"
+_OTHER_DIGIT = re.compile(r"(?![0-9])\d")  # decimal digits of other scripts
 
 
-def compatible(text: str, language: Language) -> str:
-    """Return ``text`` in NFKC with plain apostrophes and decimal digits, its case kept."""
+def normalize(text: str, language: Language) -> str:
+    """Return ``text`` in NFKC with ASCII apostrophes and digits, case kept."""
     if text.isascii():
         return text
-    # More marks on a character than any language puts there take normalising quadratic time.
+    # NFKC takes quadratic time in the marks on a character; no language uses so many.
     text = _stacked().sub(r"\1", text)
     text = unicodedata.normalize("NFKC", text).translate(_APOSTROPHES)
     if language.code == "fa":
@@ -34,7 +35,7 @@ def compatible(text: str, language: Language) -> str:
 
 
 def fold(text: str, language: Language) -> str:
-    """Return what ``compatible`` gave in one case, and without marks that readers don't type."""
+    """Return normalized ``text`` in lowercase, without the accents that the language folds."""
     if language.dotless:
         text = text.translate(_DOTLESS)
     if text.isascii():
@@ -46,47 +47,38 @@ def fold(text: str, language: Language) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-# Decimal digits of any script but ASCII's own.
-_OTHER_DIGIT = re.compile(r"(?![0-9])\d")
-
-
 @cache
 def _foldable(letters: str) -> re.Pattern[str]:
-    """Match the marks of a letter, but for those of the ``letters`` that keep theirs."""
-    kept = "".join(
-        rf"(?!(?<={each[0]}){each[1]})"
-        for each in (unicodedata.normalize("NFD", letter) for letter in letters)
-    )
+    """Return the pattern of the marks of a letter, except those of ``letters``."""
+    pairs = (unicodedata.normalize("NFD", letter) for letter in letters)
+    kept = "".join(rf"(?!(?<={letter}){mark})" for letter, mark in pairs)
     return re.compile(rf"(?<=[{_LETTERS}]){kept}[{_MARKS}]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """Where the characters of a changed text come from: [starts[i], ends[i]) in the original."""
+    """Maps character i of a changed ``text`` to [starts[i], ends[i]) of the original."""
 
     text: str
     starts: Sequence[int]
     ends: Sequence[int]
 
     def span(self, start: int, end: int) -> tuple[int, int]:
-        """Return the original's span of this text's characters from ``start`` to ``end``."""
+        """Return the span in the original of the characters from ``start`` to ``end``."""
         return self.starts[start], self.ends[end - 1]
 
 
 def align(text: str, language: Language, *, folded: bool) -> Alignment:
-    """Return ``compatible`` of ``text``, or ``folded`` of that, with the way back.
-
-    Each character is changed together with the marks that follow it, since normalisation never
-    reaches across such clusters.
-    """
+    """Normalize ``text``, and fold it if ``folded``, keeping the original positions."""
+    # Normalization never reaches across clusters of a character and the marks that follow it.
     if text.isascii():
-        changed = fold(compatible(text, language), language) if folded else text
+        changed = fold(normalize(text, language), language) if folded else text
         return Alignment(changed, range(len(text)), range(1, len(text) + 1))
     out: list[str] = []
     starts: list[int] = []
     ends: list[int] = []
     for found in _cluster().finditer(text):
-        changed = compatible(found[0], language)
+        changed = normalize(found[0], language)
         if folded:
             changed = fold(changed, language)
         out.append(changed)
@@ -95,20 +87,20 @@ def align(text: str, language: Language, *, folded: bool) -> Alignment:
     return Alignment("".join(out), starts, ends)
 
 
-# The blocks that have characters which compose with the one before.
+# Unicode blocks with characters that compose with the one before.
 _BLOCKS = ((0, 0x10000), (0x10A00, 0x12000), (0x1D100, 0x1D200), (0x1E000, 0x1F000))
 
 
 @cache
 def _stacked() -> re.Pattern[str]:
-    """Match a run of more than 30 marks, as Unicode's stream-safe format (UAX #15) counts."""
+    """Return the pattern of more than 30 marks, the limit of the stream-safe format (UAX #15)."""
     marks = "".join(re.escape(char) for char in _block_chars() if _is_mark(char))
     return re.compile(f"([{marks}]{{30}})[{marks}]+")
 
 
 @cache
 def _cluster() -> re.Pattern[str]:
-    """Match one character and what composes with it: marks, and the later jamo of a syllable."""
+    """Return the pattern of a character with its marks or the later jamo of its syllable."""
     joining = "".join(
         re.escape(char) for char in _block_chars() if _joins(unicodedata.normalize("NFKD", char)[0])
     )

@@ -99,7 +99,7 @@ def _smaller(offsets, data, a, b):
 
 
 @njit(cache=True, nogil=True)
-def merged_ranks(offsets, data, sorted_numbers, run_ptr):
+def merge_ranks(offsets, data, sorted_numbers, run_ptr):
     """Return each string's place in sorted order, from runs that are sorted already.
 
     sorted_numbers: the numbers of the strings of each run, smallest first; run_ptr (runs + 1):

@@ -9,8 +9,7 @@ from numba import njit
 
 from twofold.lexical.kernels.top_k import fixed, push, sort
 
-_LINE = 16
-"""Terms of a document in one line of a cache."""
+_LINE = 16  # terms of a document in one line of a cache
 
 
 @njit(cache=True, nogil=True)

@@ -12,8 +12,7 @@ WINDOW = 1 << _SHIFT
 """Documents whose scores are gathered at a time; their sums stay in the fastest caches."""
 _WIDE = np.uint64(WINDOW)
 _ONE = np.uint64(1)
-_STREAMED = 32
-"""Postings read one after the other in the time of searching a list for one document."""
+_STREAMED = 32  # postings read one after the other in the time of searching a list for one document
 _UNSEEN = -(np.int64(1) << np.int64(62))
 _ENDLESS = np.int64(1) << np.int64(61)
 # Places and slots are unsigned, since numba checks signed indices for being negative.

@@ -78,7 +78,7 @@ def _shift_weight(rerun: Rerun) -> Iterator[dict[str, Any]]:
     used = weight_used(rerun.candidates(limit, plan.fusion), plan.fusion)
     weights = [step / _WEIGHTS for step in range(_WEIGHTS + 1)]
     for weight in sorted(weights, key=lambda weight: (abs(weight - used), weight)):
-        candidates = rerun.candidates(depth, fusion.reweighted(weight))
+        candidates = rerun.candidates(depth, fusion.with_dense_weight(weight))
         if (place := rerun.find_place(candidates, depth, options.k)) and place <= options.k:
             changes: dict[str, Any] = {"dense_weight": weight}
             yield changes if depth == limit else changes | {"depth": depth}
@@ -103,7 +103,7 @@ def _weighted(fusion: Fusion) -> WeightedFusion | None:
     if not isinstance(fusion, WeightedFusion):
         return None
     try:
-        return fusion.reweighted(fusion.dense_weight)
+        return fusion.with_dense_weight(fusion.dense_weight)
     except InputError:  # a rule without a weight
         return None
 

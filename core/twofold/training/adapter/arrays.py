@@ -1,7 +1,7 @@
 """Training data of a query adapter as arrays."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,39 +17,20 @@ _FLOOR = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
-class BatchArrays:
-    """Query vectors and the passages that are relevant to them.
+class TrainingArrays:
+    """Passage vectors (m, dim), and query vectors (n, dim) with their weights (n,).
 
-    Attributes:
-        vectors: Vectors by the encoder, float32 (n, dim).
-        positives: For each query, the grades of its relevant passages by position.
-        weights: Weight of each query in the loss, float32 (n,).
-        lexical: Lexical parts of the fused scores, float32 (m, passages), of the first m queries;
-            None without a lexical leg. Only validation needs them.
+    ``positives`` has the grades of each query's relevant passages, by position. ``lexical`` has the
+    lexical parts of the fused scores (k, m) of the first k queries, for validation; it is None
+    without a lexical leg.
     """
 
+    passages: Vectors
+    metric: Metric
     vectors: Vectors
     positives: Sequence[dict[int, int]]
     weights: NDArray[np.float32]
     lexical: Vectors | None = None
-
-    def select(self, positions: NDArray[np.int64], *, lexical: bool = True) -> "BatchArrays":
-        """Return the queries at some positions, with or without the lexical scores."""
-        positives = [self.positives[position] for position in positions.tolist()]
-        scores = self.lexical[positions] if self.lexical is not None and lexical else None
-        return BatchArrays(self.vectors[positions], positives, self.weights[positions], scores)
-
-    def __len__(self) -> int:
-        return len(self.positives)
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingArrays:
-    """The stored passage vectors (n, dim) of an index, its metric, and the training queries."""
-
-    passages: Vectors
-    metric: Metric
-    queries: BatchArrays
 
     @classmethod
     def from_view(
@@ -61,14 +42,10 @@ class TrainingArrays:
         *,
         judged: int,
     ) -> "TrainingArrays":
-        """Collect the arrays of a training set.
+        """Collect the arrays of a training set with query vectors (n, dim).
 
-        Args:
-            view: View of the index.
-            examples: Judged examples, followed by extra ones.
-            vectors: Query vectors of all examples, float32 (n, dim).
-            plan: Gives the largest number of passages, and the seed of their sample.
-            judged: Number of judged examples, which get lexical scores for validation.
+        If there are more than ``plan.max_passages``, all relevant passages and a sample are used.
+        The first ``judged`` examples get lexical scores.
         """
         dense = view.snapshot.dense
         assert dense is not None  # checked before
@@ -89,7 +66,17 @@ class TrainingArrays:
         ]
         weights = np.array([example.weight for example in examples], np.float32)
         lexical = _lexical_parts(view, examples[:judged], rows)
-        return cls(points, dense.metric, BatchArrays(vectors, positives, weights, lexical))
+        return cls(points, dense.metric, vectors, positives, weights, lexical)
+
+    def select(self, positions: NDArray[np.int64], *, lexical: bool = True) -> "TrainingArrays":
+        """Return the queries at some positions, with or without the lexical scores."""
+        return replace(
+            self,
+            vectors=self.vectors[positions],
+            positives=[self.positives[position] for position in positions.tolist()],
+            weights=self.weights[positions],
+            lexical=self.lexical[positions] if self.lexical is not None and lexical else None,
+        )
 
 
 def _grades_by_row(view: IndexView, example: Example) -> dict[int, int]:

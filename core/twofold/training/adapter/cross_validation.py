@@ -6,13 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.training.acceptance import (
-    Gain,
-    QueryMeasures,
-    compute_gains,
-    no_regression,
-    select_queries,
-)
+from twofold.training.acceptance import Gain, QueryMeasures, compute_gains, no_regression
 from twofold.training.adapter.fit import FitResult
 from twofold.training.adapter.plan import AdapterPlan
 from twofold.types import Mask, Mode, Vectors
@@ -20,14 +14,10 @@ from twofold.types import Mask, Mode, Vectors
 
 @dataclass(frozen=True, slots=True)
 class CrossValidated:
-    """Query vectors, each adapted by a matrix that was fitted without that query.
+    """Query vectors (n, dim), each ``adapted`` by a matrix that was fitted without that query.
 
-    Attributes:
-        base: Vectors by the encoder, float32 (n, dim).
-        adapted: The adapted vectors, float32 (n, dim).
-        unseen: Flags queries that share no relevant passage with their training folds, (n,).
-        folds: Number of the fold that held out each query, (n,).
-        fits: The fit of each fold.
+    ``folds`` (n,) has the number of the fold that held out each query, and ``unseen`` (n,) flags
+    queries that share no relevant passage with the other folds.
     """
 
     base: Vectors
@@ -49,16 +39,11 @@ def interpolate_matrix(matrix: Vectors, weight: float) -> Vectors:
 
 @dataclass(frozen=True, slots=True)
 class InterpolationChoice:
-    """Chooses the interpolation weight by the held-out queries.
+    """Chooses the interpolation weight by the held-out queries' measures in one mode.
 
-    Attributes:
-        plan: The hyperparameters.
-        mode: The search mode that is optimized.
-        before: Measures of the queries by the index as it is.
-        candidates: Measures of the cross-validated queries, by weight.
-        cross_validated: Gives the folds and the unseen queries.
-        counted: Flags queries that the active adapter was not trained on, (n,).
-        safe: Weights at which control queries don't regress.
+    ``before`` are measures by the index as it is, and ``candidates`` cross-validated ones by
+    weight. ``counted`` (n,) flags queries that the active adapter was not trained on. At ``safe``
+    weights, control queries don't regress.
     """
 
     plan: AdapterPlan
@@ -72,9 +57,8 @@ class InterpolationChoice:
     def gains(self, after: QueryMeasures, among: Mask | None = None) -> tuple[Gain, ...]:
         """Return the gains of the counted queries, restricted to those ``among`` flags."""
         mask = self.counted if among is None else self.counted & among
-        before, now = select_queries(self.before, mask), select_queries(after, mask)
-        unseen = self.cross_validated.unseen[mask]
-        return compute_gains(before, now, unseen, confidence=self.plan.confidence)
+        unseen, confidence = self.cross_validated.unseen, self.plan.confidence
+        return compute_gains(self.before, after, unseen, confidence=confidence, among=mask)
 
     def best_weight(self, among: Mask | None = None) -> float:
         """Return the weight with the best mean over some queries, and without regression."""

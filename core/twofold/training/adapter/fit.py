@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.similarity import Metric
-from twofold.training.adapter.arrays import BatchArrays
+from twofold.training.adapter.arrays import TrainingArrays
 from twofold.training.adapter.plan import AdapterPlan
-from twofold.types import Vectors
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -22,13 +21,10 @@ _FLOOR = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """One pass over the training pairs; number 0 is the state before training.
+    """One pass over the training pairs; number 0 is the state before, without a loss.
 
-    Attributes:
-        number: Number of the epoch.
-        loss: Mean loss of its steps, None for number 0.
-        ndcg: Measure of the validation queries afterwards, None if there are none. It is nDCG@10
-            in adapter training, and the plan's measure in fine-tuning.
+    ``ndcg`` is of the validation queries, None if there are none: nDCG@10 in adapter training, the
+    plan's measure in fine-tuning.
     """
 
     number: int
@@ -46,10 +42,8 @@ class FitResult:
 
 
 def fit_adapter(
-    passages: Vectors,
-    metric: Metric,
-    train: BatchArrays,
-    validation: BatchArrays | None,
+    train: TrainingArrays,
+    validation: TrainingArrays | None,
     plan: AdapterPlan,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> FitResult:
@@ -61,25 +55,17 @@ def fit_adapter(
     ``identity_l2`` times the squared Frobenius norm of W - I is added. s is the index's metric,
     scaled by mean vector lengths, so that temperatures are comparable between encoders.
 
-    With validation queries, the matrix of the epoch with their best nDCG@10 is returned, and
-    training stops early; without, that of the last epoch. nDCG@10 is of both legs, if there are
-    two. On one thread, the same seed gives the same matrix.
-
-    Args:
-        passages: Passage vectors, float32 (n, dim).
-        metric: The index's similarity.
-        train: Queries to learn from.
-        validation: Queries that choose the epoch.
-        plan: The hyperparameters.
-        on_epoch: Called after every epoch, and with number 0 before the first.
+    With validation queries, training stops early, and the matrix of the epoch with their best
+    nDCG@10, of all legs, is returned; without, that of the last epoch. On one thread, the same
+    seed gives the same matrix.
     """
     import torch
 
     generator = torch.Generator().manual_seed(plan.seed)
-    points = torch.from_numpy(np.array(passages, np.float32))
+    points = torch.from_numpy(np.array(train.passages, np.float32))
     queries = torch.from_numpy(np.array(train.vectors, np.float32))
-    similarity = _scaled_similarity(metric, points, queries)
-    lowest = -1.0 if metric is Metric.COSINE else None
+    similarity = _scaled_similarity(train.metric, points, queries)
+    lowest = -1.0 if train.metric is Metric.COSINE else None
     pairs = [(query, x) for query, grades in enumerate(train.positives) for x in sorted(grades)]
     query_of, passage_of = (torch.tensor(column) for column in zip(*pairs, strict=True))
     # Each query counts once, however many relevant passages it has.
@@ -181,7 +167,7 @@ def _mask_other_positives(
 def _validate(
     matrix: "Tensor",
     similarity: Callable[["Tensor"], "Tensor"],
-    validation: BatchArrays | None,
+    validation: TrainingArrays | None,
     lowest: float | None,
 ) -> float | None:
     """Return the mean nDCG@10 of the validation queries, None if there are none.
@@ -191,7 +177,7 @@ def _validate(
     """
     import torch
 
-    if validation is None or not len(validation):
+    if validation is None or not len(validation.positives):
         return None
     with torch.no_grad():
         vectors = torch.from_numpy(np.array(validation.vectors, np.float32))

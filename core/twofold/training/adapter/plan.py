@@ -10,7 +10,7 @@ from twofold.validation import check_fractions, check_integer, check_number, che
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterPlan(AcceptanceRules):
-    """Hyperparameters of ``train_adapter``, beside those of ``AcceptanceRules``.
+    """Hyperparameters of ``train_adapter``, on top of those of ``AcceptanceRules``.
 
     Attributes:
         temperature: Divides the similarities in the loss; 1 / ``scale`` of other libraries.

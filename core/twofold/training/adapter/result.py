@@ -7,7 +7,7 @@ from twofold.backend import SearchProfile
 from twofold.encoders import QueryAdapter
 from twofold.errors import InputError
 from twofold.index import Index, profile_as_dict
-from twofold.index.saved.names import free_name
+from twofold.index.saved.collection import free_name
 from twofold.training.acceptance import TrainingResult
 from twofold.training.adapter.fit import Epoch
 from twofold.training.adapter.plan import AdapterPlan
@@ -68,25 +68,22 @@ class TrainedAdapter(TrainingResult):
 
 
 def choose_name(index: Index) -> str:
-    """Return the first of trained, trained-2 ... that no adapter and no profile has."""
+    """Return the first free name of trained, trained-2 ..."""
     return free_name("trained", {*index.query_adapters, *index.profiles})
 
 
 def keep(
     index: Index, trained: TrainedAdapter, *, name: str | None = None, use: bool = True
 ) -> str:
-    """Save an adapter and its search profile under one name.
+    """Save an adapter and its search profile under one name, and return the name.
 
     To undo it, activate another profile: ``index.profiles.use(name_or_none)``.
 
     Args:
         index: The index that the adapter was trained on.
         trained: Result of ``train_adapter``.
-        name: Name of both. Default: the first of trained, trained-2 ... that is free.
+        name: Name of both. Default: the first free one of trained, trained-2 ...
         use: Whether to activate the profile, and with it the adapter.
-
-    Returns:
-        The name.
 
     Raises:
         InputError: The name is taken, there is no adapter, or the index was encoded anew.

@@ -11,14 +11,7 @@ from twofold.backend import SearchProfile
 from twofold.encoders import QueryAdapter
 from twofold.errors import InputError
 from twofold.index import Index, IndexView
-from twofold.training.acceptance import (
-    Gain,
-    compute_gain,
-    judge,
-    no_regression,
-    select_queries,
-    too_few_queries,
-)
+from twofold.training.acceptance import Gain, compute_gain, judge, no_regression, too_few_queries
 from twofold.training.adapter.arrays import TrainingArrays
 from twofold.training.adapter.cross_validation import (
     CrossValidated,
@@ -43,7 +36,7 @@ from twofold.training.data.alignment import (
 from twofold.training.data.examples import TrainingSet
 from twofold.training.data.splitting import Split, split, split_folds, unseen_queries
 from twofold.training.search_quality import SearchQuality
-from twofold.tuning import Plan, Space, TuningObjective, TuningResult, tune_on
+from twofold.tuning import Plan, Space, tune_on
 from twofold.tuning.objective import in_use
 from twofold.types import Mask, Vectors
 
@@ -75,29 +68,25 @@ def train_adapter(
 ) -> TrainedAdapter:
     """Train a linear map of query vectors on judged queries; nothing is written.
 
-    Passages are not encoded again, so any encoder will do. The adapter is judged by
-    cross-validation: each query is measured with a matrix that was fitted without it. An active
-    adapter is the base to beat, and queries that it was trained on are not counted. The returned
-    adapter is fitted on all queries, for the mean of the folds' best epochs, and interpolated with
-    the identity. With two legs, the fusion is then tuned to it, and accepted on its own.
+    Passages are not encoded again, so any encoder will do. Queries are judged by cross-validation:
+    each is measured with a matrix that was fitted without it. An active adapter is the base to
+    beat, and queries that it was trained on don't count. The returned adapter is fitted on all
+    queries, for the mean of the folds' best epochs, and interpolated with the identity. With two
+    legs, the fusion is then tuned to it, and accepted on its own.
 
     Args:
         index: Index of the passages.
         training_set: Judged queries, to train on and to judge by.
         plan: The hyperparameters.
-        vectors: Query vectors in the order of the training set, float32 (n, dim). Default: by the
-            index's encoder.
+        vectors: Vectors of the queries, float32 (n, dim). Default: by the index's encoder.
         extra: More examples, such as synthetic ones, to train on in every fold.
         regression_set: Judged control queries, which must not lose. Default: titles or first
             sentences of passages that are relevant to no judged query.
         progress: Called with each epoch and stage.
 
-    Returns:
-        The adapter, whether it is accepted, and why. ``keep`` saves it.
-
     Raises:
         InputError: There is nothing to learn from, or vectors don't fit.
-        QueryError: The index is empty or has no vectors, or no encoder where one is needed.
+        QueryError: The index is empty, or has no vectors or no encoder where it needs one.
 
     Warns:
         DegradedWarning: Examples have no relevant passage in the index.
@@ -115,37 +104,32 @@ def train_adapter(
         return _AdapterTraining(view, judged, more, plan, encoded, regression_set, progress).run()
 
 
+@dataclass
 class _AdapterTraining:
     """One run of ``train_adapter``; ``vectors`` are of the judged and then the extra examples."""
 
-    def __init__(
-        self,
-        view: IndexView,
-        judged: TrainingSet,
-        extra: TrainingSet,
-        plan: AdapterPlan,
-        vectors: Vectors,
-        regression_set: TrainingSet | None,
-        progress: ProgressCallback | None,
-    ) -> None:
-        self._view = view
-        self._judged = judged
-        self._extra = extra
-        self._train = judged.join(extra)
-        self._plan = plan
-        self._vectors = vectors
-        self._profile = in_use(view)
-        self._quality = SearchQuality(view, judged, plan.measure, self._profile)
-        self._progress = progress
-        self._fits = 0
-        self._control = self._control_queries(regression_set)
-        self._arrays = TrainingArrays.from_view(
-            view, self._train, vectors, plan, judged=len(judged)
+    view: IndexView
+    judged: TrainingSet
+    extra: TrainingSet
+    plan: AdapterPlan
+    vectors: Vectors
+    regression_set: TrainingSet | None
+    progress: ProgressCallback | None
+
+    def __post_init__(self) -> None:
+        view, judged, plan = self.view, self.judged, self.plan
+        self.train = judged.join(self.extra)
+        self.profile = in_use(view)
+        self.quality = SearchQuality(view, judged, plan.measure, self.profile)
+        self.fits = 0
+        self.control = self._control_queries()
+        self.arrays = TrainingArrays.from_view(
+            view, self.train, self.vectors, plan, judged=len(judged)
         )
 
     def run(self) -> TrainedAdapter:
         started = time.perf_counter()
-        plan, view, quality, mode = self._plan, self._view, self._quality, self._quality.mode
+        plan, view, quality, mode = self.plan, self.view, self.quality, self.quality.mode
         validated = self._cross_validate()
         self._report("evaluating", _FIT_SHARE * plan.folds / (plan.folds + 1))
         counted, note = self._counted_queries()
@@ -158,22 +142,25 @@ class _AdapterTraining:
         safe = tuple(
             weight
             for weight in plan.interpolations
-            if self._is_safe(self._measure_control(final, weight, self._profile))
+            if (gain := self._measure_control(final, weight, self.profile)) is None
+            or gain.lost <= plan.max_regression
         )
         choice = InterpolationChoice(plan, mode, before, candidates, validated, counted, safe)
         weight = choice.best_weight()
         after = choice.measure_folds()
-        profile, tuned = self._profile, None
+        profile, tuned = self.profile, None
         if mode == "hybrid":
             self._report("tuning the fusion", 0.9)
             objective = quality.objective(validated.interpolate(weight))
-            tuned = self._tune(objective)
+            space = Space(depths=(), k1=(), b=(), title_weights=())
+            least = max(plan.min_queries, 2 * plan.folds)
+            tuning = Plan(plan.measure, plan.folds, plan.seed, plan.confidence, least, space)
+            tuned = tune_on(objective, tuning, self.profile, None)
             changed = {**after, "hybrid": objective.values(tuned.profile)}
             if no_regression(choice.gains(changed), plan):
                 profile = tuned.profile
         forgotten = self._measure_control(final, weight, profile)
-        first, last = select_queries(before, counted), select_queries(after, counted)
-        fields = judge(first, last, validated.unseen[counted], forgotten, plan, final.best)
+        fields = judge(before, after, validated.unseen, counted, forgotten, plan, final.best)
         fields["reason"] += note
         if fields["needed"] is not None:  # queries that are not counted are judged, too
             fields["needed"] += len(counted) - int(counted.sum())
@@ -182,17 +169,16 @@ class _AdapterTraining:
         identity = vector_set.to_identity() if vector_set is not None else None
         metadata = {
             "twofold": __version__,
-            "data": self._train.digest,
-            "queries": len(self._judged),
-            "pairs": sum(len(example.positives) for example in self._train),
-            "extra": len(self._extra),
+            "data": self.train.digest,
+            "queries": len(self.judged),
+            "pairs": sum(len(example.positives) for example in self.train),
+            "extra": len(self.extra),
             "model": identity.name if identity is not None else None,
-            "temperature": plan.temperature,
-            "identity_l2": plan.identity_l2,
-            "rank": plan.rank,
+            **{
+                name: getattr(plan, name) for name in ("temperature", "identity_l2", "rank", "seed")
+            },
             "interpolation": weight,
             "epochs": final.best,
-            "seed": plan.seed,
             "seconds": round(time.perf_counter() - started, 1),
             "gains": [gain.to_dict() for gain in fields["gains"]],
         }
@@ -200,11 +186,11 @@ class _AdapterTraining:
             adapter=QueryAdapter(
                 interpolate_matrix(final.matrix, weight),
                 identity.fingerprint if identity is not None else "",
-                {**metadata, LEARNED: query_hashes(self._train)},
+                {**metadata, LEARNED: query_hashes(self.train)},
             ),
             **fields,
             plan=plan,
-            queries=len(self._judged),
+            queries=len(self.judged),
             interpolation=weight,
             epochs=final.best,
             curves=tuple(fit.curve for fit in validated.fits),
@@ -219,11 +205,11 @@ class _AdapterTraining:
 
         Queries that the active adapter was trained on don't count, if enough others are left.
         """
-        every = np.ones(len(self._judged), np.bool_)
-        if self._view.snapshot.active_adapter.adapter is None:
+        every = np.ones(len(self.judged), np.bool_)
+        if self.view.snapshot.active_adapter.adapter is None:
             return every, ""
-        new = unseen_by_adapter(self._view, self._judged)
-        if new.sum() >= self._plan.min_queries:
+        new = unseen_by_adapter(self.view, self.judged)
+        if new.sum() >= self.plan.min_queries:
             return new, (
                 f"; compared with the active adapter on the {new.sum():,} queries that it was not "
                 "trained on"
@@ -235,8 +221,8 @@ class _AdapterTraining:
 
     def _cross_validate(self) -> CrossValidated:
         """Fit without each fold, and adapt the fold's queries."""
-        plan, judged = self._plan, self._judged
-        base = self._vectors[: len(judged)]
+        plan, judged = self.plan, self.judged
+        base = self.vectors[: len(judged)]
         adapted = np.empty_like(base)
         flags = np.zeros(len(judged), np.bool_)
         numbers = np.zeros(len(judged), np.int64)
@@ -248,7 +234,7 @@ class _AdapterTraining:
             numbers[held_out] = number
             matrix = fits[-1].matrix.astype(np.float64)
             adapted[held_out] = base[held_out].astype(np.float64) @ matrix.T
-            new = unseen_queries(fold.test, fold.train.join(self._extra))
+            new = unseen_queries(fold.test, fold.train.join(self.extra))
             flags[held_out] = [example.query_id in new for example in fold.test]
         return CrossValidated(base, adapted, flags, numbers, tuple(fits))
 
@@ -256,73 +242,53 @@ class _AdapterTraining:
         """Fit on all queries, for the mean of the folds' best epochs."""
         epochs = round(float(np.mean([fit.best for fit in validated.fits])))
         if epochs == 0:
-            return FitResult(np.eye(self._vectors.shape[1], dtype=np.float32), 0, ())
-        return self._fit(Split(self._judged, TrainingSet(())), epochs, "all queries")
+            return FitResult(np.eye(self.vectors.shape[1], dtype=np.float32), 0, ())
+        return self._fit(Split(self.judged, TrainingSet(())), epochs, "all queries")
 
     def _fit(self, parts: Split, epochs: int, stage: str) -> FitResult:
         """Fit on one part of the judged queries and all extra ones; stop early by the other."""
-        arrays = self._arrays
-        extra = np.arange(len(self._judged), len(self._train))
-        positions = np.concatenate([find_positions(self._judged, parts.train), extra])
-        validation = arrays.queries.select(find_positions(self._judged, parts.test))
-        share = _FIT_SHARE / (self._plan.folds + 1)
+        extra = np.arange(len(self.judged), len(self.train))
+        positions = np.concatenate([find_positions(self.judged, parts.train), extra])
+        validation = self.arrays.select(find_positions(self.judged, parts.test))
+        share = _FIT_SHARE / (self.plan.folds + 1)
 
         def on_epoch(epoch: Epoch) -> None:
-            self._report(stage, share * (self._fits + epoch.number / epochs), epoch)
+            self._report(stage, share * (self.fits + epoch.number / epochs), epoch)
 
-        found = fit_adapter(
-            arrays.passages,
-            arrays.metric,
-            arrays.queries.select(positions, lexical=False),
-            validation,
-            replace(self._plan, epochs=epochs),
-            on_epoch,
-        )
-        self._fits += 1
+        train = self.arrays.select(positions, lexical=False)
+        found = fit_adapter(train, validation, replace(self.plan, epochs=epochs), on_epoch)
+        self.fits += 1
         return found
 
-    def _tune(self, objective: TuningObjective) -> TuningResult:
-        """Tune the fusion and its weight to the adapted queries."""
-        plan = self._plan
-        space = Space(depths=(), k1=(), b=(), title_weights=())
-        least = max(plan.min_queries, 2 * plan.folds)
-        tuning = Plan(plan.measure, plan.folds, plan.seed, plan.confidence, least, space)
-        return tune_on(objective, tuning, self._profile, None)
-
-    def _control_queries(
-        self, regression_set: TrainingSet | None
-    ) -> tuple[SearchQuality, Vectors] | None:
+    def _control_queries(self) -> tuple[SearchQuality, Vectors] | None:
         """Return the control queries with their vectors; None if none are given or can be made."""
-        view = self._view
+        view, regression_set = self.view, self.regression_set
         if regression_set is not None:
             if not len(regression_set):
                 raise InputError("regression_set has no queries: pass some, or leave it out")
             regression_set = examples_in_index(view, regression_set)
         elif view.encodes:
             regression_set = control_queries_from_passages(
-                view, self._judged, self._train, self._plan.seed
+                view, self.judged, self.train, self.plan.seed
             )
         if regression_set is None:
             return None
         queries = [example.query for example in regression_set]
-        quality = replace(self._quality, training_set=regression_set)
+        quality = replace(self.quality, training_set=regression_set)
         return quality, view.encode_queries(queries, adapted=False)
 
     def _measure_control(
         self, fit: FitResult, weight: float, profile: SearchProfile
     ) -> Gain | None:
         """Return the gain of the control queries with an adapter and a profile."""
-        if self._control is None:
+        if self.control is None:
             return None
-        quality, vectors = self._control
+        quality, vectors = self.control
         adapter = QueryAdapter(interpolate_matrix(fit.matrix, weight))
-        before = quality.evaluate(self._view.adapted(vectors))[quality.mode]
+        before = quality.evaluate(self.view.adapted(vectors))[quality.mode]
         after = replace(quality, profile=profile).evaluate(adapter(vectors))[quality.mode]
-        return compute_gain(quality.mode, before, after, self._plan.confidence)
-
-    def _is_safe(self, forgotten: Gain | None) -> bool:
-        return forgotten is None or forgotten.lost <= self._plan.max_regression
+        return compute_gain(quality.mode, before, after, self.plan.confidence)
 
     def _report(self, stage: str, done: float, epoch: Epoch | None = None) -> None:
-        if self._progress is not None:
-            self._progress(TrainingProgress(stage, done, epoch))
+        if self.progress is not None:
+            self.progress(TrainingProgress(stage, done, epoch))

@@ -21,24 +21,16 @@ def examples_in_index(view: IndexView, training_set: TrainingSet) -> TrainingSet
     """Return the examples that have a positive in the index, ordered by query id.
 
     Passages of the training set are matched by their text, see ``match_passages``. Examples without
-    a positive in the index are skipped with a DegradedWarning. The fixed order makes training
-    independent of the order of the examples.
-
-    Raises:
-        QueryError: The index is empty or has no vectors.
-        InputError: No positive is in the index, or the examples can't be told apart because all
-            have the same positives or the same query.
+    a positive in the index are skipped with a DegradedWarning. Raises QueryError if the index is
+    empty or has no vectors, and InputError if no positive is in the index or all examples have the
+    same positives or query.
     """
     if not view.count:
         raise QueryError("the index is empty: upsert passages before training")
     if view.snapshot.dense is None:
         raise QueryError("the index has no vectors to train on: add them with reencode")
     training_set = match_passages(view, training_set)
-    usable = [
-        example
-        for example in training_set
-        if any(view.row_of(id_) is not None for id_ in example.positives)
-    ]
+    usable = [e for e in training_set if any(view.row_of(id_) is not None for id_ in e.positives)]
     if not len(training_set):
         raise InputError("there are no examples to learn from")
     if not usable:
@@ -95,14 +87,8 @@ def select_query_vectors(
 ) -> Vectors:
     """Return the vectors of the known queries, (len(known), dim).
 
-    Args:
-        view: The index, whose encoder is used without ``vectors``.
-        given: The examples to which ``vectors`` belong.
-        known: The subset to return vectors for.
-        vectors: Query vectors of all given examples, (len(given), dim), or None.
-
-    Raises:
-        InputError: The vectors have another shape, or one is not finite, or zero under cosine.
+    They are those of ``vectors`` (len(given), dim), or the encoder's without any. Raises InputError
+    for another shape, and for a vector that is not finite, or zero under cosine.
     """
     if vectors is None:
         return view.encode_queries([example.query for example in known], adapted=False)

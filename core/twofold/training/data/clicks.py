@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from twofold.corpus.reading import FilePath, json_lines
+from twofold.corpus.reading import FilePath, read_json_lines
 from twofold.errors import CorpusError, InputError
 from twofold.training.data.examples import Example, TrainingSet
 from twofold.training.data.splitting import normalize_query
@@ -21,17 +21,10 @@ _MAX_ITERATIONS, _TOLERANCE = 5000, 1e-7  # of EM
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One result list that was shown for a query.
+    """One result list: ids of the passages ``shown`` for a query, and of those ``clicked``.
 
-    Args:
-        query: The query's text.
-        shown: Ids of the passages shown, from position 1.
-        clicked: Ids of those that were clicked.
-        dwell: Seconds spent on passages, by id, as far as they are known.
-
-    Raises:
-        InputError: A value has the wrong type, an id is repeated, or a passage has a click or a
-            dwell time but wasn't shown.
+    ``dwell`` has the seconds spent on passages, by id, as far as they are known. Raises InputError
+    for an invalid value, and for a clicked passage that wasn't shown.
     """
 
     query: str
@@ -73,9 +66,6 @@ class ClickPlan:
         max_weight: Most that one click adds to an example's weight.
         skip_above: Whether passages skipped above a click become negatives.
         normalize: Whether queries that differ only in case and blanks are one query.
-
-    Raises:
-        InputError: A value is out of range.
     """
 
     propensity: float | Callable[[int], float] | Literal["estimated"] = 1.0
@@ -154,7 +144,7 @@ def read_clicks(path: FilePath) -> tuple[Session, ...]:
     CorpusError for a file that can't be read or has no sessions, and for a malformed line.
     """
     path = Path(path)
-    sessions = tuple(_read_session(path, *numbered) for numbered in json_lines(path))
+    sessions = tuple(_read_session(path, *numbered) for numbered in read_json_lines(path))
     if not sessions:
         raise CorpusError(f"{path} has no sessions")
     return sessions
@@ -171,12 +161,8 @@ def examples_from_clicks(sessions: Iterable[Session], plan: ClickPlan | None = N
     most often skipped first: Joachims et al., Accurately Interpreting Clickthrough Data as Implicit
     Feedback (SIGIR 2005).
 
-    Args:
-        sessions: The click log.
-        plan: How clicks are interpreted. Default: ``ClickPlan()``.
-
-    Raises:
-        InputError: A propensity isn't above 0 or can't be estimated, or no passage is a positive.
+    Raises InputError if a propensity isn't above 0 or can't be estimated, or if no passage is a
+    positive.
     """
     plan = plan if plan is not None else ClickPlan()
     key = normalize_query if plan.normalize else str.strip
@@ -204,10 +190,8 @@ def estimate_propensities(sessions: Iterable[Session], depth: int) -> tuple[floa
     position and an attractive passage: Chuklin, Markov and de Rijke, Click Models for Web Search
     (2015); Wang et al., Position Bias Estimation for Unbiased Learning to Rank in Personal Search
     (WSDM 2018). It learns from passages that were shown for one query at several positions. Many
-    pairs with few impressions make it less accurate.
-
-    Raises:
-        InputError: A position has no clicks, or no such passages link it to the first.
+    pairs with few impressions make it less accurate. Raises InputError if a position has no clicks,
+    or no such passages link it to the first.
     """
     check_integer("depth", depth)
     model = _PositionModel((session.query, session) for session in sessions)

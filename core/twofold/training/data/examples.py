@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import overload
 
 from twofold.errors import InputError
-from twofold.evaluation.measures import check_judgments, judged_queries
+from twofold.evaluation.measures import check_qrels, judged_queries
 from twofold.storage import content_hash
 from twofold.types import Passage
 from twofold.validation import is_number
@@ -27,8 +27,7 @@ class Example:
         grades: Relevance of each positive, integers >= 1. Default: 1 each.
 
     Raises:
-        InputError: The query is blank, an id is no string or on both sides, or a weight or grade
-            is out of range.
+        InputError: A value is invalid, or a passage is on both sides.
     """
 
     query: str
@@ -71,14 +70,9 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet(Sequence[Example]):
-    """A sequence of examples with distinct query ids.
+    """A sequence of examples with distinct query ids, and the passages that came with them.
 
-    Args:
-        examples: The examples.
-        passages: Passages that the source of the examples contains.
-
-    Raises:
-        InputError: Two examples share a query id.
+    Raises InputError if two examples share a query id.
     """
 
     examples: tuple[Example, ...]
@@ -100,16 +94,10 @@ class TrainingSet(Sequence[Example]):
         """Return an example for each query with a passage of grade >= 1.
 
         Passages of grade 0 or less become negatives. Blank queries are skipped. Judged queries
-        without a text are skipped with a DegradedWarning.
-
-        Args:
-            queries: Query id to text.
-            qrels: Query id to passage id to grade.
-
-        Raises:
-            InputError: The judgments are malformed, or no example is left.
+        without a text are skipped with a DegradedWarning. Raises InputError if the judgments are
+        malformed or no example is left.
         """
-        check_judgments(qrels)
+        check_qrels(qrels)
         examples = []
         for query_id, text in judged_queries(queries, qrels, stacklevel=2).items():
             grades = {id_: int(grade) for id_, grade in qrels[query_id].items() if grade > 0}
@@ -118,11 +106,7 @@ class TrainingSet(Sequence[Example]):
             negatives = tuple(id_ for id_, grade in qrels[query_id].items() if grade <= 0)
             examples.append(
                 Example(
-                    text,
-                    tuple(grades),
-                    negatives,
-                    query_id=query_id,
-                    grades=tuple(grades.values()),
+                    text, tuple(grades), negatives, 1.0, "qrels", query_id, tuple(grades.values())
                 )
             )
         if not examples:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from twofold.corpus.reading import FilePath, json_lines, opened
+from twofold.corpus.reading import FilePath, open_file, read_json_lines
 from twofold.errors import CorpusError, DegradedWarning
 from twofold.storage import content_hash
 from twofold.training.data.examples import Example, TrainingSet
@@ -84,13 +84,9 @@ def read_triples(path: FilePath) -> TrainingSet:
     """Read tab-separated texts of query, positive and negative, plain or .gz.
 
     Lines with the same query make one example. Passages with the same text get the same id, which
-    is derived as an index derives it. Format: Bajaj et al., MS MARCO (2016).
-
-    Warns:
-        DegradedWarning: A negative is a positive of the same query; it is dropped.
-
-    Raises:
-        CorpusError: The file can't be read, or a line is malformed.
+    is derived as an index derives it. Negatives that are positives of the same query are dropped
+    with a DegradedWarning. Raises CorpusError naming the line. Format: Bajaj et al., MS MARCO
+    (2016).
     """
     path = Path(path)
     builder = ExampleBuilder("triples")
@@ -103,16 +99,9 @@ def read_triples(path: FilePath) -> TrainingSet:
 def read_id_triples(path: FilePath, queries: Mapping[str, str]) -> TrainingSet:
     """Read tab-separated ids of query, positive and negative, plain or .gz.
 
-    Args:
-        path: The file.
-        queries: Query id to text. Ids without a text are skipped.
-
-    Warns:
-        DegradedWarning: Ids were skipped, or a negative is a positive of the same query; it is
-            dropped.
-
-    Raises:
-        CorpusError: The file can't be read, or a line is malformed.
+    ``queries`` has the texts by query id. Queries without a text are skipped, and negatives that
+    are positives of the same query are dropped, with a DegradedWarning. Raises CorpusError naming
+    the line.
     """
     path = Path(path)
     builder = ExampleBuilder("triples")
@@ -137,7 +126,7 @@ def _read_rows(path: Path) -> Iterator[list[str]]:
     """Yield three columns for each line; the file may be larger than memory."""
     number = 0
     try:
-        with opened(path, "rb") as file:
+        with open_file(path, "rb") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     yield _split_line(path, number, line)
@@ -170,12 +159,8 @@ def read_dpr(path: FilePath) -> TrainingSet:
     the same question make one example. Format: Karpukhin et al., Dense Passage Retrieval for
     Open-Domain Question Answering (EMNLP 2020).
 
-    Warns:
-        DegradedWarning: Questions without a positive are skipped, negatives that are positives of
-            the same question are dropped, or an id has more than one text.
-
-    Raises:
-        CorpusError: The file can't be read, or a record is malformed.
+    Questions without a positive are skipped, negatives that are positives are dropped, and the
+    first text of an id is kept, each with a DegradedWarning. Raises CorpusError naming the record.
     """
     path = Path(path)
     builder = ExampleBuilder("dpr")
@@ -254,7 +239,7 @@ def _context_id(place: str, name: str, context: dict[str, Any]) -> str:
 def _read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (where it is, record); the first character tells a JSON list from JSON lines."""
     try:
-        with opened(path, "rb") as file:
+        with open_file(path, "rb") as file:
             data = file.read(4096).lstrip(_BEFORE_JSON)
             is_list = data.startswith(b"[")
             if is_list:
@@ -264,7 +249,7 @@ def _read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     except (OSError, EOFError, zlib.error) as error:
         raise CorpusError(f"{path} can't be read: {error}") from error
     if not is_list:
-        for number, record in json_lines(path):
+        for number, record in read_json_lines(path):
             yield f"{path}, line {number}", record
         return
     try:

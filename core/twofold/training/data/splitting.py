@@ -32,7 +32,7 @@ def split(
 
     Args:
         training_set: The examples.
-        share: Share of the queries to hold out, > 0 and < 1.
+        share: Share of the queries, > 0 and < 1.
         by: ``"query"`` links queries that differ only in case and blanks. ``"passage"`` also links
             those that share a positive, transitively, so that no test positive is a positive in
             ``train``.

@@ -1,4 +1,4 @@
-"""Queries made from passages, without anyone asking; and which of them can be believed."""
+"""Generates training queries from passages, and filters them by round trip."""
 
 import math
 import re
@@ -15,33 +15,34 @@ from twofold.lexical.analysis.tokenizer import word_pattern
 from twofold.results.sentences import query_words, sentences
 from twofold.retriever import Retriever
 from twofold.training.data.examples import Example, TrainingSet
-from twofold.types import Passage, PassageLike, as_passage
+from twofold.types import Passage, PassageLike
+from twofold.validation import as_passage, check_integer, check_seed
 
 GeneratedQueries = list[tuple[str, str | None]]
-"""Queries, each with what is left of the passage to answer it; None is the whole passage."""
+"""Queries, each with the part of the passage that answers it; None is the whole passage."""
 
-_FEWEST_WORDS = 2
-_BATCH = 1024  # queries asked at once: what a batch found is forgotten before the next
+_MIN_WORDS = 2
+_BATCH = 1024  # queries searched at once
 _HEADING = re.compile(r"^ {0,3}(#{1,6})\s+(.+?)\s*#*\s*$")
 _FENCE = re.compile(r"^ {0,3}(```|~~~)")
 
 
 class QueryGenerator(Protocol):
-    """Makes queries of a passage; ``source`` tags the examples."""
+    """Generates queries from a passage."""
 
     @property
     def source(self) -> str:
-        """A short name, such as ``"title"``."""
+        """A short name, such as ``"title"``, which tags the examples."""
         ...
 
     def generate(self, passage: Passage) -> GeneratedQueries:
-        """Return queries with their target texts; a query whose target is blank is left out."""
+        """Return queries with their answers; queries with a blank answer are skipped."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Titles:
-    """The title asks for the text."""
+    """Uses the title as the query and the text as its answer."""
 
     source: str = "title"
 
@@ -52,7 +53,7 @@ class Titles:
 
 @dataclass(frozen=True, slots=True)
 class FirstSentences:
-    """The first sentence asks for the rest."""
+    """Uses the first sentence as the query and the others as its answer."""
 
     source: str = "first-sentence"
 
@@ -64,73 +65,80 @@ class FirstSentences:
 
 @dataclass(frozen=True, slots=True)
 class Headings:
-    """Each Markdown heading (``# ...``) asks for its section, the sections below it included."""
+    """Uses each Markdown heading (``# ...``) as a query and its section as the answer.
+
+    A section includes its subsections.
+    """
 
     source: str = "heading"
 
     def generate(self, passage: Passage) -> GeneratedQueries:
-        """Return each heading and the lines up to the next of its level or above."""
+        """Return each heading with the lines up to the next of its level or above."""
         lines = passage.text.splitlines()
-        found: list[tuple[int, int, str]] = []  # line, level, heading
-        fenced = False
+        headings: list[tuple[int, int, str]] = []  # line, level, text
+        in_code = False
         for number, line in enumerate(lines):
-            fenced ^= _FENCE.match(line) is not None  # a comment in code is no heading
-            heading = None if fenced else _HEADING.match(line)
+            in_code ^= _FENCE.match(line) is not None
+            heading = None if in_code else _HEADING.match(line)
             if heading is not None:
-                found.append((number, len(heading[1]), heading[2]))
-        out: GeneratedQueries = []
-        for place, (number, level, heading_text) in enumerate(found):
-            ends = (line for line, other, _ in found[place + 1 :] if other <= level)
+                headings.append((number, len(heading[1]), heading[2]))
+        queries: GeneratedQueries = []
+        for place, (number, level, text) in enumerate(headings):
+            ends = (line for line, other, _ in headings[place + 1 :] if other <= level)
             section = lines[number + 1 : next(ends, len(lines))]
-            out.append((heading_text, "\n".join(section)))
-        return out
+            queries.append((text, "\n".join(section)))
+        return queries
 
 
 @dataclass(frozen=True, slots=True)
 class Keyphrases:
-    """The passage's own best phrases by tf-idf, as one query.
+    """Uses the best phrases of a passage by tf-idf as one query.
 
-    A phrase is one to ``longest`` words in a row without a stop word between them. Its value is how
-    often it occurs, times the sum of its words' idf, ln(N / df), over all passages given: Salton
-    and Buckley, Term-Weighting Approaches in Automatic Text Retrieval (1988). The ``count`` best
-    that share no word are taken, in the order in which they stand. For languages that part words by
-    blanks.
+    A phrase is a run of words without a stop word. Its value is its frequency times the sum of its
+    words' idf, ln(N / df), over all passages: Salton and Buckley, Term-Weighting Approaches in
+    Automatic Text Retrieval (1988). The query has the best phrases that share no word, in text
+    order. For languages that separate words by blanks.
+
+    Args:
+        count: Number of phrases.
+        max_words: Most words in a phrase.
+        language: Language of the stop words.
+        frequencies: Document frequencies by word, see ``with_frequencies``.
+        passages: Number of passages N.
     """
 
     count: int = 3
-    longest: int = 3
+    max_words: int = 3
     language: str = "english"
     frequencies: Mapping[str, int] = field(default_factory=dict, repr=False)
     passages: int = 0
     source: str = "keyphrases"
 
     def __post_init__(self) -> None:
-        for name in ("count", "longest"):
-            value: object = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-                raise InputError(f"{name} is {value!r}: a whole number of at least 1 is wanted")
+        check_integer("count", self.count)
+        check_integer("max_words", self.max_words)
         language_from_name(self.language)
 
-    def over(self, passages: Iterable[Passage]) -> "Keyphrases":
-        """Return this maker with the document frequencies of these passages."""
+    def with_frequencies(self, passages: Iterable[Passage]) -> "Keyphrases":
+        """Return this generator with the document frequencies of these passages."""
         frequencies: Counter[str] = Counter()
         total = 0
         for passage in passages:
             total += 1
-            frequencies.update({word for run in self._runs(passage) for word in run})
+            frequencies.update({word for run in self._split_runs(passage) for word in run})
         return replace(self, frequencies=frequencies, passages=total)
 
     def generate(self, passage: Passage) -> GeneratedQueries:
-        """Return one query; words that the passages of ``over`` lack count as found in one."""
-        phrases: Counter[tuple[str, ...]] = Counter()  # in the order in which they first stand
-        for run in self._runs(passage):
+        """Return one query; words without a document frequency count as found in one passage."""
+        phrases: Counter[tuple[str, ...]] = Counter()  # in text order
+        for run in self._split_runs(passage):
             for start in range(len(run)):
-                for stop in range(start + 1, min(start + self.longest, len(run)) + 1):
+                for stop in range(start + 1, min(start + self.max_words, len(run)) + 1):
                     phrases[run[start:stop]] += 1
         places = {phrase: place for place, phrase in enumerate(phrases)}
         chosen: list[tuple[str, ...]] = []
         taken: set[str] = set()
-        for phrase in sorted(places, key=lambda each: (-self._value(each, phrases), places[each])):
+        for phrase in sorted(places, key=lambda run: (-self._value(run, phrases), places[run])):
             if len(chosen) < self.count and taken.isdisjoint(phrase):
                 chosen.append(phrase)
                 taken |= set(phrase)
@@ -143,8 +151,8 @@ class Keyphrases:
             math.log(total / max(self.frequencies.get(word, 1), 1)) for word in phrase
         )
 
-    def _runs(self, passage: Passage) -> list[tuple[str, ...]]:
-        """Return the words between stop words and the ends of sentences, in lower case."""
+    def _split_runs(self, passage: Passage) -> list[tuple[str, ...]]:
+        """Return runs of lower-case words between stop words, numbers and sentence ends."""
         stops = language_from_name(self.language).stop_words()
         pattern = word_pattern(splits=False, elides=False)
         runs: list[tuple[str, ...]] = []
@@ -161,91 +169,89 @@ class Keyphrases:
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """Whatever a function makes of a passage's title and text, such as a language model."""
+    """Uses a function of title and text, such as a language model, that returns queries."""
 
     function: Callable[[str], str | Sequence[str]]
     source: str = "generated"
 
     def generate(self, passage: Passage) -> GeneratedQueries:
         """Return the function's query or queries; raise InputError if they aren't strings."""
-        given = self.function(passage.content)
-        queries = [given] if isinstance(given, str) else given
-        if not isinstance(queries, Sequence) or not all(isinstance(each, str) for each in queries):
+        result = self.function(passage.content)
+        queries = [result] if isinstance(result, str) else result
+        if not isinstance(queries, Sequence) or not all(isinstance(text, str) for text in queries):
             raise InputError(
-                f"the function made {given!r:.80} of passage {passage.id!r}: a string, or a list "
-                "of strings, is wanted"
+                "the function must return a string or a list of strings, got "
+                f"{result!r:.80} for passage {passage.id!r}"
             )
-        return [(each, None) for each in queries]
+        return [(text, None) for text in queries]
 
 
 @dataclass(frozen=True, slots=True)
 class RoundTrip:
-    """Examples that lead back to a positive of theirs, and the query ids of those that don't."""
+    """The examples whose query finds a positive, and the query ids of the others."""
 
     kept: TrainingSet
     dropped: tuple[str, ...]
 
 
 def generate_examples(
-    passages: Iterable[PassageLike], makers: Sequence[QueryGenerator], *, seed: int = 0
+    passages: Iterable[PassageLike], generators: Sequence[QueryGenerator], *, seed: int = 0
 ) -> TrainingSet:
-    """Return an example for each query that a maker makes of a passage, which is its positive.
+    """Return an example for each generated query, with its passage as the positive.
 
-    Passages have ids, those of the index. A query id is ``source:passage id:number``, the number
-    from 1 among what the maker made. Queries of fewer than two words are left out, and so are those
-    that leave nothing of the passage. The order is drawn by ``seed``, so that queries of one
-    passage seldom meet in a batch; the order of the passages changes nothing.
+    Query ids have the form ``source:passage id:number``, with numbers from 1. Queries of fewer than
+    two words or with a blank answer are skipped. The examples are shuffled, so that queries of one
+    passage rarely share a batch. The order of the passages doesn't matter.
 
-    Raises InputError for passages without ids or with the same, for makers with the same source,
-    and if nothing is made.
+    Raises InputError if passages lack ids, if ids or the generators' sources are repeated, or if
+    there are no queries.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise InputError(f"seed is {seed!r}: a whole number of 0 or more is wanted")
-    given = [as_passage(each) for each in passages]
-    _check_one_each("passage id", [each.id for each in given])
-    _check_one_each("maker's source", [each.source for each in makers])
+    check_seed(seed)
+    corpus = [as_passage(passage) for passage in passages]
+    _check_distinct("passage id", [passage.id for passage in corpus])
+    _check_distinct("generator's source", [generator.source for generator in generators])
     examples: list[Example] = []
-    for maker in makers:
-        own = maker.over(given) if isinstance(maker, Keyphrases) else maker
-        for passage in given:
-            for number, (query, target) in enumerate(own.generate(passage), start=1):
+    for given in generators:
+        generator = given.with_frequencies(corpus) if isinstance(given, Keyphrases) else given
+        source = generator.source
+        for passage in corpus:
+            for number, (query, answer) in enumerate(generator.generate(passage), start=1):
                 text = " ".join(query.split())
-                answered = target is None or target.strip()
-                if answered and len(query_words(text)) >= _FEWEST_WORDS:
-                    query_id = f"{own.source}:{passage.id}:{number}"
-                    examples.append(
-                        Example(text, (passage.id,), source=own.source, query_id=query_id)
-                    )
+                if answer is not None and not answer.strip():
+                    continue
+                if len(query_words(text)) >= _MIN_WORDS:
+                    query_id = f"{source}:{passage.id}:{number}"
+                    examples.append(Example(text, (passage.id,), source=source, query_id=query_id))
     if not examples:
         raise InputError(
-            f"{len(makers)} makers made no query of two words or more out of {len(given):,} "
+            f"{len(generators)} generators found no query of two words or more in {len(corpus):,} "
             "passages: try others, such as FirstSentences() or Keyphrases()"
         )
-    examples.sort(key=lambda each: each.query_id)
+    examples.sort(key=lambda example: example.query_id)
     order = np.random.default_rng(seed).permutation(len(examples))
     return TrainingSet(tuple(examples[place] for place in order))
 
 
 def filter_round_trip(training_set: TrainingSet, retriever: Retriever, k: int = 10) -> RoundTrip:
-    """Keep the examples of which the retriever finds a positive among its ``k`` best.
+    """Keep the examples whose query finds a positive among its ``k`` best passages.
 
-    What it can't find by the query, the query hardly asks for: Alberti et al., Synthetic QA Corpora
-    Generation with Roundtrip Consistency (ACL 2019). Raises QueryError for a bad ``k``.
+    Alberti et al., Synthetic QA Corpora Generation with Roundtrip Consistency (ACL 2019). Raises
+    QueryError for a bad ``k``.
     """
     kept: set[str] = set()
     for start in range(0, len(training_set), _BATCH):
         batch = training_set[start : start + _BATCH]
-        found = retriever.retrieve_many([each.query for each in batch], k=k)
+        found = retriever.retrieve_many([example.query for example in batch], k=k)
         for example, hits in zip(batch, found, strict=True):
             if not set(hits.ids).isdisjoint(example.positives):
                 kept.add(example.query_id)
-    dropped = tuple(each.query_id for each in training_set if each.query_id not in kept)
+    dropped = tuple(query_id for query_id in training_set.queries if query_id not in kept)
     return RoundTrip(training_set.select(kept), dropped)
 
 
-def _check_one_each(what: str, values: Sequence[str]) -> None:
+def _check_distinct(name: str, values: Sequence[str]) -> None:
     for value, count in Counter(values).most_common(1):
         if count > 1:
-            raise InputError(f"the {what} {value!r:.80} is there {count} times: one is wanted")
+            raise InputError(f"each {name} must be distinct, got {value!r:.80} {count} times")
     if "" in values:
-        raise InputError(f"a {what} is empty: give each its own, as the index has it")
+        raise InputError(f"a {name} is empty: give each of them one, as the index has it")

@@ -27,11 +27,8 @@ _LEXICAL_HITS = 20  # per query, among the passages of an evaluation
 class DataSplit:
     """A training set in two parts: to train on, and to evaluate on after each epoch.
 
-    Attributes:
-        train: Examples to train on.
-        held_out: Test and validation queries.
-        test: Flags the held-out queries (n,) that decide on acceptance; the others choose the
-            epoch.
+    ``test`` (n,) flags the held-out queries that decide on acceptance; the others are validation
+    queries, which choose the epoch.
     """
 
     train: TrainingSet
@@ -60,15 +57,9 @@ class DataSplit:
 
 @dataclass(frozen=True, slots=True)
 class DevEvaluator:
-    """Evaluates encoders on part of an index's passages, searched as the index would be.
+    """Evaluates encoders on some of an index's passages, searched as the index would be.
 
-    Attributes:
-        passages: The passages.
-        held_out: Test and validation queries.
-        control: Control queries; None if too few can be made.
-        options: Options of the index: metric, analyzer, title weight.
-        measure: The measure, in ir_measures' syntax.
-        profile: The active search profile.
+    ``options`` are those of the index in memory: metric, analyzer and title weight.
     """
 
     passages: tuple[Passage, ...]
@@ -90,16 +81,9 @@ class DevEvaluator:
     ) -> "DevEvaluator":
         """Choose passages: relevant ones, the queries' lexical hits, and a sample up to ``count``.
 
-        Dense hits are not chosen: all hard negatives would be the base's own, which lowers the
-        base alone.
-
-        Args:
-            index: The index.
-            held_out: Queries to evaluate.
-            judged: All judged queries; their passages make no control queries.
-            train: Training examples, which are no control queries.
-            count: Number of passages; relevant ones and lexical hits may exceed it.
-            measure: The measure, in ir_measures' syntax.
+        The base's dense hits are not chosen, because they would count against the base alone.
+        Control queries are made of passages that are relevant to no ``judged`` query, and are no
+        ``train`` queries.
         """
         with index.view() as view:
             dense, leg = view.snapshot.dense, view.snapshot.lexical
@@ -117,11 +101,9 @@ class DevEvaluator:
                 for hits in lexical.retrieve_many(queries, k=_LEXICAL_HITS):
                     chosen |= dict.fromkeys(hits.ids)
             rows = np.random.default_rng(0).permutation(dense.live_rows)[:count]
-            for passage_id in view.ids(rows):
-                if len(chosen) >= count:
-                    break
-                chosen[passage_id] = None
-            passages = tuple(index.get(list(chosen)))
+            size = max(count, len(chosen))
+            chosen |= dict.fromkeys(view.ids(rows))
+            passages = tuple(index.get(list(chosen)[:size]))
             return cls(passages, held_out, control, options, measure, in_use(view))
 
     def evaluate(self, encoder: Encoder) -> QueryMeasures:

@@ -16,6 +16,7 @@ from twofold.training.data.examples import TrainingSet
 from twofold.training.finetuning.dev_evaluation import DataSplit, DevEvaluator
 from twofold.training.finetuning.loop import (
     EpochProgress,
+    FineTunedModel,
     FineTuningRun,
     FineTuningTask,
     RunState,
@@ -24,15 +25,15 @@ from twofold.training.finetuning.loop import (
 )
 from twofold.training.finetuning.models import (
     ModelEncoder,
-    SequenceLimit,
     Similarity,
     build_towers,
     check_model,
+    find_towers,
     is_router,
+    limit_tokens,
 )
 from twofold.training.finetuning.pair_dataset import ANCHOR, PairDataset
 from twofold.training.finetuning.plans import EncoderPlan
-from twofold.training.finetuning.result import FineTunedModel
 from twofold.training.negatives.candidates import MinedNegatives
 from twofold.training.negatives.mining import Mining, mine
 from twofold.types import Scores
@@ -57,7 +58,7 @@ class EncoderTask(FineTuningTask):
         self._evaluator = evaluator
         self._plan = plan
         self._weight = 1.0
-        self._limit = SequenceLimit(self.model, plan.max_length)
+        self._towers = find_towers(self.model)
         # The base's weights are copied, to the CPU, only if they are needed.
         interpolates = plan.interpolations != (1.0,)
         weights = self.model.state_dict() if interpolates else {}
@@ -71,19 +72,19 @@ class EncoderTask(FineTuningTask):
         if len(texts) < self._pairs.count + positives:
             raise InputError(
                 f"the index must have at least {self._pairs.count + positives:,} passages with "
-                f"text for {self._pairs.count} negatives beside {positives} relevant passages, "
+                f"text for {self._pairs.count} negatives and {positives} relevant passages, "
                 f"got {len(texts):,}"
             )
 
     def evaluate(self, *, base: bool = False) -> QueryMeasures:
         """Return the measures of held-out and control queries by the current model or the base."""
-        self._limit.restore()
+        limit_tokens(self._towers, None)
         model = self._encoder.model if base else self.model
         return self._evaluator.evaluate(ModelEncoder(model, self._encoder))
 
     def save(self, folder: Path) -> None:
         """Write the model to a new folder."""
-        self._limit.restore()
+        limit_tokens(self._towers, None)
         with quiet_loading():
             self.model.save_pretrained(str(folder), create_model_card=False)
 
@@ -112,12 +113,9 @@ class EncoderTask(FineTuningTask):
         """Return the hyperparameters of encoder training."""
         plan = self._plan
         return {
-            "temperature": plan.temperature,
+            **{name: getattr(plan, name) for name in ("temperature", "towers", "dims", "remine")},
             "interpolation": self._weight,
-            "towers": plan.towers,
-            "dims": list(plan.dims),
             "negatives": dict(plan.mining.counts) if plan.mining is not None else {},
-            "remine": plan.remine,
             "teacher": repr(plan.teacher) if plan.teacher is not None else None,
         }
 
@@ -133,7 +131,7 @@ class EncoderTask(FineTuningTask):
     def begin_epoch(self, number: int, state: RunState) -> None:
         """Mine the epoch's negatives, and let the teacher score them."""
         plan = self._plan
-        self._limit.restore()
+        limit_tokens(self._towers, None)
         mined: MinedNegatives | None = None
         if plan.mining is not None:
             mined = self._mine(number, plan.mining)
@@ -143,7 +141,7 @@ class EncoderTask(FineTuningTask):
             queries, texts = zip(*self._pairs.texts_to_score(), strict=True)
             logits = _logits(plan.teacher.rerank(list(queries), list(texts)))
             self._pairs.set_teacher_scores([values.tolist() for values in logits])
-        self._limit.apply()
+        limit_tokens(self._towers, plan.max_length)
 
     def build_trainer(self, arguments: dict[str, Any]) -> Any:
         """Return a trainer by the contrastive loss, at several vector lengths if planned."""
@@ -182,8 +180,7 @@ class EncoderTask(FineTuningTask):
         mining = replace(mining, seed=mining.seed + number - 1)  # other random ones each time
         if number == 1:
             mining = replace(mining, counts={"random": self._plan.negatives})
-            return mine(self._index, self._train, mining)
-        if not self._plan.remine:
+        if number == 1 or not self._plan.remine:
             return mine(self._index, self._train, mining)
         with self._evaluator.open_index(ModelEncoder(self.model, self._encoder)) as index:
             index.upsert(list(self._index))
@@ -212,8 +209,7 @@ def train_encoder(
     It learns by InfoNCE over the passages of a batch and mined negatives (Karpukhin et al., Dense
     Passage Retrieval, EMNLP 2020), which ``plan.remine`` mines anew before each epoch (Xiong et
     al., ANCE, ICLR 2021). It is accepted if test queries gain significantly, and neither those for
-    unseen passages nor control queries lose. The same call resumes a run that was killed. Needs
-    the extra ``train``.
+    unseen passages nor control queries lose. The same call resumes a killed run.
 
     Args:
         index: Index with a sentence-transformers model as its encoder.
@@ -223,13 +219,9 @@ def train_encoder(
         extra: More examples, such as synthetic ones, to train on.
         progress: Called with each epoch.
 
-    Returns:
-        Whether the model is accepted, why, and its gains.
-
     Raises:
         MissingExtraError: The extra ``train`` isn't installed.
-        InputError: The encoder can't be fine-tuned, the folder is taken, or there is nothing to
-            learn from.
+        InputError: The encoder can't be fine-tuned, the folder is taken, or there are no data.
         QueryError: The index is empty or has no vectors.
     """
     check_dependencies()

@@ -1,4 +1,4 @@
-"""Subclasses of sentence-transformers' trainers; a module of its own, because importing is slow."""
+"""Subclasses of sentence-transformers' trainers, separate because importing them is slow."""
 
 from typing import Any, Protocol
 
@@ -7,15 +7,10 @@ from transformers import TrainerCallback
 
 
 class EpochHooks(Protocol):
-    """What ``EpochCallback`` calls."""
+    """Methods that ``EpochCallback`` calls, with the number of the epoch from 1."""
 
-    def begin_epoch(self, number: int) -> None:
-        """Prepare an epoch, numbered from 1."""
-        ...
-
-    def end_epoch(self, number: int, loss: float | None) -> bool:
-        """Evaluate an epoch, and return whether to stop."""
-        ...
+    def begin_epoch(self, number: int) -> None: ...  # noqa: D102
+    def end_epoch(self, number: int, loss: float | None) -> bool: ...  # noqa: D102
 
 
 class EpochCallback(TrainerCallback):
@@ -45,15 +40,14 @@ class EpochCallback(TrainerCallback):
         return control
 
 
-class EncoderTrainer(SentenceTransformerTrainer):
-    """Writes no model card, because that would draw a progress bar."""
-
+class _NoModelCard:
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
-        """Add nothing."""
+        """Add nothing, because writing a card draws a progress bar."""
 
 
-class RerankerTrainer(CrossEncoderTrainer):
-    """Writes no model card, because that would draw a progress bar."""
+class EncoderTrainer(_NoModelCard, SentenceTransformerTrainer):
+    """Trainer of encoders that writes no model card."""
 
-    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
-        """Add nothing."""
+
+class RerankerTrainer(_NoModelCard, CrossEncoderTrainer):
+    """Trainer of cross-encoders that writes no model card."""

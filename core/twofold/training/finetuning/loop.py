@@ -5,7 +5,7 @@ import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,9 +20,9 @@ from twofold.index import Index
 from twofold.training.acceptance import (
     CONTROL,
     QueryMeasures,
+    TrainingResult,
     compute_gain,
     judge,
-    select_queries,
     too_few_queries,
 )
 from twofold.training.adapter.fit import Epoch
@@ -30,7 +30,6 @@ from twofold.training.data.alignment import drop_known_queries, examples_in_inde
 from twofold.training.data.examples import TrainingSet
 from twofold.training.finetuning.dev_evaluation import DataSplit
 from twofold.training.finetuning.plans import FineTuningPlan
-from twofold.training.finetuning.result import FineTunedModel
 from twofold.training.negatives.candidates import Negative, turnover
 from twofold.training.negatives.mining import restrict_to_legs
 from twofold.types import Mask
@@ -61,56 +60,85 @@ def check_dependencies() -> None:
 
 def check_new_folder(folder: Path) -> None:
     """Raise InputError if a folder has anything but the state of a run."""
-    if folder.exists() and not folder.is_dir():
+    if folder.is_file():
         raise InputError(f"{folder} is a file: pass the path of a new folder")
     work = folder / _WORK_FOLDER
-    foreign = [path for path in folder.iterdir() if path != work] if folder.exists() else []
-    if work.exists() and (
-        not work.is_dir() or {path.name for path in work.iterdir()} - _STATE_FILES
-    ):
-        foreign.append(work)
+    foreign = [path for path in folder.glob("*") if path != work or path.is_file()]
+    foreign += [path for path in work.glob("*") if path.name not in _STATE_FILES]
     if foreign:
         raise InputError(
-            f"{folder} is there already, with {foreign[0].name}: pass the path of a new folder"
+            f"{folder} is there already, with {foreign[0].relative_to(folder)}: pass the path of "
+            "a new folder"
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FineTunedModel(TrainingResult):
+    """Outcome of ``train_encoder`` or ``train_reranker``; the index stays as it is.
+
+    ``index.reencode(str(folder))`` puts an encoder to use, ``CrossEncoderReranker(folder)`` a
+    cross-encoder.
+
+    Attributes:
+        folder: Folder of the model; None if it is rejected.
+        passages: Number of passages that it was evaluated on.
+        measure: Measure of the gains and the curve, in ir_measures' syntax.
+        curve: Epochs with the measure of the validation queries.
+        epoch: Number of the best epoch; 0 is the base.
+        turnover: Share of the negatives that each epoch after the first replaced.
+    """
+
+    folder: Path | None = None
+    passages: int = 0
+    measure: str = "nDCG@10"
+    curve: tuple[Epoch, ...] = ()
+    epoch: int = 0
+    turnover: tuple[float, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        curve = [{"epoch": e.number, "loss": e.loss, self.measure: e.ndcg} for e in self.curve]
+        return {
+            **TrainingResult.to_dict(self),
+            "folder": str(self.folder) if self.folder is not None else None,
+            "passages": self.passages,
+            "epoch": self.epoch,
+            "turnover": list(self.turnover),
+            "curve": curve,
+        }
 
 
 class RunState:
     """State of a fine-tuning run, on disk after each epoch.
 
     A run with the same key is resumed; the files of any other run are deleted. ``curve`` has the
-    epochs from 0, the base, and ``measures`` the queries' by number, for the base and the ``best``.
+    epochs from 0, the base. The measures are those by the base, and by the ``best`` epoch's model.
     """
 
     def __init__(self, folder: Path, key: str) -> None:
-        self.curve: list[Epoch] = []
-        self.best = 0
-        self.measures: dict[int, QueryMeasures] = {}
-        self.turnover: list[float] = []
         self.checkpoints = folder / "checkpoints"
         self.model = folder / "best"
         self.interpolated = folder / "interpolated"
-        self._mined = 0
-        self._negatives: dict[str, tuple[Negative, ...]] = {}
         self._folder = folder
         self._key = key
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / _STATE
         state = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         if state.get("key") != key:
+            state = {}
             for stale in folder.iterdir():
                 shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
-            return
-        self.curve = [Epoch(*values) for values in state["curve"]]
-        self.best, self.turnover = state["best"], state["turnover"]
-        self.measures = {
-            number: {name: np.array(scores) for name, scores in measures.items()}
-            for number, measures in zip(sorted({0, self.best}), state["measures"], strict=True)
-        }
-        self._mined = state["mined"]
+        self.curve = [Epoch(*values) for values in state.get("curve", ())]
+        self.best: int = state.get("best", 0)
+        self.turnover: list[float] = state.get("turnover", [])
+        self.base_measures, self.best_measures = (
+            {name: np.array(scores) for name, scores in measures.items()}
+            for measures in state.get("measures", ({}, {}))
+        )
+        self._mined: int = state.get("mined", 0)
         self._negatives = {
             query_id: tuple(Negative(*values) for values in negatives)
-            for query_id, negatives in state["negatives"].items()
+            for query_id, negatives in state.get("negatives", {}).items()
         }
 
     def record_epoch(
@@ -119,12 +147,11 @@ class RunState:
         """Add an epoch; if it is the best so far, keep its measures and its model by ``save``."""
         self.curve.append(epoch)
         if epoch.number == 0:
-            self.measures = {0: measures}
-        elif _score(epoch) > _score(self.curve[self.best]):
+            self.base_measures = self.best_measures = dict(measures)
+        elif (epoch.ndcg or 0.0) > (self.curve[self.best].ndcg or 0.0):
             shutil.rmtree(self.model, ignore_errors=True)
             save(self.model)
-            self.best = epoch.number
-            self.measures = {0: self.measures[0], self.best: measures}
+            self.best, self.best_measures = epoch.number, dict(measures)
         self._write()
 
     def record_negatives(self, number: int, negatives: Mapping[str, tuple[Negative, ...]]) -> None:
@@ -145,10 +172,6 @@ class RunState:
         last = self.curve[-1].number
         return last >= plan.epochs or last - self.best >= plan.patience
 
-    def delete(self) -> None:
-        """Delete all files of the run."""
-        shutil.rmtree(self._folder)
-
     def _write(self) -> None:
         state = {
             "key": self._key,
@@ -157,8 +180,8 @@ class RunState:
             "turnover": self.turnover,
             # JSON keeps float64 values exactly.
             "measures": [
-                {name: scores.tolist() for name, scores in self.measures[number].items()}
-                for number in sorted(self.measures)
+                {name: scores.tolist() for name, scores in measures.items()}
+                for measures in (self.base_measures, self.best_measures)
             ],
             "mined": self._mined,
             "negatives": {
@@ -169,11 +192,6 @@ class RunState:
         path = self._folder / _STATE
         path.with_suffix(".tmp").write_text(json.dumps(state), encoding="utf-8")
         path.with_suffix(".tmp").replace(path)
-
-
-def _score(epoch: Epoch) -> float:
-    assert epoch.ndcg is not None  # every epoch of fine-tuning is evaluated
-    return epoch.ndcg
 
 
 class FineTuningTask(ABC):
@@ -201,7 +219,7 @@ class FineTuningTask(ABC):
 
     def choose_model(self, run: "FineTuningRun") -> tuple[QueryMeasures, Path]:
         """Return the measures and the folder of a finished run's model."""
-        return run.state.measures[run.state.best], run.state.model
+        return run.state.best_measures, run.state.model
 
     def read_weights(self, folder: Path) -> dict[str, Any]:
         """Return the weights of a saved model."""
@@ -332,17 +350,10 @@ def fine_tune(
     progress: EpochProgress | None,
     extra: TrainingSet | None = None,
 ) -> FineTunedModel:
-    """Run a fine-tuning, and move the model to its folder if it is accepted.
+    """Run a fine-tuning, and copy the model to a new folder if it is accepted.
 
-    Args:
-        index: Index of the passages.
-        training_set: Judged queries.
-        folder: Folder of the model, with its metadata in ``twofold.json``.
-        plan: The hyperparameters.
-        build_task: Makes the task from the plan, the split and all judged queries.
-        fingerprint: Identifies the base model, for resuming.
-        progress: Called with each epoch.
-        extra: More examples to train on.
+    ``build_task`` gets the plan, the split and all judged queries. ``fingerprint`` identifies the
+    base model, for resuming.
     """
     check_new_folder(folder)
     with index.view() as view:
@@ -359,13 +370,12 @@ def fine_tune(
     state = RunState(folder / _WORK_FOLDER, key)
     run = FineTuningRun(task, plan, state, ~split.test, progress)
     run.run()
-    base, (measures, model) = state.measures[0], task.choose_model(run)
+    base, (measures, model) = state.base_measures, task.choose_model(run)
     forgotten = None
     if CONTROL in base and CONTROL in measures:
         mode = next(iter(base))
         forgotten = compute_gain(mode, base[CONTROL], measures[CONTROL], plan.confidence)
-    before, after = select_queries(base, split.test), select_queries(measures, split.test)
-    fields = judge(before, after, split.unseen[split.test], forgotten, plan, state.best)
+    fields = judge(base, measures, split.unseen, split.test, forgotten, plan, state.best)
     tests = int(split.test.sum())
     if fields["needed"] is not None:  # scale from the test queries to all queries
         fields["needed"] = round(fields["needed"] * len(judged) / tests)
@@ -375,10 +385,8 @@ def fine_tune(
         "queries": len(split.train),
         "test_queries": tests,
         "extra": len(more),
-        "batch": plan.batch,
-        "learning_rate": plan.learning_rate,
+        **{name: getattr(plan, name) for name in ("batch", "learning_rate", "seed")},
         "epoch": state.best,
-        "seed": plan.seed,
         **task.metadata(),
         "gains": [gain.to_dict() for gain in fields["gains"]],
     }
@@ -386,10 +394,9 @@ def fine_tune(
         shutil.copytree(model, folder, dirs_exist_ok=True)
         text = json.dumps(metadata, indent=2, ensure_ascii=False)
         (folder / "twofold.json").write_text(text, encoding="utf-8")
-    state.delete()
-    if not fields["accepted"]:
-        with suppress(OSError):  # something else is in the folder, which stays
-            folder.rmdir()
+    shutil.rmtree(folder / _WORK_FOLDER)
+    with suppress(OSError):  # raised if the folder isn't empty
+        folder.rmdir()
     return FineTunedModel(
         **fields,
         queries=len(judged),

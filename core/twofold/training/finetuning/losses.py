@@ -1,4 +1,4 @@
-"""The loss of encoder fine-tuning; a module of its own, because importing torch is slow."""
+"""The loss of encoder fine-tuning, in a separate module because importing torch is slow."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -20,14 +20,9 @@ class ContrastiveLoss(CachedLossMixin, torch.nn.Module):
     Known positives, including duplicates under other ids, are masked from the in-batch negatives.
     Each row's loss is scaled by its pair's weight.
 
-    Args:
-        model: The SentenceTransformer to train.
-        similarity: The index's similarity.
-        temperature: Divides the similarities.
-        pairs: The pairs. A row's label is the number of its query, followed by those of its texts.
-        mini_batch_size: Texts of a column whose gradients are in memory at once; None for all (Gao
-            et al., Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup,
-            RepL4NLP 2021).
+    The label of a row has the number of its query, followed by those of its texts in ``pairs``.
+    Gradients of ``mini_batch_size`` texts of a column are in memory at once (Gao et al., Scaling
+    Deep Contrastive Learning Batch Size under Memory Limited Setup, RepL4NLP 2021).
     """
 
     def __init__(
@@ -68,7 +63,7 @@ class ContrastiveLoss(CachedLossMixin, torch.nn.Module):
         numbers = labels.tolist()
         rows = torch.arange(len(numbers), device=scores.device)
         positive = scores[rows, rows]  # positives are the first column
-        if self._pairs.has_teacher:
+        if self._pairs.teacher_scores:
             negatives = [scores[rows, n * len(rows) + rows] for n in range(1, len(columns))]
             margins = torch.stack([positive - negative for negative in negatives], dim=1)
             target = torch.tensor(self._pairs.teacher_margins(numbers), dtype=margins.dtype)
@@ -76,7 +71,7 @@ class ContrastiveLoss(CachedLossMixin, torch.nn.Module):
         else:
             mask = torch.tensor(self._other_positives(numbers), device=scores.device)
             losses = scores.masked_fill(mask, -math.inf).logsumexp(dim=1) - positive
-        weights = torch.tensor(self._pairs.row_weights(numbers), dtype=losses.dtype)
+        weights = torch.tensor([self._pairs.weights[row[0]] for row in numbers], dtype=losses.dtype)
         loss = (losses * weights.to(losses.device)).mean()
         if with_backward:
             loss.backward()  # type: ignore[no-untyped-call]  # torch's own
@@ -88,7 +83,7 @@ class ContrastiveLoss(CachedLossMixin, torch.nn.Module):
         passages = [row[column] for column in range(1, len(numbers[0])) for row in numbers]
         mask = []
         for position, row in enumerate(numbers):
-            positives = self._pairs.positives(row[0])
+            positives = self._pairs.positives[row[0]]
             flags = [passage in positives for passage in passages]
             flags[position] = False
             mask.append(flags)

@@ -26,10 +26,8 @@ _BATCH_SIZE = 32  # of encoding
 class Similarity:
     """The index's similarity, divided by ``scale``, so that temperatures are comparable.
 
-    Attributes:
-        metric: The metric.
-        dim: Number of leading dimensions that are compared.
-        scale: 1 for cosine; else it follows from the mean vector lengths of the base.
+    Vectors are compared in their first ``dim`` dimensions. The scale is 1 for cosine, and follows
+    from the base's mean vector lengths for other metrics.
     """
 
     metric: Metric
@@ -91,31 +89,28 @@ def is_router(model: Any) -> bool:
     return any(isinstance(module, Router) for module in model)
 
 
-class SequenceLimit:
-    """Switches a model between the training limit on tokens and its normal one."""
+def find_towers(model: Any) -> list[tuple[Any, int | None]]:
+    """Return the transformers of a model, with their limits on tokens."""
+    from sentence_transformers.base.modules import Transformer
 
-    def __init__(self, model: Any, max_length: int | None) -> None:
-        self._normal = [(tower, tower.max_seq_length) for tower in _transformers(model)]
-        self._training = max_length
+    towers = (module for module in model.modules() if isinstance(module, Transformer))
+    return [(tower, tower.max_seq_length) for tower in towers]
 
-    def apply(self) -> None:
-        """Set the training limit."""
-        for tower, normal in self._normal if self._training is not None else ():
-            tower.max_seq_length = min(self._training, normal) if normal else self._training
 
-    def restore(self) -> None:
-        """Set the normal limit."""
-        for tower, normal in self._normal:
-            tower.max_seq_length = normal
+def limit_tokens(towers: list[tuple[Any, int | None]], max_length: int | None) -> None:
+    """Lower the towers' limits to ``max_length`` tokens, or restore them."""
+    for tower, normal in towers:
+        limits = [limit for limit in (normal, max_length) if limit is not None]
+        tower.max_seq_length = min(limits, default=None)
 
 
 def check_model(encoder: SentenceTransformerEncoder, plan: EncoderPlan) -> None:
     """Raise InputError for a plan that doesn't suit the encoder."""
-    towers = _transformers(encoder.model)
+    towers = find_towers(encoder.model)
     if plan.max_length is not None:
         if not towers:
             raise InputError("max_length is for transformers, and the index's model is none")
-        special = max(int(tower.tokenizer.num_special_tokens_to_add()) for tower in towers)
+        special = max(int(tower.tokenizer.num_special_tokens_to_add()) for tower, _ in towers)
         if plan.max_length <= special:
             raise InputError(
                 f"max_length must be >= {special + 1}, because a text has {special} special "
@@ -132,12 +127,6 @@ def check_model(encoder: SentenceTransformerEncoder, plan: EncoderPlan) -> None:
             "dims is for models with vectors of unit length, because shortened ones are compared "
             "by cosine: leave it out"
         )
-
-
-def _transformers(model: Any) -> list[Any]:
-    from sentence_transformers.base.modules import Transformer
-
-    return [module for module in model.modules() if isinstance(module, Transformer)]
 
 
 class ModelEncoder:

@@ -15,16 +15,11 @@ ANCHOR, POSITIVE, LABEL = "anchor", "positive", "label"
 class PairDataset:
     """Pairs of a query and a relevant passage, with negatives.
 
-    Trainers build a dataset once, but its rows look up their negatives when they are read: so
-    negatives can be mined anew within a run. Equal texts have the same number.
-
-    Args:
-        training_set: The examples.
-        texts: Text of each passage of the corpus, by id. There must be at least ``count`` more
-            than any query has relevant passages.
-        mined: Number of mined negatives per pair. If it is not 0 and an example has negatives of
-            its own, each pair has one more, another one in each epoch.
-        seed: Seed of the random negatives that fill up missing ones.
+    Trainers build a dataset once, but its rows look up their negatives when they are read, so that
+    they can change within a run. Each pair has ``mined`` negatives. If that is not 0 and an example
+    has negatives of its own, pairs have one more, another one in each epoch. ``texts`` is the
+    corpus by id: at least ``count`` passages more than any query's relevant ones. Equal texts have
+    the same number.
     """
 
     def __init__(
@@ -37,20 +32,20 @@ class PairDataset:
         self.count = mined + (given and mined > 0)
         self._seed = seed
         self._negatives: dict[str, list[str]] = {}
-        self._teacher_scores: dict[tuple[int, int], float] = {}
+        self.teacher_scores: dict[tuple[int, int], float] = {}
         distinct: dict[str, int] = {}
         self._number = {
             key: distinct.setdefault(text, len(distinct)) for key, text in texts.items()
         }
         self._position = {example.query_id: n for n, example in enumerate(training_set)}
         self._known = [[key for key in each.positives if key in texts] for each in training_set]
-        self._positives = [frozenset(self._number[key] for key in ids) for ids in self._known]
+        self.positives = [frozenset(self._number[key] for key in ids) for ids in self._known]
         # Each query counts once, however many relevant passages it has; the mean row weighs 1.
         pairs = list(zip(training_set, self._known, strict=True))
         shares = [example.weight / max(len(ids), 1) for example, ids in pairs]
         rows = sum(len(ids) for ids in self._known)
         total = sum(share * len(ids) for share, ids in zip(shares, self._known, strict=True))
-        self._weights = [share * rows / total for share in shares] if rows else shares
+        self.weights = [share * rows / total for share in shares] if rows else shares
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -87,28 +82,15 @@ class PairDataset:
 
     def set_teacher_scores(self, logits: Sequence[Sequence[float]]) -> None:
         """Use a teacher's logits of ``texts_to_score``."""
-        self._teacher_scores = {
+        self.teacher_scores = {
             (query, self._number[key]): float(logit)
             for query, (ids, scores) in enumerate(zip(self._passages(), logits, strict=True))
             for key, logit in zip(ids, scores, strict=True)
         }
 
-    @property
-    def has_teacher(self) -> bool:
-        """Whether there are a teacher's scores."""
-        return bool(self._teacher_scores)
-
-    def positives(self, query: int) -> frozenset[int]:
-        """Return the numbers of the texts that are relevant to a query."""
-        return self._positives[query]
-
-    def row_weights(self, labels: Sequence[Sequence[int]]) -> list[float]:
-        """Return the weight of each row in the loss, 1 on average over all rows."""
-        return [self._weights[label[0]] for label in labels]
-
     def teacher_margins(self, labels: Sequence[Sequence[int]]) -> list[list[float]]:
         """Return by how much the teacher scores each row's positive above each negative."""
-        scores = self._teacher_scores
+        scores = self.teacher_scores
         return [
             [scores[query, positive] - scores[query, negative] for negative in negatives]
             for query, positive, *negatives in labels

@@ -18,7 +18,7 @@ from twofold.validation import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FineTuningPlan(AcceptanceRules):
-    """Hyperparameters of every fine-tuning, beside those of ``AcceptanceRules``.
+    """Hyperparameters of every fine-tuning, on top of those of ``AcceptanceRules``.
 
     Attributes:
         epochs: Largest number of passes over all training pairs.
@@ -70,13 +70,13 @@ Towers = Literal["shared", "separate"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderPlan(FineTuningPlan):
-    """Hyperparameters of ``train_encoder``, beside those of ``FineTuningPlan``.
+    """Hyperparameters of ``train_encoder``, on top of those of ``FineTuningPlan``.
 
     Attributes:
         temperature: Divides the similarities in the loss; 1 / sentence-transformers' ``scale``.
         mini_batch_size: Pairs of a batch whose gradients are in memory at once (GradCache); None
             for the whole batch.
-        mining: Negatives of each pair, beside the batch's other passages. They are random in the
+        mining: Negatives of each pair, on top of the in-batch ones. They are random in the
             first epoch, and then as mined by the base. One of an example's own negatives comes on
             top, in turn. None for the batch's alone.
         remine: Mine anew before each epoch, by the model as it is.
@@ -132,7 +132,7 @@ class EncoderPlan(FineTuningPlan):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RerankerPlan(FineTuningPlan):
-    """Hyperparameters of ``train_reranker``, beside those of ``FineTuningPlan``.
+    """Hyperparameters of ``train_reranker``, on top of those of ``FineTuningPlan``.
 
     Attributes:
         mining: Negatives of each query, as pairs of label 0; relevant passages have label 1.

@@ -15,13 +15,13 @@ from twofold.training.data.examples import TrainingSet
 from twofold.training.finetuning.dev_evaluation import DataSplit
 from twofold.training.finetuning.loop import (
     EpochProgress,
+    FineTunedModel,
     FineTuningTask,
     RunState,
     check_dependencies,
     fine_tune,
 )
 from twofold.training.finetuning.plans import RerankerPlan
-from twofold.training.finetuning.result import FineTunedModel
 from twofold.training.negatives.mining import mine
 from twofold.training.search_quality import measure_rankings
 from twofold.types import Scores
@@ -115,10 +115,9 @@ def train_reranker(
     """Fine-tune a copy of a cross-encoder into a new folder; index and base stay as they are.
 
     It learns by binary cross-entropy over relevant passages and mined negatives (Nogueira and Cho,
-    Passage Re-ranking with BERT, 2019). It is accepted if reranking by it is a significant gain
-    over the index's own order on test queries, and those for unseen passages lose nothing. It is
-    not compared with the base. The same call resumes a run that was killed. Needs the extra
-    ``train``.
+    Passage Re-ranking with BERT, 2019). It is accepted if test queries gain significantly over the
+    index's own order, without reranking, and those for unseen passages don't lose. The same call
+    resumes a killed run.
 
     Args:
         index: Index of the passages.
@@ -128,12 +127,9 @@ def train_reranker(
         plan: The hyperparameters.
         progress: Called with each epoch.
 
-    Returns:
-        Whether the model is accepted, why, and its gains.
-
     Raises:
         MissingExtraError: The extra ``train`` isn't installed.
-        InputError: The folder is taken, or there is nothing to learn from.
+        InputError: The folder is taken, or there are no data.
         QueryError: The index is empty or has no vectors.
     """
     check_dependencies()

@@ -16,7 +16,6 @@ from twofold.validation import check_choice
 Source = Literal["random", "lexical", "dense", "hybrid", "given"]
 """Where a negative comes from; ``"given"`` is the training set itself."""
 
-SOURCES: tuple[Source, ...] = get_args(Source)
 _WORD = re.compile(r"\w+")
 _MIN_DEVIATIONS = 2.0
 """Least distance of the score limit from the mean score, in standard deviations."""
@@ -26,11 +25,8 @@ _MIN_DEVIATIONS = 2.0
 class Negative:
     """A passage that doesn't answer a query.
 
-    Args:
-        id: The passage's id.
-        source: Where it comes from.
-        rank: Rank in its source's results, from 1. None for random and given ones.
-        score: Score on its source's scale. None for random and given ones.
+    ``rank``, from 1, and ``score`` are those in its source's results; None for random and given
+    ones.
     """
 
     id: str
@@ -39,7 +35,7 @@ class Negative:
     score: float | None = None
 
     def __post_init__(self) -> None:
-        check_choice(f"source of {self.id!r:.80}", self.source, SOURCES)
+        check_choice(f"source of {self.id!r:.80}", self.source, get_args(Source))
 
 
 MinedNegatives = dict[str, tuple[Negative, ...]]
@@ -65,12 +61,9 @@ def turnover(
 class CandidateFilter:
     """Decides which passages may be negatives of one example.
 
-    Args:
-        example: The example.
-        positive_texts: Contents of its positives, as far as they are known.
-        vector: The query's vector, (dim,), or None without a dense leg.
-        positive_score: Dense score of the best positive, or None if none could be scored.
-        max_score: Passages with a higher dense score are refused as likely answers.
+    ``positive_texts`` are the known contents of its positives, ``vector`` (dim,) is the query's,
+    and ``positive_score`` the best positive's dense score. Passages that score above ``max_score``
+    are refused as likely answers.
     """
 
     example: Example
@@ -119,12 +112,8 @@ def set_score_limits(
 ) -> None:
     """Give each filter its query's vector, best positive score and score limit.
 
-    Args:
-        filters: The filters, one per query.
-        view: The index, with a dense leg.
-        texts: Contents of positives that may not be in the index, by id.
-        share: As in ``Mining``.
-        margin: As in ``Mining``.
+    ``texts`` has contents of positives that may not be in the index, by id. ``share`` and
+    ``margin`` are those of ``Mining``.
     """
     metric = view.metric
     assert metric is not None  # there is a dense leg
@@ -133,7 +122,7 @@ def set_score_limits(
     absent = sorted(id_ for id_, row in rows.items() if row is None and texts.get(id_, "").strip())
     encoded: dict[str, Vectors] = {}
     if absent:
-        vectors = metric.stored(view.encode_passages([texts[id_] for id_ in absent]))
+        vectors = metric.prepare(view.encode_passages([texts[id_] for id_ in absent]))
         encoded = dict(zip(absent, vectors, strict=True))
     vectors = view.encode_queries([candidate.example.query for candidate in filters])
     moments = [view.dense_moments(vector) for vector in vectors]
@@ -142,7 +131,7 @@ def set_score_limits(
         stored = np.array([rows[id_] for id_ in positives if rows[id_] is not None], np.int64)
         scores = view.dense_scores(vector, stored)
         if others := [encoded[id_] for id_ in positives if id_ in encoded]:
-            scores = np.append(scores, metric.scores(vector, np.stack(others)))
+            scores = np.append(scores, metric.score(vector, np.stack(others)))
         candidate.vector = vector
         candidate.positive_score = max(scores[~np.isnan(scores)].tolist(), default=None)
     pairs = list(zip(filters, moments, strict=True))

@@ -29,6 +29,7 @@ from twofold.validation import check_choice, check_integer, check_number
 # In this order: a passage that two searches find belongs to the first.
 _MINED: tuple[Source, ...] = ("lexical", "dense", "hybrid", "random")
 _BATCH = 256  # queries searched at once
+_LEAST = 1e-6  # of shares and margins
 _SPARE = 64  # random passages drawn beyond four times the number needed
 
 
@@ -52,9 +53,6 @@ class Mining:
             > 0 and <= 1.
         share: Position of the score limit, > 0 and <= 1, or None for no limit.
         seed: Seed of the random negatives.
-
-    Raises:
-        InputError: A value is out of range, or ``counts`` has no or an unknown source.
     """
 
     counts: Mapping[Source, int] = field(
@@ -70,11 +68,8 @@ class Mining:
         for name, minimum in (("depth", 1), ("skip", 0), ("seed", 0)):
             check_integer(name, getattr(self, name), minimum)
         for name in ("margin", "share"):
-            value = getattr(self, name)
-            if value is not None:
-                check_number(name, value, 0, 1)
-                if value == 0:
-                    raise InputError(f"{name} must be a number > 0, got {value!r}")
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), _LEAST, 1)
         if self.skip >= self.depth:
             raise InputError(f"skip must be < depth, got skip={self.skip} and depth={self.depth}")
         if not isinstance(self.counts, Mapping):
@@ -118,20 +113,9 @@ def mine(
     Negatives of the training set are kept as they are. Where a source finds too few, random ones
     fill up. The result depends on index, data and seed, but not on the order of the examples.
 
-    Args:
-        index: The index to search.
-        training_set: Queries and positives.
-        mining: How to mine. Default: ``Mining()``.
-        progress: Called with the number of queries done.
-
-    Returns:
-        Query id to negatives, in the training set's order.
-
-    Warns:
-        DegradedWarning: Positives have no text, or there is no dense leg to score candidates.
-
-    Raises:
-        QueryError: The index is empty or lacks a leg that ``mining`` needs.
+    ``progress`` is called with the number of queries done. Warns (DegradedWarning) if positives
+    have no text, or if there is no dense leg to score candidates. Raises QueryError if the index is
+    empty or lacks a leg that ``mining`` needs.
     """
     with index.view() as view:
         return _Miner(view, mining if mining is not None else Mining(), training_set).run(progress)
@@ -142,10 +126,6 @@ class Miner:
 
     A change of the model is noticed by the vectors of fixed sentences, so that training in place
     counts, too. Not thread-safe.
-
-    Args:
-        index: The index to search.
-        mining: How to mine. Default: ``Mining()``.
     """
 
     def __init__(self, index: Index, mining: Mining | None = None) -> None:
@@ -244,13 +224,9 @@ class _Miner:
         if "hybrid" in counts:
             retriever = Retriever(_PinnedIndex(view), k=depth, exact=True)
             fused = retriever.retrieve_many(texts, vectors=np.stack(vectors))
-            rows = [
-                [row for id_ in found.ids if (row := view.row_of(id_)) is not None]
-                for found in fused
-            ]
             hits["hybrid"] = [
-                LegHits(np.array(part, np.int64), found.scores)
-                for part, found in zip(rows, fused, strict=True)
+                LegHits(np.array([view.row_of(id_) for id_ in f.ids], np.int64), f.scores)
+                for f in fused
             ]
         return [
             {
@@ -285,10 +261,8 @@ def _check_legs(view: IndexView, mining: Mining) -> None:
     """Raise QueryError if the index is empty or lacks a leg that is needed."""
     if not view.count:
         raise QueryError("the index is empty: upsert passages before mining")
-    for leg, exists in (
-        ("lexical", view.snapshot.lexical is not None),
-        ("dense", _has_dense(view)),
-    ):
+    legs = {"lexical": view.snapshot.lexical is not None, "dense": _has_dense(view)}
+    for leg, exists in legs.items():
         sources = sorted(mining.counts.keys() & {leg, "hybrid"})
         if sources and not exists:
             raise QueryError(
