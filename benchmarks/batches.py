@@ -1,16 +1,17 @@
-"""A thousand queries together and one by one, encoding included, with equal hits.
+"""Batched queries compared with single ones, encoding included.
 
     python benchmarks/batches.py --corpus software-summaries/corpus.jsonl.gz --encoded FILE.npy
 
-The index holds vectors by all-MiniLM-L6-v2 (FILE.npy, made if missing), which encodes the queries
-too. Hits may differ only where the encoder's last bits swap two passages of equal score.
+FILE.npy has the texts' vectors by all-MiniLM-L6-v2, and is created if missing. The same model
+encodes the queries. Hits may differ only where rounding in the encoder swaps two passages with
+equal scores.
 """
 
 import argparse
 import tempfile
 import time
 
-from sampling import sampled_task
+from sampling import sample_task
 
 from twofold import Index, Retriever
 from twofold.encoders import DEFAULT_ENCODER
@@ -23,7 +24,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--encoded", required=True, help="a .npy file, made if missing")
     options = parser.parse_args()
-    task = sampled_task(options.corpus, options.texts, options.queries, options.encoded)
+    task = sample_task(options.corpus, options.texts, options.queries, options.encoded)
     with tempfile.TemporaryDirectory() as folder:
         index = Index.open(folder, encoder=DEFAULT_ENCODER)
         index.upsert(

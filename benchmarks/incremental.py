@@ -1,4 +1,4 @@
-"""What an addition costs beside a build, and how fast an index opens. Encoding is left aside.
+"""Cost of additions compared with a build, and time to open an index; encoding isn't timed.
 
 python benchmarks/incremental.py --corpus software-summaries/corpus.jsonl.gz --texts 100000
 """
@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from sampling import sampled_texts
+from sampling import sample_texts
 
 from twofold import Index, Retriever
 
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--corpus", required=True, help="a .jsonl[.gz] file")
     parser.add_argument("--texts", type=int, default=100_000)
     options = parser.parse_args()
-    texts = sampled_texts(options.corpus, options.texts + ADDED * ROUNDS)
+    texts = sample_texts(options.corpus, options.texts + ADDED * ROUNDS)
     vectors = np.random.default_rng(0).standard_normal((len(texts), DIM), dtype=np.float32)
     passages = [{"id": str(place), "text": text} for place, text in enumerate(texts)]
     with tempfile.TemporaryDirectory() as folder:
@@ -38,7 +38,7 @@ def main() -> None:
             print(f"build of {options.texts:,} texts: {build:.2f} s")
             retriever = Retriever(index)
             retriever.retrieve(texts[0], vector=vectors[0])
-            gc.collect()  # this script's own 100,000 dictionaries are not what is measured
+            gc.collect()  # so that this script's 100,000 dictionaries don't affect the timing
             times: list[float] = []
             for turn in range(ROUNDS):
                 some = slice(options.texts + turn * ADDED, options.texts + (turn + 1) * ADDED)

@@ -1,10 +1,10 @@
-"""nDCG@10 of the lexical leg alone, with the analyzer of each collection's language.
+"""nDCG@10 of the lexical leg with the analyzer of each collection's language.
 
     python benchmarks/languages.py FOLDER[:ANALYZER] ...
 
-FOLDER is in BEIR's layout; without an analyzer, a folder named by a language's code ("xquad/th")
-uses that language, another one English. Beside it: words as they are ("multilingual"), the
-English analyzer, and titles counted twice.
+FOLDER is in BEIR's layout. Without ANALYZER, a folder named by a language code ("xquad/th") uses
+that language, and any other folder English. Compared with the analyzers "multilingual" (no
+stemming) and "english", and with title weight 2.
 """
 
 import sys
@@ -24,8 +24,8 @@ MEASURE = "nDCG@10"
 console = Console()
 
 
-def language_of(folder: Path) -> str:
-    """Return the language that a folder's name is a code of, else English."""
+def language_from_folder(folder: Path) -> str:
+    """Return the language whose code is the folder's name, or English."""
     try:
         return language_from_name(folder.name).name
     except InputError:
@@ -37,7 +37,7 @@ def main() -> None:
     for given in sys.argv[1:] or [str(DEFAULT)]:
         name, _, chosen = given.partition(":")
         folder = Path(name).resolve()
-        analyzer = chosen if chosen else language_of(folder)
+        analyzer = chosen if chosen else language_from_folder(folder)
         queries = next(path for path in sorted(folder.glob("queries.jsonl*")))
         texts, qrels = read_queries(queries), read_qrels(folder / "qrels" / "test.tsv")
         passages = list(Corpus.from_path(folder))

@@ -61,7 +61,9 @@ def main() -> None:
         calls = trace_query(retriever, "word3 word17 word60")
     folders = [str(Path(file).parent) for file, _ in calls]
     changes = sum(before != after for before, after in zip(folders, folders[1:], strict=False))
-    print(f"{len(calls)} calls, {len({file for file, _ in calls})} files, {changes} changes of folder")
+    print(
+        f"{len(calls)} calls, {len({file for file, _ in calls})} files, {changes} changes of folder"
+    )
     if arguments.list:
         for file, function in calls:
             print(f"  {file}: {function}")

@@ -20,7 +20,7 @@ from twofold.corpus import read_qrels, read_queries
 from twofold.training import AdapterPlan, TrainedAdapter, TrainingSet, train_adapter
 from twofold.training.acceptance import Gain, compute_gains
 from twofold.training.search_quality import SearchQuality
-from twofold.tuning.objective import in_use
+from twofold.tuning.objective import active_profile
 from twofold.types import Vectors
 
 console = Console(width=140)
@@ -62,7 +62,7 @@ def main() -> None:
                 seconds = time.perf_counter() - started
                 console.print(f"{title_of(given.folder)}, seed {seed}:\n{trained}")
                 with found.index.view() as view:
-                    served = SearchQuality(view, test, MEASURE, in_use(view))
+                    served = SearchQuality(view, test, MEASURE, active_profile(view))
                     gains = tested(served, trained, vectors, learned.positives)
                 for each in gains:
                     table.add_row(

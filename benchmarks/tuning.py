@@ -16,7 +16,7 @@ from twofold import Index
 from twofold.backend import SearchProfile
 from twofold.corpus import Corpus, read_qrels, read_queries
 from twofold.evaluation import bootstrap_interval
-from twofold.tuning import TuningObjective, setting_in_words, tune
+from twofold.tuning import TuningObjective, describe_profile, tune
 
 HERE = Path(__file__).parent.parent
 MEASURE = "nDCG@10"
@@ -53,13 +53,13 @@ def compare(
     """Print a measure of the default setting, and of the others the difference from it."""
     values = bench.values(before)
     console.print(f"on {len(values):,} test queries, {MEASURE}:")
-    console.print(f"  default {values.mean():.4f}  {setting_in_words(before)}")
+    console.print(f"  default {values.mean():.4f}  {describe_profile(before)}")
     for name, setting in others.items():
         own = bench.values(setting)
         gain = bootstrap_interval(own - values)
         console.print(
             f"  {name} {own.mean():.4f}, {gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]  "
-            f"{setting_in_words(setting)}",
+            f"{describe_profile(setting)}",
             markup=False,
         )
 

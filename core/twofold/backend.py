@@ -113,7 +113,8 @@ class Fetched:
         keys: Their keys in this session.
         ids: Their ids.
         passages: The passages, decoded when accessed; empty if only ids were asked for.
-        vectors: Their stored vectors (n, dim), zero where a passage has none; None if not asked.
+        vectors: Their stored vectors (n, dim), of unit length under cosine, zero where a passage has
+            none; None if not asked for.
         has_vector: Which passages have a vector; None if not asked for.
     """
 
@@ -215,7 +216,7 @@ class CorpusStatistics(Protocol):
 
 
 class TermExplainer(Protocol):
-    """What a session may tell of the terms behind lexical scores."""
+    """Terms behind lexical scores, which a session may explain."""
 
     def term_matches(
         self, text: str, keys: Keys, scorer: Scorer | None

@@ -72,10 +72,7 @@ class LegHits:
 
     def __post_init__(self) -> None:
         if self.rows.shape != self.scores.shape:
-            raise InputError(
-                f"rows and scores must have one shape, got {self.rows.shape} and "
-                f"{self.scores.shape}"
-            )
+            raise InputError(f"got {self.rows.shape} rows for {self.scores.shape} scores")
 
     @classmethod
     def empty(cls) -> "LegHits":
@@ -114,15 +111,9 @@ class LegScore:
 class Hit:
     """A retrieved passage. Ranks start at 1; higher scores are better.
 
-    Attributes:
-        passage: The passage.
-        score: ``reranked`` if there is one, else ``fused``.
-        rank: The position in the result.
-        legs: Score and contribution of each leg. The contributions sum to ``fused``.
-        fused: The score of the fusion.
-        reranked: The reranker's score, None if no reranker read the passage.
-        duplicates: Ids of the near-duplicates that this hit represents
-            (``Retriever.dedup_threshold``).
+    ``fused`` is the sum of the legs' contributions. ``reranked`` is the reranker's score, None if
+    it did not read the passage. ``score`` is ``reranked`` if there is one, else ``fused``.
+    ``duplicates`` are ids of near-duplicates that this hit represents (``dedup_threshold``).
     """
 
     passage: Passage
@@ -152,21 +143,10 @@ class TermSpan:
 class TermMatch:
     """How one query term scores in one passage.
 
-    ``contribution = query_frequency * idf * tf_weight``. The contributions of all terms sum to the
-    passage's lexical score.
-
-    Attributes:
-        term: The analyzed term.
-        query_frequency: How often the query has the term.
-        frequency: How often the passage has it. 0 for a missing term, which is listed only if
-            the scorer counts it.
-        document_frequency: The number of passages that have the term.
-        idf: Inverse document frequency.
-        length: The passage's length in terms.
-        average_length: The mean length of all passages.
-        length_norm: BM25's 1 - b + b * length / average_length.
-        tf_weight: The scorer's weight for ``frequency`` at this ``length_norm``.
-        contribution: The term's part of the score.
+    ``contribution = query_frequency * idf * tf_weight``, and the contributions of all terms sum to
+    the lexical score. ``tf_weight`` is the scorer's weight for ``frequency`` and ``length_norm``,
+    which is BM25's 1 - b + b * length / average_length. Lengths count terms. ``frequency`` is 0 for
+    a missing term, which is listed only if the scorer counts it.
     """
 
     term: str

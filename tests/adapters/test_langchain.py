@@ -93,7 +93,7 @@ def test_settings_at_construction(retriever):
     for arguments in ({}, {"index": 3}, {"index": retriever.index, "retriever": core}):
         with pytest.raises((ValueError, AttributeError)):
             TwofoldRetriever(**arguments)
-    with pytest.raises(ValueError, match="unknown argument 'kk': did you mean 'k'"):
+    with pytest.raises(ValueError, match="unknown argument 'kk'; did you mean 'k'"):
         TwofoldRetriever(index=retriever.index, kk=3)
     with pytest.raises(ValueError, match=r"give retriever=Retriever\(index, depth=...\)"):
         TwofoldRetriever(index=retriever.index, depth=3)
@@ -131,7 +131,7 @@ def test_a_score_of_the_documents_own_is_kept():
 
 async def test_unknown_arguments_are_refused_with_the_near_name(retriever):
     retriever.invoke("food", verbose=True)
-    with pytest.raises(TypeError, match="unknown argument 'filters': did you mean 'filter'"):
+    with pytest.raises(TypeError, match="unknown argument 'filters'; did you mean 'filter'"):
         retriever.invoke("food", filters={})
     with pytest.raises(TypeError, match="known are k, filter, mode"):
         await retriever.ainvoke("food", search_kwargs={})
@@ -231,8 +231,8 @@ def test_no_documents_give_no_answers():
 def test_wrong_settings_are_refused_before_anything_is_indexed(tmp_path):
     path = tmp_path / "i"
     for settings, words in [
-        ({"embedding": 3}, "unknown argument 'embedding': did you mean 'encoder'"),
-        ({"top_k": 3}, "unknown argument 'top_k': did you mean 'k'"),
+        ({"embedding": 3}, "unknown argument 'embedding'; did you mean 'encoder'"),
+        ({"top_k": 3}, "unknown argument 'top_k'; did you mean 'k'"),
         ({"mode": "lexcal"}, "mode must be one of .*; did you mean 'lexical'"),
         ({"k": 0}, "greater than or equal to 1"),
         ({"filter": {"year": {"$near": 3}}}, "unknown operator '\\$near'"),

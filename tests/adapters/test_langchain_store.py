@@ -74,7 +74,7 @@ def test_filters_that_can_t_be_asked(store):
         store.similarity_search("apple", filter=lambda metadata: True)
     with pytest.raises(FilterError, match="unknown operator"):
         store.similarity_search("apple", filter={"n": {"$near": 3}})
-    with pytest.raises(TypeError, match="unknown argument 'filters': did you mean 'filter'"):
+    with pytest.raises(TypeError, match="unknown argument 'filters'; did you mean 'filter'"):
         store.similarity_search("apple", filters={})
 
 

@@ -126,7 +126,7 @@ def test_what_cant_be_moved_says_why(nodes):
         from_bm25_retriever(object())
     hashes = faiss.IndexLSH(8, 16)
     hashes.add(np.ones((2, 8), np.float32))
-    with pytest.raises(ValueError, match="IndexLSH doesn't keep vectors as they came"):
+    with pytest.raises(ValueError, match="IndexLSH doesn't store the original vectors"):
         from_faiss(FaissVectorStore(hashes), nodes)
 
 

@@ -12,7 +12,7 @@ from twofold import HashingEncoder, Index, Retriever, WeightedSum
 from twofold.backend import Completion, EncodedBackend, WritableBackend
 from twofold.errors import QueryError
 from twofold.evaluation import evaluate
-from twofold.filters import parse
+from twofold.filters import parse_filter
 from twofold.types import Passage
 
 METRICS = ["cosine", "dot", "euclidean"]
@@ -79,7 +79,7 @@ def test_a_dense_search_gives_the_best_scores_of_what_matches(name, metric, wher
     passages, vectors, queries = some_passages(), some_vectors(60), some_vectors(3, seed=2)
     backend = open_engine(name, metric)
     backend.upsert(passages, vectors=vectors)
-    node = None if where is None else parse(where)
+    node = None if where is None else parse_filter(where)
     kept = [at for at, one in enumerate(passages) if node is None or matches(node, one)]
     with backend.session() as session:
         found = session.search_dense(queries, 7, node, np.inf)
@@ -95,7 +95,7 @@ def test_a_dense_search_gives_the_best_scores_of_what_matches(name, metric, wher
 @pytest.mark.parametrize("where", [None, *FILTERS])
 def test_a_lexical_search_gives_the_best_scores_of_what_shares_a_word(engine, where):
     passages = some_passages()
-    node = None if where is None else parse(where)
+    node = None if where is None else parse_filter(where)
     terms = {one.id: split_words(one.content) for one in passages}
     with engine.session() as session:
         for text in ("red apple", "Sun lake lake", "nothing"):
@@ -146,7 +146,9 @@ def test_passages_are_fetched_by_key_and_by_id_in_the_order_asked_for(engine):
         assert list(fetched.ids) == ["07", "02"]
         assert [one.text for one in fetched.passages] == [passages["07"].text, passages["02"].text]
         assert fetched.passages[0].metadata == passages["07"].metadata
-        assert np.array_equal(fetched.vectors, vectors[[7, 2]])
+        lengths = np.linalg.norm(fetched.vectors, axis=1, keepdims=True)  # unit ones under cosine
+        unit = vectors[[7, 2]] / np.linalg.norm(vectors[[7, 2]], axis=1, keepdims=True)
+        assert fetched.vectors / lengths == pytest.approx(unit, abs=1e-6)
         assert fetched.has_vector.tolist() == [True, True]
         by_id = session.fetch(ids=["11", "nothing", "05"], texts=False)
         assert (list(by_id.ids), by_id.keys.tolist()) == (["11", "05"], [known["11"], known["05"]])
@@ -154,7 +156,7 @@ def test_passages_are_fetched_by_key_and_by_id_in_the_order_asked_for(engine):
 
 @pytest.mark.parametrize("where", FILTERS)
 def test_a_filter_is_matched_over_the_keys_alone(engine, where):
-    passages, node = {one.id: one for one in some_passages()}, parse(where)
+    passages, node = {one.id: one for one in some_passages()}, parse_filter(where)
     with engine.session() as session:
         keys = session.list_keys()[::3]
         ids = session.fetch(keys, texts=False).ids

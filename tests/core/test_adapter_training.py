@@ -342,7 +342,7 @@ def test_a_fusion_s_gain_is_not_the_adapter_s():
             index.upsert([{"id": str(n), "text": t} for n, t in enumerate(texts)], vectors=points)
             trained = train_adapter(index, examples, vectors=vectors[: len(examples)])
         kept += trained.accepted
-        fusions += trained.tuned.adopted
+        fusions += trained.tuned.accepted
         assert trained.gain("hybrid").interval.mean < 0.1
     assert fusions >= 3  # so that there was something to be taken for the map's
     assert kept == 0

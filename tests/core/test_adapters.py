@@ -124,7 +124,7 @@ def test_another_model_is_not_adapted(filled):
             return np.roll(super().encode_passages(texts), 7, axis=1)
 
     plain = dense_of(Other())
-    with pytest.warns(DegradedWarning, match="learned for another model"):
+    with pytest.warns(DegradedWarning, match="trained for another model"):
         filled.reencode(Other())
         assert dense(filled) == pytest.approx(plain, abs=1e-6)
 
@@ -138,13 +138,13 @@ def dense_of(encoder):
 def test_what_cannot_be_saved_or_dropped_is_refused(filled):
     filled.query_adapters.save("trained", turned())
     filled.profiles.save("s", replace(SETTING, query_adapter="trained"))
-    with pytest.raises(InputError, match="there is an adapter 'trained' already, and it is kept"):
+    with pytest.raises(InputError, match="there is already a query adapter 'trained'"):
         filled.query_adapters.save("trained", turned(seed=1))
-    with pytest.raises(InputError, match="used by the setting 's'"):
+    with pytest.raises(InputError, match="used by profile 's'"):
         filled.query_adapters.drop("trained")
-    with pytest.raises(InputError, match="no adapter 'trainde'.*did you mean 'trained'"):
+    with pytest.raises(InputError, match="no query adapter 'trainde'.*did you mean 'trained'"):
         filled.query_adapters.drop("trainde")
-    with pytest.raises(InputError, match="no adapter 'other'"):
+    with pytest.raises(InputError, match="no query adapter 'other'"):
         filled.profiles.save("t", replace(SETTING, query_adapter="other"))
     with pytest.raises(InputError, match="for vectors of 8 dimensions, and the index holds 256"):
         filled.query_adapters.save("small", turned(8))
@@ -156,7 +156,7 @@ def test_what_cannot_be_saved_or_dropped_is_refused(filled):
     for name in odd:
         with pytest.raises(InputError, match="name"):
             filled.query_adapters.save(name, turned())
-    with pytest.raises(InputError, match="'trained' already, and some systems tell no case apart"):
+    with pytest.raises(InputError, match="'trained', and some file systems ignore case"):
         filled.query_adapters.save("Trained", turned())
     assert list(filled.query_adapters) == ["trained"]
     assert filled.query_adapters.new_name() == "trained-2"

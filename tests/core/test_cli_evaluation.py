@@ -170,7 +170,7 @@ def test_what_makes_figures_poorer_is_said_aloud(collection, tmp_path):
     command = [sys.executable, "-m", "twofold", *map(str, arguments), "-k", "20"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stderr.count("are not in the index") == 1  # once, not for each mode
-    assert done.stderr.count("R@100 see no more than the 20 hits") == 1
+    assert done.stderr.count("R@100 see only the 20 hits") == 1
 
 
 def test_one_judged_query_is_measured_without_an_interval(collection, tmp_path):
@@ -191,7 +191,7 @@ def test_errors_say_what_is_wrong(collection, tmp_path):
     write_run(tmp_path / "other.run", {"elsewhere": {"x": 1.0}}, "other")
     for arguments, words in (
         (("--mode", "dense", "--plot", tmp_path / "p.png"), "give a second --mode, or --against"),
-        (("--plot", tmp_path / "p.svg"), "the plot is written as .png"),
+        (("--plot", tmp_path / "p.svg"), "must end in .png"),
         (("--against", tmp_path / "no.run"), "there is no file"),
         (("--against", tmp_path / "other.run"), "has none of the judged queries"),
         (("--report", tmp_path / "no" / "folder.md"), "there is no folder"),
@@ -199,7 +199,7 @@ def test_errors_say_what_is_wrong(collection, tmp_path):
         (("--plot", tmp_path / "no" / "a.png"), "there is no folder"),
         (("--per-query", tmp_path), "it is a folder"),
         (("--measure", "nDCG@10.5"), "unknown measure 'nDCG@10.5'"),
-        (("--measure", "P(rel=0)@5"), "has the rel 0: a whole number from 1"),
+        (("--measure", "P(rel=0)@5"), "the rel of 'P(rel=0)@5' must be an integer"),
     ):
         result = run(*options(collection), *arguments)
         assert result.exit_code == 2, result.output

@@ -33,7 +33,7 @@ def test_what_is_there_is_left_alone_unless_it_is_an_index(index, tmp_path):
     index.upsert(["a text"])
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("notes")
-    for overwrite, message in ((False, "is there already"), (True, "is no index")):
+    for overwrite, message in ((False, "is not empty"), (True, "is not an index")):
         with pytest.raises(InputError, match=message):
             index.copy(tmp_path / "mine", overwrite=overwrite)
     assert (tmp_path / "mine" / "notes.txt").read_text() == "notes"

@@ -291,7 +291,7 @@ def test_ids_that_a_store_cannot_look_up_are_not_called_unknown(tmp_path):
         """A store that offers what a retriever asks for, and no more."""
 
         def __init__(self, inner):
-            self.modes, self.view = inner.modes, inner.view
+            self.capabilities, self.open_search = inner.capabilities, inner.open_search
 
     with Index.open(tmp_path / "i", encoder=HashingEncoder()) as inner:
         inner.upsert([{"id": "1", "text": "apple"}])

@@ -1,14 +1,12 @@
 import hashlib
-import json
 import math
-import sqlite3
 
 import numpy as np
 import pytest
 from tests.oracles import nearness
 
 from twofold import BM25, HashingEncoder, Index
-from twofold.dense import HNSW, VectorMoments, VectorBlock
+from twofold.dense import HNSW, VectorBlock, VectorMoments
 from twofold.errors import QueryError
 from twofold.index import dense_leg
 from twofold.lexical import BM25L, BM25Plus, LanguageAnalyzer, OkapiBM25, PostingsIndex, TfIdf
@@ -319,18 +317,3 @@ def test_an_encoder_that_fails_to_ask_loses_nothing(tmp_path, abstracts):
         assert index.agreement is None
         assert index.upsert(passages(abstracts, 1)).unchanged == 1
         assert index.agreement > 0.5
-
-
-def test_an_index_of_before_reads_as_not_measured(tmp_path, abstracts):
-    from twofold.storage import IndexSettings
-
-    path = tmp_path / "i"
-    with Index.open(path, encoder="hashing") as index:
-        index.upsert(passages(abstracts, 100))
-    connection = sqlite3.connect(path / "catalog.sqlite")
-    values = json.loads(connection.execute("SELECT value FROM settings").fetchone()[0])
-    connection.close()
-    assert values.pop("agreement") is not None
-    assert values.pop("agreement_passages") == 100
-    old = IndexSettings.from_json(json.dumps(values))
-    assert (old.format, old.agreement, old.agreement_passages) == (3, None, 0)

@@ -195,11 +195,11 @@ def test_legs_that_were_not_there(tmp_path, abstracts, claims):
 
 def test_metric_and_bad_arguments(filled):
     with Index.open(filled) as index:
-        with pytest.warns(EncoderWarning, match="metric='dot', and './turned'"):
+        with pytest.warns(EncoderWarning, match="metric='dot', but './turned'"):
             index.reencode(Turned(), metric="dot")
         assert index.metric is Metric.DOT
         for bad in (3, None, object()):
-            with pytest.raises(InputError, match="an encoder is"):
+            with pytest.raises(InputError, match="encoder must be"):
                 index.reencode(bad)
         with pytest.raises(InputError, match="unknown metric"):
             index.reencode(Turned(), metric="manhattan")

@@ -38,7 +38,7 @@ def test_a_second_setting_has_a_name_of_its_own_and_the_way_back_leads_back(tmp_
     judged = ("--queries", tmp_path / "q.jsonl", "--qrels", tmp_path / "qrels")
     taken = run("tune", folder, *judged, "--name", "tuned")
     assert taken.exit_code == 2
-    assert "there is a setting 'tuned' already" in " ".join(taken.stderr.split())
+    assert "there is already a profile 'tuned'" in " ".join(taken.stderr.split())
     result = run("tune", folder, *judged)
     assert result.exit_code == 0, result.output
     said = result.stdout.splitlines()[-1]

@@ -166,7 +166,10 @@ def test_bad_queries_are_refused(library):
         (lambda: retriever.retrieve_many("text"), "takes a list of texts"),
         (lambda: retriever.retrieve_many(["a", None]), "a query must be a string, got NoneType"),
         (lambda: retriever.retrieve("x", mode="sparse"), "mode must be one of .*got 'sparse'"),
-        (lambda: retriever.retrieve(vector=np.ones(3, np.float32)), r"must have shape \(1, 256\), got \(1, 3\)"),
+        (
+            lambda: retriever.retrieve(vector=np.ones(3, np.float32)),
+            r"must have shape \(1, 256\), got \(1, 3\)",
+        ),
         (lambda: retriever.retrieve(vector=np.full(256, np.nan)), "NaN"),
         (lambda: retriever.retrieve(vector=np.ones((2, 256))), "retrieve_many takes several"),
         (lambda: retriever.retrieve_many(["a"], vectors=np.ones((2, 256))), "1 texts came with 2"),

@@ -144,11 +144,11 @@ def test_unknown_names_have_hints(garden):
     with pytest.raises(InputError, match="none is saved"):
         garden.profiles.use("tuned")
     garden.profiles.save("tuned", PLAIN, use=True)
-    with pytest.raises(InputError, match="there is no setting 'tund'.*did you mean 'tuned'?"):
+    with pytest.raises(InputError, match="there is no profile 'tund'.*did you mean 'tuned'?"):
         garden.profiles.use("tund")
     with pytest.raises(InputError, match="did you mean 'tuned'?"):
         garden.profiles.drop("tuned2")
-    with pytest.raises(InputError, match="'tuned' is in use"):
+    with pytest.raises(InputError, match="'tuned' is active"):
         garden.profiles.drop("tuned")
     assert garden.profiles.get("tund") is None
     with pytest.raises(KeyError):
@@ -195,7 +195,7 @@ def test_what_another_version_saved_is_said_to_be(garden):
 
 def test_settings_of_an_index_made_before_they_could_be_saved():
     values = asdict(IndexSettings(dim=3))
-    for name in ("saved", "active", "default_title_weight"):
+    for name in ("profiles", "active_profile", "default_title_weight"):
         del values[name]
     assert IndexSettings.from_json(json.dumps(values)) == IndexSettings(dim=3)
 
@@ -204,10 +204,10 @@ KILLED = """
 import sys
 from twofold import Index
 from twofold.fusion import ReciprocalRank
-from twofold.protocols import Setting
+from twofold.backend import SearchProfile
 with Index.open(sys.argv[1], create=False) as index:
     for weight in (2, 3):
-        index.profiles.save(f"w{weight}", Setting(ReciprocalRank(), 50, None, weight))
+        index.profiles.save(f"w{weight}", SearchProfile(ReciprocalRank(), 50, None, weight))
     while True:
         for name in ("w2", "w3", None):
             index.profiles.use(name)

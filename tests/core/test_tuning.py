@@ -20,13 +20,13 @@ from twofold.errors import DegradedWarning, InputError, QueryError
 from twofold.evaluation.significance import max_t_p_value
 from twofold.fusion import CombMNZ, GuardedFusion, LogOdds, MinMax, ZScore
 from twofold.lexical import OkapiBM25
-from twofold.tuning import Plan, Space, tune
+from twofold.tuning import TuningPlan, SearchSpace, tune
 from twofold.tuning.coordinate_search import choose_best
-from twofold.tuning.objective import Relevant, TuningObjective
+from twofold.tuning.objective import RelevantCandidates, TuningObjective
 from twofold.tuning.objective import ndcg as fast_ndcg
 
 HOME = SearchProfile(GuardedFusion(), 100, None, 1)
-SMALL = Space(
+SMALL = SearchSpace(
     rules=(WeightedSum(), ReciprocalRank()),
     dense_weights=(0.0, 0.2, 0.5, 0.8, 1.0),
     depths=(50, 100),
@@ -79,7 +79,7 @@ def test_ndcg_is_that_of_ir_measures(queries, width, k, seed):
         for own in grades
     ]
     rows = np.tile(np.arange(width), (queries, 1))
-    found = fast_ndcg(scores, Relevant.among(rows, judged, k), k)
+    found = fast_ndcg(scores, RelevantCandidates.from_rows(rows, judged, k), k)
     qrels = {str(q): {str(at): int(g) for at, g in enumerate(own)} for q, own in enumerate(grades)}
     run = {str(q): {str(at): float(s) for at, s in enumerate(own)} for q, own in enumerate(scores)}
     wanted = {
@@ -93,7 +93,7 @@ def test_ndcg_is_that_of_ir_measures(queries, width, k, seed):
 
 
 def test_ndcg_of_ties_keeps_the_order():
-    relevant = Relevant.among(np.array([[4, 5, 6]]), [{6: 1}], 10)
+    relevant = RelevantCandidates.from_rows(np.array([[4, 5, 6]]), [{6: 1}], 10)
     assert fast_ndcg(np.array([[1.0, 1.0, 1.0]]), relevant, 10)[0] == pytest.approx(0.5)
     assert fast_ndcg(np.array([[1.0, 1.0, 1.0]]), relevant, 2)[0] == 0
 
@@ -109,7 +109,7 @@ SETTINGS = [
 ]
 
 
-@pytest.mark.parametrize("setting", SETTINGS, ids=str)
+@pytest.mark.parametrize("profile", SETTINGS, ids=str)
 @pytest.mark.parametrize("measure", ["nDCG@10", "AP", "R@20"])
 def test_the_bench_gives_what_a_retriever_gives(library, claims, abstracts, profile, measure):
     rng = np.random.default_rng(3)
@@ -162,8 +162,8 @@ def test_a_leg_of_noise_loses_its_weight(tmp_path):
     with index:
         index.profiles.save("trusting", TRUSTING, use=True)
         generation = generation_of(index)
-        tuned = tune(index, asked, judged, plan=Plan(space=SMALL), vectors=vectors)
-        assert tuned.adopted
+        tuned = tune(index, asked, judged, plan=TuningPlan(space=SMALL), vectors=vectors)
+        assert tuned.accepted
         assert tuned.gain.low > 0.05
         assert shared(tuned.profile) <= 0.5 or isinstance(tuned.profile.fusion, GuardedFusion)
         assert all(each.after > each.before for each in tuned.folds)
@@ -171,14 +171,14 @@ def test_a_leg_of_noise_loses_its_weight(tmp_path):
         assert "held-out" in str(tuned)
         assert (index.profiles.in_use, generation_of(index)) == (TRUSTING, generation)
         index.profiles.save("tuned", tuned.profile, use=True)
-        again = tune(index, asked, judged, plan=Plan(space=SMALL), vectors=vectors)
+        again = tune(index, asked, judged, plan=TuningPlan(space=SMALL), vectors=vectors)
         assert again.before == tuned.profile
-        assert not again.adopted
+        assert not again.accepted
     other, asked, judged, vectors = noisy(tmp_path / "j", dense=True, lexical=False)
     with other:
         other.profiles.save("words", replace(HOME, fusion=WeightedSum(dense_weight=0.2)), use=True)
-        tuned = tune(other, asked, judged, plan=Plan(space=SMALL), vectors=vectors)
-        assert tuned.adopted
+        tuned = tune(other, asked, judged, plan=TuningPlan(space=SMALL), vectors=vectors)
+        assert tuned.accepted
         assert shared(tuned.profile) >= 0.5 > shared(tuned.before)
 
 
@@ -190,8 +190,8 @@ def generation_of(index):
 def test_where_both_legs_are_good_the_default_stays(tmp_path):
     index, asked, judged, vectors = noisy(tmp_path / "i", dense=True, lexical=True)
     with index:
-        tuned = tune(index, asked, judged, plan=Plan(space=SMALL), vectors=vectors)
-        assert not tuned.adopted
+        tuned = tune(index, asked, judged, plan=TuningPlan(space=SMALL), vectors=vectors)
+        assert not tuned.accepted
         assert tuned.profile == tuned.before == HOME
         assert str(tuned).startswith("nothing changes: nDCG@10 ")
 
@@ -206,10 +206,12 @@ def test_noise_in_the_judgments_is_not_taken_for_a_gain(tmp_path):
         for seed in range(100):
             mixed = np.random.default_rng(seed).permutation(ids)
             qrels = {each: {str(at): 1} for each, at in zip(asked, mixed, strict=True)}
-            tuned = tune(index, asked, qrels, plan=Plan(space=space, seed=seed), vectors=vectors)
-            adopted += tuned.adopted
+            tuned = tune(
+                index, asked, qrels, plan=TuningPlan(space=space, seed=seed), vectors=vectors
+            )
+            adopted += tuned.accepted
             gained += tuned.gain.mean > 0
-            assert (tuned.profile == tuned.before) is not tuned.adopted
+            assert (tuned.profile == tuned.before) is not tuned.accepted
     assert adopted <= 5
     assert gained > 0
 
@@ -218,7 +220,7 @@ def test_noise_in_the_judgments_is_not_taken_for_a_gain(tmp_path):
 @given(st.integers(0, 2), st.integers(0, 2**16))
 def test_a_search_never_sees_the_queries_it_is_measured_on(judged_corpus, place, seed):
     index, asked, judged, vectors = judged_corpus
-    plan = Plan(space=SMALL, folds=3)
+    plan = TuningPlan(space=SMALL, folds=3)
     before = tune(index, asked, judged, plan=plan, vectors=vectors)
     held = before.folds[place].queries
     ids = [next(iter(grades)) for grades in judged.values()]
@@ -239,7 +241,7 @@ def judged_corpus(tmp_path_factory):
 def test_folds_part_the_queries_and_depend_on_the_seed_alone(judged_corpus):
     index, asked, judged, vectors = judged_corpus
     runs = [
-        tune(index, asked, judged, plan=Plan(space=SMALL, seed=seed), vectors=vectors)
+        tune(index, asked, judged, plan=TuningPlan(space=SMALL, seed=seed), vectors=vectors)
         for seed in (1, 1, 2)
     ]
     assert runs[0] == runs[1] != runs[2]
@@ -254,11 +256,9 @@ def test_folds_part_the_queries_and_depend_on_the_seed_alone(judged_corpus):
 def test_few_queries_change_nothing(judged_corpus):
     index, asked, judged, vectors = judged_corpus
     few = dict(list(judged.items())[:19])
-    tuned = tune(index, asked, few, plan=Plan(space=SMALL), vectors=vectors)
-    assert (tuned.adopted, tuned.gain, tuned.folds) == (False, None, ())
-    assert str(tuned) == (
-        "nothing changes: 19 judged queries are too few to tell a gain from luck, 20 are the least"
-    )
+    tuned = tune(index, asked, few, plan=TuningPlan(space=SMALL), vectors=vectors)
+    assert (tuned.accepted, tuned.gain, tuned.folds) == (False, None, ())
+    assert str(tuned) == ("nothing changes: tuning needs 20 judged queries, got 19")
     assert tuned.to_dict()["interval"] is None
 
 
@@ -273,7 +273,7 @@ def test_passages_that_are_not_there_are_said_and_blank_queries_left_out(judged_
             index,
             asked | {"blank": " "},
             few,
-            plan=Plan(space=SMALL),
+            plan=TuningPlan(space=SMALL),
             vectors=np.concatenate([vectors, vectors[:1]]),
         )
     assert tuned.queries == 4
@@ -286,21 +286,21 @@ def test_what_cannot_be_tuned_is_refused(judged_corpus, tmp_path):
     with pytest.raises(InputError, match="60 queries came with 59 vectors"):
         tune(index, asked, judged, vectors=vectors[1:])
     with pytest.raises(InputError, match="unknown measure"):
-        tune(index, asked, judged, plan=Plan(measure="nDCC@10"), vectors=vectors)
+        tune(index, asked, judged, plan=TuningPlan(measure="nDCC@10"), vectors=vectors)
     with pytest.raises(QueryError, match="encoder"):
         tune(index, asked, judged)
     with pytest.raises(InputError, match="folds"):
-        Plan(folds=1)
-    with pytest.raises(InputError, match="fewest"):
-        Plan(folds=20)
+        TuningPlan(folds=1)
+    with pytest.raises(InputError, match="min_queries must be >= 40"):
+        TuningPlan(folds=20)
     with (
         Index.open(tmp_path / "nothing", encoder="hashing") as nothing,
         pytest.raises(QueryError, match="the index is empty"),
     ):
         tune(nothing, asked, judged)
-    for bad in ({"seed": -1}, {"fewest": "a"}, {"level": "a"}, {"measure": "nDCG@10.5"}):
-        with pytest.raises(InputError, match="wanted|unknown measure"):
-            Plan(**bad)
+    for bad in ({"seed": -1}, {"min_queries": "a"}, {"confidence": "a"}, {"measure": "nDCG@10.5"}):
+        with pytest.raises(InputError, match="must be|unknown measure"):
+            TuningPlan(**bad)
     words = Index.open(tmp_path / "words", encoder=None)
     words.upsert(["a passage"])
     with words, pytest.raises(QueryError, match="lacks one"):
@@ -339,8 +339,8 @@ def test_searches_use_what_was_adopted_after_reopening(tmp_path):
         default = [hits.ids for hits in Retriever(index).retrieve_many(texts, vectors=vectors)]
         index.profiles.save("trusting", TRUSTING, use=True)
         before = [hits.ids for hits in Retriever(index).retrieve_many(texts, vectors=vectors)]
-        tuned = tune(index, asked, judged, plan=Plan(space=SMALL), vectors=vectors)
-        assert tuned.adopted
+        tuned = tune(index, asked, judged, plan=TuningPlan(space=SMALL), vectors=vectors)
+        assert tuned.accepted
         index.profiles.save("tuned", tuned.profile, use=True)
     with Index.open(tmp_path / "i", create=False) as again:
         found = Retriever(again).retrieve_many(texts, vectors=vectors)
@@ -432,4 +432,4 @@ def test_tune_and_settings_on_the_command_line(files):
     assert "poor" not in values["profiles"]
     unknown = run("profiles", folder, "--use", "por")
     assert unknown.exit_code == 2
-    assert "there is no setting 'por'" in unknown.stderr
+    assert "there is no profile 'por'" in unknown.stderr

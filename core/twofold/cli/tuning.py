@@ -34,15 +34,15 @@ def tune(
     """
     with console.open_index(folder, read_only=dry_run) as index:
         new_name = index.profiles.new_name(name)  # fail early
-        fewest = max(tuning.Plan().fewest, 2 * folds)
-        plan = tuning.Plan(measure=measure, folds=folds, seed=seed, fewest=fewest)
+        fewest = max(tuning.TuningPlan().min_queries, 2 * folds)
+        plan = tuning.TuningPlan(measure=measure, folds=folds, seed=seed, min_queries=fewest)
         texts, judgments = read_queries(queries), read_qrels(qrels)
         before = index.profiles.active
         if not dry_run:
             index.profiles.use(before)  # takes the write lock before the long search
         with console.progress("tuning", 100, quiet=as_json) as report:
             result = tuning.tune(index, texts, judgments, plan=plan, progress=report)
-        saved = result.adopted and not dry_run
+        saved = result.accepted and not dry_run
         if saved:
             index.profiles.save(new_name, result.profile, use=True)
         tables = (_stages_table(result), _folds_table(result)) if result.stages else ()
@@ -72,7 +72,7 @@ def profiles(
             index.profiles.use(None if use == DEFAULT else use)
         if drop is not None:
             _drop_profile(index, drop)
-        compared: dict[str, tuning.Compared] = {}
+        compared: dict[str, tuning.ProfileComparison] = {}
         if queries is not None and qrels is not None:
             texts, judgments = read_queries(queries), read_qrels(qrels)
             found = tuning.compare_profiles(index, texts, judgments, measure=measure)
@@ -97,7 +97,9 @@ def _drop_profile(index: Index, name: str) -> None:
         index.query_adapters.drop(adapter)
 
 
-def _profiles_table(index: Index, compared: dict[str, tuning.Compared], measure: str) -> Table:
+def _profiles_table(
+    index: Index, compared: dict[str, tuning.ProfileComparison], measure: str
+) -> Table:
     """Return the profiles, with a star at the active one, and how they compare."""
     heads = ("", "profile", "fusion", "depth", "scoring", "title weight", "query adapter")
     table = make_table(*(Column(head, overflow="fold") for head in heads))
@@ -110,9 +112,9 @@ def _profiles_table(index: Index, compared: dict[str, tuning.Compared], measure:
         if name in saved:
             profile = saved[name]
             cells = [
-                tuning.fusion_in_words(profile.fusion),
+                tuning.describe_fusion(profile.fusion),
                 str(profile.depth),
-                tuning.scorer_in_words(profile),
+                tuning.describe_scorer(profile),
                 str(profile.title_weight),
                 profile.query_adapter if profile.query_adapter is not None else "",
             ]
@@ -131,8 +133,8 @@ def _stages_table(result: tuning.TuningResult) -> Table:
         Column("profile", overflow="fold"),
     )
     for stage in result.stages:
-        values = f"{stage.tried:,}", f"{stage.best:.4f}", f"{stage.kept:.4f}"
-        table.add_row(stage.name, *values, tuning.setting_in_words(stage.profile))
+        values = f"{stage.tried:,}", f"{stage.best:.4f}", f"{stage.chosen:.4f}"
+        table.add_row(stage.name, *values, tuning.describe_profile(stage.profile))
     return table
 
 
@@ -146,6 +148,6 @@ def _folds_table(result: tuning.TuningResult) -> Table:
     for fold in result.folds:
         means = f"{fold.before:.4f}", f"{fold.after:.4f}"
         table.add_row(
-            f"{len(fold.queries):,} queries", *means, tuning.setting_in_words(fold.profile)
+            f"{len(fold.queries):,} queries", *means, tuning.describe_profile(fold.profile)
         )
     return table

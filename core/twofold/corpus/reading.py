@@ -24,11 +24,7 @@ def open_file(path: Path, mode: Literal["rb", "rt", "wt"]) -> Any:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line number from 1, line without its end) for each line that isn't blank.
-
-    Raises:
-        CorpusError: The file is missing or can't be read.
-    """
+    """Yield (line number from 1, line) for lines that aren't blank; raise CorpusError."""
     try:
         with open_file(path, "rt") as file:
             text: str = file.read()
@@ -42,11 +38,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line number from 1, JSON object) for each line that isn't blank.
-
-    Raises:
-        CorpusError: The file is missing or can't be read, or a line is not a JSON object.
-    """
+    """Yield (line number from 1, JSON object) for lines that aren't blank; raise CorpusError."""
     number = 0
     try:
         with open_file(path, "rb") as file:
@@ -91,11 +83,7 @@ def text_field(path: Path, number: int, record: dict[str, Any], name: str) -> st
 
 
 def id_field(path: Path, number: int, record: dict[str, Any]) -> str:
-    """Return ``_id`` or ``id`` as a string, empty if there is none.
-
-    Raises:
-        CorpusError: The id is neither a string nor an integer.
-    """
+    """Return ``_id`` or ``id``, an integer as its digits; an empty string if there is none."""
     value = record.get("_id", record.get("id"))
     if value is None:
         return ""

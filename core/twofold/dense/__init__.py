@@ -1,6 +1,6 @@
 """The dense leg: stored vectors, searched with FAISS."""
 
-from twofold.dense.approximate import MAX_TAIL, ApproximateIndex, BuildPlan
+from twofold.dense.approximate import MAX_TAIL, ApproximateIndex
 from twofold.dense.faiss_index import AnnStructure
 from twofold.dense.flat import FlatIndex, float32_scores
 from twofold.dense.index_types import (
@@ -28,7 +28,6 @@ __all__ = [
     "AnnStructure",
     "ApproximateIndex",
     "Auto",
-    "BuildPlan",
     "Flat",
     "FlatIndex",
     "IndexType",

@@ -23,15 +23,6 @@ MIN_HALF_BATCH = 16  # queries in each half of a batch from which on a second th
 
 
 @dataclass(frozen=True, slots=True)
-class StructureInfo:
-    """The index type of a structure, and its number of rows and live rows."""
-
-    index_type: IndexType
-    rows: int
-    live: int
-
-
-@dataclass(frozen=True, slots=True)
 class BuildPlan:
     """A structure to build from the live rows of some structures.
 
@@ -42,44 +33,6 @@ class BuildPlan:
     index_type: IndexType
     members: tuple[int, ...]
     reuse: bool = False
-
-
-def plan_compaction(
-    index_type: IndexType | Auto,
-    dim: int,
-    structures: Sequence[StructureInfo],
-    tail: int,
-    *,
-    compact: bool,
-) -> list[BuildPlan] | None:
-    """Return the structures to have instead of ``structures``, or None if no change is due.
-
-    Structures are merged in tiers, and rebuilt when most of their rows are deleted. ``tail`` is the
-    number of live rows after them. ``compact`` asks for one structure for all rows.
-    """
-    live = [*(structure.live for structure in structures), tail]
-    total = sum(live)
-    chosen = resolve_index_type(index_type, total, dim)
-    sparse = [2 * structure.live < structure.rows for structure in structures]
-    if chosen == Flat() or not total:
-        return [] if structures and (compact or any(sparse)) else None
-    if compact:
-        everything = tuple(number for number, count in enumerate(live) if count)
-        done = list(structures) == [StructureInfo(chosen, total, total)]
-        return None if done else [BuildPlan(chosen, everything)]
-    plans = [
-        BuildPlan(chosen, (number,))
-        if sparse[number]
-        else BuildPlan(structure.index_type, (number,), reuse=True)
-        for number, structure in enumerate(structures)
-        if structure.live
-    ]
-    if tail > MAX_TAIL:
-        plans.append(BuildPlan(chosen, (len(structures),)))
-    while (run := next_merge([sum(live[at] for at in plan.members) for plan in plans])) is not None:
-        plans[run] = [BuildPlan(chosen, tuple(at for plan in plans[run] for at in plan.members))]
-    unchanged = len(plans) == len(structures) and all(plan.reuse for plan in plans)
-    return None if unchanged else plans
 
 
 class ApproximateIndex:
@@ -129,17 +82,38 @@ class ApproximateIndex:
             self._refresh()
 
     def plan_builds(self, *, compact: bool = False) -> list[BuildPlan] | None:
-        """Return the structures to have instead of the present ones, or None if none is due."""
-        infos = [
-            StructureInfo(
-                structure.index_type,
-                len(structure.rows),
-                len(structure.rows) if live is None else int(live.sum()),
-            )
-            for structure, live in zip(self.structures, self._live, strict=True)
+        """Return the structures to have instead of the present ones, or None if none is due.
+
+        Structures are merged in tiers, and rebuilt when most of their rows are deleted. ``compact``
+        asks for one structure for all rows.
+        """
+        structures = self.structures
+        sizes = [len(structure.rows) for structure in structures]
+        pairs = zip(sizes, self._live, strict=True)
+        live = [size if on is None else int(on.sum()) for size, on in pairs]
+        sparse = [2 * count < size for count, size in zip(live, sizes, strict=True)]
+        live.append(sum(block.count for block in self._tail.blocks))
+        total = sum(live)
+        chosen = resolve_index_type(self.index_type, total, self.flat.dim)
+        if chosen == Flat() or not total:
+            return [] if structures and (compact or any(sparse)) else None
+        if compact:
+            everything = tuple(number for number, count in enumerate(live) if count)
+            done = sizes == [total] and structures[0].index_type == chosen
+            return None if done else [BuildPlan(chosen, everything)]
+        plans = [
+            BuildPlan(chosen, (at,)) if sparse[at] else BuildPlan(old.index_type, (at,), reuse=True)
+            for at, old in enumerate(structures)
+            if live[at]
         ]
-        tail = sum(block.count for block in self._tail.blocks)
-        return plan_compaction(self.index_type, self.flat.dim, infos, tail, compact=compact)
+        if live[-1] > MAX_TAIL:
+            plans.append(BuildPlan(chosen, (len(structures),)))
+        counts = [sum(live[number] for number in plan.members) for plan in plans]
+        while (run := next_merge(counts)) is not None:
+            members = tuple(number for plan in plans[run] for number in plan.members)
+            plans[run], counts[run] = [BuildPlan(chosen, members)], [sum(counts[run])]
+        unchanged = len(plans) == len(structures) and all(plan.reuse for plan in plans)
+        return None if unchanged else plans
 
     def build(self, plan: BuildPlan) -> AnnStructure:
         """Return the structure of a plan, building it unless it is reused."""
@@ -161,12 +135,13 @@ class ApproximateIndex:
         """
         flat = self.flat
         points = flat.prepare_queries(queries)
-        flags, total = flat.eligible(allowed)
+        eligible = flat.eligible(allowed)
+        total = eligible[1]
         count = sum(len(block.rows) for block in self.blocks)
         safe = np.flatnonzero(flat.is_float32_safe(points))
         scan = not self.structures or math.isinf(effort) or total**2 <= SCAN_FACTOR * count
         if scan or not len(safe):
-            return flat.search_prepared(points, k, flags, total)
+            return flat.search_prepared(points, k, eligible)
         # The fewer rows are eligible, the further a structure must look.
         proposed = self._propose(points[safe], k, allowed, effort * count / total)
         hits = [LegHits.empty() for _ in points]
@@ -174,7 +149,7 @@ class ApproximateIndex:
             hits[number] = flat.rank_rows(points[number], rows, k)
         short = [number for number, found in enumerate(hits) if len(found.rows) < min(k, total)]
         if short:
-            scanned = flat.search_prepared(points[short], k, flags, total)
+            scanned = flat.search_prepared(points[short], k, eligible)
             for number, found in zip(short, scanned, strict=True):
                 hits[number] = found
         return hits
@@ -198,7 +173,7 @@ class ApproximateIndex:
             proposed = first + second
         else:
             proposed = self._ask_structures(queries, k, allowed, effort)
-        tail = self._tail.search_prepared(queries, k, *self._tail.eligible(allowed))
+        tail = self._tail.search_prepared(queries, k, self._tail.eligible(allowed))
         pairs = zip(proposed, tail, strict=True)
         return [np.concatenate([rows, hits.rows]) for rows, hits in pairs]
 

@@ -13,7 +13,6 @@ from twofold.concurrency import limit_faiss_threads
 from twofold.dense.index_types import (
     IndexType,
     StructureSearch,
-    StructureSize,
     index_type_as_dict,
     index_type_from_dict,
 )
@@ -38,25 +37,24 @@ class AnnStructure:
 
     @classmethod
     def build(
-        cls,
-        index_type: IndexType,
-        metric: Metric,
-        rows: Rows,
-        get_vectors: Callable[[Rows], Vectors],
+        cls, index_type: IndexType, metric: Metric, rows: Rows, source: Callable[[Rows], Vectors]
     ) -> "AnnStructure":
         """Train a structure on a sample of ``rows`` and add all vectors batch by batch.
 
-        ``get_vectors`` returns the stored vectors (n, dim) of rows.
+        ``source`` returns the stored vectors (n, dim) of rows.
         """
+        import faiss
+
         shuffled = np.random.default_rng(0).permutation(len(rows))
         sample = np.sort(shuffled[: index_type.training_size(len(rows))])
-        points = _pad_dimensions(get_vectors(rows[sample]))
+        points = _pad_dimensions(source(rows[sample]))
         width = points.shape[1]
-        structure = index_type.create(StructureSize(width, len(rows), metric))
+        distance = faiss.METRIC_INNER_PRODUCT if metric is Metric.DOT else faiss.METRIC_L2
+        structure = index_type.create(width, len(rows), distance)
         with limit_faiss_threads((os.cpu_count() or 1) if len(rows) > _PARALLEL_ROWS else 1):
             structure.train(np.resize(points, (max(len(points), _MIN_TRAINING), width)))
             for start in range(0, len(rows), _BATCH_ROWS):
-                structure.add(_pad_dimensions(get_vectors(rows[start : start + _BATCH_ROWS])))
+                structure.add(_pad_dimensions(source(rows[start : start + _BATCH_ROWS])))
         return cls(index_type, rows.astype(np.uint32), structure)
 
     def propose(

@@ -28,6 +28,8 @@ PRODUCT_QUERIES = 4  # queries from which on one matrix product is faster than a
 
 Candidates = tuple[Positions, NDArray[np.float32]]
 """Positions in a block and their float32 scores."""
+Eligible = tuple[Sequence[Flags | None], int]
+"""The flags of each block's eligible rows, None for all, and the number of eligible rows."""
 
 
 def scan(
@@ -56,13 +58,13 @@ def _scan_slice(
     block: VectorBlock,
     eligible: Flags | None,
     count: int,
-    part: slice,
+    at: slice,
 ) -> Candidates:
     """Scan a slice of a block's vectors with FAISS."""
     import faiss
 
-    vectors = block.vectors[part]
-    flags = eligible[part] if eligible is not None else None
+    vectors = block.vectors[at]
+    flags = eligible[at] if eligible is not None else None
     search = faiss.knn_L2sqr if metric is Metric.EUCLIDEAN else faiss.knn_inner_product
     selector: list[Any] = []
     extra = 0
@@ -85,7 +87,7 @@ def _scan_slice(
     found = positions >= 0
     if extra and flags is not None:
         found &= flags[positions]
-    positions, scores = positions[found][:count] + part.start, scores[found][:count]
+    positions, scores = positions[found][:count] + at.start, scores[found][:count]
     return positions, -scores if metric is Metric.EUCLIDEAN else scores
 
 
@@ -161,15 +163,11 @@ class FlatIndex:
     ) -> list[LegHits]:
         """Return the best ``k`` allowed rows for each query (n, dim)."""
         del effort  # every search is exact
-        return self.search_prepared(self.prepare_queries(queries), k, *self.eligible(allowed))
+        return self.search_prepared(self.prepare_queries(queries), k, self.eligible(allowed))
 
-    def search_prepared(
-        self, queries: Vectors, k: int, flags: Sequence[Flags | None], total: int
-    ) -> list[LegHits]:
-        """Return the best ``k`` eligible rows for each prepared query (n, dim).
-
-        ``flags`` and ``total`` are what ``eligible`` returns.
-        """
+    def search_prepared(self, queries: Vectors, k: int, eligible: Eligible) -> list[LegHits]:
+        """Return the best ``k`` eligible rows for each prepared query (n, dim)."""
+        flags, total = eligible
         hits = [LegHits.empty() for _ in queries]
         if total == 0:
             return hits
@@ -181,7 +179,7 @@ class FlatIndex:
         numbers = np.flatnonzero(scannable).tolist()
         for start in range(0, len(numbers), GROUP_QUERIES):
             group = numbers[start : start + GROUP_QUERIES]
-            found = self._scan_group(queries[group], k, flags, total)
+            found = self._scan_group(queries[group], k, eligible)
             for number, of_query in zip(group, found, strict=True):
                 hits[number] = of_query
         return hits
@@ -230,8 +228,8 @@ class FlatIndex:
         except VectorError as error:
             raise QueryError(f"query vectors: {error}") from None
 
-    def eligible(self, allowed: Mask | None) -> tuple[list[Flags | None], int]:
-        """Return each block's flags of eligible rows, None for all, and the number of such rows."""
+    def eligible(self, allowed: Mask | None) -> Eligible:
+        """Return which rows are live and allowed, and how many."""
         flags = [block.eligible(allowed) for block in self.blocks]
         counts = [
             block.count if on is block.live else int(np.count_nonzero(on))  # type: ignore[arg-type]  # live may be None
@@ -281,12 +279,10 @@ class FlatIndex:
             rows, scores = rows[by_id], scores[by_id]
         return LegHits(rows[:k], scores[:k])
 
-    def _scan_group(
-        self, queries: Vectors, k: int, flags: Sequence[Flags | None], total: int
-    ) -> list[LegHits]:
+    def _scan_group(self, queries: Vectors, k: int, eligible: Eligible) -> list[LegHits]:
         """Search all blocks for a group of queries."""
-        count = min(k + SPARE_CANDIDATES, total)
-        pairs = list(zip(self.blocks, flags, strict=True))
+        count = min(k + SPARE_CANDIDATES, eligible[1])
+        pairs = list(zip(self.blocks, eligible[0], strict=True))
         found: list[Sequence[Candidates]]
         if len(queries) < PRODUCT_QUERIES:
             found = [
@@ -297,21 +293,15 @@ class FlatIndex:
             products = [matrix_product(self.metric, queries, *pair, count) for pair in pairs]
             found = list(zip(*products, strict=True))
         return [
-            self._confirm(query, candidates, k, count, flags, total)
+            self._confirm(query, candidates, k, count, eligible)
             for query, candidates in zip(queries, found, strict=True)
         ]
 
     def _confirm(
-        self,
-        query: Vectors,
-        found: Sequence[Candidates],
-        k: int,
-        count: int,
-        flags: Sequence[Flags | None],
-        total: int,
+        self, query: Vectors, found: Sequence[Candidates], k: int, count: int, eligible: Eligible
     ) -> LegHits:
         """Rescore candidates; where rounding leaves doubt, rescore all vectors near the border."""
-        if count == total:
+        if count == eligible[1]:
             return self.rescore_exact(query, [positions for positions, _ in found], k)
         approximate = np.concatenate([scores for _, scores in found])
         # Every vector that was not fetched scores at most this, up to rounding.
@@ -323,7 +313,7 @@ class FlatIndex:
         if border > left_out + slack:
             return best
         positions = []
-        for block, on in zip(self.blocks, flags, strict=True):
+        for block, on in zip(self.blocks, eligible[0], strict=True):
             near = [np.empty(0, np.int64)]
             for chunk, vectors, lengths in block.chunks(on):
                 scores = float32_scores(self.metric, query[None, :], vectors, lengths)[0]

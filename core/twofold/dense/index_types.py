@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from twofold.errors import InputError
-from twofold.similarity import Metric
 from twofold.validation import check_choice, check_integer, did_you_mean
 
 Codes = Literal["float32", "float16", "int8"]
@@ -32,21 +31,6 @@ def _faiss() -> Any:
     import faiss
 
     return faiss
-
-
-@dataclass(frozen=True, slots=True)
-class StructureSize:
-    """The dimensions, number of vectors and metric that a structure is created for."""
-
-    dim: int
-    count: int
-    metric: Metric
-
-    @property
-    def faiss_metric(self) -> int:
-        """FAISS's number of the metric."""
-        name = "METRIC_INNER_PRODUCT" if self.metric is Metric.DOT else "METRIC_L2"
-        return int(getattr(_faiss(), name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +70,9 @@ class Flat(_Spec):
 
     codes: Codes = "float32"
 
-    def create(self, size: StructureSize) -> Any:
+    def create(self, dim: int, _count: int, metric: int) -> Any:
         """Return an untrained FAISS structure."""
-        return _faiss().IndexScalarQuantizer(size.dim, _quantizer(self.codes), size.faiss_metric)
+        return _faiss().IndexScalarQuantizer(dim, _quantizer(self.codes), metric)
 
     def search_parameters(self, search: StructureSearch) -> Any:
         """Return FAISS's search parameters."""
@@ -99,14 +83,10 @@ class Flat(_Spec):
 class HNSW(_Spec):
     """A navigable small-world graph: the fastest index type.
 
-    Malkov and Yashunin, Efficient and Robust Approximate Nearest Neighbor Search Using Hierarchical
-    Navigable Small World Graphs (TPAMI 2020).
-
-    Args:
-        links: Neighbors per vector, 8 bytes each.
-        build_effort: Length of the candidate list while building (efConstruction).
-        search_effort: Length of the candidate list while searching (efSearch).
-        codes: How the graph stores vectors.
+    Each vector has ``links`` neighbors, of 8 bytes each. ``build_effort`` is FAISS's
+    efConstruction, ``search_effort`` its efSearch. Malkov and Yashunin, Efficient and Robust
+    Approximate Nearest Neighbor Search Using Hierarchical Navigable Small World Graphs (TPAMI
+    2020).
     """
 
     links: int = 32
@@ -114,13 +94,13 @@ class HNSW(_Spec):
     search_effort: int = 128
     codes: Codes = "int8"
 
-    def create(self, size: StructureSize) -> Any:
+    def create(self, dim: int, _count: int, metric: int) -> Any:
         """Return an untrained FAISS structure."""
         if self.codes == "float32":
-            graph = _faiss().IndexHNSWFlat(size.dim, self.links, size.faiss_metric)
+            graph = _faiss().IndexHNSWFlat(dim, self.links, metric)
         else:
             codes = _quantizer(self.codes)
-            graph = _faiss().IndexHNSWSQ(size.dim, codes, self.links, size.faiss_metric)
+            graph = _faiss().IndexHNSWSQ(dim, codes, self.links, metric)
         graph.hnsw.efConstruction = self.build_effort
         return graph
 
@@ -166,19 +146,16 @@ class _InvertedFile(_Spec):
 class IVF(_InvertedFile):
     """An inverted file of coded vectors: quick to build; queries unlike the passages need probes.
 
-    Jegou, Douze and Schmid, Product Quantization for Nearest Neighbor Search (TPAMI 2011).
-
-    Args:
-        lists: Number of lists. Default: 1.3 times the square root of the number of vectors.
-        probes: Lists to read. Default: one in eight.
-        codes: How the lists store vectors.
+    By default there are 1.3 times the square root of the number of vectors ``lists``, and one in
+    eight is read. Jegou, Douze and Schmid, Product Quantization for Nearest Neighbor Search (TPAMI
+    2011).
     """
 
     codes: Codes = "int8"
 
-    def create(self, size: StructureSize) -> Any:
+    def create(self, dim: int, count: int, metric: int) -> Any:
         """Return an untrained FAISS structure."""
-        dim, lists, metric = size.dim, self._list_count(size.count), size.faiss_metric
+        lists = self._list_count(count)
         if self.codes == "float32":
             return _with_kmeans(
                 _faiss().IndexIVFFlat(_faiss().IndexFlatL2(dim), dim, lists, metric)
@@ -191,26 +168,20 @@ class IVF(_InvertedFile):
 class IVFPQ(_InvertedFile):
     """An inverted file of product-quantized vectors, in pieces of four bits.
 
-    Jegou, Douze and Schmid (TPAMI 2011); scanned in registers: Andre, Kermarrec and Le Scouarnec,
-    Cache Locality Is Not Enough (VLDB 2015).
-
-    Args:
-        lists: As in ``IVF``.
-        probes: As in ``IVF``.
-        code_bytes: Bytes per vector. Default: one per eight dimensions.
-        rescored: Minimum number of candidates to rescore exactly. Default: as in ``OneBit``.
+    ``code_bytes`` per vector are one per eight dimensions by default. ``lists`` and ``probes`` are
+    as in ``IVF``, ``rescored`` as in ``OneBit``. Jegou, Douze and Schmid (TPAMI 2011); scanned in
+    registers: Andre, Kermarrec and Le Scouarnec, Cache Locality Is Not Enough (VLDB 2015).
     """
 
     code_bytes: int | None = None
     rescored: int | None = None
 
-    def create(self, size: StructureSize) -> Any:
+    def create(self, dim: int, count: int, metric: int) -> Any:
         """Return an untrained FAISS structure; its pieces divide the dimensions evenly."""
-        dim = size.dim
         limit = 2 * self.code_bytes if self.code_bytes is not None else dim // 4
         pieces = max(n for n in range(1, dim + 1) if dim % n == 0 and n <= max(limit, 1))
-        lists, centroids = self._list_count(size.count), _faiss().IndexFlatL2(dim)
-        file = _faiss().IndexIVFPQFastScan(centroids, dim, lists, pieces, 4, size.faiss_metric)
+        lists, centroids = self._list_count(count), _faiss().IndexFlatL2(dim)
+        file = _faiss().IndexIVFPQFastScan(centroids, dim, lists, pieces, 4, metric)
         file.pq.cp.min_points_per_centroid = 1  # or FAISS prints to stderr
         return _with_kmeans(file)
 
@@ -223,25 +194,20 @@ class IVFPQ(_InvertedFile):
 class OneBit(_InvertedFile):
     """One bit per dimension of randomly rotated vectors: the smallest and quickest to build.
 
-    Gao and Long, RaBitQ: Quantizing High-Dimensional Vectors with a Theoretical Error Bound for
-    Approximate Nearest Neighbor Search (SIGMOD 2024).
-
-    Args:
-        lists: Number of lists. Default: lists of at least 1,500 vectors.
-        probes: Lists to read. Default: all up to 250,000 vectors, 1/16 from 4,000,000 on.
-        rescored: Minimum number of candidates to rescore exactly. Default: 400 at 384 dimensions,
-            more at fewer.
+    At least ``rescored`` candidates are rescored exactly, by default 400 at 384 dimensions and more
+    at fewer. By default a list has at least 1,500 vectors, and all lists are read up to 250,000
+    vectors, 1/16 from 4,000,000 on. Gao and Long, RaBitQ: Quantizing High-Dimensional Vectors with
+    a Theoretical Error Bound for Approximate Nearest Neighbor Search (SIGMOD 2024).
     """
 
     rescored: int | None = None
 
-    def create(self, size: StructureSize) -> Any:
+    def create(self, dim: int, count: int, metric: int) -> Any:
         """Return an untrained FAISS structure behind a rotation."""
-        dim = size.dim
         rotation = _faiss().RandomRotationMatrix(dim, dim)
         rotation.init(_SEED)
-        lists, centroids = self._list_count(size.count), _faiss().IndexFlatL2(dim)
-        file = _faiss().IndexIVFRaBitQFastScan(centroids, dim, lists, size.faiss_metric)
+        lists, centroids = self._list_count(count), _faiss().IndexFlatL2(dim)
+        file = _faiss().IndexIVFRaBitQFastScan(centroids, dim, lists, metric)
         return _faiss().IndexPreTransform(rotation, _with_kmeans(file))
 
     def candidate_count(self, search: StructureSearch) -> int:

@@ -25,15 +25,9 @@ class VectorMoments:
 
     The mean of the scores q.v is q.mu, and their variance q'Sq with the covariance S. Cosine takes
     unit vectors. Euclidean appends |v|^2 to each vector, which makes the squared distance linear.
-
-    Attributes:
-        metric: Metric of the vectors.
-        origin: A vector (dim,) that is subtracted from all others, to keep digits.
-        count: Number of vectors.
-        total: Sum of the vectors, (dim,) or (dim + 1,).
-        products: Sum of their outer products.
-        removed: Trace of all products ever subtracted.
-        exact: False for the moments of a sample.
+    ``origin`` (dim,) is subtracted from all vectors, to keep digits; ``total`` and ``products`` are
+    the sums of the vectors and of their outer products; ``removed`` is the trace of all products
+    ever subtracted. ``exact`` is False for a sample.
     """
 
     metric: Metric

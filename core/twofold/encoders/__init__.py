@@ -1,4 +1,4 @@
-"""Encoders: texts to vectors."""
+"""Encoders: models that map texts to vectors."""
 
 from twofold.encoders.distillation import distill
 from twofold.encoders.hashing import HashingEncoder

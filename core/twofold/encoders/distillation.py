@@ -1,4 +1,4 @@
-"""A bi-encoder distilled into one vector a token: hundreds of times as fast, and poorer."""
+"""Distills a bi-encoder into a static model: one vector per token, no transformer."""
 
 import re
 from pathlib import Path
@@ -7,47 +7,58 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.encoders.model_folder import check_target, written_whole
-from twofold.encoders.model_loading import LoadedModel
+from twofold.encoders.batching import copy_fast_tokenizer
+from twofold.encoders.model_loading import LoadedModel, check_output_folder, write_folder
 from twofold.encoders.model_spec import AS_SAVED, ModelOptions
 from twofold.encoders.sentence_transformer import SentenceTransformerEncoder
 from twofold.errors import InputError
+from twofold.validation import check_integer
 
 _SIF = 1e-4
-"""Arora's a: a token as frequent as this gets half the weight of a rare one."""
+"""Arora's a: a token with this frequency gets half the weight of a rare one."""
 _UNUSED = re.compile(r"\[unused\d+\]|<unused\d+>")
-_BATCH = 512  # tokens at once, each with its special ones
+_BATCH = 512  # tokens encoded at once, each as a text
 _WORD = "a"
 
 
 def distill(
     model: str | Path, folder: str | Path, *, dim: int = 256, options: ModelOptions = AS_SAVED
 ) -> SentenceTransformerEncoder:
-    """Write a static model to ``folder``, in sentence-transformers' form, and return its encoder.
+    """Write a static model in sentence-transformers' format, hundreds of times as fast.
 
-    The recipe of Model2Vec (Tulkens & van Dongen 2024, "Model2Vec: Fast State-of-the-Art Static
-    Embeddings"): every token of the vocabulary goes through the model's passage tower by itself,
-    the vectors are reduced to ``dim`` by principal components, and weighted by a / (a + p), the
-    smooth inverse frequency of Arora, Liang & Ma (ICLR 2017), with p by Zipf's law from the rank
-    of a token in the vocabulary, which is in order of frequency. A text is the normalised mean of
-    its tokens' vectors. Nothing is downloaded and no texts are needed.
+    The recipe is Model2Vec (Tulkens & van Dongen 2024, "Model2Vec: Fast State-of-the-Art Static
+    Embeddings"). Every token of the vocabulary is encoded by the passage tower. The vectors are
+    reduced by principal components and weighted by a / (a + p), the smooth inverse frequency of
+    Arora, Liang & Ma (ICLR 2017). p follows Zipf's law from the token's rank in the vocabulary,
+    which is ordered by frequency. A text's vector is the normalized mean of its tokens' vectors.
+    Needs no texts and downloads nothing else.
 
-    Raises InputError for a folder that holds something else, for a ``dim`` above the model's, and
-    for a model without a fast tokenizer.
+    Args:
+        model: The name or folder of the model to distill.
+        folder: The folder to write: new, empty, or an earlier distilled model.
+        dim: The number of dimensions, at most the model's.
+        options: Options of the model to distill.
+
+    Returns:
+        The encoder of the new folder.
+
+    Raises:
+        InputError: The folder has other files, ``dim`` is out of range, or the model has no fast
+            tokenizer.
     """
     target = Path(folder)
-    check_target(target, _is_static_folder)
-    if isinstance(dim, bool) or dim < 1:
-        raise InputError(f"dim is {dim!r}: a whole number of at least 1 is wanted")
+    check_output_folder(target, _is_static_folder)
+    check_integer("dim", dim)
     ready = SentenceTransformerEncoder(model, options=options).loaded
     if dim > ready.dim:
-        raise InputError(
-            f"dim={dim} of {str(model)!r}, which has {ready.dim} dimensions: give less"
-        )
-    tokenizer = _tokenizer(ready, str(model))
+        raise InputError(f"dim must be <= {ready.dim}, the dimensions of {str(model)!r}, got {dim}")
+    original = ready.tokenizer("document")
+    tokenizer = copy_fast_tokenizer(original)
+    if tokenizer is None or not hasattr(original, "backend_tokenizer"):
+        raise InputError(f"{str(model)!r} can't be distilled: it has no transformer tokenizer")
     vocabulary: dict[str, int] = tokenizer.get_vocab()
-    special = _special_ids(ready.tokenizer("document"))
-    used = np.array(
+    special = set(original.all_special_ids) - {original.unk_token_id}
+    ids = np.array(
         sorted(
             number
             for token, number in vocabulary.items()
@@ -56,36 +67,37 @@ def distill(
         np.int64,
     )
     table = np.zeros((max(vocabulary.values()) + 1, dim), np.float32)
-    table[used] = _weighted(_reduced(_token_vectors(ready, tokenizer, used), dim))
-    with written_whole(target) as work:
+    vectors = _reduce_dimensions(_encode_tokens(ready, tokenizer, ids), dim)
+    table[ids] = _weight_by_frequency(vectors)
+    with write_folder(target) as work:
         _save(work, tokenizer, table)
     return SentenceTransformerEncoder(str(folder))
 
 
-def _token_vectors(
-    ready: LoadedModel, tokenizer: Any, numbers: NDArray[np.int64]
+def _encode_tokens(
+    ready: LoadedModel, tokenizer: Any, token_ids: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Return what the model makes of each token as a text of its own, float64 (n, dim)."""
+    """Return the model's vector for each token as a text, float64 (n, dim)."""
     import torch
 
-    before, after = _frame(tokenizer)
+    before, after = _find_special_tokens(tokenizer)
     device = ready.model.device
-    found = []
+    blocks = []
     ready.model.eval()
     with torch.inference_mode():
-        for start in range(0, len(numbers), _BATCH):
-            part = numbers[start : start + _BATCH]
-            ids = np.array([[*before, number, *after] for number in part.tolist()])
-            features: Any = {"input_ids": torch.tensor(ids, device=device)}
+        for start in range(0, len(token_ids), _BATCH):
+            batch = token_ids[start : start + _BATCH]
+            rows = np.array([[*before, number, *after] for number in batch.tolist()])
+            features: Any = {"input_ids": torch.tensor(rows, device=device)}
             features["attention_mask"] = torch.ones_like(features["input_ids"])
             for layer in ready.modules("document"):
                 features = layer(features)
             vectors = features["sentence_embedding"][:, : ready.dim]
-            found.append(vectors.double().cpu().numpy())
-    return np.concatenate(found)
+            blocks.append(vectors.double().cpu().numpy())
+    return np.concatenate(blocks)
 
 
-def _frame(tokenizer: Any) -> tuple[list[int], list[int]]:
+def _find_special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
     """Return the special tokens that the tokenizer puts before and after a text."""
     bare = tokenizer.encode(_WORD, add_special_tokens=False).ids
     whole = tokenizer.encode(_WORD).ids
@@ -93,41 +105,21 @@ def _frame(tokenizer: Any) -> tuple[list[int], list[int]]:
     return whole[:start], whole[start + len(bare) :]
 
 
-def _reduced(vectors: NDArray[np.float64], dim: int) -> NDArray[np.float64]:
-    """Return the first principal components (n, dim) of centred vectors."""
-    centred = vectors - vectors.mean(axis=0)
-    _, axes = np.linalg.eigh(centred.T @ centred)
+def _reduce_dimensions(vectors: NDArray[np.float64], dim: int) -> NDArray[np.float64]:
+    """Return the first principal components (n, dim) of the centered vectors."""
+    centered = vectors - vectors.mean(axis=0)
+    _, axes = np.linalg.eigh(centered.T @ centered)
     axes = axes[:, ::-1][:, :dim]
-    # An axis has no sign of its own: the greatest entry is made positive, for repeatable files.
+    # The sign of an axis is arbitrary: make its largest entry positive, for repeatable files.
     signs = np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(dim)])
-    return np.asarray(centred @ (axes * signs))
+    return np.asarray(centered @ (axes * signs))
 
 
-def _weighted(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the vectors (n, dim), in order of frequency, by smooth inverse frequency."""
+def _weight_by_frequency(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the vectors (n, dim), ordered by frequency, times smooth inverse frequency."""
     shares = 1 / np.arange(1, len(vectors) + 1)
     shares /= shares.sum()
     return np.asarray(vectors * (_SIF / (_SIF + shares))[:, None])
-
-
-def _tokenizer(ready: LoadedModel, model: str) -> Any:
-    from tokenizers import Tokenizer
-
-    given = ready.tokenizer("document")
-    own = getattr(given, "backend_tokenizer", None)
-    if not isinstance(own, Tokenizer):
-        raise InputError(
-            f"{model!r} is no transformer with a fast tokenizer: there is nothing to distil"
-        )
-    tokenizer = Tokenizer.from_str(own.to_str())
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
-
-
-def _special_ids(tokenizer: Any) -> set[int]:
-    """Return the tokens that no word becomes; the unknown one stands for words."""
-    return set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
 
 
 def _save(folder: Path, tokenizer: Any, table: NDArray[np.float32]) -> None:
@@ -141,6 +133,5 @@ def _save(folder: Path, tokenizer: Any, table: NDArray[np.float32]) -> None:
 
 
 def _is_static_folder(folder: Path) -> bool:
-    """Whether a folder looks like one that was written here."""
     modules = folder / "modules.json"
     return modules.exists() and "StaticEmbedding" in modules.read_text(encoding="utf-8")

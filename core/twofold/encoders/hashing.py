@@ -1,4 +1,4 @@
-"""An encoder without a model: words hashed into dimensions, the same on every machine."""
+"""An encoder without a model, for tests, examples and baselines."""
 
 import re
 from collections.abc import Sequence
@@ -14,9 +14,10 @@ _BIAS = 0.1  # in every vector, so that a text without words has a direction too
 
 
 class HashingEncoder:
-    """Texts that share words are near; for tests and examples, and a floor to measure against.
+    """Hashes words into dimensions: texts that share words get similar vectors.
 
-    Feature hashing with signs (Weinberger et al., ICML 2009) into 255 dimensions and a constant.
+    Feature hashing with signs (Weinberger et al., ICML 2009) into 255 dimensions, plus a constant.
+    The vectors are the same on every machine.
     """
 
     name = "hashing"
@@ -24,20 +25,20 @@ class HashingEncoder:
 
     @property
     def identity(self) -> EncoderIdentity:
-        """What an index remembers of this encoder."""
+        """The name, dimensions, metric and fingerprint that an index stores."""
         return EncoderIdentity(self.name, self.dim, Metric.COSINE, "hashing-1")
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        """Return unit vectors, float32 (n, 256)."""
+        """Return one unit vector per query, float32 (n, 256)."""
         return self.encode_passages(texts)
 
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
-        """Return unit vectors, float32 (n, 256)."""
+        """Return one unit vector per passage, float32 (n, 256)."""
         vectors = np.zeros((len(texts), self.dim))
         vectors[:, 0] = _BIAS
         for vector, text in zip(vectors, texts, strict=True):
             for word in _WORD.findall(text.casefold()):
                 number = xxhash.xxh3_64_intdigest(word.encode())
                 vector[1 + (number >> 1) % (self.dim - 1)] += 1.0 if number & 1 else -1.0
-        lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-        return np.asarray(vectors / lengths[:, None], np.float32)
+        norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+        return np.asarray(vectors / norms[:, None], np.float32)

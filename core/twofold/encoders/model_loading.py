@@ -1,9 +1,12 @@
-"""A sentence-transformers model as the options ask for it, and its fingerprint."""
+"""Loads sentence-transformers models with ModelOptions, fingerprints them, and writes folders."""
 
 import json
 import math
+import os
+import shutil
+import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +22,7 @@ from twofold.similarity import Metric
 Task = Literal["query", "document"]
 TASKS: tuple[Task, ...] = ("query", "document")
 _METRICS = {"cosine": Metric.COSINE, "dot": Metric.DOT, "euclidean": Metric.EUCLIDEAN}
-_SHAPES = ("model_type", "num_attention_heads", "hidden_act")
+_CONFIG_FIELDS = ("model_type", "num_attention_heads", "hidden_act")
 """Settings of a transformer that its weights don't show."""
 
 
@@ -27,8 +30,12 @@ _SHAPES = ("model_type", "num_attention_heads", "hidden_act")
 class LoadedModel:
     """A SentenceTransformer with the options applied.
 
-    ``normalize`` says whether its vectors are of unit length, ``renormalize`` whether that is
-    left to whoever encodes, since dimensions were cut off or the model has no such layer.
+    Attributes:
+        model: The SentenceTransformer.
+        metric: The similarity that the model was trained for.
+        normalize: Whether the vectors have unit length.
+        renormalize: Whether the caller must normalize, because dimensions were cut off or the
+            model has no such layer.
     """
 
     model: Any
@@ -38,49 +45,57 @@ class LoadedModel:
 
     @property
     def dim(self) -> int:
-        """The number of dimensions that are kept."""
+        """The number of dimensions of the vectors."""
         return int(self.model.get_embedding_dimension())
 
     def prompt(self, task: Task) -> str:
-        """Return what is put before a text; '' for nothing."""
+        """Return the text put before each input, "" for none."""
         prompts = self.model.prompts
         names = ("query",) if task == "query" else ("document", "passage", "corpus")
         name = next((name for name in names if name in prompts), self.model.default_prompt_name)
         return str(prompts.get(name) or "") if name is not None else ""
 
     def modules(self, task: Task) -> list[Any]:
-        """Return the layers that a query or a passage goes through, in order."""
-        return [layer for module in self.model for layer in _routed(module, task)]
+        """Return the layers of that task's tower, in order."""
+        return _tower_layers(self.model, task)
 
     def tokenizer(self, task: Task) -> Any:
-        """Return the tokenizer of that tower, None if it has none."""
+        """Return the tower's tokenizer, or None if it has none."""
         return getattr(self.modules(task)[0], "tokenizer", None)
 
     def max_length(self, task: Task) -> int | None:
-        """Return how many tokens that tower reads, None if it reads all."""
-        longest = getattr(self.modules(task)[0], "max_seq_length", None)
-        return None if longest is None or longest == math.inf else int(longest)
+        """Return how many tokens the tower reads, or None if there is no limit."""
+        limit = getattr(self.modules(task)[0], "max_seq_length", None)
+        return None if limit is None or limit == math.inf else int(limit)
 
     def fingerprint(self) -> str:
-        """Hash the weights, the tokenizers and all settings that decide a text's vector."""
-        state = hashed_weights(self.model)
+        """Return a hash of the weights, tokenizers and settings that determine the vectors."""
+        state = hash_weights(self.model)
         settings = {
             "prompts": [self.prompt(task) for task in TASKS],
             "metric": self.metric.value,
             "dim": self.dim,
             "normalize": self.normalize,
             "max_length": [self.max_length(task) for task in TASKS],
-            "tokenizers": [tokenizer_fingerprint(self.tokenizer(task)) for task in TASKS],
-            "modules": [[_settings(layer) for layer in self.modules(task)] for task in TASKS],
+            "tokenizers": [fingerprint_tokenizer(self.tokenizer(task)) for task in TASKS],
+            "modules": [[_layer_settings(layer) for layer in self.modules(task)] for task in TASKS],
         }
         state.update(json.dumps(settings, sort_keys=True, default=str).encode())
         return state.hexdigest()
 
 
 def load_model(source: str, name: str, options: ModelOptions, device: str | None) -> LoadedModel:
-    """Return a model with its options; ``name`` is what messages call it.
+    """Load a SentenceTransformer and apply the options.
 
-    Raises EncoderNotFoundError if it can't be had, InputError for options that don't fit it.
+    Args:
+        source: A folder, or a name on the Hugging Face hub.
+        name: What messages call the model.
+        options: What to change in the model as saved.
+        device: A torch device, None for the default.
+
+    Raises:
+        EncoderNotFoundError: The model can't be loaded.
+        InputError: The options don't fit the model.
     """
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.util import is_sentence_transformer_model
@@ -89,7 +104,7 @@ def load_model(source: str, name: str, options: ModelOptions, device: str | None
         with quiet_loading():
             model = SentenceTransformer(source, device=device)
         folder = Path(source)
-        finished = (
+        has_modules = (
             (folder / "modules.json").exists()
             if folder.is_dir()
             else is_sentence_transformer_model(source)
@@ -98,73 +113,92 @@ def load_model(source: str, name: str, options: ModelOptions, device: str | None
         raise model_not_found(name, error) from error
     if options.pooling is not None:
         _replace_pooling(model, options.pooling, name)
-    elif not finished:
-        _warn_of_pooling(model, name)
+    elif not has_modules:
+        _warn_default_pooling(model, name)
     if options.max_length is not None:
         _set_max_length(model, options.max_length, name)
     if options.query_prompt is not None:
         model.prompts["query"] = options.query_prompt
     if options.passage_prompt is not None:
         model.prompts["document"] = options.passage_prompt
-    return _with_output(model, name, options)
+    return _configure_output(model, name, options)
 
 
-def hashed_weights(model: Any) -> xxhash.xxh3_128:
-    """Return the hash of a torch module's weights and their names, to be gone on with."""
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Hide the progress bar that transformers draws while it loads weights."""
+    from transformers.utils import logging as untyped
+
+    logging: Any = untyped
+    was_enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            logging.enable_progress_bar()
+
+
+def hash_weights(model: Any) -> xxhash.xxh3_128:
+    """Return a hash state over a torch module's weights and their names, for further updates."""
+    import torch
+
     state = xxhash.xxh3_128()
     for name, tensor in sorted(model.state_dict().items()):
         values = tensor.detach().cpu().contiguous()
         state.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
-        # Bytes, since numpy has no bfloat16.
-        state.update(values.reshape(-1).view(_uint8()).numpy())
+        state.update(values.reshape(-1).view(torch.uint8).numpy())  # numpy has no bfloat16
     return state
 
 
-def _with_output(model: Any, name: str, options: ModelOptions) -> LoadedModel:
-    """Settle what becomes of the vectors: their length, dimensions and metric."""
-    if options.normalize is False:
-        _remove_normalize(model)
-    unit = all(
-        type(_last(model, task)).__name__ == "Normalize" for task in TASKS
-    )  # a tower that isn't normalised leaves the vectors of both as they are
-    if options.dim is not None:
-        whole = int(model.get_embedding_dimension())
-        if options.dim > whole:
-            raise InputError(
-                f"dim={options.dim} of {name!r}, which has {whole} dimensions: give that or less"
-            )
-        model.truncate_dim = options.dim
-    cut = model.truncate_dim is not None
-    normalize = unit if options.normalize is None else options.normalize
-    similarity = str(model.similarity_fn_name)
-    if similarity not in _METRICS:
-        warnings.warn(
-            f"{name!r} was trained for {similarity!r}, which is not offered: cosine is used",
-            EncoderWarning,
-            stacklevel=5,
-        )
-    metric = _METRICS.get(similarity, Metric.COSINE)
-    return LoadedModel(model, metric, normalize, normalize and (cut or not unit))
+def fingerprint_tokenizer(tokenizer: Any) -> str:
+    """Return a hash of a tokenizer, "" for None."""
+    return TokenCounter(tokenizer).fingerprint() if tokenizer is not None else ""
 
 
-def _routed(module: Any, task: Task) -> list[Any]:
-    """Return a Router's layers for a task, as it would choose them; any other module itself."""
-    towers = getattr(module, "sub_modules", None)
-    if towers is None:
-        return [module]
-    mappings = getattr(module, "route_mappings", None) or {}
-    keys = [(task, "text"), (task, None), (None, "text"), (None, None)]
-    names = [mappings[key] for key in keys if key in mappings]
-    names += [key for key in (task, "text", module.default_route) if key in towers]
-    return list(towers[names[0]]) if names else []
+def check_output_folder(folder: Path, is_export: Callable[[Path], bool]) -> None:
+    """Raise InputError unless ``folder`` is new, empty, or an earlier export."""
+    if not folder.exists() or (folder.is_dir() and (is_export(folder) or not os.listdir(folder))):
+        return
+    kind = "a folder with other files" if folder.is_dir() else "a file"
+    raise InputError(f"{folder} is {kind}: pass a new folder, or that of an earlier export")
 
 
-def _last(model: Any, task: Task) -> Any:
-    return [layer for module in model for layer in _routed(module, task)][-1]
+@contextmanager
+def write_folder(folder: Path) -> Iterator[Path]:
+    """Yield a new folder to fill. It replaces ``folder`` unless the block raises."""
+    parent = folder.absolute().parent
+    parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=parent))
+    try:
+        new = work / "new"
+        new.mkdir()
+        yield new
+        if folder.exists():
+            folder.rename(work / "old")
+        new.rename(folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
-def _named(model: Any, kind: str) -> list[tuple[Any, str, Any]]:
-    """Return every layer of that kind: what holds it, under which key, and itself."""
+def _tower_layers(model: Any, task: Task) -> list[Any]:
+    """Return a task's layers; of a Router, those that it would choose."""
+    layers: list[Any] = []
+    for module in model:
+        towers = getattr(module, "sub_modules", None)
+        if towers is None:
+            layers.append(module)
+            continue
+        mappings = getattr(module, "route_mappings", None) or {}
+        keys = [(task, "text"), (task, None), (None, "text"), (None, None)]
+        names = [mappings[key] for key in keys if key in mappings]
+        names += [key for key in (task, "text", module.default_route) if key in towers]
+        layers += towers[names[0]] if names else ()
+    return layers
+
+
+def _find_layers(model: Any, kind: str) -> list[tuple[Any, str, Any]]:
+    """Return (parent, key, layer) for every layer whose class is called ``kind``."""
     return [
         (parent, key, child)
         for parent in model.modules()
@@ -173,92 +207,86 @@ def _named(model: Any, kind: str) -> list[tuple[Any, str, Any]]:
     ]
 
 
+def _configure_output(model: Any, name: str, options: ModelOptions) -> LoadedModel:
+    """Apply the options for normalization and dimensions, and determine the metric."""
+    if options.normalize is False:
+        for parent, key, _ in _find_layers(model, "Normalize"):
+            del parent._modules[key]
+    # If one tower doesn't normalize, the vectors of both stay as they are.
+    unit = all(type(_tower_layers(model, task)[-1]).__name__ == "Normalize" for task in TASKS)
+    if options.dim is not None:
+        full = int(model.get_embedding_dimension())
+        if options.dim > full:
+            raise InputError(
+                f"dim must be <= {full}, the dimensions of {name!r}, got {options.dim}"
+            )
+        model.truncate_dim = options.dim
+    truncated = model.truncate_dim is not None
+    normalize = unit if options.normalize is None else options.normalize
+    similarity = str(model.similarity_fn_name)
+    if similarity not in _METRICS:
+        warnings.warn(
+            f"{name!r} was trained for {similarity!r}, which is not supported: cosine is used",
+            EncoderWarning,
+            stacklevel=5,
+        )
+    metric = _METRICS.get(similarity, Metric.COSINE)
+    return LoadedModel(model, metric, normalize, normalize and (truncated or not unit))
+
+
 def _replace_pooling(model: Any, pooling: str, name: str) -> None:
-    places = _named(model, "Pooling")
-    if not places:
-        raise InputError(f"{name!r} has no pooling layer to set to {pooling!r}: leave pooling out")
-    for parent, key, old in places:
+    layers = _find_layers(model, "Pooling")
+    if not layers:
+        raise InputError(f"{name!r} has no pooling layer to set to {pooling!r}: omit pooling")
+    for parent, key, old in layers:
         size = getattr(old, "embedding_dimension", None) or old.word_embedding_dimension
         new = type(old)(size, pooling_mode=pooling, include_prompt=old.include_prompt)
         if new.get_embedding_dimension() != old.get_embedding_dimension():
             raise InputError(
-                f"{name!r} joins several poolings into one vector, which pooling={pooling!r} "
-                "can't stand for: leave pooling out"
+                f"{name!r} concatenates several poolings, which pooling={pooling!r} can't "
+                "replace: omit pooling"
             )
         parent._modules[key] = new
 
 
-def _remove_normalize(model: Any) -> None:
-    for parent, key, _ in _named(model, "Normalize"):
-        del parent._modules[key]
-
-
-def _warn_of_pooling(model: Any, name: str) -> None:
+def _warn_default_pooling(model: Any, name: str) -> None:
     modes = {
-        str(getattr(layer, "pooling_mode", "mean")) for _, _, layer in _named(model, "Pooling")
+        str(getattr(layer, "pooling_mode", "mean"))
+        for _, _, layer in _find_layers(model, "Pooling")
     }
     if modes:
         warnings.warn(
-            f"{name!r} is a transformer without a pooling of its own: "
-            f"{' and '.join(sorted(modes))} is used; choose with "
-            f"ModelOptions(pooling=...) or '{name}?pooling=mean'",
+            f"{name!r} is a transformer without a pooling layer: {' and '.join(sorted(modes))} is "
+            f"used; choose with ModelOptions(pooling=...) or '{name}?pooling=mean'",
             EncoderWarning,
             stacklevel=5,
         )
 
 
-def _set_max_length(model: Any, longest: int, name: str) -> None:
+def _set_max_length(model: Any, max_length: int, name: str) -> None:
     for task in TASKS:
-        first = next(layer for module in model for layer in _routed(module, task))
+        first = _tower_layers(model, task)[0]
         config = getattr(getattr(first, "auto_model", None), "config", None)
         if config is None:
-            raise InputError(f"{name!r} reads texts whole: leave max_length out")
-        limits = [
+            raise InputError(f"{name!r} has no length limit: omit max_length")
+        limits = (
             getattr(config, "max_position_embeddings", None),
             getattr(first.tokenizer, "model_max_length", None),
-        ]
-        limit = min((each for each in limits if each is not None and each > 0), default=longest)
-        if longest > limit:
-            raise InputError(
-                f"max_length={longest} of {name!r}, which reads at most {limit} tokens"
-            )
+        )
+        limit = min((limit for limit in limits if limit is not None and limit > 0), default=None)
+        if limit is not None and max_length > limit:
+            raise InputError(f"max_length must be <= {limit} for {name!r}, got {max_length}")
         special = int(first.tokenizer.num_special_tokens_to_add())
-        if longest <= special:
+        if max_length <= special:
             raise InputError(
-                f"max_length={longest} of {name!r} leaves no room beside its {special} special "
-                f"tokens: give at least {special + 1}"
+                f"max_length must be >= {special + 1} for {name!r}, which adds {special} special "
+                f"tokens, got {max_length}"
             )
-        first.max_seq_length = longest
+        first.max_seq_length = max_length
 
 
-def _settings(layer: Any) -> list[Any]:
-    own = layer.get_config_dict() if hasattr(layer, "get_config_dict") else {}
+def _layer_settings(layer: Any) -> list[Any]:
+    saved = layer.get_config_dict() if hasattr(layer, "get_config_dict") else {}
     config = getattr(getattr(layer, "auto_model", None), "config", None)
-    shape = [getattr(config, name, None) for name in _SHAPES] if config is not None else []
-    return [type(layer).__name__, own, shape]
-
-
-def tokenizer_fingerprint(tokenizer: Any) -> str:
-    """Return a hash of what a tokenizer makes of texts; '' for none."""
-    return TokenCounter(tokenizer).fingerprint() if tokenizer is not None else ""
-
-
-def _uint8() -> Any:
-    import torch
-
-    return torch.uint8
-
-
-@contextmanager
-def quiet_loading() -> Iterator[None]:
-    """Keep transformers from drawing a progress bar for its weights."""
-    from transformers.utils import logging as untyped
-
-    logging: Any = untyped
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
+    shape = [getattr(config, name, None) for name in _CONFIG_FIELDS] if config is not None else []
+    return [type(layer).__name__, saved, shape]

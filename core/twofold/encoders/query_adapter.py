@@ -1,4 +1,4 @@
-"""A linear map of query vectors, learned while the passages' vectors stay as they are."""
+"""A learned linear map of query vectors."""
 
 import math
 from collections.abc import Mapping
@@ -14,50 +14,53 @@ from twofold.types import Vectors
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QueryAdapter:
-    """Turns a query vector q of an encoder into ``matrix @ q``; the identity changes nothing.
+    """Maps a query vector q to ``matrix @ q``, while the passages' vectors stay as they are.
 
-    ``matrix`` is (dim, dim). ``model`` is the fingerprint of the encoder that it was learned for,
-    empty where that has none. ``metadata`` records how it was trained, as JSON values. Raises VectorError
-    for a matrix that is not square or not finite.
+    Args:
+        matrix: The map (dim, dim). The identity changes nothing.
+        model: The fingerprint of the encoder it was trained for, "" if that has none.
+        metadata: How it was trained, as JSON values.
+
+    Raises:
+        VectorError: The matrix is not square or not finite.
     """
 
     matrix: NDArray[np.float32]
     model: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    _wide: NDArray[np.float64] = field(init=False, repr=False)
+    _transposed: NDArray[np.float64] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         matrix = np.array(self.matrix, np.float32)
         square = matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1] > 0
         if not square or not np.isfinite(matrix).all():
             raise VectorError(
-                f"an adapter's matrix has shape {matrix.shape} and {np.isfinite(matrix).sum():,} "
-                "finite numbers: (dim, dim) finite ones are wanted"
+                f"an adapter's matrix must have shape (dim, dim) and finite numbers, got shape "
+                f"{matrix.shape} with {np.isfinite(matrix).sum():,} finite numbers"
             )
         matrix.flags.writeable = False
         object.__setattr__(self, "matrix", matrix)
-        # In float64, so that a query alone and among others gives the same float32 vector.
-        object.__setattr__(self, "_wide", np.ascontiguousarray(matrix.T, np.float64))
+        # float64, so that a query has the same float32 vector alone and in a batch.
+        object.__setattr__(self, "_transposed", np.ascontiguousarray(matrix.T, np.float64))
 
     @property
     def dim(self) -> int:
-        """The dimensions of the vectors that it takes and gives."""
+        """The number of dimensions of the vectors."""
         return len(self.matrix)
 
     @property
     def strength(self) -> float:
-        """How far the matrix is from the identity, in parts of the identity's own size."""
+        """The distance of the matrix from the identity, relative to the identity's norm."""
         return float(np.linalg.norm(self.matrix - np.eye(self.dim))) / math.sqrt(self.dim)
 
     def __call__(self, vectors: Vectors) -> Vectors:
-        """Return the vectors (n, dim) or (dim,) that search in place of these."""
+        """Return the adapted query vectors, of shape (n, dim) or (dim,) as given."""
         given = np.asarray(vectors)
         if given.ndim not in (1, 2) or given.shape[-1] != self.dim:
             raise VectorError(
-                f"query vectors have shape {given.shape}, and the adapter was learned for (n, "
-                f"{self.dim})"
+                f"query vectors must have shape (n, {self.dim}) for this adapter, got {given.shape}"
             )
-        return np.asarray(given.astype(np.float64) @ self._wide, np.float32)
+        return np.asarray(given.astype(np.float64) @ self._transposed, np.float32)
 
     def __repr__(self) -> str:
         return f"QueryAdapter(dim={self.dim}, strength={self.strength:.3f})"

@@ -1,4 +1,4 @@
-"""From a spec to an encoder: a model and its options, two towers, or an exported folder."""
+"""Makes encoders from specs: a model with options, two towers, or an exported folder."""
 
 from pathlib import Path
 
@@ -6,10 +6,9 @@ from twofold.encoders.hashing import HashingEncoder
 from twofold.encoders.model_spec import (
     AS_SAVED,
     TOWER_SEPARATOR,
-    ModelOptions,
+    check_model_name,
     is_folder,
     parse_spec,
-    check_model_name,
 )
 from twofold.encoders.onnx.encoder import OnnxEncoder
 from twofold.encoders.onnx.manifest import is_onnx_folder
@@ -19,39 +18,38 @@ from twofold.errors import InputError
 
 
 def encoder_from_name(name: str) -> NamedEncoder:
-    """Return the encoder of that spec; models are loaded when first used.
+    """Return the encoder of a spec, without loading the model.
 
-    ``"model"``, ``"model?pooling=cls&max_length=128"`` with the fields of ModelOptions,
-    ``"queries-model | passages-model"``, or the folder of an exported model. An encoder's own
-    ``name`` is such a spec. Raises EncoderNotFoundError for a path that isn't there and InputError
-    for an unknown option.
+    Args:
+        name: An encoder's ``name``: ``"model"``, ``"model?pooling=cls&max_length=128"`` with the
+            fields of ModelOptions, ``"query-model | passage-model"``, ``"hashing"``, or the folder
+            of an exported model.
+
+    Raises:
+        EncoderNotFoundError: A path doesn't exist.
+        InputError: The spec is malformed or has an unknown option.
     """
     name = check_model_name(name)
-    if not is_folder(name) and TOWER_SEPARATOR in name:
-        towers = name.split(TOWER_SEPARATOR)
-        if len(towers) != 2:
-            raise InputError(
-                f"the encoder {name!r} has {len(towers)} towers: two are wanted, "
-                "'queries-model | passages-model'"
-            )
-        return TowersEncoder(_one(towers[0]), _one(towers[1]))
-    return _one(name)
+    if is_folder(name) or TOWER_SEPARATOR not in name:
+        return _single_encoder(name)
+    towers = name.split(TOWER_SEPARATOR)
+    if len(towers) != 2:
+        raise InputError(
+            f"the encoder {name!r} must have 2 towers, 'query-model{TOWER_SEPARATOR}passage-model'"
+            f", got {len(towers)}"
+        )
+    return TowersEncoder(_single_encoder(towers[0]), _single_encoder(towers[1]))
 
 
-def _one(spec: str) -> NamedEncoder:
-    """Return the encoder of one tower's spec."""
+def _single_encoder(spec: str) -> NamedEncoder:
     if spec == HashingEncoder.name:
         return HashingEncoder()
     model, options = parse_spec(spec)
-    if is_onnx_folder(Path(model)):
-        return _exported(model, options)
-    return SentenceTransformerEncoder(model, options=options)
-
-
-def _exported(folder: str, options: ModelOptions) -> OnnxEncoder:
+    if not is_onnx_folder(Path(model)):
+        return SentenceTransformerEncoder(model, options=options)
     if options != AS_SAVED:
         raise InputError(
-            f"{folder} is an exported model, whose options were fixed by its export: leave out "
-            "what follows '?', or export it again"
+            f"{model} is an exported model, whose options were fixed by its export: remove the "
+            "options after '?', or export it again"
         )
-    return OnnxEncoder(folder)
+    return OnnxEncoder(model)

@@ -1,4 +1,4 @@
-"""Bi-encoders by sentence-transformers, with the prompts and the metric of the model itself."""
+"""Bi-encoders of sentence-transformers, with the model's own prompts and metric."""
 
 import os
 import threading
@@ -16,73 +16,218 @@ from twofold.encoders.batching import (
     batch_by_tokens,
     check_texts,
     fill_zero_vectors,
+    group_by_length,
     progress_bar,
 )
 from twofold.encoders.model_loading import LoadedModel, Task, load_model
 from twofold.encoders.model_spec import (
     AS_SAVED,
     ModelOptions,
-    format_spec,
     check_model_name,
+    format_spec,
     resolve_model_source,
 )
 from twofold.errors import InputError
 from twofold.types import EncoderIdentity, Vectors
+from twofold.validation import check_integer
 
-_STEP = 1.25
-"""Texts in one round are at most this times as long as each other, so that little is padding."""
+CPU_TOKENS = 1024
+"""Tokens of a padded batch on a CPU: about 4 abstracts. Larger batches are no faster."""
+_CPU_QUERY_TOKENS = 512
+"""Tokens of a padded batch of queries on a CPU: a tenth faster than with 1,024."""
+ACCELERATOR_TOKENS = 32_768
+_CHARACTERS_PER_TOKEN = 4  # for texts whose tokens needn't be counted
+_UNPADDED_FACTOR = 64  # how many times larger batches are for a model that doesn't pad
 
 
-class Processes:
-    """sentence-transformers' pool of processes, started at once and kept until ``stop``."""
+class SentenceTransformerEncoder:
+    """A sentence-transformers model, or a plain transformer, loaded when first used.
 
-    def __init__(self, model: Any, devices: list[str], batch_tokens: int) -> None:
-        self._count = len(devices)
-        self._budget = batch_tokens
-        self._lock = threading.Lock()  # answers of two callers would mix
-        with _one_share_of_cores(sum(device == "cpu" for device in devices)):
-            self._pool = model.start_multi_process_pool(devices)
-        self._stop = weakref.finalize(self, model.stop_multi_process_pool, self._pool)
+    Queries and passages get the model's own prompts and, in a ``Router``, their own towers. Texts
+    are sorted by length and batched by tokens. A plain transformer without a chosen pooling is
+    mean pooled, with an EncoderWarning.
 
-    def stop(self) -> None:
-        """End the processes."""
-        self._stop()
+    Args:
+        model: A folder, an installed model package, or a name on the Hugging Face hub.
+        options: Options that override how the model was saved.
+        device: A torch device. A sequence, such as ``["cuda:0", "cuda:1"]``, starts a process for
+            each when passages are first encoded, until ``close``. A script that uses it needs
+            ``if __name__ == "__main__":``.
+        batch_tokens: The most tokens in a batch, padding included. Default: 1,024 on a CPU (512
+            for queries), 32,768 elsewhere.
+        progress: Whether to draw a progress bar on standard error.
+    """
 
-    def encode(
+    def __init__(
         self,
-        call: Callable[..., Vectors],
-        texts: list[str],
-        sizes: NDArray[np.int64],
-        vectors: Vectors,
-        advance: Callable[[int], None],
+        model: str | Path,
+        *,
+        options: ModelOptions = AS_SAVED,
+        device: str | Sequence[str] | None = None,
+        batch_tokens: int | None = None,
+        progress: bool = False,
     ) -> None:
-        """Fill ``vectors`` (n, dim) with what ``call`` gives for ``texts``, as long as ``sizes``.
+        if batch_tokens is not None:
+            check_integer("batch_tokens", batch_tokens)
+        single = device is None or isinstance(device, str)
+        if not single and not device:
+            raise InputError("device must name at least one device, got an empty sequence")
+        self._title = check_model_name(model)
+        self.name = format_spec(self._title, options)
+        self.progress = progress
+        self._source = resolve_model_source(self._title)
+        self._options = options
+        self._devices = (device,) if device is None or isinstance(device, str) else tuple(device)
+        self._in_processes = not single
+        self._batch_tokens = batch_tokens
+        self._load_lock = threading.Lock()  # for the model and the pool
+        self._batch_lock = threading.Lock()  # for one batch, since tokenizers can't be shared
+        self._pool_lock = threading.Lock()  # for one use of the pool, or results would mix
+        self._loaded: LoadedModel | None = None
+        self._counters: dict[Task, TokenCounter | None] = {}
+        self._pool: dict[str, Any] | None = None
+        self._stop_pool: Callable[[], object] | None = None
+        self._identity: EncoderIdentity | None = None
 
-        The pool takes chunks of one count, so texts of about one length go in one round.
-        """
-        with self._lock:
-            for places in _rounds(sizes):
-                fitting = max(1, self._budget // max(1, int(sizes[places[0]])))
-                count = min(fitting, -(-len(places) // self._count))
-                batch = [texts[place] for place in places]
-                vectors[places] = call(batch, pool=self._pool, batch_size=count, chunk_size=count)
-                advance(len(batch))
+    @property
+    def model(self) -> Any:
+        """The SentenceTransformer. Raises EncoderNotFoundError if it can't be loaded."""
+        return self.loaded.model
 
+    @property
+    def loaded(self) -> LoadedModel:
+        """The model with the options applied. Raises InputError if they don't fit the model."""
+        with self._load_lock:
+            if self._loaded is None:
+                self._loaded = load_model(
+                    self._source, self._title, self._options, self._devices[0]
+                )
+            return self._loaded
 
-def _rounds(sizes: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Give places of texts of about the same length, longest first."""
-    order = np.argsort(-sizes, kind="stable")
-    start = 0
-    while start < len(order):
-        shortest = sizes[order[start]] / _STEP
-        end = start + int((sizes[order[start:]] >= shortest).sum())
-        yield order[start:end]
-        start = end
+    @property
+    def identity(self) -> EncoderIdentity:
+        """Name, dimensions, metric and fingerprint. The first use hashes all weights."""
+        ready = self.loaded
+        if self._identity is None:
+            self._identity = EncoderIdentity(
+                self.name, ready.dim, ready.metric, ready.fingerprint()
+            )
+        return self._identity
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """Return one vector per query, float32 (n, dim)."""
+        return self._encode(texts, "query")
+
+    def encode_passages(self, texts: Sequence[str]) -> Vectors:
+        """Return one vector per passage, float32 (n, dim)."""
+        return self._encode(texts, "document")
+
+    def count_truncated(self, texts: Sequence[str]) -> int:
+        """Return how many passages are longer than the model reads."""
+        ready = self.loaded
+        max_length, counter = ready.max_length("document"), self._token_counter("document")
+        if max_length is None or counter is None:
+            return 0
+        prompt = ready.prompt("document")
+        return int((counter.count([prompt + text for text in texts]) > max_length).sum())
+
+    def close(self) -> None:
+        """Stop the processes, if any. They start again when needed."""
+        with self._load_lock:
+            if self._stop_pool is not None:
+                self._stop_pool()
+            self._pool = self._stop_pool = None
+
+    def _encode(self, texts: Sequence[str], task: Task) -> Vectors:
+        texts, ready = check_texts(texts), self.loaded
+        vectors = np.zeros((len(texts), ready.dim), np.float32)
+        if not texts:
+            return vectors
+        with progress_bar(len(texts), shown=self.progress) as advance:
+            for positions, encoded in self._encode_batches(ready, texts, task):
+                vectors[positions] = encoded
+                advance(len(positions))
+        return fill_zero_vectors(vectors, ready.metric)
+
+    def _encode_batches(
+        self, ready: LoadedModel, texts: list[str], task: Task
+    ) -> Iterator[tuple[NDArray[np.int64], Vectors]]:
+        """Yield positions of texts and their vectors."""
+        encode = self._encode_function(ready, task)
+        sizes = self._estimate_tokens(ready, texts, task)
+        if not (self._in_processes and task == "document"):
+            for positions in batch_by_tokens(sizes, self._token_budget(ready, task)):
+                batch = [texts[position] for position in positions]
+                with self._batch_lock:
+                    vectors = encode(batch, batch_size=len(batch))
+                yield positions, vectors
+            return
+        budget = self._batch_tokens or CPU_TOKENS
+        pool = self._start_pool(ready)
+        with self._pool_lock:
+            # The pool's batches have one count, so each round has texts of similar length.
+            for positions in group_by_length(sizes):
+                fitting = max(1, budget // max(1, int(sizes[positions[0]])))
+                count = min(fitting, -(-len(positions) // len(self._devices)))
+                batch = [texts[position] for position in positions]
+                yield positions, encode(batch, pool=pool, batch_size=count, chunk_size=count)
+
+    def _encode_function(self, ready: LoadedModel, task: Task) -> Callable[..., Vectors]:
+        model, prompt = ready.model, ready.prompt(task)
+        method = model.encode_query if task == "query" else model.encode_document
+
+        def encode(texts: list[str], **options: Any) -> Vectors:
+            vectors = method(
+                texts,
+                prompt=prompt,
+                show_progress_bar=False,
+                convert_to_numpy=True,
+                normalize_embeddings=ready.renormalize,
+                **options,
+            )
+            return np.asarray(vectors, np.float32)
+
+        return encode
+
+    def _estimate_tokens(
+        self, ready: LoadedModel, texts: list[str], task: Task
+    ) -> NDArray[np.int64]:
+        """Return about how many tokens the model reads of each text, int64 (n,)."""
+        max_length, counter = ready.max_length(task), self._token_counter(task)
+        if max_length is None or counter is None:
+            return np.array([1 + len(text) // _CHARACTERS_PER_TOKEN for text in texts], np.int64)
+        prompt = ready.prompt(task)
+        return np.minimum(counter.count([prompt + text for text in texts]), max_length)
+
+    def _token_budget(self, ready: LoadedModel, task: Task) -> int:
+        if self._batch_tokens is not None:
+            return self._batch_tokens
+        tokens = _CPU_QUERY_TOKENS if task == "query" else CPU_TOKENS
+        tokens = tokens if ready.model.device.type == "cpu" else ACCELERATOR_TOKENS
+        return tokens if ready.max_length(task) is not None else tokens * _UNPADDED_FACTOR
+
+    def _token_counter(self, task: Task) -> TokenCounter | None:
+        if task not in self._counters:
+            with self._batch_lock:
+                tokenizer = self.loaded.tokenizer(task)
+                self._counters[task] = TokenCounter(tokenizer) if tokenizer is not None else None
+        return self._counters[task]
+
+    def _start_pool(self, ready: LoadedModel) -> dict[str, Any]:
+        """Return sentence-transformers' pool of processes, started on the first call."""
+        with self._load_lock:
+            if self._pool is None:
+                devices = [str(device) for device in self._devices]
+                with _limit_process_threads(devices.count("cpu")):
+                    self._pool = ready.model.start_multi_process_pool(devices)
+                stop = ready.model.stop_multi_process_pool
+                self._stop_pool = weakref.finalize(self, stop, self._pool)
+            return self._pool
 
 
 @contextmanager
-def _one_share_of_cores(processes: int) -> Iterator[None]:
-    """Let processes that are started meanwhile use their part of the cores each."""
+def _limit_process_threads(processes: int) -> Iterator[None]:
+    """Divide the cores among the processes that the block starts."""
     if not processes:
         yield
         return
@@ -95,170 +240,3 @@ def _one_share_of_cores(processes: int) -> Iterator[None]:
             del os.environ["OMP_NUM_THREADS"]
         else:
             os.environ["OMP_NUM_THREADS"] = before
-
-
-CPU_TOKENS = 1024
-"""Tokens of one padded batch where arithmetic, not calls, is the cost: 4 abstracts."""
-_CPU_QUERY_TOKENS = 512
-"""The same for queries, so short that even this is dozens: a tenth faster than twice as many."""
-ACCELERATOR_TOKENS = 32_768
-_CHARACTERS = 4  # of a token, where texts are only measured to part them
-_WHOLE_TEXTS = 64  # how much more a batch holds for a model that doesn't pad
-
-
-class SentenceTransformerEncoder:
-    """Any sentence-transformers model, or a plain transformer, loaded when first used.
-
-    ``model`` is a folder, an installed model package or a name on the hub. Queries and passages
-    go through the model's own prompts and, in a ``Router``, through their own towers. Texts are
-    sorted by length and encoded in batches of at most ``batch_tokens`` tokens, padding included
-    (left out: 1,024 on a CPU, 512 for queries, 32,768 elsewhere). A sequence of devices, such as
-    ``["cuda:0", "cuda:1"]``, means a process for each, started when passages are first encoded
-    and stopped by ``close``; a script that uses it needs ``if __name__ == "__main__":``.
-    A plain transformer without a chosen pooling is mean pooled, with an EncoderWarning.
-    """
-
-    def __init__(
-        self,
-        model: str | Path,
-        *,
-        options: ModelOptions = AS_SAVED,
-        device: str | Sequence[str] | None = None,
-        batch_tokens: int | None = None,
-        progress: bool = False,
-    ) -> None:
-        if batch_tokens is not None and batch_tokens < 1:
-            raise InputError(f"batch_tokens is {batch_tokens}: at least 1 is wanted")
-        if device is not None and not isinstance(device, str) and not device:
-            raise InputError(
-                "device is an empty sequence: name one device or more, or leave it out"
-            )
-        self._title = check_model_name(model)
-        self.name = format_spec(self._title, options)
-        self.progress = progress
-        self._source = resolve_model_source(self._title)
-        self._options = options
-        self._devices = (device,) if device is None or isinstance(device, str) else tuple(device)
-        self._many = not (device is None or isinstance(device, str))
-        self._batch_tokens = batch_tokens
-        self._lock = threading.Lock()  # over loading
-        self._turn = threading.Lock()  # over one batch, since tokenizers can't be shared
-        self._loaded: LoadedModel | None = None
-        self._counters: dict[Task, TokenCounter | None] = {}
-        self._processes: Processes | None = None
-        self._identity: EncoderIdentity | None = None
-
-    @property
-    def model(self) -> Any:
-        """The SentenceTransformer itself; raises EncoderNotFoundError if it can't be had."""
-        return self.loaded.model
-
-    @property
-    def loaded(self) -> LoadedModel:
-        """The model with the options applied; raises as ``model`` does, and for a bad option."""
-        with self._lock:
-            if self._loaded is None:
-                self._loaded = load_model(
-                    self._source, self._title, self._options, self._devices[0]
-                )
-            return self._loaded
-
-    @property
-    def identity(self) -> EncoderIdentity:
-        """Name, dimensions, metric and fingerprint; the first use hashes all weights."""
-        ready = self.loaded
-        if self._identity is None:
-            self._identity = EncoderIdentity(
-                self.name, ready.dim, ready.metric, ready.fingerprint()
-            )
-        return self._identity
-
-    def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        """Return one vector a query, float32 (n, dim)."""
-        return self._encoded(texts, "query")
-
-    def encode_passages(self, texts: Sequence[str]) -> Vectors:
-        """Return one vector a passage, float32 (n, dim)."""
-        return self._encoded(texts, "document")
-
-    def count_truncated(self, texts: Sequence[str]) -> int:
-        """Return how many passages are longer than the model reads."""
-        ready = self.loaded
-        longest, counter = ready.max_length("document"), self._counter("document")
-        if longest is None or counter is None:
-            return 0
-        prompt = ready.prompt("document")
-        return int((counter.count([prompt + text for text in texts]) > longest).sum())
-
-    def close(self) -> None:
-        """Stop the processes, if there are any; they are started again when needed."""
-        with self._lock:
-            if self._processes is not None:
-                self._processes.stop()
-                self._processes = None
-
-    def _encoded(self, texts: Sequence[str], task: Task) -> Vectors:
-        texts, ready = check_texts(texts), self.loaded
-        vectors = np.zeros((len(texts), ready.dim), np.float32)
-        if not texts:
-            return vectors
-        call = self._call(ready, task)
-        with progress_bar(len(texts), shown=self.progress) as advance:
-            if self._many and task == "document":
-                self._pool(ready).encode(call, texts, self._sizes(texts, task), vectors, advance)
-            else:
-                budget = self._budget(ready, task)
-                for places in batch_by_tokens(self._sizes(texts, task), budget):
-                    batch = [texts[place] for place in places]
-                    with self._turn:
-                        vectors[places] = call(batch, batch_size=len(batch))
-                    advance(len(batch))
-        return fill_zero_vectors(vectors, ready.metric)
-
-    def _call(self, ready: LoadedModel, task: Task) -> Callable[..., Vectors]:
-        """Return what encodes a list of texts in one tower."""
-        model, prompt = ready.model, ready.prompt(task)
-        encode = model.encode_query if task == "query" else model.encode_document
-
-        def call(texts: list[str], **how: Any) -> Vectors:
-            vectors = encode(
-                texts,
-                prompt=prompt,
-                show_progress_bar=False,
-                convert_to_numpy=True,
-                normalize_embeddings=ready.renormalize,
-                **how,
-            )
-            return np.asarray(vectors, np.float32)
-
-        return call
-
-    def _sizes(self, texts: list[str], task: Task) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Return about how many tokens the model will read of each text, int64 (n,)."""
-        ready = self.loaded
-        longest, counter = ready.max_length(task), self._counter(task)
-        if longest is None or counter is None:
-            return np.array([1 + len(text) // _CHARACTERS for text in texts], np.int64)
-        prompt = ready.prompt(task)
-        return np.minimum(counter.count([prompt + text for text in texts]), longest)
-
-    def _budget(self, ready: LoadedModel, task: Task) -> int:
-        if self._batch_tokens is not None:
-            return self._batch_tokens
-        tokens = _CPU_QUERY_TOKENS if task == "query" else CPU_TOKENS
-        tokens = tokens if ready.model.device.type == "cpu" else ACCELERATOR_TOKENS
-        return tokens if ready.max_length(task) is not None else tokens * _WHOLE_TEXTS
-
-    def _counter(self, task: Task) -> TokenCounter | None:
-        if task not in self._counters:
-            with self._turn:
-                tokenizer = self.loaded.tokenizer(task)
-                self._counters[task] = TokenCounter(tokenizer) if tokenizer is not None else None
-        return self._counters[task]
-
-    def _pool(self, ready: LoadedModel) -> Processes:
-        with self._lock:
-            if self._processes is None:
-                devices = [str(device) for device in self._devices]
-                self._processes = Processes(ready.model, devices, self._batch_tokens or CPU_TOKENS)
-            return self._processes

@@ -12,11 +12,11 @@ from twofold.types import EncoderIdentity, Vectors
 
 
 class NamedEncoder(Encoder, Protocol):
-    """An encoder that can be told from another."""
+    """An encoder with a name and an identity."""
 
     @property
     def name(self) -> str:
-        """The spec that ``encoder_named`` makes it from."""
+        """The spec that ``encoder_from_name`` takes."""
         ...
 
     @property
@@ -26,20 +26,25 @@ class NamedEncoder(Encoder, Protocol):
 
 
 class TowersEncoder:
-    """Queries by one encoder and passages by another, trained into one space of vectors.
+    """Encodes queries and passages with different models, trained into one vector space.
 
-    Both need an ``identity``. Raises InputError, when first used, for towers whose dimensions or
-    metrics differ.
+    Args:
+        queries: The encoder of queries, with an ``identity``.
+        passages: The encoder of passages, with an ``identity``.
+
+    Raises:
+        InputError: A tower has no name and identity. On first use: the towers differ in dimensions
+            or metric.
     """
 
     def __init__(self, queries: NamedEncoder, passages: NamedEncoder) -> None:
         for role, tower in (("queries", queries), ("passages", passages)):
             if isinstance(tower, TowersEncoder):
-                raise InputError(f"the tower for {role} has two towers itself: give one model")
+                raise InputError(f"the tower for {role} must be one model, got two towers")
             if getattr(type(tower), "identity", None) is None or not hasattr(tower, "name"):
                 raise InputError(
-                    f"the tower for {role} is a {type(tower).__name__}, which has no name and "
-                    "identity: an index couldn't tell it from another"
+                    f"the tower for {role} must have a name and an identity, which "
+                    f"{type(tower).__name__} lacks"
                 )
         self.queries = queries
         self.passages = passages
@@ -47,41 +52,37 @@ class TowersEncoder:
 
     @property
     def name(self) -> str:
-        """The spec of both: ``queries-model | passages-model``."""
+        """The spec of both towers: ``query-model | passage-model``."""
         return self.queries.name + TOWER_SEPARATOR + self.passages.name
 
     @property
     def identity(self) -> EncoderIdentity:
         """Name, dimensions, metric, and a fingerprint of both fingerprints."""
         if self._identity is None:
-            ours, theirs = self.queries.identity, self.passages.identity
-            if (ours.dim, ours.metric) != (theirs.dim, theirs.metric):
+            first, second = self.queries.identity, self.passages.identity
+            if (first.dim, first.metric) != (second.dim, second.metric):
                 raise InputError(
-                    f"queries by {ours.name!r} ({ours.dim} dimensions, {ours.metric.value}) can't "
-                    f"be compared with passages by {theirs.name!r} ({theirs.dim} dimensions, "
-                    f"{theirs.metric.value}): give two towers of one model"
+                    f"the query tower {first.name!r} ({first.dim} dimensions, "
+                    f"{first.metric.value}) doesn't match the passage tower {second.name!r} "
+                    f"({second.dim} dimensions, {second.metric.value}): use two towers of one model"
                 )
-            both = f"{ours.fingerprint} | {theirs.fingerprint}"
+            both = f"{first.fingerprint} | {second.fingerprint}"
             self._identity = EncoderIdentity(
-                self.name, ours.dim, ours.metric, xxhash.xxh3_128_hexdigest(both.encode())
+                self.name, first.dim, first.metric, xxhash.xxh3_128_hexdigest(both.encode())
             )
         return self._identity
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        """Return one vector a query by the first tower, float32 (n, dim)."""
-        self._check()
+        """Return one vector per query, float32 (n, dim)."""
+        _ = self.identity  # raises if the towers don't match
         return self.queries.encode_queries(texts)
 
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
-        """Return one vector a passage by the second tower, float32 (n, dim)."""
-        self._check()
+        """Return one vector per passage, float32 (n, dim)."""
+        _ = self.identity
         return self.passages.encode_passages(texts)
 
     def count_truncated(self, texts: Sequence[str]) -> int:
-        """Return how many passages are longer than their tower reads."""
+        """Return how many passages are longer than the passage tower reads."""
         count = getattr(self.passages, "count_truncated", None)
         return int(count(texts)) if count is not None else 0
-
-    def _check(self) -> None:
-        """Raise InputError for towers that don't belong together."""
-        _ = self.identity

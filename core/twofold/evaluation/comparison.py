@@ -41,9 +41,6 @@ class Difference:
     """The differences between the subject and one other system.
 
     Attributes:
-        measure: The compared measure.
-        subject: The subject's evaluation.
-        other: The other system's evaluation.
         values: The subject's value minus the other's for each query (n,), in the order of the
             subject's ``per_query``.
         interval: The mean difference with its paired bootstrap interval.
@@ -132,12 +129,8 @@ def compare(
     Args:
         evaluations: At least two, with different names and of the same queries.
         measure: The measure to compare.
-        subject: The position of the evaluation to compare with the others.
+        subject: The position of the one evaluation. Differences are positive where it is better.
         seed: Seeds the bootstrap and the tests.
-
-    Returns:
-        The differences, positive where the subject is better, with p values adjusted by Holm's
-        method.
 
     Raises:
         InputError: The evaluations can't be compared, or the measure was not computed.

@@ -21,6 +21,7 @@ from twofold.evaluation.result import Evaluation
 from twofold.fusion import EnsembleFusion, QueryFusion
 from twofold.results.hits import Hits
 from twofold.retriever import Retriever
+from twofold.retriever.search_plan import SearchPlan, plan_search
 from twofold.types import Run
 
 
@@ -38,12 +39,11 @@ def evaluate(
     A query that finds nothing counts as 0. Measures without a cutoff, such as AP, see all hits
     retrieved. Most measures break ties as trec_eval does: the later id first, whatever the ranks.
 
-    If a larger k would change the ranking, fewer hits are retrieved. With a reranker the limit is
-    the greater of its candidates and the retriever's k; with a preset or another fusion of lists it
-    is the greater of the depth and the retriever's k.
+    Fewer than ``k`` hits are retrieved where more would change the ranking: a reranker reads at
+    least k passages, and fusions of lists score by the lists that a passage is in.
 
     Args:
-        retriever: The retriever to measure. An adapter's retriever has one as ``.retriever``.
+        retriever: The retriever. An adapter's retriever has one as ``.retriever``.
         queries: Query id to text.
         qrels: Query id to passage id to relevance grade.
         measures: Names in the syntax of ir_measures.
@@ -97,16 +97,10 @@ def evaluate_run(
     name: str,
     queries: Mapping[str, str] | None = None,
 ) -> Evaluation:
-    """Measure the run of any system.
+    """Measure the run of any system, query id to passage id to score.
 
-    A judged query that the run lacks counts as 0. Measures without a cutoff see the whole run.
-
-    Args:
-        run: Query id to passage id to score.
-        qrels: Query id to passage id to relevance grade.
-        measures: Names in the syntax of ir_measures.
-        name: The system's name in tables and reports.
-        queries: Query id to text. Only these queries are measured. Default: all judged ones.
+    A judged query that the run lacks counts as 0. With ``queries``, only those are measured. Other
+    arguments are as for ``evaluate``.
 
     Raises:
         InputError: The judgments, a score or a measure can't be used, or no query of the run is
@@ -146,16 +140,16 @@ def _scores_by_id(hits: Hits, k: int, *, by_rank: bool) -> dict[str, float]:
     return dict(zip(hits.ids[:k], hits.scores.tolist()[:k], strict=True))
 
 
-def _largest_k(retriever: Retriever, k: int) -> int:
-    """Return the largest number of hits up to ``k`` that leaves the ranking as it is.
+def _plan(retriever: Retriever) -> SearchPlan:
+    with retriever.index.open_search() as scope:
+        return plan_search(scope, retriever.options)
 
-    A reranker reads at least k passages, and fusions of lists score a passage by the lists it is
-    in, so a larger k changes the scores of both.
-    """
+
+def _largest_k(retriever: Retriever, k: int) -> int:
+    """Return the largest number of hits up to ``k`` that leaves the ranking as it is."""
     if retriever.reranker is not None:
         return max(retriever.k, min(k, retriever.reranker.candidates))
-    with retriever.index.view() as view:
-        plan = retriever.rules(view)
+    plan = _plan(retriever)
     if retriever.mode != "hybrid" or not isinstance(plan.fusion, EnsembleFusion | QueryFusion):
         return k
     return max(retriever.k, min(k, plan.depth))  # a preset's depth is the retriever's k
@@ -177,8 +171,7 @@ def _warn_of_cutoffs(measures: Sequence[Any], k: int, *, limited: bool) -> None:
 
 def _describe_settings(retriever: Retriever) -> str:
     """Return a retriever's settings on one line, without the index."""
-    with retriever.index.view() as view:
-        plan = retriever.rules(view)
+    plan = _plan(retriever)
     values: dict[str, Any] = {
         field.name: getattr(retriever, field.name)
         for field in fields(retriever)

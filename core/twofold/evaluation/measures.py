@@ -53,11 +53,6 @@ def check_run_scores(query_id: str, scores: Mapping[str, float]) -> dict[str, fl
 def judged_queries(queries: Mapping[str, str], qrels: Qrels, *, stacklevel: int) -> dict[str, str]:
     """Return the queries that have judgments, and warn of judged queries without a text.
 
-    Args:
-        queries: Query id to text.
-        qrels: The judgments.
-        stacklevel: The stack level of the warning, counted from here.
-
     Raises:
         InputError: None of the queries has judgments.
     """

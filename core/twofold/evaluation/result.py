@@ -27,12 +27,6 @@ class Evaluation:
         warnings: Warning text to the number of queries whose hits had it, most frequent first.
         missing_relevant: The share of the relevant passages that the index lacks, or None if the
             index can't look passages up.
-
-    Example:
-        >>> from twofold.evaluation import evaluate_run
-        >>> result = evaluate_run({"q1": {"d1": 0.9}}, {"q1": {"d1": 1}}, ["RR@10"], name="bm25")
-        >>> result.measures
-        {'RR@10': 1.0}
     """
 
     mode: Mode | None

@@ -14,7 +14,6 @@ from twofold.validation import check_integer, check_number
 
 BOOTSTRAP_SAMPLES = 10_000
 RANDOMISATION_SAMPLES = 100_000
-"""Drawn sign assignments. Up to this many possible ones are enumerated instead."""
 MAX_T_SAMPLES = 2_000
 LEVEL = 0.95
 _BLOCK = 2**22  # numbers drawn at a time: 32 MiB
@@ -41,18 +40,16 @@ def bootstrap_interval(
 ) -> Interval:
     """Return the mean of per-query values with its percentile bootstrap interval.
 
-    Applied to differences between two systems, this is the paired bootstrap. The interval is too
-    narrow below about 20 values. Efron and Tibshirani, An Introduction to the Bootstrap (1993),
-    chapter 13; Sakai, Evaluating evaluation metrics based on the bootstrap (SIGIR 2006).
+    For differences between two systems, this is the paired bootstrap. The interval is too narrow
+    below about 20 values, and infinite for one. Efron and Tibshirani, An Introduction to the
+    Bootstrap (1993), chapter 13; Sakai, Evaluating evaluation metrics based on the bootstrap
+    (SIGIR 2006).
 
     Args:
         values: One value per query, shape (n,).
         samples: The number of resamples.
         level: The confidence level, between 0 and 1.
         seed: Seeds the resampling.
-
-    Returns:
-        The interval. With a single value its bounds are infinite.
 
     Raises:
         InputError: The values are empty or not finite, or an option is out of range.
@@ -86,8 +83,7 @@ def randomisation_test(
 
     Args:
         differences: One difference per query, shape (n,).
-        samples: All assignments are enumerated if there are at most this many. Otherwise this many
-            are drawn, and the observed one is added.
+        samples: Assignments to draw. If no more than this exist, all are enumerated instead.
         seed: Seeds the draws.
 
     Raises:
@@ -158,17 +154,10 @@ def queries_needed(
 ) -> int | None:
     """Return how many judged queries would make a difference of this size significant.
 
-    With that many queries in all, the interval excludes zero with probability ``power``:
-    n = ((z(1/2 + level/2) + z(power)) * s / mean)^2, rounded up, for the standard deviation s and
-    the normal quantile z. The number is too low for a difference that was chosen for its size.
-
-    Args:
-        differences: One difference per query, shape (n,).
-        power: The probability of a significant result, between 0 and 1.
-        level: The confidence level, between 0 and 1.
-
-    Returns:
-        The number of queries, or None if the mean is zero or n is below 2.
+    With that many queries in all, the interval of this level excludes zero with probability
+    ``power``: n = ((z(1/2 + level/2) + z(power)) * s / mean)^2, rounded up, for the standard
+    deviation s of the differences (n,) and the normal quantile z. None if the mean is zero or
+    there are fewer than two. Too low for a difference that was chosen for its size.
 
     Raises:
         InputError: The differences are empty or not finite, or an option is out of range.
@@ -197,7 +186,7 @@ def _draw_signed_sums(differences: Scores, size: int, rng: np.random.Generator) 
 
 
 def _block_sizes(samples: int, width: int) -> Iterator[int]:
-    """Yield the sizes of blocks of samples that together hold ``samples`` of this width."""
+    """Yield the sizes of blocks that together hold ``samples`` samples of this width."""
     size = max(1, _BLOCK // width)
     for start in range(0, samples, size):
         yield min(size, samples - start)

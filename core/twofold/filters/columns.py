@@ -13,6 +13,7 @@ from twofold.segments import PackedStrings
 from twofold.types import Metadata, Rows
 
 Flags = NDArray[np.bool_]
+_PLAIN = ("rows", "field_ptr", "docs", "list_ptr")
 _PACKED = ("ids", "fields", "strings")
 _CELLS = ("cells", "elements")
 _CELL_ARRAYS = ("types", "numbers", "codes")
@@ -167,9 +168,7 @@ class ColumnSegment:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "ColumnSegment":
         """Return the segment that ``arrays()`` described."""
-        values: dict[str, Any] = {
-            name: arrays[name] for name in ("rows", "field_ptr", "docs", "list_ptr")
-        }
+        values: dict[str, Any] = {name: arrays[name] for name in _PLAIN}
         for name in _PACKED:
             values[name] = PackedStrings(arrays[f"{name}_offsets"], arrays[f"{name}_data"])
         for name in _CELLS:
@@ -178,12 +177,7 @@ class ColumnSegment:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the content as named arrays, for storage."""
-        out: dict[str, NDArray[Any]] = {
-            "rows": self.rows,
-            "field_ptr": self.field_ptr,
-            "docs": self.docs,
-            "list_ptr": self.list_ptr,
-        }
+        out: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in _PLAIN}
         for name in _PACKED:
             packed: PackedStrings = getattr(self, name)
             out |= {f"{name}_offsets": packed.offsets, f"{name}_data": packed.data}

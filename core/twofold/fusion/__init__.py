@@ -1,6 +1,6 @@
 """Combines the dense and the lexical score of each candidate into one."""
 
-from twofold.fusion.base import FusedScores, Fusion, LegScores, WeightedFusion, zero_moments
+from twofold.fusion.base import FusedScores, Fusion, LegScores, WeightedFusion
 from twofold.fusion.guard import DENSE_DOUBT, LEXICAL_DOUBT, GuardedFusion, is_depth_invariant
 from twofold.fusion.normalizers import (
     L2,
@@ -51,5 +51,4 @@ __all__ = [
     "fusion_from_name",
     "is_depth_invariant",
     "preset_from_name",
-    "zero_moments",
 ]

@@ -21,12 +21,10 @@ class LegScores:
 
     Attributes:
         scores: Scores (n,), NaN for a passage that the leg can't score.
-        ranks: Ranks (n,) in the leg's result list, starting at 1. 0 for a candidate that only
-            the other leg retrieved.
+        ranks: Ranks (n,) in the leg's results, from 1; 0 if only the other leg has the candidate.
         lowest: Lower bound of the leg's score for any passage.
         moments: Returns the moments of the scores of all passages; called only if needed.
-        quality: Reliability of the leg between 0 and 1, estimated without relevance judgments
-            (see ``GuardedFusion``).
+        quality: Estimated reliability of the leg, from 0 to 1 (see ``GuardedFusion``).
     """
 
     scores: Scores
@@ -59,15 +57,9 @@ def add_candidate(leg: LegScores, score: float) -> LegScores:
 class FusedScores:
     """Result of a fusion: normalized scores (n,) of each leg, and the weights of the legs.
 
-    Attributes:
-        dense: Normalized dense scores (n,).
-        lexical: Normalized lexical scores (n,).
-        dense_weight: One weight, or one per candidate (n,).
-        lexical_weight: One weight, or one per candidate (n,).
-        precedence: Orders equal scores before passage ids do, lowest first (n,).
-        warnings: Messages about weak legs.
-        sums: The fused scores (n,) if another library's rounding is reproduced. Default: the
-            weighted sum.
+    A weight is one number or one per candidate (n,). ``precedence`` (n,) orders equal scores before
+    ids do, lowest first. ``warnings`` report weak legs. ``sums`` (n,) replace the weighted sum
+    to reproduce another library's rounding.
     """
 
     dense: Scores

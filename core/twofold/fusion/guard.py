@@ -25,11 +25,8 @@ class GuardedFusion:
     of the lexical leg is the share of the query's words that occur in any passage.
 
     At full trust in both legs, scores are those of ``fusion``. See docs/decisions/0010.
-
-    Attributes:
-        fusion: The fusion to guard.
-        weak_dense: The highest dense weight when there is no trust in the dense leg.
-        weak_lexical: The lowest dense weight when there is no trust in the lexical leg.
+    Without trust in the dense leg, the dense weight falls to ``weak_dense``. Without trust in the
+    lexical leg, it rises to ``weak_lexical``.
     """
 
     fusion: WeightedFusion = field(default_factory=WeightedSum)

@@ -63,9 +63,6 @@ class ZScore:
     Those of the lexical scores follow from the moments of each term, as if terms occurred
     independently. Filters don't change them. Montague and Aslam, Relevance Score Normalization for
     Metasearch (CIKM 2001). All values are 0 if the deviation is 0.
-
-    Attributes:
-        over: ``"corpus"`` or ``"candidates"``.
     """
 
     over: Population = "corpus"

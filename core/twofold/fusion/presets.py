@@ -21,12 +21,8 @@ FusionMode = Literal["reciprocal_rerank", "relative_score", "dist_based_score", 
 class EnsembleFusion:
     """LangChain's EnsembleRetriever: weight / (c + rank), and 0 where a leg has no rank.
 
-    Ranks start at 1. Equal scores keep the order of the lists.
-
-    Attributes:
-        dense_weight: The share of the dense leg.
-        c: The rank constant.
-        dense_first: Whether the dense list comes before the lexical one.
+    Ranks start at 1. Equal scores keep the order of the lists, of which ``dense_first`` tells the
+    first.
     """
 
     dense_weight: float = 0.5
@@ -58,14 +54,10 @@ class EnsembleFusion:
 class QueryFusion:
     """LlamaIndex's QueryFusionRetriever for one query and two retrievers.
 
-    A leg that doesn't list a passage gives it 0.
-
-    Attributes:
-        mode: ``reciprocal_rerank``: unweighted reciprocal ranks, counted from 0, constant 60.
-            ``relative_score``: weighted min-max of each list. ``dist_based_score``: the same
-            between mean - 3 and mean + 3 population deviations. ``simple``: the greater raw score.
-        dense_weight: The share of the dense leg in the two weighted modes.
-        dense_first: Whether the dense list comes before the lexical one, for equal scores.
+    ``reciprocal_rerank`` sums unweighted reciprocal ranks, counted from 0, with constant 60.
+    ``relative_score`` is the weighted min-max of each list, and ``dist_based_score`` the same
+    between mean - 3 and mean + 3 population deviations. ``simple`` is the greater raw score. A leg
+    that doesn't list a passage gives it 0.
     """
 
     mode: FusionMode = "reciprocal_rerank"
@@ -98,11 +90,7 @@ class QueryFusion:
         return FusedScores(self._scale(dense), self._scale(lexical), weight, 1 - weight, order)
 
     def with_dense_weight(self, dense_weight: float) -> "QueryFusion":
-        """Return the same fusion with another share of the dense leg.
-
-        Raises:
-            InputError: The mode has no weights.
-        """
+        """Return the same fusion with another dense weight, or raise InputError if it has none."""
         if self.mode in ("reciprocal_rerank", "simple"):
             raise InputError(
                 f"mode {self.mode!r} has no weights: use relative_score or dist_based_score, or "

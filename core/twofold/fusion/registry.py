@@ -64,14 +64,11 @@ def fusion_as_dict(fusion: Fusion) -> dict[str, Any]:
     """Return one of the library's weighted fusions as JSON values.
 
     Raises:
-        InputError: The fusion or a part of it is not defined by twofold, so that it can't be
-            restored from values.
+        InputError: The fusion or a part of it is not defined by twofold.
     """
     if type(fusion) not in _FUSION_TYPES.values():
-        raise InputError(
-            f"{fusion!r:.80} can't be stored: use one of {', '.join(_FUSION_TYPES)} of "
-            "twofold.fusion"
-        )
+        names = ", ".join(_FUSION_TYPES)
+        raise InputError(f"{fusion!r:.80} can't be stored: use one of {names} of twofold.fusion")
     return _as_dict(fusion)
 
 
@@ -82,7 +79,11 @@ def fusion_from_dict(values: Mapping[str, Any]) -> WeightedFusion:
         KeyError: The fusion is unknown to this version.
         TypeError: A field is unknown to this version.
     """
-    fusion: WeightedFusion = _from_dict(values)
+    arguments: dict[str, Any] = {
+        name: fusion_from_dict(value) if isinstance(value, Mapping) else value
+        for name, value in values.items()
+    }
+    fusion: WeightedFusion = _STORED_TYPES[arguments.pop("name")](**arguments)
     return fusion
 
 
@@ -96,15 +97,6 @@ def _as_json(value: Any) -> Any:
         return _as_dict(value)
     plain = value.item() if isinstance(value, np.generic) else value
     if not isinstance(plain, str | int | float):
-        raise InputError(
-            f"{value!r:.80} can't be stored: use normalizers and fusions of twofold.fusion"
-        )
+        advice = "use normalizers and fusions of twofold.fusion"
+        raise InputError(f"{value!r:.80} can't be stored: {advice}")
     return plain
-
-
-def _from_dict(values: Mapping[str, Any]) -> Any:
-    arguments = {
-        name: _from_dict(value) if isinstance(value, Mapping) else value
-        for name, value in values.items()
-    }
-    return _STORED_TYPES[arguments.pop("name")](**arguments)

@@ -8,7 +8,6 @@ from twofold.index.saved_records import profile_as_dict, profile_from_dict
 from twofold.index.verification import Verification
 from twofold.index.view import IndexView
 from twofold.index.writing.upsert import UpsertResult
-from twofold.integrations.options import create_filled_index
 
 __all__ = [
     "AS_STORED",
@@ -20,7 +19,6 @@ __all__ = [
     "SearchProfiles",
     "UpsertResult",
     "Verification",
-    "create_filled_index",
     "profile_as_dict",
     "profile_from_dict",
 ]

@@ -20,11 +20,6 @@ def copy_index(
 
     The copy appears as a whole or not at all. An index that is overwritten is moved away first,
     and deleted at the end.
-
-    Raises:
-        InputError: ``target`` holds something else.
-        IndexLockedError: A writer holds the index that would be overwritten.
-        CorruptIndexError: Files are missing.
     """
     if target.resolve() == layout.folder.resolve():
         raise InputError(f"{target} is the index itself: pass another folder to copy it to")

@@ -51,16 +51,7 @@ class DenseLeg:
 
     Blocks are not verified again if an earlier generation did. Above READ bytes only ``damage``
     compares checksums. A missing or damaged structure is left out with a warning, and its vectors
-    are scanned.
-
-    Args:
-        layout: The index's paths.
-        settings: The index's settings, with metric and dimensions.
-        blocks: The records of the vectors.
-        structures: The records of the ANN structures.
-        dead: All deleted rows, ascending.
-        ids_of: Returns the ids of rows, which order ties.
-        before: The leg of an earlier generation, whose loaded parts are reused.
+    are scanned. ``ids_of`` returns the ids of rows, which order ties.
     """
 
     def __init__(

@@ -100,7 +100,13 @@ class EncoderBinding:
             if stored is None or stored.number in self._by_vector_set:
                 return
             encoder = self.encoder(settings, stored)
-            _compare_identities(stored.to_identity(), encoder_identity(encoder))
+            known, given = stored.to_identity(), encoder_identity(encoder)
+            if known is not None and given is not None and known.fingerprint != given.fingerprint:
+                raise EncoderMismatchError(
+                    f"the index holds vectors of {_describe(known)}, and the encoder given is "
+                    f"{_describe(given)}: open the index with the first, change it to the second "
+                    "with Index.reencode, or make a new index"
+                )
             if stored.canaries and settings.metric is not None:
                 _compare_canaries(encoder, stored, settings.metric)
             self._by_vector_set[stored.number] = encoder
@@ -160,17 +166,6 @@ def canary_dim(record: VectorSetRecord) -> int:
 def has_drifted(encoder: Encoder, stored: VectorSetRecord, metric: Metric) -> bool:
     """Return whether the encoder's vectors of the canaries differ from the stored ones."""
     return bool(stored.canaries) and not _max_drift(encoder, stored, metric) <= DRIFT
-
-
-def _compare_identities(stored: EncoderIdentity | None, given: EncoderIdentity | None) -> None:
-    """Raise EncoderMismatchError if both are known and differ."""
-    if stored is None or given is None or stored.fingerprint == given.fingerprint:
-        return
-    raise EncoderMismatchError(
-        f"the index holds vectors of {_describe(stored)}, and the encoder given is "
-        f"{_describe(given)}: open the index with the first, change it to the second with "
-        "Index.reencode, or make a new index"
-    )
 
 
 def _max_drift(encoder: Encoder, stored: VectorSetRecord, metric: Metric) -> float:

@@ -214,7 +214,7 @@ class Index:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What a retriever can ask for, as of the last generation that was read."""
+        """The modes and features that a retriever can ask for, as of the last generation read."""
         self._writer.check_open()
         latest = self._snapshots.latest
         return CAPABILITIES[served_modes(latest.settings if latest is not None else self._opened)]
@@ -255,17 +255,13 @@ class Index:
         stopped can be repeated: unchanged passages are skipped, and texts that are stored are not
         encoded again. A list is checked before anything is written, a generator batch by batch.
 
-        Afterwards, from 50 passages on, the agreement of the legs is measured if half of the
-        passages have changed since it was. This encodes about 100 sentences, none if ``vectors``
-        are passed. If it fails, all passages are committed already.
+        Afterwards the agreement of the legs is measured, if half of 50 or more passages have
+        changed since it was. This encodes about 100 sentences, none if ``vectors`` are passed.
 
         Args:
             passages: The passages.
             vectors: Their vectors (n, dim), used instead of encoding.
             progress: Called with the number of passages committed so far.
-
-        Returns:
-            The passages' ids, and counts of what was done.
 
         Raises:
             PassageError: A passage is invalid.
@@ -285,10 +281,9 @@ class Index:
         size = ENCODED_BATCH if encoded else BATCH
         for batch in PassageValidator().iterate_batches(passages, size):
             with self._writer.transaction() as transaction:
-                plan = planner.plan(batch, transaction.view)
-                transaction.change = plan.change
+                transaction.change, batch_counts = planner.plan(batch, transaction.view)
             ids += [passage.id for passage, _ in batch]
-            counts += plan.counts
+            counts += batch_counts
             if progress is not None:
                 progress(len(ids))
         compact = len(ids) > size and 2 * int(counts[0]) >= len(self)
@@ -304,14 +299,9 @@ class Index:
         return result
 
     def delete(self, ids: Iterable[str] | None = None, *, where: Where | None = None) -> int:
-        """Delete passages by id, by filter, or those that are in both.
+        """Delete passages by id, by filter, or those that are in both; return how many.
 
-        Args:
-            ids: Ids; unknown ones are ignored.
-            where: A filter on metadata.
-
-        Returns:
-            How many passages were deleted.
+        Unknown ids are ignored.
 
         Raises:
             InputError: Neither ``ids`` nor ``where`` is passed.
@@ -329,15 +319,11 @@ class Index:
     def reanalyze(self, analyzer: AnalyzerLike, *, title_weight: int | None = None) -> None:
         """Rebuild the postings with another analyzer, or after the analyzer has changed.
 
-        Nothing is encoded. Readers use the old postings until the new ones are committed. An index
-        without a lexical leg gets one.
+        Nothing is encoded. An index without a lexical leg gets one.
 
         Args:
             analyzer: The analyzer, as in `Index.open`.
             title_weight: How often the terms of a title count; unchanged if None.
-
-        Raises:
-            InputError: An argument is invalid.
         """
         new = as_analyzer(analyzer)
         if title_weight is not None:
@@ -361,9 +347,8 @@ class Index:
     ) -> int:
         """Change to another encoder.
 
-        Queries use the old vectors until all passages have new ones. Batches are committed one by
-        one. A call that was stopped continues when it is repeated with the same encoder. An index
-        without a dense leg gets one. Nothing is done if the vectors are this encoder's already.
+        Queries use the old vectors until all passages have new ones. A call that was stopped
+        continues when it is repeated with the same encoder. An index without a dense leg gets one.
 
         Args:
             encoder: A model's name or an `Encoder`.
@@ -371,12 +356,10 @@ class Index:
             progress: Called with the number of passages done so far.
 
         Returns:
-            How many texts were encoded.
+            How many texts were encoded; 0 if the vectors are this encoder's already.
 
         Raises:
-            InputError: An argument is invalid.
             EncoderNotFoundError: There is no model of that name.
-            VectorError: The encoder returns invalid vectors.
         """
         self._writer.begin()
         encoded = Reencoding(self._writer, self._encoder_binding).run(encoder, metric, progress)
@@ -384,19 +367,14 @@ class Index:
         return encoded
 
     def reindex(self, index_type: IndexType | Auto | str) -> IndexType:
-        """Change the type of the dense leg's ANN structure, and rebuild it.
-
-        Nothing is encoded. Later writes build the structure anew when it is due.
+        """Change the type of the dense leg's ANN structure, and rebuild it from stored vectors.
 
         Args:
             index_type: A type of ``twofold.dense``, such as ``HNSW(search_effort=200)``, or its
-                name.
+                name. `Auto` chooses one by the number of vectors.
 
         Returns:
-            The type in use, which `Auto` chooses by the number of vectors.
-
-        Raises:
-            InputError: The type is invalid.
+            The type in use.
         """
         if isinstance(index_type, str):
             index_type = index_type_from_name(index_type)
@@ -459,7 +437,6 @@ class Index:
 
         Raises:
             QueryError: There is no encoder.
-            EncoderMismatchError: The encoder is not the one that produced the stored vectors.
         """
         with self.view() as view:
             return view.encode_queries(texts)
@@ -472,16 +449,13 @@ class Index:
         queries: Sequence[str] | Vectors | None = None,
         effort: float = 1.0,
     ) -> Recall:
-        """Measure how much of the exact result the dense leg finds.
+        """Measure how much of the exact best ``k`` the dense leg finds.
 
         Args:
             sample: How many stored vectors are used as queries, if none are passed.
             k: Passages per query.
             queries: Texts, or vectors (n, dim), preferably real ones.
             effort: The search effort, 1.0 for the index type's own.
-
-        Raises:
-            QueryError: An argument is invalid, or there are no vectors.
         """
         with self.view() as view:
             return measure_recall(view, queries, sample, k, effort)
@@ -494,16 +468,11 @@ class Index:
     def copy(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Copy the newest generation to a folder; others may read and write meanwhile.
 
-        The copy is on disk when the call returns.
-
-        Args:
-            path: A new or empty folder.
-            overwrite: Whether ``path`` may hold another index, which is replaced.
+        ``overwrite`` allows ``path`` to hold another index, which is replaced.
 
         Raises:
             InputError: The folder holds something else.
             IndexLockedError: A writer holds the index that would be overwritten.
-            UnsupportedStorageError: The folder is on a network file system.
         """
         self._writer.check_open()
         copy_index(self._layout, self._snapshots, resolve_folder(path), overwrite=overwrite)

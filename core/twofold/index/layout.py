@@ -1,10 +1,18 @@
-"""Paths of the files in an index's folder."""
+"""The files in an index's folder: their paths, and their creation."""
 
 import os
 from pathlib import Path
 
 from twofold.errors import CorruptIndexError, InputError
-from twofold.storage import read_head
+from twofold.storage import (
+    Catalog,
+    IndexSettings,
+    WriteLock,
+    check_local_disk,
+    read_head,
+    sync_folder,
+    write_head,
+)
 
 
 class Layout:
@@ -35,6 +43,31 @@ class Layout:
         """Return the vector and segment files whose names are not in ``used``."""
         paths = [*sorted(self.vectors.iterdir()), *sorted(self.segments.iterdir())]
         return [path for path in paths if path.name not in used]
+
+    def create(self, settings: IndexSettings) -> None:
+        """Create the files of an empty index with these settings."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        check_local_disk(self.folder)
+        lock = WriteLock(self.lock)
+        lock.acquire()
+        try:
+            self.vectors.mkdir(exist_ok=True)
+            self.segments.mkdir(exist_ok=True)
+            Catalog.create(self.catalog, settings)
+            if read_head(self.head) < 0 and self._read_generation() == 0:
+                write_head(self.head, 0)
+            sync_folder(self.folder)
+            sync_folder(self.folder.resolve().parent)
+        finally:
+            lock.release()
+
+    def _read_generation(self) -> int:
+        catalog = Catalog(self.catalog, read_only=False)
+        try:
+            with catalog.read_transaction() as reader:
+                return reader.generation()
+        finally:
+            catalog.close()
 
     def check_head(self, generation: int, head: int) -> None:
         """Raise CorruptIndexError if the catalog lacks a commit that HEAD records."""

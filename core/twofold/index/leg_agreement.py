@@ -43,10 +43,8 @@ def measure_agreement(view: IndexView, *, encode: bool) -> float | None:
     The sample depends on a hash of the ids only, so the result doesn't depend on the order in
     which passages were stored, to the last bit.
 
-    Args:
-        view: The generation to measure.
-        encode: Whether sentences are encoded. Otherwise the passages' vectors are the queries, and
-            the result is mapped to the same scale.
+    Unless ``encode``, the passages' vectors are the queries, and the result is mapped to the same
+    scale.
     """
     dense = view.snapshot.dense
     if dense is None or view.snapshot.lexical is None:
@@ -120,13 +118,7 @@ def _mean_value(
 ) -> float | None:
     """Return the mean value of the queries, None if too few have a similar row with a vector.
 
-    Args:
-        dense: The dense leg.
-        queries: The queries' vectors (n, dim).
-        probes: The rows (n,) that the queries come from.
-        similar: For each query, the rows that share words with it.
-        background: The rows among which ranks are counted.
-        rows: All rows of ``similar`` and ``background``.
+    ``rows`` are all rows of ``similar`` and ``background``.
     """
     vectors, found = dense.vectors(rows)
     rows, vectors = rows[found], vectors[found]

@@ -11,15 +11,7 @@ from twofold.index.layout import Layout
 from twofold.lexical import AnalyzerLike, analyzer_from_name, as_analyzer
 from twofold.protocols import Analyzer, Encoder
 from twofold.similarity import Metric
-from twofold.storage import (
-    Catalog,
-    IndexSettings,
-    WriteLock,
-    check_local_disk,
-    read_head,
-    sync_folder,
-    write_head,
-)
+from twofold.storage import IndexSettings
 from twofold.validation import is_integer
 
 
@@ -34,18 +26,9 @@ DEFAULT_ANALYZER = "english"
 
 
 class OpenOptions:
-    """The arguments of ``Index.open``, checked by themselves.
+    """The arguments of ``Index.open``; raises InputError for invalid ones.
 
-    Args:
-        encoder: An encoder, its name, or None for no encoder.
-        dim: Dimensions of vectors that the caller brings.
-        metric: The similarity of vectors.
-        analyzer: The analyzer, None for no lexical leg.
-        title_weight: How often the terms of a title count.
-        head: The generation in HEAD, read before the catalog.
-
-    Raises:
-        InputError: An argument is invalid.
+    ``head`` is the generation in HEAD, read before the catalog.
     """
 
     def __init__(
@@ -190,30 +173,7 @@ def ensure_index(layout: Layout, options: OpenOptions, *, create: bool) -> None:
         if layout.catalog.exists():
             return  # opening it will report what is wrong
         raise IndexNotFoundError(f"there is no index at {folder}")
-    settings = options.to_settings()
-    folder.mkdir(parents=True, exist_ok=True)
-    check_local_disk(folder)
-    lock = WriteLock(layout.lock)
-    lock.acquire()
-    try:
-        layout.vectors.mkdir(exist_ok=True)
-        layout.segments.mkdir(exist_ok=True)
-        Catalog.create(layout.catalog, settings)
-        if read_head(layout.head) < 0 and _read_generation(layout) == 0:
-            write_head(layout.head, 0)
-        sync_folder(folder)
-        sync_folder(folder.resolve().parent)
-    finally:
-        lock.release()
-
-
-def _read_generation(layout: Layout) -> int:
-    catalog = Catalog(layout.catalog, read_only=False)
-    try:
-        with catalog.read_transaction() as reader:
-            return reader.generation()
-    finally:
-        catalog.close()
+    layout.create(options.to_settings())
 
 
 def _mismatch(name: str, stored: object, given: object) -> IndexMismatchError:

@@ -20,12 +20,8 @@ class Recall:
 
     Attributes:
         mean: The mean share of the exact best ``k`` that is found.
-        low: The lower end of its 95 percent interval.
-        high: The upper end.
-        k: Passages per query.
-        queries: How many queries were searched.
-        milliseconds: Time per query in one batch.
-        exact_milliseconds: Time per query of an exact search in one batch.
+        low: The lower end of its 95 percent interval, ``high`` the upper one.
+        milliseconds: Time per query of ``queries`` in one batch; ``exact_milliseconds`` if exact.
     """
 
     mean: float
@@ -40,18 +36,10 @@ class Recall:
 def measure_recall(
     view: IndexView, queries: Sequence[str] | Vectors | None, sample: int, k: int, effort: float
 ) -> Recall:
-    """Search the best ``k`` with this effort and exactly, and compare.
+    """Search the best ``k`` with this effort and exactly, and compare; raise QueryError.
 
-    Args:
-        view: The generation to search.
-        queries: Texts or vectors (n, dim). None searches for the neighbors of a seeded sample of
-            stored vectors.
-        sample: The size of that sample.
-        k: Passages per query.
-        effort: The search effort, 1.0 for the index type's own.
-
-    Raises:
-        QueryError: An argument is invalid, or there are no queries or no vectors.
+    ``queries`` are texts or vectors (n, dim). Without any, a seeded ``sample`` of the stored
+    vectors is searched for its neighbors.
     """
     dense = view.snapshot.dense
     check_integer("sample", sample, error=QueryError)

@@ -88,12 +88,9 @@ def default_title_weight(settings: IndexSettings) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ActiveQueryAdapter:
-    """The query adapter of the active profile, or why it can't be used.
+    """The query adapter of the active profile, or the ``problem`` that prevents its use.
 
-    Attributes:
-        key: Identifies the adapter and the vector set; an equal key gives the same adapter.
-        adapter: The adapter, None if the profile names none or there is a problem.
-        problem: Why the adapter that the profile names can't be used.
+    ``key`` identifies the adapter and the vector set.
     """
 
     key: tuple[object, ...]

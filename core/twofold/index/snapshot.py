@@ -42,12 +42,8 @@ DENSE = "dense"
 class LoadedSegment:
     """A segment in memory.
 
-    Attributes:
-        record: Its record.
-        content: Its content.
-        damage: Why the content was rebuilt from the passages, None if it was not.
-        lost: Whether it could not be rebuilt, because its analyzer is missing. Its content is
-            empty then, and only what needs the analyzer raises.
+    ``damage`` says why it was rebuilt from the passages. If it is ``lost``, that failed for want
+    of its analyzer; its content is empty, and only what needs the analyzer raises.
     """
 
     record: SegmentRecord
@@ -66,20 +62,13 @@ class PendingVectorSet:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One generation of an index; it needs no files, since all are mapped or loaded.
+    """One generation of an index; all its files are mapped or loaded.
 
     Attributes:
-        state: The generation's counters.
-        settings: The index's settings.
-        vector_set: The active vector set, None without vectors.
         segments: The segments of postings and columns, by number.
         segment_types: The types of segments, by leg.
         dead: All deleted rows that a segment may still hold, ascending.
-        lexical: The lexical leg.
-        columns: The columns' segments.
-        dense: The dense leg.
         pending: The vector set that is being filled.
-        active_adapter: The query adapter of the active profile.
     """
 
     state: State
@@ -136,16 +125,8 @@ def load_snapshot(
 ) -> Snapshot:
     """Load the generation of a read transaction.
 
+    Reuses what an earlier snapshot (``before``) has loaded; ``given`` are the caller's analyzers.
     Missing or damaged segments are rebuilt in memory and listed in ``Snapshot.damage``.
-
-    Args:
-        reader: The read transaction.
-        layout: The index's paths.
-        before: An earlier snapshot, whose loaded parts are reused.
-        given: The caller's analyzers.
-
-    Raises:
-        CorruptIndexError: The catalog is damaged.
     """
     settings = reader.settings()
     segment_types = _segment_types(settings, before, given)

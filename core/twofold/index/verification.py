@@ -18,15 +18,7 @@ _TRIES = 5
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The outcome of `Index.verify`.
-
-    Attributes:
-        generation: The generation that was verified.
-        passages: How many passages it has.
-        vectors: How many vectors it has, dead ones included.
-        segments: How many segments it has.
-        problems: Descriptions of all that is damaged.
-    """
+    """The outcome of `Index.verify`; ``problems`` describes all that is damaged."""
 
     generation: int
     passages: int
@@ -46,15 +38,7 @@ def verify(
     """Read the newest generation from disk and verify it.
 
     If a writer commits meanwhile and files disappear, the newer generation is verified instead.
-
-    Args:
-        catalog: The index's catalog.
-        layout: The index's paths.
-        analyzers: The caller's analyzers.
-        deep: Whether to rebuild postings and columns and compare them.
-
-    Raises:
-        IndexMismatchError: ``deep`` needs the analyzer, which can't be loaded.
+    ``deep`` rebuilds postings and columns and compares them, which needs the analyzer.
     """
     for _ in range(_TRIES):
         report = _verify_once(catalog, layout, analyzers, deep=deep)

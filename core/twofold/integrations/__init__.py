@@ -1,1 +1,1 @@
-"""What both framework adapters need."""
+"""Functions that both framework adapters share."""

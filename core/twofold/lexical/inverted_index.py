@@ -21,7 +21,7 @@ _MAX_HITS = 1 << 20
 """Hits gathered at a time over all segments, which bounds the queries searched together."""
 _MIN_FLOOR = -(1 << 62)
 _NO_NORMS = np.empty(0)
-_Array = NDArray[Any]
+_BM25 = BM25()
 
 
 def score_moments(queries: WeightedQueries, norms: Sequence[Scores]) -> Moments:
@@ -74,21 +74,14 @@ class PostingsIndex:
 
     Hits and scores depend on the live passages alone: statistics are integers that stay exact
     under deletes, and scores are sums of fixed-point integers. Passages without terms don't count.
-
-    Args:
-        analyzer: Turns texts into terms.
-        scorer: Scoring function of queries that name none. Default: ``BM25()``.
-        segments: Segments with ascending rows.
+    ``scorer`` is used for queries that name none.
     """
 
     def __init__(
-        self,
-        analyzer: Analyzer,
-        scorer: Scorer | None = None,
-        segments: Sequence[LiveSegment] = (),
+        self, analyzer: Analyzer, scorer: Scorer = _BM25, segments: Sequence[LiveSegment] = ()
     ) -> None:
         self.analyzer = analyzer
-        self.scorer = scorer if scorer is not None else BM25()
+        self.scorer = scorer
         self._collection = CollectionStatistics(segments)
         # Completing and explaining a query needs the terms of its search again.
         self._last: tuple[tuple[tuple[str, ...], Scorer], WeightedQueries] | None = None
@@ -145,15 +138,9 @@ class PostingsIndex:
         queries = self._weight([query], scorer)
         totals, shift = np.zeros(len(rows)), queries.missing_score(0)
         for number, live in enumerate(queries.collection.segments):
-            forward.doc_scores(
-                live.locate(rows),
-                queries.local_terms[number],
-                queries.weights,
-                queries.scales[0],
-                shift,
-                *_forward_arrays(queries, number),
-                totals,
-            )
+            docs, terms = live.locate(rows), queries.local_terms[number]
+            weights, arrays = queries.weights, _forward_arrays(queries, number)
+            forward.doc_scores(docs, terms, weights, queries.scales[0], shift, *arrays, totals)
         return totals
 
     def term_coverage(self, query: str) -> float:
@@ -194,13 +181,9 @@ class PostingsIndex:
             docs = live.locate(np.array([row]))
             if docs[0] < 0:
                 continue
-            scores, codes = forward.term_scores(
-                docs,
-                queries.local_terms[number],
-                queries.weights,
-                queries.scales[0],
-                *_forward_arrays(queries, number),
-            )
+            terms, arrays = queries.local_terms[number], _forward_arrays(queries, number)
+            weights, scale = queries.weights, queries.scales[0]
+            scores, codes = forward.term_scores(docs, terms, weights, scale, *arrays)
             if (codes < 0).all():
                 continue
             length = live.segment.lengths[docs]
@@ -209,8 +192,7 @@ class PostingsIndex:
                 count, idf = int(queries.counts[at]), float(queries.idf[at])
                 if code < 0 and (not missing or not queries.frequencies[at]):
                     continue
-                score = float(scores[0, at] / queries.scales[0])
-                score += float(queries.weights[at]) * missing
+                score = float(scores[0, at] / scale) + float(weights[at]) * missing
                 matches.append(
                     TermMatch(
                         term=term,
@@ -283,35 +265,22 @@ def _search_segment(
             terms[queries.term_range(query)] = -1
     scores, docs, sizes = found.scores[number], found.docs[number], found.sizes[number]
     kernels.top(
-        queries.query_ptr,
-        terms,
-        queries.weights,
-        queries.scales,
-        segment.post_ptr,
-        segment.post_doc,
-        segment.post_code,
-        segment.long_terms,
-        segment.bound_ptr,
-        segment.bound_code,
+        (queries.query_ptr, terms, queries.weights, queries.scales),
+        (segment.post_ptr, segment.post_doc, segment.post_code),
+        (segment.long_terms, segment.bound_ptr, segment.bound_code),
         queries.weight_table(live),
         segment.order,
         flags,
         floors,
         k,
-        scores,
-        docs,
-        sizes,
+        (scores, docs, sizes),
     )
     for query, candidates in direct.items():
         of_query = queries.term_range(query)
+        weighted = queries.local_terms[number][of_query], queries.weights[of_query]
+        scale, arrays = queries.scales[query], _forward_arrays(queries, number)
         best, best_docs = forward.top_of(
-            candidates,
-            queries.local_terms[number][of_query],
-            queries.weights[of_query],
-            queries.scales[query],
-            *_forward_arrays(queries, number),
-            segment.order,
-            min(k, len(segment)),
+            candidates, *weighted, scale, *arrays, segment.order, min(k, len(segment))
         )
         sizes[query] = len(best)
         scores[query, : len(best)], docs[query, : len(best)] = best, best_docs
@@ -347,14 +316,10 @@ def _directly_scored(
     return out
 
 
-def _forward_arrays(
-    queries: WeightedQueries, number: int
-) -> tuple[_Array, _Array, _Array, _Array, Scores]:
-    """Return a segment's forward index, weight table and norms, as the kernels take them."""
+def _forward_arrays(queries: WeightedQueries, number: int) -> tuple[Any, Scores, Scores]:
+    """Return a segment's forward index, weight table and norms, as kernels take them."""
     live = queries.collection.segments[number]
-    segment, table = live.segment, queries.weight_table(live)
-    norms = _segment_norms(queries, number)
-    return segment.fwd_ptr, segment.fwd_term, segment.fwd_code, table, norms
+    return live.segment.forward, queries.weight_table(live), _segment_norms(queries, number)
 
 
 def _segment_norms(queries: WeightedQueries, number: int) -> Scores:

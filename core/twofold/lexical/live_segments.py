@@ -137,15 +137,10 @@ class CollectionStatistics:
         norms: list[Scores] = []
         start = 0
         for live in self.segments:
-            segment = live.segment
-            terms = len(segment.vocabulary)
-            lengths = forward.vector_lengths(
-                segment.fwd_ptr,
-                segment.fwd_term,
-                segment.fwd_code,
-                live.weight_table(scorer, self.average_length),
-                idf[start : start + terms],
-            )
+            terms = len(live.segment.vocabulary)
+            table = live.weight_table(scorer, self.average_length)
+            of_terms = idf[start : start + terms]
+            lengths = forward.vector_lengths(live.segment.forward, table, of_terms)
             norms.append(1 / np.where(lengths > 0, lengths, 1.0))
             start += terms
         self._norms = (scorer, norms)

@@ -15,6 +15,8 @@ from twofold.types import LegHits
 
 _SCALE_BITS = 40
 """Scores are integers in units of 2**-40, or coarser where their sum would not fit 61 bits."""
+_Ints = NDArray[np.int64]
+_Floats = NDArray[np.float64]
 _LOOP_LIMIT = 32  # documents up to which a Python loop is faster than numpy calls
 
 
@@ -22,29 +24,22 @@ _LOOP_LIMIT = 32  # documents up to which a Python loop is faster than numpy cal
 class WeightedQueries:
     """The distinct terms of several queries, one query after the other.
 
-    Attributes:
-        query_ptr: Range of each query's terms (queries + 1).
-        terms: The terms.
-        counts: Occurrences of each term in its query.
-        frequencies: Document frequency of each term.
-        idf: Inverse document frequency of each term.
-        weights: Weight of each term, 0 for unknown terms.
-        local_terms: For each segment, the number of each term there, -1 where it lacks the term.
-        scorer: The scoring function.
-        collection: The segments.
-        scales: What each query's scores are multiplied by to become integers (queries,).
+    ``query_ptr`` (queries + 1) has the range of each query's terms. ``counts`` are occurrences in
+    the query, ``frequencies`` document frequencies, and ``weights`` 0 for unknown terms.
+    ``local_terms`` has the terms' numbers in each segment, -1 where it lacks a term. ``scales``
+    (queries,) are the factors that turn scores into integers.
     """
 
-    query_ptr: NDArray[np.int64]
+    query_ptr: _Ints
     terms: tuple[str, ...]
-    counts: NDArray[np.int64]
-    frequencies: NDArray[np.int64]
-    idf: NDArray[np.float64]
-    weights: NDArray[np.float64]
-    local_terms: tuple[NDArray[np.int64], ...]
+    counts: _Ints
+    frequencies: _Ints
+    idf: _Floats
+    weights: _Floats
+    local_terms: tuple[_Ints, ...]
+    scales: _Floats
     scorer: Scorer
     collection: CollectionStatistics
-    scales: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.query_ptr) - 1
@@ -58,7 +53,7 @@ class WeightedQueries:
         missing = self.scorer.missing_term_weight
         return missing * float(self.weights[self.term_range(query)].sum()) if missing else 0.0
 
-    def weight_table(self, segment: LiveSegment) -> NDArray[np.float64]:
+    def weight_table(self, segment: LiveSegment) -> _Floats:
         """Return the term-frequency weight of each code of a segment."""
         return segment.weight_table(self.scorer, self.collection.average_length)
 
@@ -83,7 +78,7 @@ def weight_queries(
         query_ptr[query + 1] = len(query_terms)
     high, low = hash_terms(numbers)
     frequencies = np.zeros(len(numbers), np.int64)
-    local_terms: list[NDArray[np.int64]] = []
+    local_terms: list[_Ints] = []
     expand = np.array(query_terms, np.int64)
     for live in collection.segments:
         found = np.empty(len(numbers), np.int64)
@@ -102,23 +97,13 @@ def weight_queries(
         else (term_counts * idf)
     )
     names = tuple(numbers)
-    return WeightedQueries(
-        query_ptr=query_ptr,
-        terms=tuple(names[number] for number in query_terms),
-        counts=term_counts,
-        frequencies=frequencies[expand],
-        idf=idf,
-        weights=weights,
-        local_terms=tuple(local_terms),
-        scorer=scorer,
-        collection=collection,
-        scales=_score_scales(weights, query_ptr, scorer),
-    )
+    terms = [names[number] for number in query_terms]
+    of_terms = tuple(terms), term_counts, frequencies[expand], idf, weights, tuple(local_terms)
+    scales = _score_scales(weights, query_ptr, scorer)
+    return WeightedQueries(query_ptr, *of_terms, scales, scorer, collection)
 
 
-def _score_scales(
-    weights: NDArray[np.float64], query_ptr: NDArray[np.int64], scorer: Scorer
-) -> NDArray[np.float64]:
+def _score_scales(weights: _Floats, query_ptr: _Ints, scorer: Scorer) -> _Floats:
     """Return the powers of 2 that make the scores of each query integers of at most 61 bits.
 
     They depend on the query and the statistics alone, not on how passages are stored.
@@ -139,12 +124,7 @@ def _max_tf_weight(scorer: Scorer) -> float:
     return max(float(scorer.tf_weight(np.array([MAX_TERMS]), np.array([1]), 1.0)[0]), 1.0)
 
 
-def _cosine_weights(
-    counts: NDArray[np.int64],
-    idf: NDArray[np.float64],
-    query_ptr: NDArray[np.int64],
-    scorer: Scorer,
-) -> NDArray[np.float64]:
+def _cosine_weights(counts: _Ints, idf: _Floats, query_ptr: _Ints, scorer: Scorer) -> _Floats:
     """Return the components of unit query vectors, times the idf of the passages' side."""
     values = scorer.tf_weight(counts, np.ones(len(counts)), 1.0) * idf
     for query in range(len(query_ptr) - 1):
@@ -158,9 +138,9 @@ def _cosine_weights(
 class SegmentTopK:
     """The best scores and documents (segments, queries, k) of each segment, and their number."""
 
-    scores: NDArray[np.int64]
-    docs: NDArray[np.int64]
-    sizes: NDArray[np.int64]
+    scores: _Ints
+    docs: _Ints
+    sizes: _Ints
 
     @classmethod
     def empty(cls, segments: int, queries: int, k: int) -> "SegmentTopK":
@@ -189,9 +169,7 @@ def select_top(
     return hits
 
 
-def _get_rows(
-    segments: Sequence[LiveSegment], owners: NDArray[np.int64], docs: NDArray[np.int64]
-) -> NDArray[np.int64]:
+def _get_rows(segments: Sequence[LiveSegment], owners: _Ints, docs: _Ints) -> _Ints:
     """Return the rows of documents, each given by the number of its segment and its own."""
     if len(docs) <= _LOOP_LIMIT:
         pairs = zip(owners.tolist(), docs.tolist(), strict=True)
@@ -204,10 +182,7 @@ def _get_rows(
 
 
 def _order_by_id(
-    segments: Sequence[LiveSegment],
-    scores: NDArray[np.int64],
-    owners: NDArray[np.int64],
-    docs: NDArray[np.int64],
+    segments: Sequence[LiveSegment], scores: _Ints, owners: _Ints, docs: _Ints
 ) -> list[int]:
     """Return the order of documents with descending scores, ties by id."""
     tied = np.zeros(len(scores), np.bool_)

@@ -1,4 +1,4 @@
-"""The reference lexical index: the rank-bm25 package itself, rebuilt after each change."""
+"""A reference lexical index: the rank-bm25 package, rebuilt after each change."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,11 +10,9 @@ from twofold.types import LegHits, Mask, Rows, Scores
 
 
 class RankBM25Index:
-    """``rank_bm25.BM25Okapi`` behind the lexical seam, untouched: slow, and plainly right.
+    """``rank_bm25.BM25Okapi`` with the methods of PostingsIndex: slow, but easy to check.
 
-    Its idf is ln((N - n + 0.5) / (n + 0.5)), a quarter of the mean idf where that is negative,
-    and its k1 is 1.5. Passages are found when they share a term with the query, even where the
-    formula gives them 0 or less.
+    Finds all passages that share a term with the query, even with a score of 0 or less.
     """
 
     def __init__(self, analyzer: Analyzer) -> None:
@@ -29,7 +27,7 @@ class RankBM25Index:
         self._engine = None
 
     def delete(self, rows: Rows) -> None:
-        """Forget these rows; unknown ones are ignored."""
+        """Delete rows; unknown ones are ignored."""
         for row in rows.tolist():
             self._passages.pop(row, None)
         self._engine = None
@@ -37,12 +35,11 @@ class RankBM25Index:
     def search(self, query: str, k: int, allowed: Mask | None = None) -> LegHits:
         """Return the best ``k`` allowed rows that share a term with ``query``."""
         terms = self.analyzer.query_terms(query)
-        wanted = set(terms)
         scores = self._all_scores(terms)
         found = [
             (-scores[row], passage_id, row)
             for row, (passage_id, words) in self._passages.items()
-            if not wanted.isdisjoint(words)
+            if not set(terms).isdisjoint(words)
             and (allowed is None or (row < len(allowed) and allowed[row]))
         ]
         found.sort()

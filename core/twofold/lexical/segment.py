@@ -165,6 +165,11 @@ class PostingsSegment:
             "term_data": self.vocabulary.terms.data,
         }
 
+    @property
+    def forward(self) -> tuple[NDArray[np.int64], NDArray[np.uint32], Codes]:
+        """The terms and codes of each document, as kernels take them."""
+        return self.fwd_ptr, self.fwd_term, self.fwd_code
+
     def __len__(self) -> int:
         return len(self.rows)
 

@@ -1,4 +1,4 @@
-"""Rerankers: a query and passages, read together, to scores."""
+"""Rerankers: score passages by reading them together with the query."""
 
 from twofold.rerank.cross_encoder import CrossEncoderReranker, RerankerIdentity
 from twofold.rerank.pair_scorer import Activation

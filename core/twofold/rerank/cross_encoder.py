@@ -1,6 +1,5 @@
-"""Cross-encoders by sentence-transformers as rerankers."""
+"""Rerankers by sentence-transformers' cross-encoders."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
@@ -13,42 +12,46 @@ from twofold.encoders.model_spec import join_spec
 from twofold.errors import InputError
 from twofold.rerank.pair_scorer import Activation, PairScorer
 from twofold.types import Scores
+from twofold.validation import check_choice, check_integer, check_number
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
+OPTIONS = ("candidates", "threshold", "batch_tokens", "max_length", "device", "activation")
+
 
 @dataclass(frozen=True, slots=True)
 class RerankerIdentity:
-    """A reranker's name, and a hash of all that decides a pair's score."""
+    """A reranker's name, and a hash of everything that determines its scores."""
 
     name: str
     fingerprint: str
 
 
-ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
-OPTIONS = ("candidates", "threshold", "batch_tokens", "max_length", "device", "activation")
-
-
 @dataclass(frozen=True, slots=True, repr=False)
 class CrossEncoderReranker:
-    """Any sentence-transformers CrossEncoder that gives one score a pair.
+    """Reranks with a cross-encoder (Nogueira and Cho, Passage Re-ranking with BERT, 2019).
 
-    ``model`` is a CrossEncoder, or a folder, an installed model package or a name on the hub,
-    loaded when first used. Scores are those of ``CrossEncoder.predict``: on the scale of the
-    model's own activation, which is the sigmoid unless another was saved, so that they lie in
-    [0, 1]; ``activation="identity"`` gives the logits. They are no probabilities unless the model
-    was trained to give such, and a ``threshold`` is on this scale.
+    The scores equal those of ``CrossEncoder.predict``. The model's activation is the sigmoid unless
+    another was saved, so that scores lie in [0, 1]. They are calibrated probabilities only if the
+    model was trained for that. Scores vary with the batch by float noise only, and equal calls give
+    equal bits. Thread-safe: threads take turns by batches.
 
-    ``candidates`` passages are read for a query, or as many as there are hits wanted (k) where
-    that is more. Pairs of all queries are sorted by length and
-    scored in batches of at most ``batch_tokens`` tokens, padding included (left out: 1,024 on a
-    CPU, 32,768 elsewhere); a pair above that is a batch by itself. A score depends on the batch
-    by float noise only, and the same call gives the same bits. ``max_length`` is in tokens of a
-    pair: of a longer one the passage is cut, and the query only where it alone takes more than
-    three quarters of that. Safe for many threads, which take turns by batches.
+    Args:
+        model: A CrossEncoder, or the folder, installed package or hub name of one that is loaded
+            when first used. It must give one score per pair.
+        candidates: The number of passages to score for a query, or k if that is larger.
+        threshold: Hits with a lower score are dropped. None keeps all.
+        batch_tokens: The most tokens in a batch, padding included. Default: 1,024 on a CPU, 32,768
+            elsewhere. A longer pair is a batch by itself.
+        max_length: The most tokens of a pair. The passage is truncated, and the query only if it
+            takes more than three quarters. Default: the model's limit.
+        device: A torch device, for a model given by name.
+        activation: ``"sigmoid"``, ``"identity"`` for logits, or None for the model's own.
 
-    Nogueira and Cho, Passage Re-ranking with BERT (2019).
+    Raises:
+        InputError: An argument is invalid.
+        EncoderNotFoundError: ``model`` is a path that doesn't exist.
     """
 
     model: "CrossEncoder | str | Path"
@@ -62,20 +65,14 @@ class CrossEncoderReranker:
     _scorer: PairScorer = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("candidates", "batch_tokens", "max_length"):
-            value: object = getattr(self, name)
-            whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-            if not whole and (value is not None or name == "candidates"):
-                raise InputError(f"{name} is {value!r}: a whole number of at least 1 is wanted")
+        check_integer("candidates", self.candidates)
+        for name in ("batch_tokens", "max_length"):
+            if getattr(self, name) is not None:
+                check_integer(name, getattr(self, name))
         if self.threshold is not None:
-            number = isinstance(self.threshold, int | float) and not isinstance(
-                self.threshold, bool
-            )
-            if not number or not math.isfinite(self.threshold):
-                raise InputError(f"threshold is {self.threshold!r}: a number or None is wanted")
-        if self.activation is not None and self.activation not in ACTIVATIONS:
-            names = ", ".join(repr(name) for name in ACTIVATIONS)
-            raise InputError(f"activation is {self.activation!r}: use one of {names}, or None")
+            check_number("threshold", self.threshold)
+        if self.activation is not None:
+            check_choice("activation", self.activation, get_args(Activation))
         scorer = PairScorer(
             self.model,
             device=self.device,
@@ -87,21 +84,23 @@ class CrossEncoderReranker:
 
     @property
     def name(self) -> str:
-        """The spec that ``reranker_named`` makes it from, if its model was given by name."""
-        given = {name: getattr(self, name) for name in OPTIONS if name != "candidates"}
-        chosen = {name: str(value) for name, value in given.items() if value is not None}
-        return join_spec(self._scorer.title, {"candidates": str(self.candidates), **chosen})
+        """The spec that ``reranker_from_name`` takes, if the model was given by name."""
+        options = {name: getattr(self, name) for name in OPTIONS}
+        return join_spec(
+            self._scorer.title,
+            {name: str(value) for name, value in options.items() if value is not None},
+        )
 
     @property
     def identity(self) -> RerankerIdentity:
-        """Name and fingerprint; hashes all weights."""
+        """Name and fingerprint. Hashes all weights."""
         return RerankerIdentity(self.name, self._scorer.fingerprint())
 
     @property
     def cross_encoder(self) -> Any:
-        """The CrossEncoder itself; raises EncoderNotFoundError if it can't be had.
+        """The CrossEncoder, which can be passed to another reranker without loading it again.
 
-        Given to another reranker, it isn't loaded again.
+        Raises EncoderNotFoundError if it can't be loaded.
         """
         return self._scorer.model
 
@@ -111,23 +110,34 @@ class CrossEncoderReranker:
         texts: Sequence[Sequence[str]],
         progress: Callable[[int], None] | None = None,
     ) -> list[Scores]:
-        """Return for each query the scores of its candidates ``texts[i]``, float64 (n_i,).
+        """Score the candidates of each query.
 
-        ``progress`` is called after each batch with the number of pairs scored so far. Raises
-        InputError for what isn't text and for a score that isn't finite, EncoderNotFoundError.
+        Args:
+            queries: The queries (n,).
+            texts: The candidates' texts for each query (n, n_i).
+            progress: Called after each batch with the number of pairs scored so far.
+
+        Returns:
+            The scores for each query, float64 (n_i,).
+
+        Raises:
+            InputError: An input isn't text, or a score isn't finite.
+            EncoderNotFoundError: The model can't be loaded.
         """
-        asked = check_texts(queries)
+        queries = check_texts(queries)
         if isinstance(texts, str):
-            raise InputError(f"a sequence of texts for each query is wanted, not {texts!r:.40}")
-        read = [check_texts(each) for each in texts]
-        if len(asked) != len(read):
             raise InputError(
-                f"{len(asked)} queries and the passages of {len(read)}: give one sequence of "
-                "passages for each query"
+                f"texts must have a sequence of strings for each query, got {texts!r:.40}"
             )
-        scores = self._scorer.scores(asked, read, progress)
-        ends = np.cumsum([len(each) for each in read], dtype=np.int64)[:-1]
-        return list(np.split(scores, ends)) if read else []
+        candidates = [check_texts(passages) for passages in texts]
+        if len(queries) != len(candidates):
+            raise InputError(
+                f"texts must have one sequence for each of the {len(queries)} queries, got "
+                f"{len(candidates)}"
+            )
+        scores = self._scorer.score(queries, candidates, progress)
+        ends = np.cumsum([len(passages) for passages in candidates], dtype=np.int64)[:-1]
+        return list(np.split(scores, ends)) if candidates else []
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"

@@ -1,9 +1,8 @@
-"""One CrossEncoder at work: pairs of texts in batches of like length, to scores."""
+"""Scores pairs of texts with a CrossEncoder, in batches of similar length."""
 
 import math
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -12,134 +11,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.encoders.batching import TokenCounter, batch_by_tokens
-from twofold.encoders.model_loading import hashed_weights, quiet_loading, tokenizer_fingerprint
-from twofold.encoders.model_spec import check_model_name, resolve_model_source, model_not_found
+from twofold.encoders.model_loading import fingerprint_tokenizer, hash_weights, quiet_loading
+from twofold.encoders.model_spec import check_model_name, model_not_found, resolve_model_source
 from twofold.encoders.sentence_transformer import ACCELERATOR_TOKENS, CPU_TOKENS
 from twofold.errors import InputError
-from twofold.types import Scores
-
-_turns: WeakKeyDictionary[Any, threading.Lock] = WeakKeyDictionary()
-_turns_lock = threading.Lock()
-
-
-def loaded_cross_encoder(source: str, name: str, device: str | None) -> Any:
-    """Return the model of a folder or a name on the hub; ``name`` is what messages call it.
-
-    Raises EncoderNotFoundError if it can't be had, InputError if it gives no relevance score.
-    """
-    from sentence_transformers import CrossEncoder
-
-    try:
-        with quiet_loading():
-            model = CrossEncoder(source, device=device)
-    except (OSError, ValueError) as error:
-        raise model_not_found(name, error) from error
-    check_head(model, name)
-    check_labels(model, name)
-    return model
-
-
-def check_labels(model: Any, name: str) -> None:
-    """Raise InputError for a model that gives several scores a pair."""
-    if model.num_labels != 1:
-        raise InputError(
-            f"{name!r} gives {model.num_labels} scores a pair (num_labels={model.num_labels}): a "
-            "cross-encoder that gives one, the relevance, is wanted"
-        )
-
-
-def check_head(model: Any, name: str) -> None:
-    """Raise InputError for a transformer that was loaded without a trained scoring head.
-
-    sentence-transformers gives such a model a random one, whose scores look like any others.
-    """
-    if getattr(model[0], "transformer_task", None) != "sequence-classification":
-        return
-    saved = getattr(model.config, "architectures", None) or []
-    if saved and not any(each.endswith("ForSequenceClassification") for each in saved):
-        raise InputError(
-            f"{name!r} is a {saved[0]}, which has no scoring head: its scores would be random. "
-            "Give a cross-encoder, or make one of it by training"
-        )
-
-
-def turn_of(model: Any) -> threading.Lock:
-    """Return the lock over a model's calls, one for all rerankers that share it.
-
-    Tokenizers are set to truncate and pad by each call, so they can't be used by two at once.
-    """
-    with _turns_lock:
-        return _turns.setdefault(model, threading.Lock())
-
-
-_CHARACTERS = 4  # of a token, for a model whose input is no text of tokens
-_WHOLE_QUERY = 3 / 4
-"""The largest part of what a model reads that a query takes from its passage."""
-
-
-@dataclass(frozen=True, slots=True)
-class PairSizes:
-    """What the model will read of each pair.
-
-    ``tokens`` int64 (n,); ``kept`` bool (n,) is True where the passage alone must be cut, since
-    cutting the longer of both in turn would shorten the query as well.
-    """
-
-    tokens: NDArray[np.int64]
-    kept: NDArray[np.bool_]
-
-
-class PairCounter:
-    """Counts the tokens of pairs for one model; each text is read once, however often it stands."""
-
-    def __init__(self, model: Any, longest: int | None) -> None:
-        tokenizer = getattr(model[0], "tokenizer", None)
-        self._longest = longest
-        self._counter = TokenCounter(tokenizer) if tokenizer is not None else None
-        # Chat models write both texts into one, which is cut as a whole.
-        self._parted = "message" not in getattr(model[0], "modality_config", {})
-        self._alone = self._together = 0
-        if tokenizer is not None:
-            self._alone = int(tokenizer.num_special_tokens_to_add(pair=False))
-            self._together = int(tokenizer.num_special_tokens_to_add(pair=True))
-        prompt = model.prompts.get(model.default_prompt_name) if model.prompts else None
-        self._prompt = str(prompt or "")
-
-    @property
-    def special(self) -> int:
-        """The number of special tokens in a pair."""
-        return self._together
-
-    def sizes(self, queries: Sequence[str], texts: Sequence[Sequence[str]]) -> PairSizes:
-        """Return the size of each pair, all of the first query first."""
-        counts = [len(each) for each in texts]
-        asked = np.repeat(self._lengths([self._prompt + query for query in queries]), counts)
-        read = self._lengths([text for each in texts for text in each])
-        whole = asked + read + self._together
-        if self._longest is None:
-            return PairSizes(whole, np.zeros(len(whole), np.bool_))
-        room = self._longest - self._together
-        kept = (asked + read > room) & (2 * asked > room) & (asked <= _WHOLE_QUERY * room)
-        return PairSizes(np.minimum(whole, self._longest), kept & self._parted)
-
-    def _lengths(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        """Return the tokens of each text without special ones, int64 (n,)."""
-        unique = list(dict.fromkeys(texts))
-        if self._counter is None:
-            lengths = np.array([len(text) // _CHARACTERS for text in unique], np.int64)
-        else:
-            lengths = self._counter.count(unique) - self._alone
-        place = {text: number for number, text in enumerate(unique)}
-        return lengths[np.array([place[text] for text in texts], np.int64)]
-
+from twofold.types import Mask, Scores
 
 Activation = Literal["sigmoid", "identity"]
+_CHARACTERS_PER_TOKEN = 4  # for a model without a tokenizer
+_MAX_QUERY_SHARE = 3 / 4
+"""The largest share of the model's input for which a query is never cut."""
 _UNLIMITED = 10**9
-"""A tokenizer that has no longest length gives a number above this."""
+"""A tokenizer without a length limit reports more than this."""
+
+_model_locks: WeakKeyDictionary[Any, threading.Lock] = WeakKeyDictionary()
+_model_locks_lock = threading.Lock()
 
 
 class PairScorer:
-    """A CrossEncoder, or the name of one that is loaded when first used, as a function of pairs."""
+    """A CrossEncoder, or the name of one that is loaded when first used.
+
+    The arguments are those of ``CrossEncoderReranker``. ``title`` is the model's name in messages.
+    """
 
     def __init__(
         self,
@@ -154,8 +47,8 @@ class PairScorer:
         self._batch_tokens = batch_tokens
         self._max_length = max_length
         self._activation = activation
-        self._lock = threading.Lock()  # over loading
-        self._counter: PairCounter | None = None
+        self._load_lock = threading.Lock()
+        self._counter: _PairCounter | None = None
         self._model: Any = None
         self._source = ""
         if isinstance(model, str | Path):
@@ -166,132 +59,210 @@ class PairScorer:
 
         if not isinstance(model, CrossEncoder):
             raise InputError(
-                f"model is a {type(model).__name__}: a CrossEncoder of sentence-transformers, a "
-                "folder or a name is wanted"
+                "model must be a CrossEncoder of sentence-transformers, a folder or a name, got "
+                f"{type(model).__name__}"
             )
         if device is not None:
             raise InputError(
-                f"device is {device!r}, of a model that is loaded already: leave it out, or give "
-                "the model's name"
+                f"device={device!r} can't apply to a model that is loaded already: omit it, or "
+                "pass the model's name"
             )
-        made_from = getattr(model.transformers_model, "name_or_path", "") or "no name"
-        self.title = f"CrossEncoder({made_from})"
-        check_labels(model, self.title)
+        source = getattr(model.transformers_model, "name_or_path", "") or "no name"
+        self.title = f"CrossEncoder({source})"
+        _check_single_score(model, self.title)
         self._model = model
 
     @property
     def model(self) -> Any:
-        """The CrossEncoder itself; raises EncoderNotFoundError if it can't be had."""
-        return self._ready()[0]
+        """The CrossEncoder. Raises EncoderNotFoundError if it can't be loaded."""
+        return self._load()[0]
 
     def fingerprint(self) -> str:
-        """Hash the weights, the tokenizer and the settings that decide a pair's score."""
-        model, _ = self._ready()
-        with turn_of(model):
-            state = hashed_weights(model)
-            own = type(model.activation_fn).__name__
-            state.update(tokenizer_fingerprint(getattr(model[0], "tokenizer", None)).encode())
-        prompt = model.prompts.get(model.default_prompt_name) if model.prompts else None
-        state.update(repr((self._activation or own, self._longest(model), prompt)).encode())
+        """Return a hash of the weights, tokenizer and options that determine the scores."""
+        model, _ = self._load()
+        with _model_lock(model):
+            state = hash_weights(model)
+            saved = type(model.activation_fn).__name__
+            state.update(fingerprint_tokenizer(getattr(model[0], "tokenizer", None)).encode())
+        options = (self._activation or saved, self._length_limit(model), _default_prompt(model))
+        state.update(repr(options).encode())
         return str(state.hexdigest())
 
-    def scores(
+    def score(
         self,
         queries: Sequence[str],
         texts: Sequence[Sequence[str]],
         progress: Callable[[int], None] | None,
     ) -> Scores:
-        """Return the score of each pair, all of the first query first, float64 (n,)."""
-        pairs = [(query, text) for query, each in zip(queries, texts, strict=True) for text in each]
+        """Return the scores of all pairs, query by query, float64 (n,)."""
+        pairs = [
+            (query, text)
+            for query, passages in zip(queries, texts, strict=True)
+            for text in passages
+        ]
         scores = np.zeros(len(pairs), np.float64)
         if not pairs:
             return scores
-        model, counter = self._ready()
-        sizes = counter.sizes(queries, texts)
-        budget = self._budget(model)
+        model, counter = self._load()
+        tokens, keep_query = counter.measure(queries, texts)
+        budget = self._batch_tokens
+        if budget is None:
+            budget = CPU_TOKENS if model.device.type == "cpu" else ACCELERATOR_TOKENS
         done = 0
-        for kept in (False, True):
-            (places,) = np.nonzero(sizes.kept == kept)
-            for chosen in batch_by_tokens(sizes.tokens[places], budget):
-                batch = places[chosen]
-                scores[batch] = self._predicted(model, [pairs[place] for place in batch], kept=kept)
+        for keep in (False, True):
+            (positions,) = np.nonzero(keep_query == keep)
+            for chosen in batch_by_tokens(tokens[positions], budget):
+                batch = positions[chosen]
+                scores[batch] = self._predict(model, [pairs[at] for at in batch], keep_query=keep)
                 done += len(batch)
                 if progress is not None:
                     progress(done)
         return scores
 
-    def _predicted(self, model: Any, pairs: list[tuple[str, str]], *, kept: bool) -> Scores:
-        """Score one batch; ``kept`` says that only passages may be cut."""
+    def _predict(self, model: Any, pairs: list[tuple[str, str]], *, keep_query: bool) -> Scores:
+        """Score one batch; ``keep_query`` truncates passages only."""
         from torch import nn
 
-        text: dict[str, Any] = {"truncation": "only_second"} if kept else {}
+        text: dict[str, Any] = {"truncation": "only_second"} if keep_query else {}
         if self._max_length is not None:
             text["max_length"] = self._max_length
-        how: dict[str, Any] = {"processing_kwargs": {"text": text}} if text else {}
-        own = type(model.activation_fn) is nn.Sigmoid
-        sigmoid = self._activation == "sigmoid" or (self._activation is None and own)
+        options: dict[str, Any] = {"processing_kwargs": {"text": text}} if text else {}
+        saved_sigmoid = type(model.activation_fn) is nn.Sigmoid
+        sigmoid = self._activation == "sigmoid" or (self._activation is None and saved_sigmoid)
         logits = sigmoid or self._activation == "identity"
-        with turn_of(model):
-            found = model.predict(
+        with _model_lock(model):
+            predicted = model.predict(
                 pairs,
                 batch_size=len(pairs),
                 show_progress_bar=False,
                 activation_fn=nn.Identity() if logits else None,
-                **how,
+                **options,
             )
-        scores = np.asarray(found, np.float64)
-        self._check(scores, pairs)
-        # In float32 every logit above 17 would be a score of 1, and such passages tied.
-        return np.exp(-np.logaddexp(0, -scores)) if sigmoid else scores
-
-    def _check(self, scores: Scores, pairs: list[tuple[str, str]]) -> None:
+        scores = np.asarray(predicted, np.float64)
         bad: NDArray[np.int64] = np.flatnonzero(~np.isfinite(scores))
         if len(bad):
-            query, text = pairs[bad[0]]
+            query, passage = pairs[bad[0]]
             raise InputError(
                 f"{self.title!r} gives {scores[bad[0]]} for the query {query!r:.60} and the "
-                f"passage {text!r:.60}: its weights are damaged, or too large for their dtype; "
-                "load it in float32, or give another model"
+                f"passage {passage!r:.60}: its weights are damaged, or too large for their dtype; "
+                "load it in float32, or use another model"
             )
+        # In float32, every logit above 17 would score 1, and such passages would tie.
+        return np.exp(-np.logaddexp(0, -scores)) if sigmoid else scores
 
-    def _ready(self) -> tuple[Any, PairCounter]:
-        """Return the model and its counter, loaded at the first call."""
-        with self._lock:
+    def _load(self) -> "tuple[Any, _PairCounter]":
+        with self._load_lock:
             if self._model is None:
-                self._model = loaded_cross_encoder(self._source, self.title, self._device)
+                self._model = _load_cross_encoder(self._source, self.title, self._device)
             if self._counter is None:
-                with turn_of(self._model):
-                    counter = PairCounter(self._model, self._longest(self._model))
-                self._check_length(counter.special)
+                with _model_lock(self._model):
+                    counter = _PairCounter(self._model, self._length_limit(self._model))
+                if self._max_length is not None and self._max_length <= counter.special + 1:
+                    raise InputError(
+                        f"max_length must be >= {counter.special + 2} for {self.title!r}, which "
+                        f"adds {counter.special} special tokens, got {self._max_length}"
+                    )
                 self._counter = counter
             return self._model, self._counter
 
-    def _longest(self, model: Any) -> int | None:
-        """Return how many tokens of a pair are read, None for all of them."""
-        limit = _limit(model)
+    def _length_limit(self, model: Any) -> int | None:
+        """Return how many tokens of a pair are read, or None if there is no limit."""
+        limit = model.max_seq_length
+        if limit is not None:
+            limit = None if limit == math.inf or limit > _UNLIMITED else int(limit)
         if self._max_length is None:
             return limit
         if limit is not None and self._max_length > limit:
             raise InputError(
-                f"max_length={self._max_length} of {self.title!r}, which reads at most {limit} "
-                "tokens of a pair"
+                f"max_length must be <= {limit}, the tokens of a pair that {self.title!r} reads, "
+                f"got {self._max_length}"
             )
         return self._max_length
 
-    def _check_length(self, special: int) -> None:
-        if self._max_length is not None and self._max_length <= special + 1:
+
+class _PairCounter:
+    """Counts the tokens of pairs for one model. Each distinct text is tokenized once."""
+
+    def __init__(self, model: Any, max_length: int | None) -> None:
+        tokenizer = getattr(model[0], "tokenizer", None)
+        self._max_length = max_length
+        self._counter = TokenCounter(tokenizer) if tokenizer is not None else None
+        # Chat models put both texts into one message, which is truncated as a whole.
+        self._two_texts = "message" not in getattr(model[0], "modality_config", {})
+        self.special = self._special_single = 0  # special tokens of a pair, and of one text
+        if tokenizer is not None:
+            self._special_single = int(tokenizer.num_special_tokens_to_add(pair=False))
+            self.special = int(tokenizer.num_special_tokens_to_add(pair=True))
+        self._prompt = str(_default_prompt(model) or "")
+
+    def measure(
+        self, queries: Sequence[str], texts: Sequence[Sequence[str]]
+    ) -> tuple[NDArray[np.int64], Mask]:
+        """Measure all pairs, query by query.
+
+        Returns:
+            The tokens that the model reads of each pair (n,), and whether only the passage may be
+            truncated (n,): truncating the longer text first would also shorten the query.
+        """
+        counts = [len(passages) for passages in texts]
+        query = np.repeat(self._count([self._prompt + query for query in queries]), counts)
+        passage = self._count([text for passages in texts for text in passages])
+        total = query + passage + self.special
+        if self._max_length is None:
+            return total, np.zeros(len(total), np.bool_)
+        room = self._max_length - self.special
+        too_long = query + passage > room
+        keep_query = too_long & (2 * query > room) & (query <= _MAX_QUERY_SHARE * room)
+        return np.minimum(total, self._max_length), keep_query & self._two_texts
+
+    def _count(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Return the tokens of each text without special tokens, int64 (n,)."""
+        unique = list(dict.fromkeys(texts))
+        if self._counter is None:
+            counts = np.array([len(text) // _CHARACTERS_PER_TOKEN for text in unique], np.int64)
+        else:
+            counts = self._counter.count(unique) - self._special_single
+        position = {text: number for number, text in enumerate(unique)}
+        return counts[np.array([position[text] for text in texts], np.int64)]
+
+
+def _load_cross_encoder(source: str, name: str, device: str | None) -> Any:
+    """Load a CrossEncoder; raise InputError if it doesn't give one relevance score per pair."""
+    from sentence_transformers import CrossEncoder
+
+    try:
+        with quiet_loading():
+            model = CrossEncoder(source, device=device)
+    except (OSError, ValueError) as error:
+        raise model_not_found(name, error) from error
+    # sentence-transformers gives a transformer without a scoring head a random one.
+    if getattr(model[0], "transformer_task", None) == "sequence-classification":
+        saved = getattr(model.config, "architectures", None) or []
+        if saved and not any(kind.endswith("ForSequenceClassification") for kind in saved):
             raise InputError(
-                f"max_length={self._max_length} of {self.title!r} leaves no room beside its "
-                f"{special} special tokens: give at least {special + 2}"
+                f"{name!r} is a {saved[0]}, which has no scoring head: its scores would be random. "
+                "Use a cross-encoder, or train one from this model"
             )
-
-    def _budget(self, model: Any) -> int:
-        if self._batch_tokens is not None:
-            return self._batch_tokens
-        return CPU_TOKENS if model.device.type == "cpu" else ACCELERATOR_TOKENS
+    _check_single_score(model, name)
+    return model
 
 
-def _limit(model: Any) -> int | None:
-    """Return the most tokens that a model reads by itself, None for any number."""
-    longest = model.max_seq_length
-    return None if longest is None or longest == math.inf or longest > _UNLIMITED else int(longest)
+def _check_single_score(model: Any, name: str) -> None:
+    if model.num_labels != 1:
+        raise InputError(
+            f"{name!r} gives {model.num_labels} scores per pair (num_labels={model.num_labels}): "
+            "use a cross-encoder that gives one, the relevance"
+        )
+
+
+def _default_prompt(model: Any) -> str | None:
+    return model.prompts.get(model.default_prompt_name) if model.prompts else None
+
+
+def _model_lock(model: Any) -> threading.Lock:
+    """Return the lock for calls of a model, shared by all rerankers that use it.
+
+    Every call sets the tokenizer's truncation and padding, so two can't run at once.
+    """
+    with _model_locks_lock:
+        return _model_locks.setdefault(model, threading.Lock())

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from twofold.backend import Keys, SearchScope
+from twofold.backend import Completion, Keys, SearchScope
 from twofold.errors import EncoderMismatchError, EncoderNotFoundError, QueryError
 from twofold.results.sentences import query_words, sentences
 from twofold.types import Passage, Scores, Vectors
@@ -92,7 +92,11 @@ def measure_dense_evidence(
 
     All sentences of the passages are encoded in one call.
     """
-    scores = np.array([scope.dense_scores(vector, keys) for vector in variants.vectors])
+    none = np.empty(0, np.int64)
+    completed = scope.session.complete(
+        [Completion(None, vector, keys, none) for vector in variants.vectors]
+    )
+    scores = np.array([query.dense for query in completed])
     parts = [sentences(passage.text) or [passage.title] for passage in passages]
     texts = [sentence for part in parts for sentence in part]
     sentence_scores = _score_texts(scope, variants.vectors[0], texts)

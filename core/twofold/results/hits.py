@@ -66,7 +66,7 @@ class HitsInfo:
         mode: The mode of the search.
         generation: The generation of the corpus that was searched.
         legs_used: The legs that found something.
-        warnings: What made the results poorer than they could be.
+        warnings: Reasons why the results may be poor.
     """
 
     query: str | None
@@ -145,7 +145,7 @@ class Hits(Sequence[Hit]):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What made the results poorer than they could be."""
+        """Reasons why the results may be poor."""
         return self.info.warnings
 
     def __len__(self) -> int:
@@ -263,6 +263,8 @@ class Hits(Sequence[Hit]):
         if not len(self) or "dense" not in self._legs or self.query is None:
             return nothing
         with self._reopen() as (scope, keys):
+            if not scope.capabilities.completes:
+                return nothing
             if self._variants is None:
                 self._variants = encode_query_variants(scope, self.query)
             if self._variants is None or not self._variants.match_vector(self._context.vector):

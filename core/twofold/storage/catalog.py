@@ -57,11 +57,9 @@ class CatalogReader:
         return int(self._select_state("generation")[0])
 
     def format(self) -> int:
-        """Return the storage format.
+        """Return the storage format; raise CorruptIndexError for damaged settings of this format.
 
-        Raises:
-            CorruptIndexError: The settings are damaged and name no older format, of which the
-                checksums may have been different.
+        The checksums of older formats may differ, so they are not verified.
         """
         text, checksum = self._select_settings()
         try:
@@ -89,11 +87,7 @@ class CatalogReader:
         return state
 
     def segments(self, *, blobs_after: int = -1) -> list[SegmentRecord]:
-        """Return all segments, ordered by leg and rows.
-
-        Args:
-            blobs_after: Read the blobs of segments with higher numbers only.
-        """
+        """Return all segments by leg and rows; read only blobs numbered above ``blobs_after``."""
         return [
             verify_record(f"segment {fields[0]}", checksum, SegmentRecord(*fields))
             for *fields, checksum in self._connection.execute(
@@ -152,11 +146,7 @@ class CatalogReader:
         return {fields[1]: StoredPassage(*fields) for fields in rows}
 
     def passages_by_row(self, rows: Sequence[int]) -> list[PassageFields]:
-        """Return the fields of the passages with these rows, in this order.
-
-        Raises:
-            CorruptIndexError: A row is missing.
-        """
+        """Return the fields of the passages with these rows, in this order; all must exist."""
         selected = _verify_passages(self._select_in(f"{_SELECT_PASSAGES} WHERE row", rows))
         passages = {fields[0]: fields for fields in selected}
         try:

@@ -51,12 +51,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def map_file(path: Path, size: int) -> Any:
-    """Memory-map the first ``size`` bytes of a file for reading.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is shorter.
-    """
+    """Memory-map the first ``size`` bytes of a file; raise ValueError if it is shorter."""
     if size == 0:
         return b""
     with path.open("rb") as file:
@@ -101,11 +96,7 @@ def pack_arrays(arrays: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def unpack_arrays(buffer: Any) -> dict[str, NDArray[Any]]:
-    """Return read-only views of the arrays in a buffer, whose checksum the caller has verified.
-
-    Raises:
-        CorruptIndexError: The buffer doesn't start as ``pack_arrays`` writes it.
-    """
+    """Return read-only views of the arrays in a buffer, whose checksum the caller has verified."""
     view = memoryview(buffer)
     if bytes(view[: len(_MAGIC)]) != _MAGIC:
         raise CorruptIndexError("a segment has a wrong header: restore the index from a copy")
@@ -130,9 +121,6 @@ def append_vectors(path: Path, count: int, vectors: Vectors) -> None:
     """Write ``vectors`` (n, dim) after the ``count`` committed ones, and sync the file.
 
     Vectors that a killed writer left after the committed ones are cut off.
-
-    Raises:
-        CorruptIndexError: The file is shorter than the committed vectors.
     """
     committed = count * vectors.shape[1] * vectors.itemsize
     is_new = not path.exists()
@@ -150,11 +138,7 @@ def append_vectors(path: Path, count: int, vectors: Vectors) -> None:
 
 
 def map_vectors(path: Path, count: int, dim: int) -> Vectors:
-    """Memory-map the first ``count`` vectors (count, dim), read-only.
-
-    Raises:
-        CorruptIndexError: The file is missing or shorter.
-    """
+    """Memory-map the first ``count`` vectors (count, dim); raise CorruptIndexError if missing."""
     try:
         buffer = map_file(path, count * dim * 4)
     except (FileNotFoundError, ValueError) as error:
@@ -174,11 +158,7 @@ def write_head(path: Path, generation: int) -> None:
 
 
 def read_head(path: Path) -> int:
-    """Return the last recorded generation, or -1 if there is no HEAD file.
-
-    Raises:
-        CorruptIndexError: Neither slot has an intact record.
-    """
+    """Return the last recorded generation, or -1 if there is no HEAD file."""
     try:
         data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):

@@ -67,8 +67,7 @@ class IndexSettings:
         agreement_passages: Number of passages when it was measured, 0 if it never was.
         agreement_encoded: Whether an encoder took part in the measurement.
         agreement_changed: Number of passages added, deleted or changed since.
-        query_adapters: For each query adapter, as JSON: the hash of its file and the number of
-            the vector set that it was trained for.
+        query_adapters: File hash and vector set number of each query adapter, as JSON.
     """
 
     format: int = FORMAT

@@ -10,7 +10,7 @@ from twofold.training.adapter.fit import Epoch
 from twofold.training.adapter.result import TrainedAdapter
 from twofold.training.adapter.temperature_sweep import SweepPoint
 from twofold.training.finetuning.loop import FineTunedModel
-from twofold.tuning import setting_in_words
+from twofold.tuning import describe_profile
 
 _GROUPS = {
     "all": "in all",
@@ -33,7 +33,7 @@ def training_report(trained: TrainedAdapter | FineTunedModel, *, title: str, dat
     if trained.gains:
         lines += _gains(trained, "cross-validated" if adapter else "of a held-out share")
     if isinstance(trained, TrainedAdapter) and trained.profile is not None:
-        lines += ["", "## Search profile", "", setting_in_words(trained.profile)]
+        lines += ["", "## Search profile", "", describe_profile(trained.profile)]
         if trained.tuned is not None:
             lines += ["", f"Tuning of the fusion: {trained.tuned}."]
     if not trained.accepted and trained.gains and trained.needed is not None:

@@ -35,7 +35,7 @@ class SearchQuality:
     def objective(self, vectors: Vectors) -> TuningObjective:
         """Return the tuning objective for query vectors of shape (n, dim)."""
         judged = self.training_set
-        return TuningObjective.of(self.view, judged.queries, judged.qrels, self.measure, vectors)
+        return TuningObjective.from_qrels(self.view, judged.queries, judged.qrels, self.measure, vectors)
 
     def evaluate(self, vectors: Vectors) -> QueryMeasures:
         """Return the measure of each query by mode, for query vectors of shape (n, dim)."""

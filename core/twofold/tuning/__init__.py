@@ -1,30 +1,30 @@
-"""Tuning on judged queries that changes nothing unless held-out ones are better for it."""
+"""Tuning of the search profile on judged queries, accepted only if held-out queries gain."""
 
-from twofold.tuning.compare import Compared, compare_profiles
+from twofold.tuning.compare import ProfileComparison, compare_profiles
 from twofold.tuning.coordinate_search import Stage
 from twofold.tuning.objective import TuningObjective
 from twofold.tuning.result import (
     Fold,
     TuningResult,
-    fusion_in_words,
-    scorer_in_words,
-    setting_in_words,
+    describe_fusion,
+    describe_profile,
+    describe_scorer,
 )
-from twofold.tuning.search_space import Plan, Space
-from twofold.tuning.tune import tune, tune_on
+from twofold.tuning.search_space import SearchSpace, TuningPlan
+from twofold.tuning.tune import tune, tune_objective
 
 __all__ = [
-    "Compared",
     "Fold",
-    "Plan",
-    "Space",
+    "ProfileComparison",
+    "SearchSpace",
     "Stage",
     "TuningObjective",
+    "TuningPlan",
     "TuningResult",
     "compare_profiles",
-    "fusion_in_words",
-    "scorer_in_words",
-    "setting_in_words",
+    "describe_fusion",
+    "describe_profile",
+    "describe_scorer",
     "tune",
-    "tune_on",
+    "tune_objective",
 ]

@@ -17,14 +17,10 @@ PADDING = -1e300
 
 @dataclass(frozen=True, slots=True)
 class QueryBatch:
-    """Queries on one view, with what depends on neither scoring function nor depth.
+    """Texts and vectors (n, dim) of queries on one view.
 
-    Attributes:
-        view: The view to search.
-        texts: The texts of n queries.
-        vectors: Their vectors (n, dim).
-        least_dense: The least possible dense score of each query (n,).
-        lexical_qualities: How far the lexical leg can be trusted for each query (n,).
+    ``least_dense`` (n,) are the least possible dense scores, and ``lexical_qualities`` (n,) say how
+    far the lexical leg can be trusted.
     """
 
     view: IndexView

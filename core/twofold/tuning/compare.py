@@ -1,4 +1,4 @@
-"""Saved settings side by side, on judged queries."""
+"""Compares saved search profiles on judged queries."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,14 +9,15 @@ from twofold.backend import SearchProfile
 from twofold.encoders import QueryAdapter
 from twofold.errors import CorruptIndexError
 from twofold.evaluation import Interval, bootstrap_interval
+from twofold.evaluation.measures import Qrels
 from twofold.index import DEFAULT, Index, IndexView
-from twofold.tuning.objective import TuningObjective, defaults, in_use
+from twofold.tuning.objective import TuningObjective, active_profile, default_profile
 from twofold.types import Vectors
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
-    """A setting by its name, its mean, and its difference from the one in use."""
+class ProfileComparison:
+    """A profile with its mean, and its gain over the active profile."""
 
     name: str
     profile: SearchProfile
@@ -27,42 +28,49 @@ class Compared:
 def compare_profiles(
     index: Index,
     queries: Mapping[str, str],
-    qrels: Mapping[str, Mapping[str, int]],
+    qrels: Qrels,
     *,
     measure: str = "nDCG@10",
     vectors: Vectors | None = None,
-) -> tuple[Compared, ...]:
-    """Measure the defaults and every saved setting on the same queries; nothing is written.
+) -> tuple[ProfileComparison, ...]:
+    """Measure the defaults and every saved profile on the same queries; nothing is written.
 
-    Each is measured as it would serve: with the query vectors of its own adapter, and as the
-    library's defaults where that can't be had. A gain has its paired bootstrap interval; on queries
-    that a setting was tuned or trained on, it is too good to be true. ``vectors`` (n, dim) are the
-    encoder's, before any adapter. Takes and raises what ``tune`` does.
+    Each profile is measured with its query adapter, or as the defaults if the adapter can't be
+    read. A gain on queries that a profile was tuned or trained on is biased upward. Arguments and
+    errors are those of ``tune``.
     """
     saved, adapters = dict(index.profiles), index.query_adapters
     with index.view() as view:
-        usual = defaults(view)
-        settings = {DEFAULT: usual, **saved}
+        defaults, active = default_profile(view), active_profile(view)
+        profiles = {DEFAULT: defaults, **saved}
         served = {
-            name: each if _usable(each, adapters) else usual for name, each in settings.items()
+            name: profile if _has_readable_adapter(profile, adapters) else defaults
+            for name, profile in profiles.items()
         }
-        names = {each.query_adapter for each in (*served.values(), in_use(view))}
-        if vectors is None and names != {None}:
-            vectors = _encoded(view, queries, qrels)
-        benches = {}
-        for name in names:
-            own = adapters[name](np.asarray(vectors, np.float32)) if name is not None else vectors
-            benches[name] = TuningObjective.of(view, queries, qrels, measure, own)
-        now = benches[in_use(view).query_adapter].values(in_use(view))
-        values = {name: benches[each.query_adapter].values(each) for name, each in served.items()}
+        adapter_names = {profile.query_adapter for profile in (*served.values(), active)}
+        if vectors is None and adapter_names != {None}:
+            vectors = _encode_judged(view, queries, qrels)
+        objectives = {}
+        for name in adapter_names:
+            adapted = vectors
+            if name is not None:
+                adapted = adapters[name](np.asarray(vectors, np.float32))
+            objectives[name] = TuningObjective.from_qrels(view, queries, qrels, measure, adapted)
+        baseline = objectives[active.query_adapter].values(active)
+        values = {
+            name: objectives[profile.query_adapter].values(profile)
+            for name, profile in served.items()
+        }
     return tuple(
-        Compared(name, settings[name], float(own.mean()), bootstrap_interval(own - now))
-        for name, own in values.items()
+        ProfileComparison(
+            name, profiles[name], float(row.mean()), bootstrap_interval(row - baseline)
+        )
+        for name, row in values.items()
     )
 
 
-def _usable(profile: SearchProfile, adapters: Mapping[str, QueryAdapter]) -> bool:
-    """Whether a setting needs no adapter, or has one whose file is as written."""
+def _has_readable_adapter(profile: SearchProfile, adapters: Mapping[str, QueryAdapter]) -> bool:
+    """Return whether a profile needs no query adapter, or has one that can be read."""
     if profile.query_adapter is None:
         return True
     try:
@@ -72,14 +80,13 @@ def _usable(profile: SearchProfile, adapters: Mapping[str, QueryAdapter]) -> boo
     return True
 
 
-def _encoded(
-    view: IndexView, queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]]
-) -> Vectors:
-    """Return the encoder's vectors (queries, dim), zeros for those that are not measured."""
-    pairs = enumerate(queries.items())
-    asked = [place for place, (own, text) in pairs if qrels.get(own) and text.strip()]
+def _encode_judged(view: IndexView, queries: Mapping[str, str], qrels: Qrels) -> Vectors:
+    """Return the encoder's vectors (queries, dim), zeros for queries that are not measured."""
     texts = list(queries.values())
-    out = np.zeros((len(texts), view.snapshot.settings.dim or 0), np.float32)
-    if asked:
-        out[asked] = view.encode_queries([texts[place] for place in asked], adapted=False)
-    return out
+    judged = [
+        at for at, (id_, text) in enumerate(queries.items()) if qrels.get(id_) and text.strip()
+    ]
+    vectors = np.zeros((len(texts), view.snapshot.settings.dim or 0), np.float32)
+    if judged:
+        vectors[judged] = view.encode_queries([texts[at] for at in judged], adapted=False)
+    return vectors

@@ -18,14 +18,9 @@ MAX_STAGES = 5
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A stage of the search.
+    """A stage of the search: the number of profiles ``tried``, and the ``profile`` it chose.
 
-    Attributes:
-        name: The parameters that were varied.
-        tried: The number of profiles that were tried.
-        best: The highest mean of any of them, over the queries of the search.
-        chosen: The mean of the profile that was chosen.
-        profile: The profile that was chosen.
+    ``best`` is the highest mean over the queries of the search, and ``chosen`` that of the profile.
     """
 
     name: str
@@ -41,15 +36,9 @@ def search(
     start: SearchProfile,
     queries: NDArray[np.int64],
 ) -> Iterator[Stage]:
-    """Yield the stages of a coordinate search; the last stage has the result.
+    """Yield the stages of a coordinate search from ``start``; the last stage has the result.
 
-    Varies fusion and weight, BM25's b and k1, the title weight, the depth, and the fusion again.
-
-    Args:
-        objective: Measures profiles.
-        space: The values to try.
-        start: The profile to start from.
-        queries: The positions of the queries that the search may use, shape (n,).
+    Only the queries at these positions (n,) are used.
     """
     profile = start
     for name, steps in _stages(objective, space):
@@ -70,11 +59,8 @@ def choose_best(values: Scores, distances: list[float]) -> int:
 
     Of the profiles that are at most one paired standard error worse than the best, the one nearest
     to the start is chosen, because the best of many is partly luck. Breiman, Friedman, Olshen and
-    Stone, Classification and Regression Trees (1984), section 3.4.
-
-    Args:
-        values: The measure of each profile and query, shape (profiles, queries).
-        distances: Each profile's distance from the start.
+    Stone, Classification and Regression Trees (1984), section 3.4. ``values`` has shape (profiles,
+    queries).
     """
     means = values.mean(axis=1)
     losses = values[int(np.argmax(means))] - values

@@ -124,7 +124,7 @@ def profile_distance(profile: SearchProfile, start: SearchProfile) -> float:
     scorer, start_scorer = profile.scorer, start.scorer
     k1, start_k1 = (max(_parameter(s, "k1"), 0.01) for s in (scorer, start_scorer))
     return (
-        float(_compare_key(fusion) != _compare_key(start_fusion))
+        float(_strip_guard_and_weight(fusion) != _strip_guard_and_weight(start_fusion))
         + 0.5 * (isinstance(fusion, GuardedFusion) != isinstance(start_fusion, GuardedFusion))
         + abs(fusion.dense_weight - start_fusion.dense_weight)
         + abs(math.log(profile.depth / start.depth))
@@ -134,7 +134,7 @@ def profile_distance(profile: SearchProfile, start: SearchProfile) -> float:
     )
 
 
-def _compare_key(fusion: WeightedFusion) -> WeightedFusion:
+def _strip_guard_and_weight(fusion: WeightedFusion) -> WeightedFusion:
     """Return a fusion without its guard, at a fixed weight, so that rules compare equal."""
     bare = fusion.fusion if isinstance(fusion, GuardedFusion) else fusion
     return bare.with_dense_weight(0.5)

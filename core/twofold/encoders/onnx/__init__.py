@@ -1,1 +1,1 @@
-"""Encoders run by ONNX Runtime, and their export."""
+"""Encoders on ONNX Runtime, and their export."""

@@ -1,30 +1,30 @@
-"""From a sentence-transformers model to ONNX graphs: every layer, from tokens to the vector."""
+"""Exports sentence-transformers models to ONNX graphs, from token ids to the vector."""
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 
-from twofold.encoders.batching import check_texts
-from twofold.encoders.model_folder import check_target, written_whole
-from twofold.encoders.model_loading import LoadedModel, Task
+from twofold.encoders.batching import check_texts, copy_fast_tokenizer
+from twofold.encoders.model_loading import LoadedModel, Task, check_output_folder, write_folder
 from twofold.encoders.model_spec import ModelOptions, format_spec
-from twofold.encoders.onnx.encoder import OnnxEncoder
 from twofold.encoders.onnx.manifest import (
     OnnxManifest,
     OnnxTower,
     Precision,
     Role,
+    import_onnxruntime,
     is_onnx_folder,
-    runtime,
 )
 from twofold.encoders.sentence_transformer import SentenceTransformerEncoder
 from twofold.errors import EncoderWarning, InputError, MissingExtraError
+from twofold.protocols import Encoder
 from twofold.types import Vectors
+from twofold.validation import check_choice
 
 _OPSET = 17
 _TASKS: dict[Role, Task] = {"query": "query", "passage": "document"}
@@ -36,63 +36,65 @@ _PROBES = (
     "Cells divide, and divide again, until the tissue is whole. " * 12,
     "word " * 1200,
 )
-"""Texts of very different lengths: tracing must not have fixed any of them."""
-_SAME = 0.9999
-_POOR = 0.95
+"""Texts of very different lengths, to check that tracing didn't fix the length."""
+_MIN_EXACT_COSINE = 0.9999
+_MIN_INT8_COSINE = 0.95
 
 
 def export_onnx(
-    model: str | Path, folder: Path, precision: Precision, options: ModelOptions
+    model: str | Path,
+    folder: Path,
+    precision: Precision,
+    options: ModelOptions,
+    open_encoder: Callable[[Path], Encoder],
 ) -> None:
-    """Write ``folder`` whole or not at all; what is raised is said at ``OnnxEncoder.export``."""
-    if precision not in get_args(Precision):
-        raise InputError(f"precision is {precision!r}: 'float32' or 'int8' is wanted")
-    check_target(folder, is_onnx_folder)
-    runtime()
-    _check_onnx()
+    """Write a model to a folder, completely or not at all.
+
+    See ``OnnxEncoder.export``. ``open_encoder`` opens the new folder, to compare its vectors with
+    the model's.
+    """
+    check_choice("precision", precision, get_args(Precision))
+    check_output_folder(folder, is_onnx_folder)
+    import_onnxruntime()
+    try:
+        import onnx  # noqa: F401 - used by torch and by the quantizer
+    except ImportError as error:
+        raise MissingExtraError("exporting needs onnx: pip install 'twofold[onnx]'") from error
     encoder = SentenceTransformerEncoder(model, options=options, device="cpu")
     ready = encoder.loaded
     ready.model.float().eval()
-    with written_whole(folder) as work:
-        manifest = _manifest(ready, format_spec(str(model), options), precision)
+    with write_folder(folder) as work:
+        manifest = _build_manifest(ready, format_spec(str(model), options), precision)
         _write_tower(work, manifest.query, ready, "query")
         if manifest.passage.graph != manifest.query.graph:
             _write_tower(work, manifest.passage, ready, "document")
         manifest.write(work)
-        exact = _worst_cosine(OnnxEncoder(work), encoder)
-        if not exact >= _SAME:
+        cosine = _least_cosine(open_encoder(work), encoder)
+        if not cosine >= _MIN_EXACT_COSINE:
             raise InputError(
-                f"the graph of {str(model)!r} gives other vectors than the model itself (cosine "
-                f"{exact:.4f} at worst): it can't be exported, use SentenceTransformerEncoder"
+                f"{str(model)!r} can't be exported: the graph's vectors differ from the model's "
+                f"(cosine {cosine:.4f} at worst); use SentenceTransformerEncoder"
             )
         if precision == "int8":
             for name in {manifest.query.graph, manifest.passage.graph}:
                 _quantize(work / name)
             manifest.write(work)
-            rough = _worst_cosine(OnnxEncoder(work), encoder)
-            if not rough >= _POOR:
+            cosine = _least_cosine(open_encoder(work), encoder)
+            if not cosine >= _MIN_INT8_COSINE:
                 warnings.warn(
-                    f"{str(model)!r} suffers from int8: the cosine to its own vectors is "
-                    f"{rough:.3f} at worst, on fixed texts; measure it before you use it",
+                    f"int8 changes the vectors of {str(model)!r}: their cosine to the model's "
+                    f"vectors is {cosine:.3f} at worst on fixed texts; evaluate it before use",
                     EncoderWarning,
-                    stacklevel=4,
+                    stacklevel=3,
                 )
 
 
-def _check_onnx() -> None:
-    try:
-        import onnx  # noqa: F401 - what torch and the quantiser write with
-    except ImportError as error:
-        raise MissingExtraError("exporting needs onnx: pip install 'twofold[onnx]'") from error
-
-
-def _manifest(ready: LoadedModel, spec: str, precision: Precision) -> OnnxManifest:
-    """Return what will be in the folder: one graph, or one for each tower that differs."""
+def _build_manifest(ready: LoadedModel, spec: str, precision: Precision) -> OnnxManifest:
+    """Return a manifest with one graph for both towers, or one each if they differ."""
     layers = [[id(layer) for layer in ready.modules(task)] for task in _TASKS.values()]
     shared = layers[0] == layers[1]
     towers: dict[Role, OnnxTower] = {}
-    for role in get_args(Role):
-        task = _TASKS[role]
+    for role, task in _TASKS.items():
         part = "" if shared else f".{role}"
         towers[role] = OnnxTower(
             graph=f"model{part}.onnx",
@@ -107,30 +109,25 @@ def _manifest(ready: LoadedModel, spec: str, precision: Precision) -> OnnxManife
 
 
 def _write_tower(work: Path, tower: OnnxTower, ready: LoadedModel, task: Task) -> None:
-    from tokenizers import Tokenizer
-
-    given = ready.tokenizer(task)
-    own = getattr(given, "backend_tokenizer", given)
-    if not isinstance(own, Tokenizer):
+    original = ready.tokenizer(task)
+    tokenizer = copy_fast_tokenizer(original)
+    if tokenizer is None:
         raise InputError(
-            f"{tower.tokenizer} can't be written: the model's tokenizer is a "
-            f"{type(given).__name__}, and only fast ones can be exported"
+            f"{tower.tokenizer} can't be written: the model's {type(original).__name__} is not a "
+            "fast tokenizer"
         )
-    tokenizer = Tokenizer.from_str(own.to_str())
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
     if tower.max_length is not None:
-        side = getattr(given, "truncation_side", "right")
+        side = getattr(original, "truncation_side", "right")
         tokenizer.enable_truncation(tower.max_length, direction=side)
     tokenizer.save(str(work / tower.tokenizer))
     _write_graph(work / tower.graph, ready, task)
 
 
 def _write_graph(path: Path, ready: LoadedModel, task: Task) -> None:
-    """Trace one tower with one text of a few tokens; the number of tokens stays open.
+    """Trace one tower with one short text; the number of tokens stays variable.
 
-    Tracing is the older of torch's two exporters. The graphs of the other one were a sixth slower
-    on a CPU, for LayerNorm and GELU come out in pieces.
+    Uses the older of torch's two exporters. Graphs of the newer one are a sixth slower on a CPU,
+    because they split LayerNorm and GELU.
     """
     import torch
 
@@ -138,7 +135,7 @@ def _write_graph(path: Path, ready: LoadedModel, task: Task) -> None:
     dim, renormalize = ready.dim, ready.renormalize
 
     class Tower(torch.nn.Module):
-        """Token ids (1, n) to a vector (1, dim); without a mask, since nothing is padded."""
+        """Maps token ids (1, n) to a vector (1, dim). Needs no mask, as nothing is padded."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -155,10 +152,9 @@ def _write_graph(path: Path, ready: LoadedModel, task: Task) -> None:
             vectors = features["sentence_embedding"][:, :dim]
             return torch.nn.functional.normalize(vectors) if renormalize else vectors
 
-    # Ids that every vocabulary has.
-    ids = torch.tensor([[0, 1, 2, 1, 0]])
+    ids = torch.tensor([[0, 1, 2, 1, 0]])  # every vocabulary has these
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of tracing, which the comparison afterwards answers
+        warnings.simplefilter("ignore")  # about tracing; the vectors are compared afterwards
         torch.onnx.export(
             Tower().eval(),
             (ids,),
@@ -172,15 +168,15 @@ def _write_graph(path: Path, ready: LoadedModel, task: Task) -> None:
 
 
 def _quantize(path: Path) -> None:
-    """Replace a graph by one with weights of 8 bits, by channel, activations scaled as they come.
+    """Replace a graph by one with 8-bit weights per channel and dynamic activations.
 
-    The range is reduced to 7 bits since sums of 8-bit products overflow on CPUs without VNNI.
+    Uses 7 bits of them, because sums of 8-bit products overflow on CPUs without VNNI.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     prepared, small = path.with_suffix(".prepared"), path.with_suffix(".small")
-    with _quiet_root_logger():
+    with _keep_root_logger():
         quant_pre_process(
             str(path), str(prepared), skip_symbolic_shape=True, skip_optimization=True
         )
@@ -196,8 +192,8 @@ def _quantize(path: Path) -> None:
 
 
 @contextmanager
-def _quiet_root_logger() -> Iterator[None]:
-    """Keep the quantiser, which logs by the root logger, from giving it a handler for good."""
+def _keep_root_logger() -> Iterator[None]:
+    """Keep the quantizer, which logs to the root logger, from installing a handler there."""
     root, handler = logging.getLogger(), logging.NullHandler()
     root.addHandler(handler)
     try:
@@ -206,8 +202,8 @@ def _quiet_root_logger() -> Iterator[None]:
         root.removeHandler(handler)
 
 
-def _worst_cosine(exported: OnnxEncoder, model: SentenceTransformerEncoder) -> float:
-    """Return the least cosine of a probe's exported vector to the model's own, of both towers."""
+def _least_cosine(exported: Encoder, model: Encoder) -> float:
+    """Return the least cosine between exported and original vectors of the probe texts."""
     texts = check_texts(_PROBES)
     cosines = [
         _cosines(exported.encode_queries(texts), model.encode_queries(texts)),
@@ -216,10 +212,10 @@ def _worst_cosine(exported: OnnxEncoder, model: SentenceTransformerEncoder) -> f
     return float(np.min(cosines))
 
 
-def _cosines(ours: Vectors, theirs: Vectors) -> Vectors:
-    """Return the cosine of each pair of rows, NaN where one has no direction."""
-    lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
-    return np.asarray(np.einsum("ij,ij->i", ours, theirs) / lengths, np.float32)
+def _cosines(first: Vectors, second: Vectors) -> Vectors:
+    """Return the cosine of each pair of rows, NaN for a zero vector."""
+    norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
+    return np.asarray(np.einsum("ij,ij->i", first, second) / norms, np.float32)
 
 
 def _is_static(ready: LoadedModel, task: Task) -> bool:

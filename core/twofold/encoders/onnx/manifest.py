@@ -1,4 +1,4 @@
-"""The manifest of an exported ONNX encoder: its towers, settings and fingerprint."""
+"""The manifest of an exported ONNX encoder: its towers, options and fingerprint."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -12,14 +12,22 @@ from twofold.similarity import Metric
 
 Precision = Literal["float32", "int8"]
 Role = Literal["query", "passage"]
-MANIFEST = "encoder.json"
-KIND, FORMAT = "twofold-onnx", 1
-_CHUNK = 1 << 22
+_FILE = "encoder.json"
+_KIND, _FORMAT = "twofold-onnx", 1
+_CHUNK = 1 << 22  # bytes
 
 
 @dataclass(frozen=True, slots=True)
 class OnnxTower:
-    """One way through an exported model; ``max_length`` is in tokens, None for any length."""
+    """The files and options of one tower.
+
+    Attributes:
+        graph: The file name of the ONNX graph.
+        tokenizer: The file name of the tokenizer.
+        prompt: Text put before each input.
+        special_tokens: Whether the tokenizer adds special tokens.
+        max_length: The most tokens read, None for no limit.
+    """
 
     graph: str
     tokenizer: str
@@ -30,7 +38,7 @@ class OnnxTower:
 
 @dataclass(frozen=True, slots=True)
 class OnnxManifest:
-    """What ``encoder.json`` says of an exported folder; ``model`` is the spec it was made from."""
+    """The contents of ``encoder.json``; ``model`` is the spec of the exported model."""
 
     model: str
     precision: Precision
@@ -40,37 +48,43 @@ class OnnxManifest:
     passage: OnnxTower
 
     def fingerprint(self, folder: Path) -> str:
-        """Hash the files and the settings that decide a text's vector."""
+        """Return a hash of the files and options that determine the vectors."""
         state = xxhash.xxh3_128()
-        ours = tuple(
+        names = tuple(
             name for tower in (self.query, self.passage) for name in (tower.graph, tower.tokenizer)
         )
         for path in sorted(folder.iterdir()):
-            if path.name.startswith(ours) and path.is_file():  # weights may lie beside a graph
+            if path.name.startswith(names) and path.is_file():  # a graph may have a weights file
                 state.update(f"{path.name} {path.stat().st_size} ".encode())
                 with path.open("rb") as file:
                     while block := file.read(_CHUNK):
                         state.update(block)
-        settings = asdict(self)
-        del settings["model"]  # a folder's name is not what it computes
-        state.update(json.dumps(settings, sort_keys=True).encode())
+        options = asdict(self)
+        del options["model"]  # doesn't affect the vectors
+        state.update(json.dumps(options, sort_keys=True).encode())
         return state.hexdigest()
 
     def write(self, folder: Path) -> None:
-        """Write ``encoder.json`` beside the other files, which are all there already."""
-        header = {"kind": KIND, "format": FORMAT, "fingerprint": self.fingerprint(folder)}
+        """Write ``encoder.json``, after all other files."""
+        header = {"kind": _KIND, "format": _FORMAT, "fingerprint": self.fingerprint(folder)}
         text = json.dumps(header | asdict(self), indent=2, ensure_ascii=False)
-        (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        (folder / _FILE).write_text(text + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> "tuple[OnnxManifest, str]":
-        """Return a folder's manifest and fingerprint; raise EncoderNotFoundError or InputError."""
+        """Return a folder's manifest and the fingerprint stored in it.
+
+        Raises:
+            EncoderNotFoundError: The folder has no manifest.
+            InputError: The manifest is damaged or has another format.
+        """
+        path = folder / _FILE
         try:
-            values = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-            if values.pop("kind") != KIND or values.pop("format") != FORMAT:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            if values.pop("kind") != _KIND or values.pop("format") != _FORMAT:
                 raise InputError(
-                    f"{folder / MANIFEST} is of another format than {FORMAT}, which this version "
-                    "reads: export the model again"
+                    f"{path} doesn't have format {_FORMAT}, which this version reads: export the "
+                    "model again"
                 )
             fingerprint = str(values.pop("fingerprint"))
             values["metric"] = Metric(values["metric"])
@@ -79,28 +93,26 @@ class OnnxManifest:
             return cls(**values), fingerprint
         except (FileNotFoundError, NotADirectoryError):
             raise EncoderNotFoundError(
-                f"{folder} holds no exported model: make one with OnnxEncoder.export or "
+                f"{folder} has no exported model: make one with OnnxEncoder.export or "
                 f"'twofold export MODEL --to {folder} --as onnx'"
             ) from None
+        except InputError:
+            raise
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(
-                f"{folder / MANIFEST} can't be read ({error}): export the model again"
-            ) from error
+            raise InputError(f"{path} can't be read ({error}): export the model again") from error
 
 
 def is_onnx_folder(folder: Path) -> bool:
-    """Whether a folder was written by ``OnnxEncoder.export``."""
+    """Return whether a folder was written by ``OnnxEncoder.export``."""
     try:
-        text = (folder / MANIFEST).read_text(encoding="utf-8")
+        text = (folder / _FILE).read_text(encoding="utf-8")
     except (OSError, ValueError):
         return False
-    return f'"{KIND}"' in text
+    return f'"{_KIND}"' in text
 
 
-def runtime() -> Any:
-    """Return the module onnxruntime; raise MissingExtraError without it."""
+def import_onnxruntime() -> Any:
+    """Return the module onnxruntime; raise MissingExtraError if it isn't installed."""
     try:
         import onnxruntime
     except ImportError as error:

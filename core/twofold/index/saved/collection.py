@@ -1,9 +1,9 @@
 """Named objects saved with an index: checks of names, and the mapping that holds the objects."""
 
 from abc import abstractmethod
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from twofold.errors import InputError
 from twofold.index.writing.writer import IndexWriter
@@ -17,8 +17,26 @@ Saved = TypeVar("Saved")
 class SavedCollection(Mapping[str, Saved]):
     """Objects saved with an index by name, read from its newest generation."""
 
+    _stem: ClassVar[str]
+
     def __init__(self, writer: IndexWriter) -> None:
         self._writer = writer
+
+    def new_name(self, wanted: str | None = None, *, stem: str | None = None) -> str:
+        """Return an unused name: ``wanted``, or the first free of ``stem``, ``stem``-2, ...
+
+        Raises:
+            InputError: ``wanted`` is taken or not a valid name.
+        """
+        taken = self._records()
+        if wanted is None:
+            return free_name(stem if stem is not None else self._stem, taken)
+        self._check_new(wanted, taken)
+        return wanted
+
+    @abstractmethod
+    def _check_new(self, name: str, taken: Iterable[str]) -> None:
+        """Raise InputError if a name is taken or not valid."""
 
     @abstractmethod
     def _records(self) -> dict[str, Any]:
@@ -59,7 +77,7 @@ def check_known(kind: str, name: str, names: Iterable[str]) -> None:
         raise InputError(f"there is no {kind} {name!r}: {known}{did_you_mean(name, saved)}")
 
 
-def check_free(kind: str, name: str, taken: Container[str]) -> None:
+def check_free(kind: str, name: str, taken: Iterable[str]) -> None:
     """Raise InputError if something was saved under ``name``."""
     if name in taken:
         raise InputError(f"there is already a {kind} {name!r}: use another name, or drop it first")

@@ -1,6 +1,7 @@
 """Search profiles saved with an index."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,6 @@ from twofold.index.saved.collection import (
     check_free,
     check_known,
     check_name,
-    free_name,
 )
 from twofold.index.saved_records import (
     active_profile,
@@ -40,6 +40,8 @@ class SearchProfiles(SavedCollection[SearchProfile]):
     does.
     """
 
+    _stem = "tuned"
+
     @property
     def active(self) -> str | None:
         """The name of the active profile, None for the library's defaults."""
@@ -49,19 +51,6 @@ class SearchProfiles(SavedCollection[SearchProfile]):
     def in_use(self) -> SearchProfile | None:
         """The active profile, None for the library's defaults."""
         return active_profile(self._settings())
-
-    def new_name(self, wanted: str | None = None, *, stem: str = "tuned") -> str:
-        """Return an unused name: ``wanted``, or the first free of tuned, tuned-2, ...
-
-        Raises:
-            InputError: ``wanted`` is taken or not a valid name.
-        """
-        taken = self._records()
-        if wanted is None:
-            return free_name(stem, taken)
-        check_name("profile", wanted, DEFAULT)
-        check_free("profile", wanted, taken)
-        return wanted
 
     def save(self, name: str, profile: SearchProfile, *, use: bool = False) -> None:
         """Save a profile, replacing any of that name, and activate it if ``use``.
@@ -116,6 +105,10 @@ class SearchProfiles(SavedCollection[SearchProfile]):
 
     def __repr__(self) -> str:
         return f"SearchProfiles({', '.join(map(repr, self))}; active={self.active!r})"
+
+    def _check_new(self, name: str, taken: Iterable[str]) -> None:
+        check_name("profile", name, DEFAULT)
+        check_free("profile", name, taken)
 
     def _records(self) -> dict[str, Any]:
         return profile_records(self._settings())

@@ -13,7 +13,6 @@ from twofold.index.saved.collection import (
     check_free,
     check_known,
     check_name,
-    free_name,
 )
 from twofold.index.saved_records import adapter_records, pack_adapter, profile_records, read_adapter
 from twofold.index.writing.commit import Change
@@ -32,16 +31,7 @@ class QueryAdapters(SavedCollection[QueryAdapter]):
     changed, searches use the library's defaults, with a warning.
     """
 
-    def new_name(self, wanted: str | None = None) -> str:
-        """Return an unused name: ``wanted``, or the first free of trained, trained-2, ...
-
-        Raises:
-            InputError: ``wanted`` is taken or not a valid name.
-        """
-        if wanted is None:
-            return free_name("trained", self._records())
-        _check_new(wanted, self._records())
-        return wanted
+    _stem = "trained"
 
     def save(self, name: str, adapter: QueryAdapter) -> None:
         """Save an adapter under a new name, without using it.
@@ -56,7 +46,7 @@ class QueryAdapters(SavedCollection[QueryAdapter]):
             snapshot = transaction.snapshot
             settings, vector_set = snapshot.settings, snapshot.vector_set
             records = adapter_records(settings)
-            _check_new(name, records)
+            self._check_new(name, records)
             if vector_set is None or settings.dim is None:
                 raise InputError("the index has no vectors, so no query vector to adapt")
             if adapter.dim != settings.dim:
@@ -105,25 +95,23 @@ class QueryAdapters(SavedCollection[QueryAdapter]):
     def _records(self) -> dict[str, Any]:
         return adapter_records(self._settings())
 
-
-def _check_new(name: str, taken: Iterable[str]) -> None:
-    """Raise InputError if a name is taken, or can't be a file name on every system."""
-    check_name("query adapter", name)
-    if name.startswith(".") or _UNSAFE & set(name):
-        raise InputError(
-            f"a query adapter's name becomes a file name, so it must not start with a dot or "
-            f"contain any of {' '.join(sorted(_UNSAFE))}, got {name!r}"
-        )
-    if len(name.encode()) > _MAX_BYTES or _RESERVED.fullmatch(name):
-        raise InputError(
-            f"a query adapter's name becomes a file name, so it must have at most {_MAX_BYTES} "
-            f"bytes and not be one that Windows reserves for devices, got {name!r}"
-        )
-    names = list(taken)
-    check_free("query adapter", name, names)
-    twin = next((other for other in names if other.casefold() == name.casefold()), None)
-    if twin is not None:
-        raise InputError(
-            f"there is already a query adapter {twin!r}, and some file systems ignore case: use "
-            f"another name than {name!r}"
-        )
+    def _check_new(self, name: str, taken: Iterable[str]) -> None:
+        """Raise InputError if a name is taken, or can't be a file name on every system."""
+        check_name("query adapter", name)
+        if name.startswith(".") or _UNSAFE & set(name):
+            raise InputError(
+                f"a query adapter's name becomes a file name, so it must not start with a dot or "
+                f"contain any of {' '.join(sorted(_UNSAFE))}, got {name!r}"
+            )
+        if len(name.encode()) > _MAX_BYTES or _RESERVED.fullmatch(name):
+            raise InputError(
+                f"a query adapter's name becomes a file name, so it must have at most {_MAX_BYTES} "
+                f"bytes and not be one that Windows reserves for devices, got {name!r}"
+            )
+        check_free("query adapter", name, taken)
+        twin = next((other for other in taken if other.casefold() == name.casefold()), None)
+        if twin is not None:
+            raise InputError(
+                f"there is already a query adapter {twin!r}, and some file systems ignore case: "
+                f"use another name than {name!r}"
+            )

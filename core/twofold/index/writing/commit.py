@@ -1,14 +1,15 @@
 """The change that a commit makes, and the plan of the records and files that it needs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twofold.index.dense_leg import DenseLeg
 from twofold.index.layout import Layout
-from twofold.index.segment_types import LexicalSegmentType, SegmentContent
+from twofold.index.segment_types import LexicalSegmentType
 from twofold.index.snapshot import Snapshot
 from twofold.index.writing.commit_files import BLOCK, CommitFiles
 from twofold.index.writing.segment_merges import MergeResult, merge_segments, rebuild_segment
@@ -81,11 +82,18 @@ Record = TypeVar("Record", bound=SegmentRecord | BlockRecord)
 
 @dataclass(frozen=True, slots=True)
 class RecordPlan(Generic[Record]):
-    """The records of one part of an index after a commit."""
+    """The records of one part of an index after a commit.
+
+    Attributes:
+        cleaned: Whether dead rows may have been removed.
+        stored_rows: Returns arrays of the rows that are still stored, for dead ones to be kept.
+    """
 
     kept: tuple[Record, ...] = ()
     written: tuple[Record, ...] = ()
     dropped: tuple[Record, ...] = ()
+    cleaned: bool = False
+    stored_rows: Callable[[], Iterable[NDArray[Any]]] = tuple
 
     @property
     def records(self) -> tuple[Record, ...]:
@@ -97,68 +105,35 @@ class RecordPlan(Generic[Record]):
         """The numbers of the records that the commit removes."""
         return [record.number for record in self.dropped]
 
-    @property
-    def cleaned(self) -> bool:
-        """Whether dead rows may have been removed."""
-        return False
-
-    def find_held(self, rows: Rows) -> Mask:
-        """Return which dead rows are still stored; none by default."""
-        return np.zeros(len(rows), np.bool_)
+    def find_stored(self, rows: Rows) -> Mask:
+        """Return which rows are still stored."""
+        stored = np.zeros(len(rows), np.bool_)
+        for part in self.stored_rows():
+            stored |= np.isin(rows, part)
+        return stored
 
 
-@dataclass(frozen=True, slots=True)
-class StructurePlan(RecordPlan[SegmentRecord]):
-    """The ANN structures. Their dead rows are those of the vectors, which are removed later."""
+BlockPlan = RecordPlan[BlockRecord]
+SegmentPlan = RecordPlan[SegmentRecord]
 
 
-@dataclass(frozen=True, slots=True)
-class SegmentPlan(RecordPlan[SegmentRecord]):
-    """The segments of one leg."""
-
-    kept_contents: tuple[SegmentContent, ...] = ()
-
-    @property
-    def cleaned(self) -> bool:
-        """Whether dead rows may have been removed."""
-        return bool(self.dropped)
-
-    def find_held(self, rows: Rows) -> Mask:
-        """Return which dead rows a kept segment still has; written ones have none."""
-        held = np.zeros(len(rows), np.bool_)
-        for content in self.kept_contents:
-            held |= np.isin(rows, content.rows)
-        return held
-
-
-@dataclass(frozen=True, slots=True)
-class BlockPlan(RecordPlan[BlockRecord]):
-    """The vector blocks of one vector set."""
-
-    @property
-    def cleaned(self) -> bool:
-        """Whether dead rows were removed, which only a new file does."""
-        if not self.dropped or self.kept:
-            return False
-        return not self.written or self.written[0].file != self.dropped[0].file
-
-    def find_held(self, rows: Rows) -> Mask:
-        """Return which dead rows a block still has."""
-        held = np.zeros(len(rows), np.bool_)
-        for block in self.records:
-            held |= np.isin(rows, block.rows)
-        return held
+def _plan_blocks(
+    kept: tuple[BlockRecord, ...] = (),
+    written: tuple[BlockRecord, ...] = (),
+    dropped: tuple[BlockRecord, ...] = (),
+) -> BlockPlan:
+    """Return a plan of vector blocks, of which only a new file removes dead rows."""
+    rewritten = not written or not dropped or written[0].file != dropped[0].file
+    cleaned = bool(dropped) and not kept and rewritten
+    return RecordPlan(
+        kept, written, dropped, cleaned, lambda: (block.rows for block in (*kept, *written))
+    )
 
 
 class CommitPlanner:
     """Plans the records of a change, and writes their files.
 
-    Args:
-        layout: The index's paths.
-        snapshot: The generation that is changed.
-        change: The change.
-        settings: The settings after the change.
-        dead: All deleted rows after the change, ascending.
+    ``settings`` and ``dead``, all deleted rows, are those after the change.
     """
 
     def __init__(
@@ -194,23 +169,26 @@ class CommitPlanner:
 
     def _write(self, leg: str, result: MergeResult) -> SegmentPlan:
         written = tuple(self.files.write_segment(leg, content) for content in result.written)
-        return SegmentPlan(result.kept, written, result.dropped, result.kept_contents)
+        kept, dropped = result.kept, result.dropped
+        return RecordPlan(
+            kept, written, dropped, bool(dropped), lambda: (c.rows for c in result.kept_contents)
+        )
 
     def plan_vectors(self) -> list[BlockPlan]:
         """Plan the vector sets; the first plan is that of the set that is searched afterwards."""
         pending, fill = self._snapshot.pending, self._change.fill
         blocks = pending.blocks if pending is not None else ()
         if fill is None:
-            return [self._plan_added_vectors(), BlockPlan(blocks)]
-        abandoned = BlockPlan()
+            return [self._plan_added_vectors(), _plan_blocks(blocks)]
+        abandoned = _plan_blocks()
         if pending is not None and pending.record.number != fill.record.number:
-            blocks, abandoned = (), BlockPlan(dropped=pending.blocks)
+            blocks, abandoned = (), _plan_blocks(dropped=pending.blocks)
         last = blocks[-1] if blocks else None
         written = self.files.write_vectors(fill.record.number, last, fill.rows, fill.vectors)
-        filled = BlockPlan(blocks, written)
+        filled = _plan_blocks(blocks, written)
         if fill.switch:
-            return [filled, BlockPlan(dropped=self._active_blocks), abandoned]
-        return [BlockPlan(self._active_blocks), filled, abandoned]
+            return [filled, _plan_blocks(dropped=self._active_blocks), abandoned]
+        return [_plan_blocks(self._active_blocks), filled, abandoned]
 
     @property
     def _active_blocks(self) -> tuple[BlockRecord, ...]:
@@ -222,7 +200,7 @@ class CommitPlanner:
         dense, stored = self._snapshot.dense, self._active_blocks
         record = self._change.vector_set or self._snapshot.vector_set
         if record is None:
-            return BlockPlan(stored)
+            return _plan_blocks(stored)
         rows, vectors = self._change.vector_rows, self._change.vectors
         if dense is not None and len(self._dead) > GARBAGE:
             held = dense.rows
@@ -232,15 +210,15 @@ class CommitPlanner:
                 copied = self._copy_vectors(record.number, dense, np.delete(held, dead))
                 last = copied[-1] if copied else None
                 written = self.files.write_vectors(record.number, last, rows, vectors)
-                return BlockPlan((), (*copied, *written), stored)
+                return _plan_blocks((), (*copied, *written), stored)
         if len(rows) == 0:
-            return BlockPlan(stored)
+            return _plan_blocks(stored)
         last = stored[-1] if stored else None
         if dense is not None and last is not None and last.count + len(rows) <= BLOCK:
             before, _ = dense.vectors(last.rows)
             written = self.files.write_vectors(record.number, last, rows, vectors, before=before)
-            return BlockPlan(stored[:-1], written, (last,))
-        return BlockPlan(stored, self.files.write_vectors(record.number, last, rows, vectors))
+            return _plan_blocks(stored[:-1], written, (last,))
+        return _plan_blocks(stored, self.files.write_vectors(record.number, last, rows, vectors))
 
     def _copy_vectors(self, number: int, dense: DenseLeg, rows: Rows) -> tuple[BlockRecord, ...]:
         """Copy the vectors of these rows to a new file."""
@@ -251,16 +229,19 @@ class CommitPlanner:
             blocks += self.files.write_vectors(number, last, some, dense.vectors(some)[0])
         return blocks
 
-    def plan_structures(self, vectors: BlockPlan) -> StructurePlan:
-        """Plan the ANN structures over these vectors, and build those that are due."""
+    def plan_structures(self, vectors: BlockPlan) -> SegmentPlan:
+        """Plan the ANN structures over these vectors, and build those that are due.
+
+        Their dead rows are among those of the vectors, which are removed later.
+        """
         dense, settings, change = self._snapshot.dense, self._settings, self._change
         before = dense.structures if dense is not None else ()
         switched = change.fill is not None and change.fill.switch
         kept = () if switched or vectors.cleaned else before
         if not switched and change.structures == "keep":
-            return StructurePlan(kept, (), _exclude(before, kept))
+            return RecordPlan(kept, (), _exclude(before, kept))
         if not vectors.records:
-            return StructurePlan((), (), before)
+            return RecordPlan((), (), before)
         leg = DenseLeg(
             self._layout,
             settings,
@@ -275,12 +256,12 @@ class CommitPlanner:
         builds = index.plan_builds(compact=rebuild)
         kept = kept[: len(index.structures)]
         if builds is None:
-            return StructurePlan(kept, (), _exclude(before, kept))
+            return RecordPlan(kept, (), _exclude(before, kept))
         kept = tuple(kept[build.members[0]] for build in builds if build.reuse)
         written = tuple(
             self.files.write_structure(index.build(build)) for build in builds if not build.reuse
         )
-        return StructurePlan(kept, written, _exclude(before, kept))
+        return RecordPlan(kept, written, _exclude(before, kept))
 
 
 def _exclude(

@@ -31,8 +31,7 @@ BLOCK = 1024
 class CommitFiles:
     """Names and writes files. The next writer deletes those of a commit that failed.
 
-    Attributes:
-        used: How many numbers were given to files and records.
+    ``used`` counts the numbers given to files and records.
     """
 
     def __init__(self, layout: Layout, state: State) -> None:
@@ -59,17 +58,9 @@ class CommitFiles:
         *,
         before: Vectors | None = None,
     ) -> tuple[BlockRecord, ...]:
-        """Append vectors (n, dim) after the block ``last``, or to a new file.
+        """Append vectors (n, dim) after the block ``last``, or to a new file; return their blocks.
 
-        Args:
-            vector_set: The vector set's number.
-            last: The last block of the vector set, None for a new file.
-            rows: The vectors' rows (n,).
-            vectors: The vectors (n, dim).
-            before: The vectors of ``last``, if that block is to be replaced by a larger one.
-
-        Returns:
-            The new blocks.
+        ``before`` are the vectors of ``last``, if a larger block is to replace it.
         """
         if not len(rows):
             return ()

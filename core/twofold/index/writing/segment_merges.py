@@ -45,13 +45,7 @@ def merge_segments(
     """Return the segments of a leg after a write.
 
     A merge removes dead rows. A segment whose rows are mostly dead is rewritten in any case.
-
-    Args:
-        segment_type: Merges the contents.
-        stored: The leg's segments, in the order of their rows.
-        added: The segment of the rows that were added.
-        dead: All deleted rows, ascending.
-        compact: Whether to merge all segments into one.
+    ``compact`` merges all segments into one.
     """
     items: list[_Item] = []
     for segment in stored:

@@ -42,22 +42,8 @@ class UpsertResult:
     empty: int
 
 
-@dataclass(frozen=True, slots=True)
-class UpsertPlan:
-    """The change of one batch, None if nothing changes, and the counts of `UpsertResult`."""
-
-    change: Change | None
-    counts: tuple[int, int, int, int, int]
-
-
 class UpsertPlanner:
-    """Plans the batches of one upsert call.
-
-    Args:
-        settings: The index's settings at the start of the call.
-        encoder_binding: The index's encoders.
-        vectors: The caller's vectors (n, dim) of all passages, in order.
-    """
+    """Plans the batches of one upsert call; ``vectors`` (n, dim) are the caller's, if any."""
 
     def __init__(
         self, settings: IndexSettings, encoder_binding: EncoderBinding, vectors: Vectors | None
@@ -96,8 +82,13 @@ class UpsertPlanner:
         identity = encoder_identity(self._encoder_binding.encoder(self._settings, None))
         return identity.metric if identity is not None else Metric.COSINE
 
-    def plan(self, batch: Sequence[tuple[Passage, str]], view: IndexView) -> UpsertPlan:
-        """Return the change that stores a batch of (passage, metadata as JSON)."""
+    def plan(
+        self, batch: Sequence[tuple[Passage, str]], view: IndexView
+    ) -> tuple[Change | None, tuple[int, ...]]:
+        """Return the change that stores a batch of (passage, metadata as JSON).
+
+        With it come the counts of `UpsertResult`, for this batch.
+        """
         given = self._next_vectors(len(batch))
         stored = view.reader.passages_by_id([passage.id for passage, _ in batch])
         settings, vector_set = view.snapshot.settings, view.snapshot.vector_set
@@ -123,7 +114,7 @@ class UpsertPlanner:
         deleted = tuple(stored[passage.id] for passage in added if passage.id in stored)
         counts = (len(added) - len(deleted), len(deleted), len(batch) - len(added))
         if not added:
-            return UpsertPlan(None, (*counts, 0, 0))
+            return None, (*counts, 0, 0)
         truncated = 0
         rows, vectors = np.empty(0, np.int64), np.empty((0, settings.dim or 0), np.float32)
         if settings.dense and vector_set is not None:
@@ -141,7 +132,7 @@ class UpsertPlanner:
         wordless = {passage.id for passage, _ in batch if not passage.content and given is None}
         empty = sum(p.id in wordless and p.row not in with_vector for p in added)
         change = Change(added, deleted, rows, vectors, settings, vector_set)
-        return UpsertPlan(change, (*counts, truncated, empty))
+        return change, (*counts, truncated, empty)
 
     def _next_vectors(self, count: int) -> Vectors | None:
         if self._vectors is None:

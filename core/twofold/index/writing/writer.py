@@ -11,12 +11,10 @@ from twofold.errors import IndexClosedError, IndexLockedError, ReadOnlyError
 from twofold.index.layout import Layout
 from twofold.index.snapshot import Snapshot
 from twofold.index.view import IndexView, SnapshotProvider
-from twofold.index.writing.commit import Change, CommitPlanner, RecordPlan
+from twofold.index.writing.commit import BlockPlan, Change, CommitPlanner, SegmentPlan
 from twofold.storage import (
-    BlockRecord,
     Catalog,
     CatalogWriter,
-    SegmentRecord,
     State,
     WriteLock,
     check_local_disk,
@@ -25,7 +23,7 @@ from twofold.storage import (
 )
 from twofold.types import Rows
 
-AnyPlan = RecordPlan[SegmentRecord] | RecordPlan[BlockRecord]
+AnyPlan = SegmentPlan | BlockPlan
 
 
 class Transaction:
@@ -136,7 +134,7 @@ class IndexWriter:
             segments = planner.plan_segments(view.reader)
         vectors = planner.plan_vectors()
         structures = planner.plan_structures(vectors[0])
-        segment_plans: list[RecordPlan[SegmentRecord]] = [*segments, structures]
+        segment_plans = [*segments, structures]
         plans: list[AnyPlan] = [*segment_plans, *vectors]
         with self._catalog.write_transaction() as catalog:
             if catalog.generation() != snapshot.generation:
@@ -189,7 +187,7 @@ def _put_tombstones(
     if len(dead) and any(plan.cleaned for plan in plans):
         held = np.zeros(len(dead), np.bool_)
         for plan in plans:
-            held |= plan.find_held(dead)
+            held |= plan.find_stored(dead)
         if held.sum() < len(dead) / 2:
             catalog.add_tombstones(dead[held], replace_all=True)
             return

@@ -31,10 +31,7 @@ def analyzer_fingerprint(analyzer: Analyzer) -> str:
     """Return a hash of the analyzer's terms for sentences in several languages.
 
     It changes with the version of a stemmer or of a user's function. An analyzer may add texts by
-    an attribute ``probes``.
-
-    Raises:
-        InputError: The analyzer fails on one of the texts.
+    an attribute ``probes``. Raises InputError if it fails on one of them.
     """
     probes = [*_PROBES, *getattr(analyzer, "probes", ())]
     try:

@@ -83,7 +83,7 @@ def as_analyzer(given: AnalyzerLike) -> Analyzer:
     path = _find_import_path(given)
     if path is None:
         raise InputError(
-            f"the analyzer {given!r:.80} has no import path, which an index needs to find it again: "
+            f"the analyzer {given!r:.80} has no import path, by which an index finds it: "
             "define it with def at the top of a module, or pass the path 'package.module:name'"
         )
     if path.startswith("__main__:"):
@@ -171,7 +171,7 @@ def _import_object(path: str) -> Any:
     roots = {name.partition(".")[0] for name in (home, module)} - {"__main__"}
     if roots & _SYSTEM_MODULES:
         raise InputError(
-            f"the analyzer {path!r} is in the standard library, which has no analyzers: don't trust "
-            "an index that names it"
+            f"the analyzer {path!r} is in the standard library, which has no analyzers: don't "
+            "trust an index that names it"
         )
     return found

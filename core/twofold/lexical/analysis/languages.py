@@ -13,15 +13,10 @@ from twofold.validation import did_you_mean
 class Language:
     """How the words of one language become terms.
 
-    Attributes:
-        name: English name.
-        code: ISO 639 code.
-        stemmer: Name of a Snowball algorithm, or None.
-        folds: Whether accents are folded, so that "cafe" finds "caf\u00e9".
-        letters: Letters that keep their accents all the same.
-        splits: Whether an apostrophe separates words.
-        elides: Whether a lone letter before an apostrophe is dropped, as in French "l'eau".
-        dotless: Whether I is the capital of dotless \u0131, as in Turkish.
+    ``stemmer`` names a Snowball algorithm. ``folds`` removes accents, so that "cafe" finds
+    "caf\u00e9", except from ``letters``. ``splits`` separates words at apostrophes, and ``elides``
+    drops a lone letter before one, as in French "l'eau". With ``dotless``, I is the capital of
+    dotless \u0131, as in Turkish.
     """
 
     name: str
@@ -102,9 +97,10 @@ def language_from_name(name: str) -> Language:
     plain = name.strip().lower()
     found = LANGUAGES.get(plain) or _BY_CODE.get(re.split("[-_]", plain)[0])
     if found is None:
+        hint = did_you_mean(plain, LANGUAGES)
         raise InputError(
             f"unknown analyzer {name!r}: use one of {', '.join(LANGUAGES)}, a language code such "
-            f"as 'de', or a function that returns the terms of a text{did_you_mean(plain, LANGUAGES)}"
+            f"as 'de', or a function that returns the terms of a text{hint}"
         )
     return found
 

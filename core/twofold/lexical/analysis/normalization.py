@@ -50,8 +50,8 @@ def fold(text: str, language: Language) -> str:
 @cache
 def _foldable(letters: str) -> re.Pattern[str]:
     """Return the pattern of the marks of a letter, except those of ``letters``."""
-    pairs = (unicodedata.normalize("NFD", letter) for letter in letters)
-    kept = "".join(rf"(?!(?<={letter}){mark})" for letter, mark in pairs)
+    pairs = [unicodedata.normalize("NFD", letter) for letter in letters]
+    kept = "".join(rf"(?!(?<={pair[0]}){pair[1]})" for pair in pairs)
     return re.compile(rf"(?<=[{_LETTERS}]){kept}[{_MARKS}]+")
 
 

@@ -1,4 +1,4 @@
-"""Compiled loops that derive a segment's postings, bounds and id order from its forward index."""
+"""Compiled loops that derive a segment's postings, bounds and id ranks from its forward index."""
 
 import numpy as np
 from numba import njit
@@ -6,10 +6,9 @@ from numba import njit
 
 @njit(cache=True, nogil=True)
 def invert(fwd_ptr, fwd_term, fwd_code, terms):
-    """Turn the forward index (document to terms) into postings (term to documents).
+    """Turn a forward index (document to terms) into postings (term to documents) by counting sort.
 
-    Returns post_ptr (terms + 1), post_doc ascending within a term, and post_code. One counting
-    sort.
+    Returns post_ptr (terms + 1), post_doc, which ascends within a term, and post_code.
     """
     post_ptr = np.zeros(terms + 1, np.int64)
     for p in range(len(fwd_term)):
@@ -30,13 +29,11 @@ def invert(fwd_ptr, fwd_term, fwd_code, terms):
 
 @njit(cache=True, nogil=True)
 def frontiers(post_ptr, post_code, pair_tf, pair_length, long):
-    """Return the codes of each long term that no other of its codes beats.
+    """Return the Pareto frontier of codes of each term with at least ``long`` postings.
 
-    A pair beats another if its frequency is as high and its length as short, so that whatever
-    the scoring function, the best part of a term is that of one of these. Terms with ``long``
-    postings or more have such a frontier. Pairs ascend by (frequency, length).
-
-    Returns long_terms, bound_ptr (long terms + 1) and bound_code.
+    A pair dominates another if its frequency is as high and its length as short. So under any
+    scoring function, a code of the frontier has the term's greatest weight. Pairs ascend by
+    (frequency, length). Returns long_terms, bound_ptr (long terms + 1) and bound_code.
     """
     count = 0
     for t in range(len(post_ptr) - 1):
@@ -44,7 +41,7 @@ def frontiers(post_ptr, post_code, pair_tf, pair_length, long):
             count += 1
     long_terms = np.empty(count, np.uint32)
     bound_ptr = np.zeros(count + 1, np.int64)
-    # Pairs of one frequency form a group, the first of them the shortest.
+    # Pairs of equal frequency form a group; its first pair has the shortest length.
     group = np.zeros(len(pair_tf), np.int64)
     for code in range(1, len(pair_tf)):
         group[code] = group[code - 1] + (1 if pair_tf[code] != pair_tf[code - 1] else 0)
@@ -85,7 +82,7 @@ def frontiers(post_ptr, post_code, pair_tf, pair_length, long):
 
 @njit(cache=True, nogil=True)
 def _smaller(offsets, data, a, b):
-    """Whether string a comes before string b by its UTF-8 bytes, or is equal and has less."""
+    """Return whether string a sorts before string b by UTF-8 bytes, then by number."""
     i = offsets[a]
     j = offsets[b]
     while i < offsets[a + 1] and j < offsets[b + 1]:
@@ -100,10 +97,10 @@ def _smaller(offsets, data, a, b):
 
 @njit(cache=True, nogil=True)
 def merge_ranks(offsets, data, sorted_numbers, run_ptr):
-    """Return each string's place in sorted order, from runs that are sorted already.
+    """Return the rank of each string by merging sorted runs pairwise.
 
-    sorted_numbers: the numbers of the strings of each run, smallest first; run_ptr (runs + 1):
-    where runs start in it. Neighbouring runs are merged until one is left.
+    sorted_numbers has the numbers of the strings of each run in sorted order; run_ptr (runs + 1)
+    has the ranges of the runs.
     """
     source = sorted_numbers.copy()
     target = np.empty_like(source)

@@ -1,7 +1,8 @@
-"""Compiled loops over documents' own terms, the forward index. They check no bounds.
+"""Compiled loops over the forward index, which has each document's terms. They check no bounds.
 
-Importing this module imports numba, so it is imported when first needed. Scores are integers, as in
-``kernels``.
+Import this module on first use only, because it imports numba. Scores are integers, as in
+``top_k``. ``forward`` is a segment's (fwd_ptr, fwd_term, fwd_code), and ``norms`` has a factor for
+each document, or is empty.
 """
 
 import numpy as np
@@ -9,12 +10,12 @@ from numba import njit
 
 from twofold.lexical.kernels.top_k import fixed, push, sort
 
-_LINE = 16  # terms of a document in one line of a cache
+_LINE = 16  # terms of a document in one cache line
 
 
 @njit(cache=True, nogil=True)
 def find(fwd_term, low, high, term):
-    """Return the place of ``term`` in the ascending fwd_term[low:high], or -1."""
+    """Return the position of ``term`` in the ascending fwd_term[low:high], or -1."""
     end = high
     while low < high:
         middle = (low + high) >> 1
@@ -28,8 +29,9 @@ def find(fwd_term, low, high, term):
 
 
 @njit(cache=True, nogil=True)
-def _score_of(doc, terms, weights, scale, fwd_ptr, fwd_term, fwd_code, table, norms):
-    """Return a document's score by its own terms, and whether it has one of them."""
+def _score_of(doc, terms, weights, scale, forward, table, norms):
+    """Return the score of a document, and whether it has any of the terms."""
+    fwd_ptr, fwd_term, fwd_code = forward
     norm = norms[doc] if len(norms) > 0 else 1.0
     score = np.int64(0)
     found = False
@@ -42,19 +44,14 @@ def _score_of(doc, terms, weights, scale, fwd_ptr, fwd_term, fwd_code, table, no
 
 
 @njit(cache=True, nogil=True)
-def top_of(docs, terms, weights, scale, fwd_ptr, fwd_term, fwd_code, table, norms, order, k):
-    """Return the best k of these documents that have a term, by their own terms.
-
-    norms: a factor for each document, or none at all. Returns (scores, docs), best first.
-    """
+def top_of(docs, terms, weights, scale, forward, table, norms, order, k):
+    """Return the scores and numbers of the best k of ``docs`` that have a term, best first."""
     best_scores = np.empty(k, np.int64)
     best_docs = np.empty(k, np.int64)
     size = 0
     for i in range(len(docs)):
         doc = docs[i]
-        score, found = _score_of(
-            doc, terms, weights, scale, fwd_ptr, fwd_term, fwd_code, table, norms
-        )
+        score, found = _score_of(doc, terms, weights, scale, forward, table, norms)
         if found:
             size = push(best_scores, best_docs, order, size, k, score, doc)
     sort(best_scores, best_docs, order, size)
@@ -62,15 +59,14 @@ def top_of(docs, terms, weights, scale, fwd_ptr, fwd_term, fwd_code, table, norm
 
 
 @njit(cache=True, nogil=True)
-def doc_scores(
-    docs, terms, weights, scale, shift, fwd_ptr, fwd_term, fwd_code, table, norms, scores
-):
-    """Write the score of each document that has one of the terms to ``scores``.
+def doc_scores(docs, terms, weights, scale, shift, forward, table, norms, scores):
+    """Write score + shift of each document that has one of the terms to ``scores``.
 
-    docs and terms are local numbers, -1 for what the segment lacks; norms as in top_of. shift is
-    added to each. What is returned says nothing.
+    docs and terms are local numbers, -1 for what the segment lacks. The return value only keeps
+    the compiler from removing the prefetch loop.
     """
-    # Searches wait for memory one after the other; reads on which nothing depends don't wait.
+    fwd_ptr, fwd_term, _ = forward
+    # Binary searches wait for memory one after the other; independent reads overlap.
     touched = np.uint32(0)
     for i in range(len(docs)):
         if docs[i] >= 0:
@@ -80,20 +76,19 @@ def doc_scores(
         doc = docs[i]
         if doc < 0:
             continue
-        score, found = _score_of(
-            doc, terms, weights, scale, fwd_ptr, fwd_term, fwd_code, table, norms
-        )
+        score, found = _score_of(doc, terms, weights, scale, forward, table, norms)
         if found:
             scores[i] = score / scale + shift
     return touched
 
 
 @njit(cache=True, nogil=True)
-def term_scores(docs, terms, weights, scale, fwd_ptr, fwd_term, fwd_code, table, norms):
+def term_scores(docs, terms, weights, scale, forward, table, norms):
     """Return what each term adds to each document, int64 (docs, terms), and its code or -1.
 
-    docs and terms are local numbers, a term -1 where the segment lacks it.
+    docs and terms are local numbers; a term is -1 where the segment lacks it.
     """
+    fwd_ptr, fwd_term, fwd_code = forward
     out = np.zeros((len(docs), len(terms)), np.int64)
     codes = np.full((len(docs), len(terms)), -1, np.int64)
     for i in range(len(docs)):
@@ -107,13 +102,14 @@ def term_scores(docs, terms, weights, scale, fwd_ptr, fwd_term, fwd_code, table,
 
 
 @njit(cache=True, nogil=True)
-def vector_lengths(fwd_ptr, fwd_term, fwd_code, table, idf):
-    """Return the Euclidean length of each document's vector of part * idf."""
+def vector_lengths(forward, table, idf):
+    """Return the Euclidean length of each document's vector of weight * idf."""
+    fwd_ptr, fwd_term, fwd_code = forward
     out = np.zeros(len(fwd_ptr) - 1, np.float64)
     for doc in range(len(out)):
         total = 0.0
         for p in range(fwd_ptr[doc], fwd_ptr[doc + 1]):
-            each = table[fwd_code[p]] * idf[np.int64(fwd_term[p])]
-            total += each * each
+            value = table[fwd_code[p]] * idf[np.int64(fwd_term[p])]
+            total += value * value
         out[doc] = np.sqrt(total)
     return out

@@ -1,7 +1,7 @@
-"""Compiled loops over postings. They check no bounds: their arrays were checked when loaded.
+"""Compiled loops over postings. They check no bounds: arrays are checked when they are loaded.
 
-Importing this module imports numba (half a second), so it is imported when first needed. Scores
-are integers, in units of 1 / scale, so that their sum does not depend on order.
+Import this module on first use only, because importing numba takes half a second. Scores are
+integers in units of 1 / scale, so that their sum doesn't depend on the order of addition.
 """
 
 import numpy as np
@@ -9,30 +9,30 @@ from numba import njit
 
 _SHIFT = 13
 WINDOW = 1 << _SHIFT
-"""Documents whose scores are gathered at a time; their sums stay in the fastest caches."""
+"""Documents whose scores are summed at a time, so that the sums stay in the fastest caches."""
 _WIDE = np.uint64(WINDOW)
 _ONE = np.uint64(1)
-_STREAMED = 32  # postings read one after the other in the time of searching a list for one document
+_STREAMED = 32  # postings read in sequence in the time of one binary search
 _UNSEEN = -(np.int64(1) << np.int64(62))
 _ENDLESS = np.int64(1) << np.int64(61)
-# Places and slots are unsigned, since numba checks signed indices for being negative.
+# Positions and slots are unsigned, because numba checks signed indices for negative values.
 
 
 @njit(cache=True, nogil=True, inline="always")
 def fixed(weight, part, scale):
-    """Return a contribution as an integer; monotone in both factors."""
+    """Return weight * part as an integer; monotonic in both factors."""
     return np.int64(weight * part * scale + 0.5)
 
 
 @njit(cache=True, nogil=True)
-def _before(score, place, other_score, other_place):
-    """Whether a document ranks above another: higher score, then earlier id."""
-    return score > other_score or (score == other_score and place < other_place)
+def _before(score, rank, other_score, other_rank):
+    """Return whether a document ranks above another: by score, then by id."""
+    return score > other_score or (score == other_score and rank < other_rank)
 
 
 @njit(cache=True, nogil=True)
 def _sink(scores, docs, order, size, score, doc):
-    """Put a document in place of a heap's root, and down to where it belongs."""
+    """Replace a heap's root by a document and restore the heap."""
     at = 0
     while True:
         child = 2 * at + 1
@@ -53,7 +53,7 @@ def _sink(scores, docs, order, size, score, doc):
 
 @njit(cache=True, nogil=True)
 def push(scores, docs, order, size, k, score, doc):
-    """Offer a document to a heap whose root is its worst; return the heap's size."""
+    """Push a document on a heap of at most k, the worst at its root; return the heap's size."""
     if size < k:
         at = size
         scores[at] = score
@@ -76,7 +76,7 @@ def push(scores, docs, order, size, k, score, doc):
 
 @njit(cache=True, nogil=True)
 def sort(scores, docs, order, size):
-    """Put a heap of documents into order, the best first."""
+    """Sort a heap of documents, best first."""
     for last in range(size - 1, 0, -1):
         score = scores[last]
         doc = docs[last]
@@ -87,7 +87,7 @@ def sort(scores, docs, order, size):
 
 @njit(cache=True, nogil=True)
 def _seek(post_doc, low, high, doc):
-    """Return the first place in post_doc[low:high] that is not before ``doc``, by galloping."""
+    """Return the first position in post_doc[low:high] that is not before ``doc``, by galloping."""
     if low >= high or np.int64(post_doc[low]) >= doc:
         return low
     step = _ONE
@@ -106,36 +106,36 @@ def _seek(post_doc, low, high, doc):
 
 
 @njit(cache=True, nogil=True)
-def lookup(high, low, wanted_high, wanted_low, post_ptr, lost, terms, frequencies):
+def lookup(high, low, query_high, query_low, post_ptr, deleted, terms, frequencies):
     """Find hashed terms in a vocabulary ascending by (high, low).
 
-    lost: by how much deleted documents lower each term's frequency, or nothing at all.
-
-    Writes each term's number (-1 if it isn't here) to ``terms``, and adds its live document
-    frequency to ``frequencies``.
+    Writes each term's number, or -1, to ``terms`` and adds its live document frequency to
+    ``frequencies``. ``deleted``: frequencies among deleted documents, or empty.
     """
-    for i in range(len(wanted_high)):
+    for i in range(len(query_high)):
         first = 0
         last = len(high)
         while first < last:
             middle = (first + last) >> 1
-            if high[middle] < wanted_high[i] or (
-                high[middle] == wanted_high[i] and low[middle] < wanted_low[i]
+            if high[middle] < query_high[i] or (
+                high[middle] == query_high[i] and low[middle] < query_low[i]
             ):
                 first = middle + 1
             else:
                 last = middle
         terms[i] = -1
-        if first < len(high) and high[first] == wanted_high[i] and low[first] == wanted_low[i]:
+        if first < len(high) and high[first] == query_high[i] and low[first] == query_low[i]:
             terms[i] = first
             frequencies[i] += post_ptr[first + 1] - post_ptr[first]
-            if len(lost) > 0:
-                frequencies[i] -= lost[first]
+            if len(deleted) > 0:
+                frequencies[i] -= deleted[first]
 
 
 @njit(cache=True, nogil=True)
-def _highest_part(term, post_ptr, post_code, long_terms, bound_ptr, bound_code, table):
-    """Return the greatest part that a posting of the term has: from its frontier if it has one."""
+def _max_weight(term, postings, bounds, table):
+    """Return the greatest weight of a term's postings, from its frontier if it has one."""
+    post_ptr, _, post_code = postings
+    long_terms, bound_ptr, bound_code = bounds
     start = post_ptr[term]
     end = post_ptr[term + 1]
     place = np.searchsorted(long_terms, term)
@@ -150,52 +150,32 @@ def _highest_part(term, post_ptr, post_code, long_terms, bound_ptr, bound_code, 
 
 
 @njit(cache=True, nogil=True)
-def top(
-    query_ptr,
-    query_term,
-    query_weight,
-    scales,
-    post_ptr,
-    post_doc,
-    post_code,
-    long_terms,
-    bound_ptr,
-    bound_code,
-    table,
-    order,
-    allowed,
-    floors,
-    wanted,
-    all_scores,
-    all_docs,
-    sizes,
-):
+def top(queries, postings, bounds, table, order, allowed, floors, wanted, found):
     """Find the best documents of one segment for many queries, exactly.
 
-    query_ptr (queries + 1): each query's range in query_term (local numbers, -1 for terms that
-    aren't here) and query_weight. scales: what a query's scores are multiplied by. table: the
-    part of each code. order: each document's place among the ids. allowed: one flag a document,
-    or none at all. floors: the score that a query's documents must reach, raised where as many
-    as are wanted reach more.
-
-    Writes scores and docs (queries, k), best first, and how many each query has to sizes.
-
     Windowed MaxScore: Turtle and Flood, Query Evaluation: Strategies and Optimizations (1995), in
-    windows of documents as Lucene's bulk scorer. Terms stand in order of their bounds; the first
-    ones, whose bounds together don't reach the k-th best score so far, bring no documents: they
-    are added, one after the other, to those that others bring and that are still within reach. A
-    document that could tie is scored, for its id decides. Where a weight is negative, nothing
-    bounds, and all are scored.
+    windows of documents as in Lucene's bulk scorer. Terms are sorted by their bounds. The first
+    ones, whose bounds together don't reach the k-th best score so far, bring no documents: they are
+    added one by one to documents of other terms that are still within reach. Documents that could
+    tie are scored, because ids decide. Negative weights have no bounds, so all are scored.
+
+    ``queries`` has each query's range of local terms (-1 where the segment lacks the term) and
+    weights, and the factor of its scores. ``table`` has the weight of each code, ``order`` the rank
+    of each document by id, ``allowed`` a flag per document, or nothing for all. ``floors`` has the
+    score that a query's documents must reach, and is raised to the ``wanted``-th best. ``found`` is
+    the output: scores and docs (queries, k), best first, and their number.
     """
-    queries = len(query_ptr) - 1
+    query_ptr, query_term, query_weight, scales = queries
+    post_ptr, post_doc, post_code = postings
+    all_scores, all_docs, sizes = found
     k = all_scores.shape[1]
     width = min(WINDOW, len(order))
     sums = np.full(width, _UNSEEN, np.int64)
-    # One more than fits: a slot is written before it is known whether it counts.
+    # One slot more, because a slot is written before it is known whether it counts.
     seen = np.empty(width + 1, np.uint64)
     near = np.empty(width + 1, np.uint64)
     most = 0
-    for q in range(queries):
+    for q in range(len(scales)):
         most = max(most, query_ptr[q + 1] - query_ptr[q])
     term = np.empty(most, np.int64)
     weight = np.empty(most, np.float64)
@@ -204,7 +184,7 @@ def top(
     reach = np.zeros(most + 1, np.int64)
     at = np.empty(most, np.uint64)
     end = np.empty(most, np.uint64)
-    for q in range(queries):
+    for q in range(len(scales)):
         terms = 0
         bounded = True
         scale = scales[q]
@@ -212,9 +192,7 @@ def top(
             if query_term[p] < 0:
                 continue
             bounded = bounded and query_weight[p] >= 0.0
-            part = _highest_part(
-                query_term[p], post_ptr, post_code, long_terms, bound_ptr, bound_code, table
-            )
+            part = _max_weight(query_term[p], postings, bounds, table)
             here = fixed(query_weight[p], part, scale)
             place = terms
             while place > 0 and bound[place - 1] > here:
@@ -235,7 +213,7 @@ def top(
         docs = all_docs[q]
         size = 0
         floor = floors[q]
-        first = 0  # terms before it bring no documents
+        first = 0  # terms before this one bring no documents
         while True:
             while first < terms and reach[first + 1] < floor:
                 first += 1
@@ -329,11 +307,11 @@ def top(
 
 @njit(cache=True, nogil=True)
 def merge(scores, docs, sizes, k):
-    """Merge what several segments found: scores and docs (segments, queries, k), best first.
+    """Merge the best hits of several segments: scores and docs (segments, queries, k), best first.
 
-    Returns, for each query, scores, segments and docs of the best, how many they are, and
-    whether documents of different segments tie among them. Those that tie with the k-th follow
-    it, as far as their segment listed them.
+    Returns, for each query, the scores, segments and docs of the best, their number, and whether
+    documents of different segments tie among them. Documents that tie with the k-th follow it, as
+    far as their segment listed them.
     """
     segments, queries, width = scores.shape
     room = segments * width

@@ -31,7 +31,7 @@ def find_changes(rerun: Rerun, reasons: WhyNot) -> tuple[dict[str, Any], ...]:
         _raise_k(rerun, reasons),
     ):
         for changes in tries:
-            if rerun.brings(changes):
+            if rerun.returns_passage(changes):
                 found.append(changes)
                 break
     return tuple(found)

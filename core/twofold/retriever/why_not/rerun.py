@@ -116,7 +116,7 @@ class Rerun:
         found = np.flatnonzero(candidates.keys[selected] == self.key)
         return int(found[0]) + 1 if len(found) else None
 
-    def brings(self, changes: Mapping[str, Any]) -> bool:
+    def returns_passage(self, changes: Mapping[str, Any]) -> bool:
         """Return whether the same query with other options has the passage among its hits."""
         target = self.answered.target()
         assert target is not None  # held by whoever asks

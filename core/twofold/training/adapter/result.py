@@ -11,7 +11,7 @@ from twofold.index.saved.collection import free_name
 from twofold.training.acceptance import TrainingResult
 from twofold.training.adapter.fit import Epoch
 from twofold.training.adapter.plan import AdapterPlan
-from twofold.tuning import TuningResult, setting_in_words
+from twofold.tuning import TuningResult, describe_profile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class TrainedAdapter(TrainingResult):
     def __str__(self) -> str:
         lines = [TrainingResult.__str__(self)]
         if self.accepted and self.profile is not None:
-            lines.append(f"with {setting_in_words(self.profile)}")
+            lines.append(f"with {describe_profile(self.profile)}")
         if self.tuned is not None:
             lines.append(f"fusion tuned to it: {self.tuned}")
         return "\n".join(lines)

@@ -36,8 +36,8 @@ from twofold.training.data.alignment import (
 from twofold.training.data.examples import TrainingSet
 from twofold.training.data.splitting import Split, split, split_folds, unseen_queries
 from twofold.training.search_quality import SearchQuality
-from twofold.tuning import Plan, Space, tune_on
-from twofold.tuning.objective import in_use
+from twofold.tuning import TuningPlan, SearchSpace, tune_objective
+from twofold.tuning.objective import active_profile
 from twofold.types import Mask, Vectors
 
 _FIT_SHARE = 0.8  # of the work, for progress
@@ -119,7 +119,7 @@ class _AdapterTraining:
     def __post_init__(self) -> None:
         view, judged, plan = self.view, self.judged, self.plan
         self.train = judged.join(self.extra)
-        self.profile = in_use(view)
+        self.profile = active_profile(view)
         self.quality = SearchQuality(view, judged, plan.measure, self.profile)
         self.fits = 0
         self.control = self._control_queries()
@@ -152,10 +152,10 @@ class _AdapterTraining:
         if mode == "hybrid":
             self._report("tuning the fusion", 0.9)
             objective = quality.objective(validated.interpolate(weight))
-            space = Space(depths=(), k1=(), b=(), title_weights=())
+            space = SearchSpace(depths=(), k1=(), b=(), title_weights=())
             least = max(plan.min_queries, 2 * plan.folds)
-            tuning = Plan(plan.measure, plan.folds, plan.seed, plan.confidence, least, space)
-            tuned = tune_on(objective, tuning, self.profile, None)
+            tuning = TuningPlan(plan.measure, plan.folds, plan.seed, plan.confidence, least, space)
+            tuned = tune_objective(objective, tuning, self.profile, None)
             changed = {**after, "hybrid": objective.values(tuned.profile)}
             if no_regression(choice.gains(changed), plan):
                 profile = tuned.profile

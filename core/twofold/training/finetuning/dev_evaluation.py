@@ -16,7 +16,7 @@ from twofold.training.data.examples import TrainingSet
 from twofold.training.data.splitting import split
 from twofold.training.finetuning.plans import FineTuningPlan
 from twofold.training.search_quality import SearchQuality
-from twofold.tuning.objective import in_use
+from twofold.tuning.objective import active_profile
 from twofold.types import Mask, Passage
 
 _VALIDATION_SHARE = 0.1  # of the queries that are not test queries
@@ -104,7 +104,7 @@ class DevEvaluator:
             size = max(count, len(chosen))
             chosen |= dict.fromkeys(view.ids(rows))
             passages = tuple(index.get(list(chosen)[:size]))
-            return cls(passages, held_out, control, options, measure, in_use(view))
+            return cls(passages, held_out, control, options, measure, active_profile(view))
 
     def evaluate(self, encoder: Encoder) -> QueryMeasures:
         """Return the measures of held-out and control queries with an encoder."""
