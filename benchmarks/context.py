@@ -24,7 +24,7 @@ console = Console()
 def measure_coverage(
     folder: Path, analyzer: str, max_queries: int
 ) -> tuple[int, dict[str, list[float]]]:
-    """Return the number of questions, and by mode the share measure_coverage by each token budget."""
+    """Return the number of questions, and by mode the share covered by each token budget."""
     with open_collection(folder, analyzer, max_queries) as collection:
         index, texts, qrels = collection.index, collection.texts, collection.qrels
         query_ids = list(texts)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from vectors import draw_clustered_vectors, draw_clustered_queries
+from vectors import draw_clustered_queries, draw_clustered_vectors
 
 from twofold import Index, Retriever
 
@@ -26,7 +26,7 @@ K = 10
 
 
 def build_index(folder: str, count: int, chunk: int) -> Index:
-    """Build an index of ``count`` draw_clustered_vectors vectors with one chunk in memory at a time."""
+    """Build an index of ``count`` clustered vectors with one chunk in memory at a time."""
     index = Index.open(folder, dim=DIM, metric="cosine", analyzer=None)
     index.reindex("flat")
     start = 0
@@ -40,7 +40,7 @@ def build_index(folder: str, count: int, chunk: int) -> Index:
 def time_queries(
     retriever: Retriever, queries: NDArray[np.float32]
 ) -> tuple[list[list[str]], float]:
-    """Return the ids for each query, time_queries one by one, and the median milliseconds."""
+    """Return the ids for each query, asked one by one, and the median milliseconds."""
     found, times = [], []
     for query in queries:
         started = time.perf_counter()

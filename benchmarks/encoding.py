@@ -1,12 +1,11 @@
-"""How fast each encoder is on this machine's cores, how near to the model, and how good.
+"""Speed and quality of the encoders on this machine's cores.
 
     python benchmarks/encoding.py CORPUS [--texts N] [--rounds N] [--quality] [--exports FOLDER]
 
-CORPUS is a folder in BEIR's layout, with judgments for ``--quality``. In every round each encoder
-takes its turn with the same texts, and its best round counts; ``SentenceTransformer.encode`` with
-its defaults is what all are compared with. Exports are made under ``--exports`` (``.eval`` if left
-out) unless they are there. numpy's float32 matrix product, timed in the
-same rounds, is a yardstick and no ceiling: ONNX Runtime's own kernels were faster than it.
+CORPUS is a folder in BEIR's layout, with judgments for ``--quality``. Encoders take turns in every
+round, and the best round of each counts. The baseline is ``SentenceTransformer.encode`` with its
+defaults. Models are exported to ``--exports`` (default: ``.eval``) if missing. numpy's float32
+matrix product, timed in the same rounds, is for comparison; ONNX Runtime's kernels were faster.
 """
 
 import argparse
@@ -19,7 +18,7 @@ from typing import Any, get_args
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from sampling import sampled_texts
+from sampling import sample_texts
 
 from twofold import Index, Retriever
 from twofold.corpus import Corpus, read_qrels, read_queries
@@ -34,15 +33,15 @@ from twofold.types import Vectors
 HERE = Path(__file__).parent.parent
 MODEL = "all-MiniLM-L6-v2"
 MEASURE = "nDCG@10"
-FLOP_A_TOKEN = 21e6  # two for each of the 10.6 million weights of MiniLM-L6's layers
-DEFAULTS = "SentenceTransformer.encode"
+FLOP_PER_TOKEN = 21e6  # two per weight of MiniLM-L6's layers, which have 10.6 million
+BASELINE = "SentenceTransformer.encode"
 PRODUCT = "matrix product"
 SIDE = 2048
 console = Console(width=120)
 
 
-def encoders(folder: Path) -> dict[str, Encoder]:
-    """Return what is compared, exported first where it isn't yet."""
+def load_encoders(folder: Path) -> dict[str, Encoder]:
+    """Return the encoders to compare, and export missing models."""
     found: dict[str, Encoder] = {"twofold, torch": SentenceTransformerEncoder(MODEL, device="cpu")}
     for precision in get_args(Precision):
         target = folder / f"minilm-{precision}"
@@ -56,10 +55,10 @@ def encoders(folder: Path) -> dict[str, Encoder]:
     return found
 
 
-def measured(
+def time_runs(
     runs: dict[str, Callable[[], Any]], rounds: int
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """Return each run's best seconds, of rounds in which all take turns, and its last result."""
+    """Return the best seconds and the last result of each run; in every round all take turns."""
     best: dict[str, float] = {}
     results: dict[str, Any] = {}
     for _ in range(rounds):
@@ -71,7 +70,7 @@ def measured(
     return best, results
 
 
-def quality(corpus: Path, encoder: Encoder) -> float:
+def measure_quality(corpus: Path, encoder: Encoder) -> float:
     """Return nDCG@10 of dense retrieval on the collection's test queries."""
     queries = next(path for path in sorted(corpus.glob("queries.jsonl*")))
     with Index.open(None, encoder=encoder, analyzer=None) as index:
@@ -92,20 +91,20 @@ def main() -> None:
     parser.add_argument("--quality", action="store_true")
     parser.add_argument("--exports", type=Path, default=HERE / ".eval")
     options = parser.parse_args()
-    texts = sampled_texts(str(options.corpus), options.texts or 10**9)
+    texts = sample_texts(str(options.corpus), options.texts or 10**9)
     peer = SentenceTransformer(resolve_model_source(MODEL), device="cpu")
     lengths = np.minimum(TokenCounter(peer.tokenizer).count(texts), peer.max_seq_length or 10**9)
-    flop = float(lengths.sum()) * FLOP_A_TOKEN
+    flop = float(lengths.sum()) * FLOP_PER_TOKEN
     square = np.ones((SIDE, SIDE), np.float32)
-    compared = encoders(options.exports)
+    compared = load_encoders(options.exports)
     runs: dict[str, Callable[[], Any]] = {
         PRODUCT: lambda: [square @ square for _ in range(20)][-1],
-        DEFAULTS: lambda: peer.encode(texts),
-        **{name: partial(each.encode_passages, texts) for name, each in compared.items()},
+        BASELINE: lambda: peer.encode(texts),
+        **{name: partial(encoder.encode_passages, texts) for name, encoder in compared.items()},
     }
-    for encoder in compared.values():  # models are loaded before any clock is
+    for encoder in compared.values():  # loads the models before the timing
         encoder.encode_passages(texts[:4])
-    best, results = measured(runs, options.rounds)
+    best, results = time_runs(runs, options.rounds)
     product = 20 * 2 * SIDE**3 / best[PRODUCT]
     console.print(
         f"{len(texts):,} texts of {lengths.mean():.0f} tokens, {torch.get_num_threads()} threads, "
@@ -121,14 +120,14 @@ def main() -> None:
         row = [
             name,
             f"{len(texts) / best[name]:,.1f}",
-            f"{best[DEFAULTS] / best[name]:.2f}",
+            f"{best[BASELINE] / best[name]:.2f}",
             "" if static else f"{rate / 1e9:.0f}",
             "" if static else f"{rate / product:.0%}",
         ]
         cosines = np.einsum("ij,ij->i", results[name], reference) if not static else np.empty(0)
         row += [f"{cosines.min():.5f}", f"{cosines.mean():.5f}"] if len(cosines) else ["", ""]
-        judged = options.quality and name in compared
-        row += [f"{quality(options.corpus, compared[name]):.4f}" if judged else ""]
+        with_quality = options.quality and name in compared
+        row += [f"{measure_quality(options.corpus, compared[name]):.4f}" if with_quality else ""]
         table.add_row(*row)
     console.print(table)
 

@@ -1,11 +1,10 @@
-"""What fine-tuning on ``qrels/train.tsv`` gives on ``qrels/test.tsv``, used once, at the end.
+"""Gain of encoder fine-tuning on ``qrels/train.tsv``, measured once on ``qrels/test.tsv``.
 
     python benchmarks/fine_tuning.py FOLDER [--epochs 3] [--length 128] [--batch 32] [--seed 0]
                                      [--rate 2e-5] [--bound .95 | --no-bound] [--remine]
 
-FOLDER is in BEIR's layout. If the base stays, there is nothing to test; else all passages are
-encoded by the model, in a copy of the index, and figures are split by whether a relevant passage of
-a test query is relevant in training, too.
+FOLDER is in BEIR's layout. If the model is accepted, it encodes all passages anew in a copy of the
+index. Gains are also given by whether a relevant passage of a test query is relevant in training.
 """
 
 import argparse
@@ -14,7 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from judged import MEASURE, judged, title_of
+from judged import MEASURE, collection_name, open_collection
 from rich.console import Console
 
 from twofold import Index
@@ -27,18 +26,18 @@ from twofold.tuning.objective import active_profile
 console = Console(width=140)
 
 
-def values(index: Index, test: TrainingSet) -> QueryMeasures:
-    """Return the measure of each test query by mode, as the index serves."""
-    with index.view() as view:
-        vectors = view.encode_queries([each.query for each in test])
-        return SearchQuality(view, test, MEASURE, active_profile(view)).evaluate(vectors)
+def measure_queries(index: Index, test: TrainingSet) -> QueryMeasures:
+    """Return the measure of each test query by mode, under the active profile."""
+    with index.open_search() as scope:
+        vectors = scope.encode_queries([each.query for each in test])
+        return SearchQuality(scope, test, MEASURE, active_profile(scope)).evaluate(vectors)
 
 
 def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("folder", type=Path)
-    for name, usual in (("epochs", 3), ("length", 128), ("batch", 32), ("seed", 0)):
-        options.add_argument(f"--{name}", type=int, default=usual)
+    for name, default in (("epochs", 3), ("length", 128), ("batch", 32), ("seed", 0)):
+        options.add_argument(f"--{name}", type=int, default=default)
     options.add_argument("--rate", type=float, default=2e-5)
     options.add_argument("--bound", type=float, default=0.95)
     options.add_argument("--no-bound", dest="bound", action="store_const", const=None)
@@ -55,24 +54,28 @@ def main() -> None:
         measure=MEASURE,
         seed=given.seed,
     )
-    with judged(given.folder) as found, tempfile.TemporaryDirectory() as work:
+    with open_collection(given.folder) as collection, tempfile.TemporaryDirectory() as work:
         queries = read_queries(next(path for path in sorted(given.folder.glob("queries.jsonl*"))))
-        learned = TrainingSet.from_qrels(queries, read_qrels(given.folder / "qrels" / "train.tsv"))
-        test = TrainingSet.from_qrels(found.texts, found.qrels)
+        train = TrainingSet.from_qrels(queries, read_qrels(given.folder / "qrels" / "train.tsv"))
+        test = TrainingSet.from_qrels(collection.texts, collection.qrels)
         started = time.perf_counter()
-        to = Path(work) / "model"
-        tuned = train_encoder(found.index, learned, to, plan=plan, progress=console.print)
-        console.print(f"{title_of(given.folder)}: {time.perf_counter() - started:.0f} s\n{tuned}")
+        target = Path(work) / "model"
+        tuned = train_encoder(collection.index, train, target, plan=plan, progress=console.print)
+        console.print(
+            f"{collection_name(given.folder)}: {time.perf_counter() - started:.0f} s\n{tuned}"
+        )
         if tuned.folder is None:
             return
-        before = values(found.index, test)
-        found.index.copy(Path(work) / "index")
+        before = measure_queries(collection.index, test)
+        collection.index.copy(Path(work) / "index")
         with Index.open(Path(work) / "index") as copy:
             copy.reencode(str(tuned.folder))
-            after = values(copy, test)
-        unseen = np.array([learned.positives.isdisjoint(each.positives) for each in test], np.bool_)
-        for each in compute_gains(before, after, unseen, confidence=0.95):
-            console.print(f"test, {each.queries} {each.group}: {each}")
+            after = measure_queries(copy, test)
+        unseen = np.array(
+            [train.positives.isdisjoint(example.positives) for example in test], np.bool_
+        )
+        for gain in compute_gains(before, after, unseen, confidence=0.95):
+            console.print(f"test, {gain.queries} {gain.group}: {gain}")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Hybrid queries: LangChain's and LlamaIndex's own hybrids, FAISS alone, and twofold, in one run.
+"""Latency of hybrid search: twofold, LangChain, LlamaIndex, and FAISS alone, in one run.
 
     python benchmarks/frameworks.py --corpus software-summaries/corpus.jsonl.gz --texts 100000
 
-All get the same texts, the same queries of six words drawn from them, and the same vectors, so that
-only retrieval is timed: seeded clusters, or with --encoded FILE.npy real ones by all-MiniLM-L6-v2
-(made if the file is missing). Prints the median milliseconds a query, how many times faster twofold
-is, and how much of the exact answer it finds.
+All systems get the same texts, the same queries of six words from one text, and the same vectors,
+so only retrieval is timed. Vectors are drawn in clusters; with --encoded FILE.npy they are by
+all-MiniLM-L6-v2, and the file is created if missing. Prints the median milliseconds per query, the
+speed-up of twofold, and its recall against exact search.
 """
 
 import argparse
@@ -32,32 +32,32 @@ from llama_index.core.retrievers.fusion_retriever import FUSION_MODES
 from llama_index.core.schema import BaseNode, TextNode
 from llama_index.retrievers.bm25 import BM25Retriever as LlamaBM25
 from llama_index.vector_stores.faiss import FaissVectorStore
-from sampling import DIM, Task, sampled_task
+from sampling import DIM, Task, sample_task
 
 from twofold import Index, Retriever
 
 ROUND = 10
 
 
-class GivenEmbeddings(Embeddings):
-    """LangChain's seam over vectors that are there already."""
+class LookupEmbeddings(Embeddings):
+    """LangChain embeddings that look up precomputed vectors."""
 
     def __init__(self, task: Task) -> None:
         self.texts = dict(zip(task.texts, task.vectors, strict=True))
         self.queries = dict(zip(task.queries, task.query_vectors, strict=True))
 
     def embed_query(self, text: str) -> list[float]:
-        """Return a query's vector."""
+        """Return the vector of a query."""
         vector: list[float] = self.queries[text].tolist()
         return vector
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Return texts' vectors."""
+        """Return the vectors of texts."""
         return [self.texts[text].tolist() for text in texts]
 
 
-class GivenEmbedding(BaseEmbedding):
-    """LlamaIndex's seam over vectors that are there already."""
+class LookupEmbedding(BaseEmbedding):
+    """LlamaIndex embeddings that look up precomputed vectors."""
 
     given: dict[str, list[float]]
 
@@ -71,8 +71,8 @@ class GivenEmbedding(BaseEmbedding):
         return self.given[query]
 
 
-def seconds(ask: Callable[[int], object], places: Sequence[int]) -> list[float]:
-    """Return the time of each query after one that warms up."""
+def time_queries(ask: Callable[[int], object], places: Sequence[int]) -> list[float]:
+    """Return the seconds of each query, after one to warm up."""
     ask(places[0])
     times: list[float] = []
     for place in places:
@@ -82,14 +82,14 @@ def seconds(ask: Callable[[int], object], places: Sequence[int]) -> list[float]:
     return times
 
 
-def langchain(task: Task) -> Callable[[int], object]:
+def build_langchain(task: Task) -> Callable[[int], object]:
     """Build EnsembleRetriever([BM25Retriever, FAISS])."""
     documents = [Document(page_content=text) for text in task.texts]
     words = re.compile(r"\w\w+")
     bm25 = BM25Retriever.from_documents(
         documents, k=10, preprocess_func=lambda text: words.findall(text.lower())
     )
-    dense = FAISS.from_documents(documents, GivenEmbeddings(task)).as_retriever(
+    dense = FAISS.from_documents(documents, LookupEmbeddings(task)).as_retriever(
         search_kwargs={"k": 10}
     )
     both = EnsembleRetriever(retrievers=[bm25, dense], weights=[0.5, 0.5])
@@ -104,7 +104,7 @@ def llama_index(task: Task) -> Callable[[int], object]:
     ]
     Settings.llm = MockLLM()
     given = dict(zip(task.queries, task.query_vectors.tolist(), strict=True))
-    Settings.embed_model = GivenEmbedding(given=given)
+    Settings.embed_model = LookupEmbedding(given=given)
     storage = StorageContext.from_defaults(vector_store=FaissVectorStore(faiss.IndexFlatIP(DIM)))
     dense = VectorStoreIndex(nodes, storage_context=storage).as_retriever(similarity_top_k=10)
     lexical = LlamaBM25.from_defaults(nodes=nodes, similarity_top_k=10)
@@ -118,8 +118,8 @@ def llama_index(task: Task) -> Callable[[int], object]:
     return lambda place: both.retrieve(task.queries[place])
 
 
-def faiss_alone(task: Task) -> Callable[[int], object]:
-    """Build IndexFlatIP on one thread."""
+def build_faiss(task: Task) -> Callable[[int], object]:
+    """Build IndexFlatIP, searched on one thread."""
     index = faiss.IndexFlatIP(DIM)
     index.add(task.vectors)
 
@@ -132,8 +132,8 @@ def faiss_alone(task: Task) -> Callable[[int], object]:
     return search
 
 
-def filled(task: Task, folder: str) -> Index:
-    """Build a durable index of the default kind."""
+def build_index(task: Task, folder: str) -> Index:
+    """Build a durable index of the default type."""
     index = Index.open(folder, dim=DIM)
     started = time.perf_counter()
     index.upsert(
@@ -145,13 +145,13 @@ def filled(task: Task, folder: str) -> Index:
 
 
 def twofold(retriever: Retriever, task: Task) -> Callable[[int], object]:
-    """Retrieve, and fetch the passages too."""
+    """Return a search that also fetches the passages."""
     return lambda place: list(
         retriever.retrieve(task.queries[place], vector=task.query_vectors[place])
     )
 
 
-def agreement(index: Index, task: Task) -> tuple[float, float]:
+def measure_recall(index: Index, task: Task) -> tuple[float, float]:
     """Return the recall@10 of the dense leg, and of hybrid hits against exact ones."""
     approximate, exact = Retriever(index, k=10), Retriever(index, k=10, exact=True)
     pairs = zip(
@@ -168,31 +168,31 @@ def main() -> None:
     parser.add_argument("--corpus", required=True, help="a .jsonl[.gz] file")
     parser.add_argument("--texts", type=int, default=100_000)
     parser.add_argument("--queries", type=int, default=200)
-    parser.add_argument("--encoded", help="a .npy file of real vectors, made if missing")
+    parser.add_argument("--encoded", help="a .npy file of real vectors, created if missing")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
-    task = sampled_task(options.corpus, options.texts, options.queries, options.encoded)
+    task = sample_task(options.corpus, options.texts, options.queries, options.encoded)
     with tempfile.TemporaryDirectory() as folder:
-        index = filled(task, folder)
+        index = build_index(task, folder)
         systems = {
             "twofold, hybrid": twofold(Retriever(index, k=10), task),
             "twofold, hybrid, exact": twofold(Retriever(index, k=10, exact=True), task),
-            "FAISS flat, dense alone, one thread": faiss_alone(task),
+            "FAISS flat, dense alone, one thread": build_faiss(task),
             "LlamaIndex QueryFusionRetriever": llama_index(task),
-            "LangChain EnsembleRetriever": langchain(task),
+            "LangChain EnsembleRetriever": build_langchain(task),
         }
         gc.collect()
-        gc.freeze()  # so that nobody pays for the objects of the others
-        # By turns, so that a noisy moment of the machine strikes all alike.
+        gc.freeze()  # so that no system pays for the objects of the others
+        # Systems take turns, so that noise affects all alike.
         times: dict[str, list[float]] = {name: [] for name in systems}
         for start in range(0, options.queries, ROUND):
             for name, ask in systems.items():
                 places = range(start, min(start + ROUND, options.queries))
-                times[name] += seconds(ask, places)
-        dense, hybrid = agreement(index, task)
+                times[name] += time_queries(ask, places)
+        dense, hybrid = measure_recall(index, task)
     print(f"recall@10 against exact: dense leg {dense:.4f}, hybrid {hybrid:.4f}")
-    medians = {name: statistics.median(each) * 1e3 for name, each in times.items()}
+    medians = {name: statistics.median(values) * 1e3 for name, values in times.items()}
     ours = medians["twofold, hybrid"]
     for name, value in medians.items():
         print(f"{name:40} {value:8.2f} ms {value / ours:8.2f} x twofold")

@@ -1,17 +1,17 @@
-"""nDCG@10 of every fusion over collections, and how far each stays behind the better leg.
+"""nDCG@10 of every fusion by collection, and how far each falls behind the better leg.
 
     python benchmarks/fusions.py [FOLDER[:ANALYZER] ...] [--queries 800]
 
-FOLDER is in BEIR's layout; vectors by all-MiniLM-L6-v2, kept in ``.eval``. Without an analyzer, a
-folder named by a language's code uses that language, another one English. More judged queries than
---queries are sampled, seeded. This is the table behind the default: docs/decisions/0010.
+FOLDER is in BEIR's layout. Vectors are by all-MiniLM-L6-v2 and cached in ``.eval``. Without
+ANALYZER, a folder named by a language code uses that language, and any other folder English. More
+than --queries judged queries are sampled. docs/decisions/0010 has the resulting table.
 """
 
 import argparse
 from pathlib import Path
 
-from judged import DEFAULT, MEASURE, judged, title_of
-from languages import language_of
+from judged import DEFAULT, MEASURE, collection_name, open_collection
+from languages import language_from_folder
 
 from twofold import Retriever, WeightedSum
 from twofold.evaluation import evaluate_run
@@ -37,12 +37,14 @@ RULES: dict[str, WeightedFusion] = {
 }
 
 
-def measured(folder: Path, analyzer: str, most: int) -> tuple[float | None, dict[str, float]]:
-    """Index a collection; return its agreement, and the measure of each leg and fusion."""
-    with judged(folder, analyzer, most) as collection:
+def measure_fusions(
+    folder: Path, analyzer: str, max_queries: int
+) -> tuple[float | None, dict[str, float]]:
+    """Return a collection's leg agreement, and the measure of each leg and fusion."""
+    with open_collection(folder, analyzer, max_queries) as collection:
         index, qrels = collection.index, collection.qrels
-        asked, wanted = list(collection.texts), list(collection.texts.values())
-        vectors = index.encode_queries(wanted)
+        query_ids, texts = list(collection.texts), list(collection.texts.values())
+        vectors = index.encode_queries(texts)
         systems = {
             "dense": Retriever(index, mode="dense"),
             "lexical": Retriever(index, mode="lexical"),
@@ -51,11 +53,11 @@ def measured(folder: Path, analyzer: str, most: int) -> tuple[float | None, dict
         values: dict[str, float] = {}
         for name, retriever in systems.items():
             found = retriever.retrieve_many(
-                wanted, vectors=vectors if retriever.mode != "lexical" else None
+                texts, vectors=vectors if retriever.mode != "lexical" else None
             )
             run = {
                 query_id: dict(zip(hits.ids, hits.scores.tolist(), strict=True))
-                for query_id, hits in zip(asked, found, strict=True)
+                for query_id, hits in zip(query_ids, found, strict=True)
             }
             values[name] = evaluate_run(run, qrels, [MEASURE], name=name).measures[MEASURE]
         return index.agreement, values
@@ -72,24 +74,24 @@ def main() -> None:
     for argument in given.folders:
         name, _, analyzer = argument.partition(":")
         folder = Path(name).resolve()
-        agreement, values = measured(
-            folder, analyzer if analyzer else language_of(folder), given.queries
+        agreement, values = measure_fusions(
+            folder, analyzer if analyzer else language_from_folder(folder), given.queries
         )
-        names.append(title_of(folder))
+        names.append(collection_name(folder))
         agreements.append("" if agreement is None else f"{agreement:.2f}")
         columns.append(values)
-    better = [max(each["dense"], each["lexical"]) for each in columns]
+    better = [max(column["dense"], column["lexical"]) for column in columns]
     lines = [["rule", *names, "mean", "worst against the better leg"]]
     lines.append(["---"] * len(lines[0]))
     lines.append(["agreement", *agreements, "", ""])
     for rule in columns[0]:
-        own = [each[rule] for each in columns]
-        worst = min(value - best for value, best in zip(own, better, strict=True))
+        row = [column[rule] for column in columns]
+        worst = min(value - best for value, best in zip(row, better, strict=True))
         lines.append(
             [
                 rule,
-                *(f"{value:.3f}" for value in own),
-                f"{sum(own) / len(own):.3f}",
+                *(f"{value:.3f}" for value in row),
+                f"{sum(row) / len(row):.3f}",
                 f"{worst:+.3f}",
             ]
         )

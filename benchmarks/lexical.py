@@ -1,13 +1,13 @@
-"""The lexical leg beside its peers: speed, memory and opening, in one run and on one thread.
+"""Speed, memory and opening time of the lexical leg compared with other BM25 libraries.
 
     python benchmarks/lexical.py --corpus software-summaries/corpus.jsonl.gz --texts 10000 100000
 
-Queries are six words drawn from one text. twofold is asked through ``Retriever``: an index on
-disk, several segments, ties by id, and the passages fetched; beside it ``PostingsIndex``, which
-like the peers gives no texts, over several segments. twofold stems and drops stop words from
-queries; bm25s drops its own from texts and queries and does not stem; tantivy and rank-bm25 keep
-all words. With ``--keep-stop-words`` nobody drops any. All timings are taken by turns, so that a
-noisy moment strikes all alike; so a single query finds the caches as others left them.
+Queries are six words from one text, on one thread. "twofold, Retriever" searches an index on disk
+in several segments, orders ties by id and fetches the passages. "twofold, PostingsIndex" returns no
+texts, like the other libraries. twofold stems, and drops stop words from queries. bm25s drops stop
+words from texts and queries, and doesn't stem. tantivy and rank-bm25 keep all words. With
+``--keep-stop-words`` no library drops any. Systems take turns, so that noise affects all alike; a
+single query therefore finds the CPU caches as the others left them.
 """
 
 import argparse
@@ -26,12 +26,12 @@ import bm25s
 import numpy as np
 import tantivy
 from rank_bm25 import BM25Okapi
-from sampling import sampled_texts
+from sampling import sample_texts
 
-import twofold.retriever
 from twofold import Index, Retriever
 from twofold.lexical import FunctionAnalyzer, LanguageAnalyzer, PostingsIndex
 from twofold.protocols import Analyzer
+from twofold.retriever import leg_search
 
 K = 10
 BATCHES, ROUND = 5, 50
@@ -41,7 +41,7 @@ ADDED, ROUNDS = 100, 15
 
 @dataclass(frozen=True)
 class System:
-    """One of those compared: a batch of queries, one query, and the seconds to build it."""
+    """A system: searches a batch of queries or a single one, and was built in this many seconds."""
 
     batch: Callable[[Sequence[str]], object]
     single: Callable[[str], object]
@@ -54,17 +54,19 @@ def main() -> None:
     parser.add_argument("--texts", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--queries", type=int, default=500)
     parser.add_argument("--keep-stop-words", action="store_true")
-    parser.add_argument("--threads", type=int, default=1, help="of twofold's batches: 1 or 2")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="threads of twofold's batches: 1 or 2"
+    )
     options = parser.parse_args()
     if options.threads == 1:
-        twofold.retriever.SPLIT = sys.maxsize
-    every = sampled_texts(options.corpus, max(options.texts))
+        leg_search.SPLIT = sys.maxsize
+    all_texts = sample_texts(options.corpus, max(options.texts))
     for count in options.texts:
-        compare(every[:count], options.queries, keep=options.keep_stop_words)
+        compare(all_texts[:count], options.queries, keep=options.keep_stop_words)
 
 
 def compare(texts: list[str], queries: int, *, keep: bool) -> None:
-    """Build everything over the same texts, and print a table."""
+    """Build all systems over the same texts, and print a table."""
     rng = random.Random(1)
     words = [re.findall(r"\w+", text.lower()) for text in rng.sample(texts, queries)]
     asked = [" ".join(rng.sample(each, min(6, len(each)))) for each in words]
@@ -75,15 +77,15 @@ def compare(texts: list[str], queries: int, *, keep: bool) -> None:
         if keep:
             analyzer = FunctionAnalyzer(analyzer.passage_terms, "benchmark:all_terms")
         systems = {
-            "twofold, Retriever": durable(texts, path, analyzer),
-            "twofold, PostingsIndex": in_memory(texts, analyzer),
-            "bm25s, numba": with_bm25s(texts, "numba", keep=keep),
-            "bm25s, numpy": with_bm25s(texts, "numpy", keep=keep),
-            "tantivy": with_tantivy(texts),
+            "twofold, Retriever": build_durable(texts, path, analyzer),
+            "twofold, PostingsIndex": build_in_memory(texts, analyzer),
+            "bm25s, numba": build_bm25s(texts, "numba", keep=keep),
+            "bm25s, numpy": build_bm25s(texts, "numpy", keep=keep),
+            "tantivy": build_tantivy(texts),
         }
         if len(texts) <= RANK_BM25_UP_TO:
-            systems["rank-bm25"] = with_rank_bm25(texts)
-        rates, times = measured(systems, asked)
+            systems["rank-bm25"] = build_rank_bm25(texts)
+        rates, times = time_systems(systems, asked)
         ours = "twofold, Retriever"
         for name, system in systems.items():
             print(
@@ -92,14 +94,14 @@ def compare(texts: list[str], queries: int, *, keep: bool) -> None:
                 f"{times[name] / times['bm25s, numba']:6.2f} x   built in {system.built:6.1f} s "
                 f"{system.built / systems['bm25s, numba'].built:5.2f} x"
             )
-        upkeep(path, texts, systems[ours].built, analyzer)
+        time_additions(path, texts, systems[ours].built, analyzer)
     print()
 
 
-def measured(
+def time_systems(
     systems: dict[str, System], asked: Sequence[str]
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the best queries a second in a batch, and the median milliseconds of one alone."""
+    """Return each system's best batched queries per second and median milliseconds of one query."""
     rates = dict.fromkeys(systems, 0.0)
     times: dict[str, list[float]] = {name: [] for name in systems}
     few = {"rank-bm25": asked[:10], "bm25s, numpy": asked[:100]}
@@ -108,10 +110,10 @@ def measured(
         system.single(asked[0])
     for _ in range(BATCHES):
         for name, system in systems.items():
-            some = few.get(name, asked)
+            part = few.get(name, asked)
             started = time.perf_counter()
-            system.batch(some)
-            rates[name] = max(rates[name], len(some) / (time.perf_counter() - started))
+            system.batch(part)
+            rates[name] = max(rates[name], len(part) / (time.perf_counter() - started))
     for start in range(0, len(asked), ROUND):
         for name, system in systems.items():
             for query in asked[start : start + (ROUND if name not in few else 2)]:
@@ -121,8 +123,8 @@ def measured(
     return rates, {name: statistics.median(each) * 1e3 for name, each in times.items()}
 
 
-def durable(texts: list[str], path: Path, analyzer: Analyzer) -> System:
-    """An index on disk, asked through a retriever; the passages come with the hits."""
+def build_durable(texts: list[str], path: Path, analyzer: Analyzer) -> System:
+    """Build an index on disk, searched by a retriever that fetches the passages."""
     passages = [{"id": str(place), "text": text} for place, text in enumerate(texts)]
     started = time.perf_counter()
     with Index.open(path, encoder=None, analyzer=analyzer) as index:
@@ -139,20 +141,20 @@ def durable(texts: list[str], path: Path, analyzer: Analyzer) -> System:
     return System(retriever.retrieve_many, retriever.retrieve, built)
 
 
-def in_memory(texts: list[str], analyzer: Analyzer) -> System:
-    """The engine alone: terms in, row numbers out."""
+def build_in_memory(texts: list[str], analyzer: Analyzer) -> System:
+    """Build the inverted index alone, which returns row numbers."""
     ids = [str(place) for place in range(len(texts))]
     index = PostingsIndex(analyzer)
     started = time.perf_counter()
     for start in range(0, len(texts), 4096):
-        some = slice(start, start + 4096)
-        index.add(np.arange(start, start + len(ids[some])), ids[some], texts[some])
+        part = slice(start, start + 4096)
+        index.add(np.arange(start, start + len(ids[part])), ids[part], texts[part])
     built = time.perf_counter() - started
     arrays: dict[str, int] = {}
-    for each in index.segments:
-        for name, array in each.segment.arrays().items():
+    for live in index.segments:
+        for name, array in live.segment.arrays().items():
             arrays[name] = arrays.get(name, 0) + array.nbytes
-    postings = sum(len(each.segment.post_doc) for each in index.segments)
+    postings = sum(len(live.segment.post_doc) for live in index.segments)
     inverted = sum(arrays[name] for name in arrays if name.startswith(("post", "long", "bound")))
     forward = sum(arrays[name] for name in arrays if name.startswith(("fwd", "pair")))
     words = sum(arrays[name] for name in arrays if name.startswith("term"))
@@ -166,7 +168,7 @@ def in_memory(texts: list[str], analyzer: Analyzer) -> System:
     )
 
 
-def with_bm25s(texts: list[str], backend: str, *, keep: bool) -> System:
+def build_bm25s(texts: list[str], backend: str, *, keep: bool) -> System:
     stopwords = [] if keep else "en"
     started = time.perf_counter()
     corpus = bm25s.tokenize(texts, stopwords=stopwords, show_progress=False)
@@ -182,7 +184,7 @@ def with_bm25s(texts: list[str], backend: str, *, keep: bool) -> System:
     return System(ask, lambda query: ask([query]), built)
 
 
-def with_tantivy(texts: list[str]) -> System:
+def build_tantivy(texts: list[str]) -> System:
     schema = tantivy.SchemaBuilder()
     schema.add_text_field("body", stored=False)
     schema.add_integer_field("id", stored=True)
@@ -204,7 +206,7 @@ def with_tantivy(texts: list[str]) -> System:
     return System(lambda queries: [ask(query) for query in queries], ask, built)
 
 
-def with_rank_bm25(texts: list[str]) -> System:
+def build_rank_bm25(texts: list[str]) -> System:
     words = re.compile(r"\w\w+")
     started = time.perf_counter()
     engine = BM25Okapi([words.findall(text.lower()) for text in texts])
@@ -217,19 +219,19 @@ def with_rank_bm25(texts: list[str]) -> System:
     return System(lambda queries: [ask(query) for query in queries], ask, built)
 
 
-def upkeep(path: Path, texts: list[str], built: float, analyzer: Analyzer) -> None:
-    """Print what adding some texts costs beside the build."""
+def time_additions(path: Path, texts: list[str], built: float, analyzer: Analyzer) -> None:
+    """Print the time of additions compared with the build."""
     times: list[float] = []
     with Index.open(path, analyzer=analyzer) as index:
         retriever = Retriever(index, mode="lexical", k=K)
         retriever.retrieve(texts[0])
         for turn in range(ROUNDS):
-            some = [
+            part = [
                 {"id": f"new {turn} {place}", "text": texts[(turn * ADDED + place) % len(texts)]}
                 for place in range(ADDED)
             ]
             started = time.perf_counter()
-            index.upsert(some)
+            index.upsert(part)
             retriever.retrieve(texts[0])
             times.append(time.perf_counter() - started)
     for name, value in (("median", statistics.median(times)), ("worst", max(times))):

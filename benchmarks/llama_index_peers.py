@@ -1,10 +1,10 @@
-"""LlamaIndex's own retrievers and twofold's on one judged collection, with the same vectors.
+"""LlamaIndex's retrievers and twofold's on one judged collection, with the same vectors.
 
     python benchmarks/llama_index_peers.py [FOLDER]
 
-Prints nDCG@10, milliseconds a query with the query's vector known, what deleting a document leaves
-behind and what is left after saving and loading, and the longest delay of a 10 ms heartbeat beside
-200 concurrent ``aretrieve``. Needs the dependency group ``bench``, or the test environment.
+Prints nDCG@10, milliseconds per query with the query's vector known, what a deleted document leaves
+behind, what is lost on saving and loading, and the longest delay of a 10 ms heartbeat during 200
+concurrent ``aretrieve``. Needs the dependency group ``bench``, or the test environment.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ import faiss
 import ir_measures
 import numpy as np
 from heartbeat import BEATS, longest_delay
-from judged import DEFAULT, Judged, judged
+from judged import DEFAULT, Collection, open_collection
 from llama_index.core import MockEmbedding, Settings, StorageContext, VectorStoreIndex
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.llms import MockLLM
@@ -39,38 +39,38 @@ K = 10
 console = Console(width=150)
 
 
-def known(found: Judged) -> tuple[list[BaseNode], dict[str, list[float]]]:
+def load_nodes(collection: Collection) -> tuple[list[BaseNode], dict[str, list[float]]]:
     """Return a collection's nodes with their vectors, and the queries' vectors by text."""
-    passages = list(found.index)
-    with found.index.view() as view:
+    passages = list(collection.index)
+    with collection.index.view() as view:
         rows = np.array([view.row_of(each.id) for each in passages])
         vectors = view.vectors(rows)[0]
-        asked = view.encode_queries(list(found.texts.values()))
+        query_vectors = view.encode_queries(list(collection.texts.values()))
     nodes: list[BaseNode] = [
-        TextNode(id_=each.id, text=each.content, embedding=vector.tolist())
-        for each, vector in zip(passages, vectors, strict=True)
+        TextNode(id_=passage.id, text=passage.content, embedding=vector.tolist())
+        for passage, vector in zip(passages, vectors, strict=True)
     ]
-    return nodes, dict(zip(found.texts.values(), asked.tolist(), strict=True))
+    return nodes, dict(zip(collection.texts.values(), query_vectors.tolist(), strict=True))
 
 
-def measured(
-    retriever: BaseRetriever, found: Judged, vectors: dict[str, list[float]]
+def measure_retriever(
+    retriever: BaseRetriever, collection: Collection, vectors: dict[str, list[float]]
 ) -> tuple[float, float]:
-    """Return nDCG@10 and the median milliseconds of a query."""
+    """Return nDCG@10 and the median milliseconds per query."""
     run: dict[str, dict[str, float]] = {}
-    spent = []
-    for query_id, text in found.texts.items():
+    seconds = []
+    for query_id, text in collection.texts.items():
         bundle = QueryBundle(text, embedding=vectors[text])
         started = time.perf_counter()
         nodes = retriever.retrieve(bundle)[:K]
-        spent.append(time.perf_counter() - started)
+        seconds.append(time.perf_counter() - started)
         run[query_id] = {each.node_id: K - place for place, each in enumerate(nodes)}
-    value = ir_measures.calc_aggregate([ir_measures.nDCG @ K], found.qrels, run)
-    return next(iter(value.values())), statistics.median(spent) * 1e3
+    value = ir_measures.calc_aggregate([ir_measures.nDCG @ K], collection.qrels, run)
+    return next(iter(value.values())), statistics.median(seconds) * 1e3
 
 
-def over(store: Any, nodes: Sequence[BaseNode]) -> VectorStoreIndex:
-    """Return an index of nodes over a store, LlamaIndex's own if None."""
+def build_index(store: Any, nodes: Sequence[BaseNode]) -> VectorStoreIndex:
+    """Return an index of nodes over a store, or over LlamaIndex's default store."""
     context = StorageContext.from_defaults(vector_store=store) if store is not None else None
     return VectorStoreIndex(list(nodes), storage_context=context)
 
@@ -79,17 +79,17 @@ def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT
     warnings.simplefilter("ignore")
     Settings.llm = MockLLM()
-    with judged(folder) as found, tempfile.TemporaryDirectory() as own:
-        nodes, vectors = known(found)
+    with open_collection(folder) as collection, tempfile.TemporaryDirectory() as work:
+        nodes, vectors = load_nodes(collection)
         Settings.embed_model = MockEmbedding(embed_dim=len(next(iter(vectors.values()))))
-        simple = over(None, nodes)
-        flat = over(FaissVectorStore(faiss.IndexFlatIP(found.index.dim)), nodes)
+        simple = build_index(None, nodes)
+        flat = build_index(FaissVectorStore(faiss.IndexFlatIP(collection.index.dim)), nodes)
         words = BM25Retriever.from_defaults(nodes=nodes, similarity_top_k=K)
-        store = TwofoldVectorStore(path=f"{own}/store")
-        both = over(store, nodes)
-        moved = from_index(simple, path=f"{own}/moved")
+        store = TwofoldVectorStore(path=f"{work}/store")
+        both = build_index(store, nodes)
+        moved = from_index(simple, path=f"{work}/moved")
 
-        def fused(mode: FUSION_MODES) -> QueryFusionRetriever:
+        def fuse_legs(mode: FUSION_MODES) -> QueryFusionRetriever:
             legs: list[BaseRetriever] = [flat.as_retriever(similarity_top_k=K), words]
             return QueryFusionRetriever(
                 legs, similarity_top_k=K, num_queries=1, mode=mode, use_async=False
@@ -114,13 +114,13 @@ def main() -> None:
             ("BM25Retriever", words, "can't delete", "stemmer and pattern"),
             (
                 "QueryFusionRetriever of both, RRF",
-                fused(FUSION_MODES.RECIPROCAL_RANK),
+                fuse_legs(FUSION_MODES.RECIPROCAL_RANK),
                 "can't delete",
                 "stemmer and pattern",
             ),
             (
                 "QueryFusionRetriever of both, relative_score",
-                fused(FUSION_MODES.RELATIVE_SCORE),
+                fuse_legs(FUSION_MODES.RELATIVE_SCORE),
                 "can't delete",
                 "stemmer and pattern",
             ),
@@ -132,20 +132,20 @@ def main() -> None:
                 lost,
             ),
         ]
-        table = Table("", "nDCG@10", "ms a query", "a deleted document leaves", "lost on reload")
-        text = next(iter(found.texts.values()))
+        table = Table("", "nDCG@10", "ms per query", "a deleted document leaves", "lost on reload")
+        text = next(iter(collection.texts.values()))
         warm = QueryBundle(text, embedding=vectors[text])
-        for name, retriever, left, kept in rows:
+        for name, retriever, residue, loss in rows:
             retriever.retrieve(warm)
-            value, spent = measured(retriever, found, vectors)
-            table.add_row(name, f"{value:.3f}", f"{spent:.2f}", left, kept)
+            value, seconds = measure_retriever(retriever, collection, vectors)
+            table.add_row(name, f"{value:.3f}", f"{seconds:.2f}", residue, loss)
         console.print(table)
         ours = rows[-1][1]
         delay = asyncio.run(longest_delay(lambda: ours.aretrieve(warm)))
-        console.print(f"latest of the heartbeats beside {BEATS} aretrieve: {delay:.1f} ms too late")
+        console.print(f"longest heartbeat delay during {BEATS} aretrieve: {delay:.1f} ms")
         before = [each.node_id for each in both.as_retriever(**hybrid).retrieve(warm)]
-        both.storage_context.persist(f"{own}/saved")
-        again = TwofoldVectorStore.from_persist_dir(f"{own}/saved")
+        both.storage_context.persist(f"{work}/saved")
+        again = TwofoldVectorStore.from_persist_dir(f"{work}/saved")
         loaded = VectorStoreIndex.from_vector_store(again).as_retriever(**hybrid)
         after = [each.node_id for each in loaded.retrieve(warm)]
         console.print(f"the same after saving and loading: {before == after}")

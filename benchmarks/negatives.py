@@ -1,12 +1,12 @@
-"""What each kind of negatives gives in fine-tuning: nDCG@10 of test queries that are used once.
+"""nDCG@10 of fine-tuning by kind of negatives, on test queries that are used once.
 
     python benchmarks/negatives.py FOLDER [--train 500] [--test 300] [--passages 1000] [--epochs 3]
                                    [--length 64] [--batch 32] [--seeds 1] [--only NAME ...]
 
-FOLDER is in BEIR's layout; with ``qrels/train.tsv`` that is learned from, else a part of the test
-queries. All variants train as long, on the same pairs, and read ``length`` tokens when they learn
-and when they are asked, the base too. The passages are those that answer, those that come near,
-and a sample. Random negatives come first, as in ``train_encoder``; the mix from epoch 2 on.
+FOLDER is in BEIR's layout. Trains on ``qrels/train.tsv``, or on a part of the test queries without
+it. All variants train on the same pairs for the same number of epochs, and truncate texts to
+``length`` tokens in training and evaluation, as does the base. The index holds relevant passages,
+the nearest ones, and a sample. As in ``train_encoder``, epoch 1 uses random negatives.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from judged import MEASURE, judged, title_of
+from judged import MEASURE, collection_name, open_collection
 from rich.console import Console
 from rich.table import Table
 
@@ -45,48 +45,48 @@ VARIANTS: dict[str, EncoderPlan] = {
 }
 
 
-def sets(folder: Path, train: int, test: int) -> tuple[TrainingSet, TrainingSet]:
-    """Return what is learned from and what is asked, at most so many queries of each."""
+def load_sets(folder: Path, train: int, test: int) -> tuple[TrainingSet, TrainingSet]:
+    """Return a training and a test set of at most this many queries."""
     queries = read_queries(next(path for path in sorted(folder.glob("queries.jsonl*"))))
     parts = {name: folder / "qrels" / f"{name}.tsv" for name in ("train", "test")}
-    asked = TrainingSet.from_qrels(queries, read_qrels(parts["test"]))
+    test_set = TrainingSet.from_qrels(queries, read_qrels(parts["test"]))
     if parts["train"].exists():
-        learned = TrainingSet.from_qrels(queries, read_qrels(parts["train"]))
+        train_set = TrainingSet.from_qrels(queries, read_qrels(parts["train"]))
     else:
-        halves = split(asked, min(test / len(asked), 0.5), by="passage", seed=0)
-        learned, asked = halves.train, halves.test
-    return sampled(learned, train), sampled(asked, test)
+        halves = split(test_set, min(test / len(test_set), 0.5), by="passage", seed=0)
+        train_set, test_set = halves.train, halves.test
+    return sample_examples(train_set, train), sample_examples(test_set, test)
 
 
-def sampled(some: TrainingSet, most: int) -> TrainingSet:
-    """Return at most so many examples, drawn by a fixed seed."""
+def sample_examples(some: TrainingSet, most: int) -> TrainingSet:
+    """Return a seeded sample of at most this many examples."""
     order = np.random.default_rng(0).permutation(len(some))[:most]
     return TrainingSet(tuple(some[place] for place in sorted(order.tolist())))
 
 
-class Last(EncoderTask):
-    """Is evaluated after the last epoch only, so that the test queries choose no epoch."""
+class LastEpochTask(EncoderTask):
+    """Evaluates after the last epoch only, so that the test queries choose no epoch."""
 
     def __init__(
         self,
         index: Index,
-        learned: TrainingSet,
-        exam: DevEvaluator,
+        train_set: TrainingSet,
+        evaluator: DevEvaluator,
         plan: EncoderPlan,
         base: QueryMeasures,
     ) -> None:
-        super().__init__(index, learned, exam, plan)
+        super().__init__(index, train_set, evaluator, plan)
         self.measures = base
         self._epochs = plan.epochs
         self._number = 0
 
     def begin_epoch(self, number: int, state: RunState) -> None:
-        """Mine, and remember the epoch."""
+        """Mine negatives, and store the epoch's number."""
         super().begin_epoch(number, state)
         self._number = number
 
     def evaluate(self, *, base: bool = False) -> QueryMeasures:
-        """Return the measures of the last epoch, and those of the base before it."""
+        """Return the measures of the last epoch; before it, those of the base."""
         if self._number == self._epochs:
             self.measures = super().evaluate(base=base)
         return self.measures
@@ -95,24 +95,28 @@ class Last(EncoderTask):
 def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("folder", type=Path)
-    for name, usual in (("train", 500), ("test", 300), ("passages", 1_000), ("epochs", 3)):
-        options.add_argument(f"--{name}", type=int, default=usual)
-    for name, usual in (("length", 64), ("batch", 32), ("seeds", 1)):
-        options.add_argument(f"--{name}", type=int, default=usual)
+    for name, default in (("train", 500), ("test", 300), ("passages", 1_000), ("epochs", 3)):
+        options.add_argument(f"--{name}", type=int, default=default)
+    for name, default in (("length", 64), ("batch", 32), ("seeds", 1)):
+        options.add_argument(f"--{name}", type=int, default=default)
     options.add_argument("--only", nargs="+", default=list(VARIANTS))
     given = options.parse_args()
-    learned, asked = sets(given.folder, given.train, given.test)
+    train_set, test_set = load_sets(given.folder, given.train, given.test)
     encoder = SentenceTransformerEncoder(MODEL, options=ModelOptions(max_length=given.length))
     table = Table("negatives", "seconds", "turnover", "dense", "gain", "hybrid", "gain", "unseen")
-    with judged(given.folder) as found, Index.open(None, encoder=encoder) as index:
-        # Chosen by the whole index, asked over what the smaller one holds.
+    with open_collection(given.folder) as collection, Index.open(None, encoder=encoder) as index:
+        # Passages are chosen by the whole index, and searched in the smaller one.
         most = given.passages
-        exam = DevEvaluator.from_index(found.index, asked, asked, learned, most, MEASURE)
-        known = {each.id for each in exam.passages}
-        answers = sorted({own for each in learned for own in each.positives} - known)
-        index.upsert([*exam.passages, *found.index.get(answers)])
-        exam = replace(exam, passages=tuple(index), control=None)
-        base = exam.evaluate(encoder)
+        evaluator = DevEvaluator.from_index(
+            collection.index, test_set, test_set, train_set, most, MEASURE
+        )
+        known = {each.id for each in evaluator.passages}
+        answers = sorted(
+            {positive for example in train_set for positive in example.positives} - known
+        )
+        index.upsert([*evaluator.passages, *collection.index.get(answers)])
+        evaluator = replace(evaluator, passages=tuple(index), control=None)
+        base = evaluator.evaluate(encoder)
         for name in given.only:
             for seed in range(given.seeds):
                 plan = replace(
@@ -123,44 +127,52 @@ def main() -> None:
                     seed=seed,
                 )
                 started = time.perf_counter()
-                task = Last(index, learned, exam, plan, base)
+                task = LastEpochTask(index, train_set, evaluator, plan, base)
                 with tempfile.TemporaryDirectory() as work:
                     state = RunState(Path(work) / "run", "benchmark")
-                    everyone = np.ones(len(exam.held_out), np.bool_)
-                    FineTuningRun(task, plan, state, everyone, None).run()
+                    all_queries = np.ones(len(evaluator.held_out), np.bool_)
+                    FineTuningRun(task, plan, state, all_queries, None).run()
                 seconds = time.perf_counter() - started
-                gains = judged_by(base, task.measures, exam, learned)
+                gains = compute_test_gains(base, task.measures, evaluator, train_set)
                 turnover = ", ".join(f"{each:.2f}" for each in state.turnover)
-                table.add_row(f"{name}, seed {seed}", f"{seconds:.0f}", turnover, *cells(gains))
+                table.add_row(
+                    f"{name}, seed {seed}", f"{seconds:.0f}", turnover, *gain_cells(gains)
+                )
                 console.print(
                     f"{name}, seed {seed}: {seconds:.0f} s;", *map(str, gains), sep="\n  "
                 )
-    console.print(f"{title_of(given.folder)}: {len(learned)} learned from, {len(asked)} asked")
+    console.print(
+        f"{collection_name(given.folder)}: {len(train_set)} training queries, {len(test_set)} test "
+        "queries"
+    )
     console.print(table)
 
 
-def judged_by(
-    base: QueryMeasures, after: QueryMeasures, exam: DevEvaluator, learned: TrainingSet
+def compute_test_gains(
+    base: QueryMeasures, after: QueryMeasures, evaluator: DevEvaluator, train_set: TrainingSet
 ) -> list[Gain]:
     """Return the gains of the test queries after the last epoch."""
-    unseen = np.array([learned.positives.isdisjoint(each.positives) for each in exam.held_out])
+    unseen = np.array(
+        [train_set.positives.isdisjoint(each.positives) for each in evaluator.held_out]
+    )
     return list(compute_gains(base, after, unseen, confidence=0.95))
 
 
-def cells(gains: list[Gain]) -> list[str]:
-    """Return the figures of a row: all queries by mode, and the unseen ones' hybrid gain."""
+def gain_cells(gains: list[Gain]) -> list[str]:
+    """Return the cells of a row: all queries by mode, and the hybrid gain of unseen ones."""
     out = []
     for mode in ("dense", "hybrid"):
-        each = next(own for own in gains if (own.mode, own.group) == (mode, "all"))
-        out += [f"{each.after:.4f}", said(each)]
-    other = [own for own in gains if (own.mode, own.group) == ("hybrid", "unseen")]
-    return [*out, f"{other[0].queries}: {other[0].after:.4f} {said(other[0])}" if other else ""]
+        gain = next(g for g in gains if (g.mode, g.group) == (mode, "all"))
+        out += [f"{gain.after:.4f}", format_gain(gain)]
+    unseen = [g for g in gains if (g.mode, g.group) == ("hybrid", "unseen")]
+    cell = f"{unseen[0].queries}: {unseen[0].after:.4f} {format_gain(unseen[0])}" if unseen else ""
+    return [*out, cell]
 
 
-def said(gain: Gain) -> str:
+def format_gain(gain: Gain) -> str:
     """Return a gain with its interval."""
-    each = gain.interval
-    return f"{each.mean:+.4f} ({each.low:+.3f} to {each.high:+.3f})"
+    interval = gain.interval
+    return f"{interval.mean:+.4f} ({interval.low:+.3f} to {interval.high:+.3f})"
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
-"""nDCG@10 of each leg and of hybrid, with nothing tuned, on collections in BEIR's layout.
+"""nDCG@10 of each leg and of hybrid with the defaults, on collections in BEIR's layout.
 
     python benchmarks/quality.py [--markdown] [FOLDER ...]
 
-Without a folder: the 1,000 abstracts that the project carries. Every mean has its 95% bootstrap
-interval over queries, and so has the gain of hybrid over the leg that is better there. Encoded
-vectors are kept in ``.eval``, so that a second run is quick.
+Default: the bundled sample of SciFact. Every mean has its 95% bootstrap interval over the queries,
+and so has the gain of hybrid over the better leg. Vectors are cached in ``.eval``.
 """
 
 import argparse
@@ -13,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from judged import DEFAULT, MEASURE, judged, title_of
+from judged import DEFAULT, MEASURE, collection_name, open_collection
 from rich.console import Console
 from rich.table import Table
 
@@ -24,9 +23,9 @@ SYSTEMS = ("hybrid", "dense", "lexical", "RRF 60")
 console = Console(width=None if sys.stdout.isatty() else 160)
 
 
-def measured(folder: Path) -> Comparison:
-    """Index a collection and compare hybrid with the other systems."""
-    with judged(folder) as found:
+def compare_systems(folder: Path) -> Comparison:
+    """Compare hybrid with the other systems on a collection."""
+    with open_collection(folder) as found:
         systems = (
             Retriever(found.index),
             Retriever(found.index, mode="dense"),
@@ -41,25 +40,25 @@ def measured(folder: Path) -> Comparison:
         )
 
 
-def row(found: Comparison) -> list[str]:
-    """Return a collection's cells: systems by name, and hybrid minus the better leg."""
+def comparison_cells(found: Comparison) -> list[str]:
+    """Return a collection's cells: the systems, and hybrid minus the better leg."""
     hybrid, dense, lexical, ranked = (each.interval(MEASURE) for each in found.evaluations)
-    # Chosen by the same queries, the better leg looks better than it is, never worse.
+    # The better leg is chosen on the same queries, which can only understate the gain.
     gain = max(found.differences[:2], key=lambda each: each.other.measures[MEASURE])
-    cells = [written(each) for each in (dense, lexical, hybrid, ranked)]
-    return [f"{found.subject.queries:,}", *cells, written(gain.interval, signed=True)]
+    cells = [format_interval(each) for each in (dense, lexical, hybrid, ranked)]
+    return [f"{found.subject.queries:,}", *cells, format_interval(gain.interval, signed=True)]
 
 
-def written(interval: Interval, *, signed: bool = False) -> str:
-    """Return a mean and its interval without the zeros before the point."""
+def format_interval(interval: Interval, *, signed: bool = False) -> str:
+    """Return a mean and its interval without zeros before the decimal point."""
     form = "+.3f" if signed else ".3f"
     values = (interval.mean, interval.low, interval.high)
     mean, low, high = (f"{each:{form}}".replace("0.", ".", 1) for each in values)
     return f"{mean} ({low} to {high})"
 
 
-def averages(found: Sequence[Comparison]) -> list[str]:
-    """Return the means over collections, each counting alike."""
+def average_cells(found: Sequence[Comparison]) -> list[str]:
+    """Return the macro averages over the collections."""
     values = np.array([[each.measures[MEASURE] for each in one.evaluations] for one in found])
     hybrid, dense, lexical, ranked = values.mean(axis=0)
     gain = (values[:, 0] - values[:, 1:3].max(axis=1)).mean()
@@ -74,10 +73,13 @@ def main() -> None:
     options = parser.parse_args()
     folders: list[Path] = options.folders if options.folders else [DEFAULT]
     head = ["collection", "queries", "dense", "lexical", "hybrid", "RRF 60", "hybrid - better leg"]
-    found = [measured(folder) for folder in folders]
-    rows = [[title_of(folder), *row(each)] for folder, each in zip(folders, found, strict=True)]
+    found = [compare_systems(folder) for folder in folders]
+    rows = [
+        [collection_name(folder), *comparison_cells(each)]
+        for folder, each in zip(folders, found, strict=True)
+    ]
     if len(rows) > 1:
-        rows.append(["mean", *averages(found)])
+        rows.append(["mean", *average_cells(found)])
     if options.markdown:
         lines = [head, ["---"] * len(head), *rows]
         print("\n".join(f"| {' | '.join(cells)} |" for cells in lines))

@@ -1,7 +1,7 @@
 """Counts the Python calls, files and folder changes of one warm hybrid query.
 
-Builds an index of 500 short passages with the hashing encoder, warms it, and profiles one query with
-k=5 by ``sys.setprofile``. Only calls into the library count; comprehensions are left out.
+Builds an index of 500 short passages with the hashing encoder, warms it, and profiles one query
+with k=5 by ``sys.setprofile``. Counts calls into the library only, without comprehensions.
 
     python benchmarks/query_path.py [--list]
 """
@@ -9,6 +9,7 @@ k=5 by ``sys.setprofile``. Only calls into the library count; comprehensions are
 import argparse
 import sys
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 
@@ -60,7 +61,7 @@ def main() -> None:
             retriever.retrieve("word3 word17 word60")
         calls = trace_query(retriever, "word3 word17 word60")
     folders = [str(Path(file).parent) for file, _ in calls]
-    changes = sum(before != after for before, after in zip(folders, folders[1:], strict=False))
+    changes = sum(before != after for before, after in pairwise(folders))
     print(
         f"{len(calls)} calls, {len({file for file, _ in calls})} files, {changes} changes of folder"
     )

@@ -1,11 +1,10 @@
-"""Pairs a second by CrossEncoderReranker and by CrossEncoder.predict with its defaults.
+"""Pairs per second of CrossEncoderReranker and of CrossEncoder.predict with its defaults.
 
     python benchmarks/reranking.py CORPUS [--queries N] [--candidates N] [--rounds N] [--model NAME]
 
-CORPUS is a folder in BEIR's layout. Each query meets passages drawn with a seed, titles of their
-own among them, so that lengths differ as they do in a corpus of notes and articles. Both take
-turns with the same model and the same pairs, and the best round counts. Without ``--model`` it is
-MiniLM with a random head: as fast as a trained one of its size.
+CORPUS is a folder in BEIR's layout. Each query is paired with a seeded sample of passages and bare
+titles, so that lengths vary. Both systems take turns with the same model and the same pairs, and
+the best round counts. The default model is MiniLM with a random head, as fast as a trained one.
 """
 
 import argparse
@@ -34,21 +33,23 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--model", default=None)
     options = parser.parse_args()
-    draw = random.Random(0)
+    rng = random.Random(0)
     queries = list(read_queries(next(options.corpus.glob("queries.jsonl*"))).values())
-    asked = draw.sample(queries, min(options.queries, len(queries)))
+    sampled_queries = rng.sample(queries, min(options.queries, len(queries)))
     passages = list(Corpus.from_path(options.corpus))
     texts = [
-        [draw.choice([each.content, each.title]) for each in draw.sample(passages, count)]
-        for count in [min(options.candidates, len(passages))] * len(asked)
+        [rng.choice([p.content, p.title]) for p in rng.sample(passages, count)]
+        for count in [min(options.candidates, len(passages))] * len(sampled_queries)
     ]
     source = options.model if options.model is not None else resolve_model_source(DEFAULT_ENCODER)
     peer = CrossEncoder(source, num_labels=1, device="cpu")
     ours = CrossEncoderReranker(peer)
-    pairs = [(query, text) for query, each in zip(asked, texts, strict=True) for text in each]
+    pairs = [
+        (query, text) for query, part in zip(sampled_queries, texts, strict=True) for text in part
+    ]
     lengths = TokenCounter(peer.tokenizer).count([text for _, text in pairs])
     best = {"CrossEncoder.predict": np.inf, "twofold": np.inf}
-    far = 0.0
+    largest_difference = 0.0
     for _ in range(options.rounds):
         started = time.perf_counter()
         theirs = peer.predict(pairs)
@@ -56,14 +57,14 @@ def main() -> None:
             best["CrossEncoder.predict"], time.perf_counter() - started
         )
         started = time.perf_counter()
-        found = np.concatenate(ours.rerank(asked, texts))
+        found = np.concatenate(ours.rerank(sampled_queries, texts))
         best["twofold"] = min(best["twofold"], time.perf_counter() - started)
-        far = max(far, float(np.abs(found - theirs).max()))
+        largest_difference = max(largest_difference, float(np.abs(found - theirs).max()))
     console = Console(width=120)
     console.print(
         f"{len(pairs):,} pairs, passages of {lengths.min()} to {lengths.max()} tokens, mean "
         f"{lengths.mean():.0f}, {torch.get_num_threads()} threads, best of {options.rounds} "
-        f"rounds; scores differ by at most {far:.1e}"
+        f"rounds; scores differ by at most {largest_difference:.1e}"
     )
     table = Table("", "pairs/s", "of predict")
     for name, seconds in best.items():

@@ -1,9 +1,9 @@
-"""What a query adapter learned from ``qrels/train.tsv`` gives on ``qrels/test.tsv``, used once.
+"""Gain of a query adapter trained on ``qrels/train.tsv``, measured once on ``qrels/test.tsv``.
 
     python benchmarks/training.py [FOLDER] [--seeds 1] [--temperatures 0.05]
 
-FOLDER is in BEIR's layout. Figures are split by whether a relevant passage of the query is relevant
-in training, too. Encoded vectors are kept in ``.eval``; the seconds are those of training alone.
+FOLDER is in BEIR's layout. Gains are also given by whether a relevant passage of a test query is
+relevant in training. Vectors are cached in ``.eval``; the seconds are those of training alone.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from judged import MEASURE, judged, title_of
+from judged import MEASURE, collection_name, open_collection
 from rich.console import Console
 from rich.table import Table
 
@@ -26,15 +26,15 @@ from twofold.types import Vectors
 console = Console(width=140)
 
 
-def tested(
-    served: SearchQuality, trained: TrainedAdapter, vectors: Vectors, seen: frozenset[str]
+def compute_test_gains(
+    quality: SearchQuality, trained: TrainedAdapter, vectors: Vectors, seen: frozenset[str]
 ) -> list[Gain]:
     """Return the gains of test queries by mode and group."""
     assert trained.adapter is not None
     assert trained.profile is not None
-    unseen = np.array([seen.isdisjoint(each.positives) for each in served.training_set], np.bool_)
-    before = served.evaluate(vectors)
-    after = replace(served, profile=trained.profile).evaluate(trained.adapter(vectors))
+    unseen = np.array([seen.isdisjoint(each.positives) for each in quality.training_set], np.bool_)
+    before = quality.evaluate(vectors)
+    after = replace(quality, profile=trained.profile).evaluate(trained.adapter(vectors))
     return list(compute_gains(before, after, unseen, confidence=0.95))
 
 
@@ -45,37 +45,37 @@ def main() -> None:
     options.add_argument("--temperatures", type=float, nargs="+", default=[0.05])
     given = options.parse_args()
     table = Table(
-        "seed", "temperature", "seconds", "kept", "mode", "queries", "base", "trained", "gain"
+        "seed", "temperature", "seconds", "accepted", "mode", "queries", "base", "trained", "gain"
     )
-    with judged(given.folder) as found:
+    with open_collection(given.folder) as collection:
         queries = read_queries(next(path for path in sorted(given.folder.glob("queries.jsonl*"))))
         qrels = read_qrels(given.folder / "qrels" / "train.tsv")
-        learned = TrainingSet.from_qrels({each: queries[each] for each in qrels}, qrels)
-        test = TrainingSet.from_qrels(found.texts, found.qrels)
-        own = found.index.encode_queries([each.query for each in learned])
-        vectors = found.index.encode_queries([each.query for each in test])
+        train = TrainingSet.from_qrels({each: queries[each] for each in qrels}, qrels)
+        test = TrainingSet.from_qrels(collection.texts, collection.qrels)
+        train_vectors = collection.index.encode_queries([each.query for each in train])
+        vectors = collection.index.encode_queries([each.query for each in test])
         for seed in range(given.seeds):
             for temperature in given.temperatures:
                 plan = AdapterPlan(seed=seed, temperature=temperature, measure=MEASURE)
                 started = time.perf_counter()
-                trained = train_adapter(found.index, learned, plan=plan, vectors=own)
+                trained = train_adapter(collection.index, train, plan=plan, vectors=train_vectors)
                 seconds = time.perf_counter() - started
-                console.print(f"{title_of(given.folder)}, seed {seed}:\n{trained}")
-                with found.index.view() as view:
-                    served = SearchQuality(view, test, MEASURE, active_profile(view))
-                    gains = tested(served, trained, vectors, learned.positives)
-                for each in gains:
+                console.print(f"{collection_name(given.folder)}, seed {seed}:\n{trained}")
+                with collection.index.open_search() as scope:
+                    quality = SearchQuality(scope, test, MEASURE, active_profile(scope))
+                    gains = compute_test_gains(quality, trained, vectors, train.positives)
+                for gain in gains:
                     table.add_row(
                         str(seed),
                         f"{temperature:g}",
                         f"{seconds:.0f}",
                         str(trained.accepted),
-                        each.mode,
-                        f"{each.queries} {each.group}",
-                        f"{each.before:.4f}",
-                        f"{each.after:.4f}",
-                        f"{each.interval.mean:+.4f} ({each.interval.low:+.3f} to "
-                        f"{each.interval.high:+.3f})",
+                        gain.mode,
+                        f"{gain.queries} {gain.group}",
+                        f"{gain.before:.4f}",
+                        f"{gain.after:.4f}",
+                        f"{gain.interval.mean:+.4f} ({gain.interval.low:+.3f} to "
+                        f"{gain.interval.high:+.3f})",
                     )
     console.print(table)
 

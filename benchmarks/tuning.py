@@ -1,9 +1,9 @@
-"""What tuning gains on queries that it never saw, on a collection in BEIR's layout.
+"""Gain of tuning on held-out test queries of a collection in BEIR's layout.
 
     python benchmarks/tuning.py FOLDER
 
-Tunes on ``qrels/train.tsv`` alone and then measures ``qrels/test.tsv``, with the default setting
-and with the one that tuning left in use. Encoded vectors are kept in ``.eval``.
+Tunes on ``qrels/train.tsv``, then measures the default profile, the one that tuning chose, and the
+one that it found on ``qrels/test.tsv``. Vectors are cached in ``.eval``.
 """
 
 import sys
@@ -23,8 +23,8 @@ MEASURE = "nDCG@10"
 console = Console(width=160, highlight=False)
 
 
-def measured(folder: Path) -> None:
-    """Index a collection, tune, and print what that gives on the test queries."""
+def tune_collection(folder: Path) -> None:
+    """Tune on a collection, and print the gain on its test queries."""
     passages = list(Corpus.from_path(folder))
     queries = read_queries(next(path for path in sorted(folder.glob("queries.jsonl*"))))
     train, test = (read_qrels(folder / "qrels" / f"{part}.tsv") for part in ("train", "test"))
@@ -36,30 +36,30 @@ def measured(folder: Path) -> None:
         index.upsert(passages, progress=lambda done: bar.update(encoding, completed=done))
         index.profiles.use(None)
         tuning = bar.add_task("tuning", total=100)
-        tuned = tune(
+        result = tune(
             index, queries, train, progress=lambda done: bar.update(tuning, completed=done)
         )
-        console.print(f"on {tuned.queries:,} train queries: {tuned}")
-        asked = {each: text for each, text in queries.items() if each in test}
-        with index.view() as view:
-            vectors = view.encode_queries(list(asked.values()))
-            bench = TuningObjective(view, asked, test, vectors, MEASURE)
-            compare(bench, tuned.before, {"in use": tuned.profile, "found": tuned.found})
+        console.print(f"on {result.queries:,} train queries: {result}")
+        test_queries = {each: text for each, text in queries.items() if each in test}
+        with index.open_search() as scope:
+            vectors = scope.encode_queries(list(test_queries.values()))
+            objective = TuningObjective(scope, test_queries, test, vectors, MEASURE)
+            compare(objective, result.before, {"in use": result.profile, "found": result.found})
 
 
 def compare(
-    bench: TuningObjective, before: SearchProfile, others: dict[str, SearchProfile]
+    objective: TuningObjective, before: SearchProfile, others: dict[str, SearchProfile]
 ) -> None:
-    """Print a measure of the default setting, and of the others the difference from it."""
-    values = bench.values(before)
+    """Print the measure of the default profile, and the differences of the others from it."""
+    values = objective.values(before)
     console.print(f"on {len(values):,} test queries, {MEASURE}:")
     console.print(f"  default {values.mean():.4f}  {describe_profile(before)}")
-    for name, setting in others.items():
-        own = bench.values(setting)
-        gain = bootstrap_interval(own - values)
+    for name, profile in others.items():
+        after = objective.values(profile)
+        gain = bootstrap_interval(after - values)
         console.print(
-            f"  {name} {own.mean():.4f}, {gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]  "
-            f"{describe_profile(setting)}",
+            f"  {name} {after.mean():.4f}, {gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]  "
+            f"{describe_profile(profile)}",
             markup=False,
         )
 
@@ -67,7 +67,7 @@ def compare(
 def main() -> None:
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    measured(Path(sys.argv[1]))
+    tune_collection(Path(sys.argv[1]))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`make demo`: 1,000 real abstracts, real questions, and why each passage came back."""
+"""`make demo`: search 1,000 abstracts of SciFact, and explain why each passage was found."""
 
 from pathlib import Path
 
@@ -29,12 +29,12 @@ console = Console()
 
 
 def textbook() -> None:
-    """Show the textbook's example with the numbers that the model really gives."""
+    """Show the textbook example with the model's actual scores."""
     console.rule("The textbook: How do plants make food?")
     with Index.open(None, encoder="all-MiniLM-L6-v2") as index:
         index.upsert({"id": key, "text": text} for key, text in TEXTBOOK.items())
         show(index, "How do plants make food?", 3)
-    console.print("Dense alone puts grandmother before photosynthesis: nearness is no answer.\n")
+    console.print("Dense search ranks grandmother above photosynthesis: similar isn't relevant.\n")
 
 
 def show(index: Index, query: str, k: int) -> None:
@@ -46,16 +46,16 @@ def show(index: Index, query: str, k: int) -> None:
     table = Table(box=box.SIMPLE_HEAD, title=query, title_justify="left", title_style="bold")
     for name in ("hybrid", "dense", "lexical", "score"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("passage, and why it came back")
-    for each in Retriever(index, k=k).retrieve(query).explain(meaning=False).hits:
-        hit = each.hit
+    table.add_column("passage, and why it was found")
+    for explanation in Retriever(index, k=k).retrieve(query).explain(meaning=False).hits:
+        hit = explanation.hit
         places = [str(ranks[mode].get(hit.id, "-")) for mode in ("dense", "lexical")]
         text = hit.passage.title if hit.passage.title else hit.passage.text
         table.add_row(
             str(hit.rank),
             *places,
             f"{hit.score:.3f}",
-            f"{escape(text)}\n[dim]{escape(each.reason)}",
+            f"{escape(text)}\n[dim]{escape(explanation.reason)}",
         )
     console.print(table)
 

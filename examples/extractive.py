@@ -1,4 +1,4 @@
-"""Answers without a language model: the sentences of passages that are nearest to a question."""
+"""Answers without a language model, by quoting the sentences nearest to a question."""
 
 from collections.abc import Sequence
 

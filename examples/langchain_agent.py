@@ -1,7 +1,7 @@
-"""An agent that decides itself how many passages it wants, and of which years.
+"""An agent that chooses how many passages to retrieve, and of which years.
 
-Any chat model with tool calls will do (chat_models.py says which); without one, a rule stands in
-for it: it reads "since YEAR" in the question, looks once, and quotes.
+It works with any chat model with tool calls (see chat_models.py). Without one, a rule reads "since
+YEAR" in the question, calls the tool once, and quotes the result.
 """
 
 import re
@@ -39,26 +39,28 @@ _STEPS = 5
 
 
 def run(tool: BaseTool, question: str) -> list[BaseMessage]:
-    """Return the messages of an agent with one tool, its answer last."""
+    """Return the messages of an agent with one tool, the answer last."""
     model = chat_model()
     messages: list[BaseMessage] = [HumanMessage(question)]
     for _ in range(_STEPS):
-        said = by_rule(messages) if model is None else model.bind_tools([tool]).invoke(messages)
-        messages.append(said)
-        calls = said.tool_calls if isinstance(said, AIMessage) else []
+        reply = (
+            reply_by_rule(messages) if model is None else model.bind_tools([tool]).invoke(messages)
+        )
+        messages.append(reply)
+        calls = reply.tool_calls if isinstance(reply, AIMessage) else []
         if not calls:
             break
         messages += [tool.invoke(call) for call in calls]
     return messages
 
 
-def by_rule(messages: list[BaseMessage]) -> AIMessage:
-    """Ask the tool once, then quote what it gave."""
+def reply_by_rule(messages: list[BaseMessage]) -> AIMessage:
+    """Call the tool once, then quote its result."""
     question, last = messages[0].text, messages[-1]
     if not isinstance(last, ToolMessage):
         since = re.search(r"since (\d{4})", question)
-        wanted = {"filter": {"year": {"$gte": int(since.group(1))}}} if since else {}
-        call = {"name": "energy", "args": {"query": question, "k": 2, **wanted}, "id": "1"}
+        filters = {"filter": {"year": {"$gte": int(since.group(1))}}} if since else {}
+        call = {"name": "energy", "args": {"query": question, "k": 2, **filters}, "id": "1"}
         return AIMessage("", tool_calls=[{**call, "type": "tool_call"}])
     lines = [f"{each.page_content} [{each.id}]" for each in last.artifact]
     return AIMessage("\n".join(lines) or "Nothing was found.")

@@ -1,7 +1,7 @@
-"""A conversation about documents: what a follow-up question means is in what was said before.
+"""A conversation about documents, with follow-up questions.
 
-A chat model (chat_models.py says which) turns a follow-up into a question of its own; without one,
-the words of the question before are added to it.
+A chat model (see chat_models.py) rewrites a follow-up as a standalone question. Without one, the
+previous question is prepended.
 """
 
 from chat_models import chat_model
@@ -10,7 +10,7 @@ from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
-from langchain_rag import cited
+from langchain_rag import format_context
 
 from langchain_twofold import TwofoldRetriever
 
@@ -27,47 +27,47 @@ DOCUMENTS = [
     ),
     Document(id="wasps-winter", page_content="Wasps die in autumn; young queens sleep."),
 ]
-ALONE = "Rewrite the last question so that it can be understood alone. Do not answer it."
+REWRITE = "Rewrite the last question so that it can be understood alone. Do not answer it."
 ANSWER = "Answer from these passages alone, and cite their ids.\n\n{context}"
 QUESTIONS = ("How do honey bees tell where flowers are?", "How do they keep warm in winter?")
 
 
 def prompt(system: str) -> ChatPromptTemplate:
-    """Return an instruction, what was said before, and the question."""
+    """Return a prompt of the instruction, the history and the question."""
     history = MessagesPlaceholder("history")
     return ChatPromptTemplate.from_messages([("system", system), history, ("human", "{question}")])
 
 
 class Conversation:
-    """Remembers what was said, and looks for what each question means."""
+    """Keeps the history, and retrieves passages for standalone questions."""
 
     def __init__(self, retriever: TwofoldRetriever) -> None:
         self.retriever = retriever
         self.history: list[BaseMessage] = []
         self.model = chat_model()
 
-    def alone(self, question: str) -> str:
-        """Return a question that can be understood without what was said before."""
+    def rewrite(self, question: str) -> str:
+        """Return the question in a form that needs no history."""
         if not self.history:
             return question
         if self.model is None:
-            before = [each for each in self.history if isinstance(each, HumanMessage)]
-            return f"{before[-1].text} {question}"
-        given = {"history": self.history, "question": question}
-        return (prompt(ALONE) | self.model | StrOutputParser()).invoke(given)
+            return f"{self.history[-2].text} {question}"  # the last message is an answer
+        inputs = {"history": self.history, "question": question}
+        return (prompt(REWRITE) | self.model | StrOutputParser()).invoke(inputs)
 
     def ask(self, question: str) -> str:
         """Return an answer with the ids of its passages."""
-        alone = self.alone(question)
-        found = self.retriever.invoke(alone)
+        standalone = self.rewrite(question)
+        found = self.retriever.invoke(standalone)
         if self.model is None:
-            passages = [(str(each.id), each.page_content) for each in found[:1]]
-            said = answer(alone, passages, self.retriever.index.encoder)
+            best = [(str(each.id), each.page_content) for each in found[:1]]
+            reply = answer(standalone, best, self.retriever.index.encoder)
         else:
-            given = {"context": cited(found), "history": self.history, "question": question}
-            said = (prompt(ANSWER) | self.model | StrOutputParser()).invoke(given)
-        self.history += [HumanMessage(question), AIMessage(said)]
-        return said
+            context = format_context(found)
+            inputs = {"context": context, "history": self.history, "question": question}
+            reply = (prompt(ANSWER) | self.model | StrOutputParser()).invoke(inputs)
+        self.history += [HumanMessage(question), AIMessage(reply)]
+        return reply
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
-"""Move an EnsembleRetriever over: the same answers first, then why, and then better ones, measured.
+"""Replace an EnsembleRetriever: the same results first, then explained, then compared.
 
-The same but for passages that share no word with the question: BM25Retriever fills its list up with
-them, and twofold doesn't. What is moved needs langchain-classic and langchain-community.
+Results are the same but for passages without a word of the question, with which BM25Retriever fills
+its list. Needs langchain-classic and langchain-community.
 """
 
 import warnings
@@ -13,7 +13,7 @@ from twofold import HashingEncoder
 from twofold.evaluation import compare, evaluate
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # the package that both live in is being sunset
+    warnings.simplefilter("ignore")  # langchain-community warns that it is being sunset
     from langchain_classic.retrievers import EnsembleRetriever
     from langchain_community.retrievers import BM25Retriever
     from langchain_community.vectorstores import FAISS
@@ -31,26 +31,26 @@ QRELS = {"q1": {"leaf": 1}, "q2": {"bee": 1}}
 
 
 def ensemble() -> EnsembleRetriever:
-    """Return what an application has before it moves."""
-    documents = [Document(id=own, page_content=text) for own, text in TEXTS.items()]
-    words = BM25Retriever.from_documents(documents, k=3)
+    """Return the retriever of an existing application."""
+    documents = [Document(id=key, page_content=text) for key, text in TEXTS.items()]
+    bm25 = BM25Retriever.from_documents(documents, k=3)
     vectors = FAISS.from_documents(documents, TwofoldEmbeddings(HashingEncoder()))
-    near = vectors.as_retriever(search_kwargs={"k": 3})
-    return EnsembleRetriever(retrievers=[words, near], weights=[0.5, 0.5])
+    dense = vectors.as_retriever(search_kwargs={"k": 3})
+    return EnsembleRetriever(retrievers=[bm25, dense], weights=[0.5, 0.5])
 
 
 def main() -> None:
     before = ensemble()
-    same = from_ensemble(before)
+    moved = from_ensemble(before)
     for question in QUESTIONS.values():
-        for name, retriever in (("ensemble", before), ("moved", same)):
+        for name, retriever in (("ensemble", before), ("moved", moved)):
             print(f"{name}: {[each.id for each in retriever.invoke(question)]}")
-    better = TwofoldRetriever(index=same.index)
+    better = TwofoldRetriever(index=moved.index)
     print(better.retriever.retrieve(QUESTIONS["q2"], k=2).explain())
     found = compare(
         [
             evaluate(better.retriever, QUESTIONS, QRELS, ["nDCG@3"], name="twofold's default"),
-            evaluate(same.retriever, QUESTIONS, QRELS, ["nDCG@3"], name="like the ensemble"),
+            evaluate(moved.retriever, QUESTIONS, QRELS, ["nDCG@3"], name="like the ensemble"),
         ],
         "nDCG@3",
     )

@@ -1,10 +1,9 @@
-"""A folder that changes, kept in step: only what is new, changed or gone is touched.
+"""Synchronize an index with a folder: only new, changed and deleted texts are written.
 
     python examples/langchain_folder.py [FOLDER INDEX]
 
-Without arguments, on three notes in a temporary folder, of which one changes and one goes. What
-was indexed is remembered beside the index; langchain-classic's SQLRecordManager does the same in a
-database.
+Without arguments, uses three notes in a temporary folder, changes one and deletes one. The records
+are kept in a file next to the index; langchain-classic's SQLRecordManager keeps them in a database.
 """
 
 import json
@@ -35,14 +34,14 @@ def documents(folder: Path) -> list[Document]:
     ]
 
 
-def synchronise(folder: Path, target: TwofoldIndex) -> dict[str, int]:
-    """Bring an index in step with a folder; return how much was added, skipped and deleted."""
-    place = target.index.path
-    remembered = place.with_name(f"{place.name}.records.json")
+def synchronize(folder: Path, target: TwofoldIndex) -> dict[str, int]:
+    """Synchronize an index with a folder; return how many were added, skipped and deleted."""
+    path = target.index.path
+    records = path.with_name(f"{path.name}.records.json")
     manager = InMemoryRecordManager("folder")
-    if remembered.exists():
-        manager.records = json.loads(remembered.read_text(encoding="utf-8"))
-    done = index(
+    if records.exists():
+        manager.records = json.loads(records.read_text(encoding="utf-8"))
+    result = index(
         documents(folder),
         manager,
         target,
@@ -50,26 +49,26 @@ def synchronise(folder: Path, target: TwofoldIndex) -> dict[str, int]:
         source_id_key="source",
         key_encoder="sha256",
     )
-    remembered.write_text(json.dumps(manager.records), encoding="utf-8")
-    return {name: count for name, count in done.items() if isinstance(count, int)}
+    records.write_text(json.dumps(manager.records), encoding="utf-8")
+    return {name: count for name, count in result.items() if isinstance(count, int)}
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as own:
+    with tempfile.TemporaryDirectory() as work:
         given = [Path(each) for each in sys.argv[1:3]]
-        folder, place = given if len(given) == 2 else (Path(own, "notes"), Path(own, "index"))
-        with Index.open(place) as opened:
+        folder, path = given if len(given) == 2 else (Path(work, "notes"), Path(work, "index"))
+        with Index.open(path) as opened:
             target = TwofoldIndex(index=opened, k=1)
             if len(given) == 2:
-                print(synchronise(folder, target))
+                print(synchronize(folder, target))
                 return
             folder.mkdir()
             for name, text in NOTES.items():
                 (folder / name).write_text(text, encoding="utf-8")
-            print(synchronise(folder, target))
+            print(synchronize(folder, target))
             (folder / "soup.txt").write_text("Soup is salted at the start.", encoding="utf-8")
             (folder / "tea.txt").unlink()
-            print(synchronise(folder, target))
+            print(synchronize(folder, target))
             print(target.invoke("when to salt soup")[0].page_content)
             print(sorted(each.text for each in opened))
 

@@ -1,4 +1,4 @@
-"""A LangChain chain that answers with citations; chat_models.py says by which model."""
+"""A LangChain chain that answers with citations; chat_models.py chooses the model."""
 
 from chat_models import chat_model
 from extractive import answer
@@ -25,13 +25,13 @@ PROMPT = ChatPromptTemplate.from_template(
 )
 
 
-def cited(documents: list[Document]) -> str:
-    """Return passages with their ids."""
+def format_context(documents: list[Document]) -> str:
+    """Return the passages with their ids, as a context for the model."""
     return "\n".join(f"[{each.id}] {each.page_content}" for each in documents)
 
 
-def chain(retriever: TwofoldRetriever) -> Runnable[str, str]:
-    """Return question -> answer."""
+def build_chain(retriever: TwofoldRetriever) -> Runnable[str, str]:
+    """Return a chain from a question to an answer."""
     model = chat_model()
     if model is None:
         return RunnableLambda(
@@ -41,7 +41,7 @@ def chain(retriever: TwofoldRetriever) -> Runnable[str, str]:
                 retriever.index.encoder,
             )
         )
-    context = retriever | RunnableLambda(cited)
+    context = retriever | RunnableLambda(format_context)
     inputs = {"context": context, "question": RunnablePassthrough()}
     return inputs | PROMPT | model | StrOutputParser()
 
@@ -51,7 +51,7 @@ def main() -> None:
     question = "How do plants make food?"
     for document in retriever.invoke(question):
         print(f"{document.metadata['score']:.3f}  {document.id}")
-    print(chain(retriever).invoke(question))
+    print(build_chain(retriever).invoke(question))
 
 
 if __name__ == "__main__":

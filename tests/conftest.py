@@ -31,7 +31,7 @@ def claims():
 @pytest.fixture(scope="session")
 def trained_cross_encoder(abstracts):
     """A small one on MiniLM's word vectors, taught in seconds by the first 150 abstracts."""
-    from word_lessons import lessons, trained
+    from reranker_pairs import build_examples, train
     from word_matcher import word_matcher
 
     passages = [
@@ -40,8 +40,8 @@ def trained_cross_encoder(abstracts):
     model = word_matcher(max_length=96)
     with Index.open(None, encoder=None) as index:
         index.upsert(passages)
-        taught = lessons(passages, Retriever(index, mode="lexical", k=8), others=3)
-    trained(model, taught, steps=40)
+        examples = build_examples(passages, Retriever(index, mode="lexical", k=8), count=3)
+    train(model, examples, steps=40)
     return model
 
 

@@ -85,7 +85,7 @@ def test_examples_are_short_and_all_run_here():
         "chat_models.py",
         "extractive.py",
         "language_models.py",
-        "word_lessons.py",
+        "reranker_pairs.py",
         "word_matcher.py",
     }
     assert {path.name for path in scripts} == {*SCRIPTS, *others, *parts}

@@ -8,7 +8,7 @@ adapter, and is what a `Retriever` takes. `Index`, the local engine, brings its 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from twofold.fusion import WeightedFusion
 from twofold.protocols import Encoder, Scorer
 from twofold.similarity import Metric
 from twofold.types import (
+    EncoderIdentity,
     LegHits,
     Mask,
     Mode,
@@ -68,14 +69,18 @@ class CorpusInfo:
         passages: How many passages there are.
         metric: The similarity of vectors, None without a dense leg.
         dim: The vectors' dimensions, None before the first one.
+        vector_set: A number that changes when all vectors are replaced.
         title_weight: How often the terms of a title count.
+        default_title_weight: The same without the active profile.
     """
 
     generation: int
     passages: int
     metric: Metric | None
     dim: int | None
+    vector_set: int = 0
     title_weight: int = 1
+    default_title_weight: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +118,7 @@ class Fetched:
         keys: Their keys in this session.
         ids: Their ids.
         passages: The passages, decoded when accessed; empty if only ids were asked for.
-        vectors: Their stored vectors (n, dim), of unit length under cosine, zero where a passage has
+        vectors: Their stored vectors (n, dim), of unit length under cosine, zero where there is
             none; None if not asked for.
         has_vector: Which passages have a vector; None if not asked for.
     """
@@ -292,6 +297,7 @@ class SearchScope:
         encoder: Makes vectors of texts, None where callers bring vectors.
         profile: The active search profile, None for the defaults.
         query_adapter: The active query adapter, None for none.
+        weigh_titles: Returns a scope where titles have another weight; None if that can't be tried.
         reopen: Opens a later scope for explanations, of the same generation where the engine has
             snapshots.
     """
@@ -302,6 +308,27 @@ class SearchScope:
     profile: SearchProfile | None
     query_adapter: QueryMap | None
     reopen: "Callable[[], AbstractContextManager[SearchScope]]"
+    weigh_titles: "Callable[[int], SearchScope] | None" = None
+
+    @property
+    def metric(self) -> Metric | None:
+        """The similarity of vectors, None without a dense leg."""
+        return self.session.corpus.metric
+
+    @property
+    def can_encode(self) -> bool:
+        """Whether there is an encoder at hand to make vectors of texts."""
+        return self.encoder is not None and bool(getattr(self.encoder, "available", True))
+
+    @property
+    def identity(self) -> EncoderIdentity | None:
+        """The identity of the model that produced the stored vectors, None if it has none."""
+        return getattr(self.encoder, "identity", None)
+
+    @property
+    def has_lexical(self) -> bool:
+        """Whether there is a lexical leg."""
+        return "lexical" in self.capabilities.modes
 
     @property
     def statistics(self) -> CorpusStatistics | None:
@@ -343,6 +370,10 @@ class SearchScope:
         """Return query vectors (n, dim) or (dim,), mapped by the active query adapter."""
         return self.query_adapter(vectors) if self.query_adapter is not None else vectors
 
+    def list_keys(self) -> Keys:
+        """Return the keys of all passages, or raise QueryError if the engine can't list them."""
+        return self.require_statistics("listing all passages").list_keys()
+
     def ids(self, keys: Keys) -> Sequence[str]:
         """Return the ids of keys."""
         return self.session.fetch(keys, texts=False).ids
@@ -373,10 +404,6 @@ class Searchable(Protocol):
 
     def open_search(self) -> AbstractContextManager[SearchScope]:
         """Open a session with all that holds in it."""
-        ...
-
-    def view(self) -> AbstractContextManager[Any]:
-        """Open the local index's session."""
         ...
 
 
@@ -415,129 +442,3 @@ class EncodedBackend:
                 self.query_adapter,
                 self.open_search,
             )
-
-
-# Old protocols, removed at the end of the move to sessions.
-class View(Protocol):
-    """One generation of a store, searched and read as one whole."""
-
-    @property
-    def generation(self) -> int:
-        """The number of commits before this view."""
-        ...
-
-    @property
-    def count(self) -> int:
-        """How many passages there are."""
-        ...
-
-    @property
-    def metric(self) -> Metric | None:
-        """The similarity of vectors, None without a dense leg."""
-        ...
-
-    @property
-    def profile(self) -> SearchProfile | None:
-        """The saved setting in use, None for the library's defaults."""
-        ...
-
-    @property
-    def dense_quality(self) -> float:
-        """How far the dense leg agrees with words on passages of its own: 1.0 if not measured."""
-        ...
-
-    def lexical_quality(self, query: str) -> float:
-        """Return the share of a query's distinct terms that any passage has; 1.0 without terms."""
-        ...
-
-    def dense_moments(self, query: Vectors) -> Moments:
-        """Return the moments of all passages' dense scores for one query (dim,)."""
-        ...
-
-    def lexical_moments(self, query: str, scorer: Scorer | None) -> Moments:
-        """Return the moments of all passages' lexical scores."""
-        ...
-
-    def row_of(self, passage_id: str) -> int | None:
-        """Return the row of a passage, None if there is no such one."""
-        ...
-
-    def vectors(self, rows: Rows) -> tuple[Vectors, Mask]:
-        """Return the stored vectors (n, dim) of rows, and which of them have one."""
-        ...
-
-    def encode_passages(self, texts: Sequence[str]) -> Vectors:
-        """Return passage vectors (n, dim) by the encoder that filled this generation."""
-        ...
-
-    def allowed(self, where: Where | None) -> Mask | None:
-        """Return the rows that a filter lets through, or None for all."""
-        ...
-
-    def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        """Return query vectors (n, dim) by the encoder that filled this generation, adapted."""
-        ...
-
-    def adapted(self, vectors: Vectors) -> Vectors:
-        """Return what the adapter in use makes of query vectors (n, dim) or (dim,)."""
-        ...
-
-    def dense(self, queries: Vectors, k: int, allowed: Mask | None, effort: float) -> list[LegHits]:
-        """Search the dense leg with vectors (n, dim)."""
-        ...
-
-    def lexical(
-        self, queries: Sequence[str], k: int, allowed: Mask | None, scorer: Scorer | None
-    ) -> list[LegHits]:
-        """Search the lexical leg; no scorer is the store's own."""
-        ...
-
-    def dense_scores(self, query: Vectors, rows: Rows) -> Scores:
-        """Return the dense score of each row for one query (dim,)."""
-        ...
-
-    def lowest_dense(self, query: Vectors) -> float:
-        """Return a bound that no passage's dense score can be below, for one query (dim,)."""
-        ...
-
-    def lexical_scores(self, query: str, rows: Rows, scorer: Scorer | None) -> Scores:
-        """Return the lexical score of each row."""
-        ...
-
-    def ids(self, rows: Rows) -> list[str]:
-        """Return the ids of rows."""
-        ...
-
-    def passages(self, rows: Rows) -> Sequence[Passage]:
-        """Fetch passages by row; they are decoded when touched."""
-        ...
-
-
-class PassageBatch(Protocol):
-    """Fetched passages in the order of the rows asked for."""
-
-    @property
-    def ids(self) -> list[str]:
-        """The passages' ids."""
-        ...
-
-    def __getitem__(self, place: int) -> Passage:
-        """Decode the passage at ``place``."""
-        ...
-
-    def part(self, start: int, stop: int) -> "PassageBatch":
-        """Return those from ``start`` to before ``stop``."""
-        ...
-
-
-class Store(Protocol):
-    """What a retriever asks of a place that holds passages."""
-
-    @property
-    def modes(self) -> tuple[Mode, ...]:
-        """The modes that this store can serve."""
-        ...
-
-    def view(self) -> AbstractContextManager[View]:
-        """Open one whole generation for a query."""
-        ...

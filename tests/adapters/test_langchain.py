@@ -95,7 +95,7 @@ def test_settings_at_construction(retriever):
             TwofoldRetriever(**arguments)
     with pytest.raises(ValueError, match="unknown argument 'kk'; did you mean 'k'"):
         TwofoldRetriever(index=retriever.index, kk=3)
-    with pytest.raises(ValueError, match=r"give retriever=Retriever\(index, depth=...\)"):
+    with pytest.raises(ValueError, match=r"pass retriever=Retriever\(index, depth=...\)"):
         TwofoldRetriever(index=retriever.index, depth=3)
 
 
@@ -133,7 +133,7 @@ async def test_unknown_arguments_are_refused_with_the_near_name(retriever):
     retriever.invoke("food", verbose=True)
     with pytest.raises(TypeError, match="unknown argument 'filters'; did you mean 'filter'"):
         retriever.invoke("food", filters={})
-    with pytest.raises(TypeError, match="known are k, filter, mode"):
+    with pytest.raises(TypeError, match="use one of k, filter, mode"):
         await retriever.ainvoke("food", search_kwargs={})
     with pytest.raises(FilterError, match="unknown operator"):
         retriever.invoke("food", filter={"year": {"$near": 3}})

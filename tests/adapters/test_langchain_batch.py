@@ -265,7 +265,7 @@ def test_like_and_weights_at_a_call_take_the_place_of_what_was_set(library):
 
 def test_options_that_no_query_takes_are_refused_at_once(library, retriever):
     for given, words in [
-        ({"weights": (1, 2, 3)}, "the shares of the dense and of the lexical leg"),
+        ({"weights": (1, 2, 3)}, "the shares of the dense and the lexical leg"),
         ({"weights": (0, 0)}, "the shares of the dense"),
     ]:
         with pytest.raises(TypeError, match=words):

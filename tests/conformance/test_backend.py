@@ -10,9 +10,12 @@ import oracles
 from dict_backend import BARE, FULL, DictBackend, matches, split_words
 from twofold import HashingEncoder, Index, Retriever, WeightedSum
 from twofold.backend import Completion, EncodedBackend, WritableBackend
+from twofold.encoders import QueryAdapter
 from twofold.errors import QueryError
 from twofold.evaluation import evaluate
 from twofold.filters import parse_filter
+from twofold.training import AdapterPlan, TrainingSet, mine, train_adapter
+from twofold.tuning import TuningPlan, tune
 from twofold.types import Passage
 
 METRICS = ["cosine", "dot", "euclidean"]
@@ -278,3 +281,48 @@ def test_evaluation_runs_over_any_engine():
     }
     found = evaluate(Retriever(target, k=10), queries, qrels, measures=["nDCG@10"])
     assert found.values["nDCG@10"] == pytest.approx(1.0)
+
+
+def judged(target, count=24):
+    """Queries made of two words, with the passages that have both as the relevant ones."""
+    rng, passages = np.random.default_rng(3), some_passages()
+    queries, qrels = {}, {}
+    for at in range(count):
+        words = rng.choice(WORDS, size=2, replace=False)
+        having = {one.id: 1 for one in passages if set(words) <= set(split_words(one.content))}
+        if having:
+            queries[str(at)], qrels[str(at)] = " ".join(words), having
+    return queries, qrels
+
+
+def test_tuning_runs_over_any_engine():
+    target = replace(encoded(), profile=None)
+    queries, qrels = judged(target)
+    result = tune(target, queries, qrels, plan=TuningPlan(min_queries=8, folds=2))
+    assert result.queries == len(queries) > 10
+    assert result.tried > 3
+    tuned = Retriever(replace(target, profile=result.found))
+    mean = evaluate(tuned, queries, qrels, measures=["nDCG@10"]).values["nDCG@10"]
+    assert mean >= evaluate(Retriever(target), queries, qrels, ["nDCG@10"]).values["nDCG@10"]
+
+
+def test_an_adapter_is_trained_over_any_engine():
+    target = encoded()
+    queries, qrels = judged(target)
+    learned = TrainingSet.from_qrels(queries, qrels)
+    plan = AdapterPlan(epochs=2, folds=2, min_queries=8)
+    trained = train_adapter(target, learned, plan=plan)
+    assert trained.queries == len(learned)
+    assert {gain.mode for gain in trained.gains} == {"hybrid", "dense"}
+    adapted = replace(target, query_adapter=QueryAdapter(-np.eye(256)))
+    plain = Retriever(target, mode="dense", k=60).retrieve("red apple").ids
+    assert Retriever(adapted, mode="dense", k=60).retrieve("red apple").ids != plain
+
+
+def test_negatives_are_mined_over_any_engine():
+    target = encoded()
+    learned = TrainingSet.from_qrels(*judged(target))
+    mined = mine(target, learned)
+    assert all(mined[example.query_id] for example in learned)
+    for example in learned:
+        assert not {one.id for one in mined[example.query_id]} & set(example.positives)

@@ -133,7 +133,9 @@ def test_vectors_of_the_caller_do_as_the_encoder_s(riddles):
             hits.ids[0] == each.positives[0] for hits, each in zip(found, learned, strict=True)
         ]
         assert np.mean(right) > 0.9
-        with pytest.raises(InputError, match=r"shape \(3, 256\): \(80, 256\) is wanted"):
+        with pytest.raises(
+            InputError, match=r"must have shape \(80, 256\), one row per example, got \(3, 256\)"
+        ):
             train_adapter(bare, learned, vectors=vectors[:3])
         for bad in (np.nan, 0.0):
             spoilt = vectors.copy()
@@ -200,7 +202,7 @@ def test_data_that_cannot_be_learned_from_is_refused_at_once(riddles):
         train_adapter(empty, learned)
     with Index.open(None, encoder=None) as words:
         words.upsert(["a text"])
-        with pytest.raises(QueryError, match="no vectors to learn from"):
+        with pytest.raises(QueryError, match="no vectors to train on"):
             train_adapter(words, learned)
     assert index.verify().generation == generation
 
@@ -213,7 +215,7 @@ def test_a_second_training_starts_from_what_is_in_use_and_keeps_the_first(riddle
     assert not again.accepted  # nothing is gained over the first
     assert again.gain("hybrid").before > 0.8
     assert "run index.profiles.use(None) first" in again.reason
-    with pytest.raises(InputError, match="there is a setting 'trained' already"):
+    with pytest.raises(InputError, match="there is already a profile 'trained'"):
         keep(index, again, name="trained")
     assert keep(index, again, use=False) == "trained-2"
     assert index.profiles.active == "trained"
@@ -399,7 +401,9 @@ def clicked(learned, propensity):
         for row in looked & wanted:
             hit = tuple(own for own, yes in zip(shown, row.tolist(), strict=True) if yes)
             sessions.append(Session(each.query, shown, hit))
-    found = examples_from_clicks(sessions, ClickPlan(propensity=propensity, min_relevance=0.02, skip_above=False))
+    found = examples_from_clicks(
+        sessions, ClickPlan(propensity=propensity, min_relevance=0.02, skip_above=False)
+    )
     by_query = {each.query: each.positives[:1] for each in found}  # the best estimate
     return TrainingSet(
         tuple(replace(each, positives=by_query[each.query], grades=()) for each in learned)
@@ -442,7 +446,7 @@ def test_the_command_line_trains_activates_and_goes_back(tmp_path):
     assert "accepted" in (tmp_path / "r.md").read_text()
     taken = command(*train, "--name", "mine")
     assert taken.returncode == 2
-    assert "there is an adapter 'mine' already" in taken.stderr
+    assert "there is already a" in taken.stderr
     on = command(*train, "--json")
     assert on.returncode == 0, on.stderr
     said = json.loads(on.stdout)

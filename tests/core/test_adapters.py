@@ -181,8 +181,8 @@ def test_one_query_is_adapted_as_among_others(vectors, seed):
 
 def test_bad_matrices_and_vectors_are_refused():
     for matrix in (np.ones((2, 3)), np.ones(4), np.array([[np.nan]]), np.empty((0, 0))):
-        with pytest.raises(VectorError, match=r"\(dim, dim\) finite ones are wanted"):
+        with pytest.raises(VectorError, match=r"must have shape \(dim, dim\) and finite numbers"):
             QueryAdapter(matrix)
-    with pytest.raises(VectorError, match=r"learned for \(n, 4\)"):
+    with pytest.raises(VectorError, match=r"must have shape \(n, 4\)"):
         turned(4)(np.ones((2, 5), np.float32))
     assert QueryAdapter(np.eye(5)).strength == 0

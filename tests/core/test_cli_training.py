@@ -97,7 +97,8 @@ def test_queries_made_of_passages_teach_beside_judged_ones(files, tmp_path):
     judged.write_text(
         "query-id\tcorpus-id\tscore\n" + "".join(f"r{n}\tp{n}\t1\n" for n in range(30))
     )
-    train = ["train", tmp_path / "i", "--generate", "titles", "--generate", "first-sentences", "--json"]
+    generate = ("--generate", "titles", "--generate", "first-sentences")
+    train = ["train", tmp_path / "i", *generate, "--json"]
     for more, judging, extra in (
         (["--queries", asked, "--qrels", judged], 30, 90),
         ([], 90, 0),

@@ -77,7 +77,7 @@ def test_a_damaged_or_missing_segment_is_built_anew_without_encoding(copy, abstr
     before = {file.name for file in files}
     with Index.open(path, encoder=Encoder()) as index:
         Encoder.calls = 0
-        with pytest.warns(RebuildWarning, match="is built anew in memory"):
+        with pytest.warns(RebuildWarning, match="is rebuilt in memory"):
             assert _answers(index, abstracts) == answers
         report = index.verify()
         assert len(report.problems) == len(files)
@@ -271,7 +271,7 @@ def test_a_lost_passage_is_seen(copy):
     path, _ = copy
     edit(path, "DELETE FROM passages WHERE row = (SELECT max(row) FROM passages)")
     with Index.open(path) as index:
-        assert "passages were stored" in index.verify().problems[0]
+        assert "passages were committed" in index.verify().problems[0]
 
 
 def test_verify_reads_again_what_an_open_index_holds(copy):

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from twofold import HashingEncoder, Index
 from twofold.cli import app
 from twofold.errors import InputError, QueryError
-from twofold.map import Categories, CorpusMap, Scale, picture_kind
+from twofold.map import Categories, CorpusMap, Scale, format_from_path
 from twofold.map.colors import MISSING, OTHER
 
 QUERY = "stem cells in embryonic development"
@@ -25,7 +25,7 @@ def run(*arguments):
 
 
 def ids(drawn, links):
-    return [drawn.passages[place].id for place in links.places]
+    return [drawn.passages[place].id for place in links.positions]
 
 
 def unsigned(points):
@@ -42,7 +42,7 @@ def own_vectors(tmp_path, vectors, metric="euclidean", analyzer=None):
 
 
 def test_points_are_the_principal_components(library):
-    drawn = CorpusMap.of(library, [QUERY])
+    drawn = CorpusMap.from_index(library, [QUERY])
     texts = [passage.content for passage in library]
     vectors = HashingEncoder().encode_passages(texts).astype(np.float64)
     mean = vectors.mean(axis=0)
@@ -60,7 +60,7 @@ def test_points_are_the_principal_components(library):
 def test_hits_are_those_of_the_retriever(library):
     from twofold import Retriever
 
-    drawn = CorpusMap.of(library, [QUERY, "patients"], k=7)
+    drawn = CorpusMap.from_index(library, [QUERY, "patients"], k=7)
     for place in drawn.queries:
         for leg, links in (("dense", place.dense), ("lexical", place.lexical)):
             hits = Retriever(library, mode=leg, k=7).retrieve(place.text)
@@ -70,8 +70,8 @@ def test_hits_are_those_of_the_retriever(library):
 
 
 def test_a_sample_keeps_every_hit_and_the_plane(library):
-    asked = CorpusMap.of(library, [QUERY], sample=40, k=10)
-    silent = CorpusMap.of(library, sample=40)
+    asked = CorpusMap.from_index(library, [QUERY], sample=40, k=10)
+    silent = CorpusMap.from_index(library, sample=40)
     assert len(silent.passages) == 40
     assert len(asked.passages) > 40
     hits = {*ids(asked, asked.queries[0].dense), *ids(asked, asked.queries[0].lexical)}
@@ -82,12 +82,12 @@ def test_a_sample_keeps_every_hit_and_the_plane(library):
     kept = np.array([where[each.id] for each in silent.passages])
     np.testing.assert_allclose(kept, silent.points, atol=1e-12)
     assert f"{len(asked.passages)} of 300 passages shown" in asked.html()
-    other = CorpusMap.of(library, sample=40, seed=1)
+    other = CorpusMap.from_index(library, sample=40, seed=1)
     assert {each.id for each in other.passages} != {each.id for each in silent.passages}
 
 
 def test_the_same_arguments_give_the_same_files(library):
-    first, second = (CorpusMap.of(library, [QUERY], sample=60) for _ in range(2))
+    first, second = (CorpusMap.from_index(library, [QUERY], sample=60) for _ in range(2))
     assert first.html() == second.html()
     assert first.png() == second.png()
 
@@ -95,7 +95,7 @@ def test_the_same_arguments_give_the_same_files(library):
 def test_deleted_passages_are_not_drawn(index):
     index.upsert([{"id": str(n), "text": f"word{n} common"} for n in range(9)])
     index.delete(ids=["3"])
-    drawn = CorpusMap.of(index, ["word3 common"])
+    drawn = CorpusMap.from_index(index, ["word3 common"])
     assert "3" not in {each.id for each in drawn.passages}
     assert (drawn.total, len(drawn.points)) == (8, 8)
 
@@ -106,7 +106,7 @@ def test_passages_are_coloured_by_a_category(index):
         {"id": str(n), "text": f"text {n}", "metadata": {"a": {"b": kind}} if kind else {}}
         for n, kind in enumerate(kinds)
     )
-    coloring = CorpusMap.of(index, color="a.b").coloring
+    coloring = CorpusMap.from_index(index, color="a.b").coloring
     assert isinstance(coloring, Categories)
     assert coloring.title == "a.b"
     assert coloring.names == ("many", *(f"kind {n:02}" for n in range(11)))
@@ -114,7 +114,7 @@ def test_passages_are_coloured_by_a_category(index):
     assert by_id[:6] == [0] * 5 + [OTHER]
     assert by_id[-1] == MISSING
     assert [name for _, name, _ in coloring.groups()][-2:] == ["other", "missing"]
-    page = CorpusMap.of(index, color="a.b").html()
+    page = CorpusMap.from_index(index, color="a.b").html()
     assert '"symbol":"square"' in page  # the tenth category and on, whose colours are taken
 
 
@@ -129,16 +129,16 @@ def test_passages_are_coloured_by_numbers_and_booleans(index):
             ]
         )
     )
-    years = CorpusMap.of(index, color="year").coloring
+    years = CorpusMap.from_index(index, color="year").coloring
     assert isinstance(years, Scale)
     np.testing.assert_array_equal(years.values, [1990, 2000.5, np.nan])
-    assert "cividis" in CorpusMap.of(index, color="year").html().lower()
-    flags = CorpusMap.of(index, color="open").coloring
+    assert "cividis" in CorpusMap.from_index(index, color="year").html().lower()
+    flags = CorpusMap.from_index(index, color="open").coloring
     assert isinstance(flags, Categories)
     assert (flags.names, flags.codes.tolist()) == (("true", "false"), [0, 1, 0])
-    mixed = CorpusMap.of(index, color="mixed").coloring
+    mixed = CorpusMap.from_index(index, color="mixed").coloring
     assert isinstance(mixed, Categories)
-    assert CorpusMap.of(index, color="year").png() != CorpusMap.of(index, color="open").png()
+    assert CorpusMap.from_index(index, color="year").png() != CorpusMap.from_index(index, color="open").png()
 
 
 def test_an_unknown_field_is_told_with_the_near_one(index):
@@ -146,9 +146,9 @@ def test_an_unknown_field_is_told_with_the_near_one(index):
     index.upsert([{"id": "2", "text": "gone", "metadata": {"yeast": 1}}])
     index.delete(ids=["2"])
     with pytest.raises(InputError, match="'yeer'.*did you mean 'year'.*'author', 'author.name'"):
-        CorpusMap.of(index, color="yeer")
+        CorpusMap.from_index(index, color="yeer")
     with pytest.raises(InputError, match="no passage has the field 'yeast'"):
-        CorpusMap.of(index, color="yeast")
+        CorpusMap.from_index(index, color="yeast")
 
 
 def test_clusters_are_of_what_passages_are_about(index):
@@ -156,7 +156,7 @@ def test_clusters_are_of_what_passages_are_about(index):
     index.upsert(
         {"id": f"{n:02}", "text": f"the {topics[n % 3]} of the number{n}"} for n in range(30)
     )
-    coloring = CorpusMap.of(index).coloring
+    coloring = CorpusMap.from_index(index).coloring
     assert isinstance(coloring, Categories)
     for topic in range(3):
         others = [code for n, code in enumerate(coloring.codes.tolist()) if n % 3 != topic]
@@ -171,7 +171,7 @@ def test_clusters_are_of_what_passages_are_about(index):
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_few_passages_are_drawn_with_the_query_apart(index, count):
     index.upsert([{"id": str(n), "text": f"word{n} shared"} for n in range(count)])
-    drawn = CorpusMap.of(index, ["word0 unrelated things"])
+    drawn = CorpusMap.from_index(index, ["word0 unrelated things"])
     assert drawn.points.shape == (count, 2)
     assert np.isfinite(drawn.points).all()
     # Distances to the query are lost only where two axes can't hold them.
@@ -190,7 +190,7 @@ def test_few_passages_are_drawn_with_the_query_apart(index, count):
 )
 def test_equal_vectors_lie_in_one_place(tmp_path, method, said):
     with own_vectors(tmp_path, np.ones((6, 4), np.float32)) as index:
-        drawn = CorpusMap.of(index, method=method)
+        drawn = CorpusMap.from_index(index, method=method)
     assert drawn.shares is None
     np.testing.assert_array_equal(drawn.points, np.zeros((6, 2)))
     assert drawn.coloring.codes.tolist() == [0] * 6
@@ -201,7 +201,7 @@ def test_equal_vectors_lie_in_one_place(tmp_path, method, said):
 def test_vectors_of_one_dimension_lie_on_a_line(tmp_path):
     values = np.array([[3], [1], [2], [7]], np.float32)
     with own_vectors(tmp_path, values) as index:
-        drawn = CorpusMap.of(index)
+        drawn = CorpusMap.from_index(index)
     np.testing.assert_allclose(np.abs(drawn.points[:, 0] - drawn.points[0, 0]), [0, 2, 1, 4])
     np.testing.assert_array_equal(drawn.points[:, 1], 0)
     assert drawn.shares == (1.0, 0.0)
@@ -210,24 +210,24 @@ def test_vectors_of_one_dimension_lie_on_a_line(tmp_path):
 def test_what_has_no_vectors_is_refused(tmp_path, index):
     with Index.open(tmp_path / "words", encoder=None) as words:
         words.upsert(["text"])
-        with pytest.raises(InputError, match="no vectors to be mapped: it serves 'lexical'"):
-            CorpusMap.of(words)
+        with pytest.raises(InputError, match="no vectors to map, it serves 'lexical'"):
+            CorpusMap.from_index(words)
     with pytest.raises(InputError, match="holds no passage with a vector: add passages"):
-        CorpusMap.of(index)
+        CorpusMap.from_index(index)
     index.upsert([{"id": "1", "text": "gone"}])
     index.delete(ids=["1"])
     with pytest.raises(InputError, match="holds no passage with a vector"):
-        CorpusMap.of(index, ["query"])
+        CorpusMap.from_index(index, ["query"])
 
 
 def test_vectors_of_the_caller_ask_for_vectors_of_queries(tmp_path):
     vectors = np.random.default_rng(3).normal(size=(12, 5)).astype(np.float32)
     with own_vectors(tmp_path, vectors, "cosine", analyzer="english") as index:
         with pytest.raises(QueryError, match="no encoder for the text 'word4'.*vectors="):
-            CorpusMap.of(index, ["word4"])
-        drawn = CorpusMap.of(index, ["word4"], vectors=3 * vectors[7:8], k=2)
-        with pytest.raises(QueryError, match=r"\(1, 5\) for 2 queries"):
-            CorpusMap.of(index, ["a", "b"], vectors=vectors[:1])
+            CorpusMap.from_index(index, ["word4"])
+        drawn = CorpusMap.from_index(index, ["word4"], vectors=3 * vectors[7:8], k=2)
+        with pytest.raises(QueryError, match="2 texts came with 1 vectors"):
+            CorpusMap.from_index(index, ["a", "b"], vectors=vectors[:1])
     assert ids(drawn, drawn.queries[0].dense)[0] == "7"
     assert ids(drawn, drawn.queries[0].lexical) == ["4"]
     # Under cosine a longer query is no other place.
@@ -236,22 +236,22 @@ def test_vectors_of_the_caller_ask_for_vectors_of_queries(tmp_path):
 
 def test_a_query_without_lexical_hits_has_dense_ones_only(index, tmp_path):
     index.upsert([{"id": str(n), "text": f"word{n}"} for n in range(5)])
-    drawn = CorpusMap.of(index, ["zzz"], k=3)
-    assert (len(drawn.queries[0].dense.places), len(drawn.queries[0].lexical.places)) == (3, 0)
+    drawn = CorpusMap.from_index(index, ["zzz"], k=3)
+    assert (len(drawn.queries[0].dense.positions), len(drawn.queries[0].lexical.positions)) == (3, 0)
     page = drawn.html()
     assert "dense only (3)" in page
     assert "lexical only" not in page
     with Index.open(tmp_path / "dense", encoder="hashing", analyzer=None) as dense:
         dense.upsert([{"id": str(n), "text": f"word{n}"} for n in range(5)])
-        without = CorpusMap.of(dense, ["word1"], k=2)
-    assert len(without.queries[0].lexical.places) == 0
+        without = CorpusMap.from_index(dense, ["word1"], k=2)
+    assert len(without.queries[0].lexical.positions) == 0
     assert "dense only (2)" in without.html()
 
 
 def test_passages_without_a_vector_are_counted(index):
     with pytest.warns(UserWarning, match="no words"):
         index.upsert([{"id": "1", "text": ""}, {"id": "2", "text": "a"}, {"id": "3", "text": "b"}])
-    drawn = CorpusMap.of(index)
+    drawn = CorpusMap.from_index(index)
     assert [each.id for each in drawn.passages] == ["2", "3"]
     assert (drawn.total, drawn.unplaced) == (3, 1)
     assert "2 of 3 passages shown · PCA: two axes with 100.0% of the variance · 1 without a" in (
@@ -262,21 +262,21 @@ def test_passages_without_a_vector_are_counted(index):
 def test_arguments_that_mean_nothing_are_refused(index):
     index.upsert(["one", "two", "three"])
     for arguments, message in [
-        ({"queries": "text"}, "queries is a list of texts"),
-        ({"queries": [" "]}, "a text with words, not ' '"),
+        ({"queries": "text"}, "queries must be a list of texts"),
+        ({"queries": [" "]}, "a text with words, got ' '"),
         ({"queries": ["\ud800"]}, "surrogate"),
-        ({"method": "tsne"}, "unknown method 'tsne': use one of 'pca', 'umap'"),
-        ({"sample": 0}, "sample is 0"),
-        ({"k": True}, "k is True"),
+        ({"method": "tsne"}, "method must be one of 'pca', 'umap', got 'tsne'"),
+        ({"sample": 0}, "sample must be .*got 0"),
+        ({"k": True}, "k must be .*got True"),
         ({"color": 3}, "name of a metadata field"),
-        ({"method": "umap"}, "UMAP needs 4 passages.*and 3 are"),
+        ({"method": "umap"}, "UMAP needs 4 passages.*there are 3"),
     ]:
         with pytest.raises(InputError, match=message):
-            CorpusMap.of(index, **arguments)
+            CorpusMap.from_index(index, **arguments)
 
 
 def test_the_page_asks_no_machine_for_anything(library):
-    page = CorpusMap.of(library, [QUERY], sample=50).html()
+    page = CorpusMap.from_index(library, [QUERY], sample=50).html()
     assert len(page) > 1_000_000  # plotly.js is in it
     tags = re.findall(r"<(?:script|link|img|iframe)\b[^>]*>", page[:2000] + page[-400_000:])
     assert not [tag for tag in tags if re.search(r"(?:src|href)\s*=", tag)]
@@ -289,14 +289,14 @@ def test_text_of_passages_stays_text(index):
         {"id": f"{hostile}{n}", "title": hostile, "text": hostile, "metadata": {"kind": hostile}}
         for n in range(4)
     )
-    page = CorpusMap.of(index, [hostile], color="kind").html()
+    page = CorpusMap.from_index(index, [hostile], color="kind").html()
     assert "document.title = 'owned'</script>" not in page
     assert "<img" not in page[page.index("Plotly.newPlot(") :]
 
 
 def test_hover_boxes_are_short(index):
     index.upsert([{"id": "1", "title": "Title", "text": "word " * 400}, {"id": "2", "text": "x"}])
-    page = CorpusMap.of(index).html()
+    page = CorpusMap.from_index(index).html()
     hover = json.loads(re.search(r'"hovertext":(\[.*?\])', page)[1])[0]
     lines = hover.split("\u003cbr\u003e")
     assert lines[:2] == ["<i>1</i>", "<b>Title</b>"]
@@ -307,7 +307,7 @@ def test_hover_boxes_are_short(index):
 
 @pytest.mark.parametrize("color", [None, "year"])
 def test_the_picture_is_a_picture(library, color):
-    drawn = CorpusMap.of(library, [QUERY, "mice"], color=color, sample=100)
+    drawn = CorpusMap.from_index(library, [QUERY, "mice"], color=color, sample=100)
     image = Image.open(io.BytesIO(drawn.png())).convert("RGB")
     assert image.size == (1800, 1080)
     pixels = np.asarray(image).astype(int)
@@ -322,7 +322,7 @@ def test_the_picture_is_a_picture(library, color):
 
 def test_many_queries_leave_the_legend_room(library):
     queries = [f"{QUERY} of mice, rats and fishes in {place}" for place in range(30)]
-    drawn = CorpusMap.of(library, queries, color="year", k=2)
+    drawn = CorpusMap.from_index(library, queries, color="year", k=2)
     pixels = np.asarray(Image.open(io.BytesIO(drawn.png())).convert("RGB")).astype(int)
     assert (pixels[:, -3:] > 250).all()
     # Between the last line of the legend and the colour bar nothing is drawn.
@@ -337,20 +337,20 @@ def test_formulas_and_underscores_are_drawn_as_text(index):
         {"id": str(n), "text": "t", "metadata": {"k": kind}}
         for n, kind in enumerate([r"$\frac$", "_private", "漢字"])
     )
-    drawn = CorpusMap.of(index, [r"what is $\frac$ ?"], color="k")
+    drawn = CorpusMap.from_index(index, [r"what is $\frac$ ?"], color="k")
     plain = replace(drawn, coloring=replace(drawn.coloring, names=("", "", "")))
     assert drawn.png() != plain.png()
 
 
 def test_the_suffix_says_what_is_written(library, tmp_path):
-    drawn = CorpusMap.of(library, sample=20)
+    drawn = CorpusMap.from_index(library, sample=20)
     drawn.write(tmp_path / "map.HTML")
     drawn.write(str(tmp_path / "map.png"))
     assert (tmp_path / "map.HTML").read_text(encoding="utf-8") == drawn.html()
     assert (tmp_path / "map.png").read_bytes() == drawn.png()
     for name in ("map.svg", "map", "png"):
-        with pytest.raises(InputError, match=r"written as .html or .png"):
-            picture_kind(tmp_path / name)
+        with pytest.raises(InputError, match=r"written as .html or .png, got"):
+            format_from_path(tmp_path / name)
 
 
 def test_the_command_line_draws(library, tmp_path):
@@ -372,9 +372,9 @@ def test_the_command_line_draws(library, tmp_path):
 
 def test_the_command_line_says_what_is_wrong(library, tmp_path):
     for arguments, message in [
-        ((library.path, "--out", tmp_path / "map.svg"), "is neither: change the suffix"),
+        ((library.path, "--out", tmp_path / "map.svg"), "must be written as .html or .png"),
         ((library.path, "--out", tmp_path / "a.png", "--color", "yaer"), "did you mean 'year'?"),
-        ((library.path, "--out", tmp_path / "a.png", "--sample", 0), "sample is 0"),
+        ((library.path, "--out", tmp_path / "a.png", "--sample", 0), "sample must be an integer >= 1, got 0"),
         ((library.path, "--out", tmp_path / "no" / "a.png"), "No such file"),
         ((tmp_path / "nothing", "--out", tmp_path / "a.png"), "no index"),
     ]:
@@ -394,7 +394,7 @@ def test_umap_keeps_neighbours_and_repeats_itself(index):
     )
     asked = " ".join(words[1])
     first, second = (
-        CorpusMap.of(index, [asked], method="umap", sample=80, seed=5) for _ in range(2)
+        CorpusMap.from_index(index, [asked], method="umap", sample=80, seed=5) for _ in range(2)
     )
     np.testing.assert_array_equal(first.points, second.points)
     np.testing.assert_array_equal(first.queries[0].point, second.queries[0].point)
@@ -411,6 +411,6 @@ def test_umap_keeps_neighbours_and_repeats_itself(index):
 @pytest.mark.slow
 def test_umap_takes_four_passages(index):
     index.upsert([{"id": str(n), "text": f"word{n} shared"} for n in range(4)])
-    drawn = CorpusMap.of(index, ["word1"], method="umap")
+    drawn = CorpusMap.from_index(index, ["word1"], method="umap")
     assert np.isfinite(drawn.points).all()
     assert np.isfinite(drawn.queries[0].point).all()

@@ -81,9 +81,9 @@ def hover(page, element):
 
 
 def test_a_page_shows_points_stars_and_lines(opened, library):
-    drawn = CorpusMap.of(library, QUERIES, sample=80)
+    drawn = CorpusMap.from_index(library, QUERIES, sample=80)
     page, requests, complaints = opened(drawn)
-    rings = sum(len({*q.dense.places, *q.lexical.places}) for q in drawn.queries)
+    rings = sum(len({*q.dense.positions, *q.lexical.positions}) for q in drawn.queries)
     # Lines have a marker for each end at a hit; those at the query have no size.
     shown = page.evaluate(
         """() => [...document.querySelectorAll('.scatterlayer .point')]
@@ -116,9 +116,9 @@ def test_a_page_shows_points_stars_and_lines(opened, library):
 
 
 def test_hovering_shows_the_passage_and_its_scores(opened, library):
-    drawn = CorpusMap.of(library, QUERIES[:1], sample=30, k=3)
+    drawn = CorpusMap.from_index(library, QUERIES[:1], sample=30, k=3)
     page, _, _ = opened(drawn)
-    place = int(drawn.queries[0].dense.places[2])
+    place = int(drawn.queries[0].dense.positions[2])
     at = page.evaluate(
         """([x, y]) => {
             const axes = document.getElementById('map')._fullLayout;
@@ -139,11 +139,11 @@ def test_hovering_shows_the_passage_and_its_scores(opened, library):
 
 
 def test_a_legend_entry_hides_and_shows_its_trace(opened, library):
-    drawn = CorpusMap.of(library, QUERIES[:1], sample=30)
+    drawn = CorpusMap.from_index(library, QUERIES[:1], sample=30)
     page, _, _ = opened(drawn)
     entry = page.locator(".legend .traces", has_text="lexical only")
     before = page.locator(".scatterlayer .js-line").count()  # each line is one
-    lexical = set(drawn.queries[0].lexical.places) - set(drawn.queries[0].dense.places)
+    lexical = set(drawn.queries[0].lexical.positions) - set(drawn.queries[0].dense.positions)
     entry.locator(".legendtoggle").click()
     expect(page.locator(".scatterlayer .js-line")).to_have_count(before - len(lexical))
     entry.locator(".legendtoggle").click()
@@ -161,7 +161,7 @@ def test_hostile_text_is_shown_and_never_run(opened, tmp_path):
             }
             for n in range(5)
         )
-        drawn = CorpusMap.of(index, [HOSTILE], color="kind")
+        drawn = CorpusMap.from_index(index, [HOSTILE], color="kind")
     page, requests, complaints = opened(drawn)
     said = hover(page, page.locator(".scatterlayer .point").first)
     assert "</script><script>window.owned = 1</script>" in said
@@ -173,7 +173,7 @@ def test_hostile_text_is_shown_and_never_run(opened, tmp_path):
 
 
 def test_the_page_keeps_to_itself_even_where_a_script_would_not(opened, library):
-    page, _, _ = opened(CorpusMap.of(library, sample=10))
+    page, _, _ = opened(CorpusMap.from_index(library, sample=10))
     assert page.evaluate("fetch('https://example.org').then(() => 'sent', () => 'kept')") == "kept"
     blocked = page.evaluate(
         """() => new Promise(done => {
@@ -186,7 +186,7 @@ def test_the_page_keeps_to_itself_even_where_a_script_would_not(opened, library)
 
 @pytest.mark.parametrize(("color", "times"), [(None, 1), ("year", 1), ("year", 5)])
 def test_a_screenshot_is_not_blank_and_nothing_overlaps(opened, library, color, times):
-    page, _, complaints = opened(CorpusMap.of(library, QUERIES * times, color=color))
+    page, _, complaints = opened(CorpusMap.from_index(library, QUERIES * times, color=color))
     pixels = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB")).astype(int)
     assert pixels.shape == (850, 1400, 3)
     assert 0.02 < (pixels.min(axis=2) < 250).mean() < 0.6

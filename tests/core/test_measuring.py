@@ -199,7 +199,7 @@ def test_why_nots_weight_brings_the_passage_in_on_the_command_line(shelf, abstra
 def test_bad_input_on_the_command_line_ends_with_2(shelf):
     folder, judged = shelf
     for arguments, words in (
-        (("tune", folder, *judged, "--seed", -1), "seed is -1"),
+        (("tune", folder, *judged, "--seed", -1), "seed must be an integer >= 0, got -1"),
         (("tune", folder, *judged, "--measure", "nDCG@10.5"), "unknown measure"),
         (("tune", folder, *judged, "--name", "default"), "'default' is that of the library"),
         (("tune", folder, *judged, "--name", ""), "1 to 100 printable"),

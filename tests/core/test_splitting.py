@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twofold.corpus import read_qrels, read_queries
 from twofold.errors import InputError
 from twofold.training import Example, TrainingSet
-from twofold.training.data.splitting import split_folds, split, unseen_queries
+from twofold.training.data.splitting import split, split_folds, unseen_queries
 
 DATA = Path(__file__).parents[2] / "examples" / "data" / "scifact-1000"
 BOTH = pytest.mark.parametrize("by", ["query", "passage"])

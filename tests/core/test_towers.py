@@ -83,10 +83,10 @@ def test_a_tower_is_one_encoder_with_an_identity():
         name = "own"
         identity = EncoderIdentity("own", 256, Metric.COSINE, "f")
 
-    with pytest.raises(InputError, match="tower for passages is a Nameless"):
+    with pytest.raises(InputError, match="tower for passages must have a name and an identity, which Nameless"):
         TowersEncoder(HashingEncoder(), Nameless())
     towers = TowersEncoder(HashingEncoder(), Named())
     assert towers.count_truncated(["x"]) == 0
     assert towers.encode_passages(["x"]).tolist() == [[1.0] * 256]
-    with pytest.raises(InputError, match="tower for queries has two towers itself"):
+    with pytest.raises(InputError, match="tower for queries must be one model"):
         TowersEncoder(towers, HashingEncoder())

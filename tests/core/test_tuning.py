@@ -79,7 +79,7 @@ def test_ndcg_is_that_of_ir_measures(queries, width, k, seed):
         for own in grades
     ]
     rows = np.tile(np.arange(width), (queries, 1))
-    found = fast_ndcg(scores, RelevantCandidates.from_rows(rows, judged, k), k)
+    found = fast_ndcg(scores, RelevantCandidates.from_keys(rows, judged, k), k)
     qrels = {str(q): {str(at): int(g) for at, g in enumerate(own)} for q, own in enumerate(grades)}
     run = {str(q): {str(at): float(s) for at, s in enumerate(own)} for q, own in enumerate(scores)}
     wanted = {
@@ -93,7 +93,7 @@ def test_ndcg_is_that_of_ir_measures(queries, width, k, seed):
 
 
 def test_ndcg_of_ties_keeps_the_order():
-    relevant = RelevantCandidates.from_rows(np.array([[4, 5, 6]]), [{6: 1}], 10)
+    relevant = RelevantCandidates.from_keys(np.array([[4, 5, 6]]), [{6: 1}], 10)
     assert fast_ndcg(np.array([[1.0, 1.0, 1.0]]), relevant, 10)[0] == pytest.approx(0.5)
     assert fast_ndcg(np.array([[1.0, 1.0, 1.0]]), relevant, 2)[0] == 0
 
@@ -131,7 +131,7 @@ def test_the_bench_gives_what_a_retriever_gives(library, claims, abstracts, prof
     assert sum(wanted.values()) > 0
     with library.view() as view:
         vectors = view.encode_queries(list(texts.values()))
-        given_by = TuningObjective(view, texts, qrels, vectors, measure).values(profile)
+        given_by = TuningObjective(view.scope, texts, qrels, vectors, measure).values(profile)
     np.testing.assert_allclose(given_by, [wanted[each] for each in texts], atol=1e-9)
 
 
@@ -147,7 +147,7 @@ def test_another_weight_of_titles_is_measured_as_if_the_index_had_it(tmp_path, a
             )
             with index.view() as view:
                 vectors = view.encode_queries(list(texts.values()))
-                bench = TuningObjective(view, texts, qrels, vectors, "AP")
+                bench = TuningObjective(view.scope, texts, qrels, vectors, "AP")
                 # Without the guard: the legs' agreement was measured with the index's own weight.
                 bare = replace(HOME, fusion=WeightedSum(dense_weight=0.4))
                 by_weight[weight] = [

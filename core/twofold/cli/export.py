@@ -14,6 +14,8 @@ from twofold.encoders.onnx.manifest import Precision
 from twofold.errors import InputError
 from twofold.protocols import Encoder
 
+_MODEL = "A model's name or folder; 'NAME?max_length=128' sets options."
+
 
 class Form(str, Enum):
     """The formats of an exported model."""
@@ -24,12 +26,7 @@ class Form(str, Enum):
 
 
 def export(
-    model: Annotated[
-        str,
-        Argument(
-            metavar="MODEL", help="A model's name or folder; 'NAME?max_length=128' sets options."
-        ),
-    ],
+    model: Annotated[str, Argument(metavar="MODEL", help=_MODEL)],
     to: Annotated[Path, Option("--to", metavar="FOLDER", help="The folder to write.")],
     form: Annotated[
         Form, Option("--as", help="onnx keeps vectors, int8 nearly; static is the smallest.")

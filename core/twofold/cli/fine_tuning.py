@@ -33,9 +33,8 @@ def adapt(
     with progress("training", 100, quiet=as_json) as report:
 
         def show(step: training.TrainingProgress) -> None:
-            text = f"{step.stage} {_format_epoch(step.epoch, plan.measure)}"
             if report is not None:
-                report(100 * step.done, text)
+                report(100 * step.done, f"{step.stage} {_format_epoch(step.epoch)}")
 
         trained = training.train_adapter(index, examples, plan=plan, extra=extra, progress=show)
     saved = training.keep(index, trained, name=name, use=activate) if trained.accepted else None
@@ -124,7 +123,7 @@ def _epoch_printer(plan: FineTuningPlan, *, quiet: bool) -> Callable[[training.E
     return None if quiet else show
 
 
-def _format_epoch(epoch: training.Epoch | None, measure: str) -> str:
+def _format_epoch(epoch: training.Epoch | None, measure: str = "nDCG@10") -> str:
     if epoch is None:
         return ""
     loss = f"loss {epoch.loss:.3f}" if epoch.loss is not None else "base"

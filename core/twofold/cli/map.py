@@ -35,11 +35,11 @@ def draw_map(
 ) -> None:
     """Draw the passages of an index in two dimensions, and queries among their hits."""
     with report_errors():
-        from twofold.map import CorpusMap, picture_kind  # may lack its extra
+        from twofold.map import CorpusMap, format_from_path  # may lack its extra
 
-        picture_kind(target)
+        format_from_path(target)
         with Index.open(folder, create=False, read_only=True) as index:
-            drawn = CorpusMap.of(
+            drawn = CorpusMap.from_index(
                 index, query or (), color=color, method=method.value, sample=sample, k=k
             )
         drawn.write(target)

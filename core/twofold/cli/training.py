@@ -35,7 +35,7 @@ _TRAININGS = {
     "generate": (_ADAPTER, "--full"),
 }
 """The trainings that an option is for; the others refuse it."""
-_PROPENSITY = "Position-bias exponent eta (propensity = position ** -eta), or 'estimated'. Default: 1."
+_PROPENSITY = "Position bias of clicks: eta in position ** -eta, or 'estimated'. Default: 1."
 _GENERATE = "Also train on queries generated from passages; repeatable."
 _IDENTITY_L2 = "L2 penalty that keeps the adapter near the identity. Default: 0.003."
 _NAME = "Name of the saved query adapter and its profile, which must be new."

@@ -24,8 +24,7 @@ Qrels = dict[str, dict[str, int]]
 def read_queries(path: FilePath) -> Queries:
     """Read queries from JSON lines (``_id``, ``text``) or tab-separated ids and texts.
 
-    Raises:
-        CorpusError: The file can't be read or a line is invalid; the message names the line.
+    Raises CorpusError naming the line.
     """
     path = Path(path)
     queries: Queries = {}
@@ -43,10 +42,7 @@ def read_queries(path: FilePath) -> Queries:
 def read_qrels(path: FilePath) -> Qrels:
     """Read judgments in BEIR's three tab-separated columns with a header, or in TREC's four.
 
-    A judgment may be repeated with the same grade.
-
-    Raises:
-        CorpusError: The file can't be read or a line is invalid; the message names the line.
+    A judgment may be repeated with the same grade. Raises CorpusError naming the line.
     """
     path = Path(path)
     qrels: Qrels = {}
@@ -82,7 +78,7 @@ def write_qrels(path: FilePath, qrels: Mapping[str, Mapping[str, int]]) -> None:
     """Write judgments in TREC's four columns: query, 0, passage and grade.
 
     Raises:
-        InputError: An id contains a blank; nothing was written.
+        InputError: An id has a blank. Nothing was written.
     """
     lines: list[str] = []
     for query_id, grades in qrels.items():
@@ -97,10 +93,7 @@ def write_qrels(path: FilePath, qrels: Mapping[str, Mapping[str, int]]) -> None:
 def read_run(path: FilePath) -> Run:
     """Read a run in TREC's six columns: query, Q0, passage, rank, score and name.
 
-    As in trec_eval, the scores alone determine the order, and ranks are ignored.
-
-    Raises:
-        CorpusError: The file can't be read or a line is invalid; the message names the line.
+    As in trec_eval, the scores alone determine the order. Raises CorpusError naming the line.
     """
     path = Path(path)
     run: Run = {}
@@ -131,16 +124,10 @@ def read_run(path: FilePath) -> Run:
 def write_run(path: FilePath, run: Mapping[str, Mapping[str, float]], name: str) -> None:
     """Write a run in TREC's six columns, best first, ties by passage id, ranks from 1.
 
-    Scores are written with all digits. A query without hits gets no line.
-
-    Args:
-        path: The file to write.
-        run: Query id to passage id to score.
-        name: The system's name.
+    Scores are written with all digits. A query without hits gets no line. ``name`` is the system's.
 
     Raises:
-        InputError: An id or the name contains a blank, or a score is not finite; nothing was
-            written.
+        InputError: An id or the name has a blank, or a score is not finite. Nothing was written.
     """
     lines: list[str] = []
     _check_column("name", name)

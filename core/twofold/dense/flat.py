@@ -14,12 +14,10 @@ from twofold.types import LegHits, Mask, Rows, Scores, Vectors
 from twofold.validation import check_vectors
 
 PARALLEL_ROWS = 20_000  # vectors from which on a second thread speeds up a scan
-GATHER_RATIO = 4
-"""Eligible vectors are gathered, not scanned, where fewer than one in this many is eligible."""
+GATHER_RATIO = 4  # where fewer than one vector in this many is eligible, those are gathered
 MAX_OVERFETCH = 1024
 """Up to this many deleted vectors are fetched and dropped, which is faster than masking them."""
-SPARE_CANDIDATES = 32
-"""Candidates fetched beyond k, so that float32 errors rarely need a second scan."""
+SPARE_CANDIDATES = 32  # fetched beyond k, so that float32 errors rarely need a second scan
 DIRECT_ROWS = 1024  # up to this many eligible vectors are scored directly, without FAISS
 MIN_PRODUCT, MAX_PRODUCT = 1e-24, 1e36
 """Products of lengths outside these limits could vanish or overflow in float32."""
@@ -53,12 +51,7 @@ def scan(
 
 
 def _scan_slice(
-    metric: Metric,
-    query: Vectors,
-    block: VectorBlock,
-    eligible: Flags | None,
-    count: int,
-    at: slice,
+    metric: Metric, query: Vectors, block: VectorBlock, eligible: Flags | None, k: int, at: slice
 ) -> Candidates:
     """Scan a slice of a block's vectors with FAISS."""
     import faiss
@@ -78,7 +71,7 @@ def _scan_slice(
         if metric is Metric.EUCLIDEAN:
             selector.insert(0, None)  # squared lengths of the vectors, not needed
     size, dim = vectors.shape
-    fetched = min(count + extra, size)
+    fetched = min(k + extra, size)
     scores, positions = np.empty(fetched, np.float32), np.empty(fetched, np.int64)
     arrays = faiss.swig_ptr(query), faiss.swig_ptr(vectors)
     outputs = faiss.swig_ptr(scores), faiss.swig_ptr(positions)
@@ -87,7 +80,7 @@ def _scan_slice(
     found = positions >= 0
     if extra and flags is not None:
         found &= flags[positions]
-    positions, scores = positions[found][:count] + at.start, scores[found][:count]
+    positions, scores = positions[found][:k] + at.start, scores[found][:k]
     return positions, -scores if metric is Metric.EUCLIDEAN else scores
 
 
@@ -219,9 +212,8 @@ class FlatIndex:
     def prepare_queries(self, queries: Vectors) -> Vectors:
         """Check query vectors (n, dim) and return them in the metric's stored form.
 
-        Raises:
-            QueryError: The shape is wrong, a value is not finite, or a query has length zero under
-                cosine.
+        Raises QueryError for a wrong shape, values that are not finite, and length zero under
+        cosine.
         """
         try:
             return self.metric.prepare(check_vectors(queries, self.dim, len(queries)))

@@ -18,8 +18,7 @@ _RANGE_SAMPLE = 65_536  # vectors from which a scalar quantizer learns the range
 _VECTORS_PER_CENTROID = 64  # training vectors for each centroid of an inverted file
 _KMEANS_ROUNDS = 10
 _ONE_BIT_SCANNED = 250_000  # one-bit codes that are read in about a millisecond
-_RESCORED_FLOATS = 400 * 384
-"""Floats of stored vectors that are read to rescore the candidates of a query."""
+_RESCORED_FLOATS = 400 * 384  # floats of stored vectors that rescoring a query reads
 _MIN_BITS = 128  # dimensions below which one bit each can't tell near vectors apart
 _MAX_LINKS, _MAX_VALUE = 512, 1 << 24
 _SEED = 7
@@ -252,12 +251,12 @@ _TYPES: dict[str, type[IndexType | Auto]] = {
 }
 
 
-def check_index_type(kind: object) -> IndexType | Auto:
-    """Return ``kind`` if it is an index type; raise InputError otherwise."""
-    if not isinstance(kind, IndexType | Auto):
+def check_index_type(index_type: object) -> IndexType | Auto:
+    """Return ``index_type`` if it is one; raise InputError otherwise."""
+    if not isinstance(index_type, IndexType | Auto):
         names = ", ".join(f"{spec.__name__}()" for spec in _TYPES.values())
-        raise InputError(f"kind must be one of {names} or its name, got {kind!r:.80}")
-    return kind
+        raise InputError(f"index_type must be one of {names} or its name, got {index_type!r:.80}")
+    return index_type
 
 
 def resolve_index_type(index_type: IndexType | Auto, count: int, dim: int) -> IndexType:

@@ -49,14 +49,10 @@ def fill_zero_vectors(vectors: Vectors, metric: Metric) -> Vectors:
 
 
 def batch_by_tokens(sizes: NDArray[np.int64], budget: int) -> list[NDArray[np.int64]]:
-    """Group texts of similar length into batches, longest first.
+    """Return positions of texts in batches of similar length, longest first.
 
-    Args:
-        sizes: The number of tokens of each text (n,).
-        budget: The most tokens in a batch, padding included. A longer text is a batch by itself.
-
-    Returns:
-        The positions in each batch.
+    ``sizes`` (n,) are in tokens. A batch has at most ``budget`` tokens, padding included; a longer
+    text is a batch by itself.
     """
     order = np.argsort(-sizes, kind="stable")
     batches: list[NDArray[np.int64]] = []
@@ -121,13 +117,12 @@ class TokenCounter:
         """Return the number of tokens of each text, int64 (n,)."""
         counts: list[int] = []
         for start in range(0, len(texts), _TOKENIZED_AT_ONCE):
-            counts += map(len, self._encode(list(texts[start : start + _TOKENIZED_AT_ONCE])))
+            block = list(texts[start : start + _TOKENIZED_AT_ONCE])
+            if self._fast is not None:
+                counts += map(len, self._fast.encode_batch(block))
+            else:
+                counts += map(len, self._slow(block, truncation=False, verbose=False)["input_ids"])
         return np.array(counts, np.int64)
-
-    def _encode(self, texts: list[str]) -> list[Any]:
-        if self._fast is not None:
-            return list(self._fast.encode_batch(texts))
-        return list(self._slow(texts, truncation=False, verbose=False)["input_ids"])
 
     def fingerprint(self) -> str:
         """Return a hash of the vocabulary and of the token ids of a probe text."""

@@ -80,7 +80,10 @@ def _encode_tokens(
     """Return the model's vector for each token as a text, float64 (n, dim)."""
     import torch
 
-    before, after = _find_special_tokens(tokenizer)
+    bare = tokenizer.encode(_WORD, add_special_tokens=False).ids
+    whole = tokenizer.encode(_WORD).ids
+    start = next(at for at in range(len(whole)) if whole[at : at + len(bare)] == bare)
+    before, after = whole[:start], whole[start + len(bare) :]  # special tokens around a text
     device = ready.model.device
     blocks = []
     ready.model.eval()
@@ -95,14 +98,6 @@ def _encode_tokens(
             vectors = features["sentence_embedding"][:, : ready.dim]
             blocks.append(vectors.double().cpu().numpy())
     return np.concatenate(blocks)
-
-
-def _find_special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """Return the special tokens that the tokenizer puts before and after a text."""
-    bare = tokenizer.encode(_WORD, add_special_tokens=False).ids
-    whole = tokenizer.encode(_WORD).ids
-    start = next(at for at in range(len(whole)) if whole[at : at + len(bare)] == bare)
-    return whole[:start], whole[start + len(bare) :]
 
 
 def _reduce_dimensions(vectors: NDArray[np.float64], dim: int) -> NDArray[np.float64]:

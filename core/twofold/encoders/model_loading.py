@@ -30,12 +30,8 @@ _CONFIG_FIELDS = ("model_type", "num_attention_heads", "hidden_act")
 class LoadedModel:
     """A SentenceTransformer with the options applied.
 
-    Attributes:
-        model: The SentenceTransformer.
-        metric: The similarity that the model was trained for.
-        normalize: Whether the vectors have unit length.
-        renormalize: Whether the caller must normalize, because dimensions were cut off or the
-            model has no such layer.
+    ``normalize`` is whether the vectors have unit length, ``renormalize`` whether the caller must
+    normalize them, because dimensions were cut off or the model has no such layer.
     """
 
     model: Any
@@ -85,13 +81,7 @@ class LoadedModel:
 
 
 def load_model(source: str, name: str, options: ModelOptions, device: str | None) -> LoadedModel:
-    """Load a SentenceTransformer and apply the options.
-
-    Args:
-        source: A folder, or a name on the Hugging Face hub.
-        name: What messages call the model.
-        options: What to change in the model as saved.
-        device: A torch device, None for the default.
+    """Load a SentenceTransformer and apply the options; messages call it ``name``.
 
     Raises:
         EncoderNotFoundError: The model can't be loaded.

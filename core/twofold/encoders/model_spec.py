@@ -84,9 +84,7 @@ def check_model_name(model: str | Path) -> str:
 def resolve_model_source(name: str) -> str:
     """Return the folder with a model's files, or ``name`` itself for the Hugging Face hub.
 
-    Raises:
-        EncoderNotFoundError: ``name`` is a path that doesn't exist.
-        InputError: ``name`` is the hashing encoder, which has no files.
+    Raises EncoderNotFoundError for a path that doesn't exist.
     """
     if is_folder(name):
         return name
@@ -130,11 +128,7 @@ def join_spec(model: str, values: Mapping[str, str]) -> str:
 
 
 def parse_spec(spec: str) -> tuple[str, ModelOptions]:
-    """Return the model and options of a spec. An existing folder has no options.
-
-    Raises:
-        InputError: The spec has an unknown option or an invalid value.
-    """
+    """Return the model and options of a spec. An existing folder has no options."""
     if is_folder(spec):
         return spec, AS_SAVED
     model, texts = split_spec(spec, _OPTION_NAMES, "encoder")
@@ -147,15 +141,9 @@ def parse_spec(spec: str) -> tuple[str, ModelOptions]:
 
 
 def split_spec(spec: str, names: Sequence[str], kind: str) -> tuple[str, dict[str, str]]:
-    """Split a spec into its model and its options as strings.
+    """Split ``model?name=value&name=value`` into the model and its options as strings.
 
-    Args:
-        spec: ``model`` or ``model?name=value&name=value``, percent-encoded.
-        names: The known options.
-        kind: What error messages call the model, such as ``"encoder"``.
-
-    Raises:
-        InputError: The model is missing, or an option is unknown, repeated or empty.
+    ``names`` are the known options, and ``kind`` is what error messages call the model.
     """
     model, mark, query = spec.partition("?")
     if not model:

@@ -5,6 +5,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,14 @@ class SentenceTransformerEncoder:
         self, ready: LoadedModel, texts: list[str], task: Task
     ) -> Iterator[tuple[NDArray[np.int64], Vectors]]:
         """Yield positions of texts and their vectors."""
-        encode = self._encode_function(ready, task)
+        model = ready.model
+        encode = partial(
+            model.encode_query if task == "query" else model.encode_document,
+            prompt=ready.prompt(task),
+            show_progress_bar=False,
+            convert_to_numpy=True,
+            normalize_embeddings=ready.renormalize,
+        )
         sizes = self._estimate_tokens(ready, texts, task)
         if not (self._in_processes and task == "document"):
             for positions in batch_by_tokens(sizes, self._token_budget(ready, task)):
@@ -171,23 +179,6 @@ class SentenceTransformerEncoder:
                 count = min(fitting, -(-len(positions) // len(self._devices)))
                 batch = [texts[position] for position in positions]
                 yield positions, encode(batch, pool=pool, batch_size=count, chunk_size=count)
-
-    def _encode_function(self, ready: LoadedModel, task: Task) -> Callable[..., Vectors]:
-        model, prompt = ready.model, ready.prompt(task)
-        method = model.encode_query if task == "query" else model.encode_document
-
-        def encode(texts: list[str], **options: Any) -> Vectors:
-            vectors = method(
-                texts,
-                prompt=prompt,
-                show_progress_bar=False,
-                convert_to_numpy=True,
-                normalize_embeddings=ready.renormalize,
-                **options,
-            )
-            return np.asarray(vectors, np.float32)
-
-        return encode
 
     def _estimate_tokens(
         self, ready: LoadedModel, texts: list[str], task: Task

@@ -61,18 +61,12 @@ class Cells:
 
 @dataclass(frozen=True, slots=True)
 class ColumnSegment:
-    """The ids and metadata of some rows, as sparse columns.
+    """The ids and metadata of ascending rows, as sparse columns.
 
-    Attributes:
-        rows: Ascending row numbers.
-        ids: The id of each row.
-        fields: Sorted field names.
-        strings: Sorted strings, so that codes compare as their strings do.
-        field_ptr: Offsets (fields + 1) of each field in ``docs`` and ``cells``.
-        docs: The position in ``rows`` of each cell, ascending within a field.
-        cells: The values of all fields, one field after the other.
-        list_ptr: Offsets (cells + 1) of each cell in ``elements``. Only lists have elements.
-        elements: The elements of all lists.
+    ``cells`` has the values of one field after the other, and ``docs`` the position in ``rows`` of
+    each. ``field_ptr`` (fields + 1) delimits the fields. ``list_ptr`` (cells + 1) delimits the
+    elements of each cell; only lists have any. ``fields`` and ``strings`` are sorted by code point,
+    so that codes compare as their strings do.
     """
 
     rows: NDArray[np.uint32]

@@ -54,10 +54,8 @@ def match_segment(where: Filter, segment: ColumnSegment) -> Flags:
 def _match_condition(condition: Condition, segment: ColumnSegment) -> Flags:
     """Match one field. Rows without it match only if the condition asks for its absence."""
     value = condition.value
-    if condition.operator is Operator.IN and condition.field == ID:
-        return _match_ids(segment.ids, value)
     if condition.field == ID:
-        return _match_ids(segment.ids, (value,))
+        return _match_ids(segment.ids, value if condition.operator is Operator.IN else (value,))
     span = segment.field(condition.field)
     cells = segment.cells.take(span)
     flags = np.zeros(len(segment), np.bool_)
@@ -90,10 +88,9 @@ def _match_cells(condition: Condition, cells: Cells, segment: ColumnSegment, spa
             return _equals_any(cells, (value,), segment)
         case Operator.IN:
             return _equals_any(cells, value, segment)
-        case Operator.TEXT:
-            return _contains_text(cells, value, segment, fold_case=False)
-        case Operator.ITEXT:
-            return _contains_text(cells, value, segment, fold_case=True)
+        case Operator.TEXT | Operator.ITEXT:
+            fold_case = condition.operator is Operator.ITEXT
+            return _contains_text(cells, value, segment, fold_case=fold_case)
         case Operator.CONTAINS:
             return _list_contains_any(segment, span, (value,), len(cells))
         case Operator.ANY:
@@ -136,9 +133,8 @@ def _compare(cells: Cells, name: Operator, value: float | str, segment: ColumnSe
     # Values that round to the same float are compared exactly, as Python numbers.
     for position in np.flatnonzero(numeric & (cells.numbers == number)).tolist():
         is_big = cells.types[position] == ValueType.BIG
-        exact: int | float = float(cells.numbers[position])
-        if is_big:
-            exact = int(segment.strings[int(cells.codes[position])])
+        code = int(cells.codes[position])
+        exact = int(segment.strings[code]) if is_big else float(cells.numbers[position])
         flags[position] = compare(exact, value)
         if not is_big and abs(number) < MAX_EXACT:
             break  # small numbers are exact, so all of them are equal

@@ -24,9 +24,9 @@ class GuardedFusion:
     share their words. An encoder that doesn't know the language ranks them at random. The quality
     of the lexical leg is the share of the query's words that occur in any passage.
 
-    At full trust in both legs, scores are those of ``fusion``. See docs/decisions/0010.
-    Without trust in the dense leg, the dense weight falls to ``weak_dense``. Without trust in the
-    lexical leg, it rises to ``weak_lexical``.
+    At full trust in both legs, scores are those of ``fusion``. Without trust in the dense leg, its
+    weight falls to ``weak_dense``. Without trust in the lexical leg, the dense weight rises to
+    ``weak_lexical``. See docs/decisions/0010.
     """
 
     fusion: WeightedFusion = field(default_factory=WeightedSum)

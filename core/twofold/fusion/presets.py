@@ -21,7 +21,7 @@ FusionMode = Literal["reciprocal_rerank", "relative_score", "dist_based_score", 
 class EnsembleFusion:
     """LangChain's EnsembleRetriever: weight / (c + rank), and 0 where a leg has no rank.
 
-    Ranks start at 1. Equal scores keep the order of the lists, of which ``dense_first`` tells the
+    Ranks start at 1. Equal scores keep the order of the lists; ``dense_first`` puts the dense one
     first.
     """
 

@@ -58,7 +58,7 @@ def _replace(target: Path, new: Path) -> None:
 
 
 def _sibling(target: Path, suffix: str) -> Path:
-    """Return the path of a temporary folder next to ``target``, on the same file system."""
+    """Return the path of a temporary folder next to ``target``."""
     return target.with_name(f"{target.name}.{os.getpid()}.{suffix}")
 
 

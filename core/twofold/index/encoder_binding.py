@@ -26,7 +26,7 @@ CANARIES = (
 ANOTHER_MODEL = 0.14
 """Relative change of a canary's vector that means another model; it is a cosine of 0.99."""
 DRIFT = 0.01
-"""Relative change of a canary's vector from which a warning is given."""
+"""Relative change of a canary's vector above which a warning is issued."""
 
 
 class EncoderBinding:

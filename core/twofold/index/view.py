@@ -29,7 +29,7 @@ from twofold.errors import (
 from twofold.filters import Filter, match_rows, parse_filter
 from twofold.index.encoder_binding import EncoderBinding
 from twofold.index.layout import Layout
-from twofold.index.saved_records import active_profile
+from twofold.index.saved_records import active_profile, default_title_weight
 from twofold.index.segment_types import LexicalSegmentType
 from twofold.index.snapshot import Snapshot, ids_at, load_snapshot
 from twofold.lexical import LiveSegment, PostingsIndex
@@ -38,6 +38,7 @@ from twofold.similarity import Metric
 from twofold.storage import Catalog, CatalogReader, IndexSettings, PassageFields, StoredPassage
 from twofold.types import (
     MODES,
+    EncoderIdentity,
     LegHits,
     Mask,
     Mode,
@@ -101,6 +102,17 @@ class BoundEncoder:
     settings: IndexSettings
     snapshot: Snapshot
 
+    @property
+    def identity(self) -> EncoderIdentity | None:
+        """The identity of the model that produced the stored vectors."""
+        stored = self.snapshot.vector_set
+        return stored.to_identity() if stored is not None else None
+
+    @property
+    def available(self) -> bool:
+        """Whether the encoder was given, or can be loaded by its name."""
+        return self.binding.is_available(self.settings, self.snapshot.vector_set)
+
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         """Return query vectors (n, dim)."""
         return self.binding.encode_queries(texts, self.settings, self.snapshot.vector_set)
@@ -127,7 +139,9 @@ class IndexView:
             snapshot.state.passages,
             settings.metric if snapshot.dense is not None else None,
             settings.dim,
+            snapshot.vector_set.number if snapshot.vector_set is not None else 0,
             settings.title_weight,
+            default_title_weight(settings),
         )
 
     # SearchSession
@@ -274,6 +288,7 @@ class IndexView:
             self.profile,
             adapting.adapter,
             lambda: nullcontext(scope),  # the snapshot outlives the transaction
+            lambda weight: self.retitled(weight).scope,
         )
         return scope
 

@@ -17,19 +17,17 @@ from twofold.types import LegHits, Mask, Moments, Rows, Scores, TermMatch
 
 _ROUNDING = 1e-13  # share of the mean square below which the variance is 0
 _LOOKUP_COST = 16  # postings that are read in the time of finding one term in one passage
-_MAX_HITS = 1 << 20
-"""Hits gathered at a time over all segments, which bounds the queries searched together."""
+_MAX_HITS = 1 << 20  # hits gathered at a time, which bounds the queries searched together
 _MIN_FLOOR = -(1 << 62)
 _NO_NORMS = np.empty(0)
 _BM25 = BM25()
 
 
-def score_moments(queries: WeightedQueries, norms: Sequence[Scores]) -> Moments:
+def score_moments(queries: WeightedQueries) -> Moments:
     """Return the moments of the first query's scores over all live passages.
 
     With S1 and S2 the sums of a term's weights and of their squares, the mean is sum w S1 / N and
-    the variance sum w^2 (S2 / N - (S1 / N)^2), as if terms occurred independently. ``norms`` has
-    for each segment a factor for each document, or an empty array.
+    the variance sum w^2 (S2 / N - (S1 / N)^2), as if terms occurred independently.
     """
     terms = queries.term_range(0)
     weights = queries.weights[terms]
@@ -39,7 +37,7 @@ def score_moments(queries: WeightedQueries, norms: Sequence[Scores]) -> Moments:
     for number, live in enumerate(queries.collection.segments):
         passages += len(live) if live.live is None else int(np.count_nonzero(live.live))
         segment = live.segment
-        table = queries.weight_table(live)
+        table, norms = queries.weight_table(live), _segment_norms(queries, number)
         found: list[NDArray[np.uint32]] = [np.empty(0, np.uint32)]
         for at, term in enumerate(queries.local_terms[number][terms].tolist()):
             if term < 0:
@@ -49,7 +47,7 @@ def score_moments(queries: WeightedQueries, norms: Sequence[Scores]) -> Moments:
             if live.live is not None:
                 alive = live.live[docs]
                 docs, codes = docs[alive], codes[alive]
-            values = table[codes] * norms[number][docs] if len(norms[number]) else table[codes]
+            values = table[codes] * norms[docs] if len(norms) else table[codes]
             first[at] += values.sum()
             second[at] += values @ values
             found.append(docs)
@@ -145,12 +143,10 @@ class PostingsIndex:
 
     def term_coverage(self, query: str) -> float:
         """Return the share of a query's distinct terms that any passage has; 1.0 without terms."""
-        last = self._last
+        last, collection = self._last, self._collection
         # The scoring function doesn't matter, so the last search serves if it was for this query.
-        if last is not None and last[0][0] == (query,) and last[1].collection is self._collection:
-            queries = last[1]
-        else:
-            queries = self._weight([query], None)
+        same = last is not None and last[0][0] == (query,) and last[1].collection is collection
+        queries = last[1] if last is not None and same else self._weight([query], None)
         if not queries.terms:
             return 1.0
         return float(np.count_nonzero(queries.frequencies)) / len(queries.terms)
@@ -160,9 +156,7 @@ class PostingsIndex:
 
         The mean is exact. The deviation assumes that terms occur independently of each other.
         """
-        queries = self._weight([query], scorer)
-        numbers = range(len(queries.collection.segments))
-        return score_moments(queries, [_segment_norms(queries, number) for number in numbers])
+        return score_moments(self._weight([query], scorer))
 
     def term_matches(
         self, query: str, row: int, scorer: Scorer | None = None

@@ -91,11 +91,9 @@ def weight_queries(
     if known.any():
         idf[known] = scorer.idf(frequencies[known], collection.term_statistics)
     idf, term_counts = idf[expand], np.array(counts, np.int64)
-    weights = (
-        _cosine_weights(term_counts, idf, query_ptr, scorer)
-        if scorer.cosine
-        else (term_counts * idf)
-    )
+    weights = term_counts * idf
+    if scorer.cosine:
+        weights = _cosine_weights(term_counts, idf, query_ptr, scorer)
     names = tuple(numbers)
     terms = [names[number] for number in query_terms]
     of_terms = tuple(terms), term_counts, frequencies[expand], idf, weights, tuple(local_terms)

@@ -35,24 +35,21 @@ class RankBM25Index:
     def search(self, query: str, k: int, allowed: Mask | None = None) -> LegHits:
         """Return the best ``k`` allowed rows that share a term with ``query``."""
         terms = self.analyzer.query_terms(query)
-        scores = self._all_scores(terms)
+        of_rows = self._all_scores(terms)
         found = [
-            (-scores[row], passage_id, row)
+            (-of_rows[row], passage_id, row)
             for row, (passage_id, words) in self._passages.items()
             if not set(terms).isdisjoint(words)
             and (allowed is None or (row < len(allowed) and allowed[row]))
         ]
-        found.sort()
-        del found[k:]
-        return LegHits(
-            np.array([row for _, _, row in found], np.int64),
-            np.array([-score for score, _, _ in found], np.float64),
-        )
+        best = sorted(found)[:k]
+        rows, scores = [row for _, _, row in best], [-score for score, _, _ in best]
+        return LegHits(np.array(rows, np.int64), np.array(scores, np.float64))
 
     def scores(self, query: str, rows: Rows) -> Scores:
         """Return the score of each row, 0.0 where it shares no term with ``query``."""
-        scores = self._all_scores(self.analyzer.query_terms(query))
-        return np.array([scores.get(row, 0.0) for row in rows.tolist()], np.float64)
+        of_rows = self._all_scores(self.analyzer.query_terms(query))
+        return np.array([of_rows.get(row, 0.0) for row in rows.tolist()], np.float64)
 
     def _all_scores(self, terms: Sequence[str]) -> dict[int, float]:
         """Return the score of every row that has terms."""

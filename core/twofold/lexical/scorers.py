@@ -1,9 +1,8 @@
 """Scoring functions: the BM25 family as the field's libraries compute it, and TF-IDF.
 
 A score is a sum over the terms that query and passage share: a term's idf, times a weight that
-grows with its frequency and shrinks with the passage's length. Postings hold frequencies and
-lengths, so each query may name its scoring function and parameters. The variants: Kamphuis et al.,
-Which BM25 Do You Mean? (ECIR 2020).
+grows with its frequency and shrinks with the passage's length. Each query may name its scoring
+function. The variants: Kamphuis et al., Which BM25 Do You Mean? (ECIR 2020).
 """
 
 import math
@@ -27,12 +26,9 @@ class BM25:
     """Lucene's BM25: idf * tf / (tf + k1 * (1 - b + b * length / average length)).
 
     idf = ln(1 + (N - n + 0.5) / (n + 0.5)), which is never negative. Like Lucene since version 8,
-    it leaves out the constant factor k1 + 1. Robertson and Zaragoza, The Probabilistic Relevance
-    Framework: BM25 and Beyond (2009).
-
-    Args:
-        k1: Bounds what repeats of a term add.
-        b: How much long passages are penalized, from 0 to 1.
+    it leaves out the constant factor k1 + 1. ``k1`` bounds what repeats of a term add; ``b``, from
+    0 to 1, is how much long passages are penalized. Robertson and Zaragoza, The Probabilistic
+    Relevance Framework: BM25 and Beyond (2009).
     """
 
     k1: float = 1.2
@@ -91,9 +87,8 @@ class ATIREBM25(BM25):
 
     def tf_weight(self, frequencies: _Counts, lengths: _Counts, average_length: float) -> _Floats:
         """Return tf * (k1 + 1) / (tf + k1 * length norm)."""
-        return np.asarray(
-            (self.k1 + 1) * BM25.tf_weight(self, frequencies, lengths, average_length)
-        )
+        saturated = BM25.tf_weight(self, frequencies, lengths, average_length)
+        return np.asarray((self.k1 + 1) * saturated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +109,8 @@ class BM25L(BM25):
 
     def tf_weight(self, frequencies: _Counts, lengths: _Counts, average_length: float) -> _Floats:
         """Return (k1 + 1) * (c + delta) / (k1 + c + delta)."""
-        c = frequencies.astype(np.float64) / self.length_norm(lengths, average_length)
-        shifted = c + self.delta
+        tf, norm = frequencies.astype(np.float64), self.length_norm(lengths, average_length)
+        shifted = tf / norm + self.delta
         return np.asarray((self.k1 + 1) * shifted / (self.k1 + shifted))
 
     @property
@@ -234,8 +229,7 @@ SCORERS: dict[str, type[Scorer]] = {
 def scorer_from_name(name: str, **parameters: float | None) -> Scorer:
     """Return a scoring function with those of ``parameters`` that aren't None.
 
-    Raises:
-        InputError: The name is unknown, or the scoring function lacks a parameter.
+    Raises InputError for an unknown name or parameter.
     """
     check_choice("scorer", name, SCORERS)
     given = {key: value for key, value in parameters.items() if value is not None}
@@ -247,11 +241,7 @@ def scorer_from_name(name: str, **parameters: float | None) -> Scorer:
 
 
 def scorer_as_dict(scorer: Scorer) -> dict[str, Any]:
-    """Return one of the library's scoring functions as JSON values.
-
-    Raises:
-        InputError: The scoring function is user-defined, so it can't be recreated from values.
-    """
+    """Return a scoring function as JSON values; raise InputError for a user-defined one."""
     for name, scorer_type in SCORERS.items():
         if type(scorer) is scorer_type:
             return {"name": name, **asdict(scorer)}  # type: ignore[call-overload]  # all are dataclasses

@@ -54,8 +54,7 @@ class PostingsSegment:
     ) -> "PostingsSegment":
         """Index each document's terms, repeats included, under its row; rows ascend.
 
-        Raises:
-            InputError: A document has more than MAX_TERMS terms.
+        Raises InputError for a document with more than MAX_TERMS terms.
         """
         longest = max(map(len, documents), default=0)
         if longest > MAX_TERMS:
@@ -73,11 +72,9 @@ class PostingsSegment:
         doc_of, fwd_term = np.divmod(keys, max(len(numbers), 1))
         fwd_ptr = np.searchsorted(doc_of, np.arange(len(documents) + 1)).astype(np.int64)
         pairs, codes = np.unique(_pair_keys(frequencies, lengths[doc_of]), return_inverse=True)
-        packed = PackedStrings.from_strings(ids)
-        order = packed.ranks()
-        return cls._invert(
-            rows, lengths, packed, order, vocabulary, pairs, fwd_ptr, fwd_term, codes
-        )
+        names = PackedStrings.from_strings(ids)
+        order = names.ranks()
+        return cls._invert(rows, lengths, names, order, vocabulary, pairs, fwd_ptr, fwd_term, codes)
 
     @classmethod
     def merge(
@@ -99,15 +96,11 @@ class PostingsSegment:
         fwd_ptr = np.zeros(len(counts) + 1, np.int64)
         np.cumsum(counts, out=fwd_ptr[1:])
         # Hash order is the same in every vocabulary, so terms stay ascending in each document.
-        fwd_term = np.concatenate(
-            [new[part.fwd_term[on]] for (part, on), new in zip(postings, new_terms, strict=True)]
-        )
-        codes = np.concatenate(
-            [new[part.fwd_code[on]] for (part, on), new in zip(postings, new_codes, strict=True)]
-        )
-        ids = PackedStrings.concatenate(
-            [part.ids.take(np.flatnonzero(alive)) for part, alive in keep]
-        )
+        triples = list(zip(postings, new_terms, new_codes, strict=True))
+        fwd_term = np.concatenate([new[part.fwd_term[on]] for (part, on), new, _ in triples])
+        codes = np.concatenate([new[part.fwd_code[on]] for (part, on), _, new in triples])
+        kept_ids = [part.ids.take(np.flatnonzero(alive)) for part, alive in keep]
+        ids = PackedStrings.concatenate(kept_ids)
         rows = np.concatenate([part.rows[alive] for part, alive in keep])
         lengths = np.concatenate([part.lengths[alive] for part, alive in keep])
         order = _merge_orders(ids, keep)
@@ -199,10 +192,8 @@ def _merge_orders(
         start += int(alive.sum())
     run_ptr = np.zeros(len(runs) + 1, np.int64)
     np.cumsum([len(run) for run in runs], out=run_ptr[1:])
-    order: NDArray[np.uint32] = build.merge_ranks(
-        ids.offsets, ids.data, np.concatenate(runs), run_ptr
-    )
-    return order
+    order = build.merge_ranks(ids.offsets, ids.data, np.concatenate(runs), run_ptr)
+    return np.asarray(order, np.uint32)
 
 
 def _union_pairs(

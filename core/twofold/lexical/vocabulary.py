@@ -10,11 +10,9 @@ from numpy.typing import NDArray
 from twofold.errors import InputError
 from twofold.segments import PackedStrings
 
+_Ints = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
-"""(2, n): the high and low halves of each term's 128-bit xxh3 hash.
-
-Terms with equal hashes are taken for equal: among a billion terms, the probability is 1e-21.
-"""
+"""(2, n): high and low halves of 128-bit xxh3 hashes; a billion terms collide at p = 1e-21."""
 
 
 def hash_terms(terms: Iterable[str]) -> Hashes:
@@ -67,25 +65,19 @@ class Vocabulary:
             mapping[keep] = numbers[start:end]
             new_numbers.append(mapping)
             start = end
-        strings = PackedStrings.concatenate(
-            [part.terms.take(np.flatnonzero(keep)) for part, keep in pairs]
-        )
+        strings = [part.terms.take(np.flatnonzero(keep)) for part, keep in pairs]
         distinct = by_hash[is_first]
-        packed = strings.take(distinct)
+        packed = PackedStrings.concatenate(strings).take(distinct)
         return cls(np.ascontiguousarray(hashes[:, distinct]), packed), new_numbers
 
     def __len__(self) -> int:
         return len(self.terms)
 
 
-def number_by_hash(
-    hashes: Hashes,
-) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
+def number_by_hash(hashes: Hashes) -> tuple[_Ints, NDArray[np.bool_], _Ints]:
     """Number terms in the order of their hashes, equal terms alike.
 
-    Returns:
-        The order of the terms, flags of the first of equal terms in that order, and the number of
-        each term.
+    Returns that order, flags of the first of equal terms in it, and the number of each term.
     """
     by_hash = _argsort(hashes)
     ordered = hashes[:, by_hash]

@@ -1,4 +1,4 @@
-"""The picture: a corpus in two dimensions, and queries among their hits."""
+"""Corpus maps: the passages of an index in two dimensions, with queries among their hits."""
 
 from importlib.util import find_spec
 
@@ -7,12 +7,12 @@ from twofold.map.colors import Categories, Coloring, Scale
 from twofold.map.corpus_map import CorpusMap
 from twofold.map.model import Links, QueryPlace
 from twofold.map.projection import METHODS, Method
-from twofold.map.style import picture_kind
+from twofold.map.style import format_from_path
 
-# Found, not imported: together they take seconds, and a map is drawn by one of them.
+# Not imported here: together they take seconds, and a map needs only some of them.
 if any(find_spec(name) is None for name in ("matplotlib", "plotly", "sklearn", "umap")):
     raise MissingExtraError(
-        "twofold.map needs matplotlib, plotly, scikit-learn and umap-learn. Install them with: "
+        "twofold.map needs matplotlib, plotly, scikit-learn and umap-learn: "
         "pip install 'twofold[map]'",
     )
 
@@ -25,5 +25,5 @@ __all__ = [
     "Method",
     "QueryPlace",
     "Scale",
-    "picture_kind",
+    "format_from_path",
 ]

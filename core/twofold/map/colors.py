@@ -1,10 +1,9 @@
-"""What the colour of a point says: a category or a number, from the passages' metadata."""
+"""Colors passages by a metadata field or by cluster."""
 
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -15,33 +14,37 @@ from twofold.errors import InputError
 from twofold.filters.values import ValueType, encode_value, flatten_metadata
 from twofold.protocols import Analyzer
 from twofold.types import Passage, Vectors
+from twofold.validation import did_you_mean
 
-MOST = 12
-"""Categories that are told apart by colour and shape."""
 MISSING, OTHER = -1, -2
-"""The codes of passages without a value, and of those whose value is too rare for a colour."""
+"""Codes of passages without a value, and of those whose value is too rare for a color."""
+_MAX_CATEGORIES = 12
+_MAX_CLUSTERS = 8  # color alone distinguishes no more
+_CLUSTER_WORDS = 3
+_CANDIDATE_WORDS = 10 * _CLUSTER_WORDS
+_CHARACTERS = 2000  # of a passage, read to name its cluster
+_WORD = r"(?u)\b[^\W\d_]{3,}\b"
 
 
 @dataclass(frozen=True, slots=True)
 class Categories:
-    """One name a passage: ``codes`` (n,) are places in ``names``, MISSING or OTHER."""
+    """One category per passage: ``codes`` (n,) are positions in ``names``, MISSING or OTHER."""
 
     title: str
     names: tuple[str, ...]
     codes: NDArray[np.int64]
 
     def groups(self) -> Iterator[tuple[int, str, NDArray[np.int64]]]:
-        """Yield code, name and the passages of each category that has any; the grey ones last."""
-        named = [*enumerate(self.names), (OTHER, "other"), (MISSING, "missing")]
-        for code, name in named:
-            places = np.flatnonzero(self.codes == code)
-            if len(places):
-                yield code, name, places
+        """Yield the code, name and passages of each category in use, the gray ones last."""
+        for code, name in [*enumerate(self.names), (OTHER, "other"), (MISSING, "missing")]:
+            positions = np.flatnonzero(self.codes == code)
+            if len(positions):
+                yield code, name, positions
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """One number a passage: ``values`` (n,), NaN where it has none."""
+    """One number per passage: ``values`` (n,), NaN if it has none."""
 
     title: str
     values: NDArray[np.float64]
@@ -51,99 +54,82 @@ Coloring = Categories | Scale
 
 
 def color_by_field(field: str, passages: Sequence[Passage]) -> Coloring:
-    """Colour passages by a metadata field, ``a.b`` reaching into objects.
+    """Color passages by a metadata field; ``a.b`` is field b of the object a.
 
-    Numbers make a scale if nothing else occurs; anything else is a category, of which the most
-    frequent are named.
+    Finite numbers make a scale. Other values make categories, the most frequent with names.
     """
-    found = [flatten_metadata(passage.metadata).get(field) for passage in passages]
-    present = [each for each in found if each is not None]
-    if present and all(_is_finite(each) for each in present):
-        numbers = [math.nan if each is None else float(each) for each in found]
+    values = [flatten_metadata(passage.metadata).get(field) for passage in passages]
+    present = [value for value in values if value is not None]
+    if present and all(_is_finite(value) for value in present):
+        numbers = [math.nan if value is None else float(value) for value in values]
         return Scale(field, np.array(numbers, np.float64))
-    names = [None if each is None else _name(each) for each in found]
-    counted = Counter(each for each in names if each is not None)
-    frequent = sorted(counted, key=lambda name: (-counted[name], name))[:MOST]
-    code = {name: place for place, name in enumerate(frequent)}
-    codes = [MISSING if each is None else code.get(each, OTHER) for each in names]
+    names = [None if value is None else _format_value(value) for value in values]
+    counts = Counter(name for name in names if name is not None)
+    frequent = sorted(counts, key=lambda name: (-counts[name], name))[:_MAX_CATEGORIES]
+    code = {name: position for position, name in enumerate(frequent)}
+    codes = [MISSING if name is None else code.get(name, OTHER) for name in names]
     return Categories(field, tuple(frequent), np.array(codes, np.int64))
 
 
 def check_field(field: str, fields: Sequence[str]) -> None:
-    """Raise InputError for a field that no passage has; ``fields`` are those there are."""
+    """Raise InputError unless ``field`` is one of the index's metadata fields."""
     if field in fields:
         return
-    near = get_close_matches(field, fields, n=1, cutoff=0.4)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    there = ", ".join(repr(each) for each in fields)
+    known = f"the fields are {', '.join(map(repr, fields))}" if fields else "there is no metadata"
     raise InputError(
-        f"no passage has the field {field!r} to be coloured by{hint} "
-        + (f"The fields are {there}" if there else "No passage has any metadata")
-        + "; without a field, clusters are coloured"
+        f"no passage has the field {field!r} to color by{did_you_mean(field, fields, 0.4)}; "
+        f"{known}; without a field, clusters are colored"
     )
 
 
 def _is_finite(value: Any) -> bool:
-    """Return whether a value is a number that has a place on a scale."""
     kind, number, _ = encode_value(value)
     return kind in (ValueType.NUMBER, ValueType.BIG) and math.isfinite(number)
 
 
-def _name(value: Any) -> str:
-    """Return a value as a category's name: strings as they are, anything else as JSON."""
+def _format_value(value: Any) -> str:
+    """Return a category's name: a string unchanged, anything else as JSON."""
     kind, number, text = encode_value(value)
     if kind is ValueType.BOOL:
         return "true" if number else "false"
     return text if kind is not ValueType.NUMBER else f"{number:g}"
 
 
-MOST_CLUSTERS = 8
-"""Clusters: more can't be told apart by colour alone."""
-WORDS = 3
-_TRIED = 10  # words looked at for each that is named
-_READ = 2000  # characters of a passage that its cluster is named by
-_WORD = r"(?u)\b[^\W\d_]{3,}\b"
-
-
 def cluster_passages(
     passages: Sequence[Passage], vectors: Vectors, analyzer: Analyzer | None, seed: int
 ) -> Categories:
-    """Group passages by k-means (Lloyd, 1982; seeded as k-means++) on their vectors (n, dim).
+    """Group passages by k-means (Lloyd, 1982; seeded as k-means++), the largest cluster first.
 
-    The number of clusters grows with the root of the passages, to eight. Each is named by the
-    words that tell most about being in it, the largest first; stop words of the ``analyzer`` and
-    other forms of a word that is named are left out.
+    ``vectors`` are (n, dim). The number of clusters grows with the square root of the passages, up
+    to eight. The analyzer keeps stop words and inflected forms out of the clusters' names.
     """
     from sklearn.cluster import KMeans
 
-    wanted = max(1, min(MOST_CLUSTERS, round(math.sqrt(len(passages) / 2))))
-    wanted = min(wanted, len(np.unique(vectors, axis=0)))
-    if wanted == 1:
+    clusters = max(1, min(_MAX_CLUSTERS, round(math.sqrt(len(passages) / 2))))
+    clusters = min(clusters, len(np.unique(vectors, axis=0)))
+    if clusters == 1:
         labels = np.zeros(len(passages), np.int64)
     else:
         with limit_native_threads():
-            labels = KMeans(wanted, n_init=4, random_state=seed).fit_predict(vectors)
-    sizes = np.bincount(labels, minlength=wanted)
+            labels = KMeans(clusters, n_init=4, random_state=seed).fit_predict(vectors)
+    sizes = np.bincount(labels, minlength=clusters)
     order = np.argsort(-sizes, kind="stable")
     codes = np.argsort(order)[labels].astype(np.int64)
-    return Categories("cluster", _named(passages, codes, wanted, analyzer), codes)
+    return Categories("cluster", _name_clusters(passages, codes, clusters, analyzer), codes)
 
 
-def _named(
-    passages: Sequence[Passage],
-    codes: NDArray[np.int64],
-    clusters: int,
-    analyzer: Analyzer | None,
+def _name_clusters(
+    passages: Sequence[Passage], codes: NDArray[np.int64], clusters: int, analyzer: Analyzer | None
 ) -> tuple[str, ...]:
-    """Return each cluster's most telling words.
+    """Name each cluster by its most distinctive words.
 
-    A word tells p log(p / q), the part of the Kullback-Leibler divergence that is due to it: it
-    occurs in p of the cluster's passages, and in q of all. So neither stop words nor rare ones win.
+    A word in a share p of the cluster's passages and q of all passages is ranked by p log(p / q),
+    its part of the Kullback-Leibler divergence. Neither stop words nor rare words rank high.
     """
     from sklearn.feature_extraction.text import CountVectorizer
 
     counter = CountVectorizer(binary=True, token_pattern=_WORD, stop_words="english")
-    texts = [passage.content[:_READ] for passage in passages]
+    texts = [passage.content[:_CHARACTERS] for passage in passages]
     analyze = counter.build_analyzer()
     if not any(analyze(text) for text in texts):
         return tuple(f"cluster {number + 1}" for number in range(clusters))
@@ -151,19 +137,19 @@ def _named(
     words = counter.get_feature_names_out()
     names: list[str] = []
     for number in range(clusters):
-        inside = _part(table[codes == number])
-        telling = inside * np.log(np.maximum(inside, 1e-12) / _part(table))
-        # A single cluster has no word that others lack: its frequent words are what it has.
-        telling = telling if clusters > 1 else inside
-        best = np.argsort(-telling, kind="stable")[: _TRIED * WORDS]
-        candidates = [str(words[place]) for place in best if inside[place] > 0]
-        chosen = _distinct(candidates, analyzer)[:WORDS]
+        share = _document_shares(table[codes == number])
+        ranking = share * np.log(np.maximum(share, 1e-12) / _document_shares(table))
+        if clusters == 1:  # all divergences are 0: rank by frequency
+            ranking = share
+        best = np.argsort(-ranking, kind="stable")[:_CANDIDATE_WORDS]
+        candidates = [str(words[column]) for column in best if share[column] > 0]
+        chosen = _drop_variants(candidates, analyzer)[:_CLUSTER_WORDS]
         names.append(", ".join(chosen) or f"cluster {number + 1}")
     return tuple(names)
 
 
-def _distinct(words: Sequence[str], analyzer: Analyzer | None) -> list[str]:
-    """Return the words without stop words and without other forms of an earlier one."""
+def _drop_variants(words: Sequence[str], analyzer: Analyzer | None) -> list[str]:
+    """Return the words without stop words and without other forms of an earlier word."""
     if analyzer is None:
         return list(words)
     first: dict[tuple[str, ...], str] = {}
@@ -174,6 +160,6 @@ def _distinct(words: Sequence[str], analyzer: Analyzer | None) -> list[str]:
     return list(first.values())
 
 
-def _part(table: Any) -> NDArray[np.float64]:
-    """Return in which part of the rows of a sparse 0/1 table each word occurs."""
+def _document_shares(table: Any) -> NDArray[np.float64]:
+    """Return the share of rows of a sparse 0/1 table in which each word occurs."""
     return np.asarray(table.mean(axis=0), np.float64).ravel()

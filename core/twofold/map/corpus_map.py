@@ -1,8 +1,7 @@
-"""The map of a corpus: where its passages lie, and queries with the hits of each leg."""
+"""Maps an index to two dimensions, with queries among their hits."""
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,36 +9,23 @@ import numpy as np
 from twofold.errors import InputError, QueryError
 from twofold.index import Index
 from twofold.index.view import IndexView
-from twofold.map.colors import Coloring, check_field, cluster_passages, color_by_field
-from twofold.map.model import Links, QueryPlace
-from twofold.map.projection import METHODS, Method, Points, project
-from twofold.map.style import picture_kind
-from twofold.types import LegHits, Passage, Rows, Vectors
+from twofold.map.colors import check_field, cluster_passages, color_by_field
+from twofold.map.html import render_html
+from twofold.map.model import Links, MapData, QueryPlace
+from twofold.map.png import render_png
+from twofold.map.projection import METHODS, Method, project
+from twofold.map.style import format_from_path
+from twofold.types import LegHits, Rows, Vectors
+from twofold.validation import check_choice, check_integer, check_queries
 
-SAMPLE = 5000
-"""Passages shown unless another number is asked for; hits come on top."""
 
+class CorpusMap(MapData):
+    """The passages of an index in two dimensions, which can be written as a page or a picture."""
 
-@dataclass(frozen=True, slots=True)
-class CorpusMap:
-    """Passages at ``points`` (n, 2), and queries among them.
-
-    ``shares`` are the parts of the variance along the two axes, None under UMAP. ``total``
-    passages are in the index, of which ``unplaced`` have no vector.
-    """
-
-    title: str
-    method: Method
-    shares: tuple[float, float] | None
-    total: int
-    unplaced: int
-    passages: tuple[Passage, ...]
-    points: Points
-    coloring: Coloring
-    queries: tuple[QueryPlace, ...]
+    __slots__ = ()
 
     @classmethod
-    def of(
+    def from_index(
         cls,
         index: Index,
         queries: Sequence[str] = (),
@@ -47,27 +33,37 @@ class CorpusMap:
         vectors: Vectors | None = None,
         color: str | None = None,
         method: Method = "pca",
-        sample: int = SAMPLE,
+        sample: int = 5000,
         k: int = 10,
         seed: int = 0,
     ) -> "CorpusMap":
         """Map an index by its stored vectors; equal arguments give equal maps.
 
-        Where there are more passages, ``sample`` of them are drawn and the plane is fitted to
-        them, whatever is asked; queries and the best ``k`` hits of each leg join them by the
-        fitted transform. ``vectors`` (m, dim) are used instead of encoding the queries. ``color``
-        is a metadata field, None for clusters of near passages.
+        Args:
+            index: The index. It must have vectors.
+            queries: Texts to show among their hits.
+            vectors: The queries' vectors (m, dim). Default: encoded by the index's encoder.
+            color: The metadata field to color by. Default: clusters of similar passages.
+            method: The projection, ``"pca"`` or ``"umap"``.
+            sample: The number of passages to draw and to fit the projection to. Hits are shown in
+                addition and don't affect it.
+            k: The number of hits to show for each query and leg.
+            seed: The seed of the sample, the clusters and UMAP.
 
-        Raises InputError, QueryError; IndexMismatchError where the encoder isn't the index's own.
+        Raises:
+            InputError: An argument is invalid, or the index has no vectors.
+            QueryError: A query is invalid or can't be encoded.
+            IndexMismatchError: The encoder isn't the index's own.
         """
-        _check(queries, method, color, {"sample": sample, "k": k})
+        vectors = np.asarray(vectors) if vectors is not None else None
+        _check_arguments(queries, vectors, method, color, sample, k)
         if "dense" not in index.modes:
-            names = ", ".join(repr(each) for each in index.modes)
+            modes = ", ".join(repr(mode) for mode in index.modes)
             raise InputError(
-                f"the index {index.path} has no vectors to be mapped: it serves {names}; make it "
-                "with an encoder, or with dim= and vectors of your own"
+                f"the index {index.path} has no vectors to map, it serves {modes}: make it with "
+                "an encoder, or with dim= and your vectors"
             )
-        asked = _query_vectors(index, queries, vectors)
+        encoded = _encode_queries(index, queries, vectors)
         with index.view() as view:
             dense = view.snapshot.dense
             stored = dense.live_rows if dense is not None else np.empty(0, np.int64)
@@ -77,18 +73,25 @@ class CorpusMap:
                     "drawing a map"
                 )
             if color is not None:
-                check_field(color, _fields(view))
-            found = _found(view, queries, asked, k)
-            drawn = _drawn(stored, sample, seed)
-            hit_rows = [hits.rows for legs in found for hits in legs]
-            shown = np.intersect1d(np.concatenate([drawn, *hit_rows]), stored)
+                check_field(color, _metadata_fields(view))
+            hits = _search_legs(view, queries, encoded, k)
+            sampled = stored
+            if len(stored) > sample:
+                sampled = np.sort(np.random.default_rng(seed).choice(stored, sample, replace=False))
+            hit_rows = [leg.rows for legs in hits for leg in legs]
+            shown = np.intersect1d(np.concatenate([sampled, *hit_rows]), stored)
             shown_vectors, _ = dense.vectors(shown)
-            query_vectors = dense.metric.prepare(asked)
+            query_vectors = dense.metric.prepare(encoded)
             fetched = view.passages(shown)
-            passages = tuple(fetched[place] for place in range(len(shown)))
+            passages = tuple(fetched[position] for position in range(len(shown)))
             total = view.snapshot.state.passages
-            postings = view.snapshot.lexical
-        plane = project(shown_vectors, np.isin(shown, drawn), query_vectors, method, seed)
+            lexical = view.snapshot.lexical
+        plane = project(shown_vectors, np.isin(shown, sampled), query_vectors, method, seed)
+        if color is not None:
+            coloring = color_by_field(color, passages)
+        else:
+            analyzer = lexical.analyzer if lexical is not None else None
+            coloring = cluster_passages(passages, shown_vectors, analyzer, seed)
         return cls(
             title=index.path.name.removesuffix(".twofold"),
             method=method,
@@ -97,84 +100,66 @@ class CorpusMap:
             unplaced=total - len(stored),
             passages=passages,
             points=plane.passages,
-            coloring=(
-                cluster_passages(
-                    passages,
-                    shown_vectors,
-                    postings.analyzer if postings is not None else None,
-                    seed,
-                )
-                if color is None
-                else color_by_field(color, passages)
-            ),
+            coloring=coloring,
             queries=tuple(
-                QueryPlace(text, point, _links(shown, dense), _links(shown, lexical))
-                for text, point, (dense, lexical) in zip(queries, plane.queries, found, strict=True)
+                QueryPlace(text, point, *(_link_hits(shown, leg) for leg in legs))
+                for text, point, legs in zip(queries, plane.queries, hits, strict=True)
             ),
         )
 
     def html(self) -> str:
-        """Return a page that needs no other file and no network, with the passages on hover."""
-        from twofold.map.html import page
-
-        return page(self)
+        """Return an HTML page that needs no network, with the passages on hover."""
+        return render_html(self)
 
     def png(self) -> bytes:
-        """Return a picture of 1,800 by 1,080 pixels."""
-        from twofold.map.png import figure
-
-        return figure(self)
+        """Return a PNG picture of 1,800 by 1,080 pixels."""
+        return render_png(self)
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write the page or the picture, as the path's suffix says; raise InputError for others."""
-        target = Path(path)
-        if picture_kind(target) == "html":
-            target.write_text(self.html(), encoding="utf-8")
+        """Write the map as .html or .png; raise InputError for another suffix."""
+        if format_from_path(path) == "html":
+            Path(path).write_text(self.html(), encoding="utf-8")
         else:
-            target.write_bytes(self.png())
+            Path(path).write_bytes(self.png())
 
 
-def _check(queries: Sequence[str], method: str, color: str | None, counts: dict[str, int]) -> None:
-    """Raise QueryError or InputError for arguments that mean nothing."""
+def _check_arguments(
+    queries: Sequence[str],
+    vectors: Vectors | None,
+    method: str,
+    color: str | None,
+    sample: int,
+    k: int,
+) -> None:
     if isinstance(queries, str):
-        raise QueryError(f"queries is a list of texts, not the string {queries!r:.80}")
+        raise QueryError(f"queries must be a list of texts, got the string {queries!r:.80}")
+    check_queries(queries, vectors)
     for query in queries:
-        if not isinstance(query, str) or not query.strip():
-            raise QueryError(f"a query on a map is a text with words, not {query!r:.80}")
-        if any("\ud800" <= char <= "\udfff" for char in query):
-            raise QueryError(f"a query has half a surrogate pair, which is no text: {query!r:.80}")
-    if method not in METHODS:
-        names = ", ".join(repr(each) for each in METHODS)
-        raise InputError(f"unknown method {method!r}: use one of {names}")
+        if not query.strip():
+            raise QueryError(f"a query on a map must be a text with words, got {query!r:.80}")
+    check_choice("method", method, METHODS)
     if color is not None and not isinstance(color, str):
-        raise InputError(f"color is the name of a metadata field, not {color!r:.80}")
-    for name, value in counts.items():
-        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
-            raise InputError(f"{name} is {value!r}: a whole number of at least 1 is wanted")
+        raise InputError(f"color must be the name of a metadata field, got {color!r:.80}")
+    check_integer("sample", sample)
+    check_integer("k", k)
 
 
-def _query_vectors(index: Index, queries: Sequence[str], vectors: Vectors | None) -> Vectors:
+def _encode_queries(index: Index, queries: Sequence[str], vectors: Vectors | None) -> Vectors:
     """Return the queries' vectors (m, dim), given or encoded."""
     if vectors is not None:
-        given = np.asarray(vectors)
-        if given.ndim != 2 or len(given) != len(queries):
-            raise QueryError(
-                f"vectors have shape {given.shape} for {len(queries)} queries: one row a query "
-                "is wanted"
-            )
-        return given
+        return vectors
     if not len(queries):
         return np.empty((0, index.dim or 0), np.float32)
     if index.encoder is None:
         raise QueryError(
-            f"the index {index.path} holds its caller's vectors and has no encoder for the text "
-            f"{queries[0]!r:.80}: give the queries' vectors= too, or map it without queries"
+            f"the index {index.path} has no encoder for the text {queries[0]!r:.80}: pass the "
+            "queries' vectors= too, or map it without queries"
         )
     return index.encode_queries(queries)
 
 
-def _fields(view: IndexView) -> list[str]:
-    """Return the metadata fields that live passages have."""
+def _metadata_fields(view: IndexView) -> list[str]:
+    """Return the metadata fields of live passages."""
     names: set[str] = set()
     for segment in view.snapshot.columns:
         alive = ~np.isin(segment.rows, view.snapshot.dead)
@@ -182,10 +167,10 @@ def _fields(view: IndexView) -> list[str]:
     return sorted(names)
 
 
-def _found(
+def _search_legs(
     view: IndexView, queries: Sequence[str], vectors: Vectors, k: int
 ) -> list[tuple[LegHits, LegHits]]:
-    """Return what each leg finds for each query; nothing where there is no lexical leg."""
+    """Return each query's dense and lexical hits; the latter are empty without a lexical leg."""
     if not len(queries):
         return []
     dense = view.dense(vectors, k, None)
@@ -194,18 +179,11 @@ def _found(
     return list(zip(dense, view.lexical(queries, k, None), strict=True))
 
 
-def _drawn(rows: Rows, sample: int, seed: int) -> Rows:
-    """Return all rows, or a sample of them, ascending."""
-    if len(rows) <= sample:
-        return rows
-    return np.sort(np.random.default_rng(seed).choice(rows, sample, replace=False))
-
-
-def _links(shown: Rows, hits: LegHits) -> Links:
-    """Return hits as places among the rows shown (ascending)."""
+def _link_hits(shown: Rows, hits: LegHits) -> Links:
+    """Return hits as positions among the rows shown (ascending)."""
     placed = np.isin(hits.rows, shown)
     return Links(
-        places=np.searchsorted(shown, hits.rows[placed]),
+        positions=np.searchsorted(shown, hits.rows[placed]),
         ranks=np.flatnonzero(placed) + 1,
         scores=hits.scores[placed],
         unplaced=int((~placed).sum()),

@@ -1,4 +1,4 @@
-"""Vectors on a plane: PCA or UMAP of the passages, and everything else by the fitted transform."""
+"""Projects vectors to two dimensions by PCA or UMAP."""
 
 import math
 from dataclasses import dataclass
@@ -14,20 +14,15 @@ from twofold.types import Mask, Vectors
 Method = Literal["pca", "umap"]
 METHODS: tuple[Method, ...] = get_args(Method)
 Points = NDArray[np.float64]
-"""Places on the plane (n, 2)."""
-
-NEIGHBORS = 15  # umap-learn's default: how many neighbours make up what it calls local
-FEWEST = 4  # below that, UMAP's spectral start has more dimensions than the graph has nodes
-_NOTHING = 1e-12  # a share of variance that is rounding
+"""Points in two dimensions (n, 2)."""
+_NEIGHBORS = 15  # umap-learn's default
+_MIN_UMAP = 4  # below, UMAP's spectral start has more dimensions than the graph has nodes
+_ROUNDING = 1e-12  # a share of variance that is rounding error
 
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """Where passages (n, 2) and queries (m, 2) lie.
-
-    ``shares`` are the parts of the variance along the two axes; None under UMAP, and where the
-    fitted vectors don't vary.
-    """
+    """The points of passages (n, 2) and queries (m, 2), and the axes' shares of the variance."""
 
     passages: Points
     queries: Points
@@ -37,40 +32,40 @@ class Projection:
 def project(
     vectors: Vectors, fitted: Mask, queries: Vectors, method: Method, seed: int
 ) -> Projection:
-    """Fit a plane to the ``fitted`` ones of ``vectors`` (n, dim), and put all of them on it.
+    """Fit a projection to the ``fitted`` ones of ``vectors`` (n, dim), and apply it to all.
 
-    ``queries`` (m, dim) never have a say in where passages lie, unless the passages leave an axis
-    free: two passages span a line, and then the queries' differences from it are the other axis.
-    Raises InputError for UMAP of fewer than 4 passages.
+    ``queries`` (m, dim) don't affect the axes, unless the passages vary along fewer than two. Then
+    the queries' differences from them give the others. Raises InputError if UMAP has fewer than 4
+    passages to fit to.
     """
-    if method == "umap" and fitted.sum() < FEWEST:
+    if method == "umap" and fitted.sum() < _MIN_UMAP:
         raise InputError(
-            f"UMAP needs {FEWEST} passages with vectors or more, and {fitted.sum()} are to be "
-            "mapped: use method 'pca'"
+            f"UMAP needs {_MIN_UMAP} passages with vectors or more, and there are {fitted.sum()}: "
+            "use method 'pca'"
         )
     with limit_native_threads():
         if method == "pca" or not np.ptp(vectors[fitted], axis=0).any():
-            return _pca(vectors, fitted, queries)
-        return _umap(vectors, fitted, queries, seed)
+            return _project_pca(vectors, fitted, queries)
+        return _project_umap(vectors, fitted, queries, seed)
 
 
-def _pca(vectors: Vectors, fitted: Mask, queries: Vectors) -> Projection:
-    """Principal component analysis (Hotelling, 1933), exact and without a random start."""
+def _project_pca(vectors: Vectors, fitted: Mask, queries: Vectors) -> Projection:
+    """Principal component analysis (Hotelling, 1933), exact and deterministic."""
     wide = np.concatenate([vectors, queries]).astype(np.float64)
     known = wide[: len(vectors)][fitted]
-    axes, shares = _principal(known)
+    axes, shares = _principal_axes(known)
     offsets = wide - known.mean(axis=0)
     free = 2 - len(axes)
     if free:
         _, lengths, others = np.linalg.svd(offsets - offsets @ axes.T @ axes, full_matrices=False)
-        others = others[lengths > _NOTHING * max(1.0, math.sqrt(float((offsets**2).sum())))]
+        others = others[lengths > _ROUNDING * max(1.0, math.sqrt(float((offsets**2).sum())))]
         axes = np.concatenate([axes, others[:free]])
         axes = np.concatenate([axes, np.zeros((2 - len(axes), wide.shape[1]))])
     points = offsets @ axes.T
     return Projection(points[: len(vectors)], points[len(vectors) :], shares)
 
 
-def _principal(known: NDArray[np.float64]) -> tuple[Points, tuple[float, float] | None]:
+def _principal_axes(known: NDArray[np.float64]) -> tuple[Points, tuple[float, float] | None]:
     """Return up to two axes (a, dim) along which rows vary, and their shares of the variance."""
     from sklearn.decomposition import PCA
 
@@ -78,20 +73,20 @@ def _principal(known: NDArray[np.float64]) -> tuple[Points, tuple[float, float] 
         return np.empty((0, known.shape[1])), None
     fit = PCA(min(2, *known.shape), svd_solver="covariance_eigh").fit(known)
     ratios = fit.explained_variance_ratio_
-    kept = ratios > _NOTHING
-    first, second = [*ratios[kept].tolist(), 0.0, 0.0][:2]
-    return fit.components_[kept], (first, second)
+    varying = ratios > _ROUNDING
+    first, second = [*ratios[varying].tolist(), 0.0, 0.0][:2]
+    return fit.components_[varying], (first, second)
 
 
-def _umap(vectors: Vectors, fitted: Mask, queries: Vectors, seed: int) -> Projection:
+def _project_umap(vectors: Vectors, fitted: Mask, queries: Vectors, seed: int) -> Projection:
     """Uniform manifold approximation and projection (McInnes, Healy and Melville, 2018)."""
     from umap import UMAP
 
     fit = UMAP(
-        n_neighbors=min(NEIGHBORS, int(fitted.sum()) - 1),
+        n_neighbors=min(_NEIGHBORS, int(fitted.sum()) - 1),
         random_state=seed,
         transform_seed=seed,
-        n_jobs=1,  # the only one that a seed makes repeatable
+        n_jobs=1,  # a seed is repeatable with one thread only
     ).fit(vectors[fitted])
     points = np.empty((len(vectors), 2))
     points[fitted] = fit.embedding_

@@ -1,129 +1,109 @@
-"""What pages and pictures have in common: kinds, colours, and the words around the points."""
+"""Colors and labels shared by the HTML and PNG renderers."""
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
 from twofold.errors import InputError
 from twofold.map.colors import MISSING, OTHER
+from twofold.map.model import MapData, QueryPlace
 from twofold.types import Rows
 
-if TYPE_CHECKING:
-    from twofold.map.corpus_map import CorpusMap
-    from twofold.map.model import QueryPlace
-
-Kind = Literal["html", "png"]
+FileFormat = Literal["html", "png"]
 LinkKind = Literal["both", "dense", "lexical"]
 
-# Paul Tol's "muted" scheme (SRON/EPS/TN/09-002, 2021): apart for every kind of colour vision.
+# Paul Tol's "muted" scheme (SRON/EPS/TN/09-002, 2021), distinct under color blindness.
 COLORS = (
-    "#332288",
-    "#88CCEE",
-    "#CC6677",
-    "#DDCC77",
-    "#117733",
-    "#AA4499",
-    "#44AA99",
-    "#882255",
-    "#999933",
+    *("#332288", "#88CCEE", "#CC6677", "#DDCC77", "#117733"),
+    *("#AA4499", "#44AA99", "#882255", "#999933"),
 )
-GREYS = {OTHER: "#999999", MISSING: "#D0D0D0"}
-SCALE = "cividis"  # one lightness ramp for every kind of colour vision (Nunez et al., 2018)
+GRAYS = {OTHER: "#999999", MISSING: "#D0D0D0"}
+SCALE = "cividis"  # the same lightness under color blindness (Nunez et al., 2018)
 INK = "#1A1A1A"
+STAR = "#E69F00"
+FRAME = "#CCCCCC"
 
 
-def picture_kind(path: str | os.PathLike[str]) -> Kind:
-    """Return what a path's suffix asks for; raise InputError for anything but .html and .png."""
+def format_from_path(path: str | os.PathLike[str]) -> FileFormat:
+    """Return the file format of a path's suffix; raise InputError unless it is .html or .png."""
     suffix = Path(path).suffix.lower()
     if suffix in (".html", ".htm"):
         return "html"
     if suffix == ".png":
         return "png"
-    raise InputError(
-        f"a map is written as .html or .png, and {os.fspath(path)!r} is neither: change the suffix"
-    )
+    raise InputError(f"a map must be written as .html or .png, got {os.fspath(path)!r}")
 
 
-def color_of(code: int) -> str:
-    """Return a category's colour."""
-    return GREYS[code] if code < 0 else COLORS[code % len(COLORS)]
+def category_style(code: int) -> tuple[str, bool]:
+    """Return a category's color, and whether it is drawn as squares because all colors are used."""
+    return (GRAYS[code], False) if code < 0 else (COLORS[code % len(COLORS)], code >= len(COLORS))
 
 
-def is_square(code: int) -> bool:
-    """Return whether a category is drawn in squares: those for which no colour is left."""
-    return code >= len(COLORS)
+def group_links(query: QueryPlace) -> Iterator[tuple[LinkKind, str, Rows]]:
+    """Group a query's hits by the legs that found them, those of both legs first.
 
-
-@dataclass(frozen=True, slots=True)
-class Bundle:
-    """The hits of one query that the same legs found: ``places`` (h,) in the map's passages."""
-
-    kind: LinkKind
-    places: Rows
-
-
-def bundles(query: "QueryPlace") -> Iterator[Bundle]:
-    """Yield a query's hits by the legs that found them; those of both first."""
-    dense, lexical = query.dense.places, query.lexical.places
+    Yields:
+        The kind, the label for the legend, and the positions (h,) in the map's passages.
+    """
+    dense, lexical = query.dense.positions, query.lexical.positions
     shared = np.isin(dense, lexical)
-    parts: tuple[tuple[LinkKind, Rows], ...] = (
-        ("both", dense[shared]),
-        ("dense", dense[~shared]),
-        ("lexical", lexical[~np.isin(lexical, dense)]),
+    groups: tuple[tuple[LinkKind, str, Rows], ...] = (
+        ("both", "found by both", dense[shared]),
+        ("dense", "dense only", dense[~shared]),
+        ("lexical", "lexical only", lexical[~np.isin(lexical, dense)]),
     )
-    for kind, places in parts:
-        if len(places):
-            yield Bundle(kind, places)
+    for kind, name, positions in groups:
+        if len(positions):
+            yield kind, f"{name} ({len(positions)})", positions
 
 
-def link_label(bundle: Bundle) -> str:
-    """Return what a legend calls a bundle."""
-    name = "found by both" if bundle.kind == "both" else f"{bundle.kind} only"
-    return f"{name} ({len(bundle.places)})"
+def numbered_queries(data: MapData) -> Iterator[tuple[str, str, QueryPlace]]:
+    """Yield each query with its number and label; the number is "" for a single query."""
+    for number, query in enumerate(data.queries, 1):
+        if len(data.queries) == 1:
+            yield "", query.text, query
+        else:
+            yield str(number), f"{number} · {query.text}", query
 
 
-def heading(drawn: "CorpusMap", width: int) -> str:
-    """Return a map's title, on one line."""
-    return shortened(f"The passages of {drawn.title} in two dimensions", width)
+def map_title(data: MapData, width: int) -> str:
+    """Return the title of a map, in one line."""
+    return shorten_line(f"The passages of {data.title} in two dimensions", width)
 
 
-def subtitle(drawn: "CorpusMap") -> str:
-    """Return what a reader has to know: how it was made, of how much, and what was lost."""
-    shown, total = len(drawn.passages), drawn.total
+def map_subtitle(data: MapData) -> str:
+    """Return how many passages are shown, the projection, and what has no vector."""
+    shown, total = len(data.passages), data.total
     count = "passage" if total == 1 else "passages"
     parts = [f"{shown:,} of {total:,} {count} shown" if shown < total else f"all {total:,} {count}"]
-    if drawn.method == "umap":
+    if data.method == "umap":
         parts.append("UMAP: neighbours stay near, other distances mean little")
-    elif drawn.shares is None:
+    elif data.shares is None:
         parts.append("PCA: their vectors are all equal")
     else:
-        parts.append(f"PCA: two axes with {sum(drawn.shares):.1%} of the variance")
-    if drawn.unplaced:
-        parts.append(f"{drawn.unplaced:,} without a vector")
-    unplaced = sum(query.dense.unplaced + query.lexical.unplaced for query in drawn.queries)
+        parts.append(f"PCA: two axes with {sum(data.shares):.1%} of the variance")
+    if data.unplaced:
+        parts.append(f"{data.unplaced:,} without a vector")
+    unplaced = sum(query.dense.unplaced + query.lexical.unplaced for query in data.queries)
     if unplaced:
         parts.append(f"{unplaced:,} hits have none")
     return " · ".join(parts)
 
 
-def axis_titles(drawn: "CorpusMap") -> tuple[str, str]:
-    """Return what the axes are, as far as they are anything."""
-    if drawn.method == "umap" or drawn.shares is None:
+def axis_titles(data: MapData) -> tuple[str, str]:
+    """Return the titles of the two axes, "" if they have no meaning."""
+    if data.method == "umap" or data.shares is None:
         return "", ""
-    first, second = drawn.shares
-    return (
-        f"first principal component ({first:.1%})",
-        f"second principal component ({second:.1%})",
-    )
+    first, second = data.shares
+    return f"first principal component ({first:.1%})", f"second principal component ({second:.1%})"
 
 
-def shortened(text: str, width: int) -> str:
+def shorten_line(text: str, width: int) -> str:
     """Return a text on one line of at most ``width`` characters."""
     line = " ".join(text.split())
-    # A text without blanks has nowhere to be cut but inside.
+    # textwrap.shorten drops a first word that is too long.
     return shorten(line, width, placeholder=" …") if " " in line[:width] else line[:width]

@@ -1,6 +1,7 @@
 """Rerankers by sentence-transformers' cross-encoders."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -8,8 +9,15 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from twofold.encoders.batching import check_texts
-from twofold.encoders.model_spec import join_spec
+from twofold.encoders.model_spec import (
+    check_model_name,
+    is_folder,
+    join_spec,
+    parse_integer,
+    split_spec,
+)
 from twofold.errors import InputError
+from twofold.protocols import Reranker
 from twofold.rerank.pair_scorer import Activation, PairScorer
 from twofold.types import Scores
 from twofold.validation import check_choice, check_integer, check_number
@@ -17,7 +25,7 @@ from twofold.validation import check_choice, check_integer, check_number
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
-OPTIONS = ("candidates", "threshold", "batch_tokens", "max_length", "device", "activation")
+_OPTIONS = ("candidates", "threshold", "batch_tokens", "max_length", "device", "activation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +82,14 @@ class CrossEncoderReranker:
         if self.activation is not None:
             check_choice("activation", self.activation, get_args(Activation))
         scorer = PairScorer(
-            self.model,
-            device=self.device,
-            batch_tokens=self.batch_tokens,
-            max_length=self.max_length,
-            activation=self.activation,
+            self.model, self.device, self.batch_tokens, self.max_length, self.activation
         )
         object.__setattr__(self, "_scorer", scorer)
 
     @property
     def name(self) -> str:
         """The spec that ``reranker_from_name`` takes, if the model was given by name."""
-        options = {name: getattr(self, name) for name in OPTIONS}
+        options = {name: getattr(self, name) for name in _OPTIONS}
         return join_spec(
             self._scorer.title,
             {name: str(value) for name, value in options.items() if value is not None},
@@ -141,3 +145,38 @@ class CrossEncoderReranker:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
+
+
+def reranker_from_name(name: str | Path) -> CrossEncoderReranker:
+    """Return the reranker of a spec, without loading the model.
+
+    Args:
+        name: A model, or ``"model?candidates=30&threshold=0.5"`` with the arguments of
+            CrossEncoderReranker.
+
+    Raises:
+        EncoderNotFoundError: A path doesn't exist.
+        InputError: The spec is malformed or has an unknown option.
+    """
+    name = check_model_name(name)
+    if is_folder(name):
+        return CrossEncoderReranker(name)
+    model, texts = split_spec(name, _OPTIONS, "reranker")
+    values: dict[str, Any] = dict(texts)
+    for option in {"candidates", "batch_tokens", "max_length"} & texts.keys():
+        values[option] = parse_integer(texts[option])
+    with suppress(KeyError, ValueError):  # CrossEncoderReranker refuses what is no number
+        values["threshold"] = float(texts["threshold"])
+    return CrossEncoderReranker(model, **values)
+
+
+def as_reranker(reranker: object) -> Reranker:
+    """Return a reranker unchanged, or make one from its name; raise InputError otherwise."""
+    if isinstance(reranker, str):
+        return reranker_from_name(reranker)
+    if isinstance(reranker, type) or not isinstance(reranker, Reranker):
+        raise InputError(
+            "reranker must be a reranker of twofold.rerank or a cross-encoder's name, got "
+            f"{reranker!r:.80}"
+        )
+    return reranker

@@ -37,7 +37,6 @@ class PairScorer:
     def __init__(
         self,
         model: Any,
-        *,
         device: str | None,
         batch_tokens: int | None,
         max_length: int | None,
@@ -198,11 +197,10 @@ class _PairCounter:
     def measure(
         self, queries: Sequence[str], texts: Sequence[Sequence[str]]
     ) -> tuple[NDArray[np.int64], Mask]:
-        """Measure all pairs, query by query.
+        """Return how many tokens the model reads of each pair (n,), query by query.
 
-        Returns:
-            The tokens that the model reads of each pair (n,), and whether only the passage may be
-            truncated (n,): truncating the longer text first would also shorten the query.
+        Also returns for which pairs only the passage may be truncated (n,), because truncating the
+        longer text would shorten the query too.
         """
         counts = [len(passages) for passages in texts]
         query = np.repeat(self._count([self._prompt + query for query in queries]), counts)

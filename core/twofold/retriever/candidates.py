@@ -130,8 +130,8 @@ def merge_legs(
     statistics = scope.statistics
     if statistics is None or text is None or vector is None:
         return keys, {
-            "dense": _unmeasured(dense, dense_ranks, float(np.fmin.reduce(dense, initial=np.inf))),
-            "lexical": _unmeasured(lexical, lexical_ranks, lowest),
+            "dense": unmeasured_scores(dense, dense_ranks),
+            "lexical": unmeasured_scores(lexical, lexical_ranks, most=0.0),
         }
     agreement = statistics.leg_agreement
     return keys, {
@@ -152,9 +152,12 @@ def merge_legs(
     }
 
 
-def _unmeasured(scores: Scores, ranks: NDArray[np.int64], lowest: float) -> LegScores:
-    """Return a leg's scores where the engine has no statistics: moments are the candidates'."""
-    lowest = lowest if np.isfinite(lowest) else 0.0
+def unmeasured_scores(scores: Scores, ranks: NDArray[np.int64], most: float = np.inf) -> LegScores:
+    """Return a leg's scores where the engine has no statistics.
+
+    The least score, which is ``most`` at most, and the moments are those of the candidates.
+    """
+    lowest = float(np.fmin.reduce(scores, initial=most))
 
     def moments() -> Moments:
         known = scores[~np.isnan(scores)]
@@ -162,4 +165,4 @@ def _unmeasured(scores: Scores, ranks: NDArray[np.int64], lowest: float) -> LegS
             return Moments(0.0, 0.0, exact=False)
         return Moments(float(known.mean()), float(known.std()), exact=False)
 
-    return LegScores(scores, ranks, lowest, moments)
+    return LegScores(scores, ranks, lowest if np.isfinite(lowest) else 0.0, moments)

@@ -10,7 +10,7 @@ from twofold.errors import QueryError
 from twofold.protocols import Observer, Stage
 from twofold.retriever.candidates import CandidateSet, LegResults, QueryInput, merge_legs
 from twofold.retriever.search_plan import SearchPlan
-from twofold.types import LegHits, Scores, Vectors
+from twofold.types import LegHits, Vectors
 
 SPLIT = 32
 """Queries in each half of a lexical batch, below which a second thread is not worth it."""
@@ -115,18 +115,13 @@ def complete_legs(
         return [
             CandidateSet.from_one_leg(leg, hits) for lists in found for leg, hits in lists.items()
         ]
-    if scope.capabilities.completes:
-        wanted = [
-            Completion(
-                query.text, query.vector, lists["lexical"].rows, lists["dense"].rows, plan.scorer
-            )
-            for query, lists in zip(queries, found, strict=True)
-        ]
-        completed = scope.session.complete(wanted)
-    else:
-        completed = [
-            CompletedScores(_unknown(lists["lexical"]), _unknown(lists["dense"])) for lists in found
-        ]
+    wanted = [
+        Completion(
+            query.text, query.vector, lists["lexical"].rows, lists["dense"].rows, plan.scorer
+        )
+        for query, lists in zip(queries, found, strict=True)
+    ]
+    completed = complete_scores(scope, wanted)
     candidates = []
     for query, lists, scores in zip(queries, found, completed, strict=True):
         keys, legs = merge_legs(scope, query, plan.scorer, lists, scores)
@@ -134,9 +129,16 @@ def complete_legs(
     return candidates
 
 
-def _unknown(hits: LegHits) -> Scores:
-    """Return a NaN for each hit, where the engine can't score what the other leg lists."""
-    return np.full(len(hits.rows), np.nan)
+def complete_scores(scope: SearchScope, wanted: Sequence[Completion]) -> list[CompletedScores]:
+    """Score given passages by both legs; NaN where the engine can't."""
+    if scope.capabilities.completes:
+        return scope.session.complete(wanted)
+    return [
+        CompletedScores(
+            np.full(len(query.dense_keys), np.nan), np.full(len(query.lexical_keys), np.nan)
+        )
+        for query in wanted
+    ]
 
 
 def run_stage(

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from twofold.backend import SearchScope
 from twofold.errors import InputError
-from twofold.index import IndexView
 from twofold.storage import content_hash
 from twofold.training.data.examples import TrainingSet
 from twofold.training.data.splitting import normalize_query
@@ -19,19 +19,16 @@ _MIN_QUERIES = 20
 
 
 def control_queries_from_passages(
-    view: IndexView, judged: TrainingSet, train: TrainingSet, seed: int
+    scope: SearchScope, judged: TrainingSet, train: TrainingSet, seed: int
 ) -> TrainingSet | None:
     """Make control queries from the titles, or else the first sentences, of sampled passages.
 
     Passages that are relevant to a ``judged`` query are skipped, and so are ``train`` queries.
     Returns None if too few queries are left.
     """
-    dense = view.snapshot.dense
-    assert dense is not None  # checked before
-    rows = np.random.default_rng(seed).permutation(dense.live_rows)[: 4 * _MAX_PASSAGES]
-    fetched = view.passages(rows)
+    keys = np.random.default_rng(seed).permutation(scope.list_keys())[: 4 * _MAX_PASSAGES]
     relevant = judged.positives
-    passages = [fetched[position] for position in range(len(rows))]
+    passages = scope.session.fetch(keys).passages
     others = [passage for passage in passages if passage.id not in relevant][:_MAX_PASSAGES]
     trained = {normalize_query(example.query) for example in train}
     for generator in (Titles(), FirstSentences()):
@@ -51,16 +48,16 @@ def query_hashes(training_set: TrainingSet) -> list[str]:
     return [content_hash(query.encode())[:8].hex() for query in folded]
 
 
-def unseen_by_adapter(view: IndexView, training_set: TrainingSet) -> Mask:
+def unseen_by_adapter(scope: SearchScope, training_set: TrainingSet) -> Mask:
     """Return a mask (n,) of the queries that the active adapter was not trained on.
 
     Without an adapter all queries count as unseen; with one that lacks this metadata, none does.
     """
-    adapter = view.snapshot.active_adapter.adapter
+    adapter = scope.query_adapter
     if adapter is None:
         return np.ones(len(training_set), np.bool_)
-    hashes: Sequence[str] | None = adapter.metadata.get(LEARNED)
+    hashes: Sequence[str] | None = getattr(adapter, "metadata", {}).get(LEARNED)
     if hashes is None:
         return np.zeros(len(training_set), np.bool_)
     trained = frozenset(hashes)
-    return np.array([each not in trained for each in query_hashes(training_set)], np.bool_)
+    return np.array([query not in trained for query in query_hashes(training_set)], np.bool_)

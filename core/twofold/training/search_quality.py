@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from twofold.backend import SearchProfile
+from twofold.backend import SearchProfile, SearchScope
 from twofold.evaluation.measures import compute_measures, parse_measure
 from twofold.fusion import WeightedSum
-from twofold.index import IndexView
 from twofold.training.acceptance import QueryMeasures
 from twofold.training.data.examples import TrainingSet
 from twofold.tuning import TuningObjective
@@ -20,9 +19,9 @@ _DENSE_ONLY = WeightedSum(dense_weight=1.0)
 
 @dataclass(frozen=True, slots=True)
 class SearchQuality:
-    """Measures judged queries on one view of an index, under one search profile."""
+    """Measures judged queries on one open search, under one search profile."""
 
-    view: IndexView
+    scope: SearchScope
     training_set: TrainingSet
     measure: str
     profile: SearchProfile
@@ -30,18 +29,20 @@ class SearchQuality:
     @property
     def mode(self) -> Mode:
         """``"hybrid"``, or ``"dense"`` if the index has no lexical leg."""
-        return "hybrid" if self.view.snapshot.lexical is not None else "dense"
+        return "hybrid" if self.scope.has_lexical else "dense"
 
     def objective(self, vectors: Vectors) -> TuningObjective:
         """Return the tuning objective for query vectors of shape (n, dim)."""
         judged = self.training_set
-        return TuningObjective.from_qrels(self.view, judged.queries, judged.qrels, self.measure, vectors)
+        return TuningObjective.from_qrels(
+            self.scope, judged.queries, judged.qrels, self.measure, vectors
+        )
 
     def evaluate(self, vectors: Vectors) -> QueryMeasures:
         """Return the measure of each query by mode, for query vectors of shape (n, dim)."""
         if self.mode == "dense":
-            found = self.view.dense(vectors, _HITS, None, 1.0)
-            rankings = [self.view.ids(hits.rows) for hits in found]
+            found = self.scope.session.search_dense(vectors, _HITS, None, 1.0)
+            rankings = [self.scope.ids(hits.rows) for hits in found]
             return {"dense": measure_rankings(self.training_set, rankings, self.measure)}
         objective = self.objective(vectors)
         dense = SearchProfile(_DENSE_ONLY, self.profile.depth, None, self.profile.title_weight)

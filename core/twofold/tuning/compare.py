@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from twofold.backend import SearchProfile
+from twofold.backend import SearchProfile, SearchScope
 from twofold.encoders import QueryAdapter
 from twofold.errors import CorruptIndexError
 from twofold.evaluation import Interval, bootstrap_interval
 from twofold.evaluation.measures import Qrels
-from twofold.index import DEFAULT, Index, IndexView
+from twofold.index import DEFAULT, Index
 from twofold.tuning.objective import TuningObjective, active_profile, default_profile
 from twofold.types import Vectors
 
@@ -40,8 +40,8 @@ def compare_profiles(
     errors are those of ``tune``.
     """
     saved, adapters = dict(index.profiles), index.query_adapters
-    with index.view() as view:
-        defaults, active = default_profile(view), active_profile(view)
+    with index.open_search() as scope:
+        defaults, active = default_profile(scope), active_profile(scope)
         profiles = {DEFAULT: defaults, **saved}
         served = {
             name: profile if _has_readable_adapter(profile, adapters) else defaults
@@ -49,13 +49,13 @@ def compare_profiles(
         }
         adapter_names = {profile.query_adapter for profile in (*served.values(), active)}
         if vectors is None and adapter_names != {None}:
-            vectors = _encode_judged(view, queries, qrels)
+            vectors = _encode_judged(scope, queries, qrels)
         objectives = {}
         for name in adapter_names:
             adapted = vectors
             if name is not None:
                 adapted = adapters[name](np.asarray(vectors, np.float32))
-            objectives[name] = TuningObjective.from_qrels(view, queries, qrels, measure, adapted)
+            objectives[name] = TuningObjective.from_qrels(scope, queries, qrels, measure, adapted)
         baseline = objectives[active.query_adapter].values(active)
         values = {
             name: objectives[profile.query_adapter].values(profile)
@@ -80,13 +80,13 @@ def _has_readable_adapter(profile: SearchProfile, adapters: Mapping[str, QueryAd
     return True
 
 
-def _encode_judged(view: IndexView, queries: Mapping[str, str], qrels: Qrels) -> Vectors:
+def _encode_judged(scope: SearchScope, queries: Mapping[str, str], qrels: Qrels) -> Vectors:
     """Return the encoder's vectors (queries, dim), zeros for queries that are not measured."""
     texts = list(queries.values())
     judged = [
         at for at, (id_, text) in enumerate(queries.items()) if qrels.get(id_) and text.strip()
     ]
-    vectors = np.zeros((len(texts), view.snapshot.settings.dim or 0), np.float32)
+    vectors = np.zeros((len(texts), scope.session.corpus.dim or 0), np.float32)
     if judged:
-        vectors[judged] = view.encode_queries([texts[at] for at in judged], adapted=False)
+        vectors[judged] = scope.encode_queries([texts[at] for at in judged], adapt=False)
     return vectors

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.backend import SearchProfile
+from twofold.backend import Keys, SearchProfile, SearchScope
 from twofold.errors import DegradedWarning, InputError, QueryError
 from twofold.evaluation.measures import (
     Qrels,
@@ -19,11 +19,9 @@ from twofold.evaluation.measures import (
     parse_measure,
 )
 from twofold.fusion import FUSIONS, GuardedFusion, LegScores, WeightedFusion, WeightedSum
-from twofold.index import IndexView
-from twofold.index.saved_records import default_title_weight
 from twofold.retriever import DEPTH
 from twofold.tuning.candidate_matrix import CandidateMatrix, QueryBatch
-from twofold.types import LegHits, Rows, Scores, Vectors
+from twofold.types import LegHits, Scores, Vectors
 
 _HITS = 100  # seen by a measure without a cutoff
 _CACHE_BYTES = 1 << 29  # of candidates, and of fused scores
@@ -68,18 +66,18 @@ class RelevantCandidates:
     ideal: Scores
 
     @classmethod
-    def from_rows(
-        cls, rows: Rows, judged: Sequence[Mapping[int, int]], k: int
+    def from_keys(
+        cls, keys: Keys, judged: Sequence[Mapping[int, int]], k: int
     ) -> "RelevantCandidates":
-        """Find the relevant candidates among rows (queries, candidates).
+        """Find the relevant candidates among keys (queries, candidates).
 
-        ``judged`` has grades by row for each query, with negative rows for missing passages. ``k``
+        ``judged`` has grades by key for each query, with negative keys for missing passages. ``k``
         is the cutoff of the ideal DCG.
         """
         found: list[tuple[int, int, int]] = []
         for query, grades in enumerate(judged):
-            columns = np.flatnonzero(np.isin(rows[query], [row for row in grades if row >= 0]))
-            found += [(query, at, grades[int(rows[query, at])]) for at in columns.tolist()]
+            columns = np.flatnonzero(np.isin(keys[query], [key for key in grades if key >= 0]))
+            found += [(query, at, grades[int(keys[query, at])]) for at in columns.tolist()]
         table = np.array(found, np.int64).reshape(-1, 3)
         ideal = np.array([_ideal_dcg(list(grades.values()), k) for grades in judged])
         return cls(table[:, 0], table[:, 1], table[:, 2].astype(np.float64), ideal)
@@ -125,7 +123,7 @@ class TuningObjective:
     computed only with all weight on either leg, because fused scores are linear in the weight.
 
     Args:
-        view: The view of the index to search.
+        scope: The open search.
         queries: Query id to text; all are judged, and none is blank.
         qrels: Query id to passage id to grade.
         vectors: The queries' vectors (n, dim).
@@ -134,23 +132,23 @@ class TuningObjective:
 
     def __init__(
         self,
-        view: IndexView,
+        scope: SearchScope,
         queries: Mapping[str, str],
         qrels: Qrels,
         vectors: Vectors,
         measure: str,
     ) -> None:
         self.queries = tuple(queries)
-        self.title_weight = view.snapshot.settings.title_weight
-        self._view = view
+        self.title_weight = scope.session.corpus.title_weight
+        self._scope = scope
         self._qrels = {query_id: dict(qrels[query_id]) for query_id in queries}
-        self._grades = [_grades_by_row(view, grades) for grades in self._qrels.values()]
+        self._grades = [_grades_by_key(scope, grades) for grades in self._qrels.values()]
         _warn_of_missing(self._grades)
         self._measure = measure
         parsed = parse_measure(measure)
         self._k = int(parsed.params.get("cutoff", _HITS))
         self._is_ndcg = parsed.NAME == "nDCG" and set(parsed.params) <= {"cutoff"}
-        batch = QueryBatch.from_queries(view, tuple(queries.values()), vectors)
+        batch = QueryBatch.from_queries(scope, tuple(queries.values()), vectors)
         self._batches = {self.title_weight: batch}
         self._dense: dict[int, list[LegHits]] = {}
         self._guard_weights: dict[GuardedFusion, Scores] = {}
@@ -165,7 +163,7 @@ class TuningObjective:
     @classmethod
     def from_qrels(
         cls,
-        view: IndexView,
+        scope: SearchScope,
         queries: Mapping[str, str],
         qrels: Qrels,
         measure: str,
@@ -179,9 +177,9 @@ class TuningObjective:
             QueryError: The index is empty or lacks a leg.
             InputError: The judgments can't be used, or no query is judged.
         """
-        if not view.count:
+        if not scope.session.corpus.passages:
             raise QueryError("the index is empty: upsert passages before tuning")
-        if view.snapshot.lexical is None or view.snapshot.dense is None:
+        if "hybrid" not in scope.capabilities.modes or scope.session.corpus.metric is None:
             raise QueryError(
                 "tuning needs both legs, and this index lacks one: add vectors by upsert or "
                 "reencode, or postings by reanalyze"
@@ -192,23 +190,26 @@ class TuningObjective:
         if not judged:
             raise InputError("all judged queries are blank: pass queries with a text")
         if vectors is None:
-            vectors = view.encode_queries(list(judged.values()))
+            vectors = scope.encode_queries(list(judged.values()))
         elif len(vectors) != len(queries):
             raise InputError(f"{len(queries):,} queries came with {len(vectors):,} vectors")
         else:
             vectors = vectors[[at for at, query_id in enumerate(queries) if query_id in judged]]
-        return cls(view, judged, qrels, vectors, measure)
+        return cls(scope, judged, qrels, vectors, measure)
 
     @property
     def has_titles(self) -> bool:
-        """Whether any passage has a title."""
-        stored = self._view.reader.passages_between(0, self._view.snapshot.state.next_row)
-        return any(passage.title for passage in stored)
+        """Whether titles can be weighted, and any passage has one."""
+        statistics = self._scope.statistics
+        if self._scope.weigh_titles is None or statistics is None:
+            return False
+        passages = self._scope.session.fetch(statistics.list_keys()).passages
+        return any(passage.title for passage in passages)
 
     @property
     def passages(self) -> int:
         """The number of passages."""
-        return self._view.snapshot.state.passages
+        return self._scope.session.corpus.passages
 
     def values(self, profile: SearchProfile) -> Scores:
         """Return the measure of each query (queries,) under a profile."""
@@ -229,19 +230,22 @@ class TuningObjective:
         def search() -> _JudgedCandidates:
             batch = self._batch(profile.title_weight)
             if limit not in self._dense:
-                self._dense[limit] = batch.view.dense(batch.vectors, limit, None, 1.0)
+                self._dense[limit] = batch.scope.session.search_dense(
+                    batch.vectors, limit, None, 1.0
+                )
             candidates = CandidateMatrix.from_dense_lists(
                 batch, self._dense[limit], limit, profile.scorer
             )
-            relevant = RelevantCandidates.from_rows(candidates.rows, self._grades, self._k)
+            relevant = RelevantCandidates.from_keys(candidates.keys, self._grades, self._k)
             return _JudgedCandidates(key, candidates, relevant)
 
         return self._candidates.get_or_create(key, search)
 
     def _batch(self, title_weight: int) -> QueryBatch:
         if title_weight not in self._batches:
-            view = self._view.retitled(title_weight)
-            self._batches[title_weight] = replace(self._batches[self.title_weight], view=view)
+            assert self._scope.weigh_titles is not None  # another weight is tried only then
+            scope = self._scope.weigh_titles(title_weight)
+            self._batches[title_weight] = replace(self._batches[self.title_weight], scope=scope)
         return self._batches[title_weight]
 
     def _fuse(self, judged: _JudgedCandidates, fusion: WeightedFusion) -> Scores:
@@ -265,7 +269,9 @@ class TuningObjective:
             qualities, inverse = np.unique(
                 self._batches[self.title_weight].lexical_qualities, return_inverse=True
             )
-            dense = _empty_scores(self._view.dense_quality)
+            statistics = self._scope.statistics
+            agreement = statistics.leg_agreement if statistics is not None else None
+            dense = _empty_scores(agreement if agreement is not None else 1.0)
             weights = [
                 float(probe.fuse(dense, _empty_scores(quality)).dense_weight)
                 for quality in qualities.tolist()
@@ -281,23 +287,23 @@ class TuningObjective:
         for query, query_id in enumerate(self.queries):
             size = int(judged.candidates.sizes[query])
             best = np.argsort(-scores[query, :size], kind="stable")[: self._k]
-            rankings[query_id] = self._view.ids(judged.candidates.rows[query, best])
+            rankings[query_id] = self._scope.ids(judged.candidates.keys[query, best])
         return measure_rankings(rankings, self._qrels, self._measure)
 
 
-def _grades_by_row(view: IndexView, judged: Mapping[str, int]) -> dict[int, int]:
-    """Return the grades above 0 by row; missing passages get distinct negative rows."""
+def _grades_by_key(scope: SearchScope, judged: Mapping[str, int]) -> dict[int, int]:
+    """Return the grades above 0 by key; missing passages get distinct negative keys."""
+    relevant = {passage_id: grade for passage_id, grade in judged.items() if grade > 0}
+    keys = scope.find_keys(list(relevant))
     grades: dict[int, int] = {}
-    for passage_id, grade in judged.items():
-        if grade > 0:
-            row = view.row_of(passage_id)
-            grades[row if row is not None else -1 - len(grades)] = grade
+    for passage_id, grade in relevant.items():
+        grades[keys.get(passage_id, -1 - len(grades))] = grade
     return grades
 
 
 def _warn_of_missing(judged: Sequence[Mapping[int, int]]) -> None:
     """Warn if relevant passages are not in the index."""
-    missing = sum(row < 0 for grades in judged for row in grades)
+    missing = sum(key < 0 for grades in judged for key in grades)
     if missing:
         total = sum(map(len, judged))
         warnings.warn(
@@ -312,15 +318,14 @@ def _empty_scores(quality: float) -> LegScores:
     return LegScores(np.empty(0), np.empty(0, np.int64), 0.0, quality=quality)
 
 
-def default_profile(view: IndexView) -> SearchProfile:
+def default_profile(scope: SearchScope) -> SearchProfile:
     """Return the profile of the library's defaults."""
-    return SearchProfile(
-        FUSIONS["guarded"], DEPTH, None, default_title_weight(view.snapshot.settings)
-    )
+    weight = scope.session.corpus.default_title_weight
+    return SearchProfile(FUSIONS["guarded"], DEPTH, None, weight)
 
 
-def active_profile(view: IndexView) -> SearchProfile:
+def active_profile(scope: SearchScope) -> SearchProfile:
     """Return the profile that searches use now."""
-    if view.profile is None:
-        return default_profile(view)
-    return replace(view.profile, title_weight=view.snapshot.settings.title_weight)
+    if scope.profile is None:
+        return default_profile(scope)
+    return replace(scope.profile, title_weight=scope.session.corpus.title_weight)

@@ -5,11 +5,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.backend import SearchProfile
+from twofold.backend import Searchable, SearchProfile
 from twofold.evaluation import bootstrap_interval, queries_needed
 from twofold.evaluation.measures import Qrels
 from twofold.evaluation.significance import max_t_p_value
-from twofold.index import Index
 from twofold.tuning.coordinate_search import MAX_STAGES, Stage, search
 from twofold.tuning.objective import TuningObjective, active_profile
 from twofold.tuning.result import Fold, TuningResult
@@ -18,7 +17,7 @@ from twofold.types import Vectors
 
 
 def tune(
-    index: Index,
+    index: Searchable,
     queries: Mapping[str, str],
     qrels: Qrels,
     *,
@@ -37,7 +36,7 @@ def tune(
     ``index.profiles.save(index.profiles.new_name(), ..., use=True)``.
 
     Args:
-        index: An index with both legs.
+        index: An `Index` or `EncodedBackend` with both legs.
         queries: Query id to text.
         qrels: Query id to passage id to relevance grade.
         plan: The options of tuning.
@@ -53,10 +52,10 @@ def tune(
         DegradedWarning: Relevant passages are not in the index, or judged queries have no text.
     """
     plan = plan if plan is not None else TuningPlan()
-    with index.view() as view:
-        adapted = view.adapted(vectors) if vectors is not None else None
-        objective = TuningObjective.from_qrels(view, queries, qrels, plan.measure, adapted)
-        start, count = active_profile(view), len(objective.queries)
+    with index.open_search() as scope:
+        adapted = scope.adapt(vectors) if vectors is not None else None
+        objective = TuningObjective.from_qrels(scope, queries, qrels, plan.measure, adapted)
+        start, count = active_profile(scope), len(objective.queries)
         if count < plan.min_queries:
             needed = plan.min_queries
             return TuningResult(start, start, start, plan.measure, count, needed=needed)

@@ -2,14 +2,13 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 
-from twofold.encoders.batching import check_texts, copy_fast_tokenizer
+from twofold.encoders.batching import copy_fast_tokenizer
 from twofold.encoders.model_loading import LoadedModel, Task, check_output_folder, write_folder
 from twofold.encoders.model_spec import ModelOptions, format_spec
 from twofold.encoders.onnx.manifest import (
@@ -23,7 +22,6 @@ from twofold.encoders.onnx.manifest import (
 from twofold.encoders.sentence_transformer import SentenceTransformerEncoder
 from twofold.errors import EncoderWarning, InputError, MissingExtraError
 from twofold.protocols import Encoder
-from twofold.types import Vectors
 from twofold.validation import check_choice
 
 _OPSET = 17
@@ -176,46 +174,31 @@ def _quantize(path: Path) -> None:
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     prepared, small = path.with_suffix(".prepared"), path.with_suffix(".small")
-    with _keep_root_logger():
-        quant_pre_process(
-            str(path), str(prepared), skip_symbolic_shape=True, skip_optimization=True
-        )
-        quantize_dynamic(
-            str(prepared),
-            str(small),
-            per_channel=True,
-            reduce_range=True,
-            weight_type=QuantType.QInt8,
-        )
+    options = {"per_channel": True, "reduce_range": True, "weight_type": QuantType.QInt8}
+    # The quantizer logs to the root logger, which would install a handler if it had none.
+    root, handler = logging.getLogger(), logging.NullHandler()
+    root.addHandler(handler)
+    try:
+        skip = {"skip_symbolic_shape": True, "skip_optimization": True}
+        quant_pre_process(str(path), str(prepared), **skip)
+        quantize_dynamic(str(prepared), str(small), **options)
+    finally:
+        root.removeHandler(handler)
     prepared.unlink()
     small.replace(path)
 
 
-@contextmanager
-def _keep_root_logger() -> Iterator[None]:
-    """Keep the quantizer, which logs to the root logger, from installing a handler there."""
-    root, handler = logging.getLogger(), logging.NullHandler()
-    root.addHandler(handler)
-    try:
-        yield
-    finally:
-        root.removeHandler(handler)
-
-
 def _least_cosine(exported: Encoder, model: Encoder) -> float:
-    """Return the least cosine between exported and original vectors of the probe texts."""
-    texts = check_texts(_PROBES)
-    cosines = [
-        _cosines(exported.encode_queries(texts), model.encode_queries(texts)),
-        _cosines(exported.encode_passages(texts), model.encode_passages(texts)),
-    ]
+    """Return the least cosine between exported and original vectors of the probe texts.
+
+    It is NaN if a vector is zero.
+    """
+    cosines = []
+    for method in ("encode_queries", "encode_passages"):
+        first, second = (getattr(encoder, method)(_PROBES) for encoder in (exported, model))
+        norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
+        cosines.append(np.asarray(np.einsum("ij,ij->i", first, second) / norms, np.float32))
     return float(np.min(cosines))
-
-
-def _cosines(first: Vectors, second: Vectors) -> Vectors:
-    """Return the cosine of each pair of rows, NaN for a zero vector."""
-    norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
-    return np.asarray(np.einsum("ij,ij->i", first, second) / norms, np.float32)
 
 
 def _is_static(ready: LoadedModel, task: Task) -> bool:

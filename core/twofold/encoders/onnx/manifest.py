@@ -19,15 +19,7 @@ _CHUNK = 1 << 22  # bytes
 
 @dataclass(frozen=True, slots=True)
 class OnnxTower:
-    """The files and options of one tower.
-
-    Attributes:
-        graph: The file name of the ONNX graph.
-        tokenizer: The file name of the tokenizer.
-        prompt: Text put before each input.
-        special_tokens: Whether the tokenizer adds special tokens.
-        max_length: The most tokens read, None for no limit.
-    """
+    """The files and options of one tower; ``max_length`` is in tokens, None for no limit."""
 
     graph: str
     tokenizer: str
@@ -72,12 +64,7 @@ class OnnxManifest:
 
     @classmethod
     def read(cls, folder: Path) -> "tuple[OnnxManifest, str]":
-        """Return a folder's manifest and the fingerprint stored in it.
-
-        Raises:
-            EncoderNotFoundError: The folder has no manifest.
-            InputError: The manifest is damaged or has another format.
-        """
+        """Return a folder's manifest and the fingerprint stored in it."""
         path = folder / _FILE
         try:
             values = json.loads(path.read_text(encoding="utf-8"))

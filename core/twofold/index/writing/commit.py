@@ -42,7 +42,7 @@ class Fill:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What one commit changes.
+    """The changes of one commit.
 
     Attributes:
         added: Passages added, with new rows.

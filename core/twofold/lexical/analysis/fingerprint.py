@@ -30,8 +30,7 @@ _PROBES = (
 def analyzer_fingerprint(analyzer: Analyzer) -> str:
     """Return a hash of the analyzer's terms for sentences in several languages.
 
-    It changes with the version of a stemmer or of a user's function. An analyzer may add texts by
-    an attribute ``probes``. Raises InputError if it fails on one of them.
+    An analyzer may add texts by an attribute ``probes``. Raises InputError if it fails on a text.
     """
     probes = [*_PROBES, *getattr(analyzer, "probes", ())]
     try:

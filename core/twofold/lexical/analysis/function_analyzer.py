@@ -36,10 +36,9 @@ class FunctionAnalyzer:
     def passage_terms(self, text: str) -> list[str]:
         """Return the terms of ``text``; raise InputError if they aren't strings."""
         given = self.function(text)
-        terms = given if isinstance(given, list) else None
-        if terms is None and isinstance(given, Iterable) and not isinstance(given, str | bytes):
-            terms = list(given)
-        if terms is None or not all(isinstance(term, str) for term in terms):
+        iterable = isinstance(given, Iterable) and not isinstance(given, str | bytes)
+        terms = list(given) if iterable else []
+        if not iterable or not all(isinstance(term, str) for term in terms):
             raise InputError(
                 f"the analyzer {self.name!r} must return a list of strings, got {given!r:.60}"
             )
@@ -66,8 +65,7 @@ class FunctionAnalyzer:
 def as_analyzer(given: AnalyzerLike) -> Analyzer:
     """Return the analyzer for a name, a function or an Analyzer.
 
-    Raises:
-        InputError: ``given`` is none of these, or has no import path to be stored by.
+    Raises InputError for anything else, and for a function without an import path.
     """
     if isinstance(given, str):
         return analyzer_from_name(given)
@@ -99,8 +97,7 @@ def as_analyzer(given: AnalyzerLike) -> Analyzer:
 def analyzer_from_name(name: str) -> Analyzer:
     """Return a language's analyzer, or import one by ``"package.module:function"``.
 
-    Raises:
-        InputError: There is no analyzer of that name.
+    Raises InputError if there is none.
     """
     if ":" not in name:
         language = language_from_name(name)
@@ -111,9 +108,7 @@ def analyzer_from_name(name: str) -> Analyzer:
         try:
             found = found()
         except TypeError as error:
-            raise InputError(
-                f"the analyzer {name!r} can't be created without arguments: {error}"
-            ) from error
+            raise InputError(f"{name!r} can't be created without arguments: {error}") from error
     if isinstance(found, type):
         raise InputError(f"the analyzer {name!r} must be a function, got {found!r:.60}")
     return found if isinstance(found, Analyzer) else _wrap_function(found, name)

@@ -11,7 +11,6 @@ from twofold.errors import InputError
 from twofold.lexical.analysis.languages import LANGUAGES, Language
 from twofold.lexical.analysis.normalization import align, fold, normalize
 from twofold.lexical.analysis.tokenizer import (
-    find_identifiers,
     identifier_spans,
     is_run,
     split_identifier,
@@ -69,7 +68,7 @@ class LanguageAnalyzer:
         language = self.language
         text = normalize(text, language)
         words: list[str] = _pattern(language).findall(fold(text, language))
-        pieces = [piece[0] for whole in find_identifiers(text) for piece in split_identifier(whole)]
+        pieces = [piece for piece, _, _ in identifier_spans(text)]
         if pieces:  # folded at once: none contains a space
             pieces = fold(" ".join(pieces), language).split(" ")
         runs: list[str] = []

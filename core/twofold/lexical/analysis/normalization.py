@@ -101,10 +101,9 @@ def _stacked() -> re.Pattern[str]:
 @cache
 def _cluster() -> re.Pattern[str]:
     """Return the pattern of a character with its marks or the later jamo of its syllable."""
-    joining = "".join(
-        re.escape(char) for char in _block_chars() if _joins(unicodedata.normalize("NFKD", char)[0])
-    )
-    return re.compile(rf".[{joining}]*", re.DOTALL)
+    firsts = ((char, unicodedata.normalize("NFKD", char)[0]) for char in _block_chars())
+    joining = [char for char, first in firsts if _is_mark(first) or "\u1160" <= first <= "\u11ff"]
+    return re.compile(rf".[{re.escape(''.join(joining))}]*", re.DOTALL)
 
 
 def _block_chars() -> list[str]:
@@ -114,7 +113,3 @@ def _block_chars() -> list[str]:
 
 def _is_mark(char: str) -> bool:
     return unicodedata.category(char)[0] == "M"
-
-
-def _joins(char: str) -> bool:
-    return _is_mark(char) or "\u1160" <= char <= "\u11ff"

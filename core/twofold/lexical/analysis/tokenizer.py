@@ -38,9 +38,8 @@ def is_run(word: str) -> bool:
 def word_pattern(*, splits: bool, elides: bool) -> re.Pattern[str]:
     """Return the pattern of a run, or of a word of letters, digits and marks.
 
-    Args:
-        splits: Whether an apostrophe separates words instead of standing inside one.
-        elides: Whether to leave out a lone letter before an apostrophe.
+    With ``splits``, apostrophes separate words. With ``elides``, a lone letter before one is
+    dropped.
     """
     # Python's \w leaves out combining marks, without which Hindi words fall apart.
     marks = _marks(0, 0x10000)
@@ -73,11 +72,6 @@ def _marks(start: int, end: int) -> str:
     """Return the combining marks of a range of code points, escaped for a character class."""
     chars = map(chr, range(start, end))
     return re.escape("".join(char for char in chars if unicodedata.category(char)[0] == "M"))
-
-
-def find_identifiers(text: str) -> list[str]:
-    """Return the identifiers in a text, case kept."""
-    return _IDENTIFIER.findall(text)
 
 
 def identifier_spans(text: str) -> Iterator[Piece]:

@@ -173,7 +173,7 @@ def top(queries, postings, bounds, table, order, allowed, floors, wanted, found)
     sums = np.full(width, _UNSEEN, np.int64)
     # One slot more, because a slot is written before it is known whether it counts.
     seen = np.empty(width + 1, np.uint64)
-    near = np.empty(width + 1, np.uint64)
+    reachable = np.empty(width + 1, np.uint64)
     most = 0
     for q in range(len(scales)):
         most = max(most, query_ptr[q + 1] - query_ptr[q])
@@ -245,13 +245,13 @@ def top(queries, postings, bounds, table, order, allowed, floors, wanted, found)
             need = floor - reach[first]
             few = 0
             for i in range(many):
-                near[few] = seen[i]
+                reachable[few] = seen[i]
                 few += sums[seen[i]] >= need
             if len(allowed) > 0:
                 kept = 0
                 for i in range(few):
-                    near[kept] = near[i]
-                    kept += allowed[start + near[i]]
+                    reachable[kept] = reachable[i]
+                    kept += allowed[start + reachable[i]]
                 few = kept
             for t in range(first - 1, -1, -1):
                 if few == 0:
@@ -273,7 +273,7 @@ def top(queries, postings, bounds, table, order, allowed, floors, wanted, found)
                     stop = _seek(post_doc, p, stop, base + WINDOW)
                     at[t] = stop
                     for i in range(few):
-                        doc = start + near[i]
+                        doc = start + reachable[i]
                         low = p
                         high = stop
                         while low < high:
@@ -283,18 +283,18 @@ def top(queries, postings, bounds, table, order, allowed, floors, wanted, found)
                             else:
                                 high = middle
                         if low < stop and np.uint64(post_doc[low]) == doc:
-                            sums[near[i]] += fixed(heavy, table[post_code[low]], scale)
+                            sums[reachable[i]] += fixed(heavy, table[post_code[low]], scale)
                 need = floor - reach[t]
                 kept = 0
                 for i in range(few):
-                    slot = near[i]
-                    near[kept] = slot
+                    slot = reachable[i]
+                    reachable[kept] = slot
                     kept += sums[slot] >= need
                 few = kept
             for i in range(few):
-                score = sums[near[i]]
+                score = sums[reachable[i]]
                 if score >= floor:
-                    doc = np.int64(start + near[i])
+                    doc = np.int64(start + reachable[i])
                     size = push(scores, docs, order, size, k, score, doc)
                     if size == wanted:
                         floor = max(floor, scores[0])
@@ -310,8 +310,7 @@ def merge(scores, docs, sizes, k):
     """Merge the best hits of several segments: scores and docs (segments, queries, k), best first.
 
     Returns, for each query, the scores, segments and docs of the best, their number, and whether
-    documents of different segments tie among them. Documents that tie with the k-th follow it, as
-    far as their segment listed them.
+    documents of different segments tie. Listed documents that tie with the k-th follow it.
     """
     segments, queries, width = scores.shape
     room = segments * width

@@ -1,17 +1,17 @@
 """Training data of a query adapter as arrays."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from twofold.backend import Keys, SearchScope
 from twofold.fusion.rules import DENSE_WEIGHT
-from twofold.index import IndexView
 from twofold.similarity import Metric
 from twofold.training.adapter.plan import AdapterPlan
 from twofold.training.data.examples import Example, TrainingSet
-from twofold.types import Rows, Vectors
+from twofold.types import Vectors
 
 _FLOOR = 1e-12
 
@@ -33,9 +33,9 @@ class TrainingArrays:
     lexical: Vectors | None = None
 
     @classmethod
-    def from_view(
+    def from_scope(
         cls,
-        view: IndexView,
+        scope: SearchScope,
         examples: TrainingSet,
         vectors: Vectors,
         plan: AdapterPlan,
@@ -47,26 +47,28 @@ class TrainingArrays:
         If there are more than ``plan.max_passages``, all relevant passages and a sample are used.
         The first ``judged`` examples get lexical scores.
         """
-        dense = view.snapshot.dense
-        assert dense is not None  # checked before
-        rows = dense.live_rows
-        grades = [_grades_by_row(view, example) for example in examples]
-        if len(rows) > plan.max_passages:
-            relevant = np.unique(np.array([row for graded in grades for row in graded], np.int64))
-            others = np.setdiff1d(rows, relevant)
+        keys, metric = scope.list_keys(), scope.metric
+        assert metric is not None  # checked before
+        known = scope.find_keys(sorted(examples.positives))
+        grades = [_grades_by_key(known, example) for example in examples]
+        if len(keys) > plan.max_passages:
+            relevant = np.unique(np.array([key for graded in grades for key in graded], np.int64))
+            others = np.setdiff1d(keys, relevant)
             size = min(max(plan.max_passages - len(relevant), 0), len(others))
             sample = np.random.default_rng(plan.seed).choice(others, size, replace=False)
-            rows = np.union1d(relevant, sample)
-        points, found = view.vectors(rows)
-        rows, points = rows[found], points[found]
-        position_of = {row: position for position, row in enumerate(rows.tolist())}
+            keys = np.union1d(relevant, sample)
+        fetched = scope.session.fetch(keys, texts=False, vectors=True)
+        assert fetched.vectors is not None  # asked for
+        assert fetched.has_vector is not None
+        keys, points = keys[fetched.has_vector], fetched.vectors[fetched.has_vector]
+        position_of = {key: position for position, key in enumerate(keys.tolist())}
         positives = [
-            {position_of[row]: grade for row, grade in graded.items() if row in position_of}
+            {position_of[key]: grade for key, grade in graded.items() if key in position_of}
             for graded in grades
         ]
         weights = np.array([example.weight for example in examples], np.float32)
-        lexical = _lexical_parts(view, examples[:judged], rows)
-        return cls(points, dense.metric, vectors, positives, weights, lexical)
+        lexical = _lexical_parts(scope, examples[:judged], keys)
+        return cls(points, metric, vectors, positives, weights, lexical)
 
     def select(self, positions: NDArray[np.int64], *, lexical: bool = True) -> "TrainingArrays":
         """Return the queries at some positions, with or without the lexical scores."""
@@ -79,22 +81,21 @@ class TrainingArrays:
         )
 
 
-def _grades_by_row(view: IndexView, example: Example) -> dict[int, int]:
-    rows = [view.row_of(passage_id) for passage_id in example.positives]
-    pairs = zip(rows, example.grades, strict=True)
-    return {row: grade for row, grade in pairs if row is not None}
+def _grades_by_key(known: Mapping[str, int], example: Example) -> dict[int, int]:
+    pairs = zip(example.positives, example.grades, strict=True)
+    return {known[passage_id]: grade for passage_id, grade in pairs if passage_id in known}
 
 
-def _lexical_parts(view: IndexView, examples: Sequence[Example], rows: Rows) -> Vectors | None:
-    """Return the lexical part of the default fusion, float32 (queries, rows), from 0 up.
+def _lexical_parts(scope: SearchScope, examples: Sequence[Example], keys: Keys) -> Vectors | None:
+    """Return the lexical part of the default fusion, float32 (queries, passages), from 0 up.
 
     It is divided by the dense weight, to be added to dense scores from 0 to 1.
     """
-    if view.snapshot.lexical is None:
+    if not scope.has_lexical:
         return None
     share = (1 - DENSE_WEIGHT) / DENSE_WEIGHT
-    parts = np.zeros((len(examples), len(rows)), np.float32)
+    parts = np.zeros((len(examples), len(keys)), np.float32)
     for position, example in enumerate(examples):
-        scores = view.lexical_scores(example.query, rows)
+        scores = scope.lexical_scores(example.query, keys)
         parts[position] = share * scores / max(float(scores.max(initial=0.0)), _FLOOR)
     return parts

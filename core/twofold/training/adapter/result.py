@@ -92,9 +92,9 @@ def keep(
     """
     if trained.adapter is None or trained.profile is None:
         raise InputError(f"there is no adapter to keep: {trained.reason}")
-    with index.view() as view:
-        active = view.snapshot.vector_set
-    if active is None or active.number != trained.vector_set:
+    with index.open_search() as scope:
+        active = scope.session.corpus.vector_set
+    if active != trained.vector_set:
         raise InputError(
             "the adapter was trained on other vectors, because the index was encoded anew since; "
             "train again"

@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from twofold import __version__
-from twofold.backend import SearchProfile
+from twofold.backend import Searchable, SearchProfile, SearchScope
 from twofold.encoders import QueryAdapter
 from twofold.errors import InputError
-from twofold.index import Index, IndexView
 from twofold.training.acceptance import Gain, compute_gain, judge, no_regression, too_few_queries
 from twofold.training.adapter.arrays import TrainingArrays
 from twofold.training.adapter.cross_validation import (
@@ -36,7 +35,7 @@ from twofold.training.data.alignment import (
 from twofold.training.data.examples import TrainingSet
 from twofold.training.data.splitting import Split, split, split_folds, unseen_queries
 from twofold.training.search_quality import SearchQuality
-from twofold.tuning import TuningPlan, SearchSpace, tune_objective
+from twofold.tuning import SearchSpace, TuningPlan, tune_objective
 from twofold.tuning.objective import active_profile
 from twofold.types import Mask, Vectors
 
@@ -57,7 +56,7 @@ ProgressCallback = Callable[[TrainingProgress], None]
 
 
 def train_adapter(
-    index: Index,
+    index: Searchable,
     training_set: TrainingSet,
     *,
     plan: AdapterPlan | None = None,
@@ -75,7 +74,7 @@ def train_adapter(
     legs, the fusion is then tuned to it, and accepted on its own.
 
     Args:
-        index: Index of the passages.
+        index: An `Index`, or an `EncodedBackend` over another engine.
         training_set: Judged queries, to train on and to judge by.
         plan: The hyperparameters.
         vectors: Vectors of the queries, float32 (n, dim). Default: by the index's encoder.
@@ -92,23 +91,23 @@ def train_adapter(
         DegradedWarning: Examples have no relevant passage in the index.
     """
     plan = plan if plan is not None else AdapterPlan()
-    with index.view() as view:
-        judged = examples_in_index(view, training_set)
+    with index.open_search() as scope:
+        judged = examples_in_index(scope, training_set)
         if len(judged) < plan.min_queries:
             return TrainedAdapter(adapter=None, plan=plan, **too_few_queries(len(judged), plan))
-        encoded = select_query_vectors(view, training_set, judged, vectors)
-        more = drop_known_queries(view, judged, extra)
+        encoded = select_query_vectors(scope, training_set, judged, vectors)
+        more = drop_known_queries(scope, judged, extra)
         if len(more):
             queries = [example.query for example in more]
-            encoded = np.concatenate([encoded, view.encode_queries(queries, adapted=False)])
-        return _AdapterTraining(view, judged, more, plan, encoded, regression_set, progress).run()
+            encoded = np.concatenate([encoded, scope.encode_queries(queries, adapt=False)])
+        return _AdapterTraining(scope, judged, more, plan, encoded, regression_set, progress).run()
 
 
 @dataclass
 class _AdapterTraining:
     """One run of ``train_adapter``; ``vectors`` are of the judged and then the extra examples."""
 
-    view: IndexView
+    scope: SearchScope
     judged: TrainingSet
     extra: TrainingSet
     plan: AdapterPlan
@@ -117,23 +116,23 @@ class _AdapterTraining:
     progress: ProgressCallback | None
 
     def __post_init__(self) -> None:
-        view, judged, plan = self.view, self.judged, self.plan
+        scope, judged, plan = self.scope, self.judged, self.plan
         self.train = judged.join(self.extra)
-        self.profile = active_profile(view)
-        self.quality = SearchQuality(view, judged, plan.measure, self.profile)
+        self.profile = active_profile(scope)
+        self.quality = SearchQuality(scope, judged, plan.measure, self.profile)
         self.fits = 0
         self.control = self._control_queries()
-        self.arrays = TrainingArrays.from_view(
-            view, self.train, self.vectors, plan, judged=len(judged)
+        self.arrays = TrainingArrays.from_scope(
+            scope, self.train, self.vectors, plan, judged=len(judged)
         )
 
     def run(self) -> TrainedAdapter:
         started = time.perf_counter()
-        plan, view, quality, mode = self.plan, self.view, self.quality, self.quality.mode
+        plan, scope, quality, mode = self.plan, self.scope, self.quality, self.quality.mode
         validated = self._cross_validate()
         self._report("evaluating", _FIT_SHARE * plan.folds / (plan.folds + 1))
         counted, note = self._counted_queries()
-        before = quality.evaluate(view.adapted(validated.base))
+        before = quality.evaluate(scope.adapt(validated.base))
         candidates = {
             weight: quality.evaluate(validated.interpolate(weight))
             for weight in plan.interpolations
@@ -165,8 +164,7 @@ class _AdapterTraining:
         if fields["needed"] is not None:  # queries that are not counted are judged, too
             fields["needed"] += len(counted) - int(counted.sum())
         self._report("done", 1.0)
-        vector_set = view.snapshot.vector_set
-        identity = vector_set.to_identity() if vector_set is not None else None
+        identity = scope.identity
         metadata = {
             "twofold": __version__,
             "data": self.train.digest,
@@ -197,7 +195,7 @@ class _AdapterTraining:
             profile=profile,
             tuned=tuned,
             metadata=metadata,
-            vector_set=vector_set.number if vector_set is not None else None,
+            vector_set=scope.session.corpus.vector_set,
         )
 
     def _counted_queries(self) -> tuple[Mask, str]:
@@ -206,9 +204,9 @@ class _AdapterTraining:
         Queries that the active adapter was trained on don't count, if enough others are left.
         """
         every = np.ones(len(self.judged), np.bool_)
-        if self.view.snapshot.active_adapter.adapter is None:
+        if self.scope.query_adapter is None:
             return every, ""
-        new = unseen_by_adapter(self.view, self.judged)
+        new = unseen_by_adapter(self.scope, self.judged)
         if new.sum() >= self.plan.min_queries:
             return new, (
                 f"; compared with the active adapter on the {new.sum():,} queries that it was not "
@@ -262,20 +260,20 @@ class _AdapterTraining:
 
     def _control_queries(self) -> tuple[SearchQuality, Vectors] | None:
         """Return the control queries with their vectors; None if none are given or can be made."""
-        view, regression_set = self.view, self.regression_set
+        scope, regression_set = self.scope, self.regression_set
         if regression_set is not None:
             if not len(regression_set):
                 raise InputError("regression_set has no queries: pass some, or leave it out")
-            regression_set = examples_in_index(view, regression_set)
-        elif view.encodes:
+            regression_set = examples_in_index(scope, regression_set)
+        elif scope.can_encode:
             regression_set = control_queries_from_passages(
-                view, self.judged, self.train, self.plan.seed
+                scope, self.judged, self.train, self.plan.seed
             )
         if regression_set is None:
             return None
         queries = [example.query for example in regression_set]
         quality = replace(self.quality, training_set=regression_set)
-        return quality, view.encode_queries(queries, adapted=False)
+        return quality, scope.encode_queries(queries, adapt=False)
 
     def _measure_control(
         self, fit: FitResult, weight: float, profile: SearchProfile
@@ -285,7 +283,7 @@ class _AdapterTraining:
             return None
         quality, vectors = self.control
         adapter = QueryAdapter(interpolate_matrix(fit.matrix, weight))
-        before = quality.evaluate(self.view.adapted(vectors))[quality.mode]
+        before = quality.evaluate(self.scope.adapt(vectors))[quality.mode]
         after = replace(quality, profile=profile).evaluate(adapter(vectors))[quality.mode]
         return compute_gain(quality.mode, before, after, self.plan.confidence)
 

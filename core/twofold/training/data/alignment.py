@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from twofold.backend import SearchScope
 from twofold.errors import DegradedWarning, InputError, QueryError
-from twofold.index import IndexView
 from twofold.similarity import Metric
 from twofold.training.data.examples import Example, TrainingSet
 from twofold.training.data.splitting import normalize_query
@@ -17,7 +17,7 @@ from twofold.types import Vectors
 _BATCH = 1_000  # passages read at once
 
 
-def examples_in_index(view: IndexView, training_set: TrainingSet) -> TrainingSet:
+def examples_in_index(scope: SearchScope, training_set: TrainingSet) -> TrainingSet:
     """Return the examples that have a positive in the index, ordered by query id.
 
     Passages of the training set are matched by their text, see ``match_passages``. Examples without
@@ -25,12 +25,13 @@ def examples_in_index(view: IndexView, training_set: TrainingSet) -> TrainingSet
     empty or has no vectors, and InputError if no positive is in the index or all examples have the
     same positives or query.
     """
-    if not view.count:
+    if not scope.session.corpus.passages:
         raise QueryError("the index is empty: upsert passages before training")
-    if view.snapshot.dense is None:
+    if scope.metric is None:
         raise QueryError("the index has no vectors to train on: add them with reencode")
-    training_set = match_passages(view, training_set)
-    usable = [e for e in training_set if any(view.row_of(id_) is not None for id_ in e.positives)]
+    training_set = match_passages(scope, training_set)
+    stored = scope.find_keys(sorted(training_set.positives))
+    usable = [e for e in training_set if any(id_ in stored for id_ in e.positives)]
     if not len(training_set):
         raise InputError("there are no examples to learn from")
     if not usable:
@@ -61,7 +62,7 @@ def examples_in_index(view: IndexView, training_set: TrainingSet) -> TrainingSet
 
 
 def drop_known_queries(
-    view: IndexView, known: TrainingSet, extra: TrainingSet | None
+    scope: SearchScope, known: TrainingSet, extra: TrainingSet | None
 ) -> TrainingSet:
     """Return the usable extra examples whose query is not among the known ones.
 
@@ -70,7 +71,7 @@ def drop_known_queries(
     if extra is None or not len(extra):
         return TrainingSet(())
     queries = {normalize_query(example.query) for example in known}
-    usable = examples_in_index(view, extra)
+    usable = examples_in_index(scope, extra)
     return TrainingSet(
         tuple(example for example in usable if normalize_query(example.query) not in queries)
     )
@@ -83,7 +84,7 @@ def find_positions(training_set: TrainingSet, subset: TrainingSet) -> NDArray[np
 
 
 def select_query_vectors(
-    view: IndexView, given: TrainingSet, known: TrainingSet, vectors: Vectors | None
+    scope: SearchScope, given: TrainingSet, known: TrainingSet, vectors: Vectors | None
 ) -> Vectors:
     """Return the vectors of the known queries, (len(known), dim).
 
@@ -91,18 +92,18 @@ def select_query_vectors(
     for another shape, and for a vector that is not finite, or zero under cosine.
     """
     if vectors is None:
-        return view.encode_queries([example.query for example in known], adapted=False)
+        return scope.encode_queries([example.query for example in known], adapt=False)
     try:
         array = np.asarray(vectors, np.float32)
     except ValueError as error:
         raise InputError(f"query vectors must be an array of numbers: {error}") from error
-    expected = (len(given), view.snapshot.settings.dim)
+    expected = (len(given), scope.session.corpus.dim)
     if array.shape != expected:
         raise InputError(
             f"query vectors must have shape {expected}, one row per example, got {array.shape}"
         )
     for example, row in zip(given, array, strict=True):
-        if not np.isfinite(row).all() or (view.metric is Metric.COSINE and not row.any()):
+        if not np.isfinite(row).all() or (scope.metric is Metric.COSINE and not row.any()):
             raise InputError(
                 f"the vector of query {example.query_id!r:.80} is not finite, or zero under "
                 "cosine: leave that example out"
@@ -110,19 +111,20 @@ def select_query_vectors(
     return array[find_positions(given, known)]
 
 
-def match_passages(view: IndexView, training_set: TrainingSet) -> TrainingSet:
+def match_passages(scope: SearchScope, training_set: TrainingSet) -> TrainingSet:
     """Replace ids of passages that the index stores under another id.
 
     Only the training set's passages are matched, by their title and text.
     """
+    known = scope.find_keys([passage.id for passage in training_set.passages])
     contents = {
         passage.id: passage.content
         for passage in training_set.passages
-        if view.row_of(passage.id) is None and passage.content
+        if passage.id not in known and passage.content
     }
     if not contents:
         return training_set
-    stored = _find_ids(view, frozenset(contents.values()))
+    stored = _find_ids(scope, frozenset(contents.values()))
     new_ids = {id_: stored[content] for id_, content in contents.items() if content in stored}
     if not new_ids:
         return training_set
@@ -130,15 +132,12 @@ def match_passages(view: IndexView, training_set: TrainingSet) -> TrainingSet:
     return TrainingSet(tuple(_replace_ids(example, new_ids) for example in training_set), rest)
 
 
-def _find_ids(view: IndexView, contents: frozenset[str]) -> dict[str, str]:
+def _find_ids(scope: SearchScope, contents: frozenset[str]) -> dict[str, str]:
     """Return the id of the first passage with each of these contents."""
     ids: dict[str, str] = {}
-    rows = view.rows
-    for start in range(0, len(rows), _BATCH):
-        batch = rows[start : start + _BATCH]
-        passages = view.passages(batch)
-        for place in range(len(batch)):
-            passage = passages[place]
+    keys = scope.list_keys()
+    for start in range(0, len(keys), _BATCH):
+        for passage in scope.session.fetch(keys[start : start + _BATCH]).passages:
             if passage.content in contents:
                 ids.setdefault(passage.content, passage.id)
     return ids

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from twofold.backend import SearchProfile
-from twofold.index import Index, IndexView
+from twofold.backend import SearchProfile, SearchScope
+from twofold.index import Index
 from twofold.protocols import Encoder
 from twofold.retriever import Retriever
 from twofold.training.acceptance import CONTROL, QueryMeasures
@@ -85,14 +85,14 @@ class DevEvaluator:
         Control queries are made of passages that are relevant to no ``judged`` query, and are no
         ``train`` queries.
         """
-        with index.view() as view:
-            dense, leg = view.snapshot.dense, view.snapshot.lexical
-            assert dense is not None  # checked before
-            options: dict[str, Any] = {"metric": view.metric, "analyzer": None}
-            if leg is not None:
-                title_weight = view.snapshot.settings.title_weight
-                options |= {"analyzer": leg.analyzer, "title_weight": title_weight}
-            control = control_queries_from_passages(view, judged, train, 0)
+        with index.open_search() as scope:
+            options: dict[str, Any] = {"metric": scope.metric, "analyzer": None}
+            if scope.has_lexical:
+                with index.view() as view:
+                    leg = view.snapshot.lexical
+                analyzer = leg.analyzer if leg is not None else None
+                options |= {"analyzer": analyzer, "title_weight": index.title_weight}
+            control = control_queries_from_passages(scope, judged, train, 0)
             examples = (*held_out, *(control or ()))
             chosen = dict.fromkeys(key for example in examples for key in example.positives)
             if "lexical" in index.modes:
@@ -100,27 +100,27 @@ class DevEvaluator:
                 queries = [example.query for example in held_out]
                 for hits in lexical.retrieve_many(queries, k=_LEXICAL_HITS):
                     chosen |= dict.fromkeys(hits.ids)
-            rows = np.random.default_rng(0).permutation(dense.live_rows)[:count]
+            keys = np.random.default_rng(0).permutation(scope.list_keys())[:count]
             size = max(count, len(chosen))
-            chosen |= dict.fromkeys(view.ids(rows))
+            chosen |= dict.fromkeys(scope.ids(keys))
             passages = tuple(index.get(list(chosen)[:size]))
-            return cls(passages, held_out, control, options, measure, active_profile(view))
+            return cls(passages, held_out, control, options, measure, active_profile(scope))
 
     def evaluate(self, encoder: Encoder) -> QueryMeasures:
         """Return the measures of held-out and control queries with an encoder."""
         with self.open_index(encoder) as index:
             index.upsert(self.passages)
-            with index.view() as view:
-                measures = self._evaluate(view, self.held_out)
+            with index.open_search() as scope:
+                measures = self._evaluate(scope, self.held_out)
                 if self.control is None:
                     return measures
-                control = next(iter(self._evaluate(view, self.control).values()))
+                control = next(iter(self._evaluate(scope, self.control).values()))
                 return {**measures, CONTROL: control}
 
     def open_index(self, encoder: Encoder) -> Index:
         """Open an empty index in memory with the options of the original."""
         return Index.open(None, encoder=encoder, **self.options)
 
-    def _evaluate(self, view: IndexView, queries: TrainingSet) -> QueryMeasures:
-        quality = SearchQuality(view, queries, self.measure, self.profile)
-        return quality.evaluate(view.encode_queries([example.query for example in queries]))
+    def _evaluate(self, scope: SearchScope, queries: TrainingSet) -> QueryMeasures:
+        quality = SearchQuality(scope, queries, self.measure, self.profile)
+        return quality.evaluate(scope.encode_queries([example.query for example in queries]))

@@ -63,9 +63,9 @@ class EncoderTask(FineTuningTask):
         interpolates = plan.interpolations != (1.0,)
         weights = self.model.state_dict() if interpolates else {}
         self._base = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
-        with index.view() as view:
+        with index.open_search() as scope:
             queries = [example.query for example in train]
-            self._similarity = Similarity.from_view(view, encoder, queries)
+            self._similarity = Similarity.from_scope(scope, encoder, queries)
         texts = {passage.id: passage.content for passage in index if passage.content}
         self._pairs = PairDataset(train, texts, plan.negatives, plan.seed)
         positives = max(len(example.positives) for example in train)
@@ -248,8 +248,8 @@ def _check_encoder(index: Index, plan: EncoderPlan) -> SentenceTransformerEncode
             f"fine-tuning needs a sentence-transformers model, and the index's encoder is "
             f"{type(encoder).__name__}: train_adapter works for any encoder"
         )
-    with index.view() as view:
-        if view.snapshot.active_adapter.adapter is not None:
+    with index.open_search() as scope:
+        if scope.query_adapter is not None:
             raise InputError(
                 "an adapter is in use, which is for the encoder as it is: deactivate it by "
                 "index.profiles.use(None), or use train_adapter"

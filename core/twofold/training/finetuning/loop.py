@@ -356,10 +356,10 @@ def fine_tune(
     base model, for resuming.
     """
     check_new_folder(folder)
-    with index.view() as view:
-        judged = examples_in_index(view, training_set)
-        more = drop_known_queries(view, judged, extra)
-        generation = view.generation
+    with index.open_search() as scope:
+        judged = examples_in_index(scope, training_set)
+        more = drop_known_queries(scope, judged, extra)
+        generation = scope.session.corpus.generation
     if len(judged) < plan.min_queries:
         return FineTunedModel(**too_few_queries(len(judged), plan))
     if plan.mining is not None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from twofold.backend import SearchScope
 from twofold.encoders import SentenceTransformerEncoder
 from twofold.errors import InputError
-from twofold.index import IndexView
 from twofold.similarity import Metric
 from twofold.training.finetuning.plans import EncoderPlan
 from twofold.types import Vectors
@@ -35,22 +35,22 @@ class Similarity:
     scale: float = 1.0
 
     @classmethod
-    def from_view(
-        cls, view: IndexView, encoder: SentenceTransformerEncoder, queries: list[str]
+    def from_scope(
+        cls, scope: SearchScope, encoder: SentenceTransformerEncoder, queries: list[str]
     ) -> "Similarity":
         """Measure lengths on a sample of the passages and the first queries."""
-        metric, dense = view.metric, view.snapshot.dense
+        metric = scope.metric
         assert metric is not None  # checked before
-        assert dense is not None
         dim = encoder.loaded.dim
         if metric is Metric.COSINE:
             return cls(metric, dim)
-        rows = dense.live_rows
-        rows = rows[np.linspace(0, len(rows) - 1, min(_SAMPLE, len(rows))).astype(np.int64)]
-        points, found = view.vectors(rows)
-        scale = float(np.linalg.norm(points[found], axis=1).mean())
+        keys = scope.list_keys()
+        keys = keys[np.linspace(0, len(keys) - 1, min(_SAMPLE, len(keys))).astype(np.int64)]
+        fetched = scope.session.fetch(keys, texts=False, vectors=True)
+        assert fetched.vectors is not None  # asked for
+        scale = float(np.linalg.norm(fetched.vectors[fetched.has_vector], axis=1).mean())
         if metric is Metric.DOT:
-            vectors = view.encode_queries(queries[:_SAMPLE], adapted=False)
+            vectors = scope.encode_queries(queries[:_SAMPLE], adapt=False)
             scale *= float(np.linalg.norm(vectors, axis=1).mean())
         return cls(metric, dim, max(scale, _FLOOR))
 

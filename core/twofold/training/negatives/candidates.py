@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from twofold.index import IndexView
+from twofold.backend import SearchScope
 from twofold.training.data.examples import Example
 from twofold.types import LegHits, Passage, Vectors
 from twofold.validation import check_choice
@@ -79,15 +79,15 @@ class CandidateFilter:
         self._refused_words = {(), *map(split_words, self.positive_texts)}
 
     def select(
-        self, view: IndexView, source: Source, hits: LegHits, skip: int
+        self, scope: SearchScope, source: Source, hits: LegHits, skip: int
     ) -> Iterator[Negative]:
         """Yield the hits that may be negatives, but not the first ``skip``; reads them lazily."""
-        ids, dense = view.ids(hits.rows), np.full(len(hits.rows), np.nan)
+        ids, dense = scope.ids(hits.rows), np.full(len(hits.rows), np.nan)
         if self.vector is not None:
-            dense = view.dense_scores(self.vector, hits.rows)
+            dense = scope.dense_scores(self.vector, hits.rows)
         for place in range(skip, len(ids)):
             if ids[place] not in self._accepted:
-                passage = view.passages(hits.rows[place : place + 1])[0]
+                passage = scope.session.fetch(hits.rows[place : place + 1]).passages[0]
                 self._accepted[ids[place]] = self._accepts(passage, float(dense[place]))
             if self._accepted[ids[place]]:
                 ranked = (place + 1, float(hits.scores[place])) if source != "random" else ()
@@ -105,7 +105,7 @@ class CandidateFilter:
 
 def set_score_limits(
     filters: Sequence[CandidateFilter],
-    view: IndexView,
+    scope: SearchScope,
     texts: Mapping[str, str],
     share: float | None,
     margin: float | None,
@@ -115,21 +115,22 @@ def set_score_limits(
     ``texts`` has contents of positives that may not be in the index, by id. ``share`` and
     ``margin`` are those of ``Mining``.
     """
-    metric = view.metric
+    metric = scope.metric
     assert metric is not None  # there is a dense leg
     ids = dict.fromkeys(id_ for candidate in filters for id_ in candidate.example.positives)
-    rows = {id_: view.row_of(id_) for id_ in ids}
-    absent = sorted(id_ for id_, row in rows.items() if row is None and texts.get(id_, "").strip())
+    keys = scope.find_keys(list(ids))
+    absent = sorted(id_ for id_ in ids if id_ not in keys and texts.get(id_, "").strip())
     encoded: dict[str, Vectors] = {}
     if absent:
-        vectors = metric.prepare(view.encode_passages([texts[id_] for id_ in absent]))
+        vectors = metric.prepare(scope.encode_passages([texts[id_] for id_ in absent]))
         encoded = dict(zip(absent, vectors, strict=True))
-    vectors = view.encode_queries([candidate.example.query for candidate in filters])
-    moments = [view.dense_moments(vector) for vector in vectors]
+    vectors = scope.encode_queries([candidate.example.query for candidate in filters])
+    statistics = scope.require_statistics("filtering negatives by score")
+    moments = [statistics.dense_moments(vector) for vector in vectors]
     for candidate, vector in zip(filters, vectors, strict=True):
         positives = candidate.example.positives
-        stored = np.array([rows[id_] for id_ in positives if rows[id_] is not None], np.int64)
-        scores = view.dense_scores(vector, stored)
+        stored = np.array([keys[id_] for id_ in positives if id_ in keys], np.int64)
+        scores = scope.dense_scores(vector, stored)
         if others := [encoded[id_] for id_ in positives if id_ in encoded]:
             scores = np.append(scores, metric.score(vector, np.stack(others)))
         candidate.vector = vector

@@ -12,7 +12,7 @@ import xxhash
 
 from twofold.backend import Capabilities, SearchScope
 from twofold.errors import DegradedWarning, InputError, QueryError
-from twofold.index import Index, IndexView
+from twofold.index import Index
 from twofold.index.encoder_binding import CANARIES
 from twofold.retriever import Retriever
 from twofold.training.data.examples import TrainingSet
@@ -117,8 +117,8 @@ def mine(
     have no text, or if there is no dense leg to score candidates. Raises QueryError if the index is
     empty or lacks a leg that ``mining`` needs.
     """
-    with index.view() as view:
-        return _Miner(view, mining if mining is not None else Mining(), training_set).run(progress)
+    with index.open_search() as scope:
+        return _Miner(scope, mining if mining is not None else Mining(), training_set).run(progress)
 
 
 class Miner:
@@ -137,46 +137,44 @@ class Miner:
         self, training_set: TrainingSet, *, progress: Callable[[int], None] | None = None
     ) -> MinedNegatives:
         """Return the negatives that ``mine`` would return, cached if nothing changed."""
-        with self._index.view() as view:
-            canaries = view.encode_queries(CANARIES).tobytes() if _has_dense(view) else b""
-            state = (view.generation, view.snapshot.vector_set, canaries, self.mining)
+        with self._index.open_search() as scope:
+            canaries = scope.encode_queries(CANARIES).tobytes() if _has_dense(scope) else b""
+            corpus = scope.session.corpus
+            state = (corpus.generation, corpus.vector_set, scope.identity, canaries, self.mining)
             key = (*state, training_set.digest, training_set.passages)
             if self._last is None or self._last[0] != key:
-                self._last = key, _Miner(view, self.mining, training_set).run(progress)
+                self._last = key, _Miner(scope, self.mining, training_set).run(progress)
             return self._last[1]
 
 
 @dataclass(frozen=True)  # without slots: hits refer to it weakly
 class _PinnedIndex:
-    """Gives a retriever the view that is mined."""
+    """Gives a retriever the open search that is mined."""
 
-    pinned: IndexView
+    pinned: SearchScope
 
     @property
     def capabilities(self) -> Capabilities:
-        return self.pinned.scope.capabilities
+        return self.pinned.capabilities
 
     def open_search(self) -> AbstractContextManager[SearchScope]:
-        return nullcontext(self.pinned.scope)
-
-    def view(self) -> AbstractContextManager[IndexView]:
         return nullcontext(self.pinned)
 
 
 class _Miner:
-    """Mines one view of an index for one training set."""
+    """Mines one open search for one training set."""
 
-    def __init__(self, view: IndexView, mining: Mining, training_set: TrainingSet) -> None:
-        _check_legs(view, mining)
-        self._view = view
+    def __init__(self, scope: SearchScope, mining: Mining, training_set: TrainingSet) -> None:
+        _check_legs(scope, mining)
+        self._scope = scope
         self._mining = mining
         self._training_set = training_set
         self._texts = {passage.id: passage.content for passage in training_set.passages}
         self._total = sum(mining.counts.values())
-        rows = view.rows
-        ids = view.ids(rows)
+        keys = scope.list_keys()
+        ids = scope.ids(keys)
         # By id, so that random draws don't depend on the index's history.
-        self._rows = rows[sorted(range(len(ids)), key=ids.__getitem__)]
+        self._keys = keys[sorted(range(len(ids)), key=ids.__getitem__)]
 
     def run(self, progress: Callable[[int], None] | None) -> MinedNegatives:
         """Return the negatives of all queries."""
@@ -191,9 +189,9 @@ class _Miner:
                 f"{missing:,} of {len(filters):,} queries have no positive in the index or in the "
                 "training set's passages to compare negatives with"
             )
-        if _has_dense(self._view) and filters:
+        if _has_dense(self._scope) and filters:
             mining = self._mining
-            set_score_limits(filters, self._view, self._texts, mining.share, mining.margin)
+            set_score_limits(filters, self._scope, self._texts, mining.share, mining.margin)
         elif filters:
             _warn("without a dense leg and its encoder, likely answers are not filtered by score")
         mined: MinedNegatives = {}
@@ -207,30 +205,29 @@ class _Miner:
 
     def _text(self, passage_id: str) -> str:
         """Return a passage's content, or an empty text if it isn't known."""
-        if (row := self._view.row_of(passage_id)) is None:
-            return self._texts.get(passage_id, "")
-        return self._view.passages(np.array([row]))[0].content
+        fetched = self._scope.session.fetch(ids=[passage_id])
+        return fetched.passages[0].content if len(fetched) else self._texts.get(passage_id, "")
 
     def _search(self, filters: Sequence[CandidateFilter]) -> list[dict[Source, Iterator[Negative]]]:
         """Return each query's negatives by source, best first, filtered lazily."""
-        view, depth, counts = self._view, self._mining.depth, self._mining.counts
+        scope, depth, counts = self._scope, self._mining.depth, self._mining.counts
         texts = [candidate.example.query for candidate in filters]
         vectors = [candidate.vector for candidate in filters if candidate.vector is not None]
         hits: dict[Source, list[LegHits]] = {}
         if "lexical" in counts:
-            hits["lexical"] = view.lexical(texts, depth, None)
+            hits["lexical"] = scope.session.search_lexical(texts, depth, None, None)
         if "dense" in counts:
-            hits["dense"] = view.dense(np.stack(vectors), depth, None, math.inf)
+            hits["dense"] = scope.session.search_dense(np.stack(vectors), depth, None, math.inf)
         if "hybrid" in counts:
-            retriever = Retriever(_PinnedIndex(view), k=depth, exact=True)
+            retriever = Retriever(_PinnedIndex(scope), k=depth, exact=True)
             fused = retriever.retrieve_many(texts, vectors=np.stack(vectors))
             hits["hybrid"] = [
-                LegHits(np.array([view.row_of(id_) for id_ in f.ids], np.int64), f.scores)
-                for f in fused
+                LegHits(scope.session.fetch(ids=found.ids, texts=False).keys, found.scores)
+                for found in fused
             ]
         return [
             {
-                source: candidate.select(view, source, lists[place], self._mining.skip)
+                source: candidate.select(scope, source, lists[place], self._mining.skip)
                 for source, lists in hits.items()
             }
             for place, candidate in enumerate(filters)
@@ -252,16 +249,16 @@ class _Miner:
         """Yield random negatives, which depend on the seed and the query id alone."""
         query_id = candidate.example.query_id.encode(errors="surrogatepass")
         rng = np.random.default_rng([self._mining.seed, xxhash.xxh3_64_intdigest(query_id)])
-        size = min(len(self._rows), 4 * self._total + _SPARE)
-        hits = LegHits(rng.choice(self._rows, size, replace=False), np.zeros(size))
-        yield from candidate.select(self._view, "random", hits, 0)
+        size = min(len(self._keys), 4 * self._total + _SPARE)
+        hits = LegHits(rng.choice(self._keys, size, replace=False), np.zeros(size))
+        yield from candidate.select(self._scope, "random", hits, 0)
 
 
-def _check_legs(view: IndexView, mining: Mining) -> None:
+def _check_legs(scope: SearchScope, mining: Mining) -> None:
     """Raise QueryError if the index is empty or lacks a leg that is needed."""
-    if not view.count:
+    if not scope.session.corpus.passages:
         raise QueryError("the index is empty: upsert passages before mining")
-    legs = {"lexical": view.snapshot.lexical is not None, "dense": _has_dense(view)}
+    legs = {"lexical": scope.has_lexical, "dense": _has_dense(scope)}
     for leg, exists in legs.items():
         sources = sorted(mining.counts.keys() & {leg, "hybrid"})
         if sources and not exists:
@@ -270,8 +267,8 @@ def _check_legs(view: IndexView, mining: Mining) -> None:
             )
 
 
-def _has_dense(view: IndexView) -> bool:
-    return view.snapshot.dense is not None and view.encodes
+def _has_dense(scope: SearchScope) -> bool:
+    return scope.metric is not None and scope.can_encode
 
 
 def _warn(problem: str) -> None:
