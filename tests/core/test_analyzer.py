@@ -17,9 +17,9 @@ from twofold.lexical import (
     LANGUAGES,
     LanguageAnalyzer,
     PostingsIndex,
+    analyzer_fingerprint,
     analyzer_from_name,
     as_analyzer,
-    analyzer_fingerprint,
 )
 
 analyzer = LanguageAnalyzer()
@@ -372,4 +372,6 @@ def test_analyzers_are_the_same_in_another_process():
         "print(s(a('english')), s(a('th')))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.split() == [analyzer_fingerprint(analyzer_from_name(each)) for each in ("en", "thai")]
+    assert out.stdout.split() == [
+        analyzer_fingerprint(analyzer_from_name(each)) for each in ("en", "thai")
+    ]

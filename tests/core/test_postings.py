@@ -171,7 +171,8 @@ class Postings(RuleBasedStateMachine):
         dead = np.array(sorted(self.names.keys() - self.live.keys()), np.int64)
         stored = [pack_arrays(each.segment.arrays()) for each in self.index.segments]
         segments = [
-            LiveSegment.from_segment(PostingsSegment.from_arrays(unpack_arrays(data)), dead) for data in stored
+            LiveSegment.from_segment(PostingsSegment.from_arrays(unpack_arrays(data)), dead)
+            for data in stored
         ]
         self.index = PostingsIndex(splitting, segments=segments)
 

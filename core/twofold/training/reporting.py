@@ -5,7 +5,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from twofold.errors import InputError
-from twofold.evaluation.plots import DPI, INK, LOST, WON, check_plot_path
+from twofold.evaluation.plots import (
+    INK,
+    LOST,
+    WON,
+    check_plot_path,
+    create_figure,
+    save_figure,
+    style_axes,
+)
 from twofold.training.adapter.fit import Epoch
 from twofold.training.adapter.result import TrainedAdapter
 from twofold.training.adapter.temperature_sweep import SweepPoint
@@ -102,8 +110,10 @@ def plot_curves(trained: TrainedAdapter | FineTunedModel, path: str | os.PathLik
         MissingExtraError: Matplotlib isn't installed.
     """
     curves, title = _curves(trained)
-    canvas = _figure(path, (9.0, 3.4), f"there are no epochs to draw: {trained.reason}", curves)
-    left, right = canvas.subplots(1, 2)
+    figure = _create_figure(
+        path, (9.0, 3.4), f"there are no epochs to draw: {trained.reason}", curves
+    )
+    left, right = figure.subplots(1, 2)
     for number, curve in enumerate(curves, start=1):
         steps = [epoch for epoch in curve if epoch.loss is not None]
         left.plot([e.number for e in steps], [e.loss for e in steps], color=LOST, alpha=0.7)
@@ -114,9 +124,9 @@ def plot_curves(trained: TrainedAdapter | FineTunedModel, path: str | os.PathLik
         if len(curves) > 1:
             right.annotate(f" {number}", (known[-1].number, known[-1].ndcg), size=8, va="center")
     for axes, name in ((left, "loss"), (right, title)):
-        _style(axes, name, "epoch")
+        _label(axes, name, "epoch")
         axes.locator_params(axis="x", integer=True)
-    canvas.savefig(path, format="png", metadata={"Software": None})
+    save_figure(figure, path)
 
 
 def _curves(trained: TrainedAdapter | FineTunedModel) -> tuple[Sequence[Sequence[Epoch]], str]:
@@ -134,8 +144,8 @@ def plot_sweep(points: Sequence[SweepPoint], path: str | os.PathLike[str]) -> No
         MissingExtraError: Matplotlib isn't installed.
     """
     problem = "there is nothing to draw: pass the result of sweep_temperatures"
-    canvas = _figure(path, (5.4, 3.4), problem, points)
-    axes = canvas.subplots()
+    figure = _create_figure(path, (5.4, 3.4), problem, points)
+    axes = figure.subplots()
     ordered = sorted(points, key=lambda point: point.temperature)
     gains = [point.gain for point in ordered]
     at = [point.temperature for point in ordered]
@@ -149,26 +159,21 @@ def plot_sweep(points: Sequence[SweepPoint], path: str | os.PathLike[str]) -> No
     axes.set_xticks(at, [f"{temperature:g}" for temperature in at])
     axes.minorticks_off()
     measure = ordered[0].trained.measure
-    _style(axes, f"{measure} of held-out queries, {gains[0].mode}", "temperature")
-    canvas.savefig(path, format="png", metadata={"Software": None})
+    _label(axes, f"{measure} of held-out queries, {gains[0].mode}", "temperature")
+    save_figure(figure, path)
 
 
-def _figure(
+def _create_figure(
     path: str | os.PathLike[str], size: tuple[float, float], problem: str, data: Sequence[object]
 ) -> Any:
     """Return an empty figure; raise InputError for a bad path, or if there are no data."""
     check_plot_path(path)
     if not data:
         raise InputError(problem)
-    from matplotlib.figure import Figure
-
-    # pyplot's figures would share state and look for a display.
-    return Figure(figsize=size, dpi=DPI, layout="constrained")
+    return create_figure(*size)
 
 
-def _style(axes: Any, title: str, x_label: str) -> None:
+def _label(axes: Any, title: str, x_label: str) -> None:
     axes.set_title(title, loc="left", size=10)
     axes.set_xlabel(x_label)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#AAAAAA")
-    axes.tick_params(labelsize=9, color="#AAAAAA")
+    style_axes(axes)

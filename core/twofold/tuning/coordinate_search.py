@@ -74,7 +74,8 @@ def _stages(
     objective: TuningObjective, space: SearchSpace
 ) -> Iterator[tuple[str, tuple[_Vary, ...]]]:
     yield "fusion and weight", (space.vary_fusion,)
-    yield "BM25's b and k1", (space.vary_b, space.vary_k1, space.vary_b)
+    if objective.takes_scorers:
+        yield "BM25's b and k1", (space.vary_b, space.vary_k1, space.vary_b)
     if objective.passages <= space.max_passages_for_titles and objective.has_titles:
         yield "title weight", (space.vary_title_weight,)
     yield "depth", (space.vary_depth,)

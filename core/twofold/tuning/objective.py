@@ -198,6 +198,11 @@ class TuningObjective:
         return cls(scope, judged, qrels, vectors, measure)
 
     @property
+    def takes_scorers(self) -> bool:
+        """Whether the engine takes a scoring function per query."""
+        return self._scope.capabilities.scorers
+
+    @property
     def has_titles(self) -> bool:
         """Whether titles can be weighted, and any passage has one."""
         statistics = self._scope.statistics

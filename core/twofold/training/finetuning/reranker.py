@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from twofold.evaluation.measures import measure_rankings
 from twofold.index import Index
 from twofold.rerank import CrossEncoderReranker
 from twofold.retriever import Retriever
@@ -23,7 +24,6 @@ from twofold.training.finetuning.loop import (
 )
 from twofold.training.finetuning.plans import RerankerPlan
 from twofold.training.negatives.mining import mine
-from twofold.training.search_quality import measure_rankings
 from twofold.types import Scores
 
 
@@ -56,11 +56,11 @@ class RerankerTask(FineTuningTask):
         scores: list[Scores] = [-np.arange(len(ids), dtype=float) for ids in self._ids]
         if not base:
             scores = CrossEncoderReranker(self.model).rerank(self._queries, self._texts)
-        rankings = [
-            [ids[position] for position in np.argsort(-values, kind="stable").tolist()]
-            for ids, values in zip(self._ids, scores, strict=True)
-        ]
-        return {self._mode: measure_rankings(self._held_out, rankings, self._plan.measure)}
+        rankings = {
+            query_id: [ids[position] for position in np.argsort(-values, kind="stable").tolist()]
+            for query_id, ids, values in zip(self._held_out.queries, self._ids, scores, strict=True)
+        }
+        return {self._mode: measure_rankings(rankings, self._held_out.qrels, self._plan.measure)}
 
     def begin_epoch(self, number: int, state: RunState) -> None:
         """Do nothing: all epochs have the same pairs."""
