@@ -14,14 +14,16 @@ demo: $(DEMO_VENV)/.ready
 
 test: lint types layers unit
 
+# Tests that measure time run alone, after the others.
 test-all: $(READY) browser oldest
-	$(BIN)/pytest -q -m slow
+	$(BIN)/pytest -q -n 2 --dist worksteal -m "slow and not alone"
+	$(BIN)/pytest -q -m "slow and alone"
 
 # Both adapters beside the oldest LangChain and LlamaIndex that they support, whose own warnings of
 # newer Python packages are no errors here. LlamaIndex's own store was another one then, and its
 # BM25Retriever had no filters.
 oldest: $(OLDEST_VENV)/.ready
-	$(OLDEST_VENV)/bin/pytest -q tests/adapters -m "not slow" -W default -k "not Simple and not filter_of_a_bm25"
+	$(OLDEST_VENV)/bin/pytest -q -n 2 --dist worksteal tests/adapters -m "not slow" -W default -k "not Simple and not filter_of_a_bm25"
 
 # The page of a map is looked at in a real browser, Debian's Chromium or another one on the PATH.
 BROWSERS = chromium chromium-browser google-chrome
@@ -32,7 +34,7 @@ browser:
 	else echo "make test-all needs Chromium: sudo apt-get install chromium" >&2; exit 1; fi
 
 unit: $(READY)
-	$(BIN)/pytest -q -m "not slow"
+	$(BIN)/pytest -q -n 2 --dist worksteal -m "not slow"
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -395,7 +395,7 @@ class SearchScope:
 
 
 class Searchable(Protocol):
-    """What a retriever searches: an `Index`, or an `EncodedBackend` over another engine."""
+    """A target of searches: an `Index`, or an `EncodedBackend` over another engine."""
 
     @property
     def capabilities(self) -> Capabilities:

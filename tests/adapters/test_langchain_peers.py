@@ -164,6 +164,8 @@ async def longest_delay(retriever):
     return max(late)
 
 
+@pytest.mark.alone
+@pytest.mark.alone
 @pytest.mark.slow
 async def test_a_heartbeat_beside_many_searches_is_never_50_ms_late(retriever):
     """One of three tries: others use this machine too."""

@@ -186,6 +186,8 @@ async def latest(retriever, count):
     return max(late)
 
 
+@pytest.mark.alone
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_heartbeat_beside_two_hundred_searches_is_never_late():
     retriever = TwofoldRetriever.from_nodes(nodes(), encoder="hashing", similarity_top_k=2)

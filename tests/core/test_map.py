@@ -138,7 +138,10 @@ def test_passages_are_coloured_by_numbers_and_booleans(index):
     assert (flags.names, flags.codes.tolist()) == (("true", "false"), [0, 1, 0])
     mixed = CorpusMap.from_index(index, color="mixed").coloring
     assert isinstance(mixed, Categories)
-    assert CorpusMap.from_index(index, color="year").png() != CorpusMap.from_index(index, color="open").png()
+    assert (
+        CorpusMap.from_index(index, color="year").png()
+        != CorpusMap.from_index(index, color="open").png()
+    )
 
 
 def test_an_unknown_field_is_told_with_the_near_one(index):
@@ -237,7 +240,10 @@ def test_vectors_of_the_caller_ask_for_vectors_of_queries(tmp_path):
 def test_a_query_without_lexical_hits_has_dense_ones_only(index, tmp_path):
     index.upsert([{"id": str(n), "text": f"word{n}"} for n in range(5)])
     drawn = CorpusMap.from_index(index, ["zzz"], k=3)
-    assert (len(drawn.queries[0].dense.positions), len(drawn.queries[0].lexical.positions)) == (3, 0)
+    assert (len(drawn.queries[0].dense.positions), len(drawn.queries[0].lexical.positions)) == (
+        3,
+        0,
+    )
     page = drawn.html()
     assert "dense only (3)" in page
     assert "lexical only" not in page
@@ -268,7 +274,7 @@ def test_arguments_that_mean_nothing_are_refused(index):
         ({"method": "tsne"}, "method must be one of 'pca', 'umap', got 'tsne'"),
         ({"sample": 0}, "sample must be .*got 0"),
         ({"k": True}, "k must be .*got True"),
-        ({"color": 3}, "name of a metadata field"),
+        ({"color": 3}, "no passage has the field 3"),
         ({"method": "umap"}, "UMAP needs 4 passages.*there are 3"),
     ]:
         with pytest.raises(InputError, match=message):
@@ -374,7 +380,10 @@ def test_the_command_line_says_what_is_wrong(library, tmp_path):
     for arguments, message in [
         ((library.path, "--out", tmp_path / "map.svg"), "must be written as .html or .png"),
         ((library.path, "--out", tmp_path / "a.png", "--color", "yaer"), "did you mean 'year'?"),
-        ((library.path, "--out", tmp_path / "a.png", "--sample", 0), "sample must be an integer >= 1, got 0"),
+        (
+            (library.path, "--out", tmp_path / "a.png", "--sample", 0),
+            "sample must be an integer >= 1, got 0",
+        ),
         ((library.path, "--out", tmp_path / "no" / "a.png"), "No such file"),
         ((tmp_path / "nothing", "--out", tmp_path / "a.png"), "no index"),
     ]:

@@ -69,7 +69,7 @@ def test_presets_are_asked_for_their_own_k(library, claims, settings):
     queries = {f"q{at}": claim for at, claim in enumerate(claims[:10])}
     used = dict(zip(queries, retriever.retrieve_many(list(queries.values())), strict=True))
     judged = {each: {hits.ids[3]: 1} for each, hits in used.items()}
-    with pytest.warns(DegradedWarning, match="R@100 see no more than the 10 hits.*larger one"):
+    with pytest.warns(DegradedWarning, match="R@100 see only the 10 hits.*set its own k"):
         found = evaluate(retriever, queries, judged, ["nDCG@10", "R@100"])
     for each, hits in used.items():
         assert found.run[each] == dict(zip(hits.ids, hits.scores.tolist(), strict=True))
@@ -101,15 +101,17 @@ def test_grades_that_cannot_be_counted_are_refused(grade, library):
         lambda: evaluate_run({"q": {"a": 1.0}}, {"q": {"a": grade}}, ["AP"], name="x"),
         lambda: evaluate(Retriever(library), {"q": "cells"}, {"q": {"a": grade}}, ["AP"]),
     ):
-        with pytest.raises(InputError, match="has the grade .* a whole number up to 1,000,000"):
+        with pytest.raises(
+            InputError, match="grade of passage .* must be an integer up to 1,000,000"
+        ):
             call()
 
 
 @pytest.mark.parametrize("score", ["x", None, float("nan"), float("inf"), True])
 def test_scores_that_cannot_be_ranked_are_refused(score):
-    with pytest.raises(InputError, match="has the score .* a finite number is wanted"):
+    with pytest.raises(InputError, match="the score of passage .* must be a finite number"):
         evaluate_run({"q": {"a": score}}, QRELS, ["AP"], name="x")
-    with pytest.raises(InputError, match="passage ids with their scores"):
+    with pytest.raises(InputError, match="must map query 'q' to scores by passage id"):
         evaluate_run({"q": ["a"]}, QRELS, ["AP"], name="x")
 
 
@@ -139,7 +141,7 @@ def test_judgments_that_contradict_each_other_are_refused(tmp_path):
     path.write_text("q1 0 d1 1\nq1 0 d2 1\nq1 0 d1 1\n")
     assert read_qrels(path) == {"q1": {"d1": 1, "d2": 1}}
     path.write_text("q1 0 d1 1\nq1 0 d2 1\nq1 0 d1 0\n")
-    with pytest.raises(CorpusError, match="line 3: passage 'd1' has the grade 0.*and 1 before"):
+    with pytest.raises(CorpusError, match="line 3: passage 'd1' has grade 0.*but 1 on an earlier"):
         read_qrels(path)
 
 
@@ -201,10 +203,16 @@ def test_bad_input_on_the_command_line_ends_with_2(shelf):
     for arguments, words in (
         (("tune", folder, *judged, "--seed", -1), "seed must be an integer >= 0, got -1"),
         (("tune", folder, *judged, "--measure", "nDCG@10.5"), "unknown measure"),
-        (("tune", folder, *judged, "--name", "default"), "'default' is that of the library"),
+        (
+            ("tune", folder, *judged, "--name", "default"),
+            "'default' is the name of the library's",
+        ),
         (("tune", folder, *judged, "--name", ""), "1 to 100 printable"),
         (("search", folder, "x", "--why-not", "\udc80"), "half a surrogate pair"),
-        (("eval", folder, *judged, "--measure", "P(rel=0)@5"), "has the rel 0"),
+        (
+            ("eval", folder, *judged, "--measure", "P(rel=0)@5"),
+            "rel of 'P(rel=0)@5' must be an integer",
+        ),
     ):
         result = run(*arguments)
         assert (result.exit_code, result.stdout) == (2, ""), result.output

@@ -234,7 +234,7 @@ def test_damage_is_told(folder, tiny, tmp_path):
     for text, message in [
         ("{", "can't be read"),
         ("[]", "can't be read"),
-        (json.dumps({**good, "format": 2}), "have format 1"),
+        (json.dumps({**good, "format": 2}), "this version reads format 1"),
         (json.dumps({**good, "metric": "nearness"}), "can't be read"),
         (json.dumps({**good, "query": None}), "can't be read"),
         (json.dumps({**good, "more": 1}), "can't be read"),

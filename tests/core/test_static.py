@@ -112,7 +112,7 @@ def test_export_on_the_command_line(tiny, tmp_path, monkeypatch):
         (["export", str(tiny), "--to", "x", "--dim", "3"], "--dim is for --as static"),
         (["export", f"{tiny}?poolin=cls", "--to", "x"], "did you mean 'pooling'"),
         (["export", "./nowhere", "--to", "x"], "no model folder"),
-        (["export", f"{tiny}?pooling=cls", "--to", str(tmp_path)], "a folder of something else"),
+        (["export", f"{tiny}?pooling=cls", "--to", str(tmp_path)], "a folder with other files"),
     ]:
         done = runner.invoke(app, arguments)
         assert done.exit_code == 2

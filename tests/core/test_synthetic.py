@@ -180,19 +180,19 @@ def test_a_round_trip_keeps_what_a_plain_search_finds(library, passages):
     result = filter_round_trip(own.join(TrainingSet((stray, absent))), retriever, k=1)
     firsts = {each.query_id: retriever.retrieve(each.query, k=1).ids for each in own}
     kept = [each.query_id for each in own if firsts[each.query_id] == [each.positives[0]]]
-    assert [each.query_id for each in result.kept] == kept
+    assert [each.query_id for each in result.accepted] == kept
     assert len(kept) > 0.8 * len(own)
     assert {"stray", "absent"} <= set(result.dropped)
     assert set(result.dropped) == {*own.queries, "stray", "absent"} - set(kept)
     wider = filter_round_trip(own, retriever, k=20)
-    assert set(kept) <= set(wider.kept.queries)
+    assert set(kept) <= set(wider.accepted.queries)
     with pytest.raises(QueryError):
         filter_round_trip(own, retriever, k=0)
 
 
 def test_a_round_trip_of_nothing_keeps_nothing(library):
     result = filter_round_trip(TrainingSet(()), Retriever(library, mode="lexical"))
-    assert (len(result.kept), result.dropped) == (0, ())
+    assert (len(result.accepted), result.dropped) == (0, ())
 
 
 def test_a_round_trip_goes_through_batches(passages):
@@ -204,4 +204,4 @@ def test_a_round_trip_goes_through_batches(passages):
             )
         )
         result = filter_round_trip(own, Retriever(index, mode="lexical"), k=1)
-    assert [each.query_id for each in result.kept] == [str(n) for n in range(0, 1100, 2)]
+    assert [each.query_id for each in result.accepted] == [str(n) for n in range(0, 1100, 2)]

@@ -83,7 +83,9 @@ def test_a_tower_is_one_encoder_with_an_identity():
         name = "own"
         identity = EncoderIdentity("own", 256, Metric.COSINE, "f")
 
-    with pytest.raises(InputError, match="tower for passages must have a name and an identity, which Nameless"):
+    with pytest.raises(
+        InputError, match="tower for passages must have a name and identity, got Nameless"
+    ):
         TowersEncoder(HashingEncoder(), Nameless())
     towers = TowersEncoder(HashingEncoder(), Named())
     assert towers.count_truncated(["x"]) == 0

@@ -20,7 +20,7 @@ from twofold.errors import DegradedWarning, InputError, QueryError
 from twofold.evaluation.significance import max_t_p_value
 from twofold.fusion import CombMNZ, GuardedFusion, LogOdds, MinMax, ZScore
 from twofold.lexical import OkapiBM25
-from twofold.tuning import TuningPlan, SearchSpace, tune
+from twofold.tuning import SearchSpace, TuningPlan, tune
 from twofold.tuning.coordinate_search import choose_best
 from twofold.tuning.objective import RelevantCandidates, TuningObjective
 from twofold.tuning.objective import ndcg as fast_ndcg

@@ -1,4 +1,4 @@
-"""What ``train`` trains: a query adapter, the encoder, or a cross-encoder."""
+"""The verb ``train``: trains a query adapter, the encoder, or a cross-encoder."""
 
 import shlex
 from collections.abc import Callable

@@ -84,7 +84,7 @@ class TrainingFiles:
             generators = [_GENERATORS[name] for name in dict.fromkeys(self.generators)]
             extra = training.filter_round_trip(
                 training.generate_examples(index, generators), Retriever(index)
-            ).kept
+            ).accepted
             if not self._has_files:
                 return extra, None
         texts = read_queries(self.queries) if self.queries is not None else {}

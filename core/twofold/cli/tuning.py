@@ -129,7 +129,7 @@ def _stages_table(result: tuning.TuningResult) -> Table:
     """Return the stages of the search over all queries."""
     table = make_table(
         f"on all {result.queries:,} queries, {result.measure}",
-        *number_columns("tried", "best", "kept"),
+        *number_columns("tried", "best", "chosen"),
         Column("profile", overflow="fold"),
     )
     for stage in result.stages:

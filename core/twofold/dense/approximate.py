@@ -99,7 +99,7 @@ class ApproximateIndex:
             return [] if structures and (compact or any(sparse)) else None
         if compact:
             everything = tuple(number for number, count in enumerate(live) if count)
-            done = sizes == [total] and structures[0].index_type == chosen
+            done = sizes == live[:1] == [total] and structures[0].index_type == chosen
             return None if done else [BuildPlan(chosen, everything)]
         plans = [
             BuildPlan(chosen, (at,)) if sparse[at] else BuildPlan(old.index_type, (at,), reuse=True)

@@ -39,9 +39,6 @@ def distill(
         dim: The number of dimensions, at most the model's.
         options: Options of the model to distill.
 
-    Returns:
-        The encoder of the new folder.
-
     Raises:
         InputError: The folder has other files, ``dim`` is out of range, or the model has no fast
             tokenizer.
@@ -58,14 +55,12 @@ def distill(
         raise InputError(f"{str(model)!r} can't be distilled: it has no transformer tokenizer")
     vocabulary: dict[str, int] = tokenizer.get_vocab()
     special = set(original.all_special_ids) - {original.unk_token_id}
-    ids = np.array(
-        sorted(
-            number
-            for token, number in vocabulary.items()
-            if number not in special and not _UNUSED.fullmatch(token)
-        ),
-        np.int64,
-    )
+    used = [
+        number
+        for token, number in vocabulary.items()
+        if number not in special and not _UNUSED.fullmatch(token)
+    ]
+    ids = np.array(sorted(used), np.int64)
     table = np.zeros((max(vocabulary.values()) + 1, dim), np.float32)
     vectors = _reduce_dimensions(_encode_tokens(ready, tokenizer, ids), dim)
     table[ids] = _weight_by_frequency(vectors)

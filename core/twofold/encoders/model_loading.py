@@ -81,24 +81,17 @@ class LoadedModel:
 
 
 def load_model(source: str, name: str, options: ModelOptions, device: str | None) -> LoadedModel:
-    """Load a SentenceTransformer and apply the options; messages call it ``name``.
-
-    Raises:
-        EncoderNotFoundError: The model can't be loaded.
-        InputError: The options don't fit the model.
-    """
+    """Load a SentenceTransformer and apply the options; messages call it ``name``."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.util import is_sentence_transformer_model
 
     try:
         with quiet_loading():
             model = SentenceTransformer(source, device=device)
-        folder = Path(source)
-        has_modules = (
-            (folder / "modules.json").exists()
-            if folder.is_dir()
-            else is_sentence_transformer_model(source)
-        )
+        if Path(source).is_dir():
+            has_modules = (Path(source) / "modules.json").exists()
+        else:
+            has_modules = is_sentence_transformer_model(source)
     except (OSError, ValueError) as error:
         raise model_not_found(name, error) from error
     if options.pooling is not None:

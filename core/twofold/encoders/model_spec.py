@@ -34,9 +34,6 @@ class ModelOptions:
         normalize: Whether vectors have unit length.
         query_prompt: Text put before each query.
         passage_prompt: Text put before each passage.
-
-    Raises:
-        InputError: A value is invalid.
     """
 
     pooling: Pooling | None = None

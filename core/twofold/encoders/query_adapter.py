@@ -17,12 +17,9 @@ class QueryAdapter:
     """Maps a query vector q to ``matrix @ q``, while the passages' vectors stay as they are.
 
     Args:
-        matrix: The map (dim, dim). The identity changes nothing.
+        matrix: The map (dim, dim), finite. The identity changes nothing.
         model: The fingerprint of the encoder it was trained for, "" if that has none.
         metadata: How it was trained, as JSON values.
-
-    Raises:
-        VectorError: The matrix is not square or not finite.
     """
 
     matrix: NDArray[np.float32]

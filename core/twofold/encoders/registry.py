@@ -49,7 +49,6 @@ def _single_encoder(spec: str) -> NamedEncoder:
         return SentenceTransformerEncoder(model, options=options)
     if options != AS_SAVED:
         raise InputError(
-            f"{model} is an exported model, whose options were fixed by its export: remove the "
-            "options after '?', or export it again"
+            f"{model} is an exported model: its options were fixed by its export, so remove them"
         )
     return OnnxEncoder(model)

@@ -1,5 +1,6 @@
 """Bi-encoders of sentence-transformers, with the model's own prompts and metric."""
 
+import math
 import os
 import threading
 import weakref
@@ -32,10 +33,8 @@ from twofold.errors import InputError
 from twofold.types import EncoderIdentity, Vectors
 from twofold.validation import check_integer
 
-CPU_TOKENS = 1024
-"""Tokens of a padded batch on a CPU: about 4 abstracts. Larger batches are no faster."""
-_CPU_QUERY_TOKENS = 512
-"""Tokens of a padded batch of queries on a CPU: a tenth faster than with 1,024."""
+CPU_TOKENS = 1024  # of a padded batch: about 4 abstracts; larger batches are no faster
+_CPU_QUERY_TOKENS = 512  # a tenth faster than 1,024 for queries
 ACCELERATOR_TOKENS = 32_768
 _CHARACTERS_PER_TOKEN = 4  # for texts whose tokens needn't be counted
 _UNPADDED_FACTOR = 64  # how many times larger batches are for a model that doesn't pad
@@ -125,12 +124,8 @@ class SentenceTransformerEncoder:
 
     def count_truncated(self, texts: Sequence[str]) -> int:
         """Return how many passages are longer than the model reads."""
-        ready = self.loaded
-        max_length, counter = ready.max_length("document"), self._token_counter("document")
-        if max_length is None or counter is None:
-            return 0
-        prompt = ready.prompt("document")
-        return int((counter.count([prompt + text for text in texts]) > max_length).sum())
+        counts, max_length = self._count_tokens(texts, "document")
+        return int((counts > max_length).sum()) if counts is not None else 0
 
     def close(self) -> None:
         """Stop the processes, if any. They start again when needed."""
@@ -162,7 +157,11 @@ class SentenceTransformerEncoder:
             convert_to_numpy=True,
             normalize_embeddings=ready.renormalize,
         )
-        sizes = self._estimate_tokens(ready, texts, task)
+        counts, max_length = self._count_tokens(texts, task)
+        if counts is not None:
+            sizes = np.minimum(counts, int(max_length))
+        else:
+            sizes = np.array([1 + len(text) // _CHARACTERS_PER_TOKEN for text in texts], np.int64)
         if not (self._in_processes and task == "document"):
             for positions in batch_by_tokens(sizes, self._token_budget(ready, task)):
                 batch = [texts[position] for position in positions]
@@ -180,15 +179,16 @@ class SentenceTransformerEncoder:
                 batch = [texts[position] for position in positions]
                 yield positions, encode(batch, pool=pool, batch_size=count, chunk_size=count)
 
-    def _estimate_tokens(
-        self, ready: LoadedModel, texts: list[str], task: Task
-    ) -> NDArray[np.int64]:
-        """Return about how many tokens the model reads of each text, int64 (n,)."""
-        max_length, counter = ready.max_length(task), self._token_counter(task)
+    def _count_tokens(
+        self, texts: Sequence[str], task: Task
+    ) -> tuple[NDArray[np.int64] | None, float]:
+        """Return the tokens of each text (n,) and how many are read, or None if all are."""
+        ready, counter = self.loaded, self._token_counter(task)
+        max_length = ready.max_length(task)
         if max_length is None or counter is None:
-            return np.array([1 + len(text) // _CHARACTERS_PER_TOKEN for text in texts], np.int64)
+            return None, math.inf
         prompt = ready.prompt(task)
-        return np.minimum(counter.count([prompt + text for text in texts]), max_length)
+        return counter.count([prompt + text for text in texts]), max_length
 
     def _token_budget(self, ready: LoadedModel, task: Task) -> int:
         if self._batch_tokens is not None:
@@ -218,16 +218,13 @@ class SentenceTransformerEncoder:
 
 @contextmanager
 def _limit_process_threads(processes: int) -> Iterator[None]:
-    """Divide the cores among the processes that the block starts."""
-    if not processes:
-        yield
-        return
+    """Divide the cores among the CPU processes that the block starts."""
     before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // processes))
+    if processes:
+        os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // processes))
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
+        os.environ.pop("OMP_NUM_THREADS", None)
+        if before is not None:
             os.environ["OMP_NUM_THREADS"] = before

@@ -28,13 +28,8 @@ class NamedEncoder(Encoder, Protocol):
 class TowersEncoder:
     """Encodes queries and passages with different models, trained into one vector space.
 
-    Args:
-        queries: The encoder of queries, with an ``identity``.
-        passages: The encoder of passages, with an ``identity``.
-
-    Raises:
-        InputError: A tower has no name and identity. On first use: the towers differ in dimensions
-            or metric.
+    Raises InputError for a tower without a name and identity, and on first use if the towers differ
+    in dimensions or metric.
     """
 
     def __init__(self, queries: NamedEncoder, passages: NamedEncoder) -> None:
@@ -42,10 +37,8 @@ class TowersEncoder:
             if isinstance(tower, TowersEncoder):
                 raise InputError(f"the tower for {role} must be one model, got two towers")
             if getattr(type(tower), "identity", None) is None or not hasattr(tower, "name"):
-                raise InputError(
-                    f"the tower for {role} must have a name and an identity, which "
-                    f"{type(tower).__name__} lacks"
-                )
+                kind = type(tower).__name__
+                raise InputError(f"the tower for {role} must have a name and identity, got {kind}")
         self.queries = queries
         self.passages = passages
         self._identity: EncoderIdentity | None = None

@@ -40,14 +40,11 @@ class QueryDifference:
 class Difference:
     """The differences between the subject and one other system.
 
-    Attributes:
-        values: The subject's value minus the other's for each query (n,), in the order of the
-            subject's ``per_query``.
-        interval: The mean difference with its paired bootstrap interval.
-        p: The two-sided p value of a randomisation test.
-        adjusted_p: ``p``, adjusted by Holm's method for the number of other systems.
-        needed: How many judged queries would make a difference of this size significant, or None
-            if there is no difference.
+    ``values`` (n,) are the subject's values minus the other's, in the order of the subject's
+    ``per_query``, and ``interval`` has their mean with its paired bootstrap interval. ``p`` is the
+    two-sided p value of a randomisation test, and ``adjusted_p`` is adjusted by Holm's method for
+    the number of other systems. ``needed`` is how many judged queries would make a difference of
+    this size significant, or None if there is no difference.
     """
 
     measure: str

@@ -29,27 +29,16 @@ class Interval:
     high: float
     level: float = LEVEL
 
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether zero lies outside the interval, so that the sign of the mean is significant."""
-        return self.low > 0 or self.high < 0
-
 
 def bootstrap_interval(
     values: ArrayLike, *, samples: int = BOOTSTRAP_SAMPLES, level: float = LEVEL, seed: int = 0
 ) -> Interval:
-    """Return the mean of per-query values with its percentile bootstrap interval.
+    """Return the mean of per-query values (n,) with its percentile bootstrap interval.
 
     For differences between two systems, this is the paired bootstrap. The interval is too narrow
     below about 20 values, and infinite for one. Efron and Tibshirani, An Introduction to the
     Bootstrap (1993), chapter 13; Sakai, Evaluating evaluation metrics based on the bootstrap
     (SIGIR 2006).
-
-    Args:
-        values: One value per query, shape (n,).
-        samples: The number of resamples.
-        level: The confidence level, between 0 and 1.
-        seed: Seeds the resampling.
 
     Raises:
         InputError: The values are empty or not finite, or an option is out of range.
@@ -81,10 +70,8 @@ def randomisation_test(
     The Design of Experiments (1935); Smucker, Allan and Carterette, A Comparison of Statistical
     Significance Tests for Information Retrieval (CIKM 2007).
 
-    Args:
-        differences: One difference per query, shape (n,).
-        samples: Assignments to draw. If no more than this exist, all are enumerated instead.
-        seed: Seeds the draws.
+    All assignments of the differences (n,) are enumerated if there are at most ``samples``;
+    otherwise that many are drawn.
 
     Raises:
         InputError: The differences are empty or not finite, or ``samples`` is below 1.

@@ -128,10 +128,10 @@ class IndexView:
     Implements `SearchSession`, `CorpusStatistics` and `TermExplainer`.
     """
 
-    def __init__(self, snapshot: Snapshot, reader: CatalogReader, contract: EncoderBinding) -> None:
+    def __init__(self, snapshot: Snapshot, reader: CatalogReader, encoder_binding: EncoderBinding) -> None:
         self.snapshot = snapshot
         self.reader = reader
-        self._encoder_binding = contract
+        self._encoder_binding = encoder_binding
         self._masks: dict[int, tuple[Filter, Mask]] = {}  # by the filter's identity
         settings = snapshot.settings
         self.corpus = CorpusInfo(
@@ -288,7 +288,7 @@ class IndexView:
             self.profile,
             adapting.adapter,
             lambda: nullcontext(scope),  # the snapshot outlives the transaction
-            lambda weight: self.retitled(weight).scope,
+            lambda weight: self.weigh_titles(weight).scope,
         )
         return scope
 
@@ -418,7 +418,7 @@ class IndexView:
             self.lexical(["warm"], 1, None)
             self.lexical_scores("warm", first)
 
-    def retitled(self, title_weight: int) -> "IndexView":
+    def weigh_titles(self, title_weight: int) -> "IndexView":
         """Return this view with postings in memory where titles weigh that much.
 
         Analyzes all passages: seconds for every ten thousand.
@@ -467,10 +467,10 @@ class SnapshotProvider:
         catalog: Catalog,
         layout: Layout,
         analyzers: list[Analyzer],
-        contract: EncoderBinding,
+        encoder_binding: EncoderBinding,
     ) -> None:
         self._catalog = catalog
-        self._encoder_binding = contract
+        self._encoder_binding = encoder_binding
         self._layout = layout
         self.analyzers = analyzers
         self._lock = threading.Lock()

@@ -252,7 +252,7 @@ def _search_segment(
     live, terms = queries.collection.segments[number], queries.local_terms[number]
     segment = live.segment
     flags = live.eligible(allowed)
-    direct = _directly_scored(queries, number, flags, filtered=allowed is not None)
+    direct = _find_direct_docs(queries, number, flags, filtered=allowed is not None)
     if direct:
         terms = terms.copy()
         for query in direct:
@@ -282,7 +282,7 @@ def _search_segment(
             floors[query] = max(floors[query], best[-1])
 
 
-def _directly_scored(
+def _find_direct_docs(
     queries: WeightedQueries, number: int, flags: NDArray[np.bool_], *, filtered: bool
 ) -> dict[int, NDArray[np.int64]]:
     """Return, by query, the documents to score one by one instead of posting by posting.

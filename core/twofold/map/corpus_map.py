@@ -55,8 +55,9 @@ class CorpusMap(MapData):
             QueryError: A query is invalid or can't be encoded.
             IndexMismatchError: The encoder isn't the index's own.
         """
-        vectors = np.asarray(vectors) if vectors is not None else None
-        _check_arguments(queries, vectors, method, color, sample, k)
+        check_choice("method", method, METHODS)
+        check_integer("sample", sample)
+        check_integer("k", k)
         if "dense" not in index.modes:
             modes = ", ".join(repr(mode) for mode in index.modes)
             raise InputError(
@@ -66,8 +67,7 @@ class CorpusMap(MapData):
         encoded = _encode_queries(index, queries, vectors)
         with index.view() as view:
             dense = view.snapshot.dense
-            stored = dense.live_rows if dense is not None else np.empty(0, np.int64)
-            if dense is None or not len(stored):
+            if dense is None or not len(dense.live_rows):
                 raise InputError(
                     f"the index {index.path} holds no passage with a vector: add passages before "
                     "drawing a map"
@@ -75,7 +75,7 @@ class CorpusMap(MapData):
             if color is not None:
                 check_field(color, _metadata_fields(view))
             hits = _search_legs(view, queries, encoded, k)
-            sampled = stored
+            stored = sampled = dense.live_rows
             if len(stored) > sample:
                 sampled = np.sort(np.random.default_rng(seed).choice(stored, sample, replace=False))
             hit_rows = [leg.rows for legs in hits for leg in legs]
@@ -123,29 +123,15 @@ class CorpusMap(MapData):
             Path(path).write_bytes(self.png())
 
 
-def _check_arguments(
-    queries: Sequence[str],
-    vectors: Vectors | None,
-    method: str,
-    color: str | None,
-    sample: int,
-    k: int,
-) -> None:
+def _encode_queries(index: Index, queries: Sequence[str], vectors: Vectors | None) -> Vectors:
+    """Check the queries; return their vectors (m, dim), given or encoded."""
     if isinstance(queries, str):
         raise QueryError(f"queries must be a list of texts, got the string {queries!r:.80}")
+    vectors = np.asarray(vectors) if vectors is not None else None
     check_queries(queries, vectors)
     for query in queries:
         if not query.strip():
             raise QueryError(f"a query on a map must be a text with words, got {query!r:.80}")
-    check_choice("method", method, METHODS)
-    if color is not None and not isinstance(color, str):
-        raise InputError(f"color must be the name of a metadata field, got {color!r:.80}")
-    check_integer("sample", sample)
-    check_integer("k", k)
-
-
-def _encode_queries(index: Index, queries: Sequence[str], vectors: Vectors | None) -> Vectors:
-    """Return the queries' vectors (m, dim), given or encoded."""
     if vectors is not None:
         return vectors
     if not len(queries):
@@ -182,9 +168,5 @@ def _search_legs(
 def _link_hits(shown: Rows, hits: LegHits) -> Links:
     """Return hits as positions among the rows shown (ascending)."""
     placed = np.isin(hits.rows, shown)
-    return Links(
-        positions=np.searchsorted(shown, hits.rows[placed]),
-        ranks=np.flatnonzero(placed) + 1,
-        scores=hits.scores[placed],
-        unplaced=int((~placed).sum()),
-    )
+    positions, ranks = np.searchsorted(shown, hits.rows[placed]), np.flatnonzero(placed) + 1
+    return Links(positions, ranks, hits.scores[placed], int((~placed).sum()))

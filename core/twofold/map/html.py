@@ -122,25 +122,26 @@ def _query_traces(data: MapData, texts: list[str]) -> Iterator[Any]:
             hits = data.points[positions]
             # A line is a hit, the query and a gap.
             line = np.stack([hits, np.tile(query.point, (len(hits), 1)), hits * np.nan], axis=1)
-            marker = {"symbol": _SYMBOLS[kind], "size": [12, 0, 0] * len(hits), "color": INK}
+            ring: dict[str, Any] = {"symbol": _SYMBOLS[kind], "size": [12, 0, 0] * len(hits)}
+            ring |= {"color": INK, "line": {"width": 1.6, "color": INK}, "opacity": 1}
             yield go.Scatter(
                 x=line[:, :, 0].ravel(),
                 y=line[:, :, 1].ravel(),
                 mode="lines+markers",
                 line=_LINES[kind],
-                marker={**marker, "line": {"width": 1.6, "color": INK}, "opacity": 1},
+                marker=ring,
                 name=name,
                 # The lines end under the star, so their ends need the query's text.
                 hovertext=[text for at in positions.tolist() for text in (texts[at], hover, "")],
                 hoverinfo="text",
                 **legend,
             )
-        marker = {"symbol": "star", "size": 28, "color": style.STAR}
+        shape = {"symbol": "star", "size": 28, "color": style.STAR, "opacity": 1}
         star = go.Scatter(
             x=query.point[:1],
             y=query.point[1:],
             mode="markers+text",
-            marker={**marker, "line": {"width": 1.5, "color": INK}, "opacity": 1},
+            marker={**shape, "line": {"width": 1.5, "color": INK}},
             text=[f"<b>{number}</b>"],
             textposition="middle center",
             textfont={"size": 12, "color": INK},
@@ -157,16 +158,17 @@ def _query_traces(data: MapData, texts: list[str]) -> Iterator[Any]:
 def _layout(data: MapData) -> dict[str, Any]:
     """Return Plotly's layout. Both axes have the same scale."""
     x_title, y_title = style.axis_titles(data)
-    axis = {"showticklabels": False, "zeroline": False, "showgrid": False, "showline": True}
-    axis |= {"mirror": True, "linecolor": style.FRAME}
-    title = {"text": f"<b>{escape(style.map_title(data, 90))}</b>", "x": 0.02, "xanchor": "left"}
-    title |= {"subtitle": {"text": escape(style.map_subtitle(data))}}
+    axis: dict[str, Any] = {"showticklabels": False, "zeroline": False, "showgrid": False}
+    axis |= {"showline": True, "mirror": True, "linecolor": style.FRAME}
+    title = {"text": f"<b>{escape(style.map_title(data, 90))}</b>"}
+    subtitle = {"text": escape(style.map_subtitle(data))}
+    font = {"size": 19, "color": INK}
     legend = {"groupclick": "toggleitem", "itemsizing": "trace", "tracegroupgap": 14}
     # A longer legend scrolls, so that it doesn't cover the color bar below.
-    legend |= {"maxheight": 1 if isinstance(data.coloring, Categories) else 0.55}
+    height = 1 if isinstance(data.coloring, Categories) else 0.55
     return {
         "template": "plotly_white",
-        "title": {**title, "font": {"size": 19, "color": INK}},
+        "title": {**title, "subtitle": subtitle, "x": 0.02, "xanchor": "left", "font": font},
         "font": {"family": "Helvetica, Arial, sans-serif", "color": INK, "size": 13},
         "xaxis": {"title": {"text": x_title}, **axis},
         "yaxis": {"title": {"text": y_title}, "scaleanchor": "x", "scaleratio": 1, **axis},
@@ -174,7 +176,7 @@ def _layout(data: MapData) -> dict[str, Any]:
         "hoverlabel": {"align": "left", "bgcolor": "white", "font": {"size": 13, "color": INK}},
         "dragmode": "pan",
         "showlegend": True,  # also for a single category
-        "legend": legend,
+        "legend": {**legend, "maxheight": height},
         "margin": {"l": 50, "r": 20, "t": 90, "b": 50},
     }
 

@@ -1,19 +1,18 @@
 """Renders a map as a PNG picture with Matplotlib."""
 
 import io
-import warnings
 from textwrap import fill
 from typing import Any
 
 import numpy as np
 
+from twofold.evaluation.plots import create_figure, save_figure
 from twofold.map import style
 from twofold.map.colors import MISSING, Categories
 from twofold.map.model import MapData, QueryPlace
 from twofold.map.style import INK, shorten_line
 
 _SIZE = (12.0, 7.2)  # inches
-_DPI = 150
 _MAX_DETAILED = 3  # queries with their hits in the legend; with more, queries have one line each
 _MAX_LISTED = 9  # queries in the legend, above the color bar
 _LABEL_WIDTH = 30
@@ -30,10 +29,7 @@ _Handle = tuple[Any, str]
 
 def render_png(data: MapData) -> bytes:
     """Return a map as a PNG of 1,800 by 1,080 pixels."""
-    from matplotlib.figure import Figure
-
-    # Not pyplot's figure, which has global state and looks for a screen.
-    figure = Figure(figsize=_SIZE, dpi=_DPI, layout="constrained")
+    figure = create_figure(*_SIZE)
     grid = figure.add_gridspec(1, 2, width_ratios=(4, 1))
     axes, side = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
     side.set_axis_off()
@@ -47,10 +43,7 @@ def render_png(data: MapData) -> bytes:
     if handles:
         _draw_legend(side, handles)
     out = io.BytesIO()
-    with warnings.catch_warnings():
-        # Characters that no font has are drawn as boxes.
-        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
-        figure.savefig(out, format="png", metadata={"Software": None})
+    save_figure(figure, out)
     return out.getvalue()
 
 
@@ -90,7 +83,7 @@ def _draw_query(
     handles = [_legend_heading(heading)]
     for kind, name, positions in style.group_links(query):
         line = {"color": INK, **_LINES[kind]}
-        ring = {"marker": _MARKERS[kind], "markerfacecolor": "none"}
+        ring: dict[str, Any] = {"marker": _MARKERS[kind], "markerfacecolor": "none"}
         ring |= {"markersize": 7, "markeredgewidth": 1.1}
         hits = data.points[positions]
         for hit in hits:

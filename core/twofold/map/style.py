@@ -63,11 +63,10 @@ def group_links(query: QueryPlace) -> Iterator[tuple[LinkKind, str, Rows]]:
 
 def numbered_queries(data: MapData) -> Iterator[tuple[str, str, QueryPlace]]:
     """Yield each query with its number and label; the number is "" for a single query."""
+    several = len(data.queries) > 1
     for number, query in enumerate(data.queries, 1):
-        if len(data.queries) == 1:
-            yield "", query.text, query
-        else:
-            yield str(number), f"{number} · {query.text}", query
+        number_text, prefix = (str(number), f"{number} · ") if several else ("", "")
+        yield number_text, prefix + query.text, query
 
 
 def map_title(data: MapData, width: int) -> str:

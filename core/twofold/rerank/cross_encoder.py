@@ -56,10 +56,6 @@ class CrossEncoderReranker:
             takes more than three quarters. Default: the model's limit.
         device: A torch device, for a model given by name.
         activation: ``"sigmoid"``, ``"identity"`` for logits, or None for the model's own.
-
-    Raises:
-        InputError: An argument is invalid.
-        EncoderNotFoundError: ``model`` is a path that doesn't exist.
     """
 
     model: "CrossEncoder | str | Path"
@@ -126,7 +122,6 @@ class CrossEncoderReranker:
 
         Raises:
             InputError: An input isn't text, or a score isn't finite.
-            EncoderNotFoundError: The model can't be loaded.
         """
         queries = check_texts(queries)
         if isinstance(texts, str):

@@ -1,6 +1,5 @@
 """Scores pairs of texts with a CrossEncoder, in batches of similar length."""
 
-import math
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,8 +20,7 @@ Activation = Literal["sigmoid", "identity"]
 _CHARACTERS_PER_TOKEN = 4  # for a model without a tokenizer
 _MAX_QUERY_SHARE = 3 / 4
 """The largest share of the model's input for which a query is never cut."""
-_UNLIMITED = 10**9
-"""A tokenizer without a length limit reports more than this."""
+_UNLIMITED = 10**9  # a tokenizer without a length limit reports more
 
 _model_locks: WeakKeyDictionary[Any, threading.Lock] = WeakKeyDictionary()
 _model_locks_lock = threading.Lock()
@@ -94,11 +92,7 @@ class PairScorer:
         progress: Callable[[int], None] | None,
     ) -> Scores:
         """Return the scores of all pairs, query by query, float64 (n,)."""
-        pairs = [
-            (query, text)
-            for query, passages in zip(queries, texts, strict=True)
-            for text in passages
-        ]
+        pairs = [(query, text) for query, read in zip(queries, texts, strict=True) for text in read]
         scores = np.zeros(len(pairs), np.float64)
         if not pairs:
             return scores
@@ -166,9 +160,8 @@ class PairScorer:
 
     def _length_limit(self, model: Any) -> int | None:
         """Return how many tokens of a pair are read, or None if there is no limit."""
-        limit = model.max_seq_length
-        if limit is not None:
-            limit = None if limit == math.inf or limit > _UNLIMITED else int(limit)
+        given = model.max_seq_length
+        limit = int(given) if given is not None and given <= _UNLIMITED else None
         if self._max_length is None:
             return limit
         if limit is not None and self._max_length > limit:

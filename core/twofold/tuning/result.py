@@ -68,15 +68,13 @@ class TuningResult:
         found: The profile that the search over all queries chose.
         measure: The measure that was tuned.
         queries: The number of judged queries.
-        gain: The mean gain of the held-out queries with its interval, or None if there are too few
-            queries.
+        gain: The held-out queries' mean gain with its interval, None with too few queries.
         folds: The folds of the cross-validation.
-        p: The p value of ``found``, adjusted for choosing it among ``tried`` profiles. See
-            ``max_t_p_value``.
+        p: The p value of ``found``, adjusted for the number of profiles tried (`max_t_p_value`).
         tried: The number of profiles that were measured.
         accepted: Whether the gain's interval lies above zero and ``p`` is small: at most 0.025 for
             a 95% interval.
-        needed: How many judged queries would make the gain significant, or None if there is none.
+        needed: How many judged queries would make the gain significant, None without a gain.
             With too few queries, the least number for tuning.
         stages: The stages of the search over all queries.
     """

@@ -41,8 +41,8 @@ class SearchSpace:
         k1: BM25's term frequency saturation.
         b: BM25's length normalization.
         title_weights: How many times a title counts. Tried only where passages have titles.
-        max_passages_for_titles: In larger collections, title weights are not tried, because each
-            of them analyzes all passages in memory.
+        max_passages_for_titles: The largest collection in which title weights are tried, since
+            each of them analyzes all passages in memory.
     """
 
     rules: tuple[WeightedFusion, ...] = _RULES

@@ -33,10 +33,6 @@ class OnnxEncoder:
         folder: The exported folder.
         threads: How many texts to run at once. Default: one per core.
         progress: Whether to draw a progress bar on standard error.
-
-    Raises:
-        EncoderNotFoundError: The folder has no exported model.
-        InputError: The folder's manifest can't be read.
     """
 
     def __init__(
@@ -122,19 +118,15 @@ class OnnxEncoder:
         )
         ids = [np.array([encoding.ids], np.int64) for encoding in encodings]
         # Longest first, so that no thread runs a long text alone at the end.
-        order = sorted(
-            (position for position in range(len(ids)) if ids[position].size),
-            key=lambda position: -ids[position].size,
-        )
+        sizes = np.array([row.size for row in ids], np.int64)
+        order = [place for place in np.argsort(-sizes, kind="stable").tolist() if sizes[place]]
         vectors = np.zeros((len(texts), self._manifest.dim), np.float32)
         with progress_bar(len(texts), shown=self.progress) as advance:
             results = map_threads(
-                lambda position: session.run(None, {"input_ids": ids[position]})[0],
-                order,
-                self._threads,
+                lambda place: session.run(None, {"input_ids": ids[place]})[0], order, self._threads
             )
-            for position, vector in zip(order, results, strict=True):
-                vectors[position] = vector[0]
+            for place, vector in zip(order, results, strict=True):
+                vectors[place] = vector[0]
                 advance(1)
         return fill_zero_vectors(vectors, self._manifest.metric)
 

@@ -189,10 +189,7 @@ def _quantize(path: Path) -> None:
 
 
 def _least_cosine(exported: Encoder, model: Encoder) -> float:
-    """Return the least cosine between exported and original vectors of the probe texts.
-
-    It is NaN if a vector is zero.
-    """
+    """Return the least cosine of exported and original probe vectors, NaN if one is zero."""
     cosines = []
     for method in ("encode_queries", "encode_passages"):
         first, second = (getattr(encoder, method)(_PROBES) for encoder in (exported, model))

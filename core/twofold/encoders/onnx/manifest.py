@@ -68,11 +68,8 @@ class OnnxManifest:
         path = folder / _FILE
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-            if values.pop("kind") != _KIND or values.pop("format") != _FORMAT:
-                raise InputError(
-                    f"{path} doesn't have format {_FORMAT}, which this version reads: export the "
-                    "model again"
-                )
+            if (values.pop("kind"), values.pop("format")) != (_KIND, _FORMAT):
+                raise ValueError(f"this version reads format {_FORMAT}")
             fingerprint = str(values.pop("fingerprint"))
             values["metric"] = Metric(values["metric"])
             for role in ("query", "passage"):
@@ -83,8 +80,6 @@ class OnnxManifest:
                 f"{folder} has no exported model: make one with OnnxEncoder.export or "
                 f"'twofold export MODEL --to {folder} --as onnx'"
             ) from None
-        except InputError:
-            raise
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path} can't be read ({error}): export the model again") from error
 

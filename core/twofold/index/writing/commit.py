@@ -53,7 +53,7 @@ class Change:
         vector_set: The record of the vectors' set, None for the present one.
         reanalyzed: Rebuilds the postings of all passages, in a commit that adds none.
         compact: Whether to merge each leg's segments into one.
-        structures: Whether ANN structures are kept, built where due, or all rebuilt as one.
+        structures: Whether ANN structures are retained, built where due, or all rebuilt as one.
         fill: Vectors for a pending vector set.
     """
 
@@ -86,10 +86,10 @@ class RecordPlan(Generic[Record]):
 
     Attributes:
         cleaned: Whether dead rows may have been removed.
-        stored_rows: Returns arrays of the rows that are still stored, for dead ones to be kept.
+        stored_rows: Returns arrays of the rows that are still stored, for dead ones to be retained.
     """
 
-    kept: tuple[Record, ...] = ()
+    retained: tuple[Record, ...] = ()
     written: tuple[Record, ...] = ()
     dropped: tuple[Record, ...] = ()
     cleaned: bool = False
@@ -98,7 +98,7 @@ class RecordPlan(Generic[Record]):
     @property
     def records(self) -> tuple[Record, ...]:
         """All records after the commit."""
-        return (*self.kept, *self.written)
+        return (*self.retained, *self.written)
 
     @property
     def dropped_numbers(self) -> list[int]:
@@ -118,15 +118,15 @@ SegmentPlan = RecordPlan[SegmentRecord]
 
 
 def _plan_blocks(
-    kept: tuple[BlockRecord, ...] = (),
+    retained: tuple[BlockRecord, ...] = (),
     written: tuple[BlockRecord, ...] = (),
     dropped: tuple[BlockRecord, ...] = (),
 ) -> BlockPlan:
     """Return a plan of vector blocks, of which only a new file removes dead rows."""
     rewritten = not written or not dropped or written[0].file != dropped[0].file
-    cleaned = bool(dropped) and not kept and rewritten
+    cleaned = bool(dropped) and not retained and rewritten
     return RecordPlan(
-        kept, written, dropped, cleaned, lambda: (block.rows for block in (*kept, *written))
+        retained, written, dropped, cleaned, lambda: (block.rows for block in (*retained, *written))
     )
 
 
@@ -169,9 +169,9 @@ class CommitPlanner:
 
     def _write(self, leg: str, result: MergeResult) -> SegmentPlan:
         written = tuple(self.files.write_segment(leg, content) for content in result.written)
-        kept, dropped = result.kept, result.dropped
+        retained, dropped = result.retained, result.dropped
         return RecordPlan(
-            kept, written, dropped, bool(dropped), lambda: (c.rows for c in result.kept_contents)
+            retained, written, dropped, bool(dropped), lambda: (c.rows for c in result.retained_contents)
         )
 
     def plan_vectors(self) -> list[BlockPlan]:
@@ -237,16 +237,16 @@ class CommitPlanner:
         dense, settings, change = self._snapshot.dense, self._settings, self._change
         before = dense.structures if dense is not None else ()
         switched = change.fill is not None and change.fill.switch
-        kept = () if switched or vectors.cleaned else before
+        retained = () if switched or vectors.cleaned else before
         if not switched and change.structures == "keep":
-            return RecordPlan(kept, (), _exclude(before, kept))
+            return RecordPlan(retained, (), _exclude(before, retained))
         if not vectors.records:
             return RecordPlan((), (), before)
         leg = DenseLeg(
             self._layout,
             settings,
             vectors.records,
-            kept,
+            retained,
             self._dead,
             lambda rows: [""] * len(rows),  # ids only order ties in searches
             dense,
@@ -254,17 +254,17 @@ class CommitPlanner:
         index = leg.index()
         rebuild = switched or change.structures == "rebuild" or leg.is_damaged
         builds = index.plan_builds(compact=rebuild)
-        kept = kept[: len(index.structures)]
+        retained = retained[: len(index.structures)]
         if builds is None:
-            return RecordPlan(kept, (), _exclude(before, kept))
-        kept = tuple(kept[build.members[0]] for build in builds if build.reuse)
+            return RecordPlan(retained, (), _exclude(before, retained))
+        retained = tuple(retained[build.members[0]] for build in builds if build.reuse)
         written = tuple(
             self.files.write_structure(index.build(build)) for build in builds if not build.reuse
         )
-        return RecordPlan(kept, written, _exclude(before, kept))
+        return RecordPlan(retained, written, _exclude(before, retained))
 
 
 def _exclude(
-    records: Sequence[SegmentRecord], kept: Sequence[SegmentRecord]
+    records: Sequence[SegmentRecord], retained: Sequence[SegmentRecord]
 ) -> tuple[SegmentRecord, ...]:
-    return tuple(record for record in records if record not in kept)
+    return tuple(record for record in records if record not in retained)

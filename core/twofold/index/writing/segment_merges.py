@@ -26,10 +26,10 @@ class _Item:
 
 @dataclass(frozen=True, slots=True)
 class MergeResult:
-    """The segments of one leg after a merge: records kept and dropped, and contents to write."""
+    """The segments of one leg after a merge: records retained and dropped, and contents to write."""
 
-    kept: tuple[SegmentRecord, ...]
-    kept_contents: tuple[SegmentContent, ...]
+    retained: tuple[SegmentRecord, ...]
+    retained_contents: tuple[SegmentContent, ...]
     written: tuple[SegmentContent, ...]
     dropped: tuple[SegmentRecord, ...]
 
@@ -71,11 +71,11 @@ def merge_segments(
         masks = [live_mask(content, dead) for content in contents]
         items[run] = [_Item(segment_type.merge(contents, masks), None)]
         run = next_merge([len(item.content.rows) for item in items])
-    kept = tuple(item.record for item in items if item.record is not None)
-    numbers = {record.number for record in kept}
+    retained = tuple(item.record for item in items if item.record is not None)
+    numbers = {record.number for record in retained}
     return MergeResult(
-        kept=kept,
-        kept_contents=tuple(item.content for item in items if item.record is not None),
+        retained=retained,
+        retained_contents=tuple(item.content for item in items if item.record is not None),
         written=tuple(item.content for item in items if item.record is None),
         dropped=tuple(segment.record for segment in stored if segment.record.number not in numbers),
     )

@@ -172,8 +172,8 @@ class UpsertPlanner:
         A passage whose text is unchanged keeps its vector. Otherwise the vector of a stored
         passage of the same text is used, or the text is encoded once.
         """
-        kept = _find_kept(added, stored, view)
-        others = [p for p in added if p.row not in kept and p.encoded_text]
+        retained = _find_retained(added, stored, view)
+        others = [p for p in added if p.row not in retained and p.encoded_text]
         known = self._find_known(others, view)
         texts = {p.content: p.encoded_text for p in others if p.content not in known}
         truncated = 0
@@ -191,7 +191,7 @@ class UpsertPlanner:
             count = getattr(encoder, "count_truncated", None)
             truncated = int(count(new)) if count is not None else 0
             known |= dict(zip(texts, encoded, strict=True))
-        vectors = kept | {passage.row: known[passage.content] for passage in others}
+        vectors = retained | {passage.row: known[passage.content] for passage in others}
         rows = np.array(sorted(vectors), np.int64)
         if not len(rows):
             return rows, np.empty((0, settings.dim or 0), np.float32), truncated
@@ -226,7 +226,7 @@ def _vector_differs(stored: StoredPassage, vector: Vectors, view: IndexView) -> 
     return not found[0] or not np.array_equal(before, metric.prepare(vector[None, :]))
 
 
-def _find_kept(
+def _find_retained(
     added: Sequence[StoredPassage], stored: Mapping[str, StoredPassage], view: IndexView
 ) -> dict[int, Vectors]:
     """Return the vectors of passages whose text is unchanged, by new row."""

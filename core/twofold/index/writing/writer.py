@@ -44,7 +44,7 @@ class Transaction:
 class IndexWriter:
     """Commits changes to an index, one at a time.
 
-    The first write takes the lock, which is kept until ``close``.
+    The first write takes the lock, which is held until ``close``.
 
     Attributes:
         layout: The index's paths.

@@ -190,7 +190,7 @@ class Generated:
 class RoundTrip:
     """The examples whose query finds a positive, and the query ids of the others."""
 
-    kept: TrainingSet
+    accepted: TrainingSet
     dropped: tuple[str, ...]
 
 
