@@ -15,7 +15,7 @@ import numpy as np
 from twofold.errors import QueryError
 from twofold.filters import Filter
 from twofold.fusion import WeightedFusion
-from twofold.protocols import Encoder, Scorer
+from twofold.protocols import Analyzer, Encoder, Scorer
 from twofold.similarity import Metric
 from twofold.types import (
     EncoderIdentity,
@@ -297,6 +297,7 @@ class SearchScope:
         encoder: Makes vectors of texts, None where callers bring vectors.
         profile: The active search profile, None for the defaults.
         query_adapter: The active query adapter, None for none.
+        analyzer: The lexical leg's analyzer, None if the engine doesn't share it.
         weigh_titles: Returns a scope where titles have another weight; None if that can't be tried.
         reopen: Opens a later scope for explanations, of the same generation where the engine has
             snapshots.
@@ -309,6 +310,7 @@ class SearchScope:
     query_adapter: QueryMap | None
     reopen: "Callable[[], AbstractContextManager[SearchScope]]"
     weigh_titles: "Callable[[int], SearchScope] | None" = None
+    analyzer: Analyzer | None = None
 
     @property
     def metric(self) -> Metric | None:
@@ -407,7 +409,7 @@ class Searchable(Protocol):
         ...
 
 
-@dataclass(frozen=True)  # without slots: hits hold a weak reference to what was searched
+@dataclass(frozen=True, eq=False)  # without slots: hits hold a weak reference to what was searched
 class EncodedBackend:
     """Any engine, with the encoder, the profile and the query adapter to search it with.
 

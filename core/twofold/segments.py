@@ -104,24 +104,38 @@ def next_merge(sizes: Sequence[int]) -> slice | None:
     return slice(start, len(sizes)) if same_tier >= MERGE_FACTOR else None
 
 
-def find_positions(rows: Rows, ascending: AscendingRows) -> NDArray[np.int64]:
-    """Return the position of each row in an ascending array, -1 for missing rows."""
+def find_positions(
+    rows: Rows, ascending: AscendingRows, live: Mask | None = None
+) -> NDArray[np.int64]:
+    """Return the position of each row in an ascending array, -1 for missing rows.
+
+    ``live`` flags the rows of the array that are not deleted, None for all.
+    """
     count = len(ascending)
     if count == 0:
         return np.full(len(rows), -1, np.int64)
     first, last = int(ascending[0]), int(ascending[-1])
     inside = (rows >= first) & (rows <= last)
     if last - first + 1 == count:  # no gaps, as in most segments
-        return np.where(inside, rows - first, -1)
-    # Same dtype: otherwise numpy would convert the whole array for each search.
-    searched = np.where(inside, rows, first).astype(ascending.dtype)
-    positions = np.searchsorted(ascending, searched)
-    return np.where(inside & (ascending[positions] == searched), positions, -1)
+        positions = np.where(inside, rows - first, -1)
+    else:
+        # Same dtype: otherwise numpy would convert the whole array for each search.
+        searched = np.where(inside, rows, first).astype(ascending.dtype)
+        positions = np.searchsorted(ascending, searched)
+        positions = np.where(inside & (ascending[positions] == searched), positions, -1)
+    if live is not None:
+        positions[~live[positions]] = -1
+    return positions
 
 
-def allowed_flags(ascending: AscendingRows, allowed: Mask) -> NDArray[np.bool_]:
-    """Return, for each row of an ascending array, whether ``allowed`` includes it."""
+def allowed_flags(
+    ascending: AscendingRows, allowed: Mask, live: Mask | None = None
+) -> NDArray[np.bool_]:
+    """Return, for each row of an ascending array, whether ``allowed`` includes it.
+
+    ``live`` flags the rows of the array that are not deleted, None for all.
+    """
     flags = np.zeros(len(ascending), np.bool_)
     known = int(np.searchsorted(ascending, ascending.dtype.type(len(allowed))))
     flags[:known] = allowed[ascending[:known]]
-    return flags
+    return flags if live is None else flags & live

@@ -7,7 +7,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.errors import InputError
 from twofold.similarity import Metric
 
 Rows = NDArray[np.int64]
@@ -69,10 +68,6 @@ class LegHits:
 
     rows: Rows
     scores: Scores
-
-    def __post_init__(self) -> None:
-        if self.rows.shape != self.scores.shape:
-            raise InputError(f"got {self.rows.shape} rows for {self.scores.shape} scores")
 
     @classmethod
     def empty(cls) -> "LegHits":

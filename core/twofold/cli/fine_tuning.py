@@ -69,8 +69,7 @@ def fine_tune(
 
 def serve(index: Index, tuned: training.FineTunedModel, *, activate: bool, as_json: bool) -> None:
     """Encode the index anew with an accepted model if ``activate``, and print how to go back."""
-    with index.view() as view:
-        before = view.snapshot.settings.encoder
+    before = index.encoder_name
     encoded = 0
     # An absolute path, because the index may be opened from another folder.
     model = str(tuned.folder.resolve()) if tuned.folder is not None else ""

@@ -137,10 +137,11 @@ class ApproximateIndex:
         points = flat.prepare_queries(queries)
         eligible = flat.eligible(allowed)
         total = eligible[1]
-        count = sum(len(block.rows) for block in self.blocks)
+        count = sum(len(block.rows) for block in flat.blocks)
+        if not self.structures or math.isinf(effort) or total**2 <= SCAN_FACTOR * count:
+            return flat.search_prepared(points, k, eligible)
         safe = np.flatnonzero(flat.is_float32_safe(points))
-        scan = not self.structures or math.isinf(effort) or total**2 <= SCAN_FACTOR * count
-        if scan or not len(safe):
+        if not len(safe):
             return flat.search_prepared(points, k, eligible)
         # The fewer rows are eligible, the further a structure must look.
         proposed = self._propose(points[safe], k, allowed, effort * count / total)
@@ -157,10 +158,6 @@ class ApproximateIndex:
     def scores(self, query: Vectors, rows: Rows) -> Scores:
         """Return the score of each row for one query (dim,); NaN for rows without a live vector."""
         return self.flat.scores(query, rows)
-
-    def lower_bound(self, query: Vectors) -> float:
-        """Return a lower bound on the score of every live vector for one query (dim,)."""
-        return self.flat.lower_bound(query)
 
     def _propose(self, queries: Vectors, k: int, allowed: Mask | None, effort: float) -> list[Rows]:
         """Return the candidate rows for each prepared query (n, dim)."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from twofold.concurrency import limit_faiss_threads, run_parallel
 from twofold.dense.vector_block import Flags, Positions, VectorBlock
 from twofold.errors import QueryError, VectorError
+from twofold.segments import allowed_flags, find_positions
 from twofold.similarity import Metric
 from twofold.types import LegHits, Mask, Rows, Scores, Vectors
 from twofold.validation import check_vectors
@@ -139,6 +140,8 @@ class FlatIndex:
         self.dim = dim
         self.blocks = tuple(blocks)
         self._ids: dict[int, str] = {}
+        # Completing the candidates of a search needs its query again.
+        self._prepared: tuple[tuple[object, ...], Vectors] | None = None
         self.ids_of = ids_of if ids_of is not None else self._added_ids
 
     def add(self, rows: Rows, ids: Sequence[str], vectors: Vectors) -> None:
@@ -161,30 +164,31 @@ class FlatIndex:
     def search_prepared(self, queries: Vectors, k: int, eligible: Eligible) -> list[LegHits]:
         """Return the best ``k`` eligible rows for each prepared query (n, dim)."""
         flags, total = eligible
-        hits = [LegHits.empty() for _ in queries]
         if total == 0:
-            return hits
-        scannable = self.is_float32_safe(queries) & (total > max(DIRECT_ROWS, k))
+            return [LegHits.empty() for _ in queries]
+        few = total <= max(DIRECT_ROWS, k)
+        scannable = np.zeros(len(queries), np.bool_) if few else self.is_float32_safe(queries)
+        hits: dict[int, LegHits] = {}
         if not scannable.all():
-            positions = [block.positions(on) for block, on in zip(self.blocks, flags, strict=True)]
+            positions = [
+                np.arange(len(block.rows)) if on is None else np.flatnonzero(on)
+                for block, on in zip(self.blocks, flags, strict=True)
+            ]
             for number in np.flatnonzero(~scannable).tolist():
                 hits[number] = self.rescore_exact(queries[number], positions, k)
         numbers = np.flatnonzero(scannable).tolist()
         for start in range(0, len(numbers), GROUP_QUERIES):
             group = numbers[start : start + GROUP_QUERIES]
             found = self._scan_group(queries[group], k, eligible)
-            for number, of_query in zip(group, found, strict=True):
-                hits[number] = of_query
-        return hits
+            hits |= zip(group, found, strict=True)
+        return [hits[number] for number in range(len(queries))]
 
     def scores(self, query: Vectors, rows: Rows) -> Scores:
         """Return the score of each row for one query (dim,); NaN for rows without a live vector."""
         point = self.prepare_queries(query[None, :])[0]
         out = np.full(len(rows), np.nan)
         for block in self.blocks:
-            positions = block.locate(rows)
-            if block.live is not None:
-                positions[~block.live[positions]] = -1
+            positions = find_positions(rows, block.rows, block.live)
             here = np.flatnonzero(positions >= 0)
             if len(here):
                 out[here] = self.metric.score(point, block.vectors, positions[here])
@@ -195,7 +199,7 @@ class FlatIndex:
         out = np.zeros((len(rows), self.dim), np.float32)
         found = np.zeros(len(rows), np.bool_)
         for block in self.blocks:
-            positions = block.locate(rows)
+            positions = find_positions(rows, block.rows)
             here = positions >= 0
             out[here] = block.vectors[positions[here]]
             found |= here
@@ -212,17 +216,27 @@ class FlatIndex:
     def prepare_queries(self, queries: Vectors) -> Vectors:
         """Check query vectors (n, dim) and return them in the metric's stored form.
 
-        Raises QueryError for a wrong shape, values that are not finite, and length zero under
+        The last single query is kept. Raises QueryError for a wrong shape, values that are not finite, and length zero under
         cosine.
         """
+        last = self._prepared
+        key = (queries.dtype, queries.shape, queries.tobytes()) if len(queries) == 1 else None
+        if last is not None and last[0] == key:
+            return last[1]
         try:
-            return self.metric.prepare(check_vectors(queries, self.dim, len(queries)))
+            prepared = self.metric.prepare(check_vectors(queries, self.dim, len(queries)))
         except VectorError as error:
             raise QueryError(f"query vectors: {error}") from None
+        if key is not None:
+            self._prepared = key, prepared.copy()
+        return prepared
 
     def eligible(self, allowed: Mask | None) -> Eligible:
         """Return which rows are live and allowed, and how many."""
-        flags = [block.eligible(allowed) for block in self.blocks]
+        flags = [
+            block.live if allowed is None else allowed_flags(block.rows, allowed, block.live)
+            for block in self.blocks
+        ]
         counts = [
             block.count if on is block.live else int(np.count_nonzero(on))  # type: ignore[arg-type]  # live may be None
             for block, on in zip(self.blocks, flags, strict=True)
@@ -240,7 +254,7 @@ class FlatIndex:
 
     def rank_rows(self, query: Vectors, rows: Rows, k: int) -> LegHits:
         """Return the best ``k`` of some live rows for one prepared query (dim,)."""
-        located = [block.locate(rows) for block in self.blocks]
+        located = [find_positions(rows, block.rows) for block in self.blocks]
         positions = [here[here >= 0] for here in located]
         if sum(map(len, positions)) > k + SPARE_CANDIDATES:
             # Leave out what float32 scores can tell is not among the best k.
@@ -265,10 +279,13 @@ class FlatIndex:
         if len(scores) > k:
             keep = int(np.searchsorted(-scores, -scores[k - 1], side="right"))
             rows, scores = rows[:keep], scores[:keep]
-        if (scores[1:] == scores[:-1]).any():
-            ids = self.ids_of(rows)
-            by_id = sorted(range(len(rows)), key=lambda at: (-scores[at], ids[at]))
-            rows, scores = rows[by_id], scores[by_id]
+        equal = scores[1:] == scores[:-1]
+        if equal.any():
+            tied = np.append(equal, False)
+            tied[1:] |= equal
+            at = np.flatnonzero(tied)
+            keys = list(zip((-scores[at]).tolist(), self.ids_of(rows[at]), strict=True))
+            rows[at] = rows[at[sorted(range(len(at)), key=keys.__getitem__)]]
         return LegHits(rows[:k], scores[:k])
 
     def _scan_group(self, queries: Vectors, k: int, eligible: Eligible) -> list[LegHits]:

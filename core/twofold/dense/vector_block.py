@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.segments import allowed_flags, find_positions
+from twofold.segments import find_positions
 from twofold.similarity import Metric
-from twofold.types import Mask, Rows, Vectors
+from twofold.types import Rows, Vectors
 
 CHUNK_ROWS = 16_384  # vectors per matrix product of a batch: 25 MB at 384 dimensions
 
@@ -53,7 +53,7 @@ class VectorBlock:
 
     def without(self, dead: Rows) -> "VectorBlock":
         """Return this block with more rows deleted; unknown rows are ignored."""
-        positions = self.locate(dead)
+        positions = find_positions(dead, self.rows)
         positions = positions[positions >= 0]
         if len(positions) == 0:
             return self
@@ -79,17 +79,6 @@ class VectorBlock:
     def dead(self) -> Rows:
         """The deleted rows."""
         return self.rows[~self.live] if self.live is not None else np.empty(0, np.int64)
-
-    def locate(self, rows: Rows) -> Positions:
-        """Return the position of each row, -1 for rows that are not in the block."""
-        return find_positions(rows, self.rows)
-
-    def eligible(self, allowed: Mask | None) -> Flags | None:
-        """Return flags (n,) of the live vectors of allowed rows, or None for all."""
-        if allowed is None:
-            return self.live
-        flags = allowed_flags(self.rows, allowed)
-        return flags if self.live is None else flags & self.live
 
     def positions(self, eligible: Flags | None) -> Positions:
         """Return the positions of all eligible vectors."""

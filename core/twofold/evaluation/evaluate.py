@@ -2,10 +2,11 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
+from twofold.backend import Searchable
 from twofold.errors import DegradedWarning, InputError
 from twofold.evaluation.measures import (
     MEASURES,
@@ -187,15 +188,15 @@ def _describe_settings(retriever: Retriever) -> str:
     )
 
 
-def _missing_relevant(index: object, qrels: Qrels) -> float | None:
+def _missing_relevant(index: Searchable, qrels: Qrels) -> float | None:
     """Return the share of the relevant passages that the index lacks, and warn of them."""
     relevant = dict.fromkeys(
         passage_id for grades in qrels.values() for passage_id, grade in grades.items() if grade > 0
     )
-    get: Callable[..., Any] | None = getattr(index, "get", None)
-    if get is None or not relevant:
+    if not relevant:
         return None
-    present = {passage.id for passage in get(list(relevant))}
+    with index.open_search() as scope:
+        present = scope.find_keys(list(relevant))
     missing = [passage_id for passage_id in relevant if passage_id not in present]
     share = len(missing) / len(relevant)
     if missing:

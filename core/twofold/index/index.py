@@ -193,6 +193,11 @@ class Index:
         return self._encoder_binding.encoder(settings, vector_set)
 
     @property
+    def encoder_name(self) -> str | None:
+        """The name of the encoder, None where callers bring vectors."""
+        return self._settings().encoder
+
+    @property
     def analyzer(self) -> str | None:
         """The name of the analyzer, None without a lexical leg."""
         return self._settings().analyzer

@@ -128,7 +128,9 @@ class IndexView:
     Implements `SearchSession`, `CorpusStatistics` and `TermExplainer`.
     """
 
-    def __init__(self, snapshot: Snapshot, reader: CatalogReader, encoder_binding: EncoderBinding) -> None:
+    def __init__(
+        self, snapshot: Snapshot, reader: CatalogReader, encoder_binding: EncoderBinding
+    ) -> None:
         self.snapshot = snapshot
         self.reader = reader
         self._encoder_binding = encoder_binding
@@ -230,7 +232,7 @@ class IndexView:
         """Return a lower bound of every passage's dense score."""
         if self.snapshot.dense is None:
             return 0.0
-        return self.snapshot.dense.index().lower_bound(vector)
+        return self.snapshot.dense.index().flat.lower_bound(vector)
 
     def term_coverage(self, text: str) -> float:
         """Return the share of a query's distinct terms that any passage has; 1.0 without terms."""
@@ -289,6 +291,7 @@ class IndexView:
             adapting.adapter,
             lambda: nullcontext(scope),  # the snapshot outlives the transaction
             lambda weight: self.weigh_titles(weight).scope,
+            self.snapshot.lexical.analyzer if self.snapshot.lexical is not None else None,
         )
         return scope
 

@@ -6,17 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
+from twofold.backend import Keys, Searchable, SearchScope
 from twofold.errors import InputError, QueryError
-from twofold.index import Index
-from twofold.index.view import IndexView
 from twofold.map.colors import check_field, cluster_passages, color_by_field
 from twofold.map.html import render_html
 from twofold.map.model import Links, MapData, QueryPlace
 from twofold.map.png import render_png
 from twofold.map.projection import METHODS, Method, project
 from twofold.map.style import format_from_path
-from twofold.types import LegHits, Rows, Vectors
+from twofold.types import LegHits, Vectors
 from twofold.validation import check_choice, check_integer, check_queries
+
+_BATCH = 10_000
+"""Vectors read at once."""
 
 
 class CorpusMap(MapData):
@@ -27,7 +29,7 @@ class CorpusMap(MapData):
     @classmethod
     def from_index(
         cls,
-        index: Index,
+        index: Searchable,
         queries: Sequence[str] = (),
         *,
         vectors: Vectors | None = None,
@@ -36,11 +38,12 @@ class CorpusMap(MapData):
         sample: int = 5000,
         k: int = 10,
         seed: int = 0,
+        title: str | None = None,
     ) -> "CorpusMap":
         """Map an index by its stored vectors; equal arguments give equal maps.
 
         Args:
-            index: The index. It must have vectors.
+            index: An `Index`, or an `EncodedBackend` over another engine, with vectors.
             queries: Texts to show among their hits.
             vectors: The queries' vectors (m, dim). Default: encoded by the index's encoder.
             color: The metadata field to color by. Default: clusters of similar passages.
@@ -49,6 +52,7 @@ class CorpusMap(MapData):
                 addition and don't affect it.
             k: The number of hits to show for each query and leg.
             seed: The seed of the sample, the clusters and UMAP.
+            title: The title. Default: the name of the index's folder.
 
         Raises:
             InputError: An argument is invalid, or the index has no vectors.
@@ -58,42 +62,42 @@ class CorpusMap(MapData):
         check_choice("method", method, METHODS)
         check_integer("sample", sample)
         check_integer("k", k)
-        if "dense" not in index.modes:
-            modes = ", ".join(repr(mode) for mode in index.modes)
-            raise InputError(
-                f"the index {index.path} has no vectors to map, it serves {modes}: make it with "
-                "an encoder, or with dim= and your vectors"
-            )
-        encoded = _encode_queries(index, queries, vectors)
-        with index.view() as view:
-            dense = view.snapshot.dense
-            if dense is None or not len(dense.live_rows):
+        path = getattr(index, "path", None)
+        name = path.name.removesuffix(".twofold") if path is not None else "passages"
+        with index.open_search() as scope:
+            if "dense" not in scope.capabilities.modes:
+                modes = ", ".join(repr(mode) for mode in scope.capabilities.modes)
                 raise InputError(
-                    f"the index {index.path} holds no passage with a vector: add passages before "
+                    f"the index {path or ''} has no vectors to map, it serves {modes}: make it "
+                    "with an encoder, or with dim= and your vectors"
+                )
+            encoded = _encode_queries(scope, queries, vectors)
+            statistics = scope.require_statistics("a map")
+            stored = sampled = _keys_with_vectors(scope, statistics.list_keys())
+            if scope.metric is None or not len(stored):
+                raise InputError(
+                    f"the index {path or ''} holds no passage with a vector: add passages before "
                     "drawing a map"
                 )
             if color is not None:
-                check_field(color, _metadata_fields(view))
-            hits = _search_legs(view, queries, encoded, k)
-            stored = sampled = dense.live_rows
+                check_field(color, statistics.metadata_fields())
+            hits = _search_legs(scope, queries, encoded, k)
             if len(stored) > sample:
                 sampled = np.sort(np.random.default_rng(seed).choice(stored, sample, replace=False))
-            hit_rows = [leg.rows for legs in hits for leg in legs]
-            shown = np.intersect1d(np.concatenate([sampled, *hit_rows]), stored)
-            shown_vectors, _ = dense.vectors(shown)
-            query_vectors = dense.metric.prepare(encoded)
-            fetched = view.passages(shown)
-            passages = tuple(fetched[position] for position in range(len(shown)))
-            total = view.snapshot.state.passages
-            lexical = view.snapshot.lexical
+            hit_keys = [leg.rows for legs in hits for leg in legs]
+            shown = np.intersect1d(np.concatenate([sampled, *hit_keys]), stored)
+            fetched = scope.session.fetch(shown, vectors=True)
+            assert fetched.vectors is not None  # asked for
+            shown_vectors, passages = fetched.vectors, tuple(fetched.passages)
+            query_vectors = scope.metric.prepare(encoded)
+            total, analyzer = scope.session.corpus.passages, scope.analyzer
         plane = project(shown_vectors, np.isin(shown, sampled), query_vectors, method, seed)
         if color is not None:
             coloring = color_by_field(color, passages)
         else:
-            analyzer = lexical.analyzer if lexical is not None else None
             coloring = cluster_passages(passages, shown_vectors, analyzer, seed)
         return cls(
-            title=index.path.name.removesuffix(".twofold"),
+            title=title if title is not None else name,
             method=method,
             shares=plane.shares,
             total=total,
@@ -123,7 +127,7 @@ class CorpusMap(MapData):
             Path(path).write_bytes(self.png())
 
 
-def _encode_queries(index: Index, queries: Sequence[str], vectors: Vectors | None) -> Vectors:
+def _encode_queries(scope: SearchScope, queries: Sequence[str], vectors: Vectors | None) -> Vectors:
     """Check the queries; return their vectors (m, dim), given or encoded."""
     if isinstance(queries, str):
         raise QueryError(f"queries must be a list of texts, got the string {queries!r:.80}")
@@ -135,38 +139,39 @@ def _encode_queries(index: Index, queries: Sequence[str], vectors: Vectors | Non
     if vectors is not None:
         return vectors
     if not len(queries):
-        return np.empty((0, index.dim or 0), np.float32)
-    if index.encoder is None:
+        return np.empty((0, scope.session.corpus.dim or 0), np.float32)
+    if not scope.can_encode:
         raise QueryError(
-            f"the index {index.path} has no encoder for the text {queries[0]!r:.80}: pass the "
-            "queries' vectors= too, or map it without queries"
+            f"the index has no encoder for the text {queries[0]!r:.80}: pass the queries' vectors= "
+            "too, or map it without queries"
         )
-    return index.encode_queries(queries)
+    return scope.encode_queries(queries)
 
 
-def _metadata_fields(view: IndexView) -> list[str]:
-    """Return the metadata fields of live passages."""
-    names: set[str] = set()
-    for segment in view.snapshot.columns:
-        alive = ~np.isin(segment.rows, view.snapshot.dead)
-        names |= set(segment.used_fields(alive[segment.docs]))
-    return sorted(names)
+def _keys_with_vectors(scope: SearchScope, keys: Keys) -> Keys:
+    """Return the keys of passages with a vector, reading some vectors at a time."""
+    parts = [keys[:0]]
+    for start in range(0, len(keys), _BATCH):
+        fetched = scope.session.fetch(keys[start : start + _BATCH], texts=False, vectors=True)
+        parts.append(fetched.keys[fetched.has_vector])
+    return np.concatenate(parts)
 
 
 def _search_legs(
-    view: IndexView, queries: Sequence[str], vectors: Vectors, k: int
+    scope: SearchScope, queries: Sequence[str], vectors: Vectors, k: int
 ) -> list[tuple[LegHits, LegHits]]:
     """Return each query's dense and lexical hits; the latter are empty without a lexical leg."""
     if not len(queries):
         return []
-    dense = view.dense(vectors, k, None)
-    if view.snapshot.lexical is None:
+    dense = scope.session.search_dense(vectors, k, None, 1.0)
+    if not scope.has_lexical:
         return [(hits, LegHits.empty()) for hits in dense]
-    return list(zip(dense, view.lexical(queries, k, None), strict=True))
+    lexical = scope.session.search_lexical(queries, k, None, None)
+    return list(zip(dense, lexical, strict=True))
 
 
-def _link_hits(shown: Rows, hits: LegHits) -> Links:
-    """Return hits as positions among the rows shown (ascending)."""
+def _link_hits(shown: Keys, hits: LegHits) -> Links:
+    """Return hits as positions among the keys shown (ascending)."""
     placed = np.isin(hits.rows, shown)
     positions, ranks = np.searchsorted(shown, hits.rows[placed]), np.flatnonzero(placed) + 1
     return Links(positions, ranks, hits.scores[placed], int((~placed).sum()))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from twofold.backend import Searchable
 from twofold.protocols import Scorer
 from twofold.results.hits import Hits
 from twofold.retriever.pipeline import run_search
-from twofold.retriever.search_plan import SearchOptions, SearchPlan, plan_search
+from twofold.retriever.search_plan import SearchOptions
 from twofold.retriever.why_not.analysis import explain_absence
 from twofold.types import Mode, Vectors, Where
 from twofold.validation import check_mode, check_queries, check_query_vector
@@ -139,10 +139,6 @@ class Retriever(SearchOptions):
         return self._search(
             queries, None if vectors is None else np.asarray(vectors), options, progress
         )
-
-    def rules(self, view: Any) -> SearchPlan:
-        """Return the plan of a search in the local index's session."""
-        return plan_search(view.scope, self.options)
 
     def _search(
         self,

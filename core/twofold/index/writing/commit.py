@@ -171,7 +171,11 @@ class CommitPlanner:
         written = tuple(self.files.write_segment(leg, content) for content in result.written)
         retained, dropped = result.retained, result.dropped
         return RecordPlan(
-            retained, written, dropped, bool(dropped), lambda: (c.rows for c in result.retained_contents)
+            retained,
+            written,
+            dropped,
+            bool(dropped),
+            lambda: (c.rows for c in result.retained_contents),
         )
 
     def plan_vectors(self) -> list[BlockPlan]:

@@ -26,7 +26,7 @@ class _Item:
 
 @dataclass(frozen=True, slots=True)
 class MergeResult:
-    """The segments of one leg after a merge: records retained and dropped, and contents to write."""
+    """The segments of one leg after a merge: records retained or dropped, contents to write."""
 
     retained: tuple[SegmentRecord, ...]
     retained_contents: tuple[SegmentContent, ...]

@@ -88,10 +88,8 @@ class DevEvaluator:
         with index.open_search() as scope:
             options: dict[str, Any] = {"metric": scope.metric, "analyzer": None}
             if scope.has_lexical:
-                with index.view() as view:
-                    leg = view.snapshot.lexical
-                analyzer = leg.analyzer if leg is not None else None
-                options |= {"analyzer": analyzer, "title_weight": index.title_weight}
+                weight = scope.session.corpus.title_weight
+                options |= {"analyzer": scope.analyzer, "title_weight": weight}
             control = control_queries_from_passages(scope, judged, train, 0)
             examples = (*held_out, *(control or ()))
             chosen = dict.fromkeys(key for example in examples for key in example.positives)

@@ -9,7 +9,7 @@ from twofold.errors import InputError
 from twofold.training import Example, TrainingSet
 from twofold.training.data.splitting import split, split_folds, unseen_queries
 
-DATA = Path(__file__).parents[2] / "examples" / "data" / "scifact-1000"
+DATA = Path(__file__).parents[3] / "examples" / "data" / "scifact-1000"
 BOTH = pytest.mark.parametrize("by", ["query", "passage"])
 QUERIES = ["red tea", "Red  Tea", "RED\ttea", "blue", "Blue", "green", "grey", "black", "pink"]
 

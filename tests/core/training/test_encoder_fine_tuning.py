@@ -356,7 +356,7 @@ from twofold import Index
 from twofold.training import EncoderPlan, train_encoder
 sys.path.insert(0, {here!r})
 from planted import secrets
-from test_encoder_training import PLAN
+from test_encoder_fine_tuning import PLAN
 from dataclasses import replace
 
 marks = []
@@ -380,7 +380,7 @@ def test_a_killed_run_goes_on_where_it_was(riddles, tmp_path):
     index, learned = riddles
     index.close()
     here = str(Path(__file__).parent)
-    path = os.pathsep.join([here, str(Path(here).parent)])
+    path = os.pathsep.join([here, str(Path(here).parents[1])])
 
     def run(name, stop):
         script = SCRIPT.format(here=here, index=str(index.path), to=str(tmp_path / name), stop=stop)

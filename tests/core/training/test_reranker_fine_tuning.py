@@ -120,7 +120,7 @@ from twofold import HashingEncoder, Index
 from twofold.rerank import CrossEncoderReranker
 from twofold.training import train_reranker
 sys.path.insert(0, {here!r})
-from test_reranker_training import PLAN, fruits
+from test_reranker_fine_tuning import PLAN, fruits
 
 def said(epoch):
     print(epoch.number, epoch.loss, epoch.ndcg, flush=True)
@@ -140,7 +140,7 @@ def test_a_killed_run_goes_on_where_it_was(apples, tmp_path):
     index.close()
     here = Path(__file__).parent
     base = cross_encoder_folder(tmp_path / "base")
-    path = os.pathsep.join([str(here), str(here.parent)])
+    path = os.pathsep.join([str(here), str(here.parents[1])])
     outputs = {}
     for name, stops in (("whole", (-1,)), ("cut", (1, -1))):
         for stop in stops:
