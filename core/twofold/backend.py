@@ -239,7 +239,7 @@ class Backend(Protocol):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the engine can do; read without I/O."""
+        """The engine's capabilities, read without I/O."""
         ...
 
     def session(self) -> AbstractContextManager[SearchSession]:
@@ -274,6 +274,14 @@ class SearchProfile:
         scorer: The lexical scoring function, None for the engine's own.
         title_weight: The title weight of the postings when this was tuned.
         query_adapter: Name of the saved query adapter (`Index.query_adapters`), None for none.
+
+    Example:
+        >>> from twofold import HashingEncoder, Index, SearchProfile, WeightedSum
+        >>> index = Index.open(None, encoder=HashingEncoder())
+        >>> profile = SearchProfile(WeightedSum(), depth=200, scorer=None, title_weight=1)
+        >>> index.profiles.save("deep", profile, use=True)
+        >>> index.profiles.active
+        'deep'
     """
 
     fusion: WeightedFusion
@@ -293,7 +301,7 @@ class SearchScope:
 
     Attributes:
         session: The engine's session.
-        capabilities: What the engine can do.
+        capabilities: The engine's capabilities.
         encoder: Makes vectors of texts, None where callers bring vectors.
         profile: The active search profile, None for the defaults.
         query_adapter: The active query adapter, None for none.
@@ -360,7 +368,9 @@ class SearchScope:
                 "this backend has no encoder: pass query vectors, or open it with an encoder"
             )
         vectors = self.encoder.encode_queries(list(texts))
-        return self.adapt(vectors) if adapt else vectors
+        if adapt and self.query_adapter is not None:
+            return self.query_adapter(vectors)
+        return vectors
 
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
         """Return passage vectors (n, dim); raises like `encode_queries`."""
@@ -401,7 +411,7 @@ class Searchable(Protocol):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the engine can do; read without I/O."""
+        """The engine's capabilities, read without I/O."""
         ...
 
     def open_search(self) -> AbstractContextManager[SearchScope]:
@@ -420,6 +430,14 @@ class EncodedBackend:
         encoder: The encoder that produced its vectors, None where callers bring vectors.
         profile: How to search, None for the defaults.
         query_adapter: Maps the encoder's query vectors, None for none.
+
+    Example:
+        >>> from twofold import EncodedBackend, HashingEncoder, Index, Retriever
+        >>> index = Index.open(None, encoder=HashingEncoder())
+        >>> _ = index.upsert([{"id": "1", "text": "plants make food"}, "a garden"])
+        >>> target = EncodedBackend(index, HashingEncoder())  # an index is a backend, too
+        >>> Retriever(target, k=1).retrieve("food").ids
+        ['1']
     """
 
     backend: Backend
@@ -429,7 +447,7 @@ class EncodedBackend:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the engine can do."""
+        """The engine's capabilities."""
         return self.backend.capabilities
 
     @contextmanager

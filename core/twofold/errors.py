@@ -2,7 +2,16 @@
 
 
 class TwofoldError(Exception):
-    """Base of every error raised by twofold."""
+    """Base of every error raised by twofold.
+
+    Example:
+        >>> from twofold import Index, TwofoldError
+        >>> try:
+        ...     Index.open("nowhere", create=False)
+        ... except TwofoldError as error:
+        ...     print(type(error).__name__)
+        IndexNotFoundError
+    """
 
 
 class InputError(TwofoldError, ValueError):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,8 +55,14 @@ class PackedStrings:
         ends = self.offsets.tolist()
         return [text[low:high].decode() for low, high in pairwise(ends)]
 
-    def take(self, numbers: NDArray[np.int64]) -> "PackedStrings":
+    def strings_at(self, numbers: NDArray[np.int64]) -> list[str]:
         """Return the strings with these numbers, in this order."""
+        starts, ends = self.offsets[numbers].tolist(), self.offsets[numbers + 1].tolist()
+        pairs = zip(starts, ends, strict=True)
+        return [self.data[start:end].tobytes().decode() for start, end in pairs]
+
+    def take(self, numbers: NDArray[np.int64]) -> "PackedStrings":
+        """Return the packed strings with these numbers, in this order."""
         starts = self.offsets[:-1][numbers]
         lengths = self.offsets[1:][numbers] - starts
         offsets = np.zeros(len(numbers) + 1, np.int64)
@@ -126,6 +133,33 @@ def find_positions(
     if live is not None:
         positions[~live[positions]] = -1
     return positions
+
+
+class IdentifiedRows(Protocol):
+    """A segment with ascending rows and their ids."""
+
+    @property
+    def rows(self) -> AscendingRows:
+        """The rows, ascending."""
+        ...
+
+    @property
+    def ids(self) -> PackedStrings:
+        """The id of each row."""
+        ...
+
+
+def ids_at(segments: Sequence[IdentifiedRows], rows: Rows) -> list[str]:
+    """Return the ids of rows, each from the segment that has it; "" for missing rows."""
+    ids = [""] * len(rows)
+    for segment in segments:
+        positions = find_positions(rows, segment.rows)
+        found = np.flatnonzero(positions >= 0)
+        if len(found):
+            names = segment.ids.strings_at(positions[found])
+            for at, name in zip(found.tolist(), names, strict=True):
+                ids[at] = name
+    return ids
 
 
 def allowed_flags(

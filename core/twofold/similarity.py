@@ -11,7 +11,13 @@ _FLOAT32_EPS = float(np.finfo(np.float32).eps)
 
 
 class Metric(str, Enum):
-    """A vector similarity. Higher scores mean closer vectors for every metric."""
+    """A vector similarity. Higher scores mean closer vectors for every metric.
+
+    Example:
+        >>> from twofold import Index, Metric
+        >>> Index.open(None, dim=2, metric=Metric.EUCLIDEAN).metric
+        <Metric.EUCLIDEAN: 'euclidean'>
+    """
 
     DOT = "dot"
     COSINE = "cosine"

@@ -33,6 +33,11 @@ class Passage:
     """The unit that is indexed and returned.
 
     ``metadata`` is any JSON object. If ``id`` is empty, the index derives one from the content.
+
+    Example:
+        >>> from twofold import Passage
+        >>> Passage("Plants make food.", title="Biology", metadata={"year": 2021}).content
+        'Biology Plants make food.'
     """
 
     text: str
@@ -93,6 +98,13 @@ class LegScore:
 
     ``rank`` is None if the leg did not retrieve the passage itself; its score was then computed
     afterwards. ``contribution`` is ``weight * normalized``.
+
+    Example:
+        >>> from twofold import Index, Retriever
+        >>> index = Index.open(None, encoder=None)
+        >>> _ = index.upsert([{"id": "1", "text": "plants make food"}])
+        >>> Retriever(index, mode="lexical").retrieve("food")[0].legs["lexical"].rank
+        1
     """
 
     score: float
@@ -109,6 +121,14 @@ class Hit:
     ``fused`` is the sum of the legs' contributions. ``reranked`` is the reranker's score, None if
     it did not read the passage. ``score`` is ``reranked`` if there is one, else ``fused``.
     ``duplicates`` are ids of near-duplicates that this hit represents (``dedup_threshold``).
+
+    Example:
+        >>> from twofold import Index, Retriever
+        >>> index = Index.open(None, encoder=None)
+        >>> _ = index.upsert([{"id": "1", "text": "plants make food"}])
+        >>> hit = Retriever(index, mode="lexical").retrieve("food")[0]
+        >>> hit.id, hit.rank, hit.passage.text
+        ('1', 1, 'plants make food')
     """
 
     passage: Passage

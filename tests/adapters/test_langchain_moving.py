@@ -255,9 +255,7 @@ def test_an_ensemble_s_filter_holds_and_documents_of_one_leg_come_too(documents,
     )
     words = BM25Retriever.from_documents(documents[40:80], preprocess_func=lowered)
     near = store.as_retriever(search_kwargs={"k": 5, "filter": {"year": [1990, 1991, 2000]}})
-    with pytest.warns(
-        UserWarning, match="has 50 texts, the BM25Retriever 40, and 10 are in both"
-    ):
+    with pytest.warns(UserWarning, match="has 50 texts, the BM25Retriever 40, and 10 are in both"):
         moved = from_ensemble(EnsembleRetriever(retrievers=[words, near]))
     assert len(moved.index) == 80
     assert moved.retriever.depth == 5

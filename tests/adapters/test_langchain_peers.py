@@ -194,7 +194,7 @@ def test_one_writer_and_four_readers(tmp_path, abstracts, seconds):
 
         def read(mode):
             retriever, seen = TwofoldRetriever(index=index, k=5, mode=mode), 0
-            while not stop.is_set():
+            while seen <= 20 or not stop.is_set():
                 found = retriever.invoke(QUERY)
                 assert len(found) == 5 or mode == "lexical"
                 assert len(set(ids(found))) == len(found)
@@ -208,7 +208,7 @@ def test_one_writer_and_four_readers(tmp_path, abstracts, seconds):
             modes = ("hybrid", "hybrid", "dense", "lexical")
             readers = [pool.submit(read, mode) for mode in modes]
             turns, ends = 0, time.monotonic() + seconds
-            while time.monotonic() < ends and not any(each.done() for each in readers):
+            while (turns <= 20 or time.monotonic() < ends) and not any(r.done() for r in readers):
                 own = turns % 20 + 20  # one of twenty more comes, the last but nine goes
                 store.add_texts([texts[own]], [{"n": own}], ids=[str(own)])
                 store.delete([str((turns - 10) % 20 + 20)])

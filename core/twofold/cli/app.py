@@ -20,8 +20,7 @@ from twofold.cli.console import (
     report_errors,
 )
 from twofold.cli.evaluation import evaluation
-from twofold.cli.export import export
-from twofold.cli.map import draw_map
+from twofold.cli.export import draw_map, export
 from twofold.cli.search import search
 from twofold.cli.training import train
 from twofold.cli.tuning import profiles, tune

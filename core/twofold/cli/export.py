@@ -1,4 +1,4 @@
-"""The command ``export``."""
+"""The commands ``export`` and ``map``, which write models and pictures."""
 
 import time
 from enum import Enum
@@ -7,11 +7,12 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from twofold.cli.console import Json, print_result, report_errors
+from twofold.cli.console import Folder, Json, print_result, report_errors
 from twofold.encoders import OnnxEncoder, distill
 from twofold.encoders.model_spec import parse_spec
 from twofold.encoders.onnx.manifest import Precision
 from twofold.errors import InputError
+from twofold.index import Index
 from twofold.protocols import Encoder
 
 _MODEL = "A model's name or folder; 'NAME?max_length=128' sets options."
@@ -64,4 +65,45 @@ def export(
             },
             f"{to}: {form.value}, {identity.dim} dimensions, {size / 1e6:.1f} MB, "
             f"in {seconds:.1f} s; use it with --encoder {to}",
+        )
+
+
+class MethodName(str, Enum):
+    """The projection methods."""
+
+    PCA = "pca"
+    UMAP = "umap"
+
+
+def draw_map(
+    folder: Folder,
+    target: Annotated[
+        Path, Option("--out", metavar="FILE", help="The page (.html) or picture (.png) to write.")
+    ],
+    query: Annotated[
+        list[str] | None, Option(metavar="TEXT", help="Query to show with its hits; repeatable.")
+    ] = None,
+    color: Annotated[
+        str | None, Option(metavar="FIELD", help="Metadata field. Default: clusters.")
+    ] = None,
+    method: Annotated[MethodName, Option(help="Projection method.")] = MethodName.PCA,
+    sample: Annotated[int, Option(help="Number of passages shown, besides hits.")] = 5000,
+    k: Annotated[int, Option("-k", help="Hits per leg.")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Draw the passages of an index in two dimensions, and queries among their hits."""
+    with report_errors():
+        from twofold.map import CorpusMap, format_from_path  # may lack its extra
+
+        format_from_path(target)
+        with Index.open(folder, create=False, read_only=True) as index:
+            drawn = CorpusMap.from_index(
+                index, query or (), color=color, method=method.value, sample=sample, k=k
+            )
+        drawn.write(target)
+        shown, total = len(drawn.passages), drawn.total
+        print_result(
+            as_json,
+            {"shown": shown, "passages": total, "method": drawn.method, "file": str(target)},
+            f"{target}: {shown:,} of {total:,} passages, {drawn.method.upper()}",
         )

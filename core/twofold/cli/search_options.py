@@ -34,7 +34,20 @@ def build_options(
     delta: float | None,
     rerank: str | None,
 ) -> dict[str, Any]:
-    """Return the arguments of a ``Retriever`` for these command-line options."""
+    """Return the arguments of a ``Retriever`` for these command-line options.
+
+    Args:
+        fusion: Name of a fusion rule, None for the active profile's.
+        weight: Share of the dense leg, None for the fusion's own.
+        scoring: Name of a scoring function, None for the active profile's.
+        k1: BM25's k1, None for the scoring function's own.
+        b: BM25's b, None for the scoring function's own.
+        delta: Delta of the scoring functions that have one.
+        rerank: Name or folder of a cross-encoder.
+
+    Raises:
+        InputError: A name is unknown, or a value is out of range.
+    """
     scorer = None
     if (scoring, k1, b, delta) != (None, None, None, None):
         name = scoring if scoring is not None else "lucene"

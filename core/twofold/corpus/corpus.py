@@ -37,6 +37,13 @@ class Corpus:
     """Passages on disk, which can be iterated over several times.
 
     One of ``lines`` (a file of JSON lines) and ``folder`` (text and Markdown files) is set.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from twofold import Corpus
+        >>> _ = Path("corpus.jsonl").write_text('{"_id": "1", "text": "Plants make food."}')
+        >>> [passage.id for passage in Corpus.from_path(Path("corpus.jsonl"))]
+        ['1']
     """
 
     lines: Path | None

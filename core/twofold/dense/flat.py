@@ -216,8 +216,8 @@ class FlatIndex:
     def prepare_queries(self, queries: Vectors) -> Vectors:
         """Check query vectors (n, dim) and return them in the metric's stored form.
 
-        The last single query is kept. Raises QueryError for a wrong shape, values that are not finite, and length zero under
-        cosine.
+        The last single query is kept. Raises QueryError for a wrong shape, values that are not
+        finite, and length zero under cosine.
         """
         last = self._prepared
         key = (queries.dtype, queries.shape, queries.tobytes()) if len(queries) == 1 else None
@@ -264,7 +264,7 @@ class FlatIndex:
             ]
             border = -np.partition(-np.concatenate(scores), k - 1)[k - 1]
             border -= 2 * self._error_bound(query)
-            positions = [at[near >= border] for at, near in zip(positions, scores, strict=True)]
+            positions = [at[dense >= border] for at, dense in zip(positions, scores, strict=True)]
         return self.rescore_exact(query, positions, k)
 
     def rescore_exact(self, query: Vectors, positions: Sequence[Positions], k: int) -> LegHits:
@@ -323,11 +323,11 @@ class FlatIndex:
             return best
         positions = []
         for block, on in zip(self.blocks, eligible[0], strict=True):
-            near = [np.empty(0, np.int64)]
+            parts = [np.empty(0, np.int64)]
             for chunk, vectors, lengths in block.chunks(on):
                 scores = float32_scores(self.metric, query[None, :], vectors, lengths)[0]
-                near.append(chunk[scores >= border - slack])
-            positions.append(np.concatenate(near))
+                parts.append(chunk[scores >= border - slack])
+            positions.append(np.concatenate(parts))
         return self.rescore_exact(query, positions, k)
 
     def _error_bound(self, query: Vectors) -> float:

@@ -17,7 +17,18 @@ class HashingEncoder:
     """Hashes words into dimensions: texts that share words get similar vectors.
 
     Feature hashing with signs (Weinberger et al., ICML 2009) into 255 dimensions, plus a constant.
-    The vectors are the same on every machine.
+    The vectors are the same on every machine. There is no model to download, so tests, examples and
+    tutorials use it. Its dense leg knows words only: it finds no synonyms.
+
+    Attributes:
+        name: The spec by which an index finds the encoder again.
+        dim: The vectors' dimensions.
+        identity: Name, dimensions, metric and fingerprint, which an index stores.
+
+    Example:
+        >>> from twofold import HashingEncoder
+        >>> HashingEncoder().encode_queries(["plants", "light"]).shape
+        (2, 256)
     """
 
     name = "hashing"
@@ -29,11 +40,16 @@ class HashingEncoder:
         return EncoderIdentity(self.name, self.dim, Metric.COSINE, "hashing-1")
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        """Return one unit vector per query, float32 (n, 256)."""
+        """Return one unit vector per query, float32 (n, 256); equal to `encode_passages`."""
         return self.encode_passages(texts)
 
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
-        """Return one unit vector per passage, float32 (n, 256)."""
+        """Return one unit vector per passage, float32 (n, 256).
+
+        Words are case-folded and hashed with their sign; a text without words gets the constant
+        dimension alone, which gives it a direction under cosine.
+        The numbers don't depend on the other texts.
+        """
         vectors = np.zeros((len(texts), self.dim))
         vectors[:, 0] = _BIAS
         for vector, text in zip(vectors, texts, strict=True):

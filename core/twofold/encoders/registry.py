@@ -25,9 +25,16 @@ def encoder_from_name(name: str) -> NamedEncoder:
             fields of ModelOptions, ``"query-model | passage-model"``, ``"hashing"``, or the folder
             of an exported model.
 
+    Returns:
+        The encoder. Its model is loaded when it first encodes.
+
     Raises:
         EncoderNotFoundError: A path doesn't exist.
         InputError: The spec is malformed or has an unknown option.
+
+    Example:
+        >>> encoder_from_name("hashing").encode_queries(["red apple"]).shape
+        (1, 256)
     """
     name = check_model_name(name)
     if is_folder(name) or TOWER_SEPARATOR not in name:

@@ -56,6 +56,12 @@ class SentenceTransformerEncoder:
         batch_tokens: The most tokens in a batch, padding included. Default: 1,024 on a CPU (512
             for queries), 32,768 elsewhere.
         progress: Whether to draw a progress bar on standard error.
+
+    Example:
+        >>> from twofold import SentenceTransformerEncoder
+        >>> encoder = SentenceTransformerEncoder("all-MiniLM-L6-v2")
+        >>> encoder.encode_queries(["plants"]).shape  # doctest: +SKIP
+        (1, 384)
     """
 
     def __init__(

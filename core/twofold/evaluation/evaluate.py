@@ -57,6 +57,14 @@ def evaluate(
     Warns:
         DegradedWarning: Relevant passages are not in the index, judged queries have no text, or a
             measure has a cutoff above the number of hits.
+
+    Example:
+        >>> from twofold import Index, Retriever, evaluate
+        >>> index = Index.open(None, encoder=None)
+        >>> _ = index.upsert([{"id": "1", "text": "plants make food"}])
+        >>> retriever = Retriever(index, mode="lexical")
+        >>> evaluate(retriever, {"q": "food"}, {"q": {"1": 1}}, ["RR@10"]).measures
+        {'RR@10': 1.0}
     """
     if not isinstance(retriever, Retriever):
         raise InputError(

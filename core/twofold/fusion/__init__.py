@@ -1,4 +1,11 @@
-"""Combines the dense and the lexical score of each candidate into one."""
+"""Combines the dense and the lexical score of each candidate into one.
+
+A fusion takes the `LegScores` of both legs, which hold every candidate's score in both, and returns
+`FusedScores`: normalized scores and weights, whose products sum to the fused score. The default,
+`GuardedFusion`, lowers the weight of a weak leg. `PRESETS` fuse as other libraries do.
+
+`fusion_as_dict` and `fusion_from_dict` store a fusion as JSON, by its class's name.
+"""
 
 from twofold.fusion.base import FusedScores, Fusion, LegScores, WeightedFusion
 from twofold.fusion.guard import DENSE_DOUBT, LEXICAL_DOUBT, GuardedFusion, is_depth_invariant

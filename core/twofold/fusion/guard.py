@@ -13,6 +13,7 @@ DENSE_DOUBT = (0.55, 0.70)
 LEXICAL_DOUBT = (0.3, 0.7)
 """Share of known query words at which trust in the lexical leg is 0, and at which it is 1."""
 _WARN_BELOW = 0.5  # trust
+_MAX_WEIGHTS = 64  # fusions with an adjusted weight that are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +28,22 @@ class GuardedFusion:
     At full trust in both legs, scores are those of ``fusion``. Without trust in the dense leg, its
     weight falls to ``weak_dense``. Without trust in the lexical leg, the dense weight rises to
     ``weak_lexical``. See docs/decisions/0010.
+
+    Example:
+        >>> from twofold import GuardedFusion, HashingEncoder, Index, Retriever
+        >>> index = Index.open(None, encoder=HashingEncoder())
+        >>> _ = index.upsert([{"id": "1", "text": "plants make food"}, "a garden"])
+        >>> hits = Retriever(index, fusion=GuardedFusion()).retrieve("food for unknown animals")
+        >>> hits.warnings[0].partition(":")[0]
+        'the lexical leg is weak here'
     """
 
     fusion: WeightedFusion = field(default_factory=WeightedSum)
     weak_dense: float = 0.3
     weak_lexical: float = 0.95
+    _at_weights: dict[float, WeightedFusion] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if isinstance(self.fusion, type) or not isinstance(self.fusion, WeightedFusion):
@@ -55,13 +67,13 @@ class GuardedFusion:
         """Fuse with the dense weight adjusted to the trust in both legs."""
         dense_trust = _trust(dense.quality, DENSE_DOUBT)
         lexical_trust = _trust(lexical.quality, LEXICAL_DOUBT)
-        weight = self.dense_weight
+        full = weight = self.fusion.dense_weight
         weight += (min(weight, self.weak_dense) - weight) * (1 - dense_trust)
         index_weight = weight  # depends on the index only; the warning reports it
         # Doubt in the lexical leg helps the dense one only as far as that one is trusted.
         shift = (1 - lexical_trust) * dense_trust
         weight += (max(weight, self.weak_lexical) - weight) * shift
-        if weight == self.dense_weight:
+        if weight == full:
             return self.fusion.fuse(dense, lexical)
         warnings: list[str] = []
         # The retriever itself reports a leg without hits.
@@ -69,14 +81,20 @@ class GuardedFusion:
             warnings.append(
                 f"the dense leg is weak here: its agreement with words is {dense.quality:.2f} "
                 f"({DENSE_DOUBT[1]:.2f} is healthy), so it counts {index_weight:.2f} instead of "
-                f"{self.dense_weight:.2f}; does the encoder know this language?"
+                f"{full:.2f}; does the encoder know this language?"
             )
         elif lexical_trust < _WARN_BELOW and lexical.listed.any():
             warnings.append(
                 "the lexical leg is weak here: no passage has most of the query's words, so it "
-                f"counts for less than {1 - self.dense_weight:.2f}"
+                f"counts for less than {1 - full:.2f}"
             )
-        fused = self.fusion.with_dense_weight(weight).fuse(dense, lexical)
+        fusion = self._at_weights.get(weight)
+        if fusion is None:
+            fusion = self.fusion.with_dense_weight(weight)
+            if len(self._at_weights) >= _MAX_WEIGHTS:
+                self._at_weights.clear()
+            self._at_weights[weight] = fusion
+        fused = fusion.fuse(dense, lexical)
         return replace(fused, warnings=(*fused.warnings, *warnings))
 
 

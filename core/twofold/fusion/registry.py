@@ -88,7 +88,8 @@ def fusion_from_dict(values: Mapping[str, Any]) -> WeightedFusion:
 
 
 def _as_dict(value: Any) -> dict[str, Any]:
-    converted = {field.name: _as_json(getattr(value, field.name)) for field in fields(value)}
+    stored = [field.name for field in fields(value) if field.init]
+    converted = {name: _as_json(getattr(value, name)) for name in stored}
     return {"name": type(value).__name__, **converted}
 
 

@@ -53,6 +53,14 @@ class WeightedSum(_NormalizedFusion):
 
     This is CombSUM with weights (Fox and Shaw, Combination of Multiple Searches, TREC-2, 1994).
     With theoretical bounds it is TM2C2 of Bruch, Gai and Ingber (TOIS 42, 2023).
+
+    Example:
+        >>> from twofold import HashingEncoder, Index, Retriever, WeightedSum
+        >>> index = Index.open(None, encoder=HashingEncoder())
+        >>> _ = index.upsert([{"id": "1", "text": "plants make food"}, "a garden"])
+        >>> hits = Retriever(index, fusion=WeightedSum(dense_weight=0.6)).retrieve("food")
+        >>> hits[0].legs["dense"].weight
+        0.6
     """
 
     def fuse(self, dense: LegScores, lexical: LegScores) -> FusedScores:
@@ -142,6 +150,14 @@ class ReciprocalRank:
     Cormack, Clarke and Buettcher, Reciprocal Rank Fusion (SIGIR 2009). Ranks start at 1, and the
     weights are in the numerator and sum to 1. Other systems count ranks from 0 or use another
     constant, see docs/fusion.md.
+
+    Example:
+        >>> from twofold import HashingEncoder, Index, ReciprocalRank, Retriever
+        >>> index = Index.open(None, encoder=HashingEncoder())
+        >>> _ = index.upsert([{"id": "1", "text": "plants make food"}, "a garden"])
+        >>> hits = Retriever(index, fusion=ReciprocalRank(rank_constant=60)).retrieve("food")
+        >>> round(hits[0].score, 4)  # first in both legs: 1 / 61
+        0.0164
     """
 
     rank_constant: float = 60.0

@@ -5,6 +5,7 @@ import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -89,8 +90,9 @@ class DenseLeg:
         self._maps = self._map_vectors(before)
         self._structure_maps = self._map_structures(before)
 
+    @cached_property
     def index(self) -> ApproximateIndex:
-        """Return the searchable index; raise CorruptIndexError if stored vectors have changed."""
+        """The searchable index; raises CorruptIndexError if stored vectors have changed."""
         with self._lock:
             if self._index is None:
                 if self.missing:
@@ -126,16 +128,16 @@ class DenseLeg:
         """Return whether structures must be built; ``compact`` asks for one of all vectors."""
         if not compact and not self.structures and self.tail <= MAX_TAIL:
             return False
-        return self.is_damaged or self.index().plan_builds(compact=compact) is not None
+        return self.is_damaged or self.index.plan_builds(compact=compact) is not None
 
     @property
     def is_damaged(self) -> bool:
         """Whether a structure was left out."""
-        return len(self.index().structures) < len(self.structures)
+        return len(self.index.structures) < len(self.structures)
 
     def vectors(self, rows: Rows) -> tuple[Vectors, Mask]:
         """Return the stored vectors (n, dim) of rows, and which rows have one."""
-        return self.index().flat.get_vectors(rows)
+        return self.index.flat.get_vectors(rows)
 
     def moments(self, query: Vectors) -> Moments:
         """Return the moments of all live vectors' scores for one query (dim,).
@@ -143,7 +145,7 @@ class DenseLeg:
         The first call of a generation reads the vectors added and deleted since the last one.
         Above READ bytes, a seeded sample is used. Raises QueryError for an invalid query.
         """
-        index = self.index()
+        index = self.index
         prepared = index.flat.prepare_queries(query[None, :])[0]
         with self._lock:
             self._moments = self._update_moments(index, self._moments)

@@ -78,7 +78,7 @@ class EncoderBinding:
         """Return query vectors (n, dim) by the encoder of a vector set."""
         self.check(settings, stored)
         vectors = self.encoder(settings, stored).encode_queries(list(texts))
-        return _check_encoded(vectors, len(texts), settings.dim, "encode_queries")
+        return check_encoded(vectors, len(texts), settings.dim, "encode_queries")
 
     def encode_passages(
         self, texts: Sequence[str], settings: IndexSettings, stored: VectorSetRecord | None
@@ -147,7 +147,7 @@ def choose_metric(
 def encode_passages(encoder: Encoder, texts: Sequence[str], dim: int | None) -> Vectors:
     """Return passage vectors (n, dim) by an encoder; any dim passes if ``dim`` is None."""
     vectors = encoder.encode_passages(list(texts))
-    return _check_encoded(vectors, len(texts), dim, "encode_passages")
+    return check_encoded(vectors, len(texts), dim, "encode_passages")
 
 
 def new_vector_set(number: int, encoder: Encoder, metric: Metric) -> VectorSetRecord:
@@ -198,7 +198,7 @@ def _compare_canaries(encoder: Encoder, stored: VectorSetRecord, metric: Metric)
         )
 
 
-def _check_encoded(vectors: Vectors, count: int, dim: int | None, method: str) -> Vectors:
+def check_encoded(vectors: Vectors, count: int, dim: int | None, method: str) -> Vectors:
     """Check an encoder's vectors; raise VectorError naming its method."""
     array = np.asarray(vectors)
     expected = dim if dim is not None else (array.shape[1] if array.ndim == 2 else -1)

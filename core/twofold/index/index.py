@@ -79,11 +79,12 @@ class Index:
     raise ReadOnlyError, or IndexLockedError if there is another writer. Every method raises
     IndexClosedError after ``close()``.
 
-    Create it with `Index.open`:
-
-        >>> index = Index.open("my-index")
-        >>> index.upsert([{"id": "1", "text": "Plants make food from light."}])
-        >>> hits = Retriever(index).retrieve("photosynthesis")
+    Example:
+        >>> from twofold import HashingEncoder, Index
+        >>> with Index.open(None, encoder=HashingEncoder()) as index:  # None: a temporary folder
+        ...     result = index.upsert([{"id": "1", "text": "Plants make food from light."}])
+        ...     index.get(["1"])[0].text
+        'Plants make food from light.'
     """
 
     def __init__(
@@ -229,7 +230,7 @@ class Index:
         """The type of ANN structure in use; up to 10,000 newer vectors are scanned in any case."""
         with self.view() as view:
             dense = view.snapshot.dense
-        structures = dense.index().structures if dense is not None and dense.structures else ()
+        structures = dense.index.structures if dense is not None and dense.structures else ()
         return structures[0].index_type if structures else Flat()
 
     @property
@@ -424,7 +425,6 @@ class Index:
 
     def view(self) -> AbstractContextManager[IndexView]:
         """Open the newest generation for a query."""
-        self._writer.check_open()
         return self._snapshots.view()
 
     def session(self) -> AbstractContextManager[IndexView]:

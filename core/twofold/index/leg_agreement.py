@@ -70,7 +70,7 @@ def measure_agreement(view: IndexView, *, encode: bool) -> float | None:
         vectors = view.encode_queries(texts, adapted=False)
     else:
         vectors = dense.vectors(probes)[0]
-    queries = dense.index().flat.prepare_queries(vectors)
+    queries = dense.index.flat.prepare_queries(vectors)
     # One product of all rows, so that a passage has the same score in both roles. Rows are
     # ordered, since the last bits of a product depend on the order.
     rows = _order_by_digest(view, np.unique(np.concatenate([background, *similar])))

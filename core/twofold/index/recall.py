@@ -66,7 +66,7 @@ def _compare(
     dense: DenseLeg, queries: Vectors, k: int, effort: float, sampled: Rows | None
 ) -> Recall:
     """Compare both searches, leaving the ``sampled`` row of each query out of its results."""
-    index = dense.index()
+    index = dense.index
     searched = k if sampled is None else k + 1
     started = time.perf_counter()
     found = index.search(queries, searched, effort=effort)

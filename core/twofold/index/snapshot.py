@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from twofold.index.segment_types import (
 )
 from twofold.lexical import LiveSegment, PostingsIndex
 from twofold.protocols import Analyzer
-from twofold.segments import find_positions
+from twofold.segments import ids_at
 from twofold.storage import (
     BlockRecord,
     CatalogReader,
@@ -154,7 +155,7 @@ def load_snapshot(
         earlier = before.dense if before is not None and same_set else None
         records = reader.blocks(vector_set.number, earlier.blocks if earlier is not None else {})
         dense = DenseLeg(
-            layout, settings, records, structures, dead, lambda rows: ids_at(columns, rows), earlier
+            layout, settings, records, structures, dead, partial(ids_at, columns), earlier
         )
     pending = _load_pending(reader, before)
     state = reader.state()
@@ -181,16 +182,6 @@ def load_snapshot(
         pending=pending,
         active_adapter=load_active_adapter(layout, settings, vector_set, adapter_before),
     )
-
-
-def ids_at(columns: tuple[ColumnSegment, ...], rows: Rows) -> list[str]:
-    """Return the ids of rows."""
-    ids = [""] * len(rows)
-    for segment in columns:
-        at = find_positions(rows, segment.rows)
-        for position in np.flatnonzero(at >= 0).tolist():
-            ids[position] = segment.ids[int(at[position])]
-    return ids
 
 
 def _segment_types(

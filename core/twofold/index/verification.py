@@ -18,7 +18,13 @@ _TRIES = 5
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The outcome of `Index.verify`; ``problems`` describes all that is damaged."""
+    """The outcome of `Index.verify`; ``problems`` describes all that is damaged.
+
+    Example:
+        >>> from twofold import Index
+        >>> Index.open(None, encoder=None).verify().ok
+        True
+    """
 
     generation: int
     passages: int

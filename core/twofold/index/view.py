@@ -4,7 +4,7 @@ import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import overload
 
 import numpy as np
@@ -27,15 +27,23 @@ from twofold.errors import (
     RebuildWarning,
 )
 from twofold.filters import Filter, match_rows, parse_filter
-from twofold.index.encoder_binding import EncoderBinding
+from twofold.index.encoder_binding import EncoderBinding, check_encoded
 from twofold.index.layout import Layout
 from twofold.index.saved_records import active_profile, default_title_weight
 from twofold.index.segment_types import LexicalSegmentType
-from twofold.index.snapshot import Snapshot, ids_at, load_snapshot
+from twofold.index.snapshot import Snapshot, load_snapshot
 from twofold.lexical import LiveSegment, PostingsIndex
-from twofold.protocols import Analyzer, Scorer, SpanAnalyzer
+from twofold.protocols import Analyzer, Encoder, Scorer, SpanAnalyzer
+from twofold.segments import ids_at
 from twofold.similarity import Metric
-from twofold.storage import Catalog, CatalogReader, IndexSettings, PassageFields, StoredPassage
+from twofold.storage import (
+    Catalog,
+    CatalogReader,
+    IndexSettings,
+    PassageFields,
+    StoredPassage,
+    VectorSetRecord,
+)
 from twofold.types import (
     MODES,
     EncoderIdentity,
@@ -94,32 +102,77 @@ class StoredPassages(Sequence[Passage]):
         return StoredPassage(*self.stored[position]).to_passage()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class BoundEncoder:
     """The encoder of one generation's vectors; refuses another model than theirs."""
 
     binding: EncoderBinding
     settings: IndexSettings
-    snapshot: Snapshot
+    vector_set: VectorSetRecord | None
+    _checked: Encoder | None = field(default=None, init=False)
 
     @property
     def identity(self) -> EncoderIdentity | None:
         """The identity of the model that produced the stored vectors."""
-        stored = self.snapshot.vector_set
-        return stored.to_identity() if stored is not None else None
+        return self.vector_set.to_identity() if self.vector_set is not None else None
 
     @property
     def available(self) -> bool:
         """Whether the encoder was given, or can be loaded by its name."""
-        return self.binding.is_available(self.settings, self.snapshot.vector_set)
+        return self.binding.is_available(self.settings, self.vector_set)
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         """Return query vectors (n, dim)."""
-        return self.binding.encode_queries(texts, self.settings, self.snapshot.vector_set)
+        settings, vector_set = self.settings, self.vector_set
+        if vector_set is None or settings.dim is None:
+            return self.binding.encode_queries(texts, settings, vector_set)
+        if self._checked is None:
+            self.binding.check(settings, vector_set)
+            self._checked = self.binding.encoder(settings, vector_set)
+        vectors: Vectors = np.asarray(self._checked.encode_queries(list(texts)))
+        valid = vectors.dtype == np.float32 and vectors.shape == (len(texts), settings.dim)
+        if valid and np.isfinite(vectors).all():
+            return vectors
+        return check_encoded(vectors, len(texts), settings.dim, "encode_queries")
 
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
         """Return passage vectors (n, dim)."""
-        return self.binding.encode_passages(texts, self.settings, self.snapshot.vector_set)
+        return self.binding.encode_passages(texts, self.settings, self.vector_set)
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotContext:
+    """A snapshot, and what follows from it for every session that sees it."""
+
+    snapshot: Snapshot
+    corpus: CorpusInfo
+    capabilities: Capabilities
+    encoder: BoundEncoder | None
+    profile: SearchProfile | None
+
+    @classmethod
+    def from_snapshot(cls, snapshot: Snapshot, binding: EncoderBinding) -> "SnapshotContext":
+        """Return the context of a snapshot, with the encoder that ``binding`` knows."""
+        settings, vector_set = snapshot.settings, snapshot.vector_set
+        corpus = CorpusInfo(
+            snapshot.state.generation,
+            snapshot.state.passages,
+            settings.metric if snapshot.dense is not None else None,
+            settings.dim,
+            vector_set.number if vector_set is not None else 0,
+            settings.title_weight,
+            default_title_weight(settings),
+        )
+        has_encoder = binding.has_encoder(settings)
+        # A profile whose query adapter can't be read is not used: it was tuned for other vectors.
+        usable = snapshot.active_adapter.problem is None
+        return cls(
+            snapshot,
+            corpus,
+            CAPABILITIES[served_modes(settings)],
+            BoundEncoder(binding, settings, vector_set) if has_encoder else None,
+            active_profile(settings) if usable else None,
+        )
 
 
 class IndexView:
@@ -128,23 +181,13 @@ class IndexView:
     Implements `SearchSession`, `CorpusStatistics` and `TermExplainer`.
     """
 
-    def __init__(
-        self, snapshot: Snapshot, reader: CatalogReader, encoder_binding: EncoderBinding
-    ) -> None:
-        self.snapshot = snapshot
+    def __init__(self, context: SnapshotContext, reader: CatalogReader) -> None:
+        self._context = context
+        self.snapshot = context.snapshot
+        self.corpus = context.corpus
+        self.profile = context.profile
         self.reader = reader
-        self._encoder_binding = encoder_binding
         self._masks: dict[int, tuple[Filter, Mask]] = {}  # by the filter's identity
-        settings = snapshot.settings
-        self.corpus = CorpusInfo(
-            snapshot.state.generation,
-            snapshot.state.passages,
-            settings.metric if snapshot.dense is not None else None,
-            settings.dim,
-            snapshot.vector_set.number if snapshot.vector_set is not None else 0,
-            settings.title_weight,
-            default_title_weight(settings),
-        )
 
     # SearchSession
 
@@ -154,18 +197,20 @@ class IndexView:
         """Return the k nearest passages of each vector (n, dim)."""
         if self.snapshot.dense is None:
             return [LegHits.empty() for _ in vectors]
-        return self.snapshot.dense.index().search(vectors, k, self._mask(where), effort)
+        mask = self._mask(where) if where is not None else None
+        return self.snapshot.dense.index.search(vectors, k, mask, effort)
 
     def search_lexical(
         self, texts: Sequence[str], k: int, where: Filter | None, scorer: Scorer | None
     ) -> list[LegHits]:
         """Return the k best passages of each text by shared words."""
         k = min(k, max(self.snapshot.state.passages, 1))  # compiled, it has 64 bits
-        return self._postings().search_many(texts, k, self._mask(where), scorer)
+        mask = self._mask(where) if where is not None else None
+        return self._postings().search_many(texts, k, mask, scorer)
 
     def complete(self, wanted: Sequence[Completion]) -> list[CompletedScores]:
         """Score given passages by both legs."""
-        dense = self.snapshot.dense.index() if self.snapshot.dense is not None else None
+        dense = self.snapshot.dense.index if self.snapshot.dense is not None else None
         completed = []
         for query in wanted:
             dense_scores = lexical_scores = np.empty(0)
@@ -205,7 +250,6 @@ class IndexView:
     def matches(self, where: Filter, keys: Keys) -> Mask:
         """Return which of these passages match a filter."""
         mask = self._mask(where)
-        assert mask is not None  # there is a filter
         inside = keys < len(mask)
         matched = np.zeros(len(keys), np.bool_)
         matched[inside] = mask[keys[inside]]
@@ -232,7 +276,9 @@ class IndexView:
         """Return a lower bound of every passage's dense score."""
         if self.snapshot.dense is None:
             return 0.0
-        return self.snapshot.dense.index().flat.lower_bound(vector)
+        if self.corpus.metric is Metric.COSINE:
+            return -1.0
+        return self.snapshot.dense.index.flat.lower_bound(vector)
 
     def term_coverage(self, text: str) -> float:
         """Return the share of a query's distinct terms that any passage has; 1.0 without terms."""
@@ -240,9 +286,8 @@ class IndexView:
 
     def list_keys(self, where: Filter | None = None) -> Keys:
         """Return the rows of all passages that match, ascending."""
-        mask = self._mask(where)
-        if mask is not None:
-            return np.flatnonzero(mask)
+        if where is not None:
+            return np.flatnonzero(self._mask(where))
         parts = [segment.rows for segment in self.snapshot.columns]
         rows = np.concatenate(parts).astype(np.int64) if parts else np.empty(0, np.int64)
         return np.sort(rows[~np.isin(rows, self.snapshot.dead)])
@@ -279,16 +324,12 @@ class IndexView:
     @property
     def scope(self) -> SearchScope:
         """This session with the encoder, profile and query adapter of its generation."""
-        adapting, settings = self.snapshot.active_adapter, self.snapshot.settings
-        encoder = None
-        if self._encoder_binding.has_encoder(settings):
-            encoder = BoundEncoder(self._encoder_binding, settings, self.snapshot)
         scope = SearchScope(
             self,
-            CAPABILITIES[served_modes(settings)],
-            encoder,
+            self._context.capabilities,
+            self._context.encoder,
             self.profile,
-            adapting.adapter,
+            self.snapshot.active_adapter.adapter,
             lambda: nullcontext(scope),  # the snapshot outlives the transaction
             lambda weight: self.weigh_titles(weight).scope,
             self.snapshot.lexical.analyzer if self.snapshot.lexical is not None else None,
@@ -306,20 +347,9 @@ class IndexView:
         return self.corpus.metric
 
     @property
-    def profile(self) -> SearchProfile | None:
-        """The active search profile, None for the library's defaults.
-
-        A profile whose query adapter can't be read is not used: it was tuned for other vectors.
-        """
-        settings = self.snapshot.settings
-        if settings.active_profile is None or self.snapshot.active_adapter.problem is not None:
-            return None
-        return active_profile(settings)
-
-    @property
     def encodes(self) -> bool:
         """Whether there is an encoder at hand to make vectors of texts."""
-        return self._encoder_binding.is_available(self.snapshot.settings, self.snapshot.vector_set)
+        return self._context.encoder is not None and self._context.encoder.available
 
     @property
     def dense_quality(self) -> float:
@@ -385,7 +415,7 @@ class IndexView:
         """Search the dense leg with vectors (n, dim), among the rows allowed."""
         if self.snapshot.dense is None:
             return [LegHits.empty() for _ in queries]
-        return self.snapshot.dense.index().search(queries, k, allowed, effort)
+        return self.snapshot.dense.index.search(queries, k, allowed, effort)
 
     def lexical(
         self, queries: Sequence[str], k: int, allowed: Mask | None, scorer: Scorer | None = None
@@ -412,7 +442,7 @@ class IndexView:
 
     def warm(self) -> None:
         """Load what a first query would."""
-        if self._encoder_binding.has_encoder(self.snapshot.settings):
+        if self._context.encoder is not None:
             self.encode_queries(["warm"])
         first = np.zeros(1, np.int64)
         if self.snapshot.dense is not None:
@@ -432,12 +462,10 @@ class IndexView:
         self._postings()
         postings = with_title_weight(self.snapshot, self.reader, title_weight)
         snapshot = replace(self.snapshot, lexical=postings)
-        return IndexView(snapshot, self.reader, self._encoder_binding)
+        return IndexView(replace(self._context, snapshot=snapshot), self.reader)
 
-    def _mask(self, where: Filter | None) -> Mask | None:
+    def _mask(self, where: Filter) -> Mask:
         """Return which rows match, deleted ones excluded; cached for the session."""
-        if where is None:
-            return None
         known = self._masks.get(id(where))
         if known is not None:
             return known[1]
@@ -477,31 +505,32 @@ class SnapshotProvider:
         self._layout = layout
         self.analyzers = analyzers
         self._lock = threading.Lock()
-        self._snapshot: Snapshot | None = None
+        self._context: SnapshotContext | None = None
 
     @property
     def latest(self) -> Snapshot | None:
         """The generation that was loaded last, None before the first session."""
-        return self._snapshot
+        return self._context.snapshot if self._context is not None else None
 
     @contextmanager
     def view(self) -> Iterator[IndexView]:
         """Open the newest generation in one read transaction."""
         for _ in range(_TRIES):
             with self._catalog.read_transaction() as reader:
-                snapshot = self._load(reader)
-                if snapshot is not None:
-                    yield IndexView(snapshot, reader, self._encoder_binding)
+                generation, context = reader.generation(), self._context
+                if context is None or context.corpus.generation != generation:
+                    context = self._load(reader, generation)
+                if context is not None:
+                    yield IndexView(context, reader)
                     return
         raise CorruptIndexError(f"{self._layout.folder} changes faster than it can be read")
 
-    def _load(self, reader: CatalogReader) -> Snapshot | None:
-        """Return the generation of a read transaction, None if it is already out of date."""
-        generation = reader.generation()
+    def _load(self, reader: CatalogReader, generation: int) -> SnapshotContext | None:
+        """Load the generation of a read transaction; None if it is already out of date."""
         with self._lock:
-            before = self._snapshot
+            before = self.latest
             if before is not None and before.state.generation >= generation:
-                return before if before.state.generation == generation else None
+                return self._context if before.state.generation == generation else None
             snapshot = load_snapshot(reader, self._layout, before, self.analyzers)
             if snapshot.damage and self._newest() != generation:
                 return None  # the files are gone because a writer has replaced them
@@ -523,8 +552,8 @@ class SnapshotProvider:
                     DegradedWarning,
                     stacklevel=4,
                 )
-            self._snapshot = snapshot
-            return snapshot
+            self._context = SnapshotContext.from_snapshot(snapshot, self._encoder_binding)
+            return self._context
 
     def _newest(self) -> int:
         with self._catalog.read_transaction() as reader:

@@ -34,6 +34,9 @@ def read_faiss_vectors(index: Any) -> ImportedVectors:
     Args:
         index: Any ``faiss.Index``, such as the ``.index`` of LangChain's FAISS store.
 
+    Returns:
+        The vectors with FAISS's number of each, and the metric.
+
     Raises:
         InputError: The index compares by another metric than the inner product or L2, or stores
             codes (PQ, LSH and others), which don't give back the original vectors.

@@ -1,9 +1,13 @@
-"""The lexical leg: analyzers, BM25 and indexes over postings."""
+"""The lexical leg: analyzers, scoring functions and the inverted index.
 
-from twofold.lexical.analysis.fingerprint import analyzer_fingerprint
+`PostingsIndex` searches immutable segments of postings; `analysis` turns text into terms, and
+`kernels` has the compiled loops. `RankBM25Index` is rank-bm25 itself, the reference of the tests.
+"""
+
 from twofold.lexical.analysis.function_analyzer import (
     AnalyzerLike,
     FunctionAnalyzer,
+    analyzer_fingerprint,
     analyzer_from_name,
     as_analyzer,
 )

@@ -2,24 +2,25 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twofold.lexical.live_segments import CollectionStatistics, LiveSegment
-from twofold.lexical.query_terms import SegmentTopK, WeightedQueries, select_top, weight_queries
+from twofold.lexical.query_terms import WeightedQueries, weight_queries
 from twofold.lexical.scorers import BM25
 from twofold.lexical.segment import PostingsSegment
 from twofold.protocols import Analyzer, Scorer
-from twofold.segments import next_merge
+from twofold.segments import allowed_flags, find_positions, next_merge
 from twofold.types import LegHits, Mask, Moments, Rows, Scores, TermMatch
 
 _ROUNDING = 1e-13  # share of the mean square below which the variance is 0
 _LOOKUP_COST = 16  # postings that are read in the time of finding one term in one passage
 _MAX_HITS = 1 << 20  # hits gathered at a time, which bounds the queries searched together
 _MIN_FLOOR = -(1 << 62)
-_NO_NORMS = np.empty(0)
+_LOOP_LIMIT = 32  # documents up to which a Python loop is faster than numpy calls
+_NO_FLAGS = np.empty(0, np.bool_)
+_NO_FLAGS.flags.writeable = False
 _BM25 = BM25()
 
 
@@ -33,11 +34,11 @@ def score_moments(queries: WeightedQueries) -> Moments:
     weights = queries.weights[terms]
     first, second = np.zeros(len(weights)), np.zeros(len(weights))
     passages = sharing = 0
-    shift = queries.missing_score(0)
+    shift = queries.missing_scores[0]
     for number, live in enumerate(queries.collection.segments):
         passages += len(live) if live.live is None else int(np.count_nonzero(live.live))
         segment = live.segment
-        table, norms = queries.weight_table(live), _segment_norms(queries, number)
+        _, table, norms = queries.arrays[number]
         found: list[NDArray[np.uint32]] = [np.empty(0, np.uint32)]
         for at, term in enumerate(queries.local_terms[number][terms].tolist()):
             if term < 0:
@@ -121,8 +122,9 @@ class PostingsIndex:
         scorer: Scorer | None = None,
     ) -> list[LegHits]:
         """Return for each query the best ``k`` allowed rows that share a term with it."""
-        width = min(k, max(map(len, self.segments), default=0))
-        step = max(_MAX_HITS // max(width * len(self.segments), 1), 1)
+        collection = self._collection
+        width = min(k, collection.largest) * len(collection.segments)
+        step = max(_MAX_HITS // max(width, 1), 1)
         return [
             hits
             for start in range(0, len(queries), step)
@@ -134,11 +136,13 @@ class PostingsIndex:
         from twofold.lexical.kernels import forward
 
         queries = self._weight([query], scorer)
-        totals, shift = np.zeros(len(rows)), queries.missing_score(0)
+        weights, scale, shift = queries.weights, queries.scales[0], queries.missing_scores[0]
+        totals = np.zeros(len(rows))
+        rows = np.array(rows, np.int64)  # a new array: one type for the compiler
         for number, live in enumerate(queries.collection.segments):
-            docs, terms = live.locate(rows), queries.local_terms[number]
-            weights, arrays = queries.weights, _forward_arrays(queries, number)
-            forward.doc_scores(docs, terms, weights, queries.scales[0], shift, *arrays, totals)
+            place = rows, live.segment.rows, live.live if live.live is not None else _NO_FLAGS
+            terms, arrays = queries.local_terms[number], queries.arrays[number]
+            forward.doc_scores(*place, terms, weights, scale, shift, *arrays, totals)
         return totals
 
     def term_coverage(self, query: str) -> float:
@@ -172,10 +176,10 @@ class PostingsIndex:
         missing = scorer.missing_term_weight
         matches: list[TermMatch] = []
         for number, live in enumerate(queries.collection.segments):
-            docs = live.locate(np.array([row]))
+            docs = find_positions(np.array([row]), live.segment.rows, live.live)
             if docs[0] < 0:
                 continue
-            terms, arrays = queries.local_terms[number], _forward_arrays(queries, number)
+            terms, arrays = queries.local_terms[number], queries.arrays[number]
             weights, scale = queries.weights, queries.scales[0]
             scores, codes = forward.term_scores(docs, terms, weights, scale, *arrays)
             if (codes < 0).all():
@@ -207,16 +211,38 @@ class PostingsIndex:
         self, queries: Sequence[str], k: int, allowed: Mask | None, scorer: Scorer | None
     ) -> list[LegHits]:
         """Search all segments with as many queries as _MAX_HITS allows."""
+        from twofold.lexical.kernels import top_k as kernels
+
         weighted = self._weight(queries, scorer)
         segments = weighted.collection.segments
-        width = max(min(k, max(map(len, segments), default=0)), 0)
-        found = SegmentTopK.empty(len(segments), len(weighted), width)
-        floors = np.full(len(weighted), _MIN_FLOOR, np.int64)
+        width = max(min(k, weighted.collection.largest), 0)
+        shape = len(segments), len(queries), width
+        found = np.empty(shape, np.int64), np.empty(shape, np.int64), np.zeros(shape[:2], np.int64)
+        floors = np.full(len(queries), _MIN_FLOOR, np.int64)
         # The largest segment first: its k-th best score is a bound for the others.
-        for number in sorted(range(len(segments)), key=lambda number: -len(segments[number])):
+        for number in weighted.collection.by_size:
             if width and (weighted.local_terms[number] >= 0).any():
-                _search_segment(weighted, number, k, allowed, floors, found)
-        return select_top(found, segments, weighted, k)
+                best = found[0][number], found[1][number], found[2][number]
+                _search_segment(weighted, number, k, allowed, floors, best)
+        scores, owners, docs, counts, tied = kernels.merge(*found, k)
+        for query in np.flatnonzero(tied).tolist():
+            some = query, slice(0, int(counts[query]))
+            order = _order_by_id(segments, scores[some], owners[some], docs[some])
+            owners[some], docs[some] = owners[some][order], docs[some][order]
+        hits: list[LegHits] = []
+        for query, size in enumerate(np.minimum(counts, k).tolist()):
+            owner, doc = owners[query, :size], docs[query, :size]
+            if size <= _LOOP_LIMIT:
+                pairs = zip(owner.tolist(), doc.tolist(), strict=True)
+                rows = np.array([segments[at].segment.rows[one] for at, one in pairs], np.int64)
+            else:
+                rows = np.empty(size, np.int64)
+                for number, live in enumerate(segments):
+                    here = owner == number
+                    rows[here] = live.segment.rows[doc[here]]
+            total = scores[query, :size] / float(weighted.scales[query])
+            hits.append(LegHits(rows, total + weighted.missing_scores[query]))
+        return hits
 
     def _weight(self, queries: Sequence[str], scorer: Scorer | None) -> WeightedQueries:
         """Look up and weight the terms of queries; the last result is cached."""
@@ -243,36 +269,44 @@ def _search_segment(
     k: int,
     allowed: Mask | None,
     floors: NDArray[np.int64],
-    found: SegmentTopK,
+    found: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]],
 ) -> None:
-    """Search one segment, raising ``floors`` to the k-th best score of each query."""
+    """Search one segment, raising ``floors`` to the k-th best score of each query.
+
+    Writes to ``found`` the best scores and documents (queries, k), and their number (queries,).
+    """
     from twofold.lexical.kernels import forward
     from twofold.lexical.kernels import top_k as kernels
 
     live, terms = queries.collection.segments[number], queries.local_terms[number]
     segment = live.segment
-    flags = live.eligible(allowed)
+    if allowed is not None:
+        flags = allowed_flags(segment.rows, allowed, live.live)
+        flags.flags.writeable = False
+    else:
+        flags = live.live if live.live is not None else _NO_FLAGS
     direct = _find_direct_docs(queries, number, flags, filtered=allowed is not None)
     if direct:
         terms = terms.copy()
         for query in direct:
             terms[queries.term_range(query)] = -1
-    scores, docs, sizes = found.scores[number], found.docs[number], found.sizes[number]
+    scores, docs, sizes = found
+    arrays = queries.arrays[number]
     kernels.top(
         (queries.query_ptr, terms, queries.weights, queries.scales),
         (segment.post_ptr, segment.post_doc, segment.post_code),
         (segment.long_terms, segment.bound_ptr, segment.bound_code),
-        queries.weight_table(live),
+        arrays[1],
         segment.order,
         flags,
         floors,
         k,
-        (scores, docs, sizes),
+        found,
     )
     for query, candidates in direct.items():
         of_query = queries.term_range(query)
         weighted = queries.local_terms[number][of_query], queries.weights[of_query]
-        scale, arrays = queries.scales[query], _forward_arrays(queries, number)
+        scale = queries.scales[query]
         best, best_docs = forward.top_of(
             candidates, *weighted, scale, *arrays, segment.order, min(k, len(segment))
         )
@@ -296,7 +330,7 @@ def _find_direct_docs(
         return {}
     allowed = np.flatnonzero(flags) if filtered else None
     out: dict[int, NDArray[np.int64]] = {}
-    for query in range(len(queries)):
+    for query in range(len(queries.scales)):
         known = terms[queries.term_range(query)]
         known = known[known >= 0]
         starts, ends = segment.post_ptr[known], segment.post_ptr[known + 1]
@@ -310,14 +344,17 @@ def _find_direct_docs(
     return out
 
 
-def _forward_arrays(queries: WeightedQueries, number: int) -> tuple[Any, Scores, Scores]:
-    """Return a segment's forward index, weight table and norms, as kernels take them."""
-    live = queries.collection.segments[number]
-    return live.segment.forward, queries.weight_table(live), _segment_norms(queries, number)
-
-
-def _segment_norms(queries: WeightedQueries, number: int) -> Scores:
-    """Return a factor for each document's score, or an empty array for most scoring functions."""
-    if not queries.scorer.cosine:
-        return _NO_NORMS
-    return queries.collection.norms(queries.scorer)[number]
+def _order_by_id(
+    segments: Sequence[LiveSegment],
+    scores: NDArray[np.int64],
+    owners: NDArray[np.int64],
+    docs: NDArray[np.int64],
+) -> list[int]:
+    """Return the order of documents with descending scores, ties by id."""
+    tied = np.zeros(len(scores), np.bool_)
+    tied[1:] = scores[1:] == scores[:-1]
+    tied[:-1] |= tied[1:]
+    triples = zip(owners.tolist(), docs.tolist(), tied.tolist(), strict=True)
+    ids = [segments[owner].segment.ids[doc] if unclear else "" for owner, doc, unclear in triples]
+    values = scores.tolist()
+    return sorted(range(len(ids)), key=lambda at: (-values[at], ids[at]))

@@ -9,13 +9,12 @@ from numpy.typing import NDArray
 from twofold.lexical.segment import PostingsSegment
 from twofold.lexical.vocabulary import number_by_hash
 from twofold.protocols import Scorer, TermStatistics
-from twofold.segments import allowed_flags
-from twofold.types import Mask, Rows, Scores
+from twofold.segments import find_positions
+from twofold.types import Rows, Scores
 
 _MAX_TABLES = 4
 _NO_ROWS = np.empty(0, np.int64)
-_NO_FLAGS = np.empty(0, np.bool_)
-_NO_ROWS.flags.writeable = _NO_FLAGS.flags.writeable = False
+_NO_ROWS.flags.writeable = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ class LiveSegment:
     def without(self, dead: Rows) -> "LiveSegment":
         """Return this segment with more rows deleted; unknown rows are ignored."""
         segment = self.segment
-        docs = segment.locate(dead)
+        docs = find_positions(dead, segment.rows)
         docs = np.unique(docs[docs >= 0])
         if self.live is not None:
             docs = docs[self.live[docs]]
@@ -68,23 +67,6 @@ class LiveSegment:
     def __len__(self) -> int:
         """Return the number of documents, deleted ones included."""
         return len(self.segment)
-
-    def locate(self, rows: Rows) -> NDArray[np.int64]:
-        """Return the local document of each live row, -1 for other rows."""
-        docs = self.segment.locate(rows)
-        if self.live is not None:
-            docs[~self.live[docs]] = -1
-        return docs
-
-    def eligible(self, allowed: Mask | None) -> NDArray[np.bool_]:
-        """Return flags of the live, allowed documents, or an empty array for all."""
-        if allowed is None:
-            return self.live if self.live is not None else _NO_FLAGS
-        flags = allowed_flags(self.segment.rows, allowed)
-        if self.live is not None:
-            flags &= self.live
-        flags.flags.writeable = False
-        return flags
 
     def frequencies(self) -> NDArray[np.int64]:
         """Return the live document frequency of every local term."""
@@ -109,10 +91,16 @@ class LiveSegment:
 
 
 class CollectionStatistics:
-    """Statistics of several segments as one collection, cached."""
+    """Statistics of several segments as one collection, cached.
+
+    ``by_size`` are the numbers of the segments, the largest first; ``largest`` is its size.
+    """
 
     def __init__(self, segments: Sequence[LiveSegment]) -> None:
         self.segments = tuple(segments)
+        sizes = [len(live) for live in self.segments]
+        self.by_size = sorted(range(len(sizes)), key=sizes.__getitem__, reverse=True)
+        self.largest = max(sizes, default=0)
         self.passages = sum(segment.passages for segment in self.segments)
         length = sum(segment.length for segment in self.segments)
         self.average_length = length / self.passages if self.passages else 1.0

@@ -1,23 +1,24 @@
-"""Query terms: looked up in every segment and weighted, and the hits of segments merged."""
+"""Query terms: looked up in every segment, and weighted."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.lexical.live_segments import CollectionStatistics, LiveSegment
+from twofold.lexical.live_segments import CollectionStatistics
 from twofold.lexical.segment import MAX_TERMS
 from twofold.lexical.vocabulary import hash_terms
 from twofold.protocols import Scorer
-from twofold.types import LegHits
 
 _SCALE_BITS = 40
 """Scores are integers in units of 2**-40, or coarser where their sum would not fit 61 bits."""
 _Ints = NDArray[np.int64]
 _Floats = NDArray[np.float64]
-_LOOP_LIMIT = 32  # documents up to which a Python loop is faster than numpy calls
+_NO_NORMS = np.empty(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,9 @@ class WeightedQueries:
     ``query_ptr`` (queries + 1) has the range of each query's terms. ``counts`` are occurrences in
     the query, ``frequencies`` document frequencies, and ``weights`` 0 for unknown terms.
     ``local_terms`` has the terms' numbers in each segment, -1 where it lacks a term. ``scales``
-    (queries,) are the factors that turn scores into integers.
+    (queries,) are the factors that turn scores into integers. ``missing_scores`` are the scores of
+    a passage without any term of each query, added to every score. ``arrays`` has each segment's
+    forward index, weight table and norms, as kernels take them.
     """
 
     query_ptr: _Ints
@@ -38,24 +41,14 @@ class WeightedQueries:
     weights: _Floats
     local_terms: tuple[_Ints, ...]
     scales: _Floats
+    missing_scores: Sequence[float]
+    arrays: Sequence[tuple[Any, _Floats, _Floats]]
     scorer: Scorer
     collection: CollectionStatistics
-
-    def __len__(self) -> int:
-        return len(self.query_ptr) - 1
 
     def term_range(self, query: int) -> slice:
         """Return the range of one query's terms."""
         return slice(int(self.query_ptr[query]), int(self.query_ptr[query + 1]))
-
-    def missing_score(self, query: int) -> float:
-        """Return the score of a passage without any term of one query, added to every score."""
-        missing = self.scorer.missing_term_weight
-        return missing * float(self.weights[self.term_range(query)].sum()) if missing else 0.0
-
-    def weight_table(self, segment: LiveSegment) -> _Floats:
-        """Return the term-frequency weight of each code of a segment."""
-        return segment.weight_table(self.scorer, self.collection.average_length)
 
 
 def weight_queries(
@@ -98,7 +91,17 @@ def weight_queries(
     terms = [names[number] for number in query_terms]
     of_terms = tuple(terms), term_counts, frequencies[expand], idf, weights, tuple(local_terms)
     scales = _score_scales(weights, query_ptr, scorer)
-    return WeightedQueries(query_ptr, *of_terms, scales, scorer, collection)
+    missing = scorer.missing_term_weight
+    missing_scores = [
+        missing * float(weights[start:end].sum()) if missing else 0.0
+        for start, end in pairwise(query_ptr.tolist())
+    ]
+    norms = collection.norms(scorer) if scorer.cosine else [_NO_NORMS] * len(collection.segments)
+    arrays = [
+        (live.segment.forward, live.weight_table(scorer, collection.average_length), of_segment)
+        for live, of_segment in zip(collection.segments, norms, strict=True)
+    ]
+    return WeightedQueries(query_ptr, *of_terms, scales, missing_scores, arrays, scorer, collection)
 
 
 def _score_scales(weights: _Floats, query_ptr: _Ints, scorer: Scorer) -> _Floats:
@@ -130,63 +133,3 @@ def _cosine_weights(counts: _Ints, idf: _Floats, query_ptr: _Ints, scorer: Score
         length = float(np.sqrt((values[terms] ** 2).sum()))
         values[terms] /= length if length > 0 else 1.0
     return np.asarray(values * idf)
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentTopK:
-    """The best scores and documents (segments, queries, k) of each segment, and their number."""
-
-    scores: _Ints
-    docs: _Ints
-    sizes: _Ints
-
-    @classmethod
-    def empty(cls, segments: int, queries: int, k: int) -> "SegmentTopK":
-        """Return uninitialized arrays with sizes of 0."""
-        shape = (segments, queries, k)
-        return cls(np.empty(shape, np.int64), np.empty(shape, np.int64), np.zeros(shape[:2], int))
-
-
-def select_top(
-    found: SegmentTopK, segments: Sequence[LiveSegment], queries: WeightedQueries, k: int
-) -> list[LegHits]:
-    """Return the best ``k`` hits of each query from those of all segments."""
-    from twofold.lexical.kernels import top_k as kernels
-
-    scores, owners, docs, counts, tied = kernels.merge(found.scores, found.docs, found.sizes, k)
-    for query in np.flatnonzero(tied).tolist():
-        some = slice(0, int(counts[query]))
-        order = _order_by_id(segments, scores[query, some], owners[query, some], docs[query, some])
-        owners[query, some] = owners[query, order]
-        docs[query, some] = docs[query, order]
-    hits: list[LegHits] = []
-    sizes = np.minimum(counts, k).tolist()
-    for query, (size, scale) in enumerate(zip(sizes, queries.scales.tolist(), strict=True)):
-        rows = _get_rows(segments, owners[query, :size], docs[query, :size])
-        hits.append(LegHits(rows, scores[query, :size] / scale + queries.missing_score(query)))
-    return hits
-
-
-def _get_rows(segments: Sequence[LiveSegment], owners: _Ints, docs: _Ints) -> _Ints:
-    """Return the rows of documents, each given by the number of its segment and its own."""
-    if len(docs) <= _LOOP_LIMIT:
-        pairs = zip(owners.tolist(), docs.tolist(), strict=True)
-        return np.array([segments[owner].segment.rows[doc] for owner, doc in pairs], np.int64)
-    rows = np.empty(len(docs), np.int64)
-    for number, live in enumerate(segments):
-        here = owners == number
-        rows[here] = live.segment.rows[docs[here]]
-    return rows
-
-
-def _order_by_id(
-    segments: Sequence[LiveSegment], scores: _Ints, owners: _Ints, docs: _Ints
-) -> list[int]:
-    """Return the order of documents with descending scores, ties by id."""
-    tied = np.zeros(len(scores), np.bool_)
-    tied[1:] = scores[1:] == scores[:-1]
-    tied[:-1] |= tied[1:]
-    triples = zip(owners.tolist(), docs.tolist(), tied.tolist(), strict=True)
-    ids = [segments[owner].segment.ids[doc] if unclear else "" for owner, doc, unclear in triples]
-    values = scores.tolist()
-    return sorted(range(len(ids)), key=lambda at: (-values[at], ids[at]))

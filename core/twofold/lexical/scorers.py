@@ -29,6 +29,14 @@ class BM25:
     it leaves out the constant factor k1 + 1. ``k1`` bounds what repeats of a term add; ``b``, from
     0 to 1, is how much long passages are penalized. Robertson and Zaragoza, The Probabilistic
     Relevance Framework: BM25 and Beyond (2009).
+
+    Example:
+        >>> from twofold import BM25, Index, Retriever
+        >>> index = Index.open(None, encoder=None)
+        >>> _ = index.upsert([{"id": "1", "text": "plants make food"}])
+        >>> retriever = Retriever(index, mode="lexical", scorer=BM25(k1=0.9, b=0.4))
+        >>> retriever.retrieve("food").ids
+        ['1']
     """
 
     k1: float = 1.2

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from twofold.errors import InputError
 from twofold.lexical.vocabulary import Hashes, Vocabulary
-from twofold.segments import PackedStrings, find_positions
+from twofold.segments import PackedStrings
 from twofold.types import Rows
 
 MAX_TERMS = 1 << 24  # terms of one document, which bound what any scoring function can return
@@ -165,10 +165,6 @@ class PostingsSegment:
 
     def __len__(self) -> int:
         return len(self.rows)
-
-    def locate(self, rows: Rows) -> NDArray[np.int64]:
-        """Return the local document of each row, -1 for rows that are not in the segment."""
-        return find_positions(rows, self.rows)
 
 
 def _pair_keys(frequencies: NDArray[Any], lengths: NDArray[Any]) -> NDArray[np.uint64]:

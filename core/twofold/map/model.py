@@ -11,8 +11,11 @@ from twofold.types import Passage, Rows, Scores
 class Links:
     """The hits of one query in one leg, best first.
 
-    ``positions`` (h,) are in the map's passages, ``ranks`` start at 1, and ``unplaced`` counts the
-    hits without a vector, which have no point.
+    Attributes:
+        positions: Positions (h,) of the hits among the map's passages.
+        ranks: Their ranks (h,) in the leg, from 1.
+        scores: Their scores (h,).
+        unplaced: How many hits have no vector, and so no point.
     """
 
     positions: Rows
@@ -35,9 +38,16 @@ class QueryPlace:
 class MapData:
     """Passages and queries in two dimensions.
 
-    The passages shown lie at ``points`` (n, 2). ``shares`` are the axes' shares of the variance,
-    None under UMAP and if all vectors are equal. Of the ``total`` passages in the index,
-    ``unplaced`` have no vector.
+    Attributes:
+        title: The title of the map.
+        method: The projection.
+        shares: The axes' shares of the variance; None under UMAP, and if all vectors are equal.
+        total: The number of passages in the index.
+        unplaced: How many of them have no vector.
+        passages: The passages shown.
+        points: Their points (n, 2).
+        coloring: Their colors, and the legend.
+        queries: The queries shown.
     """
 
     title: str

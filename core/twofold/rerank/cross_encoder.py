@@ -56,6 +56,11 @@ class CrossEncoderReranker:
             takes more than three quarters. Default: the model's limit.
         device: A torch device, for a model given by name.
         activation: ``"sigmoid"``, ``"identity"`` for logits, or None for the model's own.
+
+    Example:
+        >>> from twofold import CrossEncoderReranker
+        >>> CrossEncoderReranker("my-model", candidates=20, threshold=0.2).name
+        'my-model?candidates=20&threshold=0.2'
     """
 
     model: "CrossEncoder | str | Path"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import overload
 
 import numpy as np
@@ -93,35 +93,32 @@ class QueryContext:
     why_not: "Callable[[str, Hits], WhyNot]"
 
 
+@dataclass(eq=False, repr=False)
 class Hits(Sequence[Hit]):
     """Hits of one query, best first: score descending, then id.
 
     Holds arrays; passages are decoded when accessed. With diversity, hits are in the order in which
     they were picked.
+
+    Example:
+        >>> from twofold import Index, Retriever
+        >>> index = Index.open(None, encoder=None)
+        >>> _ = index.upsert([{"id": "1", "text": "plants make food"}])
+        >>> hits = Retriever(index, mode="lexical").retrieve("food")
+        >>> hits.ids, hits.legs_used
+        (['1'], ('lexical',))
     """
 
-    def __init__(
-        self,
-        info: HitsInfo,
-        scores: Scores,
-        legs: Mapping[Leg, LegColumn],
-        keys: Keys,
-        ids: Sequence[str],
-        passages: Sequence[Passage],
-        context: QueryContext,
-        fused: Scores | None = None,
-        duplicates: Sequence[Sequence[str]] = (),
-    ) -> None:
-        self.info = info
-        self.scores = scores
-        self._legs = legs
-        self._keys = keys
-        self._ids = ids
-        self._passages = passages
-        self._context = context
-        self._fused = fused  # the legs' scores, where a reranker's took their place
-        self._duplicates = duplicates
-        self._variants: QueryVariants | None = None  # encoded by the first explanation
+    info: HitsInfo
+    scores: Scores
+    _legs: Mapping[Leg, LegColumn]
+    _keys: Keys
+    _ids: Sequence[str]
+    _passages: Sequence[Passage]
+    _context: QueryContext
+    _fused: Scores | None = None  # the legs' scores, where a reranker's took their place
+    _duplicates: Sequence[Sequence[str]] = ()
+    _variants: QueryVariants | None = field(default=None, init=False)  # of the first explanation
 
     @property
     def query(self) -> str | None:

@@ -20,6 +20,10 @@ def sentences(text: str) -> list[str]:
 
     A sentence ends at a final mark followed by a space, unless a single letter or a common
     abbreviation precedes it; at an empty line; and at the marks of Chinese, Japanese and Hindi.
+
+    Example:
+        >>> sentences("Dr. Fox jumps. It rains!")
+        ['Dr. Fox jumps.', 'It rains!']
     """
     found: list[str] = []
     start = 0
@@ -35,7 +39,15 @@ def sentences(text: str) -> list[str]:
 
 
 def query_words(query: str) -> list[Span]:
-    """Return where the words of a query stand; its characters in scripts without spaces."""
+    """Return where the words of a query stand; its characters in scripts without spaces.
+
+    Returns:
+        Positions (start, end) of each word in the query, ascending.
+
+    Example:
+        >>> query_words("red apple")
+        [(0, 3), (4, 9)]
+    """
     found: list[Span] = []
     for word in word_pattern(splits=False, elides=False).finditer(query):
         if not is_run(word[0]):

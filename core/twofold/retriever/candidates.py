@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.backend import CompletedScores, Keys, SearchScope
-from twofold.fusion import FusedScores, Fusion, LegScores
+from twofold.backend import CompletedScores, CorpusStatistics, Keys, SearchScope
+from twofold.fusion import FusedScores, LegScores
 from twofold.protocols import Scorer
 from twofold.results.hits import LegColumn
 from twofold.types import Leg, LegHits, Moments, Scores, Vectors
@@ -50,14 +51,6 @@ class CandidateSet:
         """Return the candidates of a search in one leg."""
         ranks = np.arange(1, len(hits.rows) + 1)
         return cls(hits.rows, {leg: LegScores(hits.scores, ranks, 0.0)}, None, hits.scores)
-
-    @classmethod
-    def from_fusion(
-        cls, keys: Keys, legs: Mapping[Leg, LegScores], fusion: Fusion
-    ) -> "CandidateSet":
-        """Fuse the scores of both legs."""
-        fused = fusion.fuse(legs["dense"], legs["lexical"])
-        return cls(keys, legs, fused, fused.scores)
 
     def rank(self, scope: SearchScope, k: int, positions: Positions | None = None) -> Positions:
         """Return the positions of the best ``k`` candidates, of these ``positions`` or of all.
@@ -127,12 +120,12 @@ def merge_legs(
     )
     # Only rank-bm25's Okapi scores below 0, where a mean idf is negative.
     lowest = float(np.fmin.reduce(lexical, initial=0.0))
-    statistics = scope.statistics
-    if statistics is None or text is None or vector is None:
+    if not scope.capabilities.statistics or text is None or vector is None:
         return keys, {
             "dense": unmeasured_scores(dense, dense_ranks),
             "lexical": unmeasured_scores(lexical, lexical_ranks, most=0.0),
         }
+    statistics = cast(CorpusStatistics, scope.session)
     agreement = statistics.leg_agreement
     return keys, {
         "dense": LegScores(

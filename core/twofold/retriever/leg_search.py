@@ -1,16 +1,18 @@
 """Searching both legs, and scoring the candidates of each leg by the other."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
-from twofold.backend import CompletedScores, Completion, SearchScope
+from twofold.backend import CompletedScores, Completion, SearchScope, SearchSession
 from twofold.concurrency import run_parallel
 from twofold.errors import QueryError
 from twofold.protocols import Observer, Stage
 from twofold.retriever.candidates import CandidateSet, LegResults, QueryInput, merge_legs
 from twofold.retriever.search_plan import SearchPlan
 from twofold.types import LegHits, Vectors
+from twofold.validation import check_queries
 
 SPLIT = 32
 """Queries in each half of a lexical batch, below which a second thread is not worth it."""
@@ -24,11 +26,12 @@ def encode_inputs(
     texts: Sequence[str] | None,
     vectors: Vectors | None,
 ) -> list[QueryInput]:
-    """Return the queries with their vectors; blank texts are not encoded and have none.
+    """Check the queries, and return them with their vectors; blank texts have none.
 
     Raises:
-        QueryError: The options need a text, and only vectors were passed.
+        QueryError: A query is invalid, or the options need a text and only vectors were passed.
     """
+    check_queries(texts, vectors)
     options = plan.options
     if texts is None:
         assert vectors is not None  # one of the two is given
@@ -65,34 +68,19 @@ def search_legs(
     """
     mode, session, observer = plan.options.mode, scope.session, plan.options.observer
     texts = [query.text for query in queries if query.text is not None]
-
-    def search_dense() -> list[LegHits]:
-        vectors = [query.vector for query in queries if query.vector is not None]
-        if not vectors:
-            return [LegHits.empty() for _ in queries]
+    vectors = [query.vector for query in queries if query.vector is not None]
+    dense: Callable[[], list[LegHits]] = list
+    if vectors:
         matrix = vectors[0][None, :] if len(vectors) == 1 else np.stack(vectors)
-        found = session.search_dense(matrix, limit, plan.where, plan.effort)
-        if len(vectors) == len(queries):
-            return found
-        results = iter(found)
-        return [next(results) if query.vector is not None else LegHits.empty() for query in queries]
-
-    def search_lexical() -> list[LegHits]:
-        half = len(texts) // 2
-        if mode == "hybrid" or half < SPLIT:
-            return session.search_lexical(texts, limit, plan.where, plan.scorer)
-        first, second = run_parallel(
-            lambda: session.search_lexical(texts[:half], limit, plan.where, plan.scorer),
-            lambda: session.search_lexical(texts[half:], limit, plan.where, plan.scorer),
-        )
-        return first + second
-
-    def dense() -> list[LegHits]:
-        return run_stage(observer, "dense", scope, search_dense)
-
-    def lexical() -> list[LegHits]:
-        return run_stage(observer, "lexical", scope, search_lexical)
-
+        dense = partial(session.search_dense, matrix, limit, plan.where, plan.effort)
+    if len(vectors) < len(queries):
+        dense = partial(_add_empty, dense, queries)
+    lexical = partial(session.search_lexical, texts, limit, plan.where, plan.scorer)
+    if mode == "lexical" and len(texts) >= 2 * SPLIT:
+        lexical = partial(_search_halves, session, texts, limit, plan)
+    if observer is not None:
+        dense = partial(run_stage, observer, "dense", scope, dense)
+        lexical = partial(run_stage, observer, "lexical", scope, lexical)
     if mode == "dense" or not texts:
         return [{"dense": hits} for hits in dense()]
     if mode == "lexical":
@@ -105,6 +93,24 @@ def search_legs(
         {"dense": dense_hits, "lexical": lexical_hits}
         for dense_hits, lexical_hits in zip(*both, strict=True)
     ]
+
+
+def _add_empty(search: Callable[[], list[LegHits]], queries: Sequence[QueryInput]) -> list[LegHits]:
+    """Search, and add an empty list for each query without a vector."""
+    found = iter(search())
+    return [next(found) if query.vector is not None else LegHits.empty() for query in queries]
+
+
+def _search_halves(
+    session: SearchSession, texts: Sequence[str], limit: int, plan: SearchPlan
+) -> list[LegHits]:
+    """Search the lexical leg with half of the texts on a second thread."""
+    half = len(texts) // 2
+    first, second = run_parallel(
+        lambda: session.search_lexical(texts[:half], limit, plan.where, plan.scorer),
+        lambda: session.search_lexical(texts[half:], limit, plan.where, plan.scorer),
+    )
+    return first + second
 
 
 def complete_legs(
@@ -125,7 +131,8 @@ def complete_legs(
     candidates = []
     for query, lists, scores in zip(queries, found, completed, strict=True):
         keys, legs = merge_legs(scope, query, plan.scorer, lists, scores)
-        candidates.append(CandidateSet.from_fusion(keys, legs, plan.fusion))
+        fused = plan.fusion.fuse(legs["dense"], legs["lexical"])
+        candidates.append(CandidateSet(keys, legs, fused, fused.scores))
     return candidates
 
 
@@ -142,11 +149,9 @@ def complete_scores(scope: SearchScope, wanted: Sequence[Completion]) -> list[Co
 
 
 def run_stage(
-    observer: Observer | None, stage: Stage, scope: SearchScope, search: Callable[[], list[LegHits]]
+    observer: Observer, stage: Stage, scope: SearchScope, search: Callable[[], list[LegHits]]
 ) -> list[LegHits]:
-    """Run a stage, and report its results to the observer if there is one."""
-    if observer is None:
-        return search()
+    """Run a stage, and report its results to the observer."""
     with observer.stage(stage) as report:
         found = search()
         if report is not None:

@@ -93,12 +93,14 @@ def run_search(
     with target.open_search() as scope:
         plan = plan_search(scope, options)
         queries = encode_inputs(scope, plan, texts, vectors)
+        if not queries:
+            return []
         found = search_legs(scope, plan, queries, plan.limit)
         candidates = complete_legs(scope, plan, queries, found)  # and fuse
         ranked = select_hits(scope, plan, queries, found, candidates)
         if options.reranker is not None:
             ranked = rerank_hits(scope, plan, options.reranker, ranked, progress)
-        return fetch_hits(scope, plan, ranked, found, partial(_record, target), explain_absence)
+        return fetch_hits(target, scope, plan, ranked, found, explain_absence)
 
 
 def select_hits(
@@ -113,10 +115,12 @@ def select_hits(
     Legs are searched deeper where groups or thresholds leave too few hits.
     """
     selection, k, reranker = plan.options.selection, plan.options.k, plan.options.reranker
+    count = k if reranker is None else max(k, reranker.candidates)
     ranked: list[RankedQuery] = []
     for query, lists, scored in zip(queries, found, candidates, strict=True):
-        if reranker is not None:
-            selected = scored.rank(scope, max(k, reranker.candidates), selection.passing(scored))
+        if reranker is not None or not selection.selects:
+            passing = selection.passing(scored) if selection.selects else None
+            selected = scored.rank(scope, count, passing)
             ranked.append(RankedQuery(query, plan.limit, scored, selected, scored.scores[selected]))
             continue
         limit = plan.limit
@@ -136,7 +140,7 @@ def may_have_more(
 ) -> bool:
     """Return whether longer lists could hold a passage that reaches the thresholds."""
     selection = plan.options.selection
-    if not selection.selects or cap_limit(scope, limit + 1) == limit:
+    if cap_limit(scope, limit + 1) == limit:
         return False
     if not any(len(hits.rows) >= limit for hits in lists.values()):
         return False
@@ -189,7 +193,8 @@ def rerank_hits(
             for part, scores, order in zip(keys, read, orders, strict=True)
         ]
 
-    run_stage(plan.options.observer, "rerank", scope, score)
+    observer = plan.options.observer
+    score() if observer is None else run_stage(observer, "rerank", scope, score)
     reranked: list[RankedQuery] = []
     for query, part, scores in zip(ranked, keys, read, strict=True):
         passing = np.arange(len(scores))
@@ -208,24 +213,32 @@ def rerank_hits(
 
 
 def fetch_hits(
+    target: Searchable,
     scope: SearchScope,
     plan: SearchPlan,
     ranked: Sequence[RankedQuery],
     found: Sequence[LegResults],
-    record: Callable[[SearchScope, SearchPlan, RankedQuery], AnsweredQuery],
     explain_absence: ExplainAbsence,
 ) -> list[Hits]:
     """Fetch the passages of all queries at once, and build their hits."""
+    generation, one = scope.session.corpus.generation, len(ranked) == 1
     keys = [query.candidates.keys[query.selected] for query in ranked]
-    fetched = scope.session.fetch(np.concatenate(keys) if len(keys) > 1 else keys[0])
+    columns = [query.candidates.columns(query.selected) for query in ranked]
+    missing = [
+        _missing_legs(scope, plan, query.query, lists)
+        for query, lists in zip(ranked, found, strict=True)
+    ]
+    if plan.options.strict and any(missing):
+        raise QueryError(f"strict=True, and {next(filter(None, missing))[0]}")
+    fetched = scope.session.fetch(keys[0] if one else np.concatenate(keys))
     results: list[Hits] = []
     start = 0
-    for query, part, lists in zip(ranked, keys, found, strict=True):
+    for query, part, lists, legs, reasons in zip(
+        ranked, keys, found, columns, missing, strict=True
+    ):
         end = start + len(part)
-        passages = fetched.passages[start:end]
-        warnings = [*_missing_legs(scope, plan, query.query, lists)]
-        if plan.options.strict and warnings:
-            raise QueryError(f"strict=True, and {warnings[0]}")
+        passages = fetched.passages if one else fetched.passages[start:end]
+        warnings = [*reasons]
         if query.candidates.fused is not None:
             warnings += query.candidates.fused.warnings
         field = plan.options.group_by
@@ -234,11 +247,13 @@ def fetch_hits(
         most = scope.capabilities.max_k
         if most is not None and plan.options.k > most:
             warnings.append(f"this backend returns at most {most:,} passages per search")
-        answered = record(scope, plan, query)
+        answered = AnsweredQuery(
+            weakref.ref(target), scope.reopen, plan, query.query, query.limit, generation
+        )
         info = HitsInfo(
             query.query.text,
             plan.options.mode,
-            answered.generation,
+            generation,
             tuple(leg for leg, hits in lists.items() if len(hits.rows)),
             tuple(warnings),
         )
@@ -252,7 +267,7 @@ def fetch_hits(
             Hits(
                 info,
                 query.scores,
-                query.candidates.columns(query.selected),
+                legs,
                 part,
                 fetched.ids[start:end],
                 passages,
@@ -263,16 +278,6 @@ def fetch_hits(
         )
         start = end
     return results
-
-
-def _record(
-    target: Searchable, scope: SearchScope, plan: SearchPlan, query: RankedQuery
-) -> AnsweredQuery:
-    """Return what `Hits.why_not` needs to know of a query."""
-    generation = scope.session.corpus.generation
-    return AnsweredQuery(
-        weakref.ref(target), scope.reopen, plan, query.query, query.limit, generation
-    )
 
 
 def _missing_legs(

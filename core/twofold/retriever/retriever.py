@@ -13,7 +13,7 @@ from twofold.retriever.pipeline import run_search
 from twofold.retriever.search_plan import SearchOptions
 from twofold.retriever.why_not.analysis import explain_absence
 from twofold.types import Mode, Vectors, Where
-from twofold.validation import check_mode, check_queries, check_query_vector
+from twofold.validation import check_mode, check_query_vector
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -156,8 +156,6 @@ class Retriever(SearchOptions):
             options = replace(options, **given)  # type: ignore[arg-type]
             if options.mode != self.mode:
                 check_mode(options.mode, self.index.capabilities.modes)
-        if check_queries(texts, vectors) == 0:
-            return []
         return run_search(self.index, options, texts, vectors, explain_absence, progress)
 
 

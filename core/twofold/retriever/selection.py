@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -117,6 +117,10 @@ class ResultSelection:
             texts always do then. None keeps all.
         group_by: A metadata field whose values form groups; passages without it are groups of one.
         per_group: The most hits of one group.
+
+    Attributes:
+        compares: Whether hits depend on one another, so that more candidates than hits are needed.
+        selects: Whether fewer hits than candidates may be left.
     """
 
     min_score: float | None = None
@@ -126,6 +130,8 @@ class ResultSelection:
     dedup_threshold: float | None = None
     group_by: str | None = None
     per_group: int = 1
+    compares: bool = field(init=False, repr=False, compare=False)
+    selects: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("min_score", "min_dense", "min_lexical"):
@@ -140,17 +146,11 @@ class ResultSelection:
                 f"group_by must be the name of a metadata field, got {self.group_by!r}"
             )
         check_integer("per_group", self.per_group, error=QueryError)
-
-    @property
-    def selects(self) -> bool:
-        """Whether fewer hits than candidates may be left."""
+        compared = (self.diversity or None, self.dedup_threshold, self.group_by)
         limits = (self.min_score, self.min_dense, self.min_lexical)
-        return self.compares or any(limit is not None for limit in limits)
-
-    @property
-    def compares(self) -> bool:
-        """Whether hits depend on one another, so that more candidates than hits are needed."""
-        return self.diversity > 0 or self.dedup_threshold is not None or self.group_by is not None
+        object.__setattr__(self, "compares", any(value is not None for value in compared))
+        selects = self.compares or any(limit is not None for limit in limits)
+        object.__setattr__(self, "selects", selects)
 
     @property
     def thresholds(self) -> "ResultSelection":

@@ -26,21 +26,7 @@ def row_checksum(*fields: str | bytes | int | None) -> int:
         else f"i{field!r}"
         for field in fields
     ]
-    return _signed_hash("\0".join(parts))
-
-
-def passage_checksum(
-    row: int, name: str, title: str, text: str, metadata: str, content: bytes
-) -> int:
-    """Return ``row_checksum`` of a passage's fields, but faster: it is checked for every hit."""
-    return _signed_hash(
-        f"i{row}\0s{len(name)}:{name}\0s{len(title)}:{title}\0s{len(text)}:{text}"
-        f"\0s{len(metadata)}:{metadata}\0b{content.hex()}"
-    )
-
-
-def _signed_hash(text: str) -> int:
-    digest = xxhash.xxh3_64_intdigest(text.encode())
+    digest = xxhash.xxh3_64_intdigest("\0".join(parts).encode())
     return digest - (1 << 64) if digest >> 63 else digest
 
 
@@ -148,7 +134,7 @@ class StoredPassage:
     @property
     def checksum(self) -> int:
         """The checksum of all fields."""
-        return passage_checksum(*field_values(self))
+        return row_checksum(*field_values(self))
 
     def to_passage(self) -> Passage:
         """Decode the row."""

@@ -16,7 +16,14 @@ _DENSE_ONLY = WeightedSum(dense_weight=1.0)
 
 @dataclass(frozen=True, slots=True)
 class SearchQuality:
-    """Measures judged queries on one open search, under one search profile."""
+    """Measures judged queries on one open search, under one search profile.
+
+    Attributes:
+        scope: The open search.
+        training_set: The queries, with their relevant passages.
+        measure: The measure, in the syntax of ir_measures.
+        profile: The search profile of the hybrid mode.
+    """
 
     scope: SearchScope
     training_set: TrainingSet
@@ -36,7 +43,14 @@ class SearchQuality:
         )
 
     def evaluate(self, vectors: Vectors) -> QueryMeasures:
-        """Return the measure of each query by mode, for query vectors of shape (n, dim)."""
+        """Search with query vectors, and measure each query.
+
+        Args:
+            vectors: The queries' vectors (n, dim), in the order of the training set.
+
+        Returns:
+            The measure of each query (n,) by mode: hybrid and dense, or dense alone.
+        """
         if self.mode == "dense":
             found = self.scope.session.search_dense(vectors, _HITS, None, 1.0)
             ids = [self.scope.ids(hits.rows) for hits in found]

@@ -50,6 +50,14 @@ def tune(
 
     Warns:
         DegradedWarning: Relevant passages are not in the index, or judged queries have no text.
+
+    Example:
+        >>> from twofold import HashingEncoder, Index, tune
+        >>> index = Index.open(None, encoder=HashingEncoder())
+        >>> _ = index.upsert([{"id": "1", "text": "plants make food"}, "a garden"])
+        >>> result = tune(index, {"q": "food"}, {"q": {"1": 1}})
+        >>> result.accepted, result.needed  # too few judged queries
+        (False, 20)
     """
     plan = plan if plan is not None else TuningPlan()
     with index.open_search() as scope:

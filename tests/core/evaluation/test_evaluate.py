@@ -286,17 +286,18 @@ def test_the_plot_shows_every_query_in_its_colour(tmp_path, size, others):
         plot_differences(found, tmp_path / "plot.pdf")
 
 
-def test_ids_that_a_store_cannot_look_up_are_not_called_unknown(tmp_path):
+def test_relevant_passages_are_looked_up_through_the_seam(tmp_path):
     class Wrapped:
-        """A store that offers what a retriever asks for, and no more."""
+        """A target that offers what a retriever needs, and no more."""
 
         def __init__(self, inner):
             self.capabilities, self.open_search = inner.capabilities, inner.open_search
 
     with Index.open(tmp_path / "i", encoder=HashingEncoder()) as inner:
         inner.upsert([{"id": "1", "text": "apple"}])
-        found = evaluate(Retriever(Wrapped(inner)), {"a": "apple"}, {"a": {"9": 1}})
-    assert found.missing_relevant is None
+        with pytest.warns(DegradedWarning, match="not in the index"):
+            found = evaluate(Retriever(Wrapped(inner)), {"a": "apple"}, {"a": {"9": 1}})
+    assert found.missing_relevant == 1.0
     assert found.measures["nDCG@10"] == 0.0
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from twofold import HashingEncoder, Index, Retriever
 from twofold.errors import CorruptIndexError, RebuildWarning
 from twofold.storage import write_head
-from twofold.storage.records import passage_checksum, row_checksum
+from twofold.storage.catalog import passage_checksum
+from twofold.storage.records import row_checksum
 
 
 class Encoder(HashingEncoder):

@@ -224,7 +224,7 @@ def letters(text):
 
 def test_a_function_is_an_analyzer(monkeypatch):
     each = as_analyzer(letters)
-    assert each.name.endswith("test_analyzer:letters")
+    assert each.name.endswith("test_analyzers:letters")
     assert each.passage_terms("a bc") == each.query_terms("a bc") == ["a", "b", "c"]
     assert [(s.term, s.start) for s in each.spans("a Bc")] == [("a", 0), ("B", 2), ("c", 3)]
     nested = LanguageAnalyzer().passage_terms

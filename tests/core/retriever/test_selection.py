@@ -252,7 +252,10 @@ def test_settings_that_cannot_be_are_refused(library):
         ({"group_by": ""}, "group_by must be the name of a metadata field, got ''"),
         ({"per_group": 0}, "per_group must be an integer >= 1, got 0"),
         ({"preset": "langchian"}, "did you mean 'langchain'"),
-        ({"preset": "langchain", "fusion": ReciprocalRank()}, "has its own fusion and weights: leave out fusion"),
+        (
+            {"preset": "langchain", "fusion": ReciprocalRank()},
+            "has its own fusion and weights: leave out fusion",
+        ),
         ({"reranker": "cross-encoder"}, "reranker must be an object with rerank"),
         ({"mode": "dense", "min_lexical": 1.0}, "min_lexical needs the other leg"),
         ({"mode": "lexical", "min_dense": 0.1}, "min_dense needs the other leg"),

@@ -327,8 +327,8 @@ def test_scores_of_any_length_have_one_temperature(tmp_path, model):
     for metric in Metric:
         with Index.open(None, encoder=f"{model}?normalize=false", metric=metric) as index:
             index.upsert(texts)
-            with index.view() as view:
-                similarity = Similarity.from_view(view, index.encoder, texts)
+            with index.open_search() as scope:
+                similarity = Similarity.from_scope(scope, index.encoder, texts)
             vectors = torch.from_numpy(index.encoder.encode_passages(texts))
             lengths = vectors.norm(dim=1).mean().item()
         scores = similarity.scores(vectors, vectors).diagonal()

@@ -468,7 +468,7 @@ def test_the_command_line_trains_activates_and_goes_back(tmp_path):
         (("--plot", tmp_path / "nowhere" / "x.png"), "there is no folder"),
         (("--to", tmp_path / "m"), "--to is for --full and --reranker, not for an adapter"),
         (("--full", "--to", tmp_path / "m", "--name", "x"), "--name is for an adapter"),
-        (("--full",), "--full writes a model: say where"),
+        (("--full",), "--full writes a model: give --to"),
         (("--full", "--reranker", "x"), "two trainings"),
         (("--propensity", "2"), "--propensity goes with --clicks"),
         (("--id-triples", tmp_path / "t.tsv"), "there is no file"),

@@ -33,6 +33,11 @@ class OnnxEncoder:
         folder: The exported folder.
         threads: How many texts to run at once. Default: one per core.
         progress: Whether to draw a progress bar on standard error.
+
+    Example:
+        >>> from twofold import Index, OnnxEncoder
+        >>> _ = OnnxEncoder.export("all-MiniLM-L6-v2", "minilm-onnx")  # doctest: +SKIP
+        >>> index = Index.open(None, encoder=OnnxEncoder("minilm-onnx"))  # doctest: +SKIP
     """
 
     def __init__(

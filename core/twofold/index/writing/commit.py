@@ -255,7 +255,7 @@ class CommitPlanner:
             lambda rows: [""] * len(rows),  # ids only order ties in searches
             dense,
         )
-        index = leg.index()
+        index = leg.index
         rebuild = switched or change.structures == "rebuild" or leg.is_damaged
         builds = index.plan_builds(compact=rebuild)
         retained = retained[: len(index.structures)]

@@ -11,7 +11,9 @@ from twofold.storage import IndexSettings
 def build_structures(writer: IndexWriter, *, compact: bool) -> None:
     """Build the ANN structures that are due.
 
-    ``compact`` merges each leg into one segment, since every query reads all segments.
+    Args:
+        writer: The index's writer.
+        compact: Whether each leg is merged into one segment, since every query reads all segments.
     """
     with writer.transaction() as transaction:
         snapshot, dense = transaction.snapshot, transaction.snapshot.dense
@@ -25,7 +27,11 @@ def build_structures(writer: IndexWriter, *, compact: bool) -> None:
 def update_agreement(writer: IndexWriter, *, encode: bool = True) -> None:
     """Measure and store the agreement of the legs, if that is due.
 
-    ``encode=False`` measures without the encoder. Raises what the encoder raises.
+    Raises what the encoder raises.
+
+    Args:
+        writer: The index's writer.
+        encode: Whether the encoder may be used; without it, stored vectors stand for queries.
     """
     with writer.transaction() as transaction:
         view, settings = transaction.view, transaction.snapshot.settings

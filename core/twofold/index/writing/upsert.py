@@ -32,6 +32,12 @@ class UpsertResult:
         unchanged: How many were stored already.
         truncated: How many texts are longer than the encoder reads.
         empty: How many passages have no words, so that no leg finds them.
+
+    Example:
+        >>> from twofold import Index
+        >>> result = Index.open(None, encoder=None).upsert(["plants make food", "a garden"])
+        >>> result.added, result.unchanged
+        (2, 0)
     """
 
     ids: tuple[str, ...]

@@ -15,7 +15,10 @@ _LINE = 16  # terms of a document in one cache line
 
 @njit(cache=True, nogil=True)
 def find(fwd_term, low, high, term):
-    """Return the position of ``term`` in the ascending fwd_term[low:high], or -1."""
+    """Return the position of ``term`` in the ascending fwd_term[low:high], or -1.
+
+    Also finds rows in a segment's rows.
+    """
     end = high
     while low < high:
         middle = (low + high) >> 1
@@ -59,18 +62,26 @@ def top_of(docs, terms, weights, scale, forward, table, norms, order, k):
 
 
 @njit(cache=True, nogil=True)
-def doc_scores(docs, terms, weights, scale, shift, forward, table, norms, scores):
-    """Write score + shift of each document that has one of the terms to ``scores``.
+def doc_scores(
+    rows, segment_rows, live, terms, weights, scale, shift, forward, table, norms, scores
+):
+    """Write score + shift of each row's document, if it has one of the terms, to ``scores``.
 
-    docs and terms are local numbers, -1 for what the segment lacks. The return value only keeps
-    the compiler from removing the prefetch loop.
+    ``live`` flags the segment's documents, or is empty for all. Terms are local numbers, -1 for
+    what the segment lacks. The return value only keeps the compiler from removing the prefetch
+    loop.
     """
     fwd_ptr, fwd_term, _ = forward
+    docs = np.empty(len(rows), np.int64)
     # Binary searches wait for memory one after the other; independent reads overlap.
     touched = np.uint32(0)
-    for i in range(len(docs)):
-        if docs[i] >= 0:
-            for p in range(fwd_ptr[docs[i]], fwd_ptr[docs[i] + 1], _LINE):
+    for i in range(len(rows)):
+        doc = find(segment_rows, np.int64(0), np.int64(len(segment_rows)), rows[i])
+        if doc >= 0 and len(live) > 0 and not live[doc]:
+            doc = np.int64(-1)
+        docs[i] = doc
+        if doc >= 0:
+            for p in range(fwd_ptr[doc], fwd_ptr[doc + 1], _LINE):
                 touched |= fwd_term[p]
     for i in range(len(docs)):
         doc = docs[i]

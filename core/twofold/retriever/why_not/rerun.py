@@ -96,7 +96,8 @@ class Rerun:
         if found.fused is None:
             ((scores),) = legs.values()
             return CandidateSet(keys, legs, None, scores.completed)
-        return CandidateSet.from_fusion(keys, legs, fusion)
+        fused = fusion.fuse(legs["dense"], legs["lexical"])
+        return CandidateSet(keys, legs, fused, fused.scores)
 
     def misses(self, leg: Leg, limit: int) -> bool:
         """Return whether the query's approximate search missed the passage within its depth."""

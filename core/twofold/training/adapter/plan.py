@@ -23,6 +23,13 @@ class AdapterPlan(AcceptanceRules):
         learning_rate: Adam's learning rate.
         max_passages: Most passages to contrast with; beyond it, all relevant ones and a sample.
         folds: Folds of the cross-validation, which holds out each query once.
+
+    Raises:
+        InputError: A value is out of range, or there are too few queries for the folds.
+
+    Example:
+        >>> AdapterPlan(epochs=10, rank=64).temperature
+        0.05
     """
 
     temperature: float = 0.05

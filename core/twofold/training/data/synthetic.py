@@ -238,15 +238,15 @@ def filter_round_trip(training_set: TrainingSet, retriever: Retriever, k: int = 
     Alberti et al., Synthetic QA Corpora Generation with Roundtrip Consistency (ACL 2019). Raises
     QueryError for a bad ``k``.
     """
-    kept: set[str] = set()
+    accepted: set[str] = set()
     for start in range(0, len(training_set), _BATCH):
         batch = training_set[start : start + _BATCH]
         found = retriever.retrieve_many([example.query for example in batch], k=k)
         for example, hits in zip(batch, found, strict=True):
             if not set(hits.ids).isdisjoint(example.positives):
-                kept.add(example.query_id)
-    dropped = tuple(query_id for query_id in training_set.queries if query_id not in kept)
-    return RoundTrip(training_set.select(kept), dropped)
+                accepted.add(example.query_id)
+    dropped = tuple(query_id for query_id in training_set.queries if query_id not in accepted)
+    return RoundTrip(training_set.select(accepted), dropped)
 
 
 def _check_distinct(name: str, values: Sequence[str]) -> None:

@@ -9,14 +9,22 @@ from transformers import TrainerCallback
 class EpochHooks(Protocol):
     """Methods that ``EpochCallback`` calls, with the number of the epoch from 1."""
 
-    def begin_epoch(self, number: int) -> None: ...  # noqa: D102
-    def end_epoch(self, number: int, loss: float | None) -> bool: ...  # noqa: D102
+    def begin_epoch(self, number: int) -> None:
+        """Prepare an epoch's data."""
+        ...
+
+    def end_epoch(self, number: int, loss: float | None) -> bool:
+        """Evaluate the model after an epoch; return whether training stops."""
+        ...
 
 
 class EpochCallback(TrainerCallback):
     """Calls the hooks before and after each epoch.
 
     The caller prepares the first epoch itself, before the trainer reads the data.
+
+    Args:
+        hooks: The methods to call.
     """
 
     def __init__(self, hooks: EpochHooks) -> None:
