@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from twofold.backend import Searchable
 from twofold.errors import InputError
-from twofold.index import Index
 from twofold.training.acceptance import Gain
 from twofold.training.adapter.plan import AdapterPlan
 from twofold.training.adapter.result import TrainedAdapter
@@ -33,7 +33,7 @@ class SweepPoint:
 
 
 def sweep_temperatures(
-    index: Index,
+    index: Searchable,
     training_set: TrainingSet,
     temperatures: Sequence[float] = TEMPERATURES,
     *,

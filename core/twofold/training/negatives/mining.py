@@ -10,9 +10,8 @@ from itertools import islice
 import numpy as np
 import xxhash
 
-from twofold.backend import Capabilities, SearchScope
+from twofold.backend import Capabilities, Searchable, SearchScope
 from twofold.errors import DegradedWarning, InputError, QueryError
-from twofold.index import Index
 from twofold.index.encoder_binding import CANARIES
 from twofold.retriever import Retriever
 from twofold.training.data.examples import TrainingSet
@@ -86,13 +85,13 @@ class Mining:
         object.__setattr__(self, "counts", counts)
 
 
-def restrict_to_legs(index: Index, mining: Mining) -> Mining:
+def restrict_to_legs(index: Searchable, mining: Mining) -> Mining:
     """Replace lexical and hybrid negatives by dense ones if the index has no lexical leg.
 
     Warns (DegradedWarning) if it replaces any.
     """
     counts = dict(mining.counts)
-    if "lexical" in index.modes or not counts.keys() & {"lexical", "hybrid"}:
+    if "lexical" in index.capabilities.modes or not counts.keys() & {"lexical", "hybrid"}:
         return mining
     _warn("the index has no lexical leg: all searched negatives come from the dense leg")
     random = counts.pop("random", 0)
@@ -100,7 +99,7 @@ def restrict_to_legs(index: Index, mining: Mining) -> Mining:
 
 
 def mine(
-    index: Index,
+    index: Searchable,
     training_set: TrainingSet,
     mining: Mining | None = None,
     *,
@@ -128,7 +127,7 @@ class Miner:
     counts, too. Not thread-safe.
     """
 
-    def __init__(self, index: Index, mining: Mining | None = None) -> None:
+    def __init__(self, index: Searchable, mining: Mining | None = None) -> None:
         self.mining = mining if mining is not None else Mining()
         self._index = index
         self._last: tuple[tuple[object, ...], MinedNegatives] | None = None
