@@ -13,7 +13,11 @@ _REORDERED = {"reassoc", "nsz"}  # allow vectorized sums; NaN stays NaN
 
 @njit(cache=True, nogil=True, fastmath=_REORDERED)
 def products(point, vectors, positions):
-    """Return the dot products (n,) of ``point`` (dim,) and ``vectors[positions]``."""
+    """Return the dot products (n,) of ``point`` (dim,) and ``vectors[positions]``.
+
+    The vectors are float32 (m, dim), and may be a memory map larger than memory: only the rows at
+    ``positions`` (n,) are read.
+    """
     out = np.empty(len(positions))
     for i in range(len(positions)):
         at = np.uint64(positions[i])
