@@ -230,7 +230,7 @@ class TermExplainer(Protocol):
         ...
 
     def term_spans(self, text: str, passages: Sequence[str]) -> list[list[TermSpan]]:
-        """Return where the query's terms stand in each of these texts, by start."""
+        """Return the spans of the query's terms in each text, sorted by start."""
         ...
 
 

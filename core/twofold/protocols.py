@@ -167,5 +167,5 @@ class SpanAnalyzer(Analyzer, Protocol):
     """An analyzer that can also locate its terms in a text."""
 
     def spans(self, text: str) -> list[TermSpan]:
-        """Return the spans of the text's ``passage_terms`` in ``text``, by start."""
+        """Return the spans of the text's ``passage_terms``, sorted by start."""
         ...

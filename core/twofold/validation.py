@@ -229,7 +229,7 @@ def check_query_vector(vector: object) -> Vectors:
 
 
 def check_queries(queries: Sequence[str] | None, vectors: Vectors | None) -> int:
-    """Return how many queries the texts and vectors make, or raise QueryError."""
+    """Return the number of queries; raise QueryError unless texts and vectors match."""
     if queries is None and vectors is None:
         raise QueryError("pass a query text, a query vector, or both")
     if isinstance(queries, str):

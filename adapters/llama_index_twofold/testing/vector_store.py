@@ -59,7 +59,9 @@ class StoreSuite:
 
     def make_store(self) -> Store:
         """Return a new, empty store that takes vectors of any dimension."""
-        raise NotImplementedError("override make_store to return your store")
+        raise NotImplementedError(
+            "the suite's subclass must override make_store() and return the store to test"
+        )
 
     @pytest.fixture
     def store(self) -> Store:

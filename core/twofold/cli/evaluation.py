@@ -69,7 +69,7 @@ def evaluation(
         if plot is not None:
             check_plot_path(plot)
             if len(modes) + len(others) < 2:
-                raise InputError("--plot shows differences: give a second --mode, or --against")
+                raise InputError("--plot compares two runs: give a second --mode, or --against")
         texts, judgments = read_queries(queries), read_qrels(qrels)
         # A path that is also a mode's name gets another name.
         runs = {f"the run {p}" if str(p) in modes else str(p): read_run(p) for p in others}

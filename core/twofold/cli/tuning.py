@@ -126,7 +126,7 @@ def _profiles_table(
 
 
 def _stages_table(result: tuning.TuningResult) -> Table:
-    """Return the stages of the search over all queries."""
+    """Return a table with one row per stage of the tuning search over all queries."""
     table = make_table(
         f"on all {result.queries:,} queries, {result.measure}",
         *number_columns("tried", "best", "chosen"),

@@ -78,7 +78,7 @@ def write_qrels(path: FilePath, qrels: Mapping[str, Mapping[str, int]]) -> None:
     """Write judgments in TREC's four columns: query, 0, passage and grade.
 
     Raises:
-        InputError: An id has a blank. Nothing was written.
+        InputError: An id contains whitespace. Nothing was written.
     """
     lines: list[str] = []
     for query_id, grades in qrels.items():

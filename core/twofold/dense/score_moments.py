@@ -85,7 +85,7 @@ class VectorMoments:
         return Moments(-distance, math.sqrt(variance) / (2 * root), exact=False)
 
     def _along(self, direction: _Floats) -> tuple[float, float]:
-        """Return the mean and variance of the products with one direction."""
+        """Return mean and variance of the stored vectors' dot products with one vector."""
         mean = float(direction @ self.total) / self.count
         variance = float(direction @ self.products @ direction) / self.count - mean * mean
         most = float(direction @ direction) * float(np.trace(self.products)) / self.count

@@ -92,7 +92,7 @@ def parse_measure(name: str) -> Any:
 
 
 def parse_measures(names: Sequence[str]) -> list[Any]:
-    """Return the ir_measures measures of names, without duplicates."""
+    """Parse measure names into objects of ir_measures, dropping duplicates."""
     if isinstance(names, str) or not names:
         raise InputError(f"measures must be a list of names, such as ['nDCG@10'], got {names!r}")
     return list(dict.fromkeys(parse_measure(name) for name in names))

@@ -64,7 +64,7 @@ class StoredAnalyzer:
             analyzer = analyzer_from_name(self.name)
         except InputError as error:
             raise IndexMismatchError(f"the index's analyzer can't be loaded: {error}") from error
-        check_analyzer(self._settings, analyzer, remedy="restore it, or")
+        check_analyzer(self._settings, analyzer, advice="restore it, or")
         return analyzer
 
 
@@ -78,11 +78,11 @@ def check_analyzer(
     settings: IndexSettings,
     analyzer: Analyzer,
     *,
-    remedy: str = "leave analyzer= out to open it as it is, or",
+    advice: str = "leave analyzer= out to open it as it is, or",
 ) -> None:
     """Raise IndexMismatchError unless this analyzer built an index with these settings.
 
-    ``remedy`` begins the message's advice.
+    ``advice`` begins the message's advice.
     """
     if _is_builder(settings, analyzer):
         return
@@ -97,8 +97,8 @@ def check_analyzer(
             "it uses, has changed)"
         )
     raise IndexMismatchError(
-        f"the index was built with {what}: {remedy} rebuild its postings, without encoding "
-        "anything, with Index.reanalyze(analyzer) or `twofold reanalyze`"
+        f"the index was built with {what}: {advice} rebuild its postings with "
+        "Index.reanalyze(analyzer) or `twofold reanalyze`, which encodes nothing"
     )
 
 

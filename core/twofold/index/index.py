@@ -459,8 +459,8 @@ class Index:
         Args:
             sample: How many stored vectors are used as queries, if none are passed.
             k: Passages per query.
-            queries: Texts, or vectors (n, dim), preferably real ones.
-            effort: The search effort, 1.0 for the index type's own.
+            queries: Texts, or vectors (n, dim); real user queries give the best estimate.
+            effort: The search effort; 1.0 is the index type's default.
         """
         with self.view() as view:
             return measure_recall(view, queries, sample, k, effort)

@@ -51,7 +51,7 @@ def profile_from_dict(values: Mapping[str, Any]) -> SearchProfile:
     except (KeyError, TypeError, InputError) as error:
         raise UnsupportedStorageError(
             f"a saved profile was written by another version of twofold ({error}): use that "
-            "version, or drop the profile"
+            "version, or remove it with index.profiles.drop(name)"
         ) from error
 
 

@@ -44,7 +44,7 @@ class Categories:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """One number per passage: ``values`` (n,), NaN if it has none."""
+    """A numeric field as colors: one value per passage (n,), NaN where it has none."""
 
     title: str
     values: NDArray[np.float64]

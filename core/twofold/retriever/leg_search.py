@@ -96,7 +96,7 @@ def search_legs(
 
 
 def _add_empty(search: Callable[[], list[LegHits]], queries: Sequence[QueryInput]) -> list[LegHits]:
-    """Search, and add an empty list for each query without a vector."""
+    """Search the queries that have vectors; the others get empty lists, in query order."""
     found = iter(search())
     return [next(found) if query.vector is not None else LegHits.empty() for query in queries]
 

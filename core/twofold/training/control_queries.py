@@ -1,4 +1,8 @@
-"""Control queries, and the queries that an active adapter was trained on."""
+"""Control queries, and the queries that an active query adapter was trained on.
+
+Control queries are of another kind than the training queries: they show whether other searches get
+worse.
+"""
 
 from collections.abc import Sequence
 

@@ -362,7 +362,7 @@ def same(text):
     ],
 )
 def test_import_paths_that_lead_nowhere(path):
-    with pytest.raises(InputError, match="can't be imported|in the standard library"):
+    with pytest.raises(InputError, match="can't be imported|standard library"):
         analyzer_from_name(path)
 
 

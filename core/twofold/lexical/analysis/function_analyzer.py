@@ -169,8 +169,8 @@ def _import_object(path: str) -> Any:
     roots = {name.partition(".")[0] for name in (home, module)} - {"__main__"}
     if roots & _SYSTEM_MODULES:
         raise InputError(
-            f"the analyzer {path!r} is in the standard library, which has no analyzers: don't "
-            "trust an index that names it"
+            f"the analyzer {path!r} is part of Python's standard library, which has no analyzers: "
+            "an index that names it may be malicious"
         )
     return found
 

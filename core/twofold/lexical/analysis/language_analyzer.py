@@ -59,7 +59,7 @@ class LanguageAnalyzer:
         return self._terms(text, query=True)
 
     def spans(self, text: str) -> list[TermSpan]:
-        """Return the spans of the ``passage_terms`` in ``text``, by start."""
+        """Return the spans of the ``passage_terms`` in ``text``, sorted by start."""
         found = sorted(self._pieces(text), key=lambda piece: (piece[1], -piece[2]))
         stems = map(_stemmer(self.language.stemmer), [word for word, _, _ in found])
         return [TermSpan(stem, *piece[1:]) for stem, piece in zip(stems, found, strict=True)]

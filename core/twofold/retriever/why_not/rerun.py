@@ -131,7 +131,7 @@ class Rerun:
         return self.passage_id in hits.ids
 
     def _append(self, leg: Leg, scores: LegScores) -> LegScores:
-        """Return a leg's scores with the passage's, which the leg doesn't list, at the end."""
+        """Return a leg's scores, with that of the passage, which it doesn't list, appended."""
         return replace(
             scores,
             scores=np.append(scores.scores, self.score(leg)),

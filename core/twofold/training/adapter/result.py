@@ -96,7 +96,7 @@ def keep(
         active = scope.session.corpus.vector_set
     if active != trained.vector_set:
         raise InputError(
-            "the adapter was trained on other vectors, because the index was encoded anew since; "
+            "the adapter was trained on other vectors: the index was encoded anew since; "
             "train again"
         )
     name = name if name is not None else choose_name(index)

@@ -7,7 +7,7 @@ from transformers import TrainerCallback
 
 
 class EpochHooks(Protocol):
-    """Methods that ``EpochCallback`` calls, with the number of the epoch from 1."""
+    """Hooks that ``EpochCallback`` calls around each epoch; epochs are numbered from 1."""
 
     def begin_epoch(self, number: int) -> None:
         """Prepare an epoch's data."""

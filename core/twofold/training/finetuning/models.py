@@ -109,7 +109,9 @@ def check_model(encoder: SentenceTransformerEncoder, plan: EncoderPlan) -> None:
     towers = find_towers(encoder.model)
     if plan.max_length is not None:
         if not towers:
-            raise InputError("max_length is for transformers, and the index's model is none")
+            raise InputError(
+                "max_length applies to transformers only, and this index's model isn't one"
+            )
         special = max(int(tower.tokenizer.num_special_tokens_to_add()) for tower, _ in towers)
         if plan.max_length <= special:
             raise InputError(
@@ -117,7 +119,9 @@ def check_model(encoder: SentenceTransformerEncoder, plan: EncoderPlan) -> None:
                 f"tokens, got {plan.max_length}"
             )
     if plan.mini_batch_size is not None and not towers:
-        raise InputError("mini_batch_size is for transformers, and the index's model is none")
+        raise InputError(
+            "mini_batch_size applies to transformers only, and this index's model isn't one"
+        )
     longest = encoder.loaded.dim
     for length in plan.dims:
         if length > longest:

@@ -110,7 +110,7 @@ def set_score_limits(
     share: float | None,
     margin: float | None,
 ) -> None:
-    """Give each filter its query's vector, best positive score and score limit.
+    """Set the vector, the best positive's score and the score limit of each query's filter.
 
     ``texts`` has contents of positives that may not be in the index, by id. ``share`` and
     ``margin`` are those of ``Mining``.
