@@ -14,7 +14,7 @@ from twofold.training.data.examples import Example, TrainingSet
 from twofold.types import Passage
 
 _BEFORE_JSON = b"\xef\xbb\xbf \t\r\n"
-"""What may precede the first bracket: a UTF-8 byte order mark and blanks."""
+"""Bytes that may precede the first bracket: a UTF-8 byte order mark and spaces."""
 
 
 class ExampleBuilder:

@@ -11,7 +11,7 @@ from twofold.training.data.examples import Example, TrainingSet
 from twofold.validation import check_choice, check_integer, check_number, check_seed
 
 By = Literal["query", "passage"]
-"""What stays on one side: equal queries, or also queries that share a relevant passage."""
+"""Queries that stay on one side: equal ones, or also those that share a relevant passage."""
 
 
 @dataclass(frozen=True, slots=True)
