@@ -360,10 +360,6 @@ class IndexView:
         """Return the term coverage of a query."""
         return self.term_coverage(query)
 
-    def lowest_dense(self, query: Vectors) -> float:
-        """Return the least dense score."""
-        return self.least_dense_score(query)
-
     @property
     def rows(self) -> Rows:
         """The rows of all passages, ascending."""
