@@ -73,11 +73,14 @@ def middle(element):
 
 
 def hover(page, element):
-    """Move the mouse onto a point, and return what the hover box says."""
+    """Move the mouse onto a point, and return the hover box.
+
+    On its way the mouse passes other points, whose box may show first: `expect` waits for the last.
+    """
     page.mouse.move(5, 5)
     page.wait_for_selector(".hoverlayer .hovertext", state="detached")
     page.mouse.move(*middle(element), steps=5)
-    return page.wait_for_selector(".hoverlayer .hovertext").text_content()
+    return page.locator(".hoverlayer .hovertext")
 
 
 def test_a_page_shows_points_stars_and_lines(opened, library):
@@ -135,7 +138,7 @@ def test_hovering_shows_the_passage_and_its_scores(opened, library):
     assert " ".join(passage.text.split()[:5]) in said
     assert f"dense rank 3, score {drawn.queries[0].dense.scores[2]:.3f}" in said
     star = page.locator(".scatterlayer .trace").last.locator(".point")
-    assert hover(page, star) == "query" + QUERIES[0]
+    expect(hover(page, star)).to_have_text("query" + QUERIES[0])
 
 
 def test_a_legend_entry_hides_and_shows_its_trace(opened, library):
@@ -163,9 +166,9 @@ def test_hostile_text_is_shown_and_never_run(opened, tmp_path):
         )
         drawn = CorpusMap.from_index(index, [HOSTILE], color="kind")
     page, requests, complaints = opened(drawn)
-    said = hover(page, page.locator(".scatterlayer .point").first)
-    assert "</script><script>window.owned = 1</script>" in said
-    assert "&lt;b&gt;" in said
+    box = hover(page, page.locator(".scatterlayer .point").first)
+    expect(box).to_contain_text("</script><script>window.owned = 1</script>")
+    expect(box).to_contain_text("&lt;b&gt;")
     assert "<script>" in page.locator(".legend").text_content()
     assert page.evaluate("window.owned") is None
     assert page.locator("#map a[href^=javascript], #map img[src=x]").count() == 0
