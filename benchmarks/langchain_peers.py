@@ -67,9 +67,9 @@ def load_documents(
     """Return a collection's documents, their vectors, and embeddings that know the queries."""
     passages = list(collection.index)
     with collection.index.view() as view:
-        rows = np.array([view.row_of(each.id) for each in passages])
-        vectors: Vectors = view.vectors(rows)[0]
-        query_vectors: Vectors = view.encode_queries(list(collection.texts.values()))
+        vectors = view.fetch(ids=[each.id for each in passages], vectors=True).vectors
+        assert vectors is not None
+        query_vectors: Vectors = view.scope.encode_queries(list(collection.texts.values()))
     documents = [Document(id=each.id, page_content=each.content) for each in passages]
     known = dict(zip(collection.texts.values(), query_vectors.tolist(), strict=True))
     assert collection.index.encoder is not None

@@ -19,7 +19,6 @@ from typing import Any
 
 import faiss
 import ir_measures
-import numpy as np
 from heartbeat import BEATS, longest_delay
 from judged import DEFAULT, Collection, open_collection
 from llama_index.core import MockEmbedding, Settings, StorageContext, VectorStoreIndex
@@ -43,9 +42,9 @@ def load_nodes(collection: Collection) -> tuple[list[BaseNode], dict[str, list[f
     """Return a collection's nodes with their vectors, and the queries' vectors by text."""
     passages = list(collection.index)
     with collection.index.view() as view:
-        rows = np.array([view.row_of(each.id) for each in passages])
-        vectors = view.vectors(rows)[0]
-        query_vectors = view.encode_queries(list(collection.texts.values()))
+        vectors = view.fetch(ids=[each.id for each in passages], vectors=True).vectors
+        assert vectors is not None
+        query_vectors = view.scope.encode_queries(list(collection.texts.values()))
     nodes: list[BaseNode] = [
         TextNode(id_=passage.id, text=passage.content, embedding=vector.tolist())
         for passage, vector in zip(passages, vectors, strict=True)

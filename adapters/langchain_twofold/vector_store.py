@@ -390,13 +390,17 @@ class TwofoldVectorStore(VectorStore):
                 "add_documents, which encodes the documents anew"
             )
         with target.index.view() as view:
-            rows = np.flatnonzero(view.allowed({}))
+            rows = view.list_keys()
             for start in range(0, len(rows), _MERGE_BATCH):
-                batch = rows[start : start + _MERGE_BATCH]
-                vectors, has_vector = view.vectors(batch)
-                passages = list(view.passages(batch[has_vector]))
-                self.index.upsert(passages, vectors=vectors[has_vector])
-                self.index.upsert(list(view.passages(batch[~has_vector])))
+                batch = view.fetch(rows[start : start + _MERGE_BATCH], vectors=True)
+                assert batch.vectors is not None
+                assert batch.has_vector is not None
+                pairs = list(zip(batch.passages, batch.has_vector, strict=True))
+                self.index.upsert(
+                    [passage for passage, has_vector in pairs if has_vector],
+                    vectors=batch.vectors[batch.has_vector],
+                )
+                self.index.upsert([passage for passage, has_vector in pairs if not has_vector])
 
 
 def select_relevance_score_fn(retriever: Retriever) -> Callable[[float], float]:

@@ -82,14 +82,10 @@ class LegHits:
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """Mean and standard deviation of a leg's scores over all passages, ignoring filters.
-
-    ``exact`` is False for an approximation.
-    """
+    """Mean and standard deviation of a leg's scores over all passages, ignoring filters."""
 
     mean: float
     deviation: float
-    exact: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,4 +99,4 @@ def _write(layout: Layout, view: IndexView, copy: Layout) -> None:
             os.fsync(file.fileno())
     for folder in (*folders, copy.folder):
         sync_folder(folder)
-    write_head(copy.head, view.generation)
+    write_head(copy.head, view.corpus.generation)

@@ -4,7 +4,6 @@ import json
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -19,7 +18,6 @@ from twofold.dense import (
 )
 from twofold.errors import CorruptIndexError, RebuildWarning
 from twofold.index.layout import Layout
-from twofold.segments import find_positions
 from twofold.storage import (
     BlockRecord,
     IndexSettings,
@@ -32,19 +30,8 @@ from twofold.types import Mask, Moments, Rows, Vectors
 
 READ = 4 << 30
 """Bytes of vectors up to which all checksums are compared before the first search."""
-SAMPLED = 50_000
-"""Vectors in the sample whose moments are used above READ bytes."""
-STALE = 0.1
-"""Relative change of the number of vectors after which another sample is taken."""
-
-
-@dataclass(frozen=True, slots=True)
-class _KnownMoments:
-    """Moments of the vectors of some rows, ascending, when ``live`` vectors were live."""
-
-    rows: Rows
-    moments: VectorMoments
-    live: int
+SAMPLED = 16_384
+"""Vectors up to which score moments are those of all; of more, a seeded sample is used."""
 
 
 class DenseLeg:
@@ -80,8 +67,6 @@ class DenseLeg:
         self._parts: dict[str, VectorBlock] = {}
         self._loaded: dict[int, AnnStructure] = {}
         self._damaged: set[int] = set()
-        # The moments themselves are taken over, since `before` may never compute any.
-        self._moments: _KnownMoments | None = before._moments if before is not None else None
         # A leg that was never searched has loaded nothing: use the one before it.
         self._before: DenseLeg | None = (
             before._before if before is not None and before._index is None else before
@@ -140,16 +125,13 @@ class DenseLeg:
         return self.index.flat.get_vectors(rows)
 
     def moments(self, query: Vectors) -> Moments:
-        """Return the moments of all live vectors' scores for one query (dim,).
+        """Return the moments of all live vectors' scores for one query (dim,), 0 without any.
 
-        The first call of a generation reads the vectors added and deleted since the last one.
-        Above READ bytes, a seeded sample is used. Raises QueryError for an invalid query.
+        Raises QueryError for an invalid query.
         """
-        index = self.index
-        prepared = index.flat.prepare_queries(query[None, :])[0]
-        with self._lock:
-            self._moments = self._update_moments(index, self._moments)
-            return self._moments.moments.scores(prepared)
+        prepared = self.index.flat.prepare_queries(query[None, :])[0]
+        moments = self._vector_moments
+        return moments.scores(prepared) if moments is not None else Moments(0.0, 0.0)
 
     def damage(self) -> list[str]:
         """Read all vectors and structures, and return descriptions of those that have changed."""
@@ -160,29 +142,13 @@ class DenseLeg:
         found = [self._structure_problem(record) for record in self.structures]
         return problems + [problem for problem in found if problem is not None]
 
-    def _update_moments(
-        self, index: ApproximateIndex, known: _KnownMoments | None
-    ) -> _KnownMoments:
-        """Return the moments of the live vectors, updating the known ones if that is less work."""
-        live = self.live_rows
-        if self._size > READ:
-            if known is not None and abs(len(live) - known.live) <= STALE * len(live):
-                return known
-            rows = np.sort(np.random.default_rng(0).permutation(live)[:SAMPLED])
-            of_sample = VectorMoments.from_blocks(self.metric, self.dim, (), exact=False)
-            return _KnownMoments(rows, of_sample.plus(index.flat.get_vectors(rows)[0]), len(live))
-        if known is not None and known.moments.exact:
-            deleted = known.rows[find_positions(known.rows, live) < 0]
-            added = live[find_positions(live, known.rows) < 0]
-            old, found = index.flat.get_vectors(deleted)
-            if len(deleted) + len(added) < len(live) and found.all():
-                moments = known.moments
-                moments = moments.minus(old) if len(deleted) else moments
-                moments = moments.plus(index.flat.get_vectors(added)[0]) if len(added) else moments
-                if not moments.is_worn:
-                    return _KnownMoments(live, moments, len(live))
-        moments = VectorMoments.from_blocks(self.metric, self.dim, index.flat.blocks)
-        return _KnownMoments(live, moments, len(live))
+    @cached_property
+    def _vector_moments(self) -> VectorMoments | None:
+        rows = self.live_rows
+        if len(rows) > SAMPLED:
+            rows = np.sort(np.random.default_rng(0).choice(rows, SAMPLED, replace=False))
+        vectors = self.index.flat.get_vectors(rows)[0]
+        return VectorMoments.from_vectors(self.metric, vectors) if len(rows) else None
 
     @property
     def _size(self) -> int:

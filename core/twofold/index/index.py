@@ -25,6 +25,7 @@ from twofold.dense import (
     index_type_from_name,
 )
 from twofold.errors import DegradedWarning
+from twofold.filters import parse_filter
 from twofold.index.analyzer_binding import check_title_weight, with_analyzer
 from twofold.index.copying import copy_index
 from twofold.index.encoder_binding import EncoderBinding
@@ -245,8 +246,8 @@ class Index:
 
     def adapted(self, vectors: Vectors) -> Vectors:
         """Return query vectors (n, dim), mapped by the active query adapter."""
-        with self.view() as view:
-            return view.adapted(vectors)
+        with self.open_search() as scope:
+            return scope.adapt(vectors)
 
     def upsert(
         self,
@@ -408,8 +409,9 @@ class Index:
     def count(self, where: Where | None = None) -> int:
         """Return how many passages there are, or how many match a filter."""
         with self.view() as view:
-            allowed = view.allowed(where)
-            return view.snapshot.state.passages if allowed is None else int(allowed.sum())
+            if where is None:
+                return view.corpus.passages
+            return int(np.count_nonzero(view.mask(parse_filter(where))))
 
     def __len__(self) -> int:
         return self.count()
@@ -443,8 +445,8 @@ class Index:
         Raises:
             QueryError: There is no encoder.
         """
-        with self.view() as view:
-            return view.encode_queries(texts)
+        with self.open_search() as scope:
+            return scope.encode_queries(texts)
 
     def recall(
         self,

@@ -53,9 +53,9 @@ def measure_agreement(view: IndexView, *, encode: bool) -> float | None:
     if len(background) <= MIN_PASSAGES:
         return None
     probes = background[:PROBES]
-    passages = view.passages(probes)
+    passages = view.fetch(probes).passages
     sentences = [_choose_sentence(passages[position]) for position in range(len(probes))]
-    lexical = view.lexical(sentences, _SIMILAR + 1, None)
+    lexical = view.search_lexical(sentences, _SIMILAR + 1, None, None)
     similar = [
         hits.rows[hits.rows != row][:_SIMILAR]
         for hits, row in zip(lexical, probes.tolist(), strict=True)
@@ -67,7 +67,7 @@ def measure_agreement(view: IndexView, *, encode: bool) -> float | None:
     similar = [similar[position] for position in usable]
     if encode:
         texts = [sentences[position] for position in usable]
-        vectors = view.encode_queries(texts, adapted=False)
+        vectors = view.scope.encode_queries(texts, adapt=False)
     else:
         vectors = dense.vectors(probes)[0]
     queries = dense.index.flat.prepare_queries(vectors)

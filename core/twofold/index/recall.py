@@ -52,7 +52,7 @@ def measure_recall(
         sampled = np.sort(np.random.default_rng(0).permutation(dense.live_rows)[:sample])
         vectors = dense.vectors(sampled)[0]
     elif len(queries) and all(isinstance(query, str) for query in queries):
-        vectors = view.encode_queries([str(query) for query in queries])
+        vectors = view.scope.encode_queries([str(query) for query in queries])
     else:
         vectors = np.asarray(queries)
     if not len(vectors):

@@ -53,7 +53,6 @@ from twofold.types import (
     Moments,
     Passage,
     Rows,
-    Scores,
     TermMatch,
     TermSpan,
     Vectors,
@@ -197,7 +196,7 @@ class IndexView:
         """Return the k nearest passages of each vector (n, dim)."""
         if self.snapshot.dense is None:
             return [LegHits.empty() for _ in vectors]
-        mask = self._mask(where) if where is not None else None
+        mask = self.mask(where) if where is not None else None
         return self.snapshot.dense.index.search(vectors, k, mask, effort)
 
     def search_lexical(
@@ -205,7 +204,7 @@ class IndexView:
     ) -> list[LegHits]:
         """Return the k best passages of each text by shared words."""
         k = min(k, max(self.snapshot.state.passages, 1))  # compiled, it has 64 bits
-        mask = self._mask(where) if where is not None else None
+        mask = self.mask(where) if where is not None else None
         return self._postings().search_many(texts, k, mask, scorer)
 
     def complete(self, wanted: Sequence[Completion]) -> list[CompletedScores]:
@@ -237,19 +236,20 @@ class IndexView:
     ) -> Fetched:
         """Return passages by row, or by id, leaving out unknown ids."""
         if keys is None:
-            rows = [self.row_of(passage_id) for passage_id in ids or ()]
-            keys = np.array([row for row in rows if row is not None], np.int64)
+            keys = self._find_rows(ids or ())
         stored = self.reader.passages_by_row(keys.tolist()) if texts else ()
-        names = [fields[1] for fields in stored] if texts else self.ids(keys)
+        names = [fields[1] for fields in stored] if texts else ids_at(self.snapshot.columns, keys)
         if not vectors:
             return Fetched(keys, names, StoredPassages(stored))
-        found, present = self.vectors(keys)
-        found = np.where(present[:, None], found, np.float32(0))
+        if self.snapshot.dense is not None:
+            found, present = self.snapshot.dense.vectors(keys)
+        else:
+            found, present = np.empty((len(keys), 0), np.float32), np.zeros(len(keys), np.bool_)
         return Fetched(keys, names, StoredPassages(stored), found, present)
 
     def matches(self, where: Filter, keys: Keys) -> Mask:
         """Return which of these passages match a filter."""
-        mask = self._mask(where)
+        mask = self.mask(where)
         inside = keys < len(mask)
         matched = np.zeros(len(keys), np.bool_)
         matched[inside] = mask[keys[inside]]
@@ -287,7 +287,7 @@ class IndexView:
     def list_keys(self, where: Filter | None = None) -> Keys:
         """Return the rows of all passages that match, ascending."""
         if where is not None:
-            return np.flatnonzero(self._mask(where))
+            return np.flatnonzero(self.mask(where))
         parts = [segment.rows for segment in self.snapshot.columns]
         rows = np.concatenate(parts).astype(np.int64) if parts else np.empty(0, np.int64)
         return np.sort(rows[~np.isin(rows, self.snapshot.dead)])
@@ -336,116 +336,26 @@ class IndexView:
         )
         return scope
 
-    @property
-    def generation(self) -> int:
-        """The number of commits before this view."""
-        return self.snapshot.generation
-
-    @property
-    def metric(self) -> Metric | None:
-        """The similarity of vectors, None without a dense leg."""
-        return self.corpus.metric
-
-    @property
-    def encodes(self) -> bool:
-        """Whether there is an encoder at hand to make vectors of texts."""
-        return self._context.encoder is not None and self._context.encoder.available
-
-    @property
-    def dense_quality(self) -> float:
-        """The agreement of the legs, 1.0 if not measured."""
-        return self.leg_agreement if self.leg_agreement is not None else 1.0
-
-    def lexical_quality(self, query: str) -> float:
-        """Return the term coverage of a query."""
-        return self.term_coverage(query)
-
-    @property
-    def rows(self) -> Rows:
-        """The rows of all passages, ascending."""
-        return self.list_keys()
-
-    @property
-    def count(self) -> int:
-        """How many passages there are."""
-        return self.corpus.passages
-
-    def allowed(self, where: Where | None) -> Mask | None:
-        """Return which rows a filter lets through, deleted ones excluded; None for all.
-
-        Raises:
-            FilterError: The filter is invalid.
-        """
-        return None if where is None else self._mask(parse_filter(where))
-
-    def encode_queries(self, texts: Sequence[str], *, adapted: bool = True) -> Vectors:
-        """Return query vectors (n, dim), mapped by the active query adapter unless told not to."""
-        return self.scope.encode_queries(texts, adapt=adapted)
-
-    def adapted(self, vectors: Vectors) -> Vectors:
-        """Return query vectors (n, dim) or (dim,), mapped by the active query adapter."""
-        return self.scope.adapt(vectors)
-
-    def encode_passages(self, texts: Sequence[str]) -> Vectors:
-        """Return passage vectors (n, dim)."""
-        return self.scope.encode_passages(texts)
-
-    def row_of(self, passage_id: str) -> int | None:
-        """Return the row of a passage, None if there is no such id."""
-        for segment in self.snapshot.columns:
-            for position in segment.ids.find(passage_id):
-                row = int(segment.rows[position])
-                if not np.isin(row, self.snapshot.dead):
-                    return row
-        return None
-
-    def vectors(self, rows: Rows) -> tuple[Vectors, Mask]:
-        """Return the stored vectors (n, dim) of rows, and which of them have one."""
-        if self.snapshot.dense is None:
-            return np.empty((len(rows), 0), np.float32), np.zeros(len(rows), np.bool_)
-        return self.snapshot.dense.vectors(rows)
-
-    def dense(
-        self, queries: Vectors, k: int, allowed: Mask | None, effort: float = 1.0
-    ) -> list[LegHits]:
-        """Search the dense leg with vectors (n, dim), among the rows allowed."""
-        if self.snapshot.dense is None:
-            return [LegHits.empty() for _ in queries]
-        return self.snapshot.dense.index.search(queries, k, allowed, effort)
-
-    def lexical(
-        self, queries: Sequence[str], k: int, allowed: Mask | None, scorer: Scorer | None = None
-    ) -> list[LegHits]:
-        """Search the lexical leg among the rows allowed."""
-        k = min(k, max(self.snapshot.state.passages, 1))
-        return self._postings().search_many(queries, k, allowed, scorer)
-
-    def dense_scores(self, query: Vectors, rows: Rows) -> Scores:
-        """Return the dense score of each row for one query (dim,), NaN without a vector."""
-        return self.scope.dense_scores(query, rows)
-
-    def lexical_scores(self, query: str, rows: Rows, scorer: Scorer | None = None) -> Scores:
-        """Return the lexical score of each row."""
-        return self._postings().scores(query, rows, scorer)
-
-    def ids(self, rows: Rows) -> list[str]:
-        """Return the ids of rows."""
-        return ids_at(self.snapshot.columns, rows)
-
-    def passages(self, rows: Rows) -> StoredPassages:
-        """Fetch passages by row."""
-        return StoredPassages(self.reader.passages_by_row(rows.tolist()))
+    def mask(self, where: Filter) -> Mask:
+        """Return which rows match, deleted ones excluded; cached for the session."""
+        known = self._masks.get(id(where))
+        if known is not None:
+            return known[1]
+        mask = match_rows(where, self.snapshot.columns)
+        mask[self.snapshot.dead[self.snapshot.dead < len(mask)]] = False
+        self._masks[id(where)] = where, mask
+        return mask
 
     def warm(self) -> None:
         """Load what a first query would."""
-        if self._context.encoder is not None:
-            self.encode_queries(["warm"])
-        first = np.zeros(1, np.int64)
+        scope, first = self.scope, np.zeros(1, np.int64)
+        if scope.encoder is not None:
+            scope.encode_queries(["warm"])
         if self.snapshot.dense is not None:
-            self.dense_scores(np.ones(self.snapshot.dense.dim, np.float32), first)
+            scope.dense_scores(np.ones(self.snapshot.dense.dim, np.float32), first)
         if self.snapshot.lexical is not None:
-            self.lexical(["warm"], 1, None)
-            self.lexical_scores("warm", first)
+            self.search_lexical(["warm"], 1, None, None)
+            scope.lexical_scores("warm", first)
 
     def weigh_titles(self, title_weight: int) -> "IndexView":
         """Return this view with postings in memory where titles weigh that much.
@@ -460,15 +370,14 @@ class IndexView:
         snapshot = replace(self.snapshot, lexical=postings)
         return IndexView(replace(self._context, snapshot=snapshot), self.reader)
 
-    def _mask(self, where: Filter) -> Mask:
-        """Return which rows match, deleted ones excluded; cached for the session."""
-        known = self._masks.get(id(where))
-        if known is not None:
-            return known[1]
-        mask = match_rows(where, self.snapshot.columns)
-        mask[self.snapshot.dead[self.snapshot.dead < len(mask)]] = False
-        self._masks[id(where)] = where, mask
-        return mask
+    def _find_rows(self, ids: Sequence[str]) -> Rows:
+        """Return the rows of these ids, leaving out unknown ones."""
+        rows: list[int] = []
+        for passage_id in ids:
+            for segment in self.snapshot.columns:
+                found = segment.rows[segment.ids.find(passage_id)]
+                rows += found[~np.isin(found, self.snapshot.dead)].tolist()
+        return np.array(rows, np.int64)
 
     def _postings(self) -> PostingsIndex:
         if self.snapshot.lexical is None:
@@ -578,7 +487,7 @@ def find_passages(
     view: IndexView, ids: list[str] | None, where: Where | None
 ) -> tuple[StoredPassage, ...]:
     """Return the passages of these ids that a filter lets through; None for all ids."""
-    allowed = view.allowed(where)
+    allowed = view.mask(parse_filter(where)) if where is not None else None
     if ids is not None:
         found = view.reader.passages_by_id(ids).values()
         return tuple(p for p in found if allowed is None or allowed[p.row])

@@ -65,7 +65,7 @@ def score_moments(queries: WeightedQueries) -> Moments:
     # Some scoring functions add a constant to every passage that shares a term, and 0 to others.
     share = sharing / passages
     variance += shift * (1 - share) * (shift * share + 2 * mean)
-    return Moments(mean + shift * share, math.sqrt(max(variance, 0.0)), exact=False)
+    return Moments(mean + shift * share, math.sqrt(max(variance, 0.0)))
 
 
 class PostingsIndex:

@@ -155,7 +155,7 @@ def unmeasured_scores(scores: Scores, ranks: NDArray[np.int64], most: float = np
     def moments() -> Moments:
         known = scores[~np.isnan(scores)]
         if not len(known):
-            return Moments(0.0, 0.0, exact=False)
-        return Moments(float(known.mean()), float(known.std()), exact=False)
+            return Moments(0.0, 0.0)
+        return Moments(float(known.mean()), float(known.std()))
 
     return LegScores(scores, ranks, lowest if np.isfinite(lowest) else 0.0, moments)

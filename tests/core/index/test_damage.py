@@ -167,7 +167,7 @@ def test_no_flipped_bit_of_the_catalog_goes_unseen(copy):
 def test_a_catalog_behind_its_head_is_damage(copy):
     path, _ = copy
     with Index.open(path) as index, index.view() as view:
-        generation = view.generation
+        generation = view.corpus.generation
     write_head(path / "HEAD", generation + 1)
     with pytest.raises(CorruptIndexError, match=f"generation {generation}.*{generation + 1} was"):
         Index.open(path)
@@ -189,7 +189,7 @@ def test_a_torn_head_leaves_the_other_slot(copy):
     with Index.open(path, encoder=Encoder()) as index:
         index.upsert(["x"])
         with index.view() as view:
-            generation = view.generation
+            generation = view.corpus.generation
     data = bytearray((path / "HEAD").read_bytes())
     at = (generation + 1) % 2 * 4096
     data[at : at + 4] = b"torn"

@@ -160,12 +160,12 @@ BAD = [
 def test_bad_passages_leave_the_index_as_it_was(index, passages, error, words):
     index.upsert([{"id": "old", "text": "old text"}])
     with index.view() as view:
-        before = view.generation
+        before = view.corpus.generation
     good = [{"id": f"{n}", "text": f"good {n}"} for n in range(2000)]
     with pytest.raises(error, match=words):
         index.upsert(good + passages if isinstance(passages, list) else passages)
     with index.view() as view:
-        assert view.generation == before
+        assert view.corpus.generation == before
     assert [each.id for each in index] == ["old"]
 
 
@@ -332,10 +332,12 @@ def test_an_index_filled_with_the_vectors_of_the_first_passages(tmp_path):
             tmp_path / "i", texts, encoder=encoder, vectors=vectors, **choices
         )
     with filled.view() as view:
-        rows = np.array([view.row_of(each.id) for each in filled])
-        stored, held = view.vectors(rows)
-    assert held.all()
-    assert stored.tolist() == np.concatenate([vectors, encoder.encode_passages(texts[2:])]).tolist()
+        stored = view.fetch(ids=[each.id for each in filled], vectors=True)
+    assert stored.has_vector.all()
+    assert (
+        stored.vectors.tolist()
+        == np.concatenate([vectors, encoder.encode_passages(texts[2:])]).tolist()
+    )
     filled.close()
     own = create_filled_index(
         None, texts[:2], encoder=None, dim="first", vectors=vectors, **choices

@@ -86,9 +86,9 @@ def test_what_went_counts_as_what_came(tmp_path):
         with index.view() as view:  # 60 of 120 changed, and there are as many as before
             settings = view.snapshot.settings
             assert (settings.agreement_passages, settings.agreement_changed) == (120, 0)
-            before = view.generation
+            before = view.corpus.generation
         stored(index, [149], vectors)  # nothing new
         stored(index, [10], vectors)
         with index.view() as view:
-            assert view.generation == before + 1
+            assert view.corpus.generation == before + 1
             assert view.snapshot.settings.agreement_changed == 1

@@ -49,12 +49,12 @@ def test_saved_settings_survive_closing_and_each_change_is_one_commit(garden):
     assert garden.profiles.active is None
     with garden.view() as view:
         assert view.profile is None
-        generation = view.generation
+        generation = view.corpus.generation
     garden.profiles.save("a", PLAIN)
     garden.profiles.save("b", TITLES, use=True)
     with garden.view() as view:
         assert view.profile == TITLES
-        assert view.generation == generation + 2
+        assert view.corpus.generation == generation + 2
     garden.close()
     with Index.open(garden.path, create=False, read_only=True) as again:
         assert dict(again.profiles) == {"a": PLAIN, "b": TITLES}
@@ -73,7 +73,7 @@ def test_saved_settings_survive_closing_and_each_change_is_one_commit(garden):
         again.profiles.use("a")  # nothing to do
         with again.view() as view:
             assert view.profile == PLAIN
-            assert view.generation == generation + 4
+            assert view.corpus.generation == generation + 4
         assert list(again.profiles) == ["a"]
 
 

@@ -6,7 +6,7 @@ import pytest
 from tests.oracles import nearness
 
 from twofold import BM25, HashingEncoder, Index
-from twofold.dense import HNSW, VectorBlock, VectorMoments
+from twofold.dense import HNSW, VectorMoments
 from twofold.errors import QueryError
 from twofold.index import dense_leg
 from twofold.lexical import BM25L, BM25Plus, LanguageAnalyzer, OkapiBM25, PostingsIndex, TfIdf
@@ -37,11 +37,9 @@ def close(moments, mean, deviation, metric):
     """Compare; under Euclidean as near as the delta method is at 24 dimensions."""
     if metric != "euclidean":
         # Cosines are of vectors as float32 keeps them at unit length.
-        assert moments.exact
         assert moments.mean == pytest.approx(mean, rel=1e-6, abs=1e-7)
         assert moments.deviation == pytest.approx(deviation, rel=1e-6, abs=1e-7)
     else:
-        assert not moments.exact
         assert moments.mean == pytest.approx(mean, rel=0.002)
         assert moments.deviation == pytest.approx(deviation, rel=0.1)
 
@@ -104,18 +102,17 @@ def test_moments_of_vectors_that_are_all_far_off_or_all_equal(metric):
     rng = np.random.default_rng(2)
     far = (1e4 + rng.standard_normal((500, 8))).astype(np.float32)
     query = rng.standard_normal(8).astype(np.float32)
-    part = VectorBlock.from_vectors(Metric(metric), np.arange(500), far)
-    moments = VectorMoments.from_blocks(Metric(metric), 8, [part]).scores(query)
+    moments = VectorMoments.from_vectors(Metric(metric), far).scores(query)
     scores = np.array([nearness(metric, query, each) for each in far])
     assert moments.mean == pytest.approx(scores.mean(), rel=1e-9)
     assert moments.deviation == pytest.approx(scores.std(), rel=1e-3)
-    same = VectorBlock.from_vectors(Metric(metric), np.arange(500), np.repeat(far[:1], 500, axis=0))
-    equal = VectorMoments.from_blocks(Metric(metric), 8, [same]).scores(query)
+    same = np.repeat(far[:1], 500, axis=0)
+    equal = VectorMoments.from_vectors(Metric(metric), same).scores(query)
     assert equal.deviation == 0
     assert equal.mean == pytest.approx(scores[0], rel=1e-9)
 
 
-def test_what_an_outlier_leaves_behind_is_read_anew(tmp_path):
+def test_a_deleted_outlier_leaves_no_trace(tmp_path):
     vectors = np.random.default_rng(3).standard_normal((100, 8)).astype(np.float32)
     vectors[4] *= 1e12
     with Index.open(tmp_path / "i", dim=8, metric="dot") as index:
@@ -129,14 +126,12 @@ def test_what_an_outlier_leaves_behind_is_read_anew(tmp_path):
 
 
 def test_above_its_limit_a_sample_stands_for_all(tmp_path, monkeypatch):
-    monkeypatch.setattr(dense_leg, "READ", 1000)
     monkeypatch.setattr(dense_leg, "SAMPLED", 400)
     vectors = (np.random.default_rng(4).standard_normal((600, 8)) + 1).astype(np.float32)
     with Index.open(tmp_path / "i", dim=8, metric="dot") as index:
         index.upsert([f"text {n}" for n in range(600)], vectors=vectors)
         with index.view() as view:
             found = view.dense_moments(vectors[0])
-            assert not found.exact
             assert found == view.dense_moments(vectors[0])
         mean, deviation = dense_oracle("dot", vectors[0], vectors)
         assert found.mean != pytest.approx(mean, rel=1e-9)
@@ -162,7 +157,6 @@ def test_lexical_moments_follow_from_each_terms_scores_of_all_passages(abstracts
     for claim in [*claims[:20], "cell", "zzzz", ""]:
         found = postings.moments(claim, scorer)
         scores = postings.scores(claim, live, scorer)
-        assert not found.exact
         assert found.mean == pytest.approx(scores.mean(), rel=1e-7, abs=1e-9)
         terms = set(postings.analyzer.query_terms(claim))
         if len(terms) <= 1:
@@ -198,11 +192,11 @@ def test_known_is_the_share_of_distinct_terms_that_live_passages_have():
 
 def test_qualities_of_a_view(library):
     with library.view() as view:
-        assert view.lexical_quality("cells zzzzqqqq") == 0.5
-        assert view.dense_quality == library.agreement
+        assert view.term_coverage("cells zzzzqqqq") == 0.5
+        assert view.leg_agreement == library.agreement
         claim = "cells in the blood"
         rows = view.snapshot.dense.live_rows
-        scores = view.lexical_scores(claim, rows)
+        scores = view.scope.lexical_scores(claim, rows)
         assert view.lexical_moments(claim).mean == pytest.approx(scores.mean(), rel=1e-9)
 
 
@@ -240,12 +234,14 @@ def test_agreement_is_kept_and_measured_again_when_the_number_doubles(tmp_path, 
         first = index.agreement
         assert first is not None
         with index.view() as view:
-            before = view.generation
+            before = view.corpus.generation
             assert view.snapshot.settings.agreement_passages == 120
         index.upsert(passages(abstracts, 30, 120))
         with index.view() as view:
-            assert view.generation == before + 1  # a commit for the passages, none to measure
-            assert view.dense_quality == first
+            assert (
+                view.corpus.generation == before + 1
+            )  # a commit for the passages, none to measure
+            assert view.leg_agreement == first
     with Index.open(path, read_only=True) as index:
         assert index.agreement == first
     with Index.open(path) as index:
@@ -288,7 +284,7 @@ def test_one_leg_has_nothing_to_agree_with(tmp_path, abstracts, legs):
         index.upsert(passages(abstracts, 100))
         assert index.agreement is None
         with index.view() as view:
-            assert view.dense_quality == 1.0
+            assert view.leg_agreement is None
 
 
 def test_where_no_words_are_shared_it_is_tried_once(tmp_path):
@@ -296,11 +292,11 @@ def test_where_no_words_are_shared_it_is_tried_once(tmp_path):
         index.upsert([f"word{n}" for n in range(60)])
         assert index.agreement is None
         with index.view() as view:
-            before = view.generation
+            before = view.corpus.generation
             assert view.snapshot.settings.agreement_passages == 60
         index.upsert(["one more"])
         with index.view() as view:
-            assert view.generation == before + 1
+            assert view.corpus.generation == before + 1
 
 
 def test_an_encoder_that_fails_to_ask_loses_nothing(tmp_path, abstracts):

@@ -158,8 +158,7 @@ def test_diversity_is_maximal_marginal_relevance_on_real_vectors(library, claims
         narrow = Retriever(library, k=10, depth=300, diversity=diversity).retrieve(claim)
         wide = Retriever(library, k=300, depth=300).retrieve(claim)
         with library.view() as view:
-            rows = np.array([view.row_of(each) for each in wide.ids])
-            vectors = view.vectors(rows)[0]
+            vectors = view.fetch(ids=wide.ids, vectors=True).vectors
         by_id = dict(zip(wide.ids, vectors, strict=True))
         order = mmr([by_id[each] for each in wide.ids], wide.scores.tolist(), 10, diversity)
         assert narrow.ids == [wide.ids[at] for at in order]

@@ -130,7 +130,7 @@ def test_the_bench_gives_what_a_retriever_gives(library, claims, abstracts, prof
     }
     assert sum(wanted.values()) > 0
     with library.view() as view:
-        vectors = view.encode_queries(list(texts.values()))
+        vectors = view.scope.encode_queries(list(texts.values()))
         given_by = TuningObjective(view.scope, texts, qrels, vectors, measure).values(profile)
     np.testing.assert_allclose(given_by, [wanted[each] for each in texts], atol=1e-9)
 
@@ -146,7 +146,7 @@ def test_another_weight_of_titles_is_measured_as_if_the_index_had_it(tmp_path, a
                 for each in abstracts[:100]
             )
             with index.view() as view:
-                vectors = view.encode_queries(list(texts.values()))
+                vectors = view.scope.encode_queries(list(texts.values()))
                 bench = TuningObjective(view.scope, texts, qrels, vectors, "AP")
                 # Without the guard: the legs' agreement was measured with the index's own weight.
                 bare = replace(HOME, fusion=WeightedSum(dense_weight=0.4))
@@ -184,7 +184,7 @@ def test_a_leg_of_noise_loses_its_weight(tmp_path):
 
 def generation_of(index):
     with index.view() as view:
-        return view.generation
+        return view.corpus.generation
 
 
 def test_where_both_legs_are_good_the_default_stays(tmp_path):
@@ -390,7 +390,7 @@ def mean_of(folder, judged, profile):
 
 def state(folder):
     with Index.open(folder, create=False, read_only=True) as index, index.view() as view:
-        return view.generation, view.profile, dict(index.profiles)
+        return view.corpus.generation, view.profile, dict(index.profiles)
 
 
 def test_tune_and_settings_on_the_command_line(files):

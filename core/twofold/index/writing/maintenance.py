@@ -35,7 +35,7 @@ def update_agreement(writer: IndexWriter, *, encode: bool = True) -> None:
     """
     with writer.transaction() as transaction:
         view, settings = transaction.view, transaction.snapshot.settings
-        encode = encode and view.encodes
+        encode = encode and view.scope.can_encode
         passages = transaction.snapshot.state.passages
         if _is_agreement_due(settings, passages, encode=encode):
             measured = replace(
