@@ -63,11 +63,8 @@ def profile_records(settings: IndexSettings) -> dict[str, Any]:
 
 def active_profile(settings: IndexSettings) -> SearchProfile | None:
     """Return the active profile, None for the library's defaults."""
-    return (
-        None
-        if settings.active_profile is None
-        else _decode_profile(settings.profiles, settings.active_profile)
-    )
+    name = settings.active_profile
+    return _decode_profile(settings.profiles, name) if name is not None else None
 
 
 @lru_cache(maxsize=64)

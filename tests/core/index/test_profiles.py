@@ -58,7 +58,7 @@ def test_saved_settings_survive_closing_and_each_change_is_one_commit(garden):
     garden.close()
     with Index.open(garden.path, create=False, read_only=True) as again:
         assert dict(again.profiles) == {"a": PLAIN, "b": TITLES}
-        assert (again.profiles.active, again.profiles.in_use) == ("b", TITLES)
+        assert (again.profiles.active, again.profiles["b"]) == ("b", TITLES)
         assert again.verify(deep=True).ok
         for change in (
             lambda: again.profiles.use("a"),

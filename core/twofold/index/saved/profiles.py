@@ -47,11 +47,6 @@ class SearchProfiles(SavedCollection[SearchProfile]):
         """The name of the active profile, None for the library's defaults."""
         return self._settings().active_profile
 
-    @property
-    def in_use(self) -> SearchProfile | None:
-        """The active profile, None for the library's defaults."""
-        return active_profile(self._settings())
-
     def save(self, name: str, profile: SearchProfile, *, use: bool = False) -> None:
         """Save a profile, replacing any of that name, and activate it if ``use``.
 
