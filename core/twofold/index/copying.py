@@ -8,7 +8,14 @@ from twofold.errors import CorruptIndexError, InputError
 from twofold.index.layout import Layout
 from twofold.index.saved_records import adapter_records
 from twofold.index.view import IndexView, SnapshotProvider
-from twofold.storage import WriteLock, check_local_disk, sync_folder, write_head
+from twofold.storage import (
+    Catalog,
+    WriteLock,
+    check_local_disk,
+    exchange_paths,
+    sync_folder,
+    write_head,
+)
 
 _TRIES = 20
 
@@ -45,7 +52,10 @@ def copy_index(
 
 
 def _replace(target: Path, new: Path) -> None:
-    """Replace a folder by another one, and restore it if that fails."""
+    """Replace a folder by another one, in one step where the system can."""
+    if exchange_paths(target, new):
+        sync_folder(target.parent)
+        return
     old = _sibling(target, "replaced")
     target.replace(old)
     try:
@@ -99,4 +109,5 @@ def _write(layout: Layout, view: IndexView, copy: Layout) -> None:
             os.fsync(file.fileno())
     for folder in (*folders, copy.folder):
         sync_folder(folder)
-    write_head(copy.head, view.corpus.generation)
+    with Catalog(copy.catalog, read_only=True).read_transaction() as reader:
+        write_head(copy.head, reader.version())

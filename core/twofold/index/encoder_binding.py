@@ -45,6 +45,10 @@ class EncoderBinding:
         self._by_vector_set: dict[int, Encoder] = {}
         self._lock = threading.Lock()
 
+    def renew(self) -> "EncoderBinding":
+        """Return a binding for another index: the given encoder is checked against its vectors."""
+        return EncoderBinding(self._given)
+
     def has_encoder(self, settings: IndexSettings) -> bool:
         """Return whether the index has an encoder."""
         return self._given is not None or settings.encoder is not None

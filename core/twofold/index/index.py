@@ -95,18 +95,18 @@ class Index:
         self._catalog = Catalog(layout.catalog, read_only=read_only)
         try:
             with self._catalog.read_transaction() as reader:
-                layout.check_head(reader.generation(), options.head)
+                layout.check_head(reader.version(), options.head)
                 settings = reader.settings()
                 vector_set = reader.vector_set()
             options.check(settings)
             self._opened = settings
             analyzer = options.given_analyzer
-            self._encoder_binding = EncoderBinding(options.load_encoder(settings))
             self._snapshots = SnapshotProvider(
                 self._catalog,
                 layout,
                 [analyzer] if analyzer is not None else [],
-                self._encoder_binding,
+                EncoderBinding(options.load_encoder(settings)),
+                options.check,
             )
             self._writer = IndexWriter(self._catalog, layout, self._snapshots, read_only=read_only)
             if vector_set is not None and options.names_another(settings):
@@ -169,6 +169,10 @@ class Index:
             if temporary is not None:
                 shutil.rmtree(temporary, ignore_errors=True)
             raise
+
+    @property
+    def _encoder_binding(self) -> EncoderBinding:
+        return self._snapshots.encoder_binding
 
     @property
     def path(self) -> Path:

@@ -1,12 +1,14 @@
 """The files in an index's folder: their paths, and their creation."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from twofold.errors import CorruptIndexError, InputError
 from twofold.storage import (
     Catalog,
     IndexSettings,
+    Version,
     WriteLock,
     check_local_disk,
     read_head,
@@ -39,10 +41,28 @@ class Layout:
         """Return the path of a segment file."""
         return self.segments / name
 
-    def list_unused(self, used: set[str]) -> list[Path]:
-        """Return the vector and segment files whose names are not in ``used``."""
-        paths = [*sorted(self.vectors.iterdir()), *sorted(self.segments.iterdir())]
-        return [path for path in paths if path.name not in used]
+    def delete_files(self, folder: int, should_delete: Callable[[str], bool]) -> None:
+        """Delete vector and segment files by name.
+
+        Only plain files in the folder itself are deleted, not behind a link.
+
+        Args:
+            folder: A handle of the index's folder.
+            should_delete: Returns whether the file of this name is to be deleted.
+        """
+        for name in (self.vectors.name, self.segments.name):
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+            try:
+                inner = os.open(name, flags, dir_fd=folder)
+            except OSError:  # missing, or a link
+                continue
+            try:
+                with os.scandir(inner) as entries:
+                    for entry in entries:
+                        if should_delete(entry.name) and entry.is_file(follow_symlinks=False):
+                            os.unlink(entry.name, dir_fd=inner)
+            finally:
+                os.close(inner)
 
     def create(self, settings: IndexSettings) -> None:
         """Create the files of an empty index with these settings."""
@@ -54,29 +74,36 @@ class Layout:
             self.vectors.mkdir(exist_ok=True)
             self.segments.mkdir(exist_ok=True)
             Catalog.create(self.catalog, settings)
-            if read_head(self.head) < 0 and self._read_generation() == 0:
-                write_head(self.head, 0)
+            version = self._read_version()
+            if version[1] == 0:  # nothing was committed yet, so HEAD holds nothing to lose
+                write_head(self.head, version)
             sync_folder(self.folder)
             sync_folder(self.folder.resolve().parent)
         finally:
             lock.release()
 
-    def _read_generation(self) -> int:
+    def _read_version(self) -> Version:
         catalog = Catalog(self.catalog, read_only=False)
         try:
             with catalog.read_transaction() as reader:
-                return reader.generation()
+                return reader.version()
         finally:
             catalog.close()
 
-    def check_head(self, generation: int, head: int) -> None:
+    def check_head(self, version: Version, head: Version | None) -> None:
         """Raise CorruptIndexError if the catalog lacks a commit that HEAD records."""
-        if generation < head:
+        generation = version[1]
+        if head is not None and head[0] != version[0]:
+            raise CorruptIndexError(
+                f"{self.folder} is damaged: its catalog and its HEAD file belong to two indexes; "
+                "restore the index from a copy"
+            )
+        if head is not None and generation < head[1]:
             raise CorruptIndexError(
                 f"{self.folder} is damaged: its catalog is at generation {generation}, but "
-                f"generation {head} was committed; restore the index from a copy"
+                f"generation {head[1]} was committed; restore the index from a copy"
             )
-        if head < 0 and generation > 0 and read_head(self.head) < 0:
+        if head is None and generation > 0 and read_head(self.head) is None:
             raise CorruptIndexError(f"{self.folder} has lost its HEAD file: restore it from a copy")
 
 

@@ -11,7 +11,7 @@ from twofold.index.layout import Layout
 from twofold.lexical import AnalyzerLike, analyzer_from_name, as_analyzer
 from twofold.protocols import Analyzer, Encoder
 from twofold.similarity import Metric
-from twofold.storage import IndexSettings
+from twofold.storage import IndexSettings, Version
 from twofold.validation import is_integer
 
 
@@ -28,7 +28,7 @@ DEFAULT_ANALYZER = "english"
 class OpenOptions:
     """The arguments of ``Index.open``; raises InputError for invalid ones.
 
-    ``head`` is the generation in HEAD, read before the catalog.
+    ``head`` is the version in HEAD, read before the catalog.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class OpenOptions:
         metric: Metric | str | None,
         analyzer: AnalyzerLike | AsStored | None,
         title_weight: int | None,
-        head: int,
+        head: Version | None,
     ) -> None:
         self.encoder_object: Encoder | None = None
         if encoder is not None and not isinstance(encoder, str | AsStored):
@@ -157,7 +157,7 @@ def ensure_index(layout: Layout, options: OpenOptions, *, create: bool) -> None:
         IndexNotFoundError: There is none and ``create`` is false, or the folder holds other files.
     """
     folder = layout.folder
-    if layout.catalog.exists() and options.head >= 0:
+    if layout.catalog.exists() and options.head is not None:
         return
     if folder.exists() and not folder.is_dir():
         raise IndexNotFoundError(f"{folder} is a file: an index is a folder")

@@ -29,6 +29,7 @@ from twofold.storage import (
     SegmentRecord,
     State,
     VectorSetRecord,
+    Version,
     content_hash,
     map_file,
     unpack_arrays,
@@ -83,6 +84,11 @@ class Snapshot:
     dense: DenseLeg | None
     pending: PendingVectorSet | None
     active_adapter: ActiveQueryAdapter
+
+    @property
+    def version(self) -> Version:
+        """The index's identity and this generation."""
+        return self.state.identity, self.state.generation
 
     @property
     def generation(self) -> int:

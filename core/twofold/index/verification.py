@@ -49,7 +49,7 @@ def verify(
     for _ in range(_TRIES):
         report = _verify_once(catalog, layout, analyzers, deep=deep)
         with catalog.read_transaction() as reader:
-            if report.ok or reader.generation() == report.generation:
+            if report.ok or reader.version()[1] == report.generation:
                 return report
     return report
 
@@ -61,15 +61,16 @@ def _verify_once(
     try:
         head = read_head(layout.head)  # before the catalog, which a writer may advance
     except CorruptIndexError as error:
-        head = -1
+        head = None
         problems.append(str(error))
     with catalog.read_transaction() as reader:
         snapshot = load_snapshot(reader, layout, None, analyzers)
         problems += reader.check() + snapshot.damage
-        if head > snapshot.generation:
-            problems.append(
-                f"generation {head} was committed, but the catalog is at {snapshot.generation}"
-            )
+        if head is not None:
+            try:
+                layout.check_head(snapshot.version, head)
+            except CorruptIndexError as error:
+                problems.append(str(error))
         problems += _verify_adapters(layout, snapshot)
         problems += _verify_passages(reader, snapshot)
         if deep:

@@ -2,7 +2,7 @@
 
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import overload
@@ -38,6 +38,7 @@ from twofold.segments import ids_at
 from twofold.similarity import Metric
 from twofold.storage import (
     Catalog,
+    CatalogKey,
     CatalogReader,
     IndexSettings,
     PassageFields,
@@ -143,6 +144,7 @@ class BoundEncoder:
 class SnapshotContext:
     """A snapshot, and what follows from it for every session that sees it."""
 
+    key: CatalogKey
     snapshot: Snapshot
     corpus: CorpusInfo
     capabilities: Capabilities
@@ -150,7 +152,9 @@ class SnapshotContext:
     profile: SearchProfile | None
 
     @classmethod
-    def from_snapshot(cls, snapshot: Snapshot, binding: EncoderBinding) -> "SnapshotContext":
+    def from_snapshot(
+        cls, key: CatalogKey, snapshot: Snapshot, binding: EncoderBinding
+    ) -> "SnapshotContext":
         """Return the context of a snapshot, with the encoder that ``binding`` knows."""
         settings, vector_set = snapshot.settings, snapshot.vector_set
         corpus = CorpusInfo(
@@ -166,6 +170,7 @@ class SnapshotContext:
         # A profile whose query adapter can't be read is not used: it was tuned for other vectors.
         usable = snapshot.active_adapter.problem is None
         return cls(
+            key,
             snapshot,
             corpus,
             CAPABILITIES[served_modes(settings)],
@@ -182,6 +187,7 @@ class IndexView:
 
     def __init__(self, context: SnapshotContext, reader: CatalogReader) -> None:
         self._context = context
+        self.key = context.key
         self.snapshot = context.snapshot
         self.corpus = context.corpus
         self.profile = context.profile
@@ -395,7 +401,12 @@ CAPABILITIES: dict[tuple[Mode, ...], Capabilities] = {
 class SnapshotProvider:
     """Finds the generation that a session sees, and keeps the last one loaded.
 
-    ``analyzers`` are the caller's own, beside the one that the settings name.
+    If another index takes the folder, open sessions go on with the one before. New ones see the
+    other index, unless ``check`` refuses its settings.
+
+    Attributes:
+        analyzers: The caller's own, beside the one that the settings name.
+        encoder_binding: The encoders of the index that is in the folder.
     """
 
     def __init__(
@@ -404,9 +415,11 @@ class SnapshotProvider:
         layout: Layout,
         analyzers: list[Analyzer],
         encoder_binding: EncoderBinding,
+        check: Callable[[IndexSettings], None],
     ) -> None:
         self._catalog = catalog
-        self._encoder_binding = encoder_binding
+        self._check = check
+        self.encoder_binding = encoder_binding
         self._layout = layout
         self.analyzers = analyzers
         self._lock = threading.Lock()
@@ -422,22 +435,29 @@ class SnapshotProvider:
         """Open the newest generation in one read transaction."""
         for _ in range(_TRIES):
             with self._catalog.read_transaction() as reader:
-                generation, context = reader.generation(), self._context
-                if context is None or context.corpus.generation != generation:
-                    context = self._load(reader, generation)
+                key, context = reader.key(), self._context
+                if context is None or context.key != key:
+                    context = self._load(reader, key)
                 if context is not None:
                     yield IndexView(context, reader)
                     return
         raise CorruptIndexError(f"{self._layout.folder} changes faster than it can be read")
 
-    def _load(self, reader: CatalogReader, generation: int) -> SnapshotContext | None:
+    def _load(self, reader: CatalogReader, key: CatalogKey) -> SnapshotContext | None:
         """Load the generation of a read transaction; None if it is already out of date."""
         with self._lock:
-            before = self.latest
-            if before is not None and before.state.generation >= generation:
-                return self._context if before.state.generation == generation else None
+            context, binding = self._context, self.encoder_binding
+            before = context.snapshot if context is not None else None
+            if context is not None and context.key[:2] == key[:2]:
+                if context.key[2] >= key[2]:
+                    return context if context.key == key else None
+            elif context is not None:  # another index has taken the folder
+                if self._newest() != key:
+                    return None
+                self._check(reader.settings())
+                before, binding = None, binding.renew()
             snapshot = load_snapshot(reader, self._layout, before, self.analyzers)
-            if snapshot.damage and self._newest() != generation:
+            if snapshot.damage and self._newest() != key:
                 return None  # the files are gone because a writer has replaced them
             for problem in snapshot.rebuilt:
                 warnings.warn(
@@ -457,12 +477,13 @@ class SnapshotProvider:
                     DegradedWarning,
                     stacklevel=4,
                 )
-            self._context = SnapshotContext.from_snapshot(snapshot, self._encoder_binding)
+            self.encoder_binding = binding
+            self._context = SnapshotContext.from_snapshot(key, snapshot, binding)
             return self._context
 
-    def _newest(self) -> int:
+    def _newest(self) -> CatalogKey:
         with self._catalog.read_transaction() as reader:
-            return reader.generation()
+            return reader.key()
 
 
 def checked_ids(ids: Iterable[str]) -> list[str]:

@@ -8,11 +8,13 @@ A folder of another format is refused with a message that says to index the pass
 `FORMAT` grows with every change of what is stored.
 """
 
-from twofold.storage.catalog import Catalog, CatalogReader, CatalogWriter
+from twofold.storage.catalog import Catalog, CatalogKey, CatalogReader, CatalogWriter, file_key
 from twofold.storage.files import (
+    Version,
     append_vectors,
     check_local_disk,
     content_hash,
+    exchange_paths,
     map_file,
     map_vectors,
     pack_arrays,
@@ -37,6 +39,7 @@ from twofold.storage.records import (
 __all__ = [
     "BlockRecord",
     "Catalog",
+    "CatalogKey",
     "CatalogReader",
     "CatalogWriter",
     "IndexSettings",
@@ -45,11 +48,14 @@ __all__ = [
     "State",
     "StoredPassage",
     "VectorSetRecord",
+    "Version",
     "WriteLock",
     "append_vectors",
     "check_local_disk",
     "content_hash",
     "encode_rows",
+    "exchange_paths",
+    "file_key",
     "map_file",
     "map_vectors",
     "pack_arrays",

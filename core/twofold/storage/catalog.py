@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,6 +19,7 @@ from twofold.errors import (
     IndexNotFoundError,
     UnsupportedStorageError,
 )
+from twofold.storage.files import Version
 from twofold.storage.records import (
     APPLICATION_ID,
     FORMAT,
@@ -32,18 +34,24 @@ from twofold.storage.records import (
     damaged_row_error,
     encode_rows,
     field_values,
+    new_identity,
     row_checksum,
     verify_record,
 )
 from twofold.types import Rows
 
 _SELECT_PASSAGES = "SELECT row, id, title, text, metadata, content, checksum FROM passages"
-_COUNTERS = "generation, next_row, next_file, passages, segments, vectors, digest"
+_COUNTERS = "identity, generation, next_row, next_file, passages, segments, vectors, digest"
 _BATCH = 500  # values in one IN (...)
+_TRIES = 20  # openings of a file that is being replaced
 _MMAP_SIZE = 1 << 30  # bytes
 _DAMAGE = ("malformed", "not a database", "Could not decode", "no such table", "corrupt")
 """Parts of SQLite's messages for damaged files. Python 3.10 has no names for its error codes."""
-_INHERITED: list[list[sqlite3.Connection]] = []
+FileKey = tuple[int, int]
+"""Device and inode of a file."""
+CatalogKey = tuple[FileKey | None, str, int]
+"""Catalog file, identity and generation: a copy made by other tools has the same identity."""
+_INHERITED: list[Sequence[sqlite3.Connection]] = []
 """Connections of a parent process, kept so that they are never closed in this one."""
 
 
@@ -59,9 +67,14 @@ class CatalogReader:
         for cursor in self._open_cursors:
             cursor.close()
 
-    def generation(self) -> int:
-        """Return the number of commits so far, without reading anything else."""
-        return int(self._select_state("generation")[0])
+    def version(self) -> Version:
+        """Return the identity and the number of commits so far, without reading anything else."""
+        identity, generation = self._select_state("identity, generation")
+        return identity, generation
+
+    def key(self) -> CatalogKey:
+        """Return the file and the version, which identify what this transaction reads."""
+        return getattr(self._connection, "file", None), *self._select_state("identity, generation")
 
     def format(self) -> int:
         """Return the storage format; raise CorruptIndexError for damaged settings of this format.
@@ -87,7 +100,7 @@ class CatalogReader:
     def state(self) -> State:
         """Return the counters."""
         *counters, digest, checksum = self._select_state(f"{_COUNTERS}, checksum")
-        values: tuple[int, ...] = (*counters, int(digest) if digest.isdecimal() else -1)
+        values: tuple[Any, ...] = (*counters, int(digest) if digest.isdecimal() else -1)
         state = State(*values)
         if row_checksum(*field_values(state)) != checksum:
             raise damaged_row_error("the state row")
@@ -187,10 +200,11 @@ class CatalogReader:
         return [str(row[0]) for row in rows if row[0] != "ok"]
 
     def copy_to(self, path: Path) -> None:
-        """Write this generation's catalog to a new file."""
+        """Write this generation's catalog to a new file, with a new identity."""
         target = sqlite3.connect(path, isolation_level=None)
         try:
             self._connection.backup(target)
+            CatalogWriter(target).put_state(replace(self.state(), identity=new_identity()))
         finally:
             target.close()
 
@@ -286,16 +300,33 @@ class CatalogWriter(CatalogReader):
             self._connection.execute(f"INSERT INTO {table} VALUES ({marks})", row)
 
 
+def file_key(path: Path) -> FileKey:
+    """Return what identifies the file at a path; raise IndexNotFoundError if there is none."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise IndexNotFoundError(f"there is no index at {path.parent}") from None
+    return found.st_dev, found.st_ino
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that knows the file that it has opened."""
+
+    file: FileKey | None = None
+
+
 class Catalog:
     """The SQLite file of one index, with a pool of connections.
 
-    Each connection is used by one thread at a time.
+    Each connection is used by one thread at a time. If another file takes the path, connections to
+    the one before are closed as soon as their transactions end.
     """
 
     def __init__(self, path: Path, *, read_only: bool) -> None:
         self._path = path
         self._read_only = read_only
-        self._idle: list[sqlite3.Connection] = []
+        self._idle: list[_Connection] = []
+        self._file: FileKey | None = None  # that idle connections have open
         self._lock = threading.Lock()
         self._process = os.getpid()
         self._closed = False
@@ -315,7 +346,7 @@ class Catalog:
                     connection.execute(statement)
                 writer = CatalogWriter(connection)
                 writer.put_settings(settings)
-                writer.put_state(State())
+                writer.put_state(State(new_identity()))
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute("COMMIT")
         finally:
@@ -346,11 +377,9 @@ class Catalog:
         with self._lock:
             self._closed = True
             if os.getpid() == self._process:
-                for connection in self._idle:
-                    connection.close()
-                self._idle.clear()
+                self._close_idle()
 
-    def take_connection(self) -> sqlite3.Connection:
+    def take_connection(self) -> _Connection:
         """Take a connection from the pool, or open one; raise IndexClosedError if closed."""
         with self._lock:
             if self._closed:
@@ -359,14 +388,18 @@ class Catalog:
                 # SQLite connections must be neither used nor closed in a forked child.
                 _INHERITED.append(self._idle)
                 self._idle, self._process = [], os.getpid()
+            file = file_key(self._path)
+            if file != self._file:
+                self._close_idle()
+                self._file = file
             if self._idle:
                 return self._idle.pop()
         return self._connect()
 
-    def return_connection(self, connection: sqlite3.Connection) -> None:
+    def return_connection(self, connection: _Connection) -> None:
         """Return a connection to the pool; close it if its transaction could not be ended."""
         with self._lock:
-            if self._closed or connection.in_transaction:
+            if self._closed or connection.in_transaction or connection.file != self._file:
                 connection.close()
             else:
                 self._idle.append(connection)
@@ -379,7 +412,23 @@ class Catalog:
                 f"{self._path} is damaged ({error}): restore the index from a copy"
             ) from error
 
-    def _connect(self) -> sqlite3.Connection:
+    def _close_idle(self) -> None:
+        for connection in self._idle:
+            connection.close()
+        self._idle.clear()
+
+    def _connect(self) -> _Connection:
+        """Open a connection to the file that is at the path before and after."""
+        for _ in range(_TRIES):
+            file = file_key(self._path)
+            connection = self._open_file()
+            if file_key(self._path) == file:
+                connection.file = file
+                return connection
+            connection.close()
+        raise CorruptIndexError(f"{self._path} is replaced faster than it can be opened")
+
+    def _open_file(self) -> _Connection:
         mode = "rw"
         if self._read_only:
             mode = "ro"
@@ -394,9 +443,11 @@ class Catalog:
                 isolation_level=None,
                 timeout=30.0,
                 check_same_thread=False,
+                factory=_Connection,
             )
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA mmap_size = {_MMAP_SIZE}")
+            connection.execute("PRAGMA schema_version").fetchone()  # opens the log as well
         except sqlite3.DatabaseError as error:
             self.raise_damage(error)
             raise

@@ -1,10 +1,12 @@
 """Durable files: atomic writes, containers of arrays, vector files and the HEAD file."""
 
+import ctypes
 import json
 import mmap
 import os
 import sys
 from collections.abc import Callable, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,10 +21,13 @@ _NETWORK_FILESYSTEMS = {
     *("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "lustre", "9p"),
     *("fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.ceph-fuse", "fuse.s3fs", "fuse.rclone"),
 }
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # constants of Linux
 _MAGIC = b"2FOLDARR"
 _ALIGNMENT = 64
 _SLOT = 4096  # bytes from one slot of HEAD to the next, so that a torn write spares the other
-_HEAD_RECORD = 24  # bytes
+_HEAD_RECORD = 32  # bytes: generation, identity and the hash of both
+Version = tuple[str, int]
+"""An index's identity and its generation, which together identify a state of its folder."""
 
 
 def content_hash(data: Any) -> bytes:
@@ -39,6 +44,15 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
         os.fsync(file.fileno())
     temporary.replace(path)
     sync_folder(path.parent)
+
+
+def exchange_paths(first: Path, second: Path) -> bool:
+    """Exchange two files or folders in one step; return False where the system can't."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    paths = (os.fsencode(first), os.fsencode(second))
+    return bool(rename(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], _RENAME_EXCHANGE) == 0)
 
 
 def sync_folder(folder: Path) -> None:
@@ -146,29 +160,34 @@ def map_vectors(path: Path, count: int, dim: int) -> Vectors:
     return np.frombuffer(buffer, "<f4").reshape(count, dim)
 
 
-def write_head(path: Path, generation: int) -> None:
-    """Record a generation durably, alternating between two slots."""
-    number = generation.to_bytes(8, "little")
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+def write_head(path: Path, version: Version, *, folder: int | None = None) -> None:
+    """Record a version durably, alternating between two slots.
+
+    ``folder`` is a handle of the file's folder, to write there although the path may have changed.
+    """
+    identity, generation = version
+    record = generation.to_bytes(8, "little") + bytes.fromhex(identity)
+    name = path if folder is None else path.name
+    handle = os.open(name, os.O_RDWR | os.O_CREAT, 0o644, dir_fd=folder)
     try:
-        os.pwrite(handle, number + content_hash(number), generation % 2 * _SLOT)
+        os.pwrite(handle, record + content_hash(record), generation % 2 * _SLOT)
         os.fsync(handle)
     finally:
         os.close(handle)
 
 
-def read_head(path: Path) -> int:
-    """Return the last recorded generation, or -1 if there is no HEAD file."""
+def read_head(path: Path) -> Version | None:
+    """Return the last recorded version, None if there is no HEAD file."""
     try:
         data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        return -1
+        return None
     records = [data[start : start + _HEAD_RECORD] for start in (0, _SLOT)]
-    generations = [
-        int.from_bytes(record[:8], "little")
+    versions = [
+        (record[8:16].hex(), int.from_bytes(record[:8], "little"))
         for record in records
-        if len(record) == _HEAD_RECORD and content_hash(record[:8]) == record[8:]
+        if len(record) == _HEAD_RECORD and content_hash(record[:16]) == record[16:]
     ]
-    if not generations:
+    if not versions:
         raise CorruptIndexError(f"{path} is damaged: it names no generation")
-    return max(generations)
+    return max(versions, key=itemgetter(1))

@@ -1,6 +1,8 @@
 """Rows of the catalog's tables, their checksums and the schema."""
 
 import json
+import re
+import secrets
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,8 +14,9 @@ from twofold.similarity import Metric
 from twofold.storage.files import content_hash
 from twofold.types import EncoderIdentity, Passage, Rows
 
-FORMAT = 4
+FORMAT = 5
 """Number of the storage format. Raise it when stored names or bytes change their meaning."""
+_FILE_NAME = re.compile(r"[0-9a-f]{16}-[0-9]{10,20}\.[0-9a-z]{1,16}")
 
 
 def row_checksum(*fields: str | bytes | int | None) -> int:
@@ -90,12 +93,14 @@ class IndexSettings:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Counters of one generation.
+    """Identity and counters of one generation.
 
+    ``identity`` is random and belongs to one folder: a copy gets another one.
     ``segments`` and ``vectors``, which include deleted ones, show whether any were lost.
     ``digest`` is the sum of all passages' checksums, modulo 2**64.
     """
 
+    identity: str = ""
     generation: int = 0
     next_row: int = 0
     next_file: int = 1
@@ -103,6 +108,11 @@ class State:
     segments: int = 0
     vectors: int = 0
     digest: int = 0
+
+
+def new_identity() -> str:
+    """Return a random identity for a new index: 16 hexadecimal digits."""
+    return secrets.token_hex(8)
 
 
 PassageFields = tuple[int, str, str, str, str, bytes]
@@ -225,8 +235,9 @@ def encode_rows(rows: Rows) -> bytes:
 
 
 def verify_record(name: str, stored: int, record: Any) -> Any:
-    """Return ``record``; raise CorruptIndexError if its checksum is not the stored one."""
-    if record.checksum != stored:
+    """Return ``record``; raise CorruptIndexError for a wrong checksum or file name."""
+    file = getattr(record, "file", None)
+    if record.checksum != stored or (file is not None and not _FILE_NAME.fullmatch(file)):
         raise damaged_row_error(name)
     return record
 
@@ -241,7 +252,8 @@ APPLICATION_ID = 0x32464C44  # "2FLD": identifies SQLite files that are catalogs
 SCHEMA = (
     "CREATE TABLE settings (value TEXT NOT NULL, checksum INTEGER NOT NULL)",
     """CREATE TABLE state (
-        generation INTEGER NOT NULL, next_row INTEGER NOT NULL, next_file INTEGER NOT NULL,
+        identity TEXT NOT NULL, generation INTEGER NOT NULL, next_row INTEGER NOT NULL,
+        next_file INTEGER NOT NULL,
         passages INTEGER NOT NULL, segments INTEGER NOT NULL, vectors INTEGER NOT NULL,
         digest TEXT NOT NULL, checksum INTEGER NOT NULL)""",
     """CREATE TABLE passages (

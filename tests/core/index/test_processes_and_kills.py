@@ -4,7 +4,6 @@ import json
 import os
 import random
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ import pytest
 
 from twofold import Index, Retriever
 from twofold.errors import IndexClosedError
+from twofold.storage import catalog
 
 WRITER = """
 import sys
@@ -249,7 +249,7 @@ def test_a_forked_child_neither_writes_nor_takes_the_index_with_it():
     assert done.returncode == 0, done.stderr
 
 
-class Interrupting(sqlite3.Connection):
+class Interrupting(catalog._Connection):
     """Raises KeyboardInterrupt right after a statement, as a signal during it would."""
 
     after = ""
@@ -264,8 +264,7 @@ class Interrupting(sqlite3.Connection):
 
 @pytest.mark.parametrize(("moment", "there"), [("BEGIN IMMEDIATE", 1), ("COMMIT", 2)])
 def test_an_interrupt_leaves_all_of_a_write_or_nothing(tmp_path, monkeypatch, moment, there):
-    plain = sqlite3.connect
-    monkeypatch.setattr("sqlite3.connect", lambda *a, **k: plain(*a, factory=Interrupting, **k))
+    monkeypatch.setattr(catalog, "_Connection", Interrupting)
     vectors = np.eye(2, 8, dtype=np.float32)
     with Index.open(tmp_path / "i", dim=8) as index:
         index.upsert([{"id": "a", "text": "x"}], vectors=vectors[:1])

@@ -37,6 +37,7 @@ class CommitFiles:
     def __init__(self, layout: Layout, state: State) -> None:
         self._layout = layout
         self._next = state.next_file
+        self._identity = state.identity
         self.used = 0
 
     def write_segment(self, leg: str, content: SegmentContent) -> SegmentRecord:
@@ -45,7 +46,7 @@ class CommitFiles:
         data = pack_arrays(content.arrays())
         if len(data) <= IN_CATALOG:
             return _segment_record(number, leg, content.rows, None, data, data)
-        name = f"{number:010d}.{leg}"
+        name = self._name(number, leg)
         write_atomic(self._layout.segment_file(name), lambda file: file.write(data))
         return _segment_record(number, leg, content.rows, name, None, data)
 
@@ -65,7 +66,7 @@ class CommitFiles:
         if not len(rows):
             return ()
         if last is None:
-            name, start = f"{self._next_number():010d}.f32", 0
+            name, start = self._name(self._next_number(), "f32"), 0
         else:
             name, start = last.file, last.first + last.count
         append_vectors(self._layout.vector_file(name), start, vectors)
@@ -89,11 +90,15 @@ class CommitFiles:
     def write_structure(self, structure: AnnStructure) -> SegmentRecord:
         """Write an ANN structure to a file."""
         number = self._next_number()
-        name = f"{number:010d}.{DENSE}"
+        name = self._name(number, DENSE)
         path = self._layout.segment_file(name)
         write_atomic(path, structure.write)
         data = map_file(path, path.stat().st_size)
         return _segment_record(number, DENSE, structure.rows, name, None, data)
+
+    def _name(self, number: int, suffix: str) -> str:
+        """Return a file's name, which no other index uses."""
+        return f"{self._identity}-{number:010d}.{suffix}"
 
     def _next_number(self) -> int:
         number = self._next + self.used

@@ -14,10 +14,12 @@ from twofold.index.view import IndexView, SnapshotProvider
 from twofold.index.writing.commit import BlockPlan, Change, CommitPlanner, SegmentPlan
 from twofold.storage import (
     Catalog,
+    CatalogKey,
     CatalogWriter,
     State,
     WriteLock,
     check_local_disk,
+    file_key,
     read_head,
     write_head,
 )
@@ -77,6 +79,8 @@ class IndexWriter:
         if self._read_only:
             raise ReadOnlyError(f"{self.layout.folder} was opened with read_only=True")
         with self.turn:
+            if self._lock.held and not self._lock.is_current():
+                self._lock.release()  # it is that of an index which was in the folder before
             if not self._lock.held:
                 self._take_lock()
 
@@ -92,7 +96,7 @@ class IndexWriter:
                 transaction = Transaction(view)
                 yield transaction
             if transaction.change is not None:
-                self._commit(transaction.change)
+                self._commit(transaction.change, transaction.view.key)
 
     def close(self) -> None:
         """Release the write lock; later writes raise IndexClosedError."""
@@ -100,6 +104,7 @@ class IndexWriter:
         self._lock.release()
 
     def _take_lock(self) -> None:
+        file_key(self.layout.catalog)  # raises if the folder is gone
         check_local_disk(self.layout.folder)
         self._lock.acquire()
         try:
@@ -107,18 +112,31 @@ class IndexWriter:
                 folder.mkdir(exist_ok=True)  # some copying tools omit empty folders
             with self.snapshots.view() as view:
                 snapshot = view.snapshot
-            for path in self.layout.list_unused(snapshot.files):
-                path.unlink()
+            self._check_current()
             head = read_head(self.layout.head)
-            self.layout.check_head(snapshot.generation, head)
-            if head != snapshot.generation:
-                write_head(self.layout.head, snapshot.generation)
+            self.layout.check_head(snapshot.version, head)
+            self.layout.delete_files(
+                self._lock.folder,
+                lambda name: (
+                    name.startswith(f"{snapshot.state.identity}-")
+                    and name.removesuffix(".tmp") not in snapshot.files
+                ),
+            )
+            if head != snapshot.version:
+                write_head(self.layout.head, snapshot.version, folder=self._lock.folder)
         except BaseException:
             self._lock.release()
             raise
 
-    def _commit(self, change: Change) -> None:
-        """Make a change durable as a whole.
+    def _check_current(self) -> None:
+        """Raise IndexLockedError unless the lock is that of the folder at the path."""
+        if not self._lock.is_current():
+            raise IndexLockedError(
+                f"another index took the place of {self.layout.folder} during a write: repeat it"
+            )
+
+    def _commit(self, change: Change, key: CatalogKey) -> None:
+        """Make a change of the generation ``key`` durable as a whole.
 
         An error before the catalog's commit leaves only unused files. They are not deleted here,
         since an interrupt may come after the commit; the next writer deletes them.
@@ -127,6 +145,9 @@ class IndexWriter:
             raise IndexClosedError(f"the index {self.layout.folder} was closed during a write")
         with self.snapshots.view() as view:
             snapshot = view.snapshot
+            self._check_current()
+            if view.key != key:
+                raise IndexLockedError(f"another writer changed {self.layout.folder}: repeat it")
             settings = change.settings_after(snapshot.settings)
             deleted = np.array(sorted(passage.row for passage in change.deleted), np.int64)
             dead = np.union1d(snapshot.dead, deleted)
@@ -137,8 +158,8 @@ class IndexWriter:
         segment_plans = [*segments, structures]
         plans: list[AnyPlan] = [*segment_plans, *vectors]
         with self._catalog.write_transaction() as catalog:
-            if catalog.generation() != snapshot.generation:
-                raise IndexLockedError(f"another writer changed {self.layout.folder}")
+            if catalog.key() != key:
+                raise IndexLockedError(f"another writer changed {self.layout.folder}: repeat it")
             if settings != snapshot.settings:
                 catalog.put_settings(settings)
             digest = _put_change(catalog, change, snapshot)
@@ -148,6 +169,7 @@ class IndexWriter:
                 catalog.put_blocks(block_plan.written, block_plan.dropped_numbers)
             _put_tombstones(catalog, plans, deleted, dead)
             state = State(
+                identity=snapshot.state.identity,
                 generation=snapshot.generation + 1,
                 next_row=change.added[-1].row + 1 if change.added else snapshot.state.next_row,
                 next_file=snapshot.state.next_file + planner.files.used,
@@ -157,11 +179,11 @@ class IndexWriter:
                 digest=(snapshot.state.digest + digest) % (1 << 64),
             )
             catalog.put_state(state)
-        write_head(self.layout.head, state.generation)
-        used = {record.file for plan in plans for record in plan.records}
-        for name in snapshot.files - used:
-            for path in (self.layout.segment_file(name), self.layout.vector_file(name)):
-                path.unlink(missing_ok=True)
+            self._check_current()
+        write_head(self.layout.head, (state.identity, state.generation), folder=self._lock.folder)
+        disowned = snapshot.files - {record.file for plan in plans for record in plan.records}
+        if disowned:
+            self.layout.delete_files(self._lock.folder, disowned.__contains__)
 
 
 def _put_change(catalog: CatalogWriter, change: Change, snapshot: Snapshot) -> int:
