@@ -6,12 +6,13 @@ therefore depends only on its two vectors.
 """
 
 import numpy as np
-from numba import njit
+
+from twofold._compilation import njit
 
 _REORDERED = {"reassoc", "nsz"}  # allow vectorized sums; NaN stays NaN
 
 
-@njit(cache=True, nogil=True, fastmath=_REORDERED)
+@njit(fastmath=_REORDERED)
 def products(point, vectors, positions):
     """Return the dot products (n,) of ``point`` (dim,) and ``vectors[positions]``.
 
@@ -28,7 +29,7 @@ def products(point, vectors, positions):
     return out
 
 
-@njit(cache=True, nogil=True, fastmath=_REORDERED, error_model="numpy")
+@njit(fastmath=_REORDERED, error_model="numpy")
 def cosines(point, vectors, positions):
     """Return the dot products (n,) divided by the norms of the vectors; NaN for a norm of 0.
 
@@ -47,7 +48,7 @@ def cosines(point, vectors, positions):
     return out
 
 
-@njit(cache=True, nogil=True, fastmath=_REORDERED)
+@njit(fastmath=_REORDERED)
 def distances(point, vectors, positions):
     """Return the Euclidean distances (n,) of ``point`` (dim,) and ``vectors[positions]``."""
     out = np.empty(len(positions))

@@ -66,6 +66,10 @@ class UnsupportedStorageError(TwofoldError, OSError):
     """The file system or the format of the index is not supported by this version."""
 
 
+class StorageError(TwofoldError, OSError):
+    """The system could not read or write an index: no permission, no space, a failing disk."""
+
+
 class CorruptIndexError(TwofoldError, OSError):
     """Stored data is damaged and can't be rebuilt."""
 

@@ -58,7 +58,7 @@ from twofold.index.writing.writer import IndexWriter
 from twofold.lexical import AnalyzerLike, as_analyzer
 from twofold.protocols import Encoder
 from twofold.similarity import Metric
-from twofold.storage import Catalog, IndexSettings, read_head
+from twofold.storage import Catalog, IndexSettings, read_head, storage_errors
 from twofold.types import Mode, Passage, PassageLike, Vectors, Where
 
 
@@ -155,15 +155,18 @@ class Index:
             IndexNotFoundError: There is no index, and none may be created.
             IndexMismatchError: An argument contradicts what is stored.
             CorruptIndexError: Stored bytes have changed.
+            StorageError: The system refuses to read or create files.
             UnsupportedStorageError: The folder is on a network file system, or its format is of
                 another version.
         """
         temporary = Path(tempfile.mkdtemp(prefix="twofold-")) if path is None else None
         layout = Layout(temporary if temporary is not None else resolve_folder(path))
         try:
-            head = read_head(layout.head)
+            with storage_errors(layout.folder):
+                head = read_head(layout.head)
             options = OpenOptions(encoder, dim, metric, analyzer, title_weight, head)
-            ensure_index(layout, options, create=create and not read_only)
+            with storage_errors(layout.folder):
+                ensure_index(layout, options, create=create and not read_only)
             return cls(layout, options, temporary, read_only=read_only)
         except BaseException:
             if temporary is not None:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from twofold.errors import CorruptIndexError, InputError
+from twofold.errors import CorruptIndexError, InputError, ReadOnlyError
 from twofold.storage import (
     Catalog,
     IndexSettings,
@@ -40,6 +40,13 @@ class Layout:
     def segment_file(self, name: str) -> Path:
         """Return the path of a segment file."""
         return self.segments / name
+
+    def check_writable(self) -> None:
+        """Raise ReadOnlyError if this user can't write one of the files and folders."""
+        parts = (self.folder, self.catalog, self.head, self.lock, self.vectors, self.segments)
+        for path in parts:
+            if path.exists() and not os.access(path, os.W_OK):
+                raise ReadOnlyError(f"{path} can't be written by this user: the index is read-only")
 
     def delete_files(self, folder: int, should_delete: Callable[[str], bool]) -> None:
         """Delete vector and segment files by name.

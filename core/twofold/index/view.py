@@ -44,6 +44,7 @@ from twofold.storage import (
     PassageFields,
     StoredPassage,
     VectorSetRecord,
+    storage_errors,
 )
 from twofold.types import (
     MODES,
@@ -437,7 +438,8 @@ class SnapshotProvider:
             with self._catalog.read_transaction() as reader:
                 key, context = reader.key(), self._context
                 if context is None or context.key != key:
-                    context = self._load(reader, key)
+                    with storage_errors(self._layout.folder):
+                        context = self._load(reader, key)
                 if context is not None:
                     yield IndexView(context, reader)
                     return

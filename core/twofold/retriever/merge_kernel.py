@@ -6,9 +6,9 @@ Importing this module imports numba (half a second), so it is imported when firs
 from typing import cast
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from twofold._compilation import njit
 from twofold.types import LegHits, Rows, Scores
 
 Ranks = NDArray[np.int64]
@@ -42,7 +42,7 @@ def union(
     return cast("tuple[Rows, Scores, Ranks, Scores, Ranks]", merged)
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _merge(
     dense_keys,
     dense_order,

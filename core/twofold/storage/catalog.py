@@ -17,6 +17,7 @@ from twofold.errors import (
     CorruptIndexError,
     IndexClosedError,
     IndexNotFoundError,
+    StorageError,
     UnsupportedStorageError,
 )
 from twofold.storage.files import Version
@@ -45,9 +46,9 @@ _COUNTERS = "identity, generation, next_row, next_file, passages, segments, vect
 _BATCH = 500  # values in one IN (...)
 _TRIES = 20  # openings of a file that is being replaced
 _MMAP_SIZE = 1 << 30  # bytes
-_DAMAGE = ("malformed", "not a database", "Could not decode", "no such table", "corrupt")
+_DAMAGE = ("malformed", "not a database", "Could not decode", "no such", "corrupt")
 """Parts of SQLite's messages for damaged files. Python 3.10 has no names for its error codes."""
-FileKey = tuple[int, int]
+FileKey = tuple[int, ...]
 """Device and inode of a file."""
 CatalogKey = tuple[FileKey | None, str, int]
 """Catalog file, identity and generation: a copy made by other tools has the same identity."""
@@ -300,6 +301,13 @@ class CatalogWriter(CatalogReader):
             self._connection.execute(f"INSERT INTO {table} VALUES ({marks})", row)
 
 
+def _change_stamp(path: Path) -> tuple[int, ...]:
+    """Return time and size of a catalog and of its log, which change with every commit."""
+    log = path.with_name(path.name + "-wal")
+    stats = [file.stat() for file in (path, log) if file.exists()]
+    return tuple(number for stat in stats for number in (stat.st_mtime_ns, stat.st_size))
+
+
 def file_key(path: Path) -> FileKey:
     """Return what identifies the file at a path; raise IndexNotFoundError if there is none."""
     try:
@@ -313,6 +321,7 @@ class _Connection(sqlite3.Connection):
     """A connection that knows the file that it has opened."""
 
     file: FileKey | None = None
+    stamp: tuple[int, ...] | None = None  # of a file opened as immutable
 
 
 class Catalog:
@@ -367,7 +376,7 @@ class Catalog:
         except BaseException as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            self.raise_damage(error)
+            self.raise_translated(error)
             raise
         finally:
             self.return_connection(connection)
@@ -392,6 +401,8 @@ class Catalog:
             if file != self._file:
                 self._close_idle()
                 self._file = file
+            if self._idle and self._idle[-1].stamp not in (None, _change_stamp(self._path)):
+                self._close_idle()  # a user who may write has changed it
             if self._idle:
                 return self._idle.pop()
         return self._connect()
@@ -404,13 +415,16 @@ class Catalog:
             else:
                 self._idle.append(connection)
 
-    def raise_damage(self, error: BaseException | None) -> None:
-        """Raise CorruptIndexError if an error of SQLite is about a damaged file."""
-        message = str(error) if isinstance(error, sqlite3.DatabaseError) else ""
+    def raise_translated(self, error: BaseException | None) -> None:
+        """Raise CorruptIndexError for SQLite's errors about damage, StorageError for others."""
+        if not isinstance(error, sqlite3.DatabaseError):
+            return
+        message = str(error)
         if any(words in message for words in _DAMAGE):
             raise CorruptIndexError(
                 f"{self._path} is damaged ({error}): restore the index from a copy"
             ) from error
+        raise StorageError(f"{self._path} can't be read or written: {error}") from error
 
     def _close_idle(self) -> None:
         for connection in self._idle:
@@ -429,13 +443,17 @@ class Catalog:
         raise CorruptIndexError(f"{self._path} is replaced faster than it can be opened")
 
     def _open_file(self) -> _Connection:
-        mode = "rw"
-        if self._read_only:
-            mode = "ro"
-            log = self._path.with_name(self._path.name + "-wal")
-            read_only_media = os.statvfs(self._path.parent).f_flag & os.ST_RDONLY
-            if read_only_media and not log.exists():
-                mode = "ro&immutable=1"  # there is no writer, and no place for a log
+        """Open the file for writing, or for reading where that is all this user can do.
+
+        Without a log, a folder that can't be written is opened as immutable, since SQLite would
+        create files beside the catalog. With a log, SQLite reads it if its index is there, too.
+        """
+        folder, log = self._path.parent, self._path.with_name(self._path.name + "-wal")
+        mode = "ro" if self._read_only or not os.access(self._path, os.W_OK) else "rw"
+        stamp: tuple[int, ...] | None = None
+        writable = os.access(folder, os.W_OK)
+        if not writable and (not log.exists() or log.stat().st_size == 0):
+            mode, stamp = "ro&immutable=1", _change_stamp(self._path)
         try:
             connection = sqlite3.connect(
                 f"{self._path.resolve().as_uri()}?mode={mode}",
@@ -449,8 +467,14 @@ class Catalog:
             connection.execute(f"PRAGMA mmap_size = {_MMAP_SIZE}")
             connection.execute("PRAGMA schema_version").fetchone()  # opens the log as well
         except sqlite3.DatabaseError as error:
-            self.raise_damage(error)
+            if not writable or not os.access(self._path, os.R_OK):
+                raise StorageError(
+                    f"{self._path} can't be read by this user ({error}): it needs read permission, "
+                    "and write permission for the folder while another process writes the index"
+                ) from error
+            self.raise_translated(error)
             raise
+        connection.stamp = stamp
         return connection
 
     def _check_format(self, reader: CatalogReader) -> None:
@@ -491,7 +515,7 @@ class ReadTransaction:
         finally:
             self._catalog.return_connection(self._connection)
         if error is not None:
-            self._catalog.raise_damage(error)
+            self._catalog.raise_translated(error)
 
 
 def passage_checksum(

@@ -5,7 +5,8 @@ import json
 import mmap
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,7 +15,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from twofold.errors import CorruptIndexError, UnsupportedStorageError
+from twofold.errors import CorruptIndexError, StorageError, TwofoldError, UnsupportedStorageError
 from twofold.types import Vectors
 
 _NETWORK_FILESYSTEMS = {
@@ -28,6 +29,17 @@ _SLOT = 4096  # bytes from one slot of HEAD to the next, so that a torn write sp
 _HEAD_RECORD = 32  # bytes: generation, identity and the hash of both
 Version = tuple[str, int]
 """An index's identity and its generation, which together identify a state of its folder."""
+
+
+@contextmanager
+def storage_errors(folder: Path) -> Iterator[None]:
+    """Raise StorageError for errors of the system, such as a full disk."""
+    try:
+        yield
+    except TwofoldError:
+        raise
+    except OSError as error:
+        raise StorageError(f"the index at {folder} can't be read or written: {error}") from error
 
 
 def content_hash(data: Any) -> bytes:

@@ -21,6 +21,7 @@ from twofold.storage import (
     check_local_disk,
     file_key,
     read_head,
+    storage_errors,
     write_head,
 )
 from twofold.types import Rows
@@ -82,7 +83,8 @@ class IndexWriter:
             if self._lock.held and not self._lock.is_current():
                 self._lock.release()  # it is that of an index which was in the folder before
             if not self._lock.held:
-                self._take_lock()
+                with storage_errors(self.layout.folder):
+                    self._take_lock()
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -96,7 +98,8 @@ class IndexWriter:
                 transaction = Transaction(view)
                 yield transaction
             if transaction.change is not None:
-                self._commit(transaction.change, transaction.view.key)
+                with storage_errors(self.layout.folder):
+                    self._commit(transaction.change, transaction.view.key)
 
     def close(self) -> None:
         """Release the write lock; later writes raise IndexClosedError."""
@@ -105,6 +108,7 @@ class IndexWriter:
 
     def _take_lock(self) -> None:
         file_key(self.layout.catalog)  # raises if the folder is gone
+        self.layout.check_writable()
         check_local_disk(self.layout.folder)
         self._lock.acquire()
         try:

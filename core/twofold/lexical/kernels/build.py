@@ -1,10 +1,11 @@
 """Compiled loops that derive a segment's postings, bounds and id ranks from its forward index."""
 
 import numpy as np
-from numba import njit
+
+from twofold._compilation import njit
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def invert(fwd_ptr, fwd_term, fwd_code, terms):
     """Turn a forward index (document to terms) into postings (term to documents) by counting sort.
 
@@ -27,7 +28,7 @@ def invert(fwd_ptr, fwd_term, fwd_code, terms):
     return post_ptr, post_doc, post_code
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def frontiers(post_ptr, post_code, pair_tf, pair_length, long):
     """Return the Pareto frontier of codes of each term with at least ``long`` postings.
 
@@ -80,7 +81,7 @@ def frontiers(post_ptr, post_code, pair_tf, pair_length, long):
     return long_terms, bound_ptr, bound_code[:used].copy()
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _smaller(offsets, data, a, b):
     """Return whether string a sorts before string b by UTF-8 bytes, then by number."""
     i = offsets[a]
@@ -95,7 +96,7 @@ def _smaller(offsets, data, a, b):
     return left < right or (left == right and a < b)
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def merge_ranks(offsets, data, sorted_numbers, run_ptr):
     """Return the rank of each string by merging sorted runs pairwise.
 

@@ -6,14 +6,14 @@ each document, or is empty.
 """
 
 import numpy as np
-from numba import njit
 
+from twofold._compilation import njit
 from twofold.lexical.kernels.top_k import fixed, push, sort
 
 _LINE = 16  # terms of a document in one cache line
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def find(fwd_term, low, high, term):
     """Return the position of ``term`` in the ascending fwd_term[low:high], or -1.
 
@@ -31,7 +31,7 @@ def find(fwd_term, low, high, term):
     return np.int64(-1)
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _score_of(doc, terms, weights, scale, forward, table, norms):
     """Return the score of a document, and whether it has any of the terms."""
     fwd_ptr, fwd_term, fwd_code = forward
@@ -46,7 +46,7 @@ def _score_of(doc, terms, weights, scale, forward, table, norms):
     return score, found
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def top_of(docs, terms, weights, scale, forward, table, norms, order, k):
     """Return the scores and numbers of the best k of ``docs`` that have a term, best first."""
     best_scores = np.empty(k, np.int64)
@@ -61,7 +61,7 @@ def top_of(docs, terms, weights, scale, forward, table, norms, order, k):
     return best_scores[:size], best_docs[:size]
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def doc_scores(
     rows, segment_rows, live, terms, weights, scale, shift, forward, table, norms, scores
 ):
@@ -93,7 +93,7 @@ def doc_scores(
     return touched
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def term_scores(docs, terms, weights, scale, forward, table, norms):
     """Return what each term adds to each document, int64 (docs, terms), and its code or -1.
 
@@ -112,7 +112,7 @@ def term_scores(docs, terms, weights, scale, forward, table, norms):
     return out, codes
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def vector_lengths(forward, table, idf):
     """Return the Euclidean length of each document's vector of weight * idf."""
     fwd_ptr, fwd_term, fwd_code = forward

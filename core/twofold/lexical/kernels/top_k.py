@@ -5,7 +5,8 @@ integers in units of 1 / scale, so that their sum doesn't depend on the order of
 """
 
 import numpy as np
-from numba import njit
+
+from twofold._compilation import njit
 
 _SHIFT = 13
 WINDOW = 1 << _SHIFT
@@ -18,19 +19,19 @@ _ENDLESS = np.int64(1) << np.int64(61)
 # Positions and slots are unsigned, because numba checks signed indices for negative values.
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def fixed(weight, part, scale):
     """Return weight * part as an integer; monotonic in both factors."""
     return np.int64(weight * part * scale + 0.5)
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _before(score, rank, other_score, other_rank):
     """Return whether a document ranks above another: by score, then by id."""
     return score > other_score or (score == other_score and rank < other_rank)
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _sink(scores, docs, order, size, score, doc):
     """Replace a heap's root by a document and restore the heap."""
     at = 0
@@ -51,7 +52,7 @@ def _sink(scores, docs, order, size, score, doc):
     docs[at] = doc
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def push(scores, docs, order, size, k, score, doc):
     """Push a document on a heap of at most k, the worst at its root; return the heap's size."""
     if size < k:
@@ -74,7 +75,7 @@ def push(scores, docs, order, size, k, score, doc):
     return size
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def sort(scores, docs, order, size):
     """Sort a heap of documents, best first."""
     for last in range(size - 1, 0, -1):
@@ -85,7 +86,7 @@ def sort(scores, docs, order, size):
         _sink(scores, docs, order, last, score, doc)
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _seek(post_doc, low, high, doc):
     """Return the first position in post_doc[low:high] that is not before ``doc``, by galloping."""
     if low >= high or np.int64(post_doc[low]) >= doc:
@@ -105,7 +106,7 @@ def _seek(post_doc, low, high, doc):
     return low
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def lookup(high, low, query_high, query_low, post_ptr, deleted, terms, frequencies):
     """Find hashed terms in a vocabulary ascending by (high, low).
 
@@ -131,7 +132,7 @@ def lookup(high, low, query_high, query_low, post_ptr, deleted, terms, frequenci
                 frequencies[i] -= deleted[first]
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def _max_weight(term, postings, bounds, table):
     """Return the greatest weight of a term's postings, from its frontier if it has one."""
     post_ptr, _, post_code = postings
@@ -149,7 +150,7 @@ def _max_weight(term, postings, bounds, table):
     return best
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def top(queries, postings, bounds, table, order, allowed, floors, wanted, found):
     """Find the best documents of one segment for many queries, exactly.
 
@@ -305,7 +306,7 @@ def top(queries, postings, bounds, table, order, allowed, floors, wanted, found)
         sizes[q] = size
 
 
-@njit(cache=True, nogil=True)
+@njit()
 def merge(scores, docs, sizes, k):
     """Merge the best hits of several segments: scores and docs (segments, queries, k), best first.
 
