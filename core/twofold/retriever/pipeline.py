@@ -24,6 +24,7 @@ from twofold.retriever.candidates import (
 )
 from twofold.retriever.leg_search import complete_legs, encode_inputs, run_stage, search_legs
 from twofold.retriever.search_plan import SearchOptions, SearchPlan, cap_limit, plan_search
+from twofold.retriever.selection import passing_positions, pick_hits, select_candidates
 from twofold.types import Leg, LegHits, Scores, Vectors
 
 _DEEPER = 4
@@ -65,7 +66,6 @@ class AnsweredQuery:
     plan: SearchPlan
     query: QueryInput
     limit: int
-    generation: int
 
 
 ExplainAbsence = Callable[[AnsweredQuery, str, Hits], WhyNot]
@@ -114,22 +114,24 @@ def select_hits(
 
     Legs are searched deeper where groups or thresholds leave too few hits.
     """
-    selection, k, reranker = plan.options.selection, plan.options.k, plan.options.reranker
-    count = k if reranker is None else max(k, reranker.candidates)
+    options, k, reranker = plan.options, plan.options.k, plan.options.reranker
+    count, selects = k if reranker is None else max(k, reranker.candidates), options.selects
     ranked: list[RankedQuery] = []
     for query, lists, scored in zip(queries, found, candidates, strict=True):
-        if reranker is not None or not selection.selects:
-            passing = selection.passing(scored) if selection.selects else None
-            selected = scored.rank(scope, count, passing)
-            ranked.append(RankedQuery(query, plan.limit, scored, selected, scored.scores[selected]))
-            continue
         limit = plan.limit
-        selected, duplicates = selection.select(scope, scored, limit, k, query.vector)
-        while len(selected) < k and may_have_more(scope, plan, scored, lists, limit):
-            limit = cap_limit(scope, limit * _DEEPER)
-            (lists,) = search_legs(scope, plan, [query], limit)
-            (scored,) = complete_legs(scope, plan, [query], [lists])
-            selected, duplicates = selection.select(scope, scored, limit, k, query.vector)
+        duplicates: Sequence[Positions] = ()
+        if reranker is not None or not selects:
+            passing = passing_positions(options, scored) if selects else None
+            selected = scored.rank(scope, count, passing)
+        else:
+            selected, duplicates = select_candidates(options, scope, scored, limit, k, query.vector)
+            while len(selected) < k and may_have_more(scope, plan, scored, lists, limit):
+                limit = cap_limit(scope, limit * _DEEPER)
+                (lists,) = search_legs(scope, plan, [query], limit)
+                (scored,) = complete_legs(scope, plan, [query], [lists])
+                selected, duplicates = select_candidates(
+                    options, scope, scored, limit, k, query.vector
+                )
         scores = scored.scores[selected]
         ranked.append(RankedQuery(query, limit, scored, selected, scores, duplicates))
     return ranked
@@ -139,19 +141,18 @@ def may_have_more(
     scope: SearchScope, plan: SearchPlan, candidates: CandidateSet, lists: LegResults, limit: int
 ) -> bool:
     """Return whether longer lists could hold a passage that reaches the thresholds."""
-    selection = plan.options.selection
+    options = plan.options
     if cap_limit(scope, limit + 1) == limit:
         return False
     if not any(len(hits.rows) >= limit for hits in lists.values()):
         return False
     most = {leg: _best_unlisted(leg, hits, limit) for leg, hits in lists.items()}
-    thresholds = {"dense": selection.min_dense, "lexical": selection.min_lexical}
-    for leg, score in most.items():
-        threshold = thresholds[leg]
-        if threshold is not None and score < threshold:
+    for leg, least in (("dense", options.min_dense), ("lexical", options.min_lexical)):
+        if least is not None and most.get(leg, least) < least:
             return False
-    least = selection.min_score
-    return least is None or _best_fused(plan, candidates, most) >= least
+    if options.min_score is None:
+        return True
+    return _best_fused(plan, candidates, most) >= options.min_score
 
 
 def _best_unlisted(leg: Leg, hits: LegHits, limit: int) -> float:
@@ -193,7 +194,7 @@ def rerank_hits(
             for part, scores, order in zip(keys, read, orders, strict=True)
         ]
 
-    observer = plan.options.observer
+    options, observer = plan.options, plan.options.observer
     score() if observer is None else run_stage(observer, "rerank", scope, score)
     reranked: list[RankedQuery] = []
     for query, part, scores in zip(ranked, keys, read, strict=True):
@@ -201,13 +202,18 @@ def rerank_hits(
         if reranker.threshold is not None:
             passing = np.flatnonzero(scores >= reranker.threshold)
         order = passing[rank_by_score(scope, part[passing], scores[passing], len(passing))]
-        by_position = dict(zip(query.selected.tolist(), scores.tolist(), strict=True))
-        selected, duplicates = plan.options.selection.select_reranked(
-            scope, query.candidates, query.selected[order], scores[order], plan.options.k
-        )
-        chosen = np.array([by_position[position] for position in selected.tolist()], np.float64)
+        picked, duplicates = order[: options.k], []
+        if options.compares:
+            at, groups = pick_hits(options, scope, part[order], scores[order], options.k)
+            picked, duplicates = order[at], [query.selected[order[group]] for group in groups]
         reranked.append(
-            replace(query, selected=selected, scores=chosen, duplicates=duplicates, reranked=True)
+            replace(
+                query,
+                selected=query.selected[picked],
+                scores=scores[picked].astype(np.float64),
+                duplicates=duplicates,
+                reranked=True,
+            )
         )
     return reranked
 
@@ -247,9 +253,7 @@ def fetch_hits(
         most = scope.capabilities.max_k
         if most is not None and plan.options.k > most:
             warnings.append(f"this backend returns at most {most:,} passages per search")
-        answered = AnsweredQuery(
-            weakref.ref(target), scope.reopen, plan, query.query, query.limit, generation
-        )
+        answered = AnsweredQuery(weakref.ref(target), scope.reopen, plan, query.query, query.limit)
         info = HitsInfo(
             query.query.text,
             plan.options.mode,
