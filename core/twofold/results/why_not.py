@@ -1,7 +1,7 @@
 """Why a passage is not among the hits, as a value that prints as text and turns into JSON."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from twofold.types import Leg
@@ -158,39 +158,14 @@ class WhyNot:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values, for JSON."""
+        values = asdict(self)
+        del values["passage_id"], values["searched"]
+        for leg, rank in self.legs.items():
+            values["legs"][leg]["below"] = rank.below
+        values |= {"id": self.passage_id, "found": self.found, "reasons": self.reasons}
         return {
-            "id": self.passage_id,
-            "query": self.query,
-            "found": self.found,
-            "rank": self.rank,
-            "stored": self.stored,
-            "filtered": self.filtered,
-            "legs": {
-                name: {
-                    "score": leg.score,
-                    "rank": leg.rank,
-                    "depth": leg.depth,
-                    "searched": leg.searched,
-                    "below": leg.below,
-                    "missed": leg.missed,
-                }
-                for name, leg in self.legs.items()
-            },
-            "score": self.score,
-            "place": self.place,
-            "reranked": self.reranked,
-            "missed": [
-                {"name": miss.name, "required": miss.required, "score": miss.score}
-                for miss in self.missed
-            ],
-            "outranked_by": list(self.outranked_by),
-            "gap": self.gap,
-            "budget": self.budget,
-            "duplicate_of": self.duplicate_of,
-            "group": list(self.group),
-            "diverse": self.diverse,
-            "reasons": list(self.reasons),
-            "changes": [dict(change) for change in self.changes],
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
         }
 
     def __str__(self) -> str:
