@@ -102,10 +102,8 @@ def max_t_p_value(differences: Scores, chosen: Scores, *, seed: int = 0) -> floa
     and Young, Resampling-Based Multiple Testing (1993). Cross-validation alone misses this
     selection bias if all folds choose the same system.
 
-    Args:
-        differences: Each system's values minus the baseline's, shape (systems, queries).
-        chosen: The chosen system's differences, shape (queries,).
-        seed: Seeds the draws.
+    ``differences`` (systems, queries) are each system's values minus the baseline's, and ``chosen``
+    (queries,) are those of the chosen system.
     """
     norm = math.sqrt(float((chosen * chosen).sum()))
     if norm == 0:

@@ -35,14 +35,9 @@ _DEEPER = 4
 class RankedQuery:
     """The selected candidates of one query, before their passages are fetched.
 
-    Attributes:
-        query: The query.
-        limit: How many passages each leg was asked for in the end.
-        candidates: All candidates.
-        selected: Positions of the hits, best first.
-        scores: The scores (n,) that order the hits.
-        duplicates: The near-duplicates of each hit; empty where none were looked for.
-        reranked: Whether the scores are a reranker's.
+    ``limit`` is how many passages each leg was asked for in the end. ``selected`` are the positions
+    of the hits, best first, and ``scores`` (n,) order them: a reranker's if ``reranked``.
+    ``duplicates`` are the near-duplicates of each hit, empty where none were looked for.
     """
 
     query: QueryInput
@@ -80,15 +75,10 @@ def run_search(
     explain_absence: ExplainAbsence,
     progress: Callable[[int], None] | None = None,
 ) -> list[Hits]:
-    """Return the hits of each query.
+    """Return the hits of each query: ``texts``, ``vectors`` (n, dim), or both.
 
-    Args:
-        target: What is searched.
-        options: The options of the call.
-        texts: Query texts, None if there are only vectors.
-        vectors: Query vectors (n, dim), None if texts are to be encoded.
-        explain_absence: Answers `Hits.why_not`.
-        progress: Called with the number of query-passage pairs that the reranker has scored.
+    ``explain_absence`` answers `Hits.why_not`. ``progress`` is called with the number of
+    query-passage pairs that the reranker has scored.
     """
     with target.open_search() as scope:
         plan = plan_search(scope, options)
@@ -147,8 +137,9 @@ def may_have_more(
     if not any(len(hits.rows) >= limit for hits in lists.values()):
         return False
     most = {leg: _best_unlisted(leg, hits, limit) for leg, hits in lists.items()}
-    for leg, least in (("dense", options.min_dense), ("lexical", options.min_lexical)):
-        if least is not None and most.get(leg, least) < least:
+    for leg, score in most.items():
+        least = options.min_dense if leg == "dense" else options.min_lexical
+        if least is not None and score < least:
             return False
     if options.min_score is None:
         return True

@@ -20,7 +20,7 @@ from twofold.results import Hits, LegRank, ThresholdMiss, WhyNot
 from twofold.retriever.candidates import CandidateSet, LegResults
 from twofold.retriever.leg_search import complete_legs, search_legs
 from twofold.retriever.pipeline import AnsweredQuery, run_search
-from twofold.retriever.search_plan import SearchOptions, SearchPlan, cap_limit
+from twofold.retriever.search_plan import SearchOptions, SearchPlan, cap_limit, plan_search
 from twofold.retriever.selection import group_values, passing_positions, select_candidates
 from twofold.types import Leg, LegHits
 
@@ -319,17 +319,21 @@ def _search_deeper(rerun: Rerun) -> Iterator[dict[str, Any]]:
 
 def _shift_weight(rerun: Rerun) -> Iterator[dict[str, Any]]:
     """Yield shares of the dense leg at which the passage is among the first k, nearest first."""
-    options, limit, used_fusion = rerun.options, rerun.answered.limit, rerun.plan.fusion
-    # A preset is asked for by name: with another weight it would be another fusion.
-    fusion = _weighted(used_fusion) if options.preset is None else None
-    if fusion is None or len(rerun.lists) < 2 or not rerun.ranks:
+    limit, used_fusion = rerun.answered.limit, rerun.plan.fusion
+    if len(rerun.lists) < 2 or not rerun.ranks:
         return
+    try:
+        fusion = plan_search(rerun.scope, replace(rerun.options, dense_weight=0.5)).fusion
+    except InputError:  # a preset, or a fusion without a weight
+        return
+    assert isinstance(fusion, WeightedFusion)  # since it took the weight
     depth = max(limit, min(rerun.ranks.values()))
     used = _weight_used(rerun.candidates(limit, used_fusion), used_fusion)
     weights = [step / _WEIGHTS for step in range(_WEIGHTS + 1)]
     for weight in sorted(weights, key=lambda weight: (abs(weight - used), weight)):
         candidates = rerun.candidates(depth, fusion.with_dense_weight(weight))
-        if (place := rerun.find_place(candidates, depth, options.k)) and place <= options.k:
+        place = rerun.find_place(candidates, depth, rerun.options.k)
+        if place is not None and place <= rerun.options.k:
             changes: dict[str, Any] = {"dense_weight": weight}
             yield changes if depth == limit else changes | {"depth": depth}
 
@@ -343,18 +347,6 @@ def _raise_k(rerun: Rerun, why: WhyNot) -> Iterator[dict[str, Any]]:
             yield {"k": tried}
             if any(rerun.misses(leg, tried) for leg in rerun.lists):
                 yield {"k": tried, "exact": True}
-
-
-def _weighted(fusion: Fusion) -> WeightedFusion | None:
-    """Return the fusion without its guard if it has a weight, None for others."""
-    if isinstance(fusion, GuardedFusion):
-        fusion = fusion.fusion
-    if not isinstance(fusion, WeightedFusion):
-        return None
-    try:
-        return fusion.with_dense_weight(fusion.dense_weight)
-    except InputError:  # a rule without a weight
-        return None
 
 
 def _weight_used(candidates: CandidateSet, fusion: Fusion) -> float:
