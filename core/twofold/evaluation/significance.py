@@ -126,12 +126,11 @@ def holm(values: Sequence[float]) -> tuple[float, ...]:
     Controls the family-wise error rate. Holm, A Simple Sequentially Rejective Multiple Test
     Procedure (1979).
     """
-    adjusted = [0.0] * len(values)
-    highest = 0.0
-    for rank, position in enumerate(sorted(range(len(values)), key=values.__getitem__)):
-        highest = max(highest, min(1.0, (len(values) - rank) * values[position]))
-        adjusted[position] = highest
-    return tuple(adjusted)
+    order = np.argsort(values, kind="stable")
+    scaled = np.arange(len(values), 0, -1) * np.array(values)[order]
+    adjusted = np.empty(len(values))
+    adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
+    return tuple(adjusted.tolist())
 
 
 def queries_needed(

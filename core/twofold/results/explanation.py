@@ -27,7 +27,7 @@ class HitExplanation:
     Attributes:
         hit: The hit.
         terms: The terms behind its lexical score, the greatest contribution first.
-        words: How the passage writes each term; without terms that its analyzer can't locate.
+        words: The passage's own form of each term that its analyzer can locate.
         meaning: What the dense score rests on. None if it was not asked for, without an encoder, or
             if the query came with a vector that is not its text's.
     """

@@ -21,7 +21,7 @@ Positions = NDArray[np.int64]
 class QueryInput:
     """One query: a text, a vector (dim,), or both.
 
-    ``given`` says that the caller passed the vector, so that it may not be the text's own.
+    ``given`` is True if the caller passed the vector, which then may not be the text's.
     ``vector`` is None where the dense leg is not searched.
     """
 
@@ -153,7 +153,8 @@ def merge_legs(
 def _unmeasured_scores(scores: Scores, ranks: NDArray[np.int64], most: float = np.inf) -> LegScores:
     """Return a leg's scores where the engine has no statistics.
 
-    The least score, which is ``most`` at most, and the moments are those of the candidates.
+    The lower bound is the candidates' lowest score, or ``most`` if that is lower. The moments are
+    those of the candidates.
     """
     lowest = float(np.fmin.reduce(scores, initial=most))
 

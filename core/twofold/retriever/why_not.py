@@ -26,12 +26,12 @@ from twofold.types import Leg, LegHits
 
 _SEARCHED = 10_000
 """Passages of each leg that are looked through for the passage's rank."""
-_BEYOND = 100
-"""Hits, beyond twice k, among which a place is looked for where hits depend on one another."""
+_MORE_HITS = 100
+"""Where hits depend on one another, the passage is looked for among 2 * k + this many of them."""
 _WEIGHTS = 20
 """Steps in which the dense leg's share is tried, from 0 to 1."""
 _FACTORS = (2, 5, 10, 20, 50, 100)
-"""How many times as many hits are tried where the passage's place is unknown."""
+"""Multiples of k that are tried, besides the passage's place and its ranks."""
 _MAX_K = 1_000
 
 
@@ -75,14 +75,8 @@ def explain_absence(answered: AnsweredQuery, passage_id: str, hits: Hits) -> Why
 class Rerun:
     """One query searched again, deeper, with one passage in mind.
 
-    Attributes:
-        scope: An open search of the query's generation.
-        answered: The query, and how it was answered.
-        plan: How it is searched again: exactly, and unobserved.
-        passage_id: The id of the passage that is asked about.
-        key: Its key.
-        searched: How many passages of each leg were looked through.
-        lists: The best passages of each leg.
+    ``answered`` is how the query was answered, and ``plan`` how it is searched again: exactly, and
+    unobserved. ``lists`` has the best ``searched`` passages of each leg.
     """
 
     scope: SearchScope
@@ -193,7 +187,7 @@ def _find_reasons(rerun: Rerun, hits: Hits, why: WhyNot) -> WhyNot:
     why = replace(why, legs=legs, score=_finite(score), missed=missed)
     if options.reranker is not None:
         return _explain_reranking(rerun, candidates, position, options.reranker, hits, why)
-    place = rerun.find_place(candidates, depth, 2 * options.k + _BEYOND)
+    place = rerun.find_place(candidates, depth, 2 * options.k + _MORE_HITS)
     why = _find_rivals(rerun, replace(why, place=place), hits)
     why = _outrank(why, score, candidates, hits)
     if why.candidate and not (why.missed or why.duplicate_of or why.group):
@@ -289,14 +283,14 @@ def _find_changes(rerun: Rerun, why: WhyNot) -> tuple[dict[str, Any], ...]:
 
 def _relax_selection(why: WhyNot) -> Iterator[dict[str, Any]]:
     """Yield thresholds that the passage reaches, and a selection that doesn't drop it."""
-    aside: dict[str, Any] = {}
+    switched_off: dict[str, Any] = {}
     if why.duplicate_of is not None:
-        aside["dedup_threshold"] = None
+        switched_off["dedup_threshold"] = None
     if why.diverse:
-        aside["diversity"] = 0.0
+        switched_off["diversity"] = 0.0
     misses = [miss for miss in why.missed if miss.name.startswith("min_")]
-    lowered: dict[str, Any] = {miss.name: miss.score for miss in misses} | aside
-    dropped: dict[str, Any] = {miss.name: None for miss in misses} | aside
+    lowered: dict[str, Any] = {miss.name: miss.score for miss in misses} | switched_off
+    dropped: dict[str, Any] = {miss.name: None for miss in misses} | switched_off
     if why.group:
         lowered["per_group"] = len(why.group) + 1
         dropped["group_by"] = None

@@ -26,15 +26,13 @@ from twofold.types import LegHits, Scores, Vectors
 
 _HITS = 100  # seen by a measure without a cutoff
 _CACHE_BYTES = 1 << 29  # of candidates, and of fused scores
-_Key = tuple[object, ...]
 _Value = TypeVar("_Value")
 
 
 class ByteLRU(Generic[_Value]):
-    """A least-recently-used cache of at most ``capacity`` bytes, or one value."""
+    """A least-recently-used cache of at most ``_CACHE_BYTES``, or one value."""
 
-    def __init__(self, capacity: int, size: Callable[[_Value], int]) -> None:
-        self._capacity = capacity
+    def __init__(self, size: Callable[[_Value], int]) -> None:
         self._size = size
         self._used = 0
         self._values: OrderedDict[Hashable, _Value] = OrderedDict()
@@ -47,7 +45,7 @@ class ByteLRU(Generic[_Value]):
         value = create()
         self._values[key] = value
         self._used += self._size(value)
-        while self._used > self._capacity and len(self._values) > 1:
+        while self._used > _CACHE_BYTES and len(self._values) > 1:
             _, evicted = self._values.popitem(last=False)
             self._used -= self._size(evicted)
         return value
@@ -112,7 +110,7 @@ def _ideal_dcg(grades: Sequence[int], k: int) -> float:
 class _JudgedCandidates:
     """Candidates with their relevance, and the cache key of what they depend on."""
 
-    key: _Key
+    key: Hashable
     candidates: CandidateMatrix
     relevant: RelevantCandidates
 
@@ -158,12 +156,8 @@ class TuningObjective:
         self._dense: dict[int, list[LegHits]] = {}
         self._guard_weights: dict[GuardedFusion, Scores] = {}
         self._values: dict[SearchProfile, Scores] = {}
-        self._candidates: ByteLRU[_JudgedCandidates] = ByteLRU(
-            _CACHE_BYTES, lambda judged: judged.candidates.nbytes
-        )
-        self._leg_fusions: ByteLRU[tuple[Scores, Scores]] = ByteLRU(
-            _CACHE_BYTES, lambda pair: 2 * pair[0].nbytes
-        )
+        self._candidates = ByteLRU[_JudgedCandidates](lambda judged: judged.candidates.nbytes)
+        self._leg_fusions = ByteLRU[tuple[Scores, Scores]](lambda pair: 2 * pair[0].nbytes)
 
     @classmethod
     def from_qrels(
