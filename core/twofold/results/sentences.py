@@ -39,7 +39,10 @@ def sentences(text: str) -> list[str]:
 
 
 def query_words(query: str) -> list[Span]:
-    """Return where the words of a query stand, in order; its characters in scripts without spaces.
+    """Return where the words of a query stand; its characters in scripts without spaces.
+
+    Returns:
+        Positions (start, end) of each word in the query, ascending.
 
     Example:
         >>> query_words("red apple")
