@@ -181,11 +181,8 @@ def _warn_of_cutoffs(measures: Sequence[Any], k: int, *, limited: bool) -> None:
 def _describe_settings(retriever: Retriever) -> str:
     """Return a retriever's settings on one line, without the index."""
     plan = _plan(retriever)
-    values: dict[str, Any] = {
-        field.name: getattr(retriever, field.name)
-        for field in fields(retriever)
-        if field.init and field.name != "index"
-    }
+    options = retriever.options
+    values: dict[str, Any] = {field.name: getattr(options, field.name) for field in fields(options)}
     values["scorer"] = plan.scorer
     if retriever.mode == "hybrid":
         values |= {"fusion": plan.fusion, "depth": plan.depth}

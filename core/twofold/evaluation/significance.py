@@ -102,10 +102,8 @@ def max_t_p_value(differences: Scores, chosen: Scores, *, seed: int = 0) -> floa
     and Young, Resampling-Based Multiple Testing (1993). Cross-validation alone misses this
     selection bias if all folds choose the same system.
 
-    Args:
-        differences: Each system's values minus the baseline's, shape (systems, queries).
-        chosen: The chosen system's differences, shape (queries,).
-        seed: Seeds the draws.
+    ``differences`` (systems, queries) are each system's values minus the baseline's, and ``chosen``
+    (queries,) are those of the chosen system.
     """
     norm = math.sqrt(float((chosen * chosen).sum()))
     if norm == 0:
@@ -128,12 +126,11 @@ def holm(values: Sequence[float]) -> tuple[float, ...]:
     Controls the family-wise error rate. Holm, A Simple Sequentially Rejective Multiple Test
     Procedure (1979).
     """
-    adjusted = [0.0] * len(values)
-    highest = 0.0
-    for rank, position in enumerate(sorted(range(len(values)), key=values.__getitem__)):
-        highest = max(highest, min(1.0, (len(values) - rank) * values[position]))
-        adjusted[position] = highest
-    return tuple(adjusted)
+    order = np.argsort(values, kind="stable")
+    scaled = np.arange(len(values), 0, -1) * np.array(values)[order]
+    adjusted = np.empty(len(values))
+    adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
+    return tuple(adjusted.tolist())
 
 
 def queries_needed(

@@ -27,7 +27,7 @@ class HitExplanation:
     Attributes:
         hit: The hit.
         terms: The terms behind its lexical score, the greatest contribution first.
-        words: How the passage writes each term; without terms that its analyzer can't locate.
+        words: The passage's own form of each term that its analyzer can locate.
         meaning: What the dense score rests on. None if it was not asked for, without an encoder, or
             if the query came with a vector that is not its text's.
     """
@@ -135,15 +135,9 @@ def build_explanation(
     find_spans: Callable[[Sequence[str]], Sequence[Sequence[TermSpan]]],
     evidence: Sequence[DenseEvidence | None],
 ) -> Explanation:
-    """Return the explanation of hits.
+    """Return the explanation of hits, given the term matches and the dense evidence of each.
 
-    Args:
-        query: The query's text.
-        warnings: The warnings of the search.
-        hits: The hits.
-        terms: The term matches of each hit.
-        find_spans: Returns where the query's terms stand in texts.
-        evidence: What the dense score of each hit rests on.
+    ``find_spans`` returns where the query's terms stand in texts.
     """
     texts = [text for hit in hits for text in (hit.passage.title, hit.passage.text)]
     spans = iter(find_spans(texts) if texts else ())

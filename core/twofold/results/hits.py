@@ -44,10 +44,10 @@ class LegColumn:
 
     def share_at(self, position: int) -> LegScore:
         """Return the leg's share in one hit."""
-        rank = int(self.ranks[position])
-        normalized = float(self.normalized[position])
-        weight = self.weight
-        weight = float(weight[position] if isinstance(weight, np.ndarray) else weight)
+        rank, normalized = int(self.ranks[position]), float(self.normalized[position])
+        weight = float(
+            self.weight[position] if isinstance(self.weight, np.ndarray) else self.weight
+        )
         return LegScore(
             score=float(self.scores[position]),
             rank=rank if rank > 0 else None,
@@ -116,7 +116,7 @@ class Hits(Sequence[Hit]):
     _ids: Sequence[str]
     _passages: Sequence[Passage]
     _context: QueryContext
-    _fused: Scores | None = None  # the legs' scores, where a reranker's took their place
+    _fused: Scores | None = None  # the fused scores, where ``scores`` are a reranker's
     _duplicates: Sequence[Sequence[str]] = ()
     _variants: QueryVariants | None = field(default=None, init=False)  # of the first explanation
 

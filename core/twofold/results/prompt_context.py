@@ -59,13 +59,12 @@ class Context:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values, for JSON."""
-        citations = [
-            {"number": c.number, "id": c.id, "title": c.title, "metadata": dict(c.metadata)}
-            for c in self.citations
-        ]
         return {
             "text": self.text,
-            "citations": citations,
+            "citations": [
+                {"number": c.number, "id": c.id, "title": c.title, "metadata": dict(c.metadata)}
+                for c in self.citations
+            ],
             "tokens": self.tokens,
             "left_out": list(self.left_out),
         }
@@ -125,7 +124,5 @@ def _check_count(tokens: Any) -> int:
 def _block(number: int, passage: Passage) -> str:
     """Return a passage with its number, and its title if it has one."""
     head = f"[{number}] {passage.title}".rstrip()
-    text = passage.text.strip()
-    if not passage.title:
-        return f"{head} {text}".rstrip()
-    return f"{head}\n{text}".rstrip()
+    separator = "\n" if passage.title else " "
+    return f"{head}{separator}{passage.text.strip()}".rstrip()

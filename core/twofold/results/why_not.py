@@ -1,7 +1,7 @@
 """Why a passage is not among the hits, as a value that prints as text and turns into JSON."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from twofold.types import Leg
@@ -114,36 +114,32 @@ class WhyNot:
             return ("the query is empty",)
         return (*self._explain_score(), *self._explain_selection())
 
-    def _explain_score(self) -> list[str]:
-        """Return what keeps its score out: the legs, the thresholds, the reranker."""
-        reasons: list[str] = []
+    def _explain_score(self) -> Iterator[str]:
+        """Yield what keeps its score out: the legs, the thresholds, the reranker."""
         if any(leg.missed for leg in self.legs.values()):
-            reasons.append("the approximate dense leg missed it")
+            yield "the approximate dense leg missed it"
         elif not self.candidate:
-            reasons.append("no leg lists it within its depth, so it was not a candidate")
+            yield "no leg lists it within its depth, so it was not a candidate"
         for miss in self.missed:
             score = f"{miss.score:.4f}" if miss.score is not None else "none"
-            reasons.append(f"{miss.name} is {miss.required:g}, and its score is {score}")
+            yield f"{miss.name} is {miss.required:g}, and its score is {score}"
         if self.budget is not None:
-            reasons.append(f"the reranker reads {self.budget}, and it is candidate {self.place}")
-        return reasons
+            yield f"the reranker reads {self.budget}, and it is candidate {self.place}"
 
-    def _explain_selection(self) -> list[str]:
-        """Return what other hits keep it out."""
-        reasons: list[str] = []
+    def _explain_selection(self) -> Iterator[str]:
+        """Yield what other hits keep it out."""
         if self.duplicate_of is not None:
-            reasons.append(f"it is a near-duplicate of hit {self.duplicate_of!r}")
+            yield f"it is a near-duplicate of hit {self.duplicate_of!r}"
         if self.group:
-            reasons.append(f"its group is full: {_quote(self.group)}")
+            yield f"its group is full: {', '.join(map(repr, self.group))}"
         if self.diverse:
-            reasons.append("diversity prefers hits that are less like those before them")
+            yield "diversity prefers hits that are less like those before them"
         if self.outranked_by:
             count = len(self.outranked_by)
             hits = f"{count} hits" if count > 1 else "1 hit"
             gap = f"; it lacks {self.gap:.4f} to {self.outranked_by[-1]!r}" if self.gap else ""
             would = "" if self.candidate else "as a candidate it would be "
-            reasons.append(f"{would}outranked by {hits}{gap}")
-        return reasons
+            yield f"{would}outranked by {hits}{gap}"
 
     @property
     def advice(self) -> str:
@@ -158,39 +154,14 @@ class WhyNot:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values, for JSON."""
+        values = asdict(self)
+        del values["passage_id"], values["searched"]
+        for leg, rank in self.legs.items():
+            values["legs"][leg]["below"] = rank.below
+        values |= {"id": self.passage_id, "found": self.found, "reasons": self.reasons}
         return {
-            "id": self.passage_id,
-            "query": self.query,
-            "found": self.found,
-            "rank": self.rank,
-            "stored": self.stored,
-            "filtered": self.filtered,
-            "legs": {
-                name: {
-                    "score": leg.score,
-                    "rank": leg.rank,
-                    "depth": leg.depth,
-                    "searched": leg.searched,
-                    "below": leg.below,
-                    "missed": leg.missed,
-                }
-                for name, leg in self.legs.items()
-            },
-            "score": self.score,
-            "place": self.place,
-            "reranked": self.reranked,
-            "missed": [
-                {"name": miss.name, "required": miss.required, "score": miss.score}
-                for miss in self.missed
-            ],
-            "outranked_by": list(self.outranked_by),
-            "gap": self.gap,
-            "budget": self.budget,
-            "duplicate_of": self.duplicate_of,
-            "group": list(self.group),
-            "diverse": self.diverse,
-            "reasons": list(self.reasons),
-            "changes": [dict(change) for change in self.changes],
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
         }
 
     def __str__(self) -> str:
@@ -206,7 +177,3 @@ class WhyNot:
         if self.legs and not self.found:
             lines.append(f"  {self.advice}")
         return "\n".join(lines)
-
-
-def _quote(ids: Sequence[str]) -> str:
-    return ", ".join(repr(passage_id) for passage_id in ids)

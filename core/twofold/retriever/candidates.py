@@ -21,7 +21,7 @@ Positions = NDArray[np.int64]
 class QueryInput:
     """One query: a text, a vector (dim,), or both.
 
-    ``given`` says that the caller passed the vector, so that it may not be the text's own.
+    ``given`` is True if the caller passed the vector, which then may not be the text's.
     ``vector`` is None where the dense leg is not searched.
     """
 
@@ -112,18 +112,23 @@ def merge_legs(
     completed: CompletedScores,
 ) -> tuple[Keys, dict[Leg, LegScores]]:
     """Return the union of both legs' lists, with every candidate's score in both legs."""
-    from twofold.retriever.merge_kernel import union  # imports numba
+    from twofold.retriever.merge_kernel import merge_lists  # imports numba
 
     text, vector = query.text, query.vector
-    keys, dense, dense_ranks, lexical, lexical_ranks = union(
-        lists["dense"], lists["lexical"], completed.dense, completed.lexical
+    keys, dense, dense_ranks, lexical, lexical_ranks = merge_lists(
+        lists["dense"].rows,
+        lists["dense"].scores,
+        completed.dense,
+        lists["lexical"].rows,
+        lists["lexical"].scores,
+        completed.lexical,
     )
     # Only rank-bm25's Okapi scores below 0, where a mean idf is negative.
     lowest = float(np.fmin.reduce(lexical, initial=0.0))
     if not scope.capabilities.statistics or text is None or vector is None:
         return keys, {
-            "dense": unmeasured_scores(dense, dense_ranks),
-            "lexical": unmeasured_scores(lexical, lexical_ranks, most=0.0),
+            "dense": _unmeasured_scores(dense, dense_ranks),
+            "lexical": _unmeasured_scores(lexical, lexical_ranks, most=0.0),
         }
     statistics = cast(CorpusStatistics, scope.session)
     agreement = statistics.leg_agreement
@@ -145,10 +150,11 @@ def merge_legs(
     }
 
 
-def unmeasured_scores(scores: Scores, ranks: NDArray[np.int64], most: float = np.inf) -> LegScores:
+def _unmeasured_scores(scores: Scores, ranks: NDArray[np.int64], most: float = np.inf) -> LegScores:
     """Return a leg's scores where the engine has no statistics.
 
-    The least score, which is ``most`` at most, and the moments are those of the candidates.
+    The lower bound is the candidates' lowest score, or ``most`` if that is lower. The moments are
+    those of the candidates.
     """
     lowest = float(np.fmin.reduce(scores, initial=most))
 

@@ -1,17 +1,19 @@
 """Searching both legs, and scoring the candidates of each leg by the other."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
 
-from twofold.backend import CompletedScores, Completion, SearchScope, SearchSession
+from twofold.backend import CompletedScores, Completion, Keys, SearchScope, SearchSession
 from twofold.concurrency import run_parallel
 from twofold.errors import QueryError
-from twofold.protocols import Observer, Stage
+from twofold.fusion import LegScores
+from twofold.protocols import Observer, Scorer, Stage
 from twofold.retriever.candidates import CandidateSet, LegResults, QueryInput, merge_legs
 from twofold.retriever.search_plan import SearchPlan
-from twofold.types import LegHits, Vectors
+from twofold.types import Leg, LegHits, Vectors
 from twofold.validation import check_queries
 
 SPLIT = 32
@@ -51,11 +53,8 @@ def encode_inputs(
     spoken = [text for text in texts if text.strip()]
     if not spoken:
         return [QueryInput(text, None) for text in texts]
-    if options.observer is None:
+    with options.observer.stage("encode") if options.observer is not None else nullcontext():
         encoded = iter(scope.encode_queries(spoken))
-    else:
-        with options.observer.stage("encode"):
-            encoded = iter(scope.encode_queries(spoken))
     return [QueryInput(text, next(encoded) if text.strip() else None) for text in texts]
 
 
@@ -121,30 +120,39 @@ def complete_legs(
         return [
             CandidateSet.from_one_leg(leg, hits) for lists in found for leg, hits in lists.items()
         ]
-    wanted = [
-        Completion(
-            query.text, query.vector, lists["lexical"].rows, lists["dense"].rows, plan.scorer
-        )
-        for query, lists in zip(queries, found, strict=True)
-    ]
-    completed = complete_scores(scope, wanted)
     candidates = []
-    for query, lists, scores in zip(queries, found, completed, strict=True):
-        keys, legs = merge_legs(scope, query, plan.scorer, lists, scores)
+    for keys, legs in score_candidates(scope, queries, found, plan.scorer):
         fused = plan.fusion.fuse(legs["dense"], legs["lexical"])
         candidates.append(CandidateSet(keys, legs, fused, fused.scores))
     return candidates
 
 
-def complete_scores(scope: SearchScope, wanted: Sequence[Completion]) -> list[CompletedScores]:
-    """Score given passages by both legs; NaN where the engine can't."""
+def score_candidates(
+    scope: SearchScope,
+    queries: Sequence[QueryInput],
+    found: Sequence[LegResults],
+    scorer: Scorer | None,
+) -> list[tuple[Keys, dict[Leg, LegScores]]]:
+    """Return the keys of both legs' lists for each query, and their scores in both legs.
+
+    Passages that a leg doesn't list have the score NaN where the engine can't score them.
+    """
+    wanted = [
+        Completion(query.text, query.vector, lists["lexical"].rows, lists["dense"].rows, scorer)
+        for query, lists in zip(queries, found, strict=True)
+    ]
     if scope.capabilities.completes:
-        return scope.session.complete(wanted)
+        completed = scope.session.complete(wanted)
+    else:
+        completed = [
+            CompletedScores(
+                np.full(len(query.dense_keys), np.nan), np.full(len(query.lexical_keys), np.nan)
+            )
+            for query in wanted
+        ]
     return [
-        CompletedScores(
-            np.full(len(query.dense_keys), np.nan), np.full(len(query.lexical_keys), np.nan)
-        )
-        for query in wanted
+        merge_legs(scope, query, scorer, lists, scores)
+        for query, lists, scores in zip(queries, found, completed, strict=True)
     ]
 
 

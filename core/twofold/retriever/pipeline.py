@@ -24,6 +24,7 @@ from twofold.retriever.candidates import (
 )
 from twofold.retriever.leg_search import complete_legs, encode_inputs, run_stage, search_legs
 from twofold.retriever.search_plan import SearchOptions, SearchPlan, cap_limit, plan_search
+from twofold.retriever.selection import passing_positions, pick_hits, select_candidates
 from twofold.types import Leg, LegHits, Scores, Vectors
 
 _DEEPER = 4
@@ -34,14 +35,9 @@ _DEEPER = 4
 class RankedQuery:
     """The selected candidates of one query, before their passages are fetched.
 
-    Attributes:
-        query: The query.
-        limit: How many passages each leg was asked for in the end.
-        candidates: All candidates.
-        selected: Positions of the hits, best first.
-        scores: The scores (n,) that order the hits.
-        duplicates: The near-duplicates of each hit; empty where none were looked for.
-        reranked: Whether the scores are a reranker's.
+    ``limit`` is how many passages each leg was asked for in the end. ``selected`` are the positions
+    of the hits, best first, and ``scores`` (n,) order them: a reranker's if ``reranked``.
+    ``duplicates`` are the near-duplicates of each hit, empty where none were looked for.
     """
 
     query: QueryInput
@@ -65,7 +61,6 @@ class AnsweredQuery:
     plan: SearchPlan
     query: QueryInput
     limit: int
-    generation: int
 
 
 ExplainAbsence = Callable[[AnsweredQuery, str, Hits], WhyNot]
@@ -80,15 +75,10 @@ def run_search(
     explain_absence: ExplainAbsence,
     progress: Callable[[int], None] | None = None,
 ) -> list[Hits]:
-    """Return the hits of each query.
+    """Return the hits of each query: ``texts``, ``vectors`` (n, dim), or both.
 
-    Args:
-        target: What is searched.
-        options: The options of the call.
-        texts: Query texts, None if there are only vectors.
-        vectors: Query vectors (n, dim), None if texts are to be encoded.
-        explain_absence: Answers `Hits.why_not`.
-        progress: Called with the number of query-passage pairs that the reranker has scored.
+    ``explain_absence`` answers `Hits.why_not`. ``progress`` is called with the number of
+    query-passage pairs that the reranker has scored.
     """
     with target.open_search() as scope:
         plan = plan_search(scope, options)
@@ -114,22 +104,24 @@ def select_hits(
 
     Legs are searched deeper where groups or thresholds leave too few hits.
     """
-    selection, k, reranker = plan.options.selection, plan.options.k, plan.options.reranker
-    count = k if reranker is None else max(k, reranker.candidates)
+    options, k, reranker = plan.options, plan.options.k, plan.options.reranker
+    count, selects = k if reranker is None else max(k, reranker.candidates), options.selects
     ranked: list[RankedQuery] = []
     for query, lists, scored in zip(queries, found, candidates, strict=True):
-        if reranker is not None or not selection.selects:
-            passing = selection.passing(scored) if selection.selects else None
-            selected = scored.rank(scope, count, passing)
-            ranked.append(RankedQuery(query, plan.limit, scored, selected, scored.scores[selected]))
-            continue
         limit = plan.limit
-        selected, duplicates = selection.select(scope, scored, limit, k, query.vector)
-        while len(selected) < k and may_have_more(scope, plan, scored, lists, limit):
-            limit = cap_limit(scope, limit * _DEEPER)
-            (lists,) = search_legs(scope, plan, [query], limit)
-            (scored,) = complete_legs(scope, plan, [query], [lists])
-            selected, duplicates = selection.select(scope, scored, limit, k, query.vector)
+        duplicates: Sequence[Positions] = ()
+        if reranker is not None or not selects:
+            passing = passing_positions(options, scored) if selects else None
+            selected = scored.rank(scope, count, passing)
+        else:
+            selected, duplicates = select_candidates(options, scope, scored, limit, k, query.vector)
+            while len(selected) < k and may_have_more(scope, plan, scored, lists, limit):
+                limit = cap_limit(scope, limit * _DEEPER)
+                (lists,) = search_legs(scope, plan, [query], limit)
+                (scored,) = complete_legs(scope, plan, [query], [lists])
+                selected, duplicates = select_candidates(
+                    options, scope, scored, limit, k, query.vector
+                )
         scores = scored.scores[selected]
         ranked.append(RankedQuery(query, limit, scored, selected, scores, duplicates))
     return ranked
@@ -139,19 +131,19 @@ def may_have_more(
     scope: SearchScope, plan: SearchPlan, candidates: CandidateSet, lists: LegResults, limit: int
 ) -> bool:
     """Return whether longer lists could hold a passage that reaches the thresholds."""
-    selection = plan.options.selection
+    options = plan.options
     if cap_limit(scope, limit + 1) == limit:
         return False
     if not any(len(hits.rows) >= limit for hits in lists.values()):
         return False
     most = {leg: _best_unlisted(leg, hits, limit) for leg, hits in lists.items()}
-    thresholds = {"dense": selection.min_dense, "lexical": selection.min_lexical}
     for leg, score in most.items():
-        threshold = thresholds[leg]
-        if threshold is not None and score < threshold:
+        least = options.min_dense if leg == "dense" else options.min_lexical
+        if least is not None and score < least:
             return False
-    least = selection.min_score
-    return least is None or _best_fused(plan, candidates, most) >= least
+    if options.min_score is None:
+        return True
+    return _best_fused(plan, candidates, most) >= options.min_score
 
 
 def _best_unlisted(leg: Leg, hits: LegHits, limit: int) -> float:
@@ -193,7 +185,7 @@ def rerank_hits(
             for part, scores, order in zip(keys, read, orders, strict=True)
         ]
 
-    observer = plan.options.observer
+    options, observer = plan.options, plan.options.observer
     score() if observer is None else run_stage(observer, "rerank", scope, score)
     reranked: list[RankedQuery] = []
     for query, part, scores in zip(ranked, keys, read, strict=True):
@@ -201,13 +193,18 @@ def rerank_hits(
         if reranker.threshold is not None:
             passing = np.flatnonzero(scores >= reranker.threshold)
         order = passing[rank_by_score(scope, part[passing], scores[passing], len(passing))]
-        by_position = dict(zip(query.selected.tolist(), scores.tolist(), strict=True))
-        selected, duplicates = plan.options.selection.select_reranked(
-            scope, query.candidates, query.selected[order], scores[order], plan.options.k
-        )
-        chosen = np.array([by_position[position] for position in selected.tolist()], np.float64)
+        picked, duplicates = order[: options.k], []
+        if options.compares:
+            at, groups = pick_hits(options, scope, part[order], scores[order], options.k)
+            picked, duplicates = order[at], [query.selected[order[group]] for group in groups]
         reranked.append(
-            replace(query, selected=selected, scores=chosen, duplicates=duplicates, reranked=True)
+            replace(
+                query,
+                selected=query.selected[picked],
+                scores=scores[picked].astype(np.float64),
+                duplicates=duplicates,
+                reranked=True,
+            )
         )
     return reranked
 
@@ -247,9 +244,7 @@ def fetch_hits(
         most = scope.capabilities.max_k
         if most is not None and plan.options.k > most:
             warnings.append(f"this backend returns at most {most:,} passages per search")
-        answered = AnsweredQuery(
-            weakref.ref(target), scope.reopen, plan, query.query, query.limit, generation
-        )
+        answered = AnsweredQuery(weakref.ref(target), scope.reopen, plan, query.query, query.limit)
         info = HitsInfo(
             query.query.text,
             plan.options.mode,

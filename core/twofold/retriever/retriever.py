@@ -11,7 +11,7 @@ from twofold.protocols import Scorer
 from twofold.results.hits import Hits
 from twofold.retriever.pipeline import run_search
 from twofold.retriever.search_plan import SearchOptions
-from twofold.retriever.why_not.analysis import explain_absence
+from twofold.retriever.why_not import explain_absence
 from twofold.types import Mode, Vectors, Where
 from twofold.validation import check_mode, check_query_vector
 
@@ -81,9 +81,8 @@ class Retriever(SearchOptions):
 
     def __post_init__(self) -> None:
         # The options without the index: hits keep them, and must not keep the index.
-        options = SearchOptions(**{option.name: getattr(self, option.name) for option in _OPTIONS})
-        object.__setattr__(self, "options", options)
-        object.__setattr__(self, "selection", options.selection)
+        options = {option.name: getattr(self, option.name) for option in fields(SearchOptions)}
+        object.__setattr__(self, "options", SearchOptions(**options))
         if self.mode not in self.index.capabilities.modes:
             with self.index.open_search():  # learns of legs that another process has added
                 pass
@@ -157,6 +156,3 @@ class Retriever(SearchOptions):
             if options.mode != self.mode:
                 check_mode(options.mode, self.index.capabilities.modes)
         return run_search(self.index, options, texts, vectors, explain_absence, progress)
-
-
-_OPTIONS = [option for option in fields(SearchOptions) if option.init]

@@ -1,14 +1,13 @@
 """The options of a search, and the plan that they make over one generation."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from twofold.backend import SearchScope
 from twofold.errors import QueryError
 from twofold.filters import Filter, parse_filter
 from twofold.fusion import Fusion, GuardedFusion, WeightedFusion, preset_from_name
 from twofold.protocols import Observer, Reranker, Scorer
-from twofold.retriever.selection import ResultSelection
 from twofold.types import MODES, Mode, Where
 from twofold.validation import (
     check_choice,
@@ -52,7 +51,6 @@ class SearchOptions:
     reranker: Reranker | None = None
     dense_weight: float | None = None
     observer: Observer | None = None
-    selection: ResultSelection = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_choice("mode", self.mode, MODES, error=QueryError)
@@ -79,16 +77,33 @@ class SearchOptions:
         other = {"dense": "min_lexical", "lexical": "min_dense"}.get(self.mode)
         if other is not None and getattr(self, other) is not None:
             raise QueryError(f"{other} needs the other leg, and mode is {self.mode!r}: drop it")
-        selection = ResultSelection(
-            self.min_score,
-            self.min_dense,
-            self.min_lexical,
-            self.diversity,
-            self.dedup_threshold,
-            self.group_by,
-            self.per_group,
-        )
-        object.__setattr__(self, "selection", selection)
+        self._check_selection()
+
+    def _check_selection(self) -> None:
+        for name in ("min_score", "min_dense", "min_lexical"):
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), error=QueryError)
+        if self.diversity != 0:
+            check_number("diversity", self.diversity, 0, 1, error=QueryError)
+        if self.dedup_threshold is not None:
+            check_number("dedup_threshold", self.dedup_threshold, 1e-9, 1, error=QueryError)
+        if self.group_by is not None and not (isinstance(self.group_by, str) and self.group_by):
+            raise QueryError(
+                f"group_by must be the name of a metadata field, got {self.group_by!r}"
+            )
+        check_integer("per_group", self.per_group, error=QueryError)
+
+    @property
+    def compares(self) -> bool:
+        """Whether hits depend on one another, so that more candidates than hits are needed."""
+        compared = (self.diversity or None, self.dedup_threshold, self.group_by)
+        return any(value is not None for value in compared)
+
+    @property
+    def selects(self) -> bool:
+        """Whether fewer hits than candidates may be left."""
+        limits = (self.min_score, self.min_dense, self.min_lexical)
+        return self.compares or any(limit is not None for limit in limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +117,7 @@ class SearchPlan:
         scorer: The lexical scoring function, None for the engine's own.
         where: The parsed filter.
         limit: How many passages each leg is asked for at first.
+        effort: The effort of the dense search; ``math.inf`` compares all vectors.
     """
 
     options: SearchOptions
@@ -110,11 +126,7 @@ class SearchPlan:
     scorer: Scorer | None
     where: Filter | None
     limit: int
-
-    @property
-    def effort(self) -> float:
-        """The effort of the dense search; ``math.inf`` compares all vectors."""
-        return math.inf if self.options.exact else self.options.effort
+    effort: float
 
 
 def plan_search(scope: SearchScope, options: SearchOptions) -> SearchPlan:
@@ -146,11 +158,12 @@ def plan_search(scope: SearchScope, options: SearchOptions) -> SearchPlan:
         raise QueryError(f"this backend scores words by itself: leave out scorer={scorer!r}")
     where = parse_filter(options.where) if options.where is not None else None
     limit = int(options.k)
-    if options.mode == "hybrid" or options.reranker is not None or options.selection.selects:
+    if options.mode == "hybrid" or options.reranker is not None or options.selects:
         limit = max(limit, int(depth))
         if options.reranker is not None:
             limit = max(limit, int(options.reranker.candidates))
-    return SearchPlan(options, fusion, int(depth), scorer, where, cap_limit(scope, limit))
+    effort = math.inf if options.exact else options.effort
+    return SearchPlan(options, fusion, int(depth), scorer, where, cap_limit(scope, limit), effort)
 
 
 def cap_limit(scope: SearchScope, limit: int) -> int:

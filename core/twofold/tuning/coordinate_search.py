@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +76,8 @@ def _stages(
 ) -> Iterator[tuple[str, tuple[_Vary, ...]]]:
     yield "fusion and weight", (space.vary_fusion,)
     if objective.takes_scorers:
-        yield "BM25's b and k1", (space.vary_b, space.vary_k1, space.vary_b)
+        vary_b, vary_k1 = partial(space.vary_scorer, "b"), partial(space.vary_scorer, "k1")
+        yield "BM25's b and k1", (vary_b, vary_k1, vary_b)
     if objective.passages <= space.max_passages_for_titles and objective.has_titles:
         yield "title weight", (space.vary_title_weight,)
     yield "depth", (space.vary_depth,)

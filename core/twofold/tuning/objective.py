@@ -20,20 +20,19 @@ from twofold.evaluation.measures import (
 )
 from twofold.fusion import FUSIONS, GuardedFusion, LegScores, WeightedFusion, WeightedSum
 from twofold.retriever import DEPTH
-from twofold.tuning.candidate_matrix import CandidateMatrix, QueryBatch
+from twofold.retriever.candidates import LegResults, QueryInput
+from twofold.tuning.candidate_matrix import CandidateMatrix
 from twofold.types import LegHits, Scores, Vectors
 
 _HITS = 100  # seen by a measure without a cutoff
 _CACHE_BYTES = 1 << 29  # of candidates, and of fused scores
-_Key = tuple[object, ...]
 _Value = TypeVar("_Value")
 
 
 class ByteLRU(Generic[_Value]):
-    """A least-recently-used cache of at most ``capacity`` bytes, or one value."""
+    """A least-recently-used cache of at most ``_CACHE_BYTES``, or one value."""
 
-    def __init__(self, capacity: int, size: Callable[[_Value], int]) -> None:
-        self._capacity = capacity
+    def __init__(self, size: Callable[[_Value], int]) -> None:
         self._size = size
         self._used = 0
         self._values: OrderedDict[Hashable, _Value] = OrderedDict()
@@ -46,7 +45,7 @@ class ByteLRU(Generic[_Value]):
         value = create()
         self._values[key] = value
         self._used += self._size(value)
-        while self._used > self._capacity and len(self._values) > 1:
+        while self._used > _CACHE_BYTES and len(self._values) > 1:
             _, evicted = self._values.popitem(last=False)
             self._used -= self._size(evicted)
         return value
@@ -111,7 +110,7 @@ def _ideal_dcg(grades: Sequence[int], k: int) -> float:
 class _JudgedCandidates:
     """Candidates with their relevance, and the cache key of what they depend on."""
 
-    key: _Key
+    key: Hashable
     candidates: CandidateMatrix
     relevant: RelevantCandidates
 
@@ -148,17 +147,17 @@ class TuningObjective:
         parsed = parse_measure(measure)
         self._k = int(parsed.params.get("cutoff", _HITS))
         self._is_ndcg = parsed.NAME == "nDCG" and set(parsed.params) <= {"cutoff"}
-        batch = QueryBatch.from_queries(scope, tuple(queries.values()), vectors)
-        self._batches = {self.title_weight: batch}
+        self._texts, self._vectors = list(queries.values()), vectors
+        self._inputs = [QueryInput(t, v) for t, v in zip(self._texts, vectors, strict=True)]
+        statistics = scope.statistics
+        coverage = statistics.term_coverage if statistics is not None else lambda _: 1.0
+        self._coverages = np.array([coverage(text) for text in self._texts], np.float64)
+        self._scopes = {self.title_weight: scope}
         self._dense: dict[int, list[LegHits]] = {}
         self._guard_weights: dict[GuardedFusion, Scores] = {}
         self._values: dict[SearchProfile, Scores] = {}
-        self._candidates: ByteLRU[_JudgedCandidates] = ByteLRU(
-            _CACHE_BYTES, lambda judged: judged.candidates.nbytes
-        )
-        self._leg_fusions: ByteLRU[tuple[Scores, Scores]] = ByteLRU(
-            _CACHE_BYTES, lambda pair: 2 * pair[0].nbytes
-        )
+        self._candidates = ByteLRU[_JudgedCandidates](lambda judged: judged.candidates.nbytes)
+        self._leg_fusions = ByteLRU[tuple[Scores, Scores]](lambda pair: 2 * pair[0].nbytes)
 
     @classmethod
     def from_qrels(
@@ -233,25 +232,26 @@ class TuningObjective:
         key = (profile.title_weight, profile.scorer, limit)
 
         def search() -> _JudgedCandidates:
-            batch = self._batch(profile.title_weight)
+            scope = self._weigh_titles(profile.title_weight)
             if limit not in self._dense:
-                self._dense[limit] = batch.scope.session.search_dense(
-                    batch.vectors, limit, None, 1.0
-                )
-            candidates = CandidateMatrix.from_dense_lists(
-                batch, self._dense[limit], limit, profile.scorer
-            )
+                self._dense[limit] = scope.session.search_dense(self._vectors, limit, None, 1.0)
+            lexical = scope.session.search_lexical(self._texts, limit, None, profile.scorer)
+            lists: list[LegResults] = [
+                {"dense": dense_hits, "lexical": lexical_hits}
+                for dense_hits, lexical_hits in zip(self._dense[limit], lexical, strict=True)
+            ]
+            candidates = CandidateMatrix.from_lists(scope, self._inputs, lists, profile.scorer)
             relevant = RelevantCandidates.from_keys(candidates.keys, self._grades, self._k)
             return _JudgedCandidates(key, candidates, relevant)
 
         return self._candidates.get_or_create(key, search)
 
-    def _batch(self, title_weight: int) -> QueryBatch:
-        if title_weight not in self._batches:
+    def _weigh_titles(self, title_weight: int) -> SearchScope:
+        """Return the scope where titles have this weight."""
+        if title_weight not in self._scopes:
             assert self._scope.weigh_titles is not None  # another weight is tried only then
-            scope = self._scope.weigh_titles(title_weight)
-            self._batches[title_weight] = replace(self._batches[self.title_weight], scope=scope)
-        return self._batches[title_weight]
+            self._scopes[title_weight] = self._scope.weigh_titles(title_weight)
+        return self._scopes[title_weight]
 
     def _fuse(self, judged: _JudgedCandidates, fusion: WeightedFusion) -> Scores:
         """Return fused scores (queries, width)."""
@@ -271,15 +271,13 @@ class TuningObjective:
         """Return the dense weight that a guard leaves for each query (queries, 1)."""
         probe = replace(fusion, fusion=WeightedSum(dense_weight=fusion.dense_weight))
         if probe not in self._guard_weights:
-            qualities, inverse = np.unique(
-                self._batches[self.title_weight].lexical_qualities, return_inverse=True
-            )
+            coverages, inverse = np.unique(self._coverages, return_inverse=True)
             statistics = self._scope.statistics
             agreement = statistics.leg_agreement if statistics is not None else None
             dense = _empty_scores(agreement if agreement is not None else 1.0)
             weights = [
-                float(probe.fuse(dense, _empty_scores(quality)).dense_weight)
-                for quality in qualities.tolist()
+                float(probe.fuse(dense, _empty_scores(coverage)).dense_weight)
+                for coverage in coverages.tolist()
             ]
             self._guard_weights[probe] = np.array(weights)[inverse][:, None]
         return self._guard_weights[probe]
@@ -290,7 +288,7 @@ class TuningObjective:
             return ndcg(scores, judged.relevant, self._k)
         rankings: dict[str, Sequence[str]] = {}
         for query, query_id in enumerate(self.queries):
-            size = int(judged.candidates.sizes[query])
+            size = len(judged.candidates.legs[query]["dense"].scores)
             best = np.argsort(-scores[query, :size], kind="stable")[: self._k]
             rankings[query_id] = self._scope.ids(judged.candidates.keys[query, best])
         return measure_rankings(rankings, self._qrels, self._measure)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from twofold.backend import SearchProfile
 from twofold.errors import InputError
@@ -62,21 +62,26 @@ class SearchSpace:
                 yield replace(profile, fusion=replace(guard, fusion=bare))
                 yield replace(profile, fusion=bare)
 
-    def vary_b(self, profile: SearchProfile) -> Iterator[SearchProfile]:
-        """Yield the profile with every ``b``, or nothing if its scorer has no ``b``."""
-        return _vary_scorer(profile, "b", self.b)
+    def vary_scorer(self, name: Literal["b", "k1"], profile: SearchProfile) -> list[SearchProfile]:
+        """Return the profile with every other value of its scorer's parameter, if it has one."""
+        scorer: Any = profile.scorer if profile.scorer is not None else BM25()
+        names = [parameter.name for parameter in fields(scorer)] if is_dataclass(scorer) else []
+        if name not in names:
+            return []
+        values = self.b if name == "b" else self.k1
+        return [
+            replace(profile, scorer=replace(scorer, **{name: value}))
+            for value in values
+            if value != getattr(scorer, name)
+        ]
 
-    def vary_k1(self, profile: SearchProfile) -> Iterator[SearchProfile]:
-        """Yield the profile with every ``k1``, or nothing if its scorer has no ``k1``."""
-        return _vary_scorer(profile, "k1", self.k1)
+    def vary_title_weight(self, profile: SearchProfile) -> list[SearchProfile]:
+        """Return the profile with every title weight."""
+        return [replace(profile, title_weight=weight) for weight in self.title_weights]
 
-    def vary_title_weight(self, profile: SearchProfile) -> Iterator[SearchProfile]:
-        """Yield the profile with every title weight."""
-        return (replace(profile, title_weight=weight) for weight in self.title_weights)
-
-    def vary_depth(self, profile: SearchProfile) -> Iterator[SearchProfile]:
-        """Yield the profile with every depth."""
-        return (replace(profile, depth=depth) for depth in self.depths)
+    def vary_depth(self, profile: SearchProfile) -> list[SearchProfile]:
+        """Return the profile with every depth."""
+        return [replace(profile, depth=depth) for depth in self.depths]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,18 +143,6 @@ def _strip_guard_and_weight(fusion: WeightedFusion) -> WeightedFusion:
     """Return a fusion without its guard, at a fixed weight, so that rules compare equal."""
     bare = fusion.fusion if isinstance(fusion, GuardedFusion) else fusion
     return bare.with_dense_weight(0.5)
-
-
-def _vary_scorer(
-    profile: SearchProfile, name: str, values: tuple[float, ...]
-) -> Iterator[SearchProfile]:
-    scorer: Any = profile.scorer if profile.scorer is not None else BM25()
-    if not is_dataclass(scorer) or name not in {parameter.name for parameter in fields(scorer)}:
-        return
-    for value in values:
-        if value != getattr(scorer, name):
-            changed: Any = replace(scorer, **{name: value})  # type: ignore[type-var]
-            yield replace(profile, scorer=changed)
 
 
 def _parameter(scorer: Scorer | None, name: str) -> float:

@@ -1,1 +1,0 @@
-"""Why a passage is not among the hits, and which options would bring it in."""
