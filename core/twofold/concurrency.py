@@ -5,14 +5,16 @@ up to four times as long as on one; two halves on two Python threads take two th
 A forked child can't use OpenMP pools that its parent started, so it uses one thread too.
 """
 
+import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 _First = TypeVar("_First")
 _Second = TypeVar("_Second")
@@ -20,6 +22,9 @@ _CORES = os.cpu_count() or 1  # read once, because os.cpu_count() reads a file
 _pool: ThreadPoolExecutor | None = None
 _callers: ThreadPoolExecutor | None = None
 _forked = False
+_held: list[Any] = []  # locks taken for the time of a fork
+_COMPILATION = 60.0  # seconds that a fork waits for a compilation
+_forkables: "WeakSet[Forkable]" = WeakSet()
 
 
 def run_parallel(
@@ -101,14 +106,55 @@ def limit_native_threads() -> Iterator[None]:
         yield
 
 
+class Forkable:
+    """An object with locks, which another thread may hold when the process forks."""
+
+    def register(self) -> None:
+        """Have this object told about every fork, for as long as it lives."""
+        _forkables.add(self)
+
+    def before_fork(self) -> None:
+        """Wait for what a fork must not interrupt, for a short time."""
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """Go on in the parent; in the child, replace locks and drop what was left half done."""
+
+
+def _before_fork() -> None:
+    """Wait for other threads' imports and compilations, which a child could never finish."""
+    for owner in list(_forkables):
+        owner.before_fork()
+    for module in list(sys.modules.values()):
+        spec = getattr(module, "__spec__", None)
+        if spec is not None and getattr(spec, "_initializing", False):
+            with suppress(ImportError):
+                importlib.import_module(spec.name)
+    numba = sys.modules.get("numba.core.compiler_lock")
+    lock = getattr(getattr(numba, "global_compiler_lock", None), "_lock", None)
+    if lock is not None and lock.acquire(timeout=_COMPILATION):
+        _held.append(lock)
+
+
+def _after_fork(*, in_child: bool = False) -> None:
+    while _held:
+        _held.pop().release()
+    for owner in list(_forkables):
+        owner.after_fork(in_child=in_child)
+
+
 def _after_fork_in_child() -> None:
-    """Prevent loaded libraries from waiting for threads that did not survive the fork."""
+    """Prevent the library from waiting for threads that did not survive the fork."""
     global _pool, _callers, _forked
     _pool, _callers, _forked = None, None, True
+    _after_fork(in_child=True)
+    # Locks of modules that another thread has begun to import since.
+    getattr(importlib._bootstrap, "_module_locks", {}).clear()
     if "faiss" in sys.modules:
         sys.modules["faiss"].omp_set_num_threads(1)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+os.register_at_fork(
+    before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child
+)

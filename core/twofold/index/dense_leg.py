@@ -5,9 +5,11 @@ import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 
+from twofold.concurrency import Forkable
 from twofold.dense import (
     MAX_TAIL,
     AnnStructure,
@@ -34,7 +36,7 @@ SAMPLED = 16_384
 """Vectors up to which score moments are those of all; of more, a seeded sample is used."""
 
 
-class DenseLeg:
+class DenseLeg(Forkable):
     """The vector blocks and ANN structures of one generation.
 
     Blocks are not verified again if an earlier generation did. Above READ bytes only ``damage``
@@ -63,7 +65,9 @@ class DenseLeg:
         self._dead = dead
         self._ids_of = ids_of
         self._lock = threading.Lock()
+        self.register()
         self._index: ApproximateIndex | None = None
+        self._moments: VectorMoments | Literal[False] | None = None  # False without vectors
         self._parts: dict[str, VectorBlock] = {}
         self._loaded: dict[int, AnnStructure] = {}
         self._damaged: set[int] = set()
@@ -74,6 +78,12 @@ class DenseLeg:
         self.missing: list[str] = []
         self._maps = self._map_vectors(before)
         self._structure_maps = self._map_structures(before)
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """In the child, replace the locks: Python 3.11's cached_property has one, too."""
+        if in_child:
+            self._lock = threading.Lock()
+            vars(DenseLeg)["index"].lock = threading.RLock()
 
     @cached_property
     def index(self) -> ApproximateIndex:
@@ -130,8 +140,9 @@ class DenseLeg:
         Raises QueryError for an invalid query.
         """
         prepared = self.index.flat.prepare_queries(query[None, :])[0]
-        moments = self._vector_moments
-        return moments.scores(prepared) if moments is not None else Moments(0.0, 0.0)
+        if self._moments is None:
+            self._moments = self._compute_moments()
+        return self._moments.scores(prepared) if self._moments else Moments(0.0, 0.0)
 
     def damage(self) -> list[str]:
         """Read all vectors and structures, and return descriptions of those that have changed."""
@@ -142,13 +153,13 @@ class DenseLeg:
         found = [self._structure_problem(record) for record in self.structures]
         return problems + [problem for problem in found if problem is not None]
 
-    @cached_property
-    def _vector_moments(self) -> VectorMoments | None:
+    def _compute_moments(self) -> VectorMoments | Literal[False]:
+        """Return the moments of the live vectors, False without any."""
         rows = self.live_rows
         if len(rows) > SAMPLED:
             rows = np.sort(np.random.default_rng(0).choice(rows, SAMPLED, replace=False))
         vectors = self.index.flat.get_vectors(rows)[0]
-        return VectorMoments.from_vectors(self.metric, vectors) if len(rows) else None
+        return VectorMoments.from_vectors(self.metric, vectors) if len(rows) else False
 
     @property
     def _size(self) -> int:

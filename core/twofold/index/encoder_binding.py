@@ -8,6 +8,7 @@ from json import dumps
 
 import numpy as np
 
+from twofold.concurrency import Forkable
 from twofold.encoders import encoder_from_name
 from twofold.errors import EncoderMismatchError, EncoderWarning, QueryError, VectorError
 from twofold.protocols import Encoder
@@ -29,7 +30,7 @@ DRIFT = 0.01
 """Relative change of a canary's vector above which a warning is issued."""
 
 
-class EncoderBinding:
+class EncoderBinding(Forkable):
     """The encoders of one open index, each loaded and checked on first use.
 
     Keeps one encoder per vector set, so that threads that read an older generation go on with the
@@ -44,6 +45,12 @@ class EncoderBinding:
         self._by_name: dict[str, Encoder] = {}
         self._by_vector_set: dict[int, Encoder] = {}
         self._lock = threading.Lock()
+        self.register()
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """In the child, replace the lock."""
+        if in_child:
+            self._lock = threading.Lock()
 
     def renew(self) -> "EncoderBinding":
         """Return a binding for another index: the given encoder is checked against its vectors."""

@@ -19,6 +19,7 @@ from twofold.backend import (
     SearchProfile,
     SearchScope,
 )
+from twofold.concurrency import Forkable
 from twofold.errors import (
     CorruptIndexError,
     DegradedWarning,
@@ -399,7 +400,7 @@ CAPABILITIES: dict[tuple[Mode, ...], Capabilities] = {
 """The local index's capabilities, by the modes that it serves."""
 
 
-class SnapshotProvider:
+class SnapshotProvider(Forkable):
     """Finds the generation that a session sees, and keeps the last one loaded.
 
     If another index takes the folder, open sessions go on with the one before. New ones see the
@@ -424,7 +425,13 @@ class SnapshotProvider:
         self._layout = layout
         self.analyzers = analyzers
         self._lock = threading.Lock()
+        self.register()
         self._context: SnapshotContext | None = None
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """In the child, replace the lock."""
+        if in_child:
+            self._lock = threading.Lock()
 
     @property
     def latest(self) -> Snapshot | None:

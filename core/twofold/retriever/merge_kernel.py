@@ -4,6 +4,7 @@ Importing this module imports numba (half a second), so it is imported when firs
 """
 
 import numpy as np
+
 from twofold._compilation import njit
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,6 +14,7 @@ from typing import Any
 
 import xxhash
 
+from twofold.concurrency import Forkable
 from twofold.errors import (
     CorruptIndexError,
     IndexClosedError,
@@ -44,6 +46,7 @@ from twofold.types import Rows
 _SELECT_PASSAGES = "SELECT row, id, title, text, metadata, content, checksum FROM passages"
 _COUNTERS = "identity, generation, next_row, next_file, passages, segments, vectors, digest"
 _BATCH = 500  # values in one IN (...)
+_FORK_WAIT = 1.0  # seconds
 _TRIES = 20  # openings of a file that is being replaced
 _MMAP_SIZE = 1 << 30  # bytes
 _DAMAGE = ("malformed", "not a database", "Could not decode", "no such", "corrupt")
@@ -322,9 +325,10 @@ class _Connection(sqlite3.Connection):
 
     file: FileKey | None = None
     stamp: tuple[int, ...] | None = None  # of a file opened as immutable
+    user = 0  # the thread that has taken it
 
 
-class Catalog:
+class Catalog(Forkable):
     """The SQLite file of one index, with a pool of connections.
 
     Each connection is used by one thread at a time. If another file takes the path, connections to
@@ -337,10 +341,30 @@ class Catalog:
         self._idle: list[_Connection] = []
         self._file: FileKey | None = None  # that idle connections have open
         self._lock = threading.Lock()
+        self._entrance = threading.Lock()  # held while the process forks
+        self._users: list[int] = []  # the thread of each connection that is taken
+        self.register()
         self._process = os.getpid()
         self._closed = False
         with self.read_transaction() as reader:
             self._check_format(reader)
+
+    def before_fork(self) -> None:
+        """Wait for other threads' transactions: a child can't use SQLite if a thread is in it."""
+        self._entrance.acquire()
+        this, deadline = threading.get_ident(), time.monotonic() + _FORK_WAIT
+        while any(thread != this for thread in list(self._users)):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.0005)
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """In the child, replace the lock."""
+        if in_child:
+            self._lock, self._entrance = threading.Lock(), threading.Lock()
+            self._users = [user for user in self._users if user == threading.get_ident()]
+        else:
+            self._entrance.release()
 
     @classmethod
     def create(cls, path: Path, settings: IndexSettings) -> None:
@@ -390,7 +414,7 @@ class Catalog:
 
     def take_connection(self) -> _Connection:
         """Take a connection from the pool, or open one; raise IndexClosedError if closed."""
-        with self._lock:
+        with self._entrance, self._lock:
             if self._closed:
                 raise IndexClosedError(f"the index {self._path.parent} was closed: open it again")
             if os.getpid() != self._process:
@@ -403,9 +427,15 @@ class Catalog:
                 self._file = file
             if self._idle and self._idle[-1].stamp not in (None, _change_stamp(self._path)):
                 self._close_idle()  # a user who may write has changed it
-            if self._idle:
-                return self._idle.pop()
-        return self._connect()
+            connection = self._idle.pop() if self._idle else None
+            self._users.append(threading.get_ident())
+        try:
+            connection = connection if connection is not None else self._connect()
+        except BaseException:
+            self._users.remove(threading.get_ident())
+            raise
+        connection.user = threading.get_ident()
+        return connection
 
     def return_connection(self, connection: _Connection) -> None:
         """Return a connection to the pool; close it if its transaction could not be ended."""
@@ -414,6 +444,8 @@ class Catalog:
                 connection.close()
             else:
                 self._idle.append(connection)
+            if connection.user in self._users:  # not in a child, where threads are gone
+                self._users.remove(connection.user)
 
     def raise_translated(self, error: BaseException | None) -> None:
         """Raise CorruptIndexError for SQLite's errors about damage, StorageError for others."""

@@ -307,3 +307,62 @@ def test_verify_beside_a_writer_gives_no_false_alarm(tmp_path):
         stop.set()
         thread.join()
         assert problems == []
+
+
+FORKS = """
+import os, signal, sys, threading, time
+import numpy as np
+from twofold import HashingEncoder, Index, Retriever
+from twofold.errors import IndexLockedError
+
+class Slow(HashingEncoder):  # holds a lock of the index for most of the time
+    def encode_passages(self, texts):
+        time.sleep(0.01)
+        return super().encode_passages(texts)
+
+index = Index.open(None, encoder=Slow())
+index.upsert(f"text topic{n}" for n in range(50))
+retriever = Retriever(index, k=1)
+stop = threading.Event()
+
+def write():
+    n = 0
+    while not stop.is_set():
+        n += 1
+        index.upsert([{"id": f"new{n % 3}", "text": f"written {n}"}])
+        index.delete([f"new{(n + 1) % 3}"])
+
+def read():
+    while not stop.is_set():
+        retriever.retrieve("topic7")
+
+threads = [threading.Thread(target=each) for each in (write, read, read)]
+for thread in threads:
+    thread.start()
+ends = []
+for turn in range(25):
+    time.sleep(0.01 * (turn % 4))
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        found = [retriever.retrieve("topic7")[0].passage.text for _ in range(3)]
+        try:
+            index.upsert(["from the child"])
+            os._exit(3)
+        except IndexLockedError:
+            pass
+        os._exit(0 if found == ["text topic7"] * 3 else 4)
+    ends.append(child)
+ends = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in ends]
+stop.set()
+for thread in threads:
+    thread.join()
+assert ends == [0] * len(ends), ends
+assert index.verify(deep=True).ok
+"""
+
+
+def test_children_forked_beside_working_threads_answer():
+    command = [sys.executable, "-W", "ignore", "-c", FORKS]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from twofold.concurrency import Forkable
 from twofold.errors import IndexClosedError, IndexLockedError, ReadOnlyError
 from twofold.index.layout import Layout
 from twofold.index.snapshot import Snapshot
@@ -44,7 +45,7 @@ class Transaction:
         self.change: Change | None = None
 
 
-class IndexWriter:
+class IndexWriter(Forkable):
     """Commits changes to an index, one at a time.
 
     The first write takes the lock, which is held until ``close``.
@@ -65,6 +66,12 @@ class IndexWriter:
         self._closed = False
         self._lock = WriteLock(layout.lock)
         self.turn = threading.RLock()
+        self.register()
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """In the child, replace the lock."""
+        if in_child:
+            self.turn = threading.RLock()
 
     def check_open(self) -> None:
         """Raise IndexClosedError if the index was closed."""
