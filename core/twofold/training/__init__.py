@@ -32,7 +32,7 @@ from twofold.training.finetuning.loop import FineTunedModel
 from twofold.training.finetuning.plans import EncoderPlan, RerankerPlan
 from twofold.training.finetuning.reranker import train_reranker
 from twofold.training.negatives.candidates import MinedNegatives, Negative, turnover
-from twofold.training.negatives.mining import Miner, Mining, mine
+from twofold.training.negatives.mining import Mining, mine
 from twofold.training.reporting import plot_curves, plot_sweep, training_report
 
 __all__ = [
@@ -48,7 +48,6 @@ __all__ = [
     "Headings",
     "Keyphrases",
     "MinedNegatives",
-    "Miner",
     "Mining",
     "Negative",
     "QueryGenerator",

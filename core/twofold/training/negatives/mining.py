@@ -12,7 +12,6 @@ import xxhash
 
 from twofold.backend import Capabilities, Searchable, SearchScope
 from twofold.errors import DegradedWarning, InputError, QueryError
-from twofold.index.encoder_binding import CANARIES
 from twofold.retriever import Retriever
 from twofold.training.data.examples import TrainingSet
 from twofold.training.negatives.candidates import (
@@ -118,32 +117,6 @@ def mine(
     """
     with index.open_search() as scope:
         return _Miner(scope, mining if mining is not None else Mining(), training_set).run(progress)
-
-
-class Miner:
-    """Caches mined negatives until the index, the model or the data changes.
-
-    A change of the model is noticed by the vectors of fixed sentences, so that training in place
-    counts, too. Not thread-safe.
-    """
-
-    def __init__(self, index: Searchable, mining: Mining | None = None) -> None:
-        self.mining = mining if mining is not None else Mining()
-        self._index = index
-        self._last: tuple[tuple[object, ...], MinedNegatives] | None = None
-
-    def mine(
-        self, training_set: TrainingSet, *, progress: Callable[[int], None] | None = None
-    ) -> MinedNegatives:
-        """Return the negatives that ``mine`` would return, cached if nothing changed."""
-        with self._index.open_search() as scope:
-            canaries = scope.encode_queries(CANARIES).tobytes() if _has_dense(scope) else b""
-            corpus = scope.session.corpus
-            state = (corpus.generation, corpus.vector_set, scope.identity, canaries, self.mining)
-            key = (*state, training_set.digest, training_set.passages)
-            if self._last is None or self._last[0] != key:
-                self._last = key, _Miner(scope, self.mining, training_set).run(progress)
-            return self._last[1]
 
 
 @dataclass(frozen=True)  # without slots: hits refer to it weakly
