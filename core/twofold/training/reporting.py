@@ -16,7 +16,7 @@ from twofold.evaluation.plots import (
 )
 from twofold.training.adapter.fit import Epoch
 from twofold.training.adapter.result import TrainedAdapter
-from twofold.training.adapter.temperature_sweep import SweepPoint
+from twofold.training.adapter.trainer import SweepPoint
 from twofold.training.finetuning.loop import FineTunedModel
 from twofold.tuning import describe_profile
 

@@ -11,8 +11,7 @@ from twofold import HashingEncoder, Index, Passage, Retriever
 from twofold.corpus import read_qrels, read_queries
 from twofold.errors import DegradedWarning, InputError, QueryError
 from twofold.training import Example, TrainingSet
-from twofold.training.negatives.candidates import Negative, turnover
-from twofold.training.negatives.mining import Mining, mine
+from twofold.training.negatives import Mining, Negative, mine, turnover
 
 DATA = "examples/data/scifact-1000"
 MIX = {"random": 1, "lexical": 2, "dense": 2}

@@ -1,22 +1,26 @@
 """Trains a query adapter, and accepts it only if held-out queries gain."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twofold import __version__
 from twofold.backend import Searchable, SearchProfile, SearchScope
 from twofold.encoders import QueryAdapter
 from twofold.errors import InputError
-from twofold.training.acceptance import Gain, compute_gain, judge, no_regression, too_few_queries
-from twofold.training.adapter.arrays import TrainingArrays
-from twofold.training.adapter.cross_validation import (
-    CrossValidated,
-    InterpolationChoice,
-    interpolate_matrix,
+from twofold.training.acceptance import (
+    Gain,
+    QueryMeasures,
+    compute_gain,
+    compute_gains,
+    judge,
+    no_regression,
+    too_few_queries,
 )
+from twofold.training.adapter.arrays import TrainingArrays
 from twofold.training.adapter.fit import Epoch, FitResult, fit_adapter
 from twofold.training.adapter.plan import AdapterPlan
 from twofold.training.adapter.result import TrainedAdapter
@@ -37,7 +41,8 @@ from twofold.training.data.splitting import Split, split, split_folds, unseen_qu
 from twofold.training.search_quality import SearchQuality
 from twofold.tuning import SearchSpace, TuningPlan, tune_objective
 from twofold.tuning.objective import active_profile
-from twofold.types import Mask, Vectors
+from twofold.types import Mask, Mode, Vectors
+from twofold.validation import check_temperature
 
 _FIT_SHARE = 0.8  # of the work, for progress
 _VALIDATION_SHARE = 0.2  # of a fold's training queries, for early stopping
@@ -101,6 +106,128 @@ def train_adapter(
             queries = [example.query for example in more]
             encoded = np.concatenate([encoded, scope.encode_queries(queries, adapt=False)])
         return _AdapterTraining(scope, judged, more, plan, encoded, regression_set, progress).run()
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPoint:
+    """A temperature and the adapter trained at it."""
+
+    temperature: float
+    trained: TrainedAdapter
+
+    @property
+    def gain(self) -> Gain:
+        """The gain of all held-out queries, in the index's own mode."""
+        return self.trained.gains[0]
+
+    def __str__(self) -> str:
+        return f"temperature {self.temperature:g}: {self.gain}"
+
+
+def sweep_temperatures(
+    index: Searchable,
+    training_set: TrainingSet,
+    temperatures: Sequence[float] = (0.01, 0.02, 0.05, 0.1, 0.2),
+    *,
+    plan: AdapterPlan | None = None,
+    vectors: Vectors | None = None,
+    progress: ProgressCallback | None = None,
+) -> tuple[SweepPoint, ...]:
+    """Train an adapter at each temperature; nothing is written.
+
+    The best gain of several is biased upward: train anew at the chosen temperature with another
+    seed for an honest one. Arguments are as for ``train_adapter``.
+
+    Raises:
+        InputError: A temperature is out of range, or there are too few queries.
+    """
+    if not temperatures:
+        raise InputError("temperatures must not be empty: pass some, such as (0.02, 0.05)")
+    for temperature in temperatures:
+        check_temperature(temperature)
+    plan = plan if plan is not None else AdapterPlan()
+    points: list[SweepPoint] = []
+    for temperature in temperatures:
+        given = replace(plan, temperature=temperature)
+        trained = train_adapter(index, training_set, plan=given, vectors=vectors, progress=progress)
+        if not trained.gains:
+            raise InputError(trained.reason)
+        points.append(SweepPoint(temperature, trained))
+    return tuple(points)
+
+
+@dataclass(frozen=True, slots=True)
+class CrossValidated:
+    """Query vectors (n, dim), each ``adapted`` by a matrix that was fitted without that query.
+
+    ``folds`` (n,) has the number of the fold that held out each query, and ``unseen`` (n,) flags
+    queries that share no relevant passage with the other folds.
+    """
+
+    base: Vectors
+    adapted: Vectors
+    unseen: Mask
+    folds: NDArray[np.int64]
+    fits: tuple[FitResult, ...]
+
+    def interpolate(self, weight: float) -> Vectors:
+        """Return vectors between the base (0) and the adapted ones (1)."""
+        return np.asarray(self.base + weight * (self.adapted - self.base), np.float32)
+
+
+def interpolate_matrix(matrix: Vectors, weight: float) -> Vectors:
+    """Return a matrix (dim, dim) between the identity (0) and a learned one (1)."""
+    eye = np.eye(len(matrix), dtype=np.float32)
+    return np.asarray(eye + np.float32(weight) * (matrix - eye), np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class InterpolationChoice:
+    """Chooses the interpolation weight by the held-out queries' measures in one mode.
+
+    ``before`` are measures by the index as it is, and ``candidates`` cross-validated ones by
+    weight. ``counted`` (n,) flags queries that the active adapter was not trained on. At ``safe``
+    weights, control queries don't regress.
+    """
+
+    plan: AdapterPlan
+    mode: Mode
+    before: QueryMeasures
+    candidates: Mapping[float, QueryMeasures]
+    cross_validated: CrossValidated
+    counted: Mask
+    safe: tuple[float, ...]
+
+    def gains(self, after: QueryMeasures, among: Mask | None = None) -> tuple[Gain, ...]:
+        """Return the gains of the counted queries, restricted to those ``among`` flags."""
+        mask = self.counted if among is None else self.counted & among
+        unseen, confidence = self.cross_validated.unseen, self.plan.confidence
+        return compute_gains(self.before, after, unseen, confidence=confidence, among=mask)
+
+    def best_weight(self, among: Mask | None = None) -> float:
+        """Return the weight with the best mean over some queries, and without regression."""
+        mask = among if among is not None else np.ones_like(self.counted)
+        allowed = [
+            weight
+            for weight in self.safe
+            if no_regression(self.gains(self.candidates[weight], mask), self.plan)
+        ]
+        scores = {
+            weight: float(self.candidates[weight][self.mode][mask].mean())
+            for weight in allowed or self.plan.interpolations[-1:]
+        }
+        return max(scores, key=scores.__getitem__)
+
+    def measure_folds(self) -> QueryMeasures:
+        """Return each fold's measures at the weight that the other folds choose."""
+        after = {mode: np.empty_like(scores) for mode, scores in self.before.items()}
+        folds = self.cross_validated.folds
+        for number in np.unique(folds):
+            fold = folds == number
+            chosen = self.candidates[self.best_weight(~fold)]
+            for mode, scores in after.items():
+                scores[fold] = chosen[mode][fold]
+        return after
 
 
 @dataclass

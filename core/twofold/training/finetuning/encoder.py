@@ -34,8 +34,7 @@ from twofold.training.finetuning.models import (
 )
 from twofold.training.finetuning.pair_dataset import ANCHOR, PairDataset
 from twofold.training.finetuning.plans import EncoderPlan
-from twofold.training.negatives.candidates import MinedNegatives
-from twofold.training.negatives.mining import Mining, mine
+from twofold.training.negatives import MinedNegatives, Mining, mine
 from twofold.types import Scores
 
 _MIN_PROBABILITY, _MAX_PROBABILITY = 1e-6, 1 - 1e-6
@@ -148,8 +147,7 @@ class EncoderTask(FineTuningTask):
         from sentence_transformers import SentenceTransformerTrainingArguments
         from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss
 
-        from twofold.training.finetuning.hf_trainers import EncoderTrainer
-        from twofold.training.finetuning.losses import ContrastiveLoss
+        from twofold.training.finetuning.hf_trainers import ContrastiveLoss, EncoderTrainer
 
         plan, size = self._plan, self._plan.mini_batch_size
         size = size if size is not None and size < plan.batch else None

@@ -30,8 +30,7 @@ from twofold.training.data.alignment import drop_known_queries, examples_in_inde
 from twofold.training.data.examples import TrainingSet
 from twofold.training.finetuning.dev_evaluation import DataSplit
 from twofold.training.finetuning.plans import FineTuningPlan
-from twofold.training.negatives.candidates import Negative, turnover
-from twofold.training.negatives.mining import restrict_to_legs
+from twofold.training.negatives import Negative, restrict_to_legs, turnover
 from twofold.types import Mask
 
 Plan = TypeVar("Plan", bound=FineTuningPlan)
@@ -277,13 +276,12 @@ class FineTuningRun:
                 self.end_epoch(number, losses[-1] if losses else None)
         if state.is_finished(self._plan):
             return
-        self.begin_epoch(state.curve[-1].number + 1)
+        self._begin_epoch(state.curve[-1].number + 1)
         with quiet_loading():
             trainer = self._build_trainer()
             trainer.train(resume_from_checkpoint=str(last) if last is not None else None)
 
-    def begin_epoch(self, number: int) -> None:
-        """Prepare an epoch, numbered from 1."""
+    def _begin_epoch(self, number: int) -> None:
         self._task.begin_epoch(number, self.state)
 
     def end_epoch(self, number: int, loss: float | None) -> bool:
@@ -335,7 +333,7 @@ class FineTuningRun:
             "data_seed": plan.seed,
         }
         trainer = self._task.build_trainer(arguments)
-        trainer.add_callback(EpochCallback(self))
+        trainer.add_callback(EpochCallback(self._begin_epoch, self.end_epoch))
         trainer.remove_callback(PrinterCallback)  # which prints every log
         return trainer
 
