@@ -107,21 +107,18 @@ def limit_tokens(towers: list[tuple[Any, int | None]], max_length: int | None) -
 def check_model(encoder: SentenceTransformerEncoder, plan: EncoderPlan) -> None:
     """Raise InputError for a plan that doesn't suit the encoder."""
     towers = find_towers(encoder.model)
-    if plan.max_length is not None:
-        if not towers:
+    for name in ("max_length", "mini_batch_size"):
+        if getattr(plan, name) is not None and not towers:
             raise InputError(
-                "max_length applies to transformers only, and this index's model isn't one"
+                f"{name} applies to transformers only, and this index's model isn't one"
             )
+    if plan.max_length is not None:
         special = max(int(tower.tokenizer.num_special_tokens_to_add()) for tower, _ in towers)
         if plan.max_length <= special:
             raise InputError(
                 f"max_length must be >= {special + 1}, because a text has {special} special "
                 f"tokens, got {plan.max_length}"
             )
-    if plan.mini_batch_size is not None and not towers:
-        raise InputError(
-            "mini_batch_size applies to transformers only, and this index's model isn't one"
-        )
     longest = encoder.loaded.dim
     for length in plan.dims:
         if length > longest:
