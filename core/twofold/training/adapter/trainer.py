@@ -42,7 +42,6 @@ from twofold.training.search_quality import SearchQuality
 from twofold.tuning import SearchSpace, TuningPlan, tune_objective
 from twofold.tuning.objective import active_profile
 from twofold.types import Mask, Mode, Vectors
-from twofold.validation import check_temperature
 
 _FIT_SHARE = 0.8  # of the work, for progress
 _VALIDATION_SHARE = 0.2  # of a fold's training queries, for early stopping
@@ -103,8 +102,8 @@ def train_adapter(
         encoded = select_query_vectors(scope, training_set, judged, vectors)
         more = drop_known_queries(scope, judged, extra)
         if len(more):
-            queries = [example.query for example in more]
-            encoded = np.concatenate([encoded, scope.encode_queries(queries, adapt=False)])
+            vectors = scope.encode_queries(list(more.queries.values()), adapt=False)
+            encoded = np.concatenate([encoded, vectors])
         return _AdapterTraining(scope, judged, more, plan, encoded, regression_set, progress).run()
 
 
@@ -143,16 +142,14 @@ def sweep_temperatures(
     """
     if not temperatures:
         raise InputError("temperatures must not be empty: pass some, such as (0.02, 0.05)")
-    for temperature in temperatures:
-        check_temperature(temperature)
-    plan = plan if plan is not None else AdapterPlan()
+    base = plan if plan is not None else AdapterPlan()
+    plans = [replace(base, temperature=temperature) for temperature in temperatures]
     points: list[SweepPoint] = []
-    for temperature in temperatures:
-        given = replace(plan, temperature=temperature)
-        trained = train_adapter(index, training_set, plan=given, vectors=vectors, progress=progress)
+    for each in plans:
+        trained = train_adapter(index, training_set, plan=each, vectors=vectors, progress=progress)
         if not trained.gains:
             raise InputError(trained.reason)
-        points.append(SweepPoint(temperature, trained))
+        points.append(SweepPoint(each.temperature, trained))
     return tuple(points)
 
 
@@ -160,7 +157,7 @@ def sweep_temperatures(
 class CrossValidated:
     """Query vectors (n, dim), each ``adapted`` by a matrix that was fitted without that query.
 
-    ``folds`` (n,) has the number of the fold that held out each query, and ``unseen`` (n,) flags
+    ``folds`` (n,) has the number of the fold that held out each query. ``unseen`` (n,) flags
     queries that share no relevant passage with the other folds.
     """
 
@@ -199,7 +196,7 @@ class InterpolationChoice:
     safe: tuple[float, ...]
 
     def gains(self, after: QueryMeasures, among: Mask | None = None) -> tuple[Gain, ...]:
-        """Return the gains of the counted queries, restricted to those ``among`` flags."""
+        """Return the gains of the counted queries, or of those of them that ``among`` flags."""
         mask = self.counted if among is None else self.counted & among
         unseen, confidence = self.cross_validated.unseen, self.plan.confidence
         return compute_gains(self.before, after, unseen, confidence=confidence, among=mask)
@@ -279,8 +276,9 @@ class _AdapterTraining:
             self._report("tuning the fusion", 0.9)
             objective = quality.objective(validated.interpolate(weight))
             space = SearchSpace(depths=(), k1=(), b=(), title_weights=())
-            least = max(plan.min_queries, 2 * plan.folds)
-            tuning = TuningPlan(plan.measure, plan.folds, plan.seed, plan.confidence, least, space)
+            tuning = TuningPlan(
+                plan.measure, plan.folds, plan.seed, plan.confidence, plan.min_queries, space
+            )
             tuned = tune_objective(objective, tuning, self.profile, None)
             changed = {**after, "hybrid": objective.values(tuned.profile)}
             if no_regression(choice.gains(changed), plan):
@@ -398,8 +396,8 @@ class _AdapterTraining:
             )
         if regression_set is None:
             return None
-        queries = [example.query for example in regression_set]
         quality = replace(self.quality, training_set=regression_set)
+        queries = list(regression_set.queries.values())
         return quality, scope.encode_queries(queries, adapt=False)
 
     def _measure_control(
