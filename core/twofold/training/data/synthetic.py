@@ -160,8 +160,7 @@ class Keyphrases:
             tuple(run)
             for sentence in [passage.title, *sentences(passage.text)]
             for ends_run, run in groupby(
-                pattern.findall(sentence.lower()),
-                key=lambda word: word in stops or word.isdigit(),
+                pattern.findall(sentence.lower()), key=lambda word: word in stops or word.isdigit()
             )
             if not ends_run
         ]

@@ -22,9 +22,7 @@ class EpochCallback(TrainerCallback):
     """
 
     def __init__(
-        self,
-        begin_epoch: Callable[[int], None],
-        end_epoch: Callable[[int, float | None], bool],
+        self, begin_epoch: Callable[[int], None], end_epoch: Callable[[int, float | None], bool]
     ) -> None:
         self._begin_epoch = begin_epoch
         self._end_epoch = end_epoch
@@ -95,11 +93,7 @@ class ContrastiveLoss(CachedLossMixin, torch.nn.Module):
         return self.calculate_loss(vectors, labels)
 
     def calculate_loss(
-        self,
-        reps: list[list[Tensor]],
-        labels: Tensor | None = None,
-        *,
-        with_backward: bool = False,
+        self, reps: list[list[Tensor]], labels: Tensor | None = None, *, with_backward: bool = False
     ) -> Tensor:
         """Return the loss of a batch, given the vectors of each column in mini-batches."""
         assert labels is not None  # PairDataset gives every row a label
