@@ -11,6 +11,7 @@ from twofold import __version__
 from twofold.backend import Searchable, SearchProfile, SearchScope
 from twofold.encoders import QueryAdapter
 from twofold.errors import InputError
+from twofold.storage import content_hash
 from twofold.training.acceptance import (
     Gain,
     QueryMeasures,
@@ -20,16 +21,9 @@ from twofold.training.acceptance import (
     no_regression,
     too_few_queries,
 )
-from twofold.training.adapter.arrays import TrainingArrays
-from twofold.training.adapter.fit import Epoch, FitResult, fit_adapter
+from twofold.training.adapter.fit import Epoch, FitResult, TrainingArrays, fit_adapter
 from twofold.training.adapter.plan import AdapterPlan
 from twofold.training.adapter.result import TrainedAdapter
-from twofold.training.control_queries import (
-    LEARNED,
-    control_queries_from_passages,
-    query_hashes,
-    unseen_by_adapter,
-)
 from twofold.training.data.alignment import (
     drop_known_queries,
     examples_in_index,
@@ -37,12 +31,19 @@ from twofold.training.data.alignment import (
     select_query_vectors,
 )
 from twofold.training.data.examples import TrainingSet
-from twofold.training.data.splitting import Split, split, split_folds, unseen_queries
-from twofold.training.search_quality import SearchQuality
+from twofold.training.data.splitting import (
+    Split,
+    normalize_query,
+    split,
+    split_folds,
+    unseen_queries,
+)
+from twofold.training.search_quality import SearchQuality, control_queries_from_passages
 from twofold.tuning import SearchSpace, TuningPlan, tune_objective
 from twofold.tuning.objective import active_profile
 from twofold.types import Mask, Mode, Vectors
 
+_LEARNED = "learned"  # key of the training queries' hashes in an adapter's metadata
 _FIT_SHARE = 0.8  # of the work, for progress
 _VALIDATION_SHARE = 0.2  # of a fold's training queries, for early stopping
 
@@ -309,7 +310,7 @@ class _AdapterTraining:
             adapter=QueryAdapter(
                 interpolate_matrix(final.matrix, weight),
                 identity.fingerprint if identity is not None else "",
-                {**metadata, LEARNED: query_hashes(self.train)},
+                {**metadata, _LEARNED: _query_hashes(self.train)},
             ),
             **fields,
             plan=plan,
@@ -331,7 +332,7 @@ class _AdapterTraining:
         every = np.ones(len(self.judged), np.bool_)
         if self.scope.query_adapter is None:
             return every, ""
-        new = unseen_by_adapter(self.scope, self.judged)
+        new = _unseen_by_adapter(self.scope, self.judged)
         if new.sum() >= self.plan.min_queries:
             return new, (
                 f"; compared with the active adapter on the {new.sum():,} queries that it was not "
@@ -415,3 +416,24 @@ class _AdapterTraining:
     def _report(self, stage: str, done: float, epoch: Epoch | None = None) -> None:
         if self.progress is not None:
             self.progress(TrainingProgress(stage, done, epoch))
+
+
+def _query_hashes(training_set: TrainingSet) -> list[str]:
+    """Return a hash of each query, 16 hex digits; case and white space don't change it."""
+    folded = (normalize_query(example.query) for example in training_set)
+    return [content_hash(query.encode())[:8].hex() for query in folded]
+
+
+def _unseen_by_adapter(scope: SearchScope, training_set: TrainingSet) -> Mask:
+    """Return a mask (n,) of the queries that the active adapter was not trained on.
+
+    Without an adapter all queries count as unseen; with one that lacks this metadata, none does.
+    """
+    adapter = scope.query_adapter
+    if adapter is None:
+        return np.ones(len(training_set), np.bool_)
+    hashes: Sequence[str] | None = getattr(adapter, "metadata", {}).get(_LEARNED)
+    if hashes is None:
+        return np.zeros(len(training_set), np.bool_)
+    trained = frozenset(hashes)
+    return np.array([query not in trained for query in _query_hashes(training_set)], np.bool_)
