@@ -202,49 +202,6 @@ class CandidateFilter:
         return not copies_query and words not in self._refused_words and not score > self.max_score
 
 
-def set_score_limits(
-    filters: Sequence[CandidateFilter],
-    scope: SearchScope,
-    texts: Mapping[str, str],
-    share: float | None,
-    margin: float | None,
-) -> None:
-    """Set the vector, the best positive's score and the score limit of each query's filter.
-
-    ``texts`` has contents of positives that may not be in the index, by id. ``share`` and
-    ``margin`` are those of ``Mining``.
-    """
-    metric = scope.metric
-    assert metric is not None  # there is a dense leg
-    ids = dict.fromkeys(id_ for candidate in filters for id_ in candidate.example.positives)
-    keys = scope.find_keys(list(ids))
-    absent = sorted(id_ for id_ in ids if id_ not in keys and texts.get(id_, "").strip())
-    encoded: dict[str, Vectors] = {}
-    if absent:
-        vectors = metric.prepare(scope.encode_passages([texts[id_] for id_ in absent]))
-        encoded = dict(zip(absent, vectors, strict=True))
-    vectors = scope.encode_queries([candidate.example.query for candidate in filters])
-    statistics = scope.require_statistics("filtering negatives by score")
-    moments = [statistics.dense_moments(vector) for vector in vectors]
-    for candidate, vector in zip(filters, vectors, strict=True):
-        positives = candidate.example.positives
-        stored = np.array([keys[id_] for id_ in positives if id_ in keys], np.int64)
-        scores = scope.dense_scores(vector, stored)
-        if others := [encoded[id_] for id_ in positives if id_ in encoded]:
-            scores = np.append(scores, metric.score(vector, np.stack(others)))
-        candidate.vector = vector
-        candidate.positive_score = max(scores[~np.isnan(scores)].tolist(), default=None)
-    pairs = list(zip(filters, moments, strict=True))
-    gaps = [f.positive_score - level.mean for f, level in pairs if f.positive_score is not None]
-    for candidate, level in pairs:
-        best = candidate.positive_score
-        if margin is not None and best is not None:
-            candidate.max_score = best - margin * abs(best)
-        elif margin is None and share is not None and gaps:
-            gap = best - level.mean if best is not None else float(np.median(gaps))
-            candidate.max_score = level.mean + max(share * gap, _MIN_DEVIATIONS * level.deviation)
-
-
 def split_words(text: str) -> tuple[str, ...]:
     """Return the words of a text, without regard to case and punctuation."""
     return tuple(_WORD.findall(text.casefold()))
@@ -293,8 +250,7 @@ class _Miner:
                 "training set's passages to compare negatives with"
             )
         if _has_dense(self._scope) and filters:
-            mining = self._mining
-            set_score_limits(filters, self._scope, self._texts, mining.share, mining.margin)
+            self._set_score_limits(filters)
         elif filters:
             _warn("without a dense leg and its encoder, likely answers are not filtered by score")
         mined: MinedNegatives = {}
@@ -310,6 +266,41 @@ class _Miner:
         """Return a passage's content, or an empty text if it isn't known."""
         fetched = self._scope.session.fetch(ids=[passage_id])
         return fetched.passages[0].content if len(fetched) else self._texts.get(passage_id, "")
+
+    def _set_score_limits(self, filters: Sequence[CandidateFilter]) -> None:
+        """Set the vector, the best positive's score and the score limit of each query's filter."""
+        scope, share, margin = self._scope, self._mining.share, self._mining.margin
+        metric, texts = scope.metric, self._texts
+        assert metric is not None  # there is a dense leg
+        ids = dict.fromkeys(id_ for candidate in filters for id_ in candidate.example.positives)
+        keys = scope.find_keys(list(ids))
+        absent = sorted(id_ for id_ in ids if id_ not in keys and texts.get(id_, "").strip())
+        encoded: dict[str, Vectors] = {}
+        if absent:
+            vectors = metric.prepare(scope.encode_passages([texts[id_] for id_ in absent]))
+            encoded = dict(zip(absent, vectors, strict=True))
+        vectors = scope.encode_queries([candidate.example.query for candidate in filters])
+        statistics = scope.require_statistics("filtering negatives by score")
+        moments = [statistics.dense_moments(vector) for vector in vectors]
+        for candidate, vector in zip(filters, vectors, strict=True):
+            positives = candidate.example.positives
+            stored = np.array([keys[id_] for id_ in positives if id_ in keys], np.int64)
+            scores = scope.dense_scores(vector, stored)
+            if others := [encoded[id_] for id_ in positives if id_ in encoded]:
+                scores = np.append(scores, metric.score(vector, np.stack(others)))
+            candidate.vector = vector
+            candidate.positive_score = max(scores[~np.isnan(scores)].tolist(), default=None)
+        pairs = list(zip(filters, moments, strict=True))
+        gaps = [f.positive_score - level.mean for f, level in pairs if f.positive_score is not None]
+        for candidate, level in pairs:
+            best = candidate.positive_score
+            if margin is not None and best is not None:
+                candidate.max_score = best - margin * abs(best)
+            elif margin is None and share is not None and gaps:
+                gap = best - level.mean if best is not None else float(np.median(gaps))
+                candidate.max_score = level.mean + max(
+                    share * gap, _MIN_DEVIATIONS * level.deviation
+                )
 
     def _search(self, filters: Sequence[CandidateFilter]) -> list[dict[Source, Iterator[Negative]]]:
         """Return each query's negatives by source, best first, filtered lazily."""

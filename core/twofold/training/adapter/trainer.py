@@ -330,14 +330,18 @@ class _AdapterTraining:
         Queries that the active adapter was trained on don't count, if enough others are left.
         """
         every = np.ones(len(self.judged), np.bool_)
-        if self.scope.query_adapter is None:
+        adapter = self.scope.query_adapter
+        if adapter is None:
             return every, ""
-        new = _unseen_by_adapter(self.scope, self.judged)
-        if new.sum() >= self.plan.min_queries:
-            return new, (
-                f"; compared with the active adapter on the {new.sum():,} queries that it was not "
-                "trained on"
-            )
+        hashes: Sequence[str] | None = getattr(adapter, "metadata", {}).get(_LEARNED)
+        if hashes is not None:  # otherwise the adapter may have been trained on any query
+            trained = frozenset(hashes)
+            new = np.array([each not in trained for each in _query_hashes(self.judged)], np.bool_)
+            if new.sum() >= self.plan.min_queries:
+                return new, (
+                    f"; compared with the active adapter on the {new.sum():,} queries that it was "
+                    "not trained on"
+                )
         return every, (
             "; compared with the active adapter, which was trained on these queries: for a fair "
             "comparison with the encoder alone, run index.profiles.use(None) first"
@@ -422,18 +426,3 @@ def _query_hashes(training_set: TrainingSet) -> list[str]:
     """Return a hash of each query, 16 hex digits; case and white space don't change it."""
     folded = (normalize_query(example.query) for example in training_set)
     return [content_hash(query.encode())[:8].hex() for query in folded]
-
-
-def _unseen_by_adapter(scope: SearchScope, training_set: TrainingSet) -> Mask:
-    """Return a mask (n,) of the queries that the active adapter was not trained on.
-
-    Without an adapter all queries count as unseen; with one that lacks this metadata, none does.
-    """
-    adapter = scope.query_adapter
-    if adapter is None:
-        return np.ones(len(training_set), np.bool_)
-    hashes: Sequence[str] | None = getattr(adapter, "metadata", {}).get(_LEARNED)
-    if hashes is None:
-        return np.zeros(len(training_set), np.bool_)
-    trained = frozenset(hashes)
-    return np.array([query not in trained for query in _query_hashes(training_set)], np.bool_)

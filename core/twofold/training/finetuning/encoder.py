@@ -95,11 +95,9 @@ class EncoderTask(FineTuningTask):
             return best
         candidates: dict[float, QueryMeasures] = {}
         for weight in self._plan.interpolations:
-            if weight == 1.0:
-                candidates[weight] = best[0]
-            else:
+            if weight != 1.0:
                 self._interpolate(state.model, weight)
-                candidates[weight] = self.evaluate()
+            candidates[weight] = self.evaluate() if weight != 1.0 else best[0]
         chosen = max(candidates, key=lambda weight: run.validation_mean(candidates[weight]))
         if chosen == 1.0:
             return best
@@ -131,11 +129,11 @@ class EncoderTask(FineTuningTask):
         """Mine the epoch's negatives, and let the teacher score them."""
         plan = self._plan
         limit_tokens(self._towers, None)
-        mined: MinedNegatives | None = None
+        mined: MinedNegatives = {}
         if plan.mining is not None:
             mined = self._mine(number, plan.mining)
             state.record_negatives(number, mined)
-        self._pairs.set_negatives(mined if mined is not None else {}, number)
+        self._pairs.set_negatives(mined, number)
         if plan.teacher is not None:
             queries, texts = zip(*self._pairs.texts_to_score(), strict=True)
             logits = _logits(plan.teacher.rerank(list(queries), list(texts)))

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -276,13 +277,10 @@ class FineTuningRun:
                 self.end_epoch(number, losses[-1] if losses else None)
         if state.is_finished(self._plan):
             return
-        self._begin_epoch(state.curve[-1].number + 1)
+        task.begin_epoch(state.curve[-1].number + 1, state)
         with quiet_loading():
             trainer = self._build_trainer()
             trainer.train(resume_from_checkpoint=str(last) if last is not None else None)
-
-    def _begin_epoch(self, number: int) -> None:
-        self._task.begin_epoch(number, self.state)
 
     def end_epoch(self, number: int, loss: float | None) -> bool:
         """Evaluate and record an epoch, and return whether to stop."""
@@ -333,7 +331,8 @@ class FineTuningRun:
             "data_seed": plan.seed,
         }
         trainer = self._task.build_trainer(arguments)
-        trainer.add_callback(EpochCallback(self._begin_epoch, self.end_epoch))
+        begin_epoch = partial(self._task.begin_epoch, state=self.state)
+        trainer.add_callback(EpochCallback(begin_epoch, self.end_epoch))
         trainer.remove_callback(PrinterCallback)  # which prints every log
         return trainer
 
