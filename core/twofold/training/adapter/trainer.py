@@ -196,22 +196,20 @@ class InterpolationChoice:
     counted: Mask
     safe: tuple[float, ...]
 
-    def gains(self, after: QueryMeasures, among: Mask | None = None) -> tuple[Gain, ...]:
-        """Return the gains of the counted queries, or of those of them that ``among`` flags."""
-        mask = self.counted if among is None else self.counted & among
+    def regresses(self, after: QueryMeasures, among: Mask) -> bool:
+        """Return whether unseen queries lose, of the counted ones that ``among`` (n,) flags."""
         unseen, confidence = self.cross_validated.unseen, self.plan.confidence
-        return compute_gains(self.before, after, unseen, confidence=confidence, among=mask)
+        counted = self.counted & among
+        gains = compute_gains(self.before, after, unseen, confidence=confidence, among=counted)
+        return not no_regression(gains, self.plan)
 
-    def best_weight(self, among: Mask | None = None) -> float:
+    def best_weight(self, among: Mask) -> float:
         """Return the weight with the best mean over some queries, and without regression."""
-        mask = among if among is not None else np.ones_like(self.counted)
         allowed = [
-            weight
-            for weight in self.safe
-            if no_regression(self.gains(self.candidates[weight], mask), self.plan)
+            weight for weight in self.safe if not self.regresses(self.candidates[weight], among)
         ]
         scores = {
-            weight: float(self.candidates[weight][self.mode][mask].mean())
+            weight: float(self.candidates[weight][self.mode][among].mean())
             for weight in allowed or self.plan.interpolations[-1:]
         }
         return max(scores, key=scores.__getitem__)
@@ -269,8 +267,9 @@ class _AdapterTraining:
             if (gain := self._measure_control(final, weight, self.profile)) is None
             or gain.lost <= plan.max_regression
         )
+        every = np.ones_like(counted)
         choice = InterpolationChoice(plan, mode, before, candidates, validated, counted, safe)
-        weight = choice.best_weight()
+        weight = choice.best_weight(every)
         after = choice.measure_folds()
         profile, tuned = self.profile, None
         if mode == "hybrid":
@@ -282,7 +281,7 @@ class _AdapterTraining:
             )
             tuned = tune_objective(objective, tuning, self.profile, None)
             changed = {**after, "hybrid": objective.values(tuned.profile)}
-            if no_regression(choice.gains(changed), plan):
+            if not choice.regresses(changed, every):
                 profile = tuned.profile
         forgotten = self._measure_control(final, weight, profile)
         fields = judge(before, after, validated.unseen, counted, forgotten, plan, final.best)

@@ -27,7 +27,7 @@ from twofold.training.finetuning.models import (
     ModelEncoder,
     Similarity,
     build_towers,
-    check_model,
+    check_encoder,
     find_towers,
     is_router,
     limit_tokens,
@@ -222,7 +222,7 @@ def train_encoder(
     """
     check_dependencies()
     plan = plan if plan is not None else EncoderPlan()
-    encoder = _check_encoder(index, plan)
+    encoder = check_encoder(index, plan)
 
     def build_task(plan: EncoderPlan, split: DataSplit, judged: TrainingSet) -> EncoderTask:
         if plan.teacher is not None:  # fail early if its model can't be loaded
@@ -234,21 +234,3 @@ def train_encoder(
 
     fingerprint = encoder.identity.fingerprint
     return fine_tune(index, training_set, Path(to), plan, build_task, fingerprint, progress, extra)
-
-
-def _check_encoder(index: Index, plan: EncoderPlan) -> SentenceTransformerEncoder:
-    """Return the index's encoder, or raise InputError if it can't be fine-tuned."""
-    encoder = index.encoder
-    if not isinstance(encoder, SentenceTransformerEncoder):
-        raise InputError(
-            f"fine-tuning needs a sentence-transformers model, and the index's encoder is "
-            f"{type(encoder).__name__}: train_adapter works for any encoder"
-        )
-    with index.open_search() as scope:
-        if scope.query_adapter is not None:
-            raise InputError(
-                "an adapter is in use, which is for the encoder as it is: deactivate it by "
-                "index.profiles.use(None), or use train_adapter"
-            )
-    check_model(encoder, plan)
-    return encoder

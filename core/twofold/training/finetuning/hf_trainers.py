@@ -63,9 +63,9 @@ class ContrastiveLoss(CachedLossMixin, torch.nn.Module):
 
     Known positives, including duplicates under other ids, are masked from the in-batch negatives.
     Each row's loss is scaled by its pair's weight. The label of a row has the number of its query,
-    followed by those of its texts in ``pairs``.
-    Gradients of ``mini_batch_size`` texts of a column are in memory at once (Gao et al., Scaling
-    Deep Contrastive Learning Batch Size under Memory Limited Setup, RepL4NLP 2021).
+    followed by those of its texts in ``pairs``. Gradients of ``mini_batch_size`` texts of a column
+    are in memory at once (Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory
+    Limited Setup, RepL4NLP 2021).
     """
 
     def __init__(

@@ -228,10 +228,6 @@ class FineTuningTask(ABC):
         weights: dict[str, Any] = saved.state_dict()
         return weights
 
-    def load(self, folder: Path) -> None:
-        """Set the model's weights to those of a saved one."""
-        self.model.load_state_dict(self.read_weights(folder))
-
     def save(self, folder: Path) -> None:
         """Write the model to a new folder."""
         with quiet_loading():
@@ -269,7 +265,7 @@ class FineTuningRun:
             self._progress(epoch)
         last = self._last_checkpoint()
         if last is not None:
-            task.load(last)
+            task.model.load_state_dict(task.read_weights(last))
             trainer_state = json.loads((last / "trainer_state.json").read_text(encoding="utf-8"))
             number = round(trainer_state["epoch"])
             if number > state.curve[-1].number:  # the run was killed before it evaluated this epoch
