@@ -146,11 +146,11 @@ def sweep_temperatures(
     base = plan if plan is not None else AdapterPlan()
     plans = [replace(base, temperature=temperature) for temperature in temperatures]
     points: list[SweepPoint] = []
-    for each in plans:
-        trained = train_adapter(index, training_set, plan=each, vectors=vectors, progress=progress)
+    for plan in plans:
+        trained = train_adapter(index, training_set, plan=plan, vectors=vectors, progress=progress)
         if not trained.gains:
             raise InputError(trained.reason)
-        points.append(SweepPoint(each.temperature, trained))
+        points.append(SweepPoint(plan.temperature, trained))
     return tuple(points)
 
 
@@ -335,7 +335,7 @@ class _AdapterTraining:
         hashes: Sequence[str] | None = getattr(adapter, "metadata", {}).get(_LEARNED)
         if hashes is not None:  # otherwise the adapter may have been trained on any query
             trained = frozenset(hashes)
-            new = np.array([each not in trained for each in _query_hashes(self.judged)], np.bool_)
+            new = np.array([one not in trained for one in _query_hashes(self.judged)], np.bool_)
             if new.sum() >= self.plan.min_queries:
                 return new, (
                     f"; compared with the active adapter on the {new.sum():,} queries that it was "
