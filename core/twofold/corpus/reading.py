@@ -39,12 +39,18 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (line number from 1, JSON object) for lines that aren't blank; raise CorpusError."""
+    for number, line in read_raw_lines(path):
+        yield number, _parse_object(path, number, line)
+
+
+def read_raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield (line number from 1, line) one by one, except blank lines; raise CorpusError."""
     number = 0
     try:
         with open_file(path, "rb") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
-                    yield number, _parse_object(path, number, line)
+                    yield number, line
     except FileNotFoundError:
         raise CorpusError(f"there is no file {path}") from None
     except (OSError, EOFError, zlib.error) as error:
