@@ -1,10 +1,14 @@
-"""The command ``train``."""
+"""The command ``train``: trains a query adapter, the encoder, or a cross-encoder."""
 
 import datetime as dt
-from collections.abc import Mapping
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
+from rich.table import Table
 from typer import Option
 
 from twofold import training
@@ -16,13 +20,36 @@ from twofold.cli.console import (
     check_target,
     open_index,
     print_error,
+    print_result,
+    profiles_command,
+    progress,
 )
-from twofold.cli.fine_tuning import adapt, fine_tune, serve, tune_reranker
-from twofold.cli.training_data import GeneratorName, TrainingFiles
+from twofold.cli.tables import gains_table
+from twofold.corpus import read_qrels, read_queries
 from twofold.errors import InputError
 from twofold.evaluation.plots import check_plot_path
+from twofold.index import Index
 from twofold.rerank import reranker_from_name
+from twofold.retriever import Retriever
+from twofold.training.adapter.result import choose_name
+from twofold.training.finetuning.plans import FineTuningPlan
 
+
+class GeneratorName(str, Enum):
+    """The query generators."""
+
+    TITLES = "titles"
+    FIRST_SENTENCES = "first-sentences"
+    HEADINGS = "headings"
+    KEYPHRASES = "keyphrases"
+
+
+_GENERATORS: dict[GeneratorName, training.QueryGenerator] = {
+    GeneratorName.TITLES: training.Titles(),
+    GeneratorName.FIRST_SENTENCES: training.FirstSentences(),
+    GeneratorName.HEADINGS: training.Headings(),
+    GeneratorName.KEYPHRASES: training.Keyphrases(),
+}
 _ADAPTER = "an adapter"
 _TRAININGS = {
     "name": (_ADAPTER,),
@@ -90,9 +117,8 @@ def train(
     """
     options = locals()  # by name
     with open_index(folder) as index:
-        generators = tuple(generate) if generate is not None else ()
-        files = TrainingFiles(
-            queries, qrels, triples, id_triples, dpr, clicks, propensity, generators
+        files = _TrainingFiles(
+            queries, qrels, triples, id_triples, dpr, clicks, propensity, tuple(generate or ())
         )
         for path in (report, plot):
             check_target(path)
@@ -107,17 +133,17 @@ def train(
         if kind == _ADAPTER:
             given |= _select_given(options, "temperature", "identity_l2")
             plan = training.AdapterPlan(seed=seed, **given)
-            trained = adapt(index, files, plan, name, activate=activate, as_json=as_json)
+            trained = _train_adapter(index, files, plan, name, activate=activate, as_json=as_json)
         elif to is None:
             raise InputError(f"{kind} writes a model: give --to FOLDER")
         elif reranker is not None:
             ranking = training.RerankerPlan(seed=seed, **given)
-            trained = tune_reranker(index, files, to, reranker, ranking, as_json=as_json)
+            trained = _train_reranker(index, files, to, reranker, ranking, as_json=as_json)
         else:
             given |= _select_given(options, "temperature", "max_length", "remine")
             model = reranker_from_name(teacher) if teacher is not None else None
             tuning = training.EncoderPlan(seed=seed, teacher=model, **given)
-            trained = fine_tune(index, files, to, tuning, activate=activate, as_json=as_json)
+            trained = _train_encoder(index, files, to, tuning, activate=activate, as_json=as_json)
         if plot is not None and trained.gains:
             training.plot_curves(trained, plot)
         elif plot is not None:
@@ -127,7 +153,196 @@ def train(
             text = training.training_report(trained, title=str(folder), date=date)
             report.write_text(text, encoding="utf-8")
         if full and isinstance(trained, training.FineTunedModel):
-            serve(index, trained, activate=activate, as_json=as_json)
+            _reencode(index, trained, activate=activate, as_json=as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class _TrainingFiles:
+    """The files and generators that ``train`` was given; InputError if they don't go together."""
+
+    queries: Path | None
+    qrels: Path | None
+    triples: Path | None
+    id_triples: Path | None
+    dpr: Path | None
+    clicks: Path | None
+    propensity: str | None
+    generators: tuple[GeneratorName, ...]
+
+    def __post_init__(self) -> None:
+        if not self._has_files and not self.generators:
+            raise InputError(
+                "there is nothing to learn from: give --queries with --qrels, or --triples, "
+                "--id-triples, --dpr, --clicks or --generate"
+            )
+        needs_queries = self.qrels is not None or self.id_triples is not None
+        if needs_queries != (self.queries is not None):
+            raise InputError("--queries goes with --qrels or --id-triples, whose texts it has")
+        if self.propensity is not None and self.clicks is None:
+            raise InputError("--propensity goes with --clicks")
+        self._click_plan()
+
+    @property
+    def _has_files(self) -> bool:
+        files = (self.qrels, self.triples, self.id_triples, self.dpr, self.clicks)
+        return any(path is not None for path in files)
+
+    def _click_plan(self) -> training.ClickPlan:
+        if self.propensity is None:
+            return training.ClickPlan()
+        if self.propensity == "estimated":
+            return training.ClickPlan(propensity="estimated")
+        try:
+            power = float(self.propensity)
+        except ValueError:
+            raise InputError(
+                f"--propensity must be a number >= 0 or 'estimated', got {self.propensity!r}"
+            ) from None
+        return training.ClickPlan(propensity=power)
+
+    def read(self, index: Index) -> tuple[training.TrainingSet, training.TrainingSet | None]:
+        """Return judged examples, and extra ones that are only trained on.
+
+        Generated queries are extra, and must find their passage. Without files, they are the judged
+        examples.
+        """
+        extra = None
+        if self.generators:
+            generators = [_GENERATORS[name] for name in dict.fromkeys(self.generators)]
+            generated = training.generate_examples(index, generators)
+            extra = training.filter_round_trip(generated, Retriever(index)).accepted
+            if not self._has_files:
+                return extra, None
+        texts = read_queries(self.queries) if self.queries is not None else {}
+        sets: list[training.TrainingSet] = []
+        if self.qrels is not None:
+            sets.append(training.TrainingSet.from_qrels(texts, read_qrels(self.qrels)))
+        if self.triples is not None:
+            sets.append(training.read_triples(self.triples))
+        if self.id_triples is not None:
+            sets.append(training.read_id_triples(self.id_triples, texts))
+        if self.dpr is not None:
+            sets.append(training.read_dpr(self.dpr))
+        if self.clicks is not None:
+            sessions = training.read_clicks(self.clicks)
+            sets.append(training.examples_from_clicks(sessions, self._click_plan()))
+        return sets[0].join(*sets[1:]), extra
+
+
+def _train_adapter(
+    index: Index,
+    files: _TrainingFiles,
+    plan: training.AdapterPlan,
+    name: str | None,
+    *,
+    activate: bool,
+    as_json: bool,
+) -> training.TrainedAdapter:
+    """Train a query adapter, save it if it is accepted, and print the outcome."""
+    name = name if name is not None else choose_name(index)
+    index.query_adapters.new_name(name)  # fail early
+    index.profiles.new_name(name)
+    before = index.profiles.active
+    index.profiles.use(before)  # takes the write lock before the training
+    examples, extra = files.read(index)
+    with progress("training", 100, quiet=as_json) as report:
+
+        def show(step: training.TrainingProgress) -> None:
+            if report is not None:
+                epoch = _format_epoch(step.epoch) if step.epoch is not None else ""
+                report(100 * step.done, f"{step.stage} {epoch}")
+
+        trained = training.train_adapter(index, examples, plan=plan, extra=extra, progress=show)
+    saved = training.keep(index, trained, name=name, use=activate) if trained.accepted else None
+    active = saved is not None and activate
+    text = []
+    if saved is not None:
+        state, verb = ("in use", "to go back") if activate else ("not in use", "to use it")
+        command = profiles_command(index.path, before if activate else saved)
+        text = [f"saved as {saved!r} and {state}; {verb}: {command}"]
+    value = {**trained.to_dict(), "saved": saved, "active": active}
+    print_result(as_json, value, *_format_outcome(trained), *text)
+    return trained
+
+
+def _train_encoder(
+    index: Index,
+    files: _TrainingFiles,
+    to: Path,
+    plan: training.EncoderPlan,
+    *,
+    activate: bool,
+    as_json: bool,
+) -> training.FineTunedModel:
+    """Fine-tune the encoder, and print the outcome as text; ``_reencode`` comes next."""
+    examples, extra = files.read(index)
+    if activate:
+        index.profiles.use(index.profiles.active)  # takes the write lock before the training
+    show = _epoch_printer(plan, quiet=as_json)
+    tuned = training.train_encoder(index, examples, to, plan=plan, extra=extra, progress=show)
+    if not as_json:
+        print_result(False, None, *_format_outcome(tuned))
+    return tuned
+
+
+def _reencode(
+    index: Index, tuned: training.FineTunedModel, *, activate: bool, as_json: bool
+) -> None:
+    """Encode the index anew with an accepted model if ``activate``, and print how to go back."""
+    before = index.encoder_name
+    encoded = 0
+    # An absolute path, because the index may be opened from another folder.
+    model = str(tuned.folder.resolve()) if tuned.folder is not None else ""
+    if tuned.accepted and activate:
+        with progress("encoding", len(index), quiet=as_json) as report:
+            encoded = index.reencode(model, progress=report)
+    state, verb, name = "not in use", "to use it", model
+    if encoded:
+        state, verb, name = f"{encoded:,} texts encoded by it", "to go back", str(before)
+    command = shlex.join(["twofold", "reencode", str(index.path), name])
+    text = [f"written to {tuned.folder}, {state}; {verb}: {command}"] if tuned.accepted else []
+    print_result(as_json, {**tuned.to_dict(), "encoded": encoded, "active": encoded > 0}, *text)
+
+
+def _train_reranker(
+    index: Index,
+    files: _TrainingFiles,
+    to: Path,
+    base: str,
+    plan: training.RerankerPlan,
+    *,
+    as_json: bool,
+) -> training.FineTunedModel:
+    """Fine-tune a cross-encoder, and print the outcome."""
+    examples, _ = files.read(index)
+    reranker, show = reranker_from_name(base), _epoch_printer(plan, quiet=as_json)
+    tuned = training.train_reranker(index, examples, to, base=reranker, plan=plan, progress=show)
+    command = shlex.join(["twofold", "search", str(index.path), "QUERY", "--rerank", str(to)])
+    text = [f"written to {to}; to use it: {command}"] if tuned.accepted else []
+    print_result(as_json, tuned.to_dict(), *_format_outcome(tuned), *text)
+    return tuned
+
+
+def _format_outcome(
+    trained: training.TrainedAdapter | training.FineTunedModel,
+) -> list[Table | str]:
+    """Return the table of the gains, if any were measured, and why the result was accepted."""
+    table = gains_table(trained.measure, trained.gains, trained.forgotten)
+    return [table, trained.reason] if trained.gains else [trained.reason]
+
+
+def _epoch_printer(plan: FineTuningPlan, *, quiet: bool) -> Callable[[training.Epoch], None] | None:
+    """Return a function that prints each epoch on standard error, or None if ``quiet``."""
+
+    def show(epoch: training.Epoch) -> None:
+        print_error(f"epoch {epoch.number} of {plan.epochs}", _format_epoch(epoch, plan.measure))
+
+    return None if quiet else show
+
+
+def _format_epoch(epoch: training.Epoch, measure: str = "nDCG@10") -> str:
+    loss = f"loss {epoch.loss:.3f}" if epoch.loss is not None else "base"
+    return f"{loss}, {measure} {epoch.ndcg:.4f}" if epoch.ndcg is not None else loss
 
 
 def _select_given(options: Mapping[str, Any], *names: str) -> dict[str, Any]:
