@@ -10,7 +10,7 @@ from typer import Argument, Option
 from twofold.cli.console import Folder, Json, print_result, report_errors
 from twofold.encoders import OnnxEncoder, distill
 from twofold.encoders.model_spec import parse_spec
-from twofold.encoders.onnx.manifest import Precision
+from twofold.encoders.onnx import Precision
 from twofold.errors import InputError
 from twofold.index import Index
 from twofold.protocols import Encoder

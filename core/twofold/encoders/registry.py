@@ -10,8 +10,7 @@ from twofold.encoders.model_spec import (
     is_folder,
     parse_spec,
 )
-from twofold.encoders.onnx.encoder import OnnxEncoder
-from twofold.encoders.onnx.manifest import is_onnx_folder
+from twofold.encoders.onnx import OnnxEncoder, is_onnx_folder
 from twofold.encoders.sentence_transformer import SentenceTransformerEncoder
 from twofold.encoders.two_tower import NamedEncoder, TowersEncoder
 from twofold.errors import InputError

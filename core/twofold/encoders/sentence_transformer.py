@@ -6,6 +6,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ class SentenceTransformerEncoder:
         if not single and not device:
             raise InputError("device must name at least one device, got an empty sequence")
         self._title = check_model_name(model)
-        self.name = format_spec(self._title, options)
+        self.name = format_spec(self._title, asdict(options))
         self.progress = progress
         self._source = resolve_model_source(self._title)
         self._options = options
