@@ -8,11 +8,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.types import (
-    Scores,
-    TermSpan,
-    Vectors,
-)
+from twofold.types import Scores, TermSpan, Vectors
 
 Stage = Literal["encode", "dense", "lexical", "rerank"]
 

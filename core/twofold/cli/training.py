@@ -126,6 +126,7 @@ def train(
             check_plot_path(plot)
         if full and reranker is not None:
             raise InputError("--full and --reranker are two trainings: leave one of them out")
+        trainer = _Trainer(index, files, activate, as_json)
         kind = "--full" if full else "--reranker" if reranker is not None else _ADAPTER
         _check_options(kind, options)
         given = _select_given(options, "epochs", "patience", "batch", "learning_rate")
@@ -133,17 +134,17 @@ def train(
         if kind == _ADAPTER:
             given |= _select_given(options, "temperature", "identity_l2")
             plan = training.AdapterPlan(seed=seed, **given)
-            trained = _train_adapter(index, files, plan, name, activate=activate, as_json=as_json)
+            trained = trainer.train_adapter(plan, name)
         elif to is None:
             raise InputError(f"{kind} writes a model: give --to FOLDER")
         elif reranker is not None:
             ranking = training.RerankerPlan(seed=seed, **given)
-            trained = _train_reranker(index, files, to, reranker, ranking, as_json=as_json)
+            trained = trainer.train_reranker(to, reranker, ranking)
         else:
             given |= _select_given(options, "temperature", "max_length", "remine")
             model = reranker_from_name(teacher) if teacher is not None else None
             tuning = training.EncoderPlan(seed=seed, teacher=model, **given)
-            trained = _train_encoder(index, files, to, tuning, activate=activate, as_json=as_json)
+            trained = trainer.train_encoder(to, tuning)
         if plot is not None and trained.gains:
             training.plot_curves(trained, plot)
         elif plot is not None:
@@ -153,7 +154,7 @@ def train(
             text = training.training_report(trained, title=str(folder), date=date)
             report.write_text(text, encoding="utf-8")
         if full and isinstance(trained, training.FineTunedModel):
-            _reencode(index, trained, activate=activate, as_json=as_json)
+            trainer.reencode(trained)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,98 +230,95 @@ class _TrainingFiles:
         return sets[0].join(*sets[1:]), extra
 
 
-def _train_adapter(
-    index: Index,
-    files: _TrainingFiles,
-    plan: training.AdapterPlan,
-    name: str | None,
-    *,
-    activate: bool,
-    as_json: bool,
-) -> training.TrainedAdapter:
-    """Train a query adapter, save it if it is accepted, and print the outcome."""
-    name = name if name is not None else choose_name(index)
-    index.query_adapters.new_name(name)  # fail early
-    index.profiles.new_name(name)
-    before = index.profiles.active
-    index.profiles.use(before)  # takes the write lock before the training
-    examples, extra = files.read(index)
-    with progress("training", 100, quiet=as_json) as report:
+@dataclass(frozen=True, slots=True)
+class _Trainer:
+    """Trains on an index, and prints the outcome. ``activate`` puts an accepted result to use."""
 
-        def show(step: training.TrainingProgress) -> None:
-            if report is not None:
-                epoch = _format_epoch(step.epoch) if step.epoch is not None else ""
-                report(100 * step.done, f"{step.stage} {epoch}")
+    index: Index
+    files: _TrainingFiles
+    activate: bool
+    as_json: bool
 
-        trained = training.train_adapter(index, examples, plan=plan, extra=extra, progress=show)
-    saved = training.keep(index, trained, name=name, use=activate) if trained.accepted else None
-    active = saved is not None and activate
-    text = []
-    if saved is not None:
-        state, verb = ("in use", "to go back") if activate else ("not in use", "to use it")
-        command = profiles_command(index.path, before if activate else saved)
-        text = [f"saved as {saved!r} and {state}; {verb}: {command}"]
-    value = {**trained.to_dict(), "saved": saved, "active": active}
-    print_result(as_json, value, *_format_outcome(trained), *text)
-    return trained
+    def train_adapter(
+        self, plan: training.AdapterPlan, name: str | None
+    ) -> training.TrainedAdapter:
+        """Train a query adapter, and save it if it is accepted."""
+        index = self.index
+        name = name if name is not None else choose_name(index)
+        index.query_adapters.new_name(name)  # fail early
+        index.profiles.new_name(name)
+        before = index.profiles.active
+        index.profiles.use(before)  # takes the write lock before the training
+        examples, extra = self.files.read(index)
+        with progress("training", 100, quiet=self.as_json) as report:
 
+            def show(step: training.TrainingProgress) -> None:
+                if report is not None:
+                    epoch = _format_epoch(step.epoch) if step.epoch is not None else ""
+                    report(100 * step.done, f"{step.stage} {epoch}")
 
-def _train_encoder(
-    index: Index,
-    files: _TrainingFiles,
-    to: Path,
-    plan: training.EncoderPlan,
-    *,
-    activate: bool,
-    as_json: bool,
-) -> training.FineTunedModel:
-    """Fine-tune the encoder, and print the outcome as text; ``_reencode`` comes next."""
-    examples, extra = files.read(index)
-    if activate:
-        index.profiles.use(index.profiles.active)  # takes the write lock before the training
-    show = _epoch_printer(plan, quiet=as_json)
-    tuned = training.train_encoder(index, examples, to, plan=plan, extra=extra, progress=show)
-    if not as_json:
-        print_result(False, None, *_format_outcome(tuned))
-    return tuned
+            trained = training.train_adapter(index, examples, plan=plan, extra=extra, progress=show)
+        saved, text = None, []
+        if trained.accepted:
+            saved = training.keep(index, trained, name=name, use=self.activate)
+            state, verb = ("in use", "to go back") if self.activate else ("not in use", "to use it")
+            command = profiles_command(index.path, before if self.activate else saved)
+            text = [f"saved as {saved!r} and {state}; {verb}: {command}"]
+        active = saved is not None and self.activate
+        value = {**trained.to_dict(), "saved": saved, "active": active}
+        print_result(self.as_json, value, *_format_outcome(trained), *text)
+        return trained
 
+    def train_encoder(self, to: Path, plan: training.EncoderPlan) -> training.FineTunedModel:
+        """Fine-tune the encoder, and print the outcome as text; ``reencode`` comes next."""
+        examples, extra = self.files.read(self.index)
+        if self.activate:
+            self.index.profiles.use(self.index.profiles.active)  # takes the write lock early
+        tuned = training.train_encoder(
+            self.index, examples, to, plan=plan, extra=extra, progress=self._epoch_printer(plan)
+        )
+        if not self.as_json:
+            print_result(False, None, *_format_outcome(tuned))
+        return tuned
 
-def _reencode(
-    index: Index, tuned: training.FineTunedModel, *, activate: bool, as_json: bool
-) -> None:
-    """Encode the index anew with an accepted model if ``activate``, and print how to go back."""
-    before = index.encoder_name
-    encoded = 0
-    # An absolute path, because the index may be opened from another folder.
-    model = str(tuned.folder.resolve()) if tuned.folder is not None else ""
-    if tuned.accepted and activate:
-        with progress("encoding", len(index), quiet=as_json) as report:
-            encoded = index.reencode(model, progress=report)
-    state, verb, name = "not in use", "to use it", model
-    if encoded:
-        state, verb, name = f"{encoded:,} texts encoded by it", "to go back", str(before)
-    command = shlex.join(["twofold", "reencode", str(index.path), name])
-    text = [f"written to {tuned.folder}, {state}; {verb}: {command}"] if tuned.accepted else []
-    print_result(as_json, {**tuned.to_dict(), "encoded": encoded, "active": encoded > 0}, *text)
+    def reencode(self, tuned: training.FineTunedModel) -> None:
+        """Encode the index anew with an accepted model, and print how to go back."""
+        before, encoded = self.index.encoder_name, 0
+        # An absolute path, because the index may be opened from another folder.
+        model = str(tuned.folder.resolve()) if tuned.folder is not None else ""
+        if tuned.accepted and self.activate:
+            with progress("encoding", len(self.index), quiet=self.as_json) as report:
+                encoded = self.index.reencode(model, progress=report)
+        state, verb, name = "not in use", "to use it", model
+        if encoded:
+            state, verb, name = f"{encoded:,} texts encoded by it", "to go back", str(before)
+        command = shlex.join(["twofold", "reencode", str(self.index.path), name])
+        text = [f"written to {tuned.folder}, {state}; {verb}: {command}"] if tuned.accepted else []
+        value = {**tuned.to_dict(), "encoded": encoded, "active": encoded > 0}
+        print_result(self.as_json, value, *text)
 
+    def train_reranker(
+        self, to: Path, base: str, plan: training.RerankerPlan
+    ) -> training.FineTunedModel:
+        """Fine-tune a cross-encoder."""
+        examples, _ = self.files.read(self.index)
+        reranker, show = reranker_from_name(base), self._epoch_printer(plan)
+        tuned = training.train_reranker(
+            self.index, examples, to, base=reranker, plan=plan, progress=show
+        )
+        search = ["twofold", "search", str(self.index.path), "QUERY", "--rerank", str(to)]
+        text = [f"written to {to}; to use it: {shlex.join(search)}"] if tuned.accepted else []
+        print_result(self.as_json, tuned.to_dict(), *_format_outcome(tuned), *text)
+        return tuned
 
-def _train_reranker(
-    index: Index,
-    files: _TrainingFiles,
-    to: Path,
-    base: str,
-    plan: training.RerankerPlan,
-    *,
-    as_json: bool,
-) -> training.FineTunedModel:
-    """Fine-tune a cross-encoder, and print the outcome."""
-    examples, _ = files.read(index)
-    reranker, show = reranker_from_name(base), _epoch_printer(plan, quiet=as_json)
-    tuned = training.train_reranker(index, examples, to, base=reranker, plan=plan, progress=show)
-    command = shlex.join(["twofold", "search", str(index.path), "QUERY", "--rerank", str(to)])
-    text = [f"written to {to}; to use it: {command}"] if tuned.accepted else []
-    print_result(as_json, tuned.to_dict(), *_format_outcome(tuned), *text)
-    return tuned
+    def _epoch_printer(self, plan: FineTuningPlan) -> Callable[[training.Epoch], None] | None:
+        """Return a function that prints each epoch on standard error; None for JSON."""
+
+        def show(epoch: training.Epoch) -> None:
+            text = _format_epoch(epoch, plan.measure)
+            print_error(f"epoch {epoch.number} of {plan.epochs}", text)
+
+        return None if self.as_json else show
 
 
 def _format_outcome(
@@ -329,15 +327,6 @@ def _format_outcome(
     """Return the table of the gains, if any were measured, and why the result was accepted."""
     table = gains_table(trained.measure, trained.gains, trained.forgotten)
     return [table, trained.reason] if trained.gains else [trained.reason]
-
-
-def _epoch_printer(plan: FineTuningPlan, *, quiet: bool) -> Callable[[training.Epoch], None] | None:
-    """Return a function that prints each epoch on standard error, or None if ``quiet``."""
-
-    def show(epoch: training.Epoch) -> None:
-        print_error(f"epoch {epoch.number} of {plan.epochs}", _format_epoch(epoch, plan.measure))
-
-    return None if quiet else show
 
 
 def _format_epoch(epoch: training.Epoch, measure: str = "nDCG@10") -> str:

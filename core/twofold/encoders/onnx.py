@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -148,7 +149,6 @@ class OnnxEncoder:
         self._threads = threads if threads is not None else os.cpu_count() or 1
         self._manifest, self._fingerprint = OnnxManifest.read(self._folder)
         self._opened: dict[tuple[str, str], tuple[Any, Any]] = {}
-        self._identity: EncoderIdentity | None = None
 
     @classmethod
     def export(
@@ -209,23 +209,18 @@ class OnnxEncoder:
                     )
         return cls(folder)
 
-    @property
+    @cached_property
     def identity(self) -> EncoderIdentity:
         """Name, dimensions, metric and fingerprint. The first use hashes all files.
 
         Raises InputError if the files have changed since the export.
         """
-        if self._identity is None:
-            manifest = self._manifest
-            if manifest.fingerprint(self._folder) != self._fingerprint:
-                raise InputError(
-                    f"the files in {self._folder} have changed since the export: export the model "
-                    "again"
-                )
-            self._identity = EncoderIdentity(
-                self.name, manifest.dim, manifest.metric, self._fingerprint
+        manifest = self._manifest
+        if manifest.fingerprint(self._folder) != self._fingerprint:
+            raise InputError(
+                f"the files in {self._folder} have changed since the export: export the model again"
             )
-        return self._identity
+        return EncoderIdentity(self.name, manifest.dim, manifest.metric, self._fingerprint)
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         """Return one vector per query, float32 (n, dim)."""

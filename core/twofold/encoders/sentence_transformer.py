@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,6 @@ class SentenceTransformerEncoder:
         self._counters: dict[Task, TokenCounter | None] = {}
         self._pool: dict[str, Any] | None = None
         self._stop_pool: Callable[[], object] | None = None
-        self._identity: EncoderIdentity | None = None
 
     @property
     def model(self) -> Any:
@@ -111,15 +110,11 @@ class SentenceTransformerEncoder:
                 )
             return self._loaded
 
-    @property
+    @cached_property
     def identity(self) -> EncoderIdentity:
         """Name, dimensions, metric and fingerprint. The first use hashes all weights."""
         ready = self.loaded
-        if self._identity is None:
-            self._identity = EncoderIdentity(
-                self.name, ready.dim, ready.metric, ready.fingerprint()
-            )
-        return self._identity
+        return EncoderIdentity(self.name, ready.dim, ready.metric, ready.fingerprint())
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         """Return one vector per query, float32 (n, dim)."""

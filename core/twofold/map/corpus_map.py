@@ -91,7 +91,8 @@ class CorpusMap(MapData):
             shown_vectors, passages = fetched.vectors, tuple(fetched.passages)
             query_vectors = scope.metric.prepare(encoded)
             total, analyzer = scope.session.corpus.passages, scope.analyzer
-        plane = project(shown_vectors, np.isin(shown, sampled), query_vectors, method, seed)
+        fitted = np.isin(shown, sampled)
+        points, query_points, shares = project(shown_vectors, fitted, query_vectors, method, seed)
         if color is not None:
             coloring = color_by_field(color, passages)
         else:
@@ -99,15 +100,15 @@ class CorpusMap(MapData):
         return cls(
             title=title if title is not None else name,
             method=method,
-            shares=plane.shares,
+            shares=shares,
             total=total,
             unplaced=total - len(stored),
             passages=passages,
-            points=plane.passages,
+            points=points,
             coloring=coloring,
             queries=tuple(
                 QueryPlace(text, point, *(_link_hits(shown, leg) for leg in legs))
-                for text, point, legs in zip(queries, plane.queries, hits, strict=True)
+                for text, point, legs in zip(queries, query_points, hits, strict=True)
             ),
         )
 

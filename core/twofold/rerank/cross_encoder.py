@@ -11,8 +11,13 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.encoders.batching import TokenCounter, batch_by_tokens, check_texts
-from twofold.encoders.model_loading import fingerprint_tokenizer, hash_weights, quiet_loading
+from twofold.encoders.batching import (
+    TokenCounter,
+    batch_by_tokens,
+    check_texts,
+    fingerprint_tokenizer,
+)
+from twofold.encoders.model_loading import hash_weights, quiet_loading
 from twofold.encoders.model_spec import (
     check_model_name,
     format_spec,
