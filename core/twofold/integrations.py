@@ -124,16 +124,9 @@ def create_filled_index(
 def read_faiss_vectors(index: Any) -> tuple[list[int], Vectors, Metric]:
     """Read the vectors of a flat FAISS index, or of an ``IndexIDMap`` over one.
 
-    Args:
-        index: Any ``faiss.Index``, such as the ``.index`` of LangChain's FAISS store.
-
-    Returns:
-        FAISS's number of each vector, which is its position, or its id in an ``IndexIDMap``; the
-        vectors (n, dim) in that order; and the metric that FAISS compares them by.
-
-    Raises:
-        InputError: The index compares by another metric than the inner product or L2, or stores
-            codes (PQ, LSH and others), which don't give back the original vectors.
+    Returns FAISS's number of each vector (its position, or its id in the map), the vectors (n, dim)
+    in that order, and FAISS's metric. Raises InputError for another metric than the inner product
+    and L2, and for an index of codes (PQ, LSH and others), which lack the original vectors.
     """
     import faiss
 

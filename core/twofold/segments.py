@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,33 +125,6 @@ def find_positions(
     if live is not None:
         positions[~live[positions]] = -1
     return positions
-
-
-class IdentifiedRows(Protocol):
-    """A segment with ascending rows and their ids."""
-
-    @property
-    def rows(self) -> AscendingRows:
-        """The rows, ascending."""
-        ...
-
-    @property
-    def ids(self) -> PackedStrings:
-        """The id of each row."""
-        ...
-
-
-def ids_at(segments: Sequence[IdentifiedRows], rows: Rows) -> list[str]:
-    """Return the ids of rows, each from the segment that has it; "" for missing rows."""
-    ids = [""] * len(rows)
-    for segment in segments:
-        positions = find_positions(rows, segment.rows)
-        found = np.flatnonzero(positions >= 0)
-        if len(found):
-            names = segment.ids.strings_at(positions[found])
-            for at, name in zip(found.tolist(), names, strict=True):
-                ids[at] = name
-    return ids
 
 
 def allowed_flags(ascending: AscendingRows, allowed: Mask, live: Mask | None = None) -> Mask:

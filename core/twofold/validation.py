@@ -236,5 +236,7 @@ def check_queries(queries: Sequence[str] | None, vectors: Vectors | None) -> int
             f"got {vectors.shape}"
         )
     if queries is not None and len(queries) != len(vectors):
-        raise QueryError(f"{len(queries)} texts came with {len(vectors)} vectors")
+        raise QueryError(
+            f"{len(queries)} texts came with {len(vectors)} vectors: pass one vector for each text"
+        )
     return len(vectors)

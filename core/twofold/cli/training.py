@@ -178,9 +178,9 @@ class _TrainingFiles:
             )
         needs_queries = self.qrels is not None or self.id_triples is not None
         if needs_queries != (self.queries is not None):
-            raise InputError("--queries goes with --qrels or --id-triples, whose texts it has")
+            raise InputError("--queries has the texts of --qrels and --id-triples: give both")
         if self.propensity is not None and self.clicks is None:
-            raise InputError("--propensity goes with --clicks")
+            raise InputError("--propensity goes with --clicks: give both")
         self._click_plan()
 
     @property

@@ -66,7 +66,7 @@ def profiles(
     """List saved search profiles, compare them on judged queries, activate or delete one."""
     with console.open_index(folder, read_only=use is None and drop is None) as index:
         if (queries is None) != (qrels is None):
-            raise InputError("--queries and --qrels go together")
+            raise InputError("--queries and --qrels go together: give both, or neither")
         if use is not None:
             index.profiles.use(None if use == DEFAULT else use)
         if drop is not None:

@@ -18,7 +18,7 @@ _SIF = 1e-4
 """Arora's a: a token with this frequency gets half the weight of a rare one."""
 _UNUSED = re.compile(r"\[unused\d+\]|<unused\d+>")
 _BATCH = 512  # tokens encoded at once, each as a text
-_WORD = "a"
+_WORD = "a"  # any token, to find the special tokens around a text
 
 
 def distill(
@@ -80,15 +80,14 @@ def _encode_tokens(
     bare = tokenizer.encode(_WORD, add_special_tokens=False).ids
     whole = tokenizer.encode(_WORD).ids
     start = next(at for at in range(len(whole)) if whole[at : at + len(bare)] == bare)
-    before, after = whole[:start], whole[start + len(bare) :]  # special tokens around a text
-    device = ready.model.device
+    before, after = whole[:start], whole[start + len(bare) :]
     blocks = []
     ready.model.eval()
     with torch.inference_mode():
         for start in range(0, len(token_ids), _BATCH):
             batch = token_ids[start : start + _BATCH]
             rows = np.array([[*before, number, *after] for number in batch.tolist()])
-            features: Any = {"input_ids": torch.tensor(rows, device=device)}
+            features: Any = {"input_ids": torch.tensor(rows, device=ready.model.device)}
             features["attention_mask"] = torch.ones_like(features["input_ids"])
             for layer in ready.modules("document"):
                 features = layer(features)

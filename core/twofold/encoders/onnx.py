@@ -159,16 +159,15 @@ class OnnxEncoder:
         precision: Precision = "float32",
         options: ModelOptions = AS_SAVED,
     ) -> "OnnxEncoder":
-        """Write a model to a folder as ONNX graphs, completely or not at all.
+        """Write a model to a folder as ONNX graphs, and return the folder's encoder.
+
+        The folder is written completely or not at all.
 
         Args:
             model: The name or folder of a sentence-transformers model.
             folder: The folder to write: new, empty, or an earlier export.
             precision: ``"int8"`` stores weights in 8 bits, scaled per channel, without calibration.
             options: Options that override how the model was saved.
-
-        Returns:
-            The encoder of the folder.
 
         Raises:
             InputError: The folder has other files, or the graph's vectors differ from the model's.
@@ -381,7 +380,7 @@ def _write_graph(path: Path, ready: LoadedModel, task: Task) -> None:
 def _quantize(path: Path) -> None:
     """Replace a graph by one with 8-bit weights per channel and dynamic activations.
 
-    Uses 7 bits of them, because sums of 8-bit products overflow on CPUs without VNNI.
+    Weights use 7 of their bits, because sums of 8-bit products overflow on CPUs without VNNI.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.shape_inference import quant_pre_process

@@ -28,12 +28,10 @@ class NamedEncoder(Encoder, Protocol):
     @property
     def name(self) -> str:
         """The spec that ``encoder_from_name`` takes."""
-        ...
 
     @property
     def identity(self) -> EncoderIdentity:
         """Name, dimensions, metric and fingerprint."""
-        ...
 
 
 class TowersEncoder:

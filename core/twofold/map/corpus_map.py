@@ -10,10 +10,9 @@ from twofold.backend import Keys, Searchable, SearchScope
 from twofold.errors import InputError, QueryError
 from twofold.map.colors import check_field, cluster_passages, color_by_field
 from twofold.map.html import render_html
-from twofold.map.model import Links, MapData, QueryPlace
+from twofold.map.model import Links, MapData, QueryPlace, format_from_path
 from twofold.map.png import render_png
 from twofold.map.projection import METHODS, Method, project
-from twofold.map.style import format_from_path
 from twofold.types import LegHits, Vectors
 from twofold.validation import check_choice, check_integer, check_queries
 
@@ -141,11 +140,6 @@ def _encode_queries(scope: SearchScope, queries: Sequence[str], vectors: Vectors
         return vectors
     if not len(queries):
         return np.empty((0, scope.session.corpus.dim or 0), np.float32)
-    if not scope.can_encode:
-        raise QueryError(
-            f"the index has no encoder for the text {queries[0]!r:.80}: pass the queries' vectors= "
-            "too, or map it without queries"
-        )
     return scope.encode_queries(queries)
 
 

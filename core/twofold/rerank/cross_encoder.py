@@ -154,15 +154,12 @@ class CrossEncoderReranker:
         texts: Sequence[Sequence[str]],
         progress: Callable[[int], None] | None = None,
     ) -> list[Scores]:
-        """Score the candidates of each query.
+        """Return the scores of each query's candidates, float64 (n_i,).
 
         Args:
             queries: The queries (n,).
             texts: The candidates' texts for each query (n, n_i).
             progress: Called after each batch with the number of pairs scored so far.
-
-        Returns:
-            The scores for each query, float64 (n_i,).
 
         Raises:
             InputError: An input isn't text, or a score isn't finite.
@@ -178,23 +175,15 @@ class CrossEncoderReranker:
                 f"texts must have one sequence for each of the {len(queries)} queries, got "
                 f"{len(candidates)}"
             )
-        scores = self._score(queries, candidates, progress)
-        ends = np.cumsum([len(passages) for passages in candidates], dtype=np.int64)[:-1]
-        return list(np.split(scores, ends)) if candidates else []
-
-    def _score(
-        self,
-        queries: Sequence[str],
-        texts: Sequence[Sequence[str]],
-        progress: Callable[[int], None] | None,
-    ) -> Scores:
-        """Return the scores of all pairs, query by query, float64 (n,)."""
-        pairs = [(query, text) for query, read in zip(queries, texts, strict=True) for text in read]
+        counts = [len(passages) for passages in candidates]
+        if not sum(counts):
+            return [np.zeros(0, np.float64) for _ in queries]
+        pairs = [
+            (query, text) for query, read in zip(queries, candidates, strict=True) for text in read
+        ]
         scores = np.zeros(len(pairs), np.float64)
-        if not pairs:
-            return scores
         model, counter = self._load()
-        tokens, keep_query = counter.measure(queries, texts)
+        tokens, keep_query = counter.measure(queries, candidates)
         budget = self.batch_tokens
         if budget is None:
             budget = CPU_TOKENS if model.device.type == "cpu" else ACCELERATOR_TOKENS
@@ -207,7 +196,7 @@ class CrossEncoderReranker:
                 done += len(batch)
                 if progress is not None:
                     progress(done)
-        return scores
+        return list(np.split(scores, np.cumsum(counts)[:-1]))
 
     def _predict(self, model: Any, pairs: list[tuple[str, str]], *, keep_query: bool) -> Scores:
         """Score one batch; ``keep_query`` truncates passages only."""
@@ -343,13 +332,13 @@ class _PairCounter:
 
     def _count(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """Return the tokens of each text without special tokens, int64 (n,)."""
-        unique = list(dict.fromkeys(texts))
+        unique: dict[str, int] = {}
+        positions = [unique.setdefault(text, len(unique)) for text in texts]
         if self._counter is None:
             counts = np.array([len(text) // _CHARACTERS_PER_TOKEN for text in unique], np.int64)
         else:
-            counts = self._counter.count(unique) - self._special_single
-        position = {text: number for number, text in enumerate(unique)}
-        return counts[np.array([position[text] for text in texts], np.int64)]
+            counts = self._counter.count(list(unique)) - self._special_single
+        return counts[positions]
 
 
 def _load_cross_encoder(source: str, name: str, device: str | None) -> Any:
