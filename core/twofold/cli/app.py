@@ -1,6 +1,7 @@
 """The command line ``twofold``, and its commands that write or check an index."""
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -76,48 +77,47 @@ def index(
 
     Deletes passages of a folder's file that the file no longer has, and nothing else.
     """
-    with report_errors():
-        index_type = index_type_from_name(kind) if kind is not None else None
-        passages = Corpus.from_path(
-            corpus, Splitting(size, overlap if overlap is not None else min(150, size // 4))
+    index_type = index_type_from_name(kind) if kind is not None else None
+    passages = Corpus.from_path(
+        corpus, Splitting(size, overlap if overlap is not None else min(150, size // 4))
+    )
+    validator = PassageValidator()
+    count = sum(1 for passage in passages if validator.validate(passage))
+    started = time.perf_counter()
+    with Index.open(
+        to,
+        encoder=AS_STORED if encoder is None else _none_from_name(encoder),
+        metric=metric,
+        analyzer=AS_STORED if analyzer is None else _none_from_name(analyzer),
+        title_weight=title_weight,
+    ) as target:
+        if index_type is not None:
+            target.reindex(index_type)
+        with progress("indexing", count, quiet=as_json) as report:
+            result = target.upsert(passages, progress=report)
+        outdated = _find_outdated(target, set(result.ids)) if passages.folder else []
+        names = ("added", "updated", "unchanged", "truncated", "empty")
+        value: dict[str, Any] = {name: getattr(result, name) for name in names}
+        value |= {
+            "removed": target.delete(outdated) if outdated else 0,
+            "passages": len(target),
+            "modes": target.modes,
+            "kind": index_type_as_dict(target.index_type) if "dense" in target.modes else None,
+            "seconds": time.perf_counter() - started,
+        }
+    text = (
+        f"{to}: {value['passages']:,} passages ({value['added']:,} added, {value['updated']:,} "
+        f"updated, {value['removed']:,} removed, {value['unchanged']:,} unchanged) in "
+        f"{value['seconds']:.1f} s; modes {', '.join(value['modes'])}"
+    )
+    if value["kind"] is not None:
+        text += f"; dense index {value['kind']['kind']}"
+    if value["truncated"]:
+        text += (
+            f"; {value['truncated']:,} texts are longer than the encoder reads and were "
+            "truncated: split them into shorter passages"
         )
-        validator = PassageValidator()
-        count = sum(1 for passage in passages if validator.validate(passage))
-        started = time.perf_counter()
-        with Index.open(
-            to,
-            encoder=AS_STORED if encoder is None else _none_from_name(encoder),
-            metric=metric,
-            analyzer=AS_STORED if analyzer is None else _none_from_name(analyzer),
-            title_weight=title_weight,
-        ) as target:
-            if index_type is not None:
-                target.reindex(index_type)
-            with progress("indexing", count, quiet=as_json) as report:
-                result = target.upsert(passages, progress=report)
-            outdated = _find_outdated(target, set(result.ids)) if passages.folder else []
-            names = ("added", "updated", "unchanged", "truncated", "empty")
-            value: dict[str, Any] = {name: getattr(result, name) for name in names}
-            value |= {
-                "removed": target.delete(outdated) if outdated else 0,
-                "passages": len(target),
-                "modes": target.modes,
-                "kind": index_type_as_dict(target.index_type) if "dense" in target.modes else None,
-                "seconds": time.perf_counter() - started,
-            }
-        text = (
-            f"{to}: {value['passages']:,} passages ({value['added']:,} added, {value['updated']:,} "
-            f"updated, {value['removed']:,} removed, {value['unchanged']:,} unchanged) in "
-            f"{value['seconds']:.1f} s; modes {', '.join(value['modes'])}"
-        )
-        if value["kind"] is not None:
-            text += f"; dense index {value['kind']['kind']}"
-        if value["truncated"]:
-            text += (
-                f"; {value['truncated']:,} texts are longer than the encoder reads and were "
-                "truncated: split them into shorter passages"
-            )
-        print_result(as_json, value, text)
+    print_result(as_json, value, text)
 
 
 def reanalyze(
@@ -243,9 +243,9 @@ def _none_from_name(name: str) -> str | None:
     return None if name == "none" else name
 
 
-app.command("map")(draw_map)
-app.command("eval")(evaluation)
-for command in (search, reindex, reencode, recall, export, tune, profiles, train):
-    app.command()(command)
-for command in (index, reanalyze, copy, verify):
-    app.command()(command)
+app.command("map")(report_errors()(draw_map))
+app.command("eval")(report_errors()(evaluation))
+_commands: list[Callable[..., None]] = [search, reindex, reencode, recall, export, tune, profiles]
+_commands += [train, index, reanalyze, copy, verify]
+for _command in _commands:
+    app.command()(report_errors()(_command))

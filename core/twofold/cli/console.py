@@ -61,11 +61,9 @@ B = Annotated[float | None, Option("--b", help="BM25's b, the length normalizati
 Delta = Annotated[float | None, Option(help="The delta of bm25l, bm25+ and okapi-l.")]
 
 
-@contextmanager
-def open_index(folder: Path, *, read_only: bool = False) -> Iterator[Index]:
-    """Open an existing index for a command, and report errors as ``report_errors``."""
-    with report_errors(), Index.open(folder, create=False, read_only=read_only) as index:
-        yield index
+def open_index(folder: Path, *, read_only: bool = False) -> Index:
+    """Open an existing index."""
+    return Index.open(folder, create=False, read_only=read_only)
 
 
 @contextmanager

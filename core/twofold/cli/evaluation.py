@@ -21,6 +21,11 @@ from twofold.types import Mode
 _MODE = "Search mode; repeatable. The first is compared with the others. Default: all."
 _MEASURE = "Measure, in the syntax of ir_measures; repeatable. The first is compared."
 _K = "Hits to retrieve and measure. Default: 10, and up to 100 for measures that need more."
+_AGAINST = "TREC run of another system; repeatable."
+_PER_QUERY = "Write each query's values as TSV; - prints them."
+_RUN = "Write the hits as TREC runs, a file per mode."
+_REPORT = "Write a Markdown report."
+_PLOT = "Plot the difference by query as .png."
 
 
 def evaluation(
@@ -39,21 +44,11 @@ def evaluation(
     k1: console.K1 = None,
     b: console.B = None,
     delta: console.Delta = None,
-    against: Annotated[
-        list[Path] | None, Option(metavar="RUN", help="TREC run of another system; repeatable.")
-    ] = None,
-    per_query: Annotated[
-        Path | None, Option(metavar="FILE", help="Write each query's values as TSV; - prints them.")
-    ] = None,
-    run: Annotated[
-        Path | None, Option(metavar="FILE", help="Write the hits as TREC runs, a file per mode.")
-    ] = None,
-    report_to: Annotated[
-        Path | None, Option("--report", metavar="FILE", help="Write a Markdown report.")
-    ] = None,
-    plot: Annotated[
-        Path | None, Option(metavar="FILE", help="Plot the difference by query as .png.")
-    ] = None,
+    against: Annotated[list[Path] | None, Option(metavar="RUN", help=_AGAINST)] = None,
+    per_query: Annotated[Path | None, Option(metavar="FILE", help=_PER_QUERY)] = None,
+    run: Annotated[Path | None, Option(metavar="FILE", help=_RUN)] = None,
+    report_to: Annotated[Path | None, Option("--report", metavar="FILE", help=_REPORT)] = None,
+    plot: Annotated[Path | None, Option(metavar="FILE", help=_PLOT)] = None,
     as_json: console.Json = False,
 ) -> None:
     """Measure search quality on judged queries, and compare modes or other systems."""

@@ -17,9 +17,7 @@ def search(
     mode: Annotated[console.ModeName | None, Option(help="Default: hybrid if possible.")] = None,
     where: Annotated[str | None, Option(metavar="JSON", help="Metadata filter.")] = None,
     explain: Annotated[bool, Option("--explain", help="Explain each hit.")] = False,
-    why_not: Annotated[
-        str | None, Option("--why-not", metavar="ID", help="Explain why a passage is no hit.")
-    ] = None,
+    why_not: Annotated[str | None, Option(metavar="ID", help="Why a passage is no hit.")] = None,
     fusion: console.FusionName = None,
     weight: console.Weight = None,
     preset: console.PresetName = None,

@@ -64,6 +64,10 @@ _TRAININGS = {
 """The trainings that an option is for; the others refuse it."""
 _PROPENSITY = "Position bias of clicks: eta in position ** -eta, or 'estimated'. Default: 1."
 _GENERATE = "Also train on queries generated from passages; repeatable."
+_ACTIVATE = "Use an accepted result at once."
+_FULL = "Fine-tune the encoder itself; with --to."
+_RERANKER = "Fine-tune a copy of this cross-encoder instead; with --to."
+_BATCH = "Pairs per step. Default: 128, --full 32, --reranker 16."
 _IDENTITY_L2 = "L2 penalty that keeps the adapter near the identity. Default: 0.003."
 _NAME = "Name of the saved query adapter and its profile, which must be new."
 _UNUSED = "trained, or trained-2, trained-3 ..."
@@ -80,27 +84,17 @@ def train(
     propensity: Annotated[str | None, Option(help=_PROPENSITY)] = None,
     generate: Annotated[list[GeneratorName] | None, Option(help=_GENERATE)] = None,
     name: Annotated[str | None, Option(help=_NAME, show_default=_UNUSED)] = None,
-    activate: Annotated[
-        bool, Option("--activate/--no-activate", help="Use an accepted result at once.")
-    ] = True,
-    full: Annotated[
-        bool, Option("--full/--adapter", help="Fine-tune the encoder itself; with --to.")
-    ] = False,
-    reranker: Annotated[
-        str | None, Option(help="Fine-tune a copy of this cross-encoder instead; with --to.")
-    ] = None,
+    activate: Annotated[bool, Option("--activate/--no-activate", help=_ACTIVATE)] = True,
+    full: Annotated[bool, Option("--full/--adapter", help=_FULL)] = False,
+    reranker: Annotated[str | None, Option(help=_RERANKER)] = None,
     to: Annotated[Path | None, Option(help="New folder for the fine-tuned model.")] = None,
     epochs: Annotated[int | None, Option(help="Maximum. Default: 30, or 3 for models.")] = None,
     patience: Annotated[int | None, Option(help="Epochs without gain. Default: 6 or 1.")] = None,
-    batch: Annotated[
-        int | None, Option(help="Pairs per step. Default: 128, --full 32, --reranker 16.")
-    ] = None,
+    batch: Annotated[int | None, Option(help=_BATCH)] = None,
     max_length: Annotated[int | None, Option(help="Tokens read of a text. Default: all.")] = None,
     remine: Annotated[bool | None, Option("--remine", help="Mine anew in each epoch.")] = None,
     teacher: Annotated[str | None, Option(help="Cross-encoder whose margins to learn.")] = None,
-    learning_rate: Annotated[
-        float | None, Option(help="Default: 0.001, or 2e-5 for models.")
-    ] = None,
+    learning_rate: Annotated[float | None, Option(help="Default: 0.001, models 2e-5.")] = None,
     temperature: Annotated[float | None, Option(help="Softmax temperature. Default: 0.05.")] = None,
     identity_l2: Annotated[float | None, Option(help=_IDENTITY_L2)] = None,
     seed: Annotated[int, Option(help="Seed of splits and training.")] = 0,
