@@ -140,6 +140,11 @@ def _encode_queries(scope: SearchScope, queries: Sequence[str], vectors: Vectors
         return vectors
     if not len(queries):
         return np.empty((0, scope.session.corpus.dim or 0), np.float32)
+    if not scope.can_encode:
+        raise QueryError(
+            f"the index has no encoder for the text {queries[0]!r:.80}: pass the queries' vectors= "
+            "too, or map it without queries"
+        )
     return scope.encode_queries(queries)
 
 
