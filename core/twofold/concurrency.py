@@ -11,14 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
 _First = TypeVar("_First")
 _Second = TypeVar("_Second")
 _CORES = os.cpu_count() or 1  # read once, because os.cpu_count() reads a file
-_pool: ThreadPoolExecutor | None = None
-_callers: ThreadPoolExecutor | None = None
 _forked = False
 
 
@@ -29,25 +27,25 @@ def run_parallel(
 
     FAISS and numba release the GIL, so the two calls overlap.
     """
-    global _pool
     if _CORES == 1:
         return first(), second()
-    if _pool is None:
-        _pool = ThreadPoolExecutor(_CORES, thread_name_prefix="twofold")
-    future = _pool.submit(second)
+    future = _leg_pool().submit(second)
     return first(), future.result()
 
 
+@cache
+def _leg_pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_CORES, thread_name_prefix="twofold")
+
+
+@cache
 def caller_pool() -> ThreadPoolExecutor:
     """Return the thread pool that runs whole queries for an event loop, one thread per core.
 
     More threads would compete for the GIL, also with the event loop. The pool differs from that of
     ``run_parallel``, on which these queries wait.
     """
-    global _callers
-    if _callers is None:
-        _callers = ThreadPoolExecutor(_CORES, thread_name_prefix="twofold-caller")
-    return _callers
+    return ThreadPoolExecutor(_CORES, thread_name_prefix="twofold-caller")
 
 
 async def run_in_thread(function: Callable[..., _First], *args: Any, **kwargs: Any) -> _First:
@@ -103,8 +101,10 @@ def limit_native_threads() -> Iterator[None]:
 
 def _after_fork_in_child() -> None:
     """Prevent loaded libraries from waiting for threads that did not survive the fork."""
-    global _pool, _callers, _forked
-    _pool, _callers, _forked = None, None, True
+    global _forked
+    _forked = True
+    _leg_pool.cache_clear()
+    caller_pool.cache_clear()
     if "faiss" in sys.modules:
         sys.modules["faiss"].omp_set_num_threads(1)
     if "torch" in sys.modules:

@@ -9,6 +9,7 @@ import numpy as np
 
 from twofold.errors import CorruptIndexError, IndexMismatchError
 from twofold.filters import ColumnSegment
+from twofold.filters.columns import ids_at
 from twofold.index.analyzer_binding import StoredAnalyzer
 from twofold.index.dense_leg import DenseLeg
 from twofold.index.layout import Layout
@@ -21,7 +22,6 @@ from twofold.index.segment_types import (
 )
 from twofold.lexical import LiveSegment, PostingsIndex
 from twofold.protocols import Analyzer
-from twofold.segments import ids_at
 from twofold.storage import (
     BlockRecord,
     CatalogReader,

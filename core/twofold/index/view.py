@@ -27,6 +27,7 @@ from twofold.errors import (
     RebuildWarning,
 )
 from twofold.filters import Filter, match_rows, parse_filter
+from twofold.filters.columns import ids_at
 from twofold.index.encoder_binding import EncoderBinding, check_encoded
 from twofold.index.layout import Layout
 from twofold.index.saved_records import active_profile, default_title_weight
@@ -34,7 +35,6 @@ from twofold.index.segment_types import LexicalSegmentType
 from twofold.index.snapshot import Snapshot, load_snapshot
 from twofold.lexical import LiveSegment, PostingsIndex
 from twofold.protocols import Analyzer, Encoder, Scorer, SpanAnalyzer
-from twofold.segments import ids_at
 from twofold.similarity import Metric
 from twofold.storage import (
     Catalog,

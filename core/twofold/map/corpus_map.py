@@ -10,10 +10,9 @@ from twofold.backend import Keys, Searchable, SearchScope
 from twofold.errors import InputError, QueryError
 from twofold.map.colors import check_field, cluster_passages, color_by_field
 from twofold.map.html import render_html
-from twofold.map.model import Links, MapData, QueryPlace
+from twofold.map.model import Links, MapData, QueryPlace, format_from_path
 from twofold.map.png import render_png
 from twofold.map.projection import METHODS, Method, project
-from twofold.map.style import format_from_path
 from twofold.types import LegHits, Vectors
 from twofold.validation import check_choice, check_integer, check_queries
 
@@ -91,7 +90,8 @@ class CorpusMap(MapData):
             shown_vectors, passages = fetched.vectors, tuple(fetched.passages)
             query_vectors = scope.metric.prepare(encoded)
             total, analyzer = scope.session.corpus.passages, scope.analyzer
-        plane = project(shown_vectors, np.isin(shown, sampled), query_vectors, method, seed)
+        fitted = np.isin(shown, sampled)
+        points, query_points, shares = project(shown_vectors, fitted, query_vectors, method, seed)
         if color is not None:
             coloring = color_by_field(color, passages)
         else:
@@ -99,15 +99,15 @@ class CorpusMap(MapData):
         return cls(
             title=title if title is not None else name,
             method=method,
-            shares=plane.shares,
+            shares=shares,
             total=total,
             unplaced=total - len(stored),
             passages=passages,
-            points=plane.passages,
+            points=points,
             coloring=coloring,
             queries=tuple(
                 QueryPlace(text, point, *(_link_hits(shown, leg) for leg in legs))
-                for text, point, legs in zip(queries, plane.queries, hits, strict=True)
+                for text, point, legs in zip(queries, query_points, hits, strict=True)
             ),
         )
 
