@@ -127,6 +127,19 @@ def find_positions(
     return positions
 
 
+def ids_at(segments: Sequence[tuple[AscendingRows, PackedStrings]], rows: Rows) -> list[str]:
+    """Return the ids of rows, from the segments' rows and ids; "" for missing rows."""
+    ids = [""] * len(rows)
+    for segment_rows, segment_ids in segments:
+        positions = find_positions(rows, segment_rows)
+        found = np.flatnonzero(positions >= 0)
+        if len(found):
+            names = segment_ids.strings_at(positions[found])
+            for at, name in zip(found.tolist(), names, strict=True):
+                ids[at] = name
+    return ids
+
+
 def allowed_flags(ascending: AscendingRows, allowed: Mask, live: Mask | None = None) -> Mask:
     """Return, for each row of an ascending array, whether ``allowed`` includes it.
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.filters.values import ValueType, encode_value, flatten_metadata
-from twofold.segments import PackedStrings, find_positions
+from twofold.segments import PackedStrings
 from twofold.types import Metadata, Rows
 
 Flags = NDArray[np.bool_]
@@ -209,19 +209,6 @@ class ColumnSegment:
         elements = self.elements.codes[np.repeat(keep, np.diff(self.list_ptr))]
         codes = np.unique(np.concatenate([self.cells.codes[keep], elements]))
         return self.strings.take(codes.astype(np.int64)).tolist()
-
-
-def ids_at(segments: Sequence[ColumnSegment], rows: Rows) -> list[str]:
-    """Return the ids of rows, each from the segment that has it; "" for missing rows."""
-    ids = [""] * len(rows)
-    for segment in segments:
-        positions = find_positions(rows, segment.rows)
-        found = np.flatnonzero(positions >= 0)
-        if len(found):
-            names = segment.ids.strings_at(positions[found])
-            for at, name in zip(found.tolist(), names, strict=True):
-                ids[at] = name
-    return ids
 
 
 def _offsets(counts: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:

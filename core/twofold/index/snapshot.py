@@ -9,7 +9,6 @@ import numpy as np
 
 from twofold.errors import CorruptIndexError, IndexMismatchError
 from twofold.filters import ColumnSegment
-from twofold.filters.columns import ids_at
 from twofold.index.analyzer_binding import StoredAnalyzer
 from twofold.index.dense_leg import DenseLeg
 from twofold.index.layout import Layout
@@ -22,6 +21,7 @@ from twofold.index.segment_types import (
 )
 from twofold.lexical import LiveSegment, PostingsIndex
 from twofold.protocols import Analyzer
+from twofold.segments import ids_at
 from twofold.storage import (
     BlockRecord,
     CatalogReader,
@@ -155,7 +155,13 @@ def load_snapshot(
         earlier = before.dense if before is not None and same_set else None
         records = reader.blocks(vector_set.number, earlier.blocks if earlier is not None else {})
         dense = DenseLeg(
-            layout, settings, records, structures, dead, partial(ids_at, columns), earlier
+            layout,
+            settings,
+            records,
+            structures,
+            dead,
+            partial(ids_at, [(segment.rows, segment.ids) for segment in columns]),
+            earlier,
         )
     pending = _load_pending(reader, before)
     state = reader.state()

@@ -27,7 +27,6 @@ from twofold.errors import (
     RebuildWarning,
 )
 from twofold.filters import Filter, match_rows, parse_filter
-from twofold.filters.columns import ids_at
 from twofold.index.encoder_binding import EncoderBinding, check_encoded
 from twofold.index.layout import Layout
 from twofold.index.saved_records import active_profile, default_title_weight
@@ -35,6 +34,7 @@ from twofold.index.segment_types import LexicalSegmentType
 from twofold.index.snapshot import Snapshot, load_snapshot
 from twofold.lexical import LiveSegment, PostingsIndex
 from twofold.protocols import Analyzer, Encoder, Scorer, SpanAnalyzer
+from twofold.segments import ids_at
 from twofold.similarity import Metric
 from twofold.storage import (
     Catalog,
@@ -238,7 +238,8 @@ class IndexView:
         if keys is None:
             keys = self._find_rows(ids or ())
         stored = self.reader.passages_by_row(keys.tolist()) if texts else ()
-        names = [fields[1] for fields in stored] if texts else ids_at(self.snapshot.columns, keys)
+        columns = [(segment.rows, segment.ids) for segment in self.snapshot.columns]
+        names = [fields[1] for fields in stored] if texts else ids_at(columns, keys)
         if not vectors:
             return Fetched(keys, names, StoredPassages(stored))
         if self.snapshot.dense is not None:

@@ -58,7 +58,7 @@ def explain_absence(answered: AnsweredQuery, passage_id: str, hits: Hits) -> Why
             return replace(why, stored=False)
         if where is not None and not scope.session.matches(where, np.array([key]))[0]:
             return replace(why, filtered=True)
-    if "the query is empty" in hits.warnings:
+    if answered.query.vector is None and not (answered.query.text or "").strip():
         return replace(why, searched=False)
     target = answered.target()
     if target is None:
