@@ -79,9 +79,9 @@ def expected(metric, query, vectors, keep):
 
 def check(found, wanted):
     np.testing.assert_allclose(found.scores, [score for score, _ in wanted], atol=3e-6)
-    assert len(found.rows) == len(wanted)
+    assert len(found.keys) == len(wanted)
     # Rows may swap only where the oracle can't tell their scores apart.
-    for row, (score, _) in zip(found.rows.tolist(), wanted, strict=True):
+    for row, (score, _) in zip(found.keys.tolist(), wanted, strict=True):
         near = [other for value, other in wanted if abs(value - score) < 3e-6]
         assert row in near or abs(found.scores[-1] - score) < 3e-6
 
@@ -103,10 +103,10 @@ def test_scores_are_the_oracles(make, metric, count):
         together = index.search(queries, 10, mask)
         for query, batch in zip(queries, together, strict=True):
             alone = index.search(query[None, :], 10, mask)[0]
-            assert alone.rows.tolist() == batch.rows.tolist()
+            assert alone.keys.tolist() == batch.keys.tolist()
             assert alone.scores.tobytes() == batch.scores.tobytes()
             check(alone, expected(metric, query, vectors, keep)[:10])
-            assert alone.scores.tobytes() == index.scores(query, alone.rows).tobytes()
+            assert alone.scores.tobytes() == index.scores(query, alone.keys).tobytes()
 
 
 def test_hundreds_of_queries_at_once(make, metric):
@@ -117,7 +117,7 @@ def test_hundreds_of_queries_at_once(make, metric):
     assert len(together) == 600
     for place in (0, 255, 256, 599):
         alone = index.search(queries[place : place + 1], 3)[0]
-        assert alone.rows.tolist() == together[place].rows.tolist()
+        assert alone.keys.tolist() == together[place].keys.tolist()
         assert alone.scores.tobytes() == together[place].scores.tobytes()
 
 
@@ -140,7 +140,7 @@ def test_bits_don_t_depend_on_history(metric, data):
     query = rng.integers(-2, 3, (1, 4)).astype(np.float32) + np.float32(0.5)
     k = data.draw(st.integers(1, 12))
     one, two = grown.search(query, k)[0], fresh.search(query, k)[0]
-    assert [ids[row] for row in one.rows] == [ids[order[row]] for row in two.rows]
+    assert [ids[row] for row in one.keys] == [ids[order[row]] for row in two.keys]
     assert one.scores.tobytes() == two.scores.tobytes()
 
 
@@ -150,7 +150,7 @@ def test_ties_go_to_the_smaller_id_beyond_what_faiss_fetches(make, metric):
     index = filled(make, metric, vectors, ids)
     for queries in (vectors[:1], vectors[:5]):
         for found in index.search(queries, 5):
-            assert [ids[row] for row in found.rows] == ["0000", "0001", "0002", "0003", "0004"]
+            assert [ids[row] for row in found.keys] == ["0000", "0001", "0002", "0003", "0004"]
 
 
 def test_near_ties_below_float32_are_ordered_exactly(make):
@@ -160,7 +160,7 @@ def test_near_ties_below_float32_are_ordered_exactly(make):
     vectors[:, 1] = np.linspace(1e-4, 1e-3, 2000, dtype=np.float32)
     index = filled(make, Metric.DOT, vectors)
     query = np.array([[1, 1e-3]], np.float32)
-    assert index.search(query, 3)[0].rows.tolist() == [1999, 1998, 1997]
+    assert index.search(query, 3)[0].keys.tolist() == [1999, 1998, 1997]
 
 
 @pytest.mark.parametrize("scale", [1e-25, 1e-15, 1e15, 1e25])
@@ -171,7 +171,7 @@ def test_lengths_beyond_float32_products_are_searched_exactly(make, metric, scal
     query = (rng.standard_normal(16) * scale).astype(np.float32)
     scored = [(nearness(metric.value, query, each), -row) for row, each in enumerate(vectors)]
     wanted = [-row for _, row in sorted(scored, reverse=True)[:5]]
-    assert index.search(query[None, :], 5)[0].rows.tolist() == wanted
+    assert index.search(query[None, :], 5)[0].keys.tolist() == wanted
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -208,7 +208,7 @@ def test_any_float_layout_is_taken(make, metric):
     strided = filled(make, metric, wide[:, ::2])
     query = rng.standard_normal((1, 3)).astype(np.float32)
     one, two = plain.search(query, 9)[0], strided.search(query.astype(np.float64), 9)[0]
-    assert one.rows.tolist() == two.rows.tolist()
+    assert one.keys.tolist() == two.keys.tolist()
     assert one.scores.tobytes() == two.scores.tobytes()
 
 
@@ -217,7 +217,7 @@ def test_rows_without_a_vector_score_nan(make, metric):
     scores = index.scores(np.ones(2, np.float32), np.array([1, 7], np.int64))
     assert np.isfinite(scores[0])
     assert np.isnan(scores[1])
-    assert make(metric, 2).search(np.ones((2, 2), np.float32), 3)[1].rows.tolist() == []
+    assert make(metric, 2).search(np.ones((2, 2), np.float32), 3)[1].keys.tolist() == []
 
 
 def near_ones(rng, count, dim=48):
@@ -245,13 +245,13 @@ def test_structures_propose_and_stored_vectors_decide(kind, metric):
         keep = [row for row in live.tolist() if mask is None or mask[row]]
         found = 0
         for query, hits in zip(queries, index.search(queries, 10, mask), strict=True):
-            assert len(hits.rows) == min(10, len(keep))
-            assert set(hits.rows.tolist()) <= set(keep)
-            scores = [nearness(metric.value, query, vectors[row]) for row in hits.rows.tolist()]
+            assert len(hits.keys) == min(10, len(keep))
+            assert set(hits.keys.tolist()) <= set(keep)
+            scores = [nearness(metric.value, query, vectors[row]) for row in hits.keys.tolist()]
             np.testing.assert_allclose(hits.scores, scores, atol=3e-6)
             assert (np.diff(hits.scores) <= 0).all()
             best = {row for _, row in expected(metric, query, vectors, keep)[:10]}
-            found += len(best & set(hits.rows.tolist())) / len(best)
+            found += len(best & set(hits.keys.tolist())) / len(best)
             exact = index.search(query[None, :], 10, mask, math.inf)[0]
             check(exact, expected(metric, query, vectors, keep)[:10])
         assert found / len(queries) > 0.9
@@ -264,7 +264,7 @@ def test_a_batch_is_its_queries(kind, metric):
     queries = near_ones(rng, 70)
     for query, together in zip(queries, index.search(queries, 5), strict=True):
         alone = index.search(query[None, :], 5)[0]
-        assert alone.rows.tolist() == together.rows.tolist()
+        assert alone.keys.tolist() == together.keys.tolist()
         assert alone.scores.tobytes() == together.scores.tobytes()
 
 
@@ -274,11 +274,11 @@ def test_more_effort_finds_no_less(kind):
     index = filled(functools.partial(ApproximateIndex, kind), Metric.EUCLIDEAN, vectors)
     index.update_structures(compact=True)
     queries = rng.standard_normal((30, 64)).astype(np.float32)
-    best = [set(hits.rows.tolist()) for hits in index.search(queries, 10, effort=math.inf)]
+    best = [set(hits.keys.tolist()) for hits in index.search(queries, 10, effort=math.inf)]
 
     def recall(effort):
         found = index.search(queries, 10, effort=effort)
-        return np.mean([len(b & set(f.rows.tolist())) for b, f in zip(best, found, strict=True)])
+        return np.mean([len(b & set(f.keys.tolist())) for b, f in zip(best, found, strict=True)])
 
     assert recall(0.3) <= recall(1.0) + 0.1
     assert recall(1.0) <= recall(30.0) + 1e-9
@@ -318,7 +318,7 @@ def test_structures_follow_growth_and_shrinkage():
     assert [len(each.rows) for each in index.structures] == [40_000]
     index.delete(np.arange(0, 100_000))
     assert index.structures == ()
-    assert len(index.search(np.ones((1, 16), np.float32), 5)[0].rows) == 0
+    assert len(index.search(np.ones((1, 16), np.float32), 5)[0].keys) == 0
 
 
 @pytest.mark.parametrize(
@@ -369,7 +369,7 @@ def test_real_vectors(kind, metric, real):
         found = []
         for query, hits in zip(queries, index.search(queries, 10, mask), strict=True):
             best = expected(metric, query, vectors, keep)[:10]
-            scores = [nearness(metric.value, query, vectors[row]) for row in hits.rows.tolist()]
+            scores = [nearness(metric.value, query, vectors[row]) for row in hits.keys.tolist()]
             np.testing.assert_allclose(hits.scores, scores, atol=3e-6)
-            found.append(len({row for _, row in best} & set(hits.rows.tolist())))
+            found.append(len({row for _, row in best} & set(hits.keys.tolist())))
         assert np.mean(found) > (7 if isinstance(kind, IVF | IVFPQ) else 9.5)

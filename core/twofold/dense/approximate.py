@@ -148,7 +148,7 @@ class ApproximateIndex:
         hits = [LegHits.empty() for _ in points]
         for number, rows in zip(safe.tolist(), proposed, strict=True):
             hits[number] = flat.rank_rows(points[number], rows, k)
-        short = [number for number, found in enumerate(hits) if len(found.rows) < min(k, total)]
+        short = [number for number, found in enumerate(hits) if len(found.keys) < min(k, total)]
         if short:
             scanned = flat.search_prepared(points[short], k, eligible)
             for number, found in zip(short, scanned, strict=True):
@@ -172,7 +172,7 @@ class ApproximateIndex:
             proposed = self._ask_structures(queries, k, allowed, effort)
         tail = self._tail.search_prepared(queries, k, self._tail.eligible(allowed))
         pairs = zip(proposed, tail, strict=True)
-        return [np.concatenate([rows, hits.rows]) for rows, hits in pairs]
+        return [np.concatenate([rows, hits.keys]) for rows, hits in pairs]
 
     def _ask_structures(
         self, queries: Vectors, k: int, allowed: Mask | None, effort: float

@@ -83,7 +83,7 @@ class CorpusMap(MapData):
             hits = _search_legs(scope, queries, encoded, k)
             if len(stored) > sample:
                 sampled = np.sort(np.random.default_rng(seed).choice(stored, sample, replace=False))
-            hit_keys = [leg.rows for legs in hits for leg in legs]
+            hit_keys = [leg.keys for legs in hits for leg in legs]
             shown = np.intersect1d(np.concatenate([sampled, *hit_keys]), stored)
             fetched = scope.session.fetch(shown, vectors=True)
             assert fetched.vectors is not None  # asked for
@@ -172,6 +172,6 @@ def _search_legs(
 
 def _link_hits(shown: Keys, hits: LegHits) -> Links:
     """Return hits as positions among the keys shown (ascending)."""
-    placed = np.isin(hits.rows, shown)
-    positions, ranks = np.searchsorted(shown, hits.rows[placed]), np.flatnonzero(placed) + 1
+    placed = np.isin(hits.keys, shown)
+    positions, ranks = np.searchsorted(shown, hits.keys[placed]), np.flatnonzero(placed) + 1
     return Links(positions, ranks, hits.scores[placed], int((~placed).sum()))

@@ -181,12 +181,12 @@ class CandidateFilter:
         self, scope: SearchScope, source: Source, hits: LegHits, skip: int
     ) -> Iterator[Negative]:
         """Yield the hits that may be negatives, but not the first ``skip``; reads them lazily."""
-        ids, dense = scope.ids(hits.rows), np.full(len(hits.rows), np.nan)
+        ids, dense = scope.ids(hits.keys), np.full(len(hits.keys), np.nan)
         if self.vector is not None:
-            dense = scope.dense_scores(self.vector, hits.rows)
+            dense = scope.dense_scores(self.vector, hits.keys)
         for place in range(skip, len(ids)):
             if ids[place] not in self._accepted:
-                passage = scope.session.fetch(hits.rows[place : place + 1]).passages[0]
+                passage = scope.session.fetch(hits.keys[place : place + 1]).passages[0]
                 self._accepted[ids[place]] = self._accepts(passage, float(dense[place]))
             if self._accepted[ids[place]]:
                 ranked = (place + 1, float(hits.scores[place])) if source != "random" else ()

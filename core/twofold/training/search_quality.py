@@ -53,7 +53,7 @@ class SearchQuality:
         """
         if self.mode == "dense":
             found = self.scope.session.search_dense(vectors, _HITS, None, 1.0)
-            ids = [self.scope.ids(hits.rows) for hits in found]
+            ids = [self.scope.ids(hits.keys) for hits in found]
             rankings = dict(zip(self.training_set.queries, ids, strict=True))
             return {"dense": measure_rankings(rankings, self.training_set.qrels, self.measure)}
         objective = self.objective(vectors)
