@@ -30,18 +30,15 @@ class PackedStrings:
     def from_strings(cls, strings: Sequence[str]) -> "PackedStrings":
         """Pack ``strings`` in their order."""
         encoded = [string.encode() for string in strings]
-        offsets = np.zeros(len(encoded) + 1, np.int64)
-        np.cumsum([len(string) for string in encoded], out=offsets[1:])
+        offsets = run_offsets([len(string) for string in encoded])
         return cls(offsets, np.frombuffer(b"".join(encoded), np.uint8))
 
     @classmethod
     def concatenate(cls, parts: Sequence["PackedStrings"]) -> "PackedStrings":
         """Return the strings of all parts, in order."""
         lengths = np.concatenate([np.empty(0, np.int64), *(np.diff(p.offsets) for p in parts)])
-        offsets = np.zeros(len(lengths) + 1, np.int64)
-        np.cumsum(lengths, out=offsets[1:])
         data = [part.data[part.offsets[0] : part.offsets[-1]] for part in parts]
-        return cls(offsets, np.concatenate([np.empty(0, np.uint8), *data]))
+        return cls(run_offsets(lengths), np.concatenate([np.empty(0, np.uint8), *data]))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -65,8 +62,7 @@ class PackedStrings:
         """Return the packed strings with these numbers, in this order."""
         starts = self.offsets[:-1][numbers]
         lengths = self.offsets[1:][numbers] - starts
-        offsets = np.zeros(len(numbers) + 1, np.int64)
-        np.cumsum(lengths, out=offsets[1:])
+        offsets = run_offsets(lengths)
         # Input position of each output byte: start of its string plus position in the string.
         positions = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
         return PackedStrings(offsets, self.data[positions])
@@ -88,6 +84,13 @@ class PackedStrings:
         ranks = np.empty(len(strings), np.uint32)
         ranks[by_string] = np.arange(len(strings), dtype=np.uint32)
         return ranks
+
+
+def run_offsets(lengths: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the start of each of several runs, one after the other, and the end of the last."""
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
 
 
 def next_merge(sizes: Sequence[int]) -> slice | None:
@@ -133,6 +136,20 @@ def find_positions(
     if live is not None:
         positions[~live[positions]] = -1
     return positions
+
+
+def delete_rows(live: Mask | None, ascending: AscendingRows, dead: Rows) -> Mask | None:
+    """Return the flags of the rows of an ascending array that are still live, None for all.
+
+    ``live`` flags those that were before; rows of ``dead`` that the array lacks are ignored.
+    """
+    positions = find_positions(dead, ascending)
+    positions = positions[positions >= 0]
+    if not len(positions):
+        return live
+    flags = np.ones(len(ascending), np.bool_) if live is None else live.copy()
+    flags[positions] = False
+    return flags
 
 
 class IdentifiedRows(Protocol):

@@ -10,8 +10,8 @@ from twofold.concurrency import run_parallel
 from twofold.dense.faiss_index import AnnStructure
 from twofold.dense.flat import FlatIndex
 from twofold.dense.index_types import Auto, Flat, IndexType, resolve_index_type
-from twofold.dense.vector_block import Flags, VectorBlock
-from twofold.segments import allowed_flags, find_positions, next_merge
+from twofold.dense.vector_block import VectorBlock
+from twofold.segments import allowed_flags, delete_rows, next_merge
 from twofold.similarity import Metric
 from twofold.types import LegHits, Mask, Rows, Scores, Vectors
 
@@ -180,10 +180,7 @@ class ApproximateIndex:
         """Return the live, allowed rows that the structures propose for each query."""
         proposed: list[list[Rows]] = [[] for _ in queries]
         for structure, live in zip(self.structures, self._live, strict=True):
-            flags = live
-            if allowed is not None:
-                flags = allowed_flags(structure.rows, allowed)
-                flags = flags if live is None else flags & live
+            flags = live if allowed is None else allowed_flags(structure.rows, allowed, live)
             found = structure.propose(queries, k, effort, flags)
             for of_query, rows in zip(proposed, found, strict=True):
                 of_query.append(rows[rows >= 0])
@@ -203,16 +200,6 @@ class ApproximateIndex:
         flat = self.flat
         tails = [block.after(end) for block in self.blocks]
         self._tail = FlatIndex(flat.metric, flat.dim, tails, flat.ids_of)
-        dead = np.concatenate([np.empty(0, np.int64), *(block.dead for block in self.blocks)])
-        self._live = tuple(_live_flags(structure, dead) for structure in self.structures)
-
-
-def _live_flags(structure: AnnStructure, dead: Rows) -> Flags | None:
-    """Return which of a structure's rows are not ``dead``, or None for all."""
-    positions = find_positions(dead, structure.rows)
-    positions = positions[positions >= 0]
-    if not len(positions):
-        return None
-    flags = np.ones(len(structure.rows), np.bool_)
-    flags[positions] = False
-    return flags
+        deleted = [block.rows[~block.live] for block in self.blocks if block.live is not None]
+        dead = np.concatenate([np.empty(0, np.int64), *deleted])
+        self._live = tuple(delete_rows(None, each.rows, dead) for each in self.structures)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.filters.values import ValueType, encode_value, flatten_metadata
-from twofold.segments import PackedStrings
+from twofold.segments import PackedStrings, run_offsets
 from twofold.types import Metadata, Rows
 
 Flags = NDArray[np.bool_]
@@ -98,10 +98,10 @@ class ColumnSegment:
             ids=PackedStrings.from_strings(ids),
             fields=PackedStrings.from_strings(names),
             strings=PackedStrings.from_strings(strings),
-            field_ptr=_offsets([len(entries[name]) for name in names]),
+            field_ptr=run_offsets([len(entries[name]) for name in names]),
             docs=np.array([doc for doc, _ in flat], np.uint32),
             cells=Cells.from_values(cells, codes),
-            list_ptr=_offsets([len(items) for items in lists]),
+            list_ptr=run_offsets([len(items) for items in lists]),
             elements=Cells.from_values(elements, codes),
         )
 
@@ -141,8 +141,8 @@ class ColumnSegment:
         field_of_cell = np.concatenate(fields)
         counts = np.concatenate(lists)
         order = np.lexsort((np.concatenate(docs), field_of_cell))
-        starts = _offsets(counts)[:-1][order]
-        list_ptr = _offsets(counts[order])
+        starts = run_offsets(counts)[:-1][order]
+        list_ptr = run_offsets(counts[order])
         positions = np.repeat(starts - list_ptr[:-1], counts[order]) + np.arange(list_ptr[-1])
         kept_rows = list(zip(parts, live, strict=True))
         return cls(
@@ -152,7 +152,7 @@ class ColumnSegment:
             ),
             fields=PackedStrings.from_strings(names),
             strings=PackedStrings.from_strings(strings),
-            field_ptr=_offsets(np.bincount(field_of_cell, minlength=len(names))),
+            field_ptr=run_offsets(np.bincount(field_of_cell, minlength=len(names))),
             docs=np.concatenate(docs)[order].astype(np.uint32),
             cells=Cells.concatenate(cells).take(order),
             list_ptr=list_ptr,
@@ -209,10 +209,3 @@ class ColumnSegment:
         elements = self.elements.codes[np.repeat(keep, np.diff(self.list_ptr))]
         codes = np.unique(np.concatenate([self.cells.codes[keep], elements]))
         return self.strings.take(codes.astype(np.int64)).tolist()
-
-
-def _offsets(counts: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the start of each of several runs, and the end of the last."""
-    offsets = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=offsets[1:])
-    return offsets

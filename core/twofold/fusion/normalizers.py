@@ -9,7 +9,7 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 
 from twofold.fusion.base import LegScores
-from twofold.types import Scores
+from twofold.types import Moments, Scores
 from twofold.validation import check_choice
 
 Population = Literal["corpus", "candidates"]
@@ -73,12 +73,10 @@ class ZScore:
     def normalize(self, leg: LegScores) -> Scores:
         """Return values around 0."""
         scores = leg.completed
-        if self.over == "corpus":
-            moments = leg.moments()
-            mean, deviation = moments.mean, moments.deviation
-        else:
-            mean, deviation = _moments(scores, 0)
-        return (scores - mean) / deviation if deviation > 0 else np.zeros(len(scores))
+        moments = leg.moments() if self.over == "corpus" else _moments(scores, 0)
+        if moments.deviation > 0:
+            return (scores - moments.mean) / moments.deviation
+        return np.zeros(len(scores))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +90,10 @@ class DistributionBased:
     def normalize(self, leg: LegScores) -> Scores:
         """Return values, most of them in [0, 1]."""
         scores = leg.completed
-        mean, deviation = _moments(scores, 1)
-        if deviation == 0:
+        moments = _moments(scores, 1)
+        if moments.deviation == 0:
             return np.full(len(scores), 0.5)
-        return (scores - (mean - 3 * deviation)) / (6 * deviation)
+        return (scores - (moments.mean - 3 * moments.deviation)) / (6 * moments.deviation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +125,8 @@ class Rank:
         return 1 - better / max(len(scores), 1)
 
 
-def _moments(scores: Scores, ddof: int) -> tuple[float, float]:
+def _moments(scores: Scores, ddof: int) -> Moments:
     """Return mean and standard deviation; the latter is exactly 0 for equal scores."""
     if len(scores) <= ddof or np.ptp(scores) == 0:
-        return (float(scores[0]) if len(scores) else 0.0), 0.0
-    return float(scores.mean()), float(scores.std(ddof=ddof))
+        return Moments(float(scores[0]) if len(scores) else 0.0, 0.0)
+    return Moments(float(scores.mean()), float(scores.std(ddof=ddof)))

@@ -92,14 +92,9 @@ class CombMNZ(_NormalizedFusion):
 
     def fuse(self, dense: LegScores, lexical: LegScores) -> FusedScores:
         """Return normalized scores, and one weight per candidate for each leg."""
-        normalize = self.normalizer.normalize
+        normalize, weight = self.normalizer.normalize, self.dense_weight
         legs = dense.listed.astype(np.float64) + lexical.listed
-        return FusedScores(
-            normalize(dense),
-            normalize(lexical),
-            dense_weight=legs * self.dense_weight,
-            lexical_weight=legs * (1 - self.dense_weight),
-        )
+        return FusedScores(normalize(dense), normalize(lexical), legs * weight, legs * (1 - weight))
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +164,9 @@ class ReciprocalRank:
 
     def fuse(self, dense: LegScores, lexical: LegScores) -> FusedScores:
         """Return reciprocal ranks and the two weights."""
-        c, weight = self.rank_constant, self.dense_weight
-        return FusedScores(
-            reciprocal_ranks(dense, c), reciprocal_ranks(lexical, c), weight, 1 - weight
-        )
+        weight = self.dense_weight
+        values = [reciprocal_ranks(leg, self.rank_constant) for leg in (dense, lexical)]
+        return FusedScores(*values, weight, 1 - weight)
 
     def with_dense_weight(self, dense_weight: float) -> "ReciprocalRank":
         """Return the same fusion with another share of the dense leg."""
