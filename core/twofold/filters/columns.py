@@ -107,16 +107,10 @@ class ColumnSegment:
 
     @classmethod
     def merge(cls, parts: Sequence["ColumnSegment"], live: Sequence[Flags]) -> "ColumnSegment":
-        """Merge the live rows of several segments.
-
-        Args:
-            parts: Segments whose rows ascend from one to the next.
-            live: For each segment, one flag per row: whether to keep it.
-        """
-        kept_cells = [alive[part.docs] for part, alive in zip(parts, live, strict=True)]
-        pairs = list(zip(parts, kept_cells, strict=True))
-        names = sorted({name for part, keep in pairs for name in part.used_fields(keep)})
-        strings = sorted({text for part, keep in pairs for text in part._used_strings(keep)})
+        """Merge the rows that ``live`` flags in segments whose rows ascend from one to the next."""
+        kept = [(part, alive, alive[part.docs]) for part, alive in zip(parts, live, strict=True)]
+        names = sorted({name for part, _, keep in kept for name in part.used_fields(keep)})
+        strings = sorted({text for part, _, keep in kept for text in part._used_strings(keep)})
         field_numbers = {name: number for number, name in enumerate(names)}
         codes = {text: code for code, text in enumerate(strings)}
         fields: list[NDArray[np.int64]] = []
@@ -125,14 +119,12 @@ class ColumnSegment:
         lists: list[NDArray[np.int64]] = []
         elements: list[Cells] = []
         base = 0
-        for (part, keep), alive in zip(pairs, live, strict=True):
+        for part, alive, keep in kept:
             # Strings and fields that only deleted rows have get 0, which no kept cell uses.
             new_codes = np.array([codes.get(text, 0) for text in part.strings.tolist()], np.uint32)
-            new_fields = np.array(
-                [field_numbers.get(name, 0) for name in part.fields.tolist()], np.int64
-            )
+            numbers = [field_numbers.get(name, 0) for name in part.fields.tolist()]
             counts = np.diff(part.list_ptr)
-            fields.append(np.repeat(new_fields, np.diff(part.field_ptr))[keep])
+            fields.append(np.repeat(np.array(numbers, np.int64), np.diff(part.field_ptr))[keep])
             docs.append((np.cumsum(alive) - 1)[part.docs[keep]] + base)
             cells.append(part.cells.take(keep).recode(new_codes))
             lists.append(counts[keep])
@@ -140,16 +132,14 @@ class ColumnSegment:
             base += int(alive.sum())
         field_of_cell = np.concatenate(fields)
         counts = np.concatenate(lists)
-        order = np.lexsort((np.concatenate(docs), field_of_cell))
+        order = np.argsort(field_of_cell, kind="stable")  # the docs of a field ascend already
         starts = run_offsets(counts)[:-1][order]
         list_ptr = run_offsets(counts[order])
         positions = np.repeat(starts - list_ptr[:-1], counts[order]) + np.arange(list_ptr[-1])
-        kept_rows = list(zip(parts, live, strict=True))
+        ids = [part.ids.take(np.flatnonzero(alive)) for part, alive, _ in kept]
         return cls(
-            rows=np.concatenate([part.rows[alive] for part, alive in kept_rows]),
-            ids=PackedStrings.concatenate(
-                [part.ids.take(np.flatnonzero(alive)) for part, alive in kept_rows]
-            ),
+            rows=np.concatenate([part.rows[alive] for part, alive, _ in kept]),
+            ids=PackedStrings.concatenate(ids),
             fields=PackedStrings.from_strings(names),
             strings=PackedStrings.from_strings(strings),
             field_ptr=run_offsets(np.bincount(field_of_cell, minlength=len(names))),
