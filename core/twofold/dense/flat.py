@@ -170,10 +170,8 @@ class FlatIndex:
         scannable = np.zeros(len(queries), np.bool_) if few else self.is_float32_safe(queries)
         hits: dict[int, LegHits] = {}
         if not scannable.all():
-            positions = [
-                np.arange(len(block.rows)) if on is None else np.flatnonzero(on)
-                for block, on in zip(self.blocks, flags, strict=True)
-            ]
+            pairs = zip(self.blocks, flags, strict=True)
+            positions = [block.positions(on) for block, on in pairs]
             for number in np.flatnonzero(~scannable).tolist():
                 hits[number] = self.rescore_exact(queries[number], positions, k)
         numbers = np.flatnonzero(scannable).tolist()
@@ -271,9 +269,8 @@ class FlatIndex:
         """Return the best ``k`` of the positions in each block by exact score, ties by id."""
         pairs = list(zip(self.blocks, positions, strict=True))
         rows = np.concatenate([block.rows[at] for block, at in pairs])
-        scores = np.concatenate(
-            [self.metric.score(query, block.vectors, at) for block, at in pairs]
-        )
+        by_block = [self.metric.score(query, block.vectors, at) for block, at in pairs]
+        scores = np.concatenate(by_block)
         order = np.argsort(-scores, kind="stable")
         rows, scores = rows[order], scores[order]
         if len(scores) > k:
