@@ -39,8 +39,8 @@ class ApproximateIndex:
     """Approximate nearest vectors under one metric, found by FAISS structures.
 
     The structures and ``effort`` decide which rows are found; scores are exact. Rows outside the
-    structures are scanned. Where few rows are eligible, or the structures find fewer than k, all
-    eligible rows are scanned; ``effort=math.inf`` always scans.
+    structures, the tail, are scanned. Where few rows are eligible, or the structures find fewer
+    than k, all eligible rows are scanned; ``effort=math.inf`` always scans.
     """
 
     def __init__(
@@ -48,38 +48,18 @@ class ApproximateIndex:
         index_type: IndexType | Auto,
         metric: Metric,
         dim: int,
-        blocks: Sequence[VectorBlock] = (),
-        structures: Sequence[AnnStructure] = (),
-        ids_of: Callable[[Rows], list[str]] | None = None,
+        blocks: Sequence[VectorBlock],
+        structures: Sequence[AnnStructure],
+        ids_of: Callable[[Rows], list[str]],
     ) -> None:
         self.index_type = index_type
         self.flat = FlatIndex(metric, dim, blocks, ids_of)
         self.structures = tuple(structures)
-        self._refresh()
-
-    @property
-    def blocks(self) -> tuple[VectorBlock, ...]:
-        """All stored vectors."""
-        return self.flat.blocks
-
-    def add(self, rows: Rows, ids: Sequence[str], vectors: Vectors) -> None:
-        """Index ``vectors`` (n, dim) under ascending rows, greater than all before."""
-        self.flat.add(rows, ids, vectors)
-        self._refresh()
-        self.update_structures()
-
-    def delete(self, rows: Rows) -> None:
-        """Delete rows; unknown ones are ignored."""
-        self.flat.delete(rows)
-        self._refresh()
-        self.update_structures()
-
-    def update_structures(self, *, compact: bool = False) -> None:
-        """Build the structures that are due; ``compact`` leaves at most one."""
-        plans = self.plan_builds(compact=compact)
-        if plans is not None:
-            self.structures = tuple(self.build(plan) for plan in plans)
-            self._refresh()
+        end = max((int(structure.rows[-1]) for structure in structures), default=-1)
+        self._tail = FlatIndex(metric, dim, [block.after(end) for block in blocks], ids_of)
+        deleted = [block.rows[~block.live] for block in blocks if block.live is not None]
+        dead = np.concatenate([np.empty(0, np.int64), *deleted])
+        self._live = tuple(delete_rows(None, structure.rows, dead) for structure in structures)
 
     def plan_builds(self, *, compact: bool = False) -> list[BuildPlan] | None:
         """Return the structures to have instead of the present ones, or None if none is due.
@@ -193,13 +173,3 @@ class ApproximateIndex:
             return np.concatenate([np.empty(0, np.int64), *tails])
         rows, live = self.structures[number].rows.astype(np.int64), self._live[number]
         return rows if live is None else rows[live]
-
-    def _refresh(self) -> None:
-        """Recompute the tail and the live flags of the structures."""
-        end = max((int(structure.rows[-1]) for structure in self.structures), default=-1)
-        flat = self.flat
-        tails = [block.after(end) for block in self.blocks]
-        self._tail = FlatIndex(flat.metric, flat.dim, tails, flat.ids_of)
-        deleted = [block.rows[~block.live] for block in self.blocks if block.live is not None]
-        dead = np.concatenate([np.empty(0, np.int64), *deleted])
-        self._live = tuple(delete_rows(None, each.rows, dead) for each in self.structures)

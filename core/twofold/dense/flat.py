@@ -125,41 +125,23 @@ class FlatIndex:
     """Exact nearest vectors under one metric; results depend on the live vectors alone.
 
     FAISS proposes candidates in float32, and each is rescored in float64 in a fixed order. Where
-    rounding could have hidden a better vector, all vectors near the border are rescored. Ids decide
-    ties: those that ``ids_of`` returns, by default the ones given to ``add``.
+    rounding could have hidden a better vector, all vectors near the border are rescored. Ids, which
+    ``ids_of`` returns, decide ties.
     """
 
     def __init__(
         self,
         metric: Metric,
         dim: int,
-        blocks: Sequence[VectorBlock] = (),
-        ids_of: Callable[[Rows], list[str]] | None = None,
+        blocks: Sequence[VectorBlock],
+        ids_of: Callable[[Rows], list[str]],
     ) -> None:
         self.metric = metric
         self.dim = dim
         self.blocks = tuple(blocks)
-        self._ids: dict[int, str] = {}
+        self.ids_of = ids_of
         # Completing the candidates of a search needs its query again.
         self._prepared: tuple[tuple[object, ...], Vectors] | None = None
-        self.ids_of = ids_of if ids_of is not None else self._added_ids
-
-    def add(self, rows: Rows, ids: Sequence[str], vectors: Vectors) -> None:
-        """Index ``vectors`` (n, dim) under ascending rows, greater than all before."""
-        stored = self.metric.prepare(check_vectors(vectors, self.dim, len(rows)))
-        self._ids.update(zip(rows.tolist(), ids, strict=True))
-        self.blocks = (*self.blocks, VectorBlock.from_vectors(self.metric, rows, stored))
-
-    def delete(self, rows: Rows) -> None:
-        """Delete rows; unknown ones are ignored."""
-        self.blocks = tuple(block.without(rows) for block in self.blocks)
-
-    def search(
-        self, queries: Vectors, k: int, allowed: Mask | None = None, effort: float = 1.0
-    ) -> list[LegHits]:
-        """Return the best ``k`` allowed rows for each query (n, dim)."""
-        del effort  # every search is exact
-        return self.search_prepared(self.prepare_queries(queries), k, self.eligible(allowed))
 
     def search_prepared(self, queries: Vectors, k: int, eligible: Eligible) -> list[LegHits]:
         """Return the best ``k`` eligible rows for each prepared query (n, dim)."""
@@ -335,6 +317,3 @@ class FlatIndex:
     def _max_length(self) -> float:
         """Return the greatest length of a vector, 0.0 without vectors."""
         return max((block.max_length for block in self.blocks), default=0.0)
-
-    def _added_ids(self, rows: Rows) -> list[str]:
-        return [self._ids[row] for row in rows.tolist()]
