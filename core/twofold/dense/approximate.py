@@ -17,8 +17,7 @@ from twofold.types import LegHits, Mask, Rows, Scores, Vectors
 
 MAX_TAIL = 10_000
 """Up to this many rows outside all structures are scanned; more become a structure."""
-SCAN_FACTOR = 1_000
-"""m eligible of n vectors are scanned where m^2 <= SCAN_FACTOR * n: 10,000 of 100,000."""
+SCAN_FACTOR = 1_000  # m eligible of n vectors are scanned where m^2 <= SCAN_FACTOR * n
 MIN_HALF_BATCH = 16  # queries in each half of a batch from which on a second thread pays
 
 
@@ -26,8 +25,7 @@ MIN_HALF_BATCH = 16  # queries in each half of a batch from which on a second th
 class BuildPlan:
     """A structure to build from the live rows of some structures.
 
-    ``members`` are their numbers; the tail has the number after the last. With ``reuse``, the only
-    member stays as it is.
+    ``members`` are their numbers; the tail's is after the last. ``reuse`` keeps the only member.
     """
 
     index_type: IndexType
@@ -108,10 +106,9 @@ class ApproximateIndex:
     def search(
         self, queries: Vectors, k: int, allowed: Mask | None = None, effort: float = 1.0
     ) -> list[LegHits]:
-        """Return about the best ``k`` allowed rows for each query (n, dim).
+        """Return about the best ``k`` allowed rows, no fewer if there are, for each query (n, dim).
 
-        ``effort`` multiplies the index type's usual work; ``math.inf`` is exact. Every query gets
-        min(k, allowed rows) hits.
+        ``effort`` multiplies the index type's usual work; ``math.inf`` is exact.
         """
         flat = self.flat
         points = flat.prepare_queries(queries)

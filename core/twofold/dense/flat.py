@@ -16,8 +16,7 @@ from twofold.validation import check_vectors
 
 PARALLEL_ROWS = 20_000  # vectors from which on a second thread speeds up a scan
 GATHER_RATIO = 4  # where fewer than one vector in this many is eligible, those are gathered
-MAX_OVERFETCH = 1024
-"""Up to this many deleted vectors are fetched and dropped, which is faster than masking them."""
+MAX_OVERFETCH = 1024  # up to this many deleted vectors are fetched and dropped instead of masked
 SPARE_CANDIDATES = 32  # fetched beyond k, so that float32 errors rarely need a second scan
 DIRECT_ROWS = 1024  # up to this many eligible vectors are scored directly, without FAISS
 MIN_PRODUCT, MAX_PRODUCT = 1e-24, 1e36
@@ -25,8 +24,7 @@ MIN_PRODUCT, MAX_PRODUCT = 1e-24, 1e36
 GROUP_QUERIES = 256  # queries in one matrix product: 17 MB of scores
 PRODUCT_QUERIES = 4  # queries from which on one matrix product is faster than a scan per query
 
-Candidates = tuple[Positions, NDArray[np.float32]]
-"""Positions in a block and their float32 scores."""
+Candidates = tuple[Positions, NDArray[np.float32]]  # in a block, with their float32 scores
 Eligible = tuple[Sequence[Flags | None], int]
 """The flags of each block's eligible rows, None for all, and the number of eligible rows."""
 
@@ -36,8 +34,7 @@ def scan(
 ) -> Candidates:
     """Return the ``count`` nearest candidates for one query (dim,), higher scores are better.
 
-    A large block is scanned by halves on two threads. Where few vectors are eligible, only those
-    are read.
+    Two threads scan the halves of a large block. If few vectors are eligible, only those are read.
     """
     size = len(block.rows)
     if eligible is not None and np.count_nonzero(eligible) * GATHER_RATIO < size:

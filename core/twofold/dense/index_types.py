@@ -165,9 +165,8 @@ class _RescoredFile(_InvertedFile):
 class IVF(_InvertedFile):
     """An inverted file of coded vectors: quick to build; queries unlike the passages need probes.
 
-    By default there are 1.3 times the square root of the number of vectors ``lists``, and one in
-    eight is read. Jegou, Douze and Schmid, Product Quantization for Nearest Neighbor Search (TPAMI
-    2011).
+    ``lists`` is 1.3 times the square root of the number of vectors by default; 1 in 8 is read.
+    Jegou, Douze and Schmid, Product Quantization for Nearest Neighbor Search (TPAMI 2011).
     """
 
     codes: Codes = "int8"

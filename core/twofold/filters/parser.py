@@ -64,7 +64,7 @@ Filter = Condition | Not | And | Or
 
 ID = "$id"  # the field name that stands for the passage id
 _ID_OPERATORS = ("$eq", "$ne", "$in", "$nin")
-_NEGATED: dict[object, Operator] = {"$ne": Operator.EQ, "$nin": Operator.IN}
+_NEGATED = {"$ne": Operator.EQ, "$nin": Operator.IN}
 _FIELD_OPERATORS = (*(op.value for op in Operator), *_NEGATED, "$not")
 _ORDERINGS = (Operator.GT, Operator.GTE, Operator.LT, Operator.LTE)
 _LISTS = (Operator.IN, Operator.ANY, Operator.ALL)
@@ -127,7 +127,7 @@ def _parse_condition(field: str, name: object, operand: Any) -> Filter:
             raise FilterError(f"$not on field {field!r} takes operators, got {operand!r:.80}")
         return Not(_parse_entry(field, operand))
     if name in _NEGATED:
-        return Not(_parse_condition(field, _NEGATED[name], operand))
+        return Not(_parse_condition(field, _NEGATED[str(name)], operand))
     if name not in _FIELD_OPERATORS:
         raise _unknown_operator(str(name), _FIELD_OPERATORS, f"on field {field!r}")
     operator = Operator(name)

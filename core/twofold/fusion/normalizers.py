@@ -83,8 +83,7 @@ class ZScore:
 class DistributionBased:
     """Maps mean - 3 standard deviations of the candidates to 0 and mean + 3 to 1.
 
-    This is Qdrant's DBSF with its sample deviation (n - 1), without clipping. All values are 0.5
-    if the deviation is 0.
+    Qdrant's DBSF with its sample deviation (n - 1), unclipped. All are 0.5 if the deviation is 0.
     """
 
     def normalize(self, leg: LegScores) -> Scores:
@@ -98,10 +97,7 @@ class DistributionBased:
 
 @dataclass(frozen=True, slots=True)
 class L2:
-    """Divides scores by the L2 norm of all candidates' scores, as OpenSearch's l2 does.
-
-    All values are 0 if all scores are.
-    """
+    """Divides scores by the L2 norm of all candidates' scores, as OpenSearch does; 0 stays 0."""
 
     def normalize(self, leg: LegScores) -> Scores:
         """Return values in [-1, 1]."""

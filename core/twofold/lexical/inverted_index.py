@@ -112,8 +112,7 @@ class PostingsIndex:
         """Return the mean and standard deviation of the scores of all live passages.
 
         With S1 and S2 the sums of a term's weights and of their squares, the mean is sum w S1 / N,
-        which is exact. The variance is sum w^2 (S2 / N - (S1 / N)^2), as if terms occurred
-        independently.
+        which is exact. The variance assumes independent terms: sum w^2 (S2 / N - (S1 / N)^2).
         """
         queries = self._weight([query], scorer)
         weights, shift = queries.weights, queries.missing_scores[0]

@@ -15,8 +15,7 @@ from twofold.lexical.segment import MAX_TERMS
 from twofold.lexical.vocabulary import hash_terms
 from twofold.protocols import Scorer
 
-_SCALE_BITS = 40
-"""Scores are integers in units of 2**-40, or coarser where their sum would not fit 61 bits."""
+_SCALE_BITS = 40  # scores are integers in units of 2**-40, coarser if the sum would exceed 61 bits
 _Ints = NDArray[np.int64]
 _Floats = NDArray[np.float64]
 _NO_NORMS = np.empty(0)

@@ -15,8 +15,7 @@ from twofold.segments import PackedStrings, run_offsets
 from twofold.types import Rows
 
 MAX_TERMS = 1 << 24  # terms of one document, which bound what any scoring function can return
-MIN_BOUNDED_POSTINGS = 128
-"""Postings from which on a term's bounds are stored; fewer are scanned faster."""
+MIN_BOUNDED_POSTINGS = 128  # a term with fewer has no stored bounds: scanning it is faster
 Codes = NDArray[np.uint16] | NDArray[np.uint32]
 """The code of a posting: the number of its distinct pair of term frequency and passage length."""
 

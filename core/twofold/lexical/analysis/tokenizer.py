@@ -27,8 +27,7 @@ _LOWER = re.compile(r"[a-z0-9]+(?:[-_.][a-z0-9]+)*")
 _SEPARATOR = re.compile(r"[-_.]")
 _BETWEEN_DIGITS = re.compile(r"(?<=\d)[-_.](?=\d)")
 
-Piece = tuple[str, int, int]
-"""A term before stemming, and its span in the text."""
+Piece = tuple[str, int, int]  # a term before stemming, and its span in the text
 
 
 def is_run(word: str) -> bool:
