@@ -29,16 +29,15 @@ class PackedStrings:
     def from_strings(cls, strings: Sequence[str]) -> "PackedStrings":
         """Pack ``strings`` in their order."""
         encoded = [string.encode() for string in strings]
-        offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+        offsets = run_offsets([len(string) for string in encoded])
         return cls(offsets, np.frombuffer(b"".join(encoded), np.uint8))
 
     @classmethod
     def concatenate(cls, parts: Sequence["PackedStrings"]) -> "PackedStrings":
         """Return the strings of all parts, in order."""
-        lengths = [np.zeros(1, np.int64), *(np.diff(part.offsets) for part in parts)]
-        offsets = np.cumsum(np.concatenate(lengths))
+        lengths = np.concatenate([np.empty(0, np.int64), *(np.diff(p.offsets) for p in parts)])
         data = [part.data[part.offsets[0] : part.offsets[-1]] for part in parts]
-        return cls(offsets, np.concatenate([np.empty(0, np.uint8), *data]))
+        return cls(run_offsets(lengths), np.concatenate([np.empty(0, np.uint8), *data]))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -61,7 +60,7 @@ class PackedStrings:
         """Return the packed strings with these numbers, in this order."""
         starts = self.offsets[:-1][numbers]
         lengths = self.offsets[1:][numbers] - starts
-        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        offsets = run_offsets(lengths)
         # Input position of each output byte: start of its string plus position in the string.
         positions = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
         return PackedStrings(offsets, self.data[positions])
@@ -83,6 +82,13 @@ class PackedStrings:
         ranks = np.empty(len(strings), np.uint32)
         ranks[by_string] = np.arange(len(strings), dtype=np.uint32)
         return ranks
+
+
+def run_offsets(lengths: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the start of each of several runs, one after the other, and the end of the last."""
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
 
 
 def next_merge(sizes: Sequence[int]) -> slice | None:
@@ -125,6 +131,20 @@ def find_positions(
     if live is not None:
         positions[~live[positions]] = -1
     return positions
+
+
+def delete_rows(live: Mask | None, ascending: AscendingRows, dead: Rows) -> Mask | None:
+    """Return the flags of the rows of an ascending array that are still live, None for all.
+
+    ``live`` flags those that were before; rows of ``dead`` that the array lacks are ignored.
+    """
+    positions = find_positions(dead, ascending)
+    positions = positions[positions >= 0]
+    if not len(positions):
+        return live
+    flags = np.ones(len(ascending), np.bool_) if live is None else live.copy()
+    flags[positions] = False
+    return flags
 
 
 def ids_at(segments: Sequence[tuple[AscendingRows, PackedStrings]], rows: Rows) -> list[str]:

@@ -20,14 +20,15 @@ from twofold.dense import (
     ApproximateIndex,
     Auto,
     Flat,
-    FlatIndex,
     OneBit,
+    VectorBlock,
     index_type_as_dict,
     index_type_from_dict,
     index_type_from_name,
 )
 from twofold.encoders import encoder_from_name
 from twofold.errors import InputError, QueryError, VectorError
+from twofold.validation import check_vectors
 
 KINDS = [
     Auto(),
@@ -42,9 +43,45 @@ KINDS = [
     IVFPQ(),
     OneBit(),
 ]
+
+
+class GrowingIndex:
+    """An index that is built anew after each change, as one of a folder is by each write."""
+
+    def __init__(self, kind, metric, dim):
+        self.kind, self.metric, self.dim = kind, metric, dim
+        self.blocks, self.structures = (), ()
+        self.ids = {}
+        self.change()
+
+    def __getattr__(self, name):
+        return getattr(self.index, name)
+
+    def ids_of(self, rows):
+        return [self.ids[row] for row in rows.tolist()]
+
+    def change(self, *, compact=False):
+        parts = self.kind, self.metric, self.dim, self.blocks
+        self.index = ApproximateIndex(*parts, self.structures, self.ids_of)
+        plans = self.index.plan_builds(compact=compact)
+        if plans is not None:
+            self.structures = tuple(self.index.build(plan) for plan in plans)
+            self.index = ApproximateIndex(*parts, self.structures, self.ids_of)
+
+    def add(self, rows, ids, vectors):
+        stored = self.metric.prepare(check_vectors(vectors, self.dim, len(rows)))
+        self.ids.update(zip(rows.tolist(), ids, strict=True))
+        self.blocks = (*self.blocks, VectorBlock.from_vectors(self.metric, rows, stored))
+        self.change()
+
+    def delete(self, rows):
+        self.blocks = tuple(block.without(rows) for block in self.blocks)
+        self.change()
+
+
 IMPLEMENTATIONS = {
-    "flat": FlatIndex,
-    "approximate": functools.partial(ApproximateIndex, OneBit()),
+    "flat": functools.partial(GrowingIndex, Flat()),
+    "approximate": functools.partial(GrowingIndex, OneBit()),
 }
 
 
@@ -132,9 +169,11 @@ def test_bits_don_t_depend_on_history(metric, data):
     vectors[(vectors == 0).all(axis=1)] = 1
     ids = [f"{(7 * n) % 100:02}" for n in range(count)]
     keep = sorted(data.draw(st.sets(st.integers(0, count - 1), min_size=1)))
-    grown = filled(FlatIndex, metric, vectors, ids, batch=data.draw(st.integers(1, 20)))
+    grown = filled(
+        IMPLEMENTATIONS["flat"], metric, vectors, ids, batch=data.draw(st.integers(1, 20))
+    )
     grown.delete(np.array(sorted(set(range(count)) - set(keep)), np.int64))
-    fresh = FlatIndex(metric, 4)
+    fresh = GrowingIndex(Flat(), metric, 4)
     order = data.draw(st.permutations(keep))
     fresh.add(np.arange(len(order)), [ids[row] for row in order], vectors[order])
     query = rng.integers(-2, 3, (1, 4)).astype(np.float32) + np.float32(0.5)
@@ -230,10 +269,10 @@ def near_ones(rng, count, dim=48):
 def test_structures_propose_and_stored_vectors_decide(kind, metric):
     rng = np.random.default_rng(3)
     vectors = near_ones(rng, 6000)
-    index = ApproximateIndex(kind, metric, vectors.shape[1])
+    index = GrowingIndex(kind, metric, vectors.shape[1])
     ids = [f"{n:06}" for n in range(6000)]
     index.add(np.arange(5000), ids[:5000], vectors[:5000])
-    index.update_structures(compact=True)
+    index.change(compact=True)
     assert len(index.structures) == (0 if kind == Auto() else 1)
     index.add(np.arange(5000, 6000), ids[5000:], vectors[5000:])  # a tail
     dead = rng.choice(6000, 900, replace=False)
@@ -259,8 +298,8 @@ def test_structures_propose_and_stored_vectors_decide(kind, metric):
 
 def test_a_batch_is_its_queries(kind, metric):
     rng = np.random.default_rng(4)
-    index = filled(functools.partial(ApproximateIndex, kind), metric, near_ones(rng, 4000))
-    index.update_structures(compact=True)
+    index = filled(functools.partial(GrowingIndex, kind), metric, near_ones(rng, 4000))
+    index.change(compact=True)
     queries = near_ones(rng, 70)
     for query, together in zip(queries, index.search(queries, 5), strict=True):
         alone = index.search(query[None, :], 5)[0]
@@ -271,8 +310,8 @@ def test_a_batch_is_its_queries(kind, metric):
 def test_more_effort_finds_no_less(kind):
     rng = np.random.default_rng(5)
     vectors = rng.standard_normal((8000, 64)).astype(np.float32)  # the hardest: no clusters
-    index = filled(functools.partial(ApproximateIndex, kind), Metric.EUCLIDEAN, vectors)
-    index.update_structures(compact=True)
+    index = filled(functools.partial(GrowingIndex, kind), Metric.EUCLIDEAN, vectors)
+    index.change(compact=True)
     queries = rng.standard_normal((30, 64)).astype(np.float32)
     best = [set(hits.keys.tolist()) for hits in index.search(queries, 10, effort=math.inf)]
 
@@ -288,8 +327,8 @@ def test_more_effort_finds_no_less(kind):
 def test_a_structure_reads_back_as_it_was_written(kind, metric):
     rng = np.random.default_rng(6)
     vectors = near_ones(rng, 3000)
-    index = filled(functools.partial(ApproximateIndex, kind), metric, vectors)
-    index.update_structures(compact=True)
+    index = filled(functools.partial(GrowingIndex, kind), metric, vectors)
+    index.change(compact=True)
     for structure in index.structures:
         file = io.BytesIO()
         structure.write(file)
@@ -303,7 +342,7 @@ def test_a_structure_reads_back_as_it_was_written(kind, metric):
 
 def test_structures_follow_growth_and_shrinkage():
     rng = np.random.default_rng(7)
-    index = ApproximateIndex(OneBit(), Metric.COSINE, 16)
+    index = GrowingIndex(OneBit(), Metric.COSINE, 16)
     for start in range(0, 100_000, 5000):
         some = rng.standard_normal((5000, 16)).astype(np.float32)
         rows = np.arange(start, start + 5000)
@@ -311,7 +350,7 @@ def test_structures_follow_growth_and_shrinkage():
         tail = start + 5000 - sum(len(each.rows) for each in index.structures)
         assert 0 <= tail <= 10_000
     assert 1 < len(index.structures) < 6
-    index.update_structures(compact=True)
+    index.change(compact=True)
     assert [len(each.rows) for each in index.structures] == [100_000]
     assert index.plan_builds() is None
     index.delete(np.arange(0, 60_000))
@@ -360,9 +399,9 @@ def real(abstracts, claims):
 
 def test_real_vectors(kind, metric, real):
     vectors, queries = real
-    index = filled(functools.partial(ApproximateIndex, kind), metric, vectors)
+    index = filled(functools.partial(GrowingIndex, kind), metric, vectors)
     index.delete(np.arange(0, 1000, 9))
-    index.update_structures(compact=True)
+    index.change(compact=True)
     allowed = np.arange(1000) % 4 != 1
     for mask in (None, allowed):
         keep = [n for n in range(1000) if n % 9 and (mask is None or mask[n])]

@@ -13,7 +13,6 @@ DENSE_DOUBT = (0.55, 0.70)
 LEXICAL_DOUBT = (0.3, 0.7)
 """Share of known query words at which trust in the lexical leg is 0, and at which it is 1."""
 _WARN_BELOW = 0.5  # trust
-_MAX_WEIGHTS = 64  # fusions with an adjusted weight that are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +40,12 @@ class GuardedFusion:
     fusion: WeightedFusion = field(default_factory=WeightedSum)
     weak_dense: float = 0.3
     weak_lexical: float = 0.95
-    _at_weights: dict[float, WeightedFusion] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
 
     def __post_init__(self) -> None:
         if isinstance(self.fusion, type) or not isinstance(self.fusion, WeightedFusion):
             raise InputError(
-                f"fusion must be a fusion with a weight, such as WeightedSum() or "
-                f"ReciprocalRank(), got {self.fusion!r:.80}"
+                "fusion must be a fusion with a weight, such as WeightedSum() or ReciprocalRank(), "
+                f"got {self.fusion!r:.80}"
             )
         check_number("weak_dense", self.weak_dense, 0, 1)
         check_number("weak_lexical", self.weak_lexical, 0, 1)
@@ -71,8 +67,7 @@ class GuardedFusion:
         weight += (min(weight, self.weak_dense) - weight) * (1 - dense_trust)
         index_weight = weight  # depends on the index only; the warning reports it
         # Doubt in the lexical leg helps the dense one only as far as that one is trusted.
-        shift = (1 - lexical_trust) * dense_trust
-        weight += (max(weight, self.weak_lexical) - weight) * shift
+        weight += (max(weight, self.weak_lexical) - weight) * ((1 - lexical_trust) * dense_trust)
         if weight == full:
             return self.fusion.fuse(dense, lexical)
         warnings: list[str] = []
@@ -88,13 +83,7 @@ class GuardedFusion:
                 "the lexical leg is weak here: no passage has most of the query's words, so it "
                 f"counts for less than {1 - full:.2f}"
             )
-        fusion = self._at_weights.get(weight)
-        if fusion is None:
-            fusion = self.fusion.with_dense_weight(weight)
-            if len(self._at_weights) >= _MAX_WEIGHTS:
-                self._at_weights.clear()
-            self._at_weights[weight] = fusion
-        fused = fusion.fuse(dense, lexical)
+        fused = self.fusion.with_dense_weight(weight).fuse(dense, lexical)
         return replace(fused, warnings=(*fused.warnings, *warnings))
 
 
