@@ -149,8 +149,10 @@ class FlatIndex:
         scannable = np.zeros(len(queries), np.bool_) if few else self.is_float32_safe(queries)
         hits: dict[int, LegHits] = {}
         if not scannable.all():
-            pairs = zip(self.blocks, flags, strict=True)
-            positions = [block.positions(on) for block, on in pairs]
+            positions = [
+                np.arange(len(block.rows)) if on is None else np.flatnonzero(on)
+                for block, on in zip(self.blocks, flags, strict=True)
+            ]
             for number in np.flatnonzero(~scannable).tolist():
                 hits[number] = self.rescore_exact(queries[number], positions, k)
         numbers = np.flatnonzero(scannable).tolist()

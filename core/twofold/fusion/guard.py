@@ -13,6 +13,7 @@ DENSE_DOUBT = (0.55, 0.70)
 LEXICAL_DOUBT = (0.3, 0.7)
 """Share of known query words at which trust in the lexical leg is 0, and at which it is 1."""
 _WARN_BELOW = 0.5  # trust
+_MAX_WEIGHTS = 64  # fusions with an adjusted weight that are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,9 @@ class GuardedFusion:
     fusion: WeightedFusion = field(default_factory=WeightedSum)
     weak_dense: float = 0.3
     weak_lexical: float = 0.95
+    _at_weights: dict[float, WeightedFusion] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if isinstance(self.fusion, type) or not isinstance(self.fusion, WeightedFusion):
@@ -83,7 +87,12 @@ class GuardedFusion:
                 "the lexical leg is weak here: no passage has most of the query's words, so it "
                 f"counts for less than {1 - full:.2f}"
             )
-        fused = self.fusion.with_dense_weight(weight).fuse(dense, lexical)
+        fusion = self._at_weights.get(weight)
+        if fusion is None:
+            if len(self._at_weights) >= _MAX_WEIGHTS:
+                self._at_weights.clear()
+            fusion = self._at_weights[weight] = self.fusion.with_dense_weight(weight)
+        fused = fusion.fuse(dense, lexical)
         return replace(fused, warnings=(*fused.warnings, *warnings))
 
 
