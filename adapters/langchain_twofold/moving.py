@@ -20,8 +20,7 @@ from langchain_twofold.vector_store import TwofoldVectorStore
 from twofold import Encoder, Index, Metric, Passage, Retriever
 from twofold.fusion import EnsembleFusion
 from twofold.index import AS_STORED
-from twofold.integrations.faiss_import import read_faiss_vectors
-from twofold.integrations.options import create_filled_index
+from twofold.integrations import create_filled_index, read_faiss_vectors
 from twofold.lexical import AnalyzerLike, OkapiBM25
 from twofold.types import Vectors
 
@@ -142,9 +141,10 @@ class _FaissContents:
     def from_store(cls, store: Any) -> "_FaissContents":
         """Read a store. Vectors without a document, left by a failed add, are skipped."""
         _check_attributes(store, ("index", "docstore", "index_to_docstore_id"), "a FAISS store")
-        imported = read_faiss_vectors(store.index)
+        _, vectors, metric = read_faiss_vectors(store.index)
         # Vectors of length 1 have the same order under all metrics.
-        metric = Metric.COSINE if getattr(store, "_normalize_L2", False) else imported.metric
+        if getattr(store, "_normalize_L2", False):
+            metric = Metric.COSINE
         positions, documents = [], []
         for position, document_id in store.index_to_docstore_id.items():
             document = store.docstore.search(document_id)
@@ -152,7 +152,7 @@ class _FaissContents:
                 positions.append(position)
                 text, metadata = document.page_content, document.metadata
                 documents.append(Document(id=document_id, page_content=text, metadata=metadata))
-        return cls(documents, imported.vectors[positions], metric, _faiss_encoder(store))
+        return cls(documents, vectors[positions], metric, _faiss_encoder(store))
 
     def drop_duplicate_texts(self) -> "_FaissContents":
         """Keep the first document of each text."""

@@ -7,8 +7,8 @@ from typing import Any
 
 from langchain_twofold.filters import where_of_faiss
 from twofold import Retriever
+from twofold import integrations as core
 from twofold.backend import Capabilities
-from twofold.integrations import options as core
 from twofold.types import MODES, Mode
 
 PER_CALL = ("k", "filter", "mode", "weights", "min_score", "reranker", "preset", "exact")

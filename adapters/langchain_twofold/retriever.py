@@ -30,7 +30,7 @@ from twofold.concurrency import run_in_thread
 from twofold.errors import QueryError
 from twofold.filters import parse_filter
 from twofold.index import AS_STORED, AsStored
-from twofold.integrations.options import create_filled_index, log_warnings
+from twofold.integrations import create_filled_index, log_warnings
 from twofold.lexical import AnalyzerLike
 from twofold.types import Mode
 from twofold.validation import check_queries
@@ -233,31 +233,20 @@ class TwofoldRetriever(BaseRetriever):
         options: dict[str, Any],
         runs: Sequence[CallbackManagerForRetrieverRun],
     ) -> list[Answer]:
-        """Return documents or an exception for each query; a bad query doesn't fail the others."""
-        try:
-            self._configure(options)
-        except Exception as error:  # noqa: BLE001  # handed to the callbacks, then raised or returned
-            return [error for _ in queries]
-        answers: list[Answer | None] = [_check_query(query) for query in queries]
-        valid = [i for i, answer in enumerate(answers) if answer is None]
-        found = iter(
-            self._search_or_error([queries[i] for i in valid], options, [runs[i] for i in valid])
-        )
-        return [next(found) if answer is None else answer for answer in answers]
+        """Return documents or an exception for each query; a bad query doesn't fail the others.
 
-    def _search_or_error(
-        self,
-        queries: list[str],
-        options: dict[str, Any],
-        runs: Sequence[CallbackManagerForRetrieverRun],
-    ) -> list[Answer]:
-        """Search for all queries at once; if that fails, one by one, without child runs."""
+        Searches for all valid queries at once; if that fails, one by one, without child runs.
+        """
+        answers: list[Answer | None] = [_check_query(query) for query in queries]
+        valid = [query for query, answer in zip(queries, answers, strict=True) if answer is None]
+        searched = [run for run, answer in zip(runs, answers, strict=False) if answer is None]
         try:
-            return list(self._search(queries, options, runs))
-        except Exception as error:  # noqa: BLE001  # handed on, as above
+            found = iter(self._search(valid, options, searched))
+        except Exception as error:  # noqa: BLE001  # handed to the callbacks, then raised or returned
             if len(queries) == 1:
                 return [error]
-        return [self._search_or_error([query], options, [])[0] for query in queries]
+            return [self._answer([query], options, [])[0] for query in queries]
+        return [next(found) if answer is None else answer for answer in answers]
 
     def _callback_options(
         self, queries: list[str], config: Configs, options: dict[str, Any]

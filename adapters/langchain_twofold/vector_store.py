@@ -25,7 +25,7 @@ from twofold import Encoder, Index, Metric, Passage, ReciprocalRank, Retriever, 
 from twofold.concurrency import run_in_thread
 from twofold.fusion import Fusion, GuardedFusion, MinMax, Rank, TheoreticalMinMax
 from twofold.index import AS_STORED, AsStored
-from twofold.integrations.options import create_filled_index
+from twofold.integrations import create_filled_index
 from twofold.lexical import AnalyzerLike
 from twofold.results.hits import Hits
 from twofold.retriever import plan_search

@@ -20,7 +20,7 @@ from llama_index_twofold.nodes import as_passage
 from llama_index_twofold.retriever import TwofoldRetriever
 from llama_index_twofold.vector_store import TwofoldVectorStore
 from twofold import Encoder, Index, Metric, Retriever
-from twofold.integrations.faiss_import import read_faiss_vectors
+from twofold.integrations import read_faiss_vectors
 from twofold.lexical import AnalyzerLike, scorer_from_name
 from twofold.protocols import Scorer
 from twofold.types import Vectors
@@ -82,16 +82,16 @@ def from_faiss(
     index = getattr(store, "_faiss_index", None)
     if index is None:
         raise TypeError(f"expected a FaissVectorStore, got {type(store).__name__}: {store!r:.80}")
-    imported = read_faiss_vectors(index)
+    ids, vectors, metric = read_faiss_vectors(index)
     by_id = _nodes_by_faiss_id(nodes, getattr(store, "_faiss_id_to_node_id_map", None))
     last = {
         by_id[faiss_id].node_id: (position, by_id[faiss_id])
-        for position, faiss_id in enumerate(imported.ids)
+        for position, faiss_id in enumerate(ids)
         if faiss_id in by_id
     }
-    vectors = imported.vectors[[position for position, _ in last.values()]]
     kept = [node for _, node in last.values()]
-    return _create_store(kept, vectors, imported.metric, path, embed_model)
+    positions = [position for position, _ in last.values()]
+    return _create_store(kept, vectors[positions], metric, path, embed_model)
 
 
 def from_bm25_retriever(

@@ -9,7 +9,7 @@ from typing_extensions import TypedDict, Unpack
 
 from llama_index_twofold.filters import Filters, as_where
 from twofold import Retriever
-from twofold.integrations import options as core
+from twofold import integrations as core
 from twofold.protocols import Reranker
 from twofold.types import Mode
 

@@ -22,7 +22,7 @@ from llama_index_twofold.tracing import EncoderEvents, retrieval_events
 from twofold import Encoder, Index, Metric, Retriever
 from twofold.concurrency import run_in_thread
 from twofold.index import AS_STORED, AsStored
-from twofold.integrations.options import create_filled_index, log_warnings
+from twofold.integrations import create_filled_index, log_warnings
 from twofold.lexical import AnalyzerLike
 from twofold.types import Vectors
 

@@ -29,7 +29,7 @@ from twofold import Encoder, Index, Metric, Passage, Retriever
 from twofold.concurrency import run_in_thread
 from twofold.errors import VectorError
 from twofold.index import AS_STORED, AsStored
-from twofold.integrations.options import log_warnings, refuse_unknown
+from twofold.integrations import log_warnings, refuse_unknown
 from twofold.lexical import AnalyzerLike
 from twofold.results.hits import Hits
 from twofold.retriever import DEPTH

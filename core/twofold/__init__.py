@@ -25,7 +25,7 @@ from twofold.types import Hit, LegScore, Passage
 if TYPE_CHECKING:
     from twofold.backend import EncodedBackend, SearchProfile
     from twofold.corpus import Corpus
-    from twofold.encoders.onnx.encoder import OnnxEncoder
+    from twofold.encoders.onnx import OnnxEncoder
     from twofold.evaluation.evaluate import evaluate
     from twofold.rerank import CrossEncoderReranker
     from twofold.tuning.tune import tune
@@ -63,7 +63,7 @@ _LAZY = {
     "Corpus": "twofold.corpus",
     "CrossEncoderReranker": "twofold.rerank",
     "EncodedBackend": "twofold.backend",
-    "OnnxEncoder": "twofold.encoders.onnx.encoder",
+    "OnnxEncoder": "twofold.encoders.onnx",
     "SearchProfile": "twofold.backend",
     "evaluate": "twofold.evaluation.evaluate",
     "tune": "twofold.tuning.tune",

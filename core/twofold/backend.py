@@ -139,7 +139,6 @@ class SearchSession(Protocol):
     @property
     def corpus(self) -> CorpusInfo:
         """The corpus that this session sees."""
-        ...
 
     def search_dense(
         self, vectors: Vectors, k: int, where: Filter | None, effort: float
@@ -152,17 +151,14 @@ class SearchSession(Protocol):
             where: The parsed filter, applied before the k best are taken.
             effort: Multiplies what an approximate index spends; ``math.inf`` means exact.
         """
-        ...
 
     def search_lexical(
         self, texts: Sequence[str], k: int, where: Filter | None, scorer: Scorer | None
     ) -> list[LegHits]:
         """Return the k best passages of each text by shared words, none without a shared word."""
-        ...
 
     def complete(self, wanted: Sequence[Completion]) -> list[CompletedScores]:
         """Score given passages by both legs, for all queries in one call."""
-        ...
 
     def fetch(
         self,
@@ -180,11 +176,9 @@ class SearchSession(Protocol):
             texts: Whether passages are read, or their ids alone.
             vectors: Whether stored vectors are returned too.
         """
-        ...
 
     def matches(self, where: Filter, keys: Keys) -> Mask:
         """Return which of these passages match a filter."""
-        ...
 
 
 class CorpusStatistics(Protocol):
@@ -193,31 +187,24 @@ class CorpusStatistics(Protocol):
     @property
     def leg_agreement(self) -> float | None:
         """How far the dense leg agrees with words, 1.0 at best; None if not measured."""
-        ...
 
     def dense_moments(self, vector: Vectors) -> Moments:
         """Return mean and deviation of all passages' dense scores for one vector (dim,)."""
-        ...
 
     def lexical_moments(self, text: str, scorer: Scorer | None) -> Moments:
         """Return mean and deviation of all passages' lexical scores."""
-        ...
 
     def least_dense_score(self, vector: Vectors) -> float:
         """Return a lower bound of every passage's dense score for one vector (dim,)."""
-        ...
 
     def term_coverage(self, text: str) -> float:
         """Return the share of a query's distinct terms that occur in any passage."""
-        ...
 
     def list_keys(self, where: Filter | None = None) -> Keys:
         """Return the keys of all passages that match, ascending."""
-        ...
 
     def metadata_fields(self) -> list[str]:
         """Return the names of all metadata fields, sorted."""
-        ...
 
 
 class TermExplainer(Protocol):
@@ -227,11 +214,9 @@ class TermExplainer(Protocol):
         self, text: str, keys: Keys, scorer: Scorer | None
     ) -> list[tuple[TermMatch, ...]]:
         """Return for each passage what every query term adds to its lexical score."""
-        ...
 
     def term_spans(self, text: str, passages: Sequence[str]) -> list[list[TermSpan]]:
         """Return the spans of the query's terms in each text, sorted by start."""
-        ...
 
 
 class Backend(Protocol):
@@ -240,11 +225,9 @@ class Backend(Protocol):
     @property
     def capabilities(self) -> Capabilities:
         """The engine's capabilities, read without I/O."""
-        ...
 
     def session(self) -> AbstractContextManager[SearchSession]:
         """Open a session."""
-        ...
 
 
 @runtime_checkable
@@ -253,15 +236,12 @@ class WritableBackend(Backend, Protocol):
 
     def upsert(self, passages: Sequence[PassageLike], *, vectors: Vectors | None = None) -> object:
         """Add passages, and replace those whose ids are stored."""
-        ...
 
     def delete(self, ids: Sequence[str] | None = None, *, where: Where | None = None) -> int:
         """Delete passages by id, by filter, or those that are in both; return how many."""
-        ...
 
     def get(self, ids: Sequence[str] | None = None, *, where: Where | None = None) -> list[Passage]:
         """Return passages by id, by filter, or those that are in both."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,11 +392,9 @@ class Searchable(Protocol):
     @property
     def capabilities(self) -> Capabilities:
         """The engine's capabilities, read without I/O."""
-        ...
 
     def open_search(self) -> AbstractContextManager[SearchScope]:
         """Open a session with all that holds in it."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)  # without slots: hits hold a weak reference to what was searched

@@ -12,15 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 from weakref import WeakSet
 
 _First = TypeVar("_First")
 _Second = TypeVar("_Second")
 _CORES = os.cpu_count() or 1  # read once, because os.cpu_count() reads a file
-_pool: ThreadPoolExecutor | None = None
-_callers: ThreadPoolExecutor | None = None
 _forked = False
 _held: list[Any] = []  # locks taken for the time of a fork
 _COMPILATION = 60.0  # seconds that a fork waits for a compilation
@@ -34,25 +32,25 @@ def run_parallel(
 
     FAISS and numba release the GIL, so the two calls overlap.
     """
-    global _pool
     if _CORES == 1:
         return first(), second()
-    if _pool is None:
-        _pool = ThreadPoolExecutor(_CORES, thread_name_prefix="twofold")
-    future = _pool.submit(second)
+    future = _leg_pool().submit(second)
     return first(), future.result()
 
 
+@cache
+def _leg_pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_CORES, thread_name_prefix="twofold")
+
+
+@cache
 def caller_pool() -> ThreadPoolExecutor:
     """Return the thread pool that runs whole queries for an event loop, one thread per core.
 
     More threads would compete for the GIL, also with the event loop. The pool differs from that of
     ``run_parallel``, on which these queries wait.
     """
-    global _callers
-    if _callers is None:
-        _callers = ThreadPoolExecutor(_CORES, thread_name_prefix="twofold-caller")
-    return _callers
+    return ThreadPoolExecutor(_CORES, thread_name_prefix="twofold-caller")
 
 
 async def run_in_thread(function: Callable[..., _First], *args: Any, **kwargs: Any) -> _First:
@@ -144,8 +142,10 @@ def _after_fork(*, in_child: bool = False) -> None:
 
 def _after_fork_in_child() -> None:
     """Prevent the library from waiting for threads that did not survive the fork."""
-    global _pool, _callers, _forked
-    _pool, _callers, _forked = None, None, True
+    global _forked
+    _forked = True
+    _leg_pool.cache_clear()
+    caller_pool.cache_clear()
     _after_fork(in_child=True)
     # Locks of modules that another thread has begun to import since.
     getattr(importlib._bootstrap, "_module_locks", {}).clear()

@@ -8,11 +8,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.types import (
-    Scores,
-    TermSpan,
-    Vectors,
-)
+from twofold.types import Scores, TermSpan, Vectors
 
 Stage = Literal["encode", "dense", "lexical", "rerank"]
 
@@ -33,11 +29,9 @@ class Encoder(Protocol):
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         """Return one vector per query."""
-        ...
 
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
         """Return one vector per passage."""
-        ...
 
 
 @runtime_checkable
@@ -47,12 +41,10 @@ class Reranker(Protocol):
     @property
     def candidates(self) -> int:
         """How many of the best passages are scored per query; k if that is more."""
-        ...
 
     @property
     def threshold(self) -> float | None:
         """The score below which a passage is dropped, None to keep all."""
-        ...
 
     def rerank(
         self,
@@ -67,7 +59,6 @@ class Reranker(Protocol):
             texts: The candidates of each query.
             progress: Called with the number of pairs scored so far.
         """
-        ...
 
 
 Report = Callable[[Sequence[Sequence[tuple[str, float]]]], None]
@@ -84,7 +75,6 @@ class Observer(Protocol):
         saves looking up the ids of all candidates. ``"encode"`` has no results. Exceptions of the
         stage pass through the context.
         """
-        ...
 
 
 @runtime_checkable
@@ -94,20 +84,16 @@ class Analyzer(Protocol):
     @property
     def name(self) -> str:
         """A stable name, such as ``"english"``."""
-        ...
 
     @property
     def version(self) -> int:
         """A number that grows with every change of the terms of any text."""
-        ...
 
     def passage_terms(self, text: str) -> list[str]:
         """Return the terms of a passage in order, repeats included."""
-        ...
 
     def query_terms(self, text: str) -> list[str]:
         """Return the terms of a query, repeats included."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +122,6 @@ class Scorer(Protocol):
 
     def idf(self, frequencies: NDArray[Any], corpus: TermStatistics) -> Scores:
         """Return the idf of terms with these document frequencies, all at least 1."""
-        ...
 
     def tf_weight(
         self, frequencies: NDArray[Any], lengths: NDArray[Any], average_length: float
@@ -145,21 +130,17 @@ class Scorer(Protocol):
 
         It must be at least 0, not fall with the frequency and not grow with the length.
         """
-        ...
 
     def length_norm(self, lengths: NDArray[Any], average_length: float) -> Scores:
         """Return the length normalization: above 1 where a length lowers the score."""
-        ...
 
     @property
     def missing_term_weight(self) -> float:
         """The weight of a term that a passage lacks."""
-        ...
 
     @property
     def cosine(self) -> bool:
         """Whether scores are divided by the lengths of the query's and the passage's vectors."""
-        ...
 
 
 @runtime_checkable
@@ -168,4 +149,3 @@ class SpanAnalyzer(Analyzer, Protocol):
 
     def spans(self, text: str) -> list[TermSpan]:
         """Return the spans of the text's ``passage_terms``, sorted by start."""
-        ...

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,18 +29,15 @@ class PackedStrings:
     def from_strings(cls, strings: Sequence[str]) -> "PackedStrings":
         """Pack ``strings`` in their order."""
         encoded = [string.encode() for string in strings]
-        offsets = np.zeros(len(encoded) + 1, np.int64)
-        np.cumsum([len(string) for string in encoded], out=offsets[1:])
+        offsets = run_offsets([len(string) for string in encoded])
         return cls(offsets, np.frombuffer(b"".join(encoded), np.uint8))
 
     @classmethod
     def concatenate(cls, parts: Sequence["PackedStrings"]) -> "PackedStrings":
         """Return the strings of all parts, in order."""
         lengths = np.concatenate([np.empty(0, np.int64), *(np.diff(p.offsets) for p in parts)])
-        offsets = np.zeros(len(lengths) + 1, np.int64)
-        np.cumsum(lengths, out=offsets[1:])
         data = [part.data[part.offsets[0] : part.offsets[-1]] for part in parts]
-        return cls(offsets, np.concatenate([np.empty(0, np.uint8), *data]))
+        return cls(run_offsets(lengths), np.concatenate([np.empty(0, np.uint8), *data]))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -52,21 +48,19 @@ class PackedStrings:
     def tolist(self) -> list[str]:
         """Return all strings."""
         text = self.data.tobytes()
-        ends = self.offsets.tolist()
-        return [text[low:high].decode() for low, high in pairwise(ends)]
+        return [text[low:high].decode() for low, high in pairwise(self.offsets.tolist())]
 
     def strings_at(self, numbers: NDArray[np.int64]) -> list[str]:
         """Return the strings with these numbers, in this order."""
         starts, ends = self.offsets[numbers].tolist(), self.offsets[numbers + 1].tolist()
-        pairs = zip(starts, ends, strict=True)
+        pairs = zip(starts, ends, strict=True)  # faster for a few strings than to pack them
         return [self.data[start:end].tobytes().decode() for start, end in pairs]
 
     def take(self, numbers: NDArray[np.int64]) -> "PackedStrings":
         """Return the packed strings with these numbers, in this order."""
         starts = self.offsets[:-1][numbers]
         lengths = self.offsets[1:][numbers] - starts
-        offsets = np.zeros(len(numbers) + 1, np.int64)
-        np.cumsum(lengths, out=offsets[1:])
+        offsets = run_offsets(lengths)
         # Input position of each output byte: start of its string plus position in the string.
         positions = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
         return PackedStrings(offsets, self.data[positions])
@@ -90,16 +84,20 @@ class PackedStrings:
         return ranks
 
 
+def run_offsets(lengths: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the start of each of several runs, one after the other, and the end of the last."""
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
 def next_merge(sizes: Sequence[int]) -> slice | None:
-    """Return the run of adjacent segments to merge next, or None.
+    """Return the run of adjacent segments to merge next, or None, by their sizes in row order.
 
     A segment of n rows has tier floor(log4 n). Four adjacent segments, none of a higher tier than
     the last, are merged. Each row is copied about log4 N times, and about 3 log4 N segments remain.
     This is tiered merging as in log-structured merge trees (O'Neil et al., Acta Informatica 33,
     1996).
-
-    Args:
-        sizes: Number of rows of each segment, in row order.
     """
     if not sizes:
         return None
@@ -135,36 +133,34 @@ def find_positions(
     return positions
 
 
-class IdentifiedRows(Protocol):
-    """A segment with ascending rows and their ids."""
+def delete_rows(live: Mask | None, ascending: AscendingRows, dead: Rows) -> Mask | None:
+    """Return the flags of the rows of an ascending array that are still live, None for all.
 
-    @property
-    def rows(self) -> AscendingRows:
-        """The rows, ascending."""
-        ...
+    ``live`` flags those that were before; rows of ``dead`` that the array lacks are ignored.
+    """
+    positions = find_positions(dead, ascending)
+    positions = positions[positions >= 0]
+    if not len(positions):
+        return live
+    flags = np.ones(len(ascending), np.bool_) if live is None else live.copy()
+    flags[positions] = False
+    return flags
 
-    @property
-    def ids(self) -> PackedStrings:
-        """The id of each row."""
-        ...
 
-
-def ids_at(segments: Sequence[IdentifiedRows], rows: Rows) -> list[str]:
-    """Return the ids of rows, each from the segment that has it; "" for missing rows."""
+def ids_at(segments: Sequence[tuple[AscendingRows, PackedStrings]], rows: Rows) -> list[str]:
+    """Return the ids of rows, from the segments' rows and ids; "" for missing rows."""
     ids = [""] * len(rows)
-    for segment in segments:
-        positions = find_positions(rows, segment.rows)
+    for segment_rows, segment_ids in segments:
+        positions = find_positions(rows, segment_rows)
         found = np.flatnonzero(positions >= 0)
         if len(found):
-            names = segment.ids.strings_at(positions[found])
+            names = segment_ids.strings_at(positions[found])
             for at, name in zip(found.tolist(), names, strict=True):
                 ids[at] = name
     return ids
 
 
-def allowed_flags(
-    ascending: AscendingRows, allowed: Mask, live: Mask | None = None
-) -> NDArray[np.bool_]:
+def allowed_flags(ascending: AscendingRows, allowed: Mask, live: Mask | None = None) -> Mask:
     """Return, for each row of an ascending array, whether ``allowed`` includes it.
 
     ``live`` flags the rows of the array that are not deleted, None for all.

@@ -84,12 +84,8 @@ class Metric(str, Enum):
 
         This is gamma_n of Higham (Accuracy and Stability of Numerical Algorithms, section 3.1),
         doubled to cover the rounding of the inputs. It holds for any order of summation. For
-        Euclidean it bounds the squared distance.
-
-        Args:
-            dim: Number of dimensions.
-            query_length: L2 norm of the query vector.
-            max_length: Largest L2 norm of the stored vectors.
+        Euclidean it bounds the squared distance. ``query_length`` is the L2 norm of the query
+        vector, ``max_length`` the largest of the stored vectors.
         """
         gamma = 2 * (dim + 8) * _FLOAT32_EPS
         if self is Metric.EUCLIDEAN:

@@ -69,9 +69,9 @@ class EncoderIdentity:
 
 @dataclass(frozen=True, slots=True)
 class LegHits:
-    """Results of one leg: row numbers and scores, best first, ties ordered by passage id."""
+    """Results of one leg: keys and scores, best first, ties ordered by passage id."""
 
-    rows: Rows
+    keys: Rows
     scores: Scores
 
     @classmethod

@@ -62,20 +62,13 @@ def check_number(
     exclusive: bool = False,
     error: type[TwofoldError] = InputError,
 ) -> None:
-    """Raise ``error`` unless ``value`` is a finite number in the range, bounds included.
+    """Raise ``error`` unless ``value`` is a finite number from ``minimum`` to ``maximum``.
 
-    Args:
-        name: The argument's name, for the message.
-        value: What was passed.
-        minimum: The lowest number allowed.
-        maximum: The highest number allowed.
-        exclusive: Whether the bounds themselves are refused.
-        error: The class to raise.
+    ``exclusive`` refuses the bounds themselves, too.
     """
     if is_number(value):
         number = float(value)  # type: ignore[arg-type]
-        inside = minimum < number < maximum if exclusive else minimum <= number <= maximum
-        if inside:
+        if minimum < number < maximum or (not exclusive and number in (minimum, maximum)):
             return
     low, high = (">", "<") if exclusive else (">=", "<=")
     bounds = [f"{low} {minimum:g}"] if minimum > -math.inf else []
@@ -99,8 +92,7 @@ def check_choice(
 def as_passage(item: PassageLike) -> Passage:
     """Return ``item`` as a Passage: a string is a text, a mapping has a passage's fields.
 
-    Raises:
-        PassageError: ``item`` has another type, unknown fields or no text.
+    Raises PassageError if ``item`` has another type, unknown fields or no text.
     """
     if isinstance(item, Passage):
         return item
@@ -158,12 +150,9 @@ def check_effort(effort: object) -> None:
 
 
 def check_vectors(vectors: Vectors, dim: int, count: int) -> Vectors:
-    """Return ``vectors`` as contiguous float32 of shape (count, dim).
+    """Return ``vectors``, floats of any width, as contiguous float32 of shape (count, dim).
 
-    Floats of any width are accepted.
-
-    Raises:
-        VectorError: The shape or type is wrong, or a value is not finite as float32.
+    Raises VectorError if the shape or type is wrong, or a value is not finite as float32.
     """
     given = np.asarray(vectors)
     if given.ndim != 2 or given.shape != (count, dim):
@@ -247,5 +236,7 @@ def check_queries(queries: Sequence[str] | None, vectors: Vectors | None) -> int
             f"got {vectors.shape}"
         )
     if queries is not None and len(queries) != len(vectors):
-        raise QueryError(f"{len(queries)} texts came with {len(vectors)} vectors")
+        raise QueryError(
+            f"{len(queries)} texts came with {len(vectors)} vectors: pass one vector for each text"
+        )
     return len(vectors)

@@ -72,7 +72,7 @@ def keys_by_id(session):
 
 
 def ids_of(session, hits):
-    return list(session.fetch(hits.rows, texts=False).ids)
+    return list(session.fetch(hits.keys, texts=False).ids)
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -127,12 +127,12 @@ def test_completion_scores_what_a_search_would(engine):
             ]
         )
         by_key = dict(zip(keys.tolist(), both.dense.tolist(), strict=True))
-        assert [by_key[key] for key in dense.rows.tolist()] == pytest.approx(dense.scores.tolist())
+        assert [by_key[key] for key in dense.keys.tolist()] == pytest.approx(dense.scores.tolist())
         by_key = dict(zip(keys.tolist(), both.lexical.tolist(), strict=True))
-        assert [by_key[key] for key in lexical.rows.tolist()] == pytest.approx(
+        assert [by_key[key] for key in lexical.keys.tolist()] == pytest.approx(
             lexical.scores.tolist(), abs=1e-9
         )
-        unlisted = set(keys.tolist()) - set(lexical.rows.tolist())
+        unlisted = set(keys.tolist()) - set(lexical.keys.tolist())
         assert unlisted
         assert {by_key[key] for key in unlisted} == {0.0}
         assert words.lexical.tolist() == both.lexical.tolist()

@@ -20,14 +20,15 @@ from twofold.dense import (
     ApproximateIndex,
     Auto,
     Flat,
-    FlatIndex,
     OneBit,
+    VectorBlock,
     index_type_as_dict,
     index_type_from_dict,
     index_type_from_name,
 )
 from twofold.encoders import encoder_from_name
 from twofold.errors import InputError, QueryError, VectorError
+from twofold.validation import check_vectors
 
 KINDS = [
     Auto(),
@@ -42,9 +43,45 @@ KINDS = [
     IVFPQ(),
     OneBit(),
 ]
+
+
+class GrowingIndex:
+    """An index that is built anew after each change, as one of a folder is by each write."""
+
+    def __init__(self, kind, metric, dim):
+        self.kind, self.metric, self.dim = kind, metric, dim
+        self.blocks, self.structures = (), ()
+        self.ids = {}
+        self.change()
+
+    def __getattr__(self, name):
+        return getattr(self.index, name)
+
+    def ids_of(self, rows):
+        return [self.ids[row] for row in rows.tolist()]
+
+    def change(self, *, compact=False):
+        parts = self.kind, self.metric, self.dim, self.blocks
+        self.index = ApproximateIndex(*parts, self.structures, self.ids_of)
+        plans = self.index.plan_builds(compact=compact)
+        if plans is not None:
+            self.structures = tuple(self.index.build(plan) for plan in plans)
+            self.index = ApproximateIndex(*parts, self.structures, self.ids_of)
+
+    def add(self, rows, ids, vectors):
+        stored = self.metric.prepare(check_vectors(vectors, self.dim, len(rows)))
+        self.ids.update(zip(rows.tolist(), ids, strict=True))
+        self.blocks = (*self.blocks, VectorBlock.from_vectors(self.metric, rows, stored))
+        self.change()
+
+    def delete(self, rows):
+        self.blocks = tuple(block.without(rows) for block in self.blocks)
+        self.change()
+
+
 IMPLEMENTATIONS = {
-    "flat": FlatIndex,
-    "approximate": functools.partial(ApproximateIndex, OneBit()),
+    "flat": functools.partial(GrowingIndex, Flat()),
+    "approximate": functools.partial(GrowingIndex, OneBit()),
 }
 
 
@@ -79,9 +116,9 @@ def expected(metric, query, vectors, keep):
 
 def check(found, wanted):
     np.testing.assert_allclose(found.scores, [score for score, _ in wanted], atol=3e-6)
-    assert len(found.rows) == len(wanted)
+    assert len(found.keys) == len(wanted)
     # Rows may swap only where the oracle can't tell their scores apart.
-    for row, (score, _) in zip(found.rows.tolist(), wanted, strict=True):
+    for row, (score, _) in zip(found.keys.tolist(), wanted, strict=True):
         near = [other for value, other in wanted if abs(value - score) < 3e-6]
         assert row in near or abs(found.scores[-1] - score) < 3e-6
 
@@ -103,10 +140,10 @@ def test_scores_are_the_oracles(make, metric, count):
         together = index.search(queries, 10, mask)
         for query, batch in zip(queries, together, strict=True):
             alone = index.search(query[None, :], 10, mask)[0]
-            assert alone.rows.tolist() == batch.rows.tolist()
+            assert alone.keys.tolist() == batch.keys.tolist()
             assert alone.scores.tobytes() == batch.scores.tobytes()
             check(alone, expected(metric, query, vectors, keep)[:10])
-            assert alone.scores.tobytes() == index.scores(query, alone.rows).tobytes()
+            assert alone.scores.tobytes() == index.scores(query, alone.keys).tobytes()
 
 
 def test_hundreds_of_queries_at_once(make, metric):
@@ -117,7 +154,7 @@ def test_hundreds_of_queries_at_once(make, metric):
     assert len(together) == 600
     for place in (0, 255, 256, 599):
         alone = index.search(queries[place : place + 1], 3)[0]
-        assert alone.rows.tolist() == together[place].rows.tolist()
+        assert alone.keys.tolist() == together[place].keys.tolist()
         assert alone.scores.tobytes() == together[place].scores.tobytes()
 
 
@@ -132,15 +169,17 @@ def test_bits_don_t_depend_on_history(metric, data):
     vectors[(vectors == 0).all(axis=1)] = 1
     ids = [f"{(7 * n) % 100:02}" for n in range(count)]
     keep = sorted(data.draw(st.sets(st.integers(0, count - 1), min_size=1)))
-    grown = filled(FlatIndex, metric, vectors, ids, batch=data.draw(st.integers(1, 20)))
+    grown = filled(
+        IMPLEMENTATIONS["flat"], metric, vectors, ids, batch=data.draw(st.integers(1, 20))
+    )
     grown.delete(np.array(sorted(set(range(count)) - set(keep)), np.int64))
-    fresh = FlatIndex(metric, 4)
+    fresh = GrowingIndex(Flat(), metric, 4)
     order = data.draw(st.permutations(keep))
     fresh.add(np.arange(len(order)), [ids[row] for row in order], vectors[order])
     query = rng.integers(-2, 3, (1, 4)).astype(np.float32) + np.float32(0.5)
     k = data.draw(st.integers(1, 12))
     one, two = grown.search(query, k)[0], fresh.search(query, k)[0]
-    assert [ids[row] for row in one.rows] == [ids[order[row]] for row in two.rows]
+    assert [ids[row] for row in one.keys] == [ids[order[row]] for row in two.keys]
     assert one.scores.tobytes() == two.scores.tobytes()
 
 
@@ -150,7 +189,7 @@ def test_ties_go_to_the_smaller_id_beyond_what_faiss_fetches(make, metric):
     index = filled(make, metric, vectors, ids)
     for queries in (vectors[:1], vectors[:5]):
         for found in index.search(queries, 5):
-            assert [ids[row] for row in found.rows] == ["0000", "0001", "0002", "0003", "0004"]
+            assert [ids[row] for row in found.keys] == ["0000", "0001", "0002", "0003", "0004"]
 
 
 def test_near_ties_below_float32_are_ordered_exactly(make):
@@ -160,7 +199,7 @@ def test_near_ties_below_float32_are_ordered_exactly(make):
     vectors[:, 1] = np.linspace(1e-4, 1e-3, 2000, dtype=np.float32)
     index = filled(make, Metric.DOT, vectors)
     query = np.array([[1, 1e-3]], np.float32)
-    assert index.search(query, 3)[0].rows.tolist() == [1999, 1998, 1997]
+    assert index.search(query, 3)[0].keys.tolist() == [1999, 1998, 1997]
 
 
 @pytest.mark.parametrize("scale", [1e-25, 1e-15, 1e15, 1e25])
@@ -171,7 +210,7 @@ def test_lengths_beyond_float32_products_are_searched_exactly(make, metric, scal
     query = (rng.standard_normal(16) * scale).astype(np.float32)
     scored = [(nearness(metric.value, query, each), -row) for row, each in enumerate(vectors)]
     wanted = [-row for _, row in sorted(scored, reverse=True)[:5]]
-    assert index.search(query[None, :], 5)[0].rows.tolist() == wanted
+    assert index.search(query[None, :], 5)[0].keys.tolist() == wanted
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -208,7 +247,7 @@ def test_any_float_layout_is_taken(make, metric):
     strided = filled(make, metric, wide[:, ::2])
     query = rng.standard_normal((1, 3)).astype(np.float32)
     one, two = plain.search(query, 9)[0], strided.search(query.astype(np.float64), 9)[0]
-    assert one.rows.tolist() == two.rows.tolist()
+    assert one.keys.tolist() == two.keys.tolist()
     assert one.scores.tobytes() == two.scores.tobytes()
 
 
@@ -217,7 +256,7 @@ def test_rows_without_a_vector_score_nan(make, metric):
     scores = index.scores(np.ones(2, np.float32), np.array([1, 7], np.int64))
     assert np.isfinite(scores[0])
     assert np.isnan(scores[1])
-    assert make(metric, 2).search(np.ones((2, 2), np.float32), 3)[1].rows.tolist() == []
+    assert make(metric, 2).search(np.ones((2, 2), np.float32), 3)[1].keys.tolist() == []
 
 
 def near_ones(rng, count, dim=48):
@@ -230,10 +269,10 @@ def near_ones(rng, count, dim=48):
 def test_structures_propose_and_stored_vectors_decide(kind, metric):
     rng = np.random.default_rng(3)
     vectors = near_ones(rng, 6000)
-    index = ApproximateIndex(kind, metric, vectors.shape[1])
+    index = GrowingIndex(kind, metric, vectors.shape[1])
     ids = [f"{n:06}" for n in range(6000)]
     index.add(np.arange(5000), ids[:5000], vectors[:5000])
-    index.update_structures(compact=True)
+    index.change(compact=True)
     assert len(index.structures) == (0 if kind == Auto() else 1)
     index.add(np.arange(5000, 6000), ids[5000:], vectors[5000:])  # a tail
     dead = rng.choice(6000, 900, replace=False)
@@ -245,13 +284,13 @@ def test_structures_propose_and_stored_vectors_decide(kind, metric):
         keep = [row for row in live.tolist() if mask is None or mask[row]]
         found = 0
         for query, hits in zip(queries, index.search(queries, 10, mask), strict=True):
-            assert len(hits.rows) == min(10, len(keep))
-            assert set(hits.rows.tolist()) <= set(keep)
-            scores = [nearness(metric.value, query, vectors[row]) for row in hits.rows.tolist()]
+            assert len(hits.keys) == min(10, len(keep))
+            assert set(hits.keys.tolist()) <= set(keep)
+            scores = [nearness(metric.value, query, vectors[row]) for row in hits.keys.tolist()]
             np.testing.assert_allclose(hits.scores, scores, atol=3e-6)
             assert (np.diff(hits.scores) <= 0).all()
             best = {row for _, row in expected(metric, query, vectors, keep)[:10]}
-            found += len(best & set(hits.rows.tolist())) / len(best)
+            found += len(best & set(hits.keys.tolist())) / len(best)
             exact = index.search(query[None, :], 10, mask, math.inf)[0]
             check(exact, expected(metric, query, vectors, keep)[:10])
         assert found / len(queries) > 0.9
@@ -259,26 +298,26 @@ def test_structures_propose_and_stored_vectors_decide(kind, metric):
 
 def test_a_batch_is_its_queries(kind, metric):
     rng = np.random.default_rng(4)
-    index = filled(functools.partial(ApproximateIndex, kind), metric, near_ones(rng, 4000))
-    index.update_structures(compact=True)
+    index = filled(functools.partial(GrowingIndex, kind), metric, near_ones(rng, 4000))
+    index.change(compact=True)
     queries = near_ones(rng, 70)
     for query, together in zip(queries, index.search(queries, 5), strict=True):
         alone = index.search(query[None, :], 5)[0]
-        assert alone.rows.tolist() == together.rows.tolist()
+        assert alone.keys.tolist() == together.keys.tolist()
         assert alone.scores.tobytes() == together.scores.tobytes()
 
 
 def test_more_effort_finds_no_less(kind):
     rng = np.random.default_rng(5)
     vectors = rng.standard_normal((8000, 64)).astype(np.float32)  # the hardest: no clusters
-    index = filled(functools.partial(ApproximateIndex, kind), Metric.EUCLIDEAN, vectors)
-    index.update_structures(compact=True)
+    index = filled(functools.partial(GrowingIndex, kind), Metric.EUCLIDEAN, vectors)
+    index.change(compact=True)
     queries = rng.standard_normal((30, 64)).astype(np.float32)
-    best = [set(hits.rows.tolist()) for hits in index.search(queries, 10, effort=math.inf)]
+    best = [set(hits.keys.tolist()) for hits in index.search(queries, 10, effort=math.inf)]
 
     def recall(effort):
         found = index.search(queries, 10, effort=effort)
-        return np.mean([len(b & set(f.rows.tolist())) for b, f in zip(best, found, strict=True)])
+        return np.mean([len(b & set(f.keys.tolist())) for b, f in zip(best, found, strict=True)])
 
     assert recall(0.3) <= recall(1.0) + 0.1
     assert recall(1.0) <= recall(30.0) + 1e-9
@@ -288,8 +327,8 @@ def test_more_effort_finds_no_less(kind):
 def test_a_structure_reads_back_as_it_was_written(kind, metric):
     rng = np.random.default_rng(6)
     vectors = near_ones(rng, 3000)
-    index = filled(functools.partial(ApproximateIndex, kind), metric, vectors)
-    index.update_structures(compact=True)
+    index = filled(functools.partial(GrowingIndex, kind), metric, vectors)
+    index.change(compact=True)
     for structure in index.structures:
         file = io.BytesIO()
         structure.write(file)
@@ -303,7 +342,7 @@ def test_a_structure_reads_back_as_it_was_written(kind, metric):
 
 def test_structures_follow_growth_and_shrinkage():
     rng = np.random.default_rng(7)
-    index = ApproximateIndex(OneBit(), Metric.COSINE, 16)
+    index = GrowingIndex(OneBit(), Metric.COSINE, 16)
     for start in range(0, 100_000, 5000):
         some = rng.standard_normal((5000, 16)).astype(np.float32)
         rows = np.arange(start, start + 5000)
@@ -311,14 +350,14 @@ def test_structures_follow_growth_and_shrinkage():
         tail = start + 5000 - sum(len(each.rows) for each in index.structures)
         assert 0 <= tail <= 10_000
     assert 1 < len(index.structures) < 6
-    index.update_structures(compact=True)
+    index.change(compact=True)
     assert [len(each.rows) for each in index.structures] == [100_000]
     assert index.plan_builds() is None
     index.delete(np.arange(0, 60_000))
     assert [len(each.rows) for each in index.structures] == [40_000]
     index.delete(np.arange(0, 100_000))
     assert index.structures == ()
-    assert len(index.search(np.ones((1, 16), np.float32), 5)[0].rows) == 0
+    assert len(index.search(np.ones((1, 16), np.float32), 5)[0].keys) == 0
 
 
 @pytest.mark.parametrize(
@@ -360,16 +399,16 @@ def real(abstracts, claims):
 
 def test_real_vectors(kind, metric, real):
     vectors, queries = real
-    index = filled(functools.partial(ApproximateIndex, kind), metric, vectors)
+    index = filled(functools.partial(GrowingIndex, kind), metric, vectors)
     index.delete(np.arange(0, 1000, 9))
-    index.update_structures(compact=True)
+    index.change(compact=True)
     allowed = np.arange(1000) % 4 != 1
     for mask in (None, allowed):
         keep = [n for n in range(1000) if n % 9 and (mask is None or mask[n])]
         found = []
         for query, hits in zip(queries, index.search(queries, 10, mask), strict=True):
             best = expected(metric, query, vectors, keep)[:10]
-            scores = [nearness(metric.value, query, vectors[row]) for row in hits.rows.tolist()]
+            scores = [nearness(metric.value, query, vectors[row]) for row in hits.keys.tolist()]
             np.testing.assert_allclose(hits.scores, scores, atol=3e-6)
-            found.append(len({row for _, row in best} & set(hits.rows.tolist())))
+            found.append(len({row for _, row in best} & set(hits.keys.tolist())))
         assert np.mean(found) > (7 if isinstance(kind, IVF | IVFPQ) else 9.5)

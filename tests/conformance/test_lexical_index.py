@@ -31,9 +31,9 @@ def expected(documents, ids, query, oracle):
 
 def check(found, wanted, ids):
     np.testing.assert_allclose(found.scores, [score for _, score in wanted], atol=1e-9)
-    order = list(zip(-found.scores, [ids[row] for row in found.rows.tolist()], strict=True))
+    order = list(zip(-found.scores, [ids[row] for row in found.keys.tolist()], strict=True))
     assert order == sorted(order)
-    assert dict(zip(found.rows.tolist(), np.round(found.scores, 7), strict=True)) == {
+    assert dict(zip(found.keys.tolist(), np.round(found.scores, 7), strict=True)) == {
         row: round(score, 7) for row, score in wanted
     }
 
@@ -80,7 +80,7 @@ def test_filters_apply_before_the_best_are_chosen(case):
     check(index.search("ant bee", 3, allowed), wanted[:3], ids)
     short = np.zeros(5, np.bool_)
     short[4] = True
-    assert index.search("ant", 10, short).rows.tolist() == [4]
+    assert index.search("ant", 10, short).keys.tolist() == [4]
 
 
 def test_ties_go_to_the_smaller_id_even_at_the_border(case):
@@ -91,7 +91,7 @@ def test_ties_go_to_the_smaller_id_even_at_the_border(case):
         some = slice(start, start + 10)
         index.add(np.arange(start, start + 10), names[some], ["same words"] * 10)
     found = index.search("words", 7)
-    assert [names[row] for row in found.rows] == [f"{n:02}" for n in range(7)]
+    assert [names[row] for row in found.keys] == [f"{n:02}" for n in range(7)]
     assert len(set(found.scores.tolist())) == 1
 
 
@@ -99,11 +99,11 @@ def test_ties_go_to_the_smaller_id_even_at_the_border(case):
 def test_what_matches_nothing_finds_nothing(case, query):
     make, _ = case
     index = make(LanguageAnalyzer())
-    assert len(index.search(query, 5).rows) == 0
+    assert len(index.search(query, 5).keys) == 0
     index.add(rows(0, 1), ["a", "b"], ["ant bee", ""])
-    assert len(index.search(query, 5).rows) == 0
+    assert len(index.search(query, 5).keys) == 0
     assert index.scores(query, rows(0, 1)).tolist() == [0.0, 0.0]
-    assert index.search("ant", 5).rows.tolist() == [0]
+    assert index.search("ant", 5).keys.tolist() == [0]
 
 
 def test_real_text(case, abstracts, claims):

@@ -1,6 +1,7 @@
 """The command line ``twofold``, and its commands that write or check an index."""
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,18 +25,12 @@ from twofold.cli.export import draw_map, export
 from twofold.cli.search import search
 from twofold.cli.training import train
 from twofold.cli.tuning import profiles, tune
-from twofold.cli.vectors import recall, reencode, reindex
-from twofold.corpus import Corpus, Splitting
+from twofold.corpus import Corpus, Splitting, read_queries
 from twofold.dense import index_type_as_dict, index_type_from_name
 from twofold.index import AS_STORED, Index
 from twofold.index.writing.passage_input import PassageValidator
 
 app = Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-app.command("map")(draw_map)
-app.command("eval")(evaluation)
-for command in (search, reindex, reencode, recall, export, tune, profiles, train):
-    app.command()(command)
-
 _CORPUS = "A BEIR folder, a .jsonl[.gz] file, or a folder of .txt and .md files."
 _ENCODER = (
     "A model's name or folder, 'hashing', or 'none'; 'NAME?pooling=cls' sets options, "
@@ -45,6 +40,7 @@ _ANALYZER = (
     "A language ('english', 'de', ...; 'multilingual' doesn't stem), the import path of a function "
     "on PYTHONPATH ('package.module:function'), or 'none'."
 )
+_KINDS = "auto, flat, hnsw, ivf, ivf-pq or one-bit; with a codec after a colon, such as flat:int8."
 _TITLE_WEIGHT = "How often the terms of a title count."
 
 
@@ -63,7 +59,6 @@ def options(
     """Dense and lexical retrieval over one durable index."""
 
 
-@app.command()
 def index(
     corpus: Annotated[Path, Argument(metavar="CORPUS", help=_CORPUS)],
     to: Annotated[Path, Option("--to", metavar="DIR", help="The index, created if missing.")],
@@ -82,51 +77,49 @@ def index(
 
     Deletes passages of a folder's file that the file no longer has, and nothing else.
     """
-    with report_errors():
-        index_type = index_type_from_name(kind) if kind is not None else None
-        passages = Corpus.from_path(
-            corpus, Splitting(size, overlap if overlap is not None else min(150, size // 4))
+    index_type = index_type_from_name(kind) if kind is not None else None
+    passages = Corpus.from_path(
+        corpus, Splitting(size, overlap if overlap is not None else min(150, size // 4))
+    )
+    validator = PassageValidator()
+    count = sum(1 for passage in passages if validator.validate(passage))
+    started = time.perf_counter()
+    with Index.open(
+        to,
+        encoder=AS_STORED if encoder is None else _none_from_name(encoder),
+        metric=metric,
+        analyzer=AS_STORED if analyzer is None else _none_from_name(analyzer),
+        title_weight=title_weight,
+    ) as target:
+        if index_type is not None:
+            target.reindex(index_type)
+        with progress("indexing", count, quiet=as_json) as report:
+            result = target.upsert(passages, progress=report)
+        outdated = _find_outdated(target, set(result.ids)) if passages.folder else []
+        names = ("added", "updated", "unchanged", "truncated", "empty")
+        value: dict[str, Any] = {name: getattr(result, name) for name in names}
+        value |= {
+            "removed": target.delete(outdated) if outdated else 0,
+            "passages": len(target),
+            "modes": target.modes,
+            "kind": index_type_as_dict(target.index_type) if "dense" in target.modes else None,
+            "seconds": time.perf_counter() - started,
+        }
+    text = (
+        f"{to}: {value['passages']:,} passages ({value['added']:,} added, {value['updated']:,} "
+        f"updated, {value['removed']:,} removed, {value['unchanged']:,} unchanged) in "
+        f"{value['seconds']:.1f} s; modes {', '.join(value['modes'])}"
+    )
+    if value["kind"] is not None:
+        text += f"; dense index {value['kind']['kind']}"
+    if value["truncated"]:
+        text += (
+            f"; {value['truncated']:,} texts are longer than the encoder reads and were "
+            "truncated: split them into shorter passages"
         )
-        validator = PassageValidator()
-        count = sum(1 for passage in passages if validator.validate(passage))
-        started = time.perf_counter()
-        with Index.open(
-            to,
-            encoder=AS_STORED if encoder is None else _none_from_name(encoder),
-            metric=metric,
-            analyzer=AS_STORED if analyzer is None else _none_from_name(analyzer),
-            title_weight=title_weight,
-        ) as target:
-            if index_type is not None:
-                target.reindex(index_type)
-            with progress("indexing", count, quiet=as_json) as report:
-                result = target.upsert(passages, progress=report)
-            outdated = _find_outdated(target, set(result.ids)) if passages.folder else []
-            names = ("added", "updated", "unchanged", "truncated", "empty")
-            value: dict[str, Any] = {name: getattr(result, name) for name in names}
-            value |= {
-                "removed": target.delete(outdated) if outdated else 0,
-                "passages": len(target),
-                "modes": target.modes,
-                "kind": index_type_as_dict(target.index_type) if "dense" in target.modes else None,
-                "seconds": time.perf_counter() - started,
-            }
-        text = (
-            f"{to}: {value['passages']:,} passages ({value['added']:,} added, {value['updated']:,} "
-            f"updated, {value['removed']:,} removed, {value['unchanged']:,} unchanged) in "
-            f"{value['seconds']:.1f} s; modes {', '.join(value['modes'])}"
-        )
-        if value["kind"] is not None:
-            text += f"; dense index {value['kind']['kind']}"
-        if value["truncated"]:
-            text += (
-                f"; {value['truncated']:,} texts are longer than the encoder reads and were "
-                "truncated: split them into shorter passages"
-            )
-        print_result(as_json, value, text)
+    print_result(as_json, value, text)
 
 
-@app.command()
 def reanalyze(
     folder: Folder,
     analyzer: Annotated[str, Argument(metavar="ANALYZER", help=_ANALYZER)],
@@ -145,7 +138,63 @@ def reanalyze(
         )
 
 
-@app.command()
+def reindex(
+    folder: Folder,
+    kind: Annotated[str, Argument(metavar="KIND", help=_KINDS)],
+    as_json: Json = False,
+) -> None:
+    """Change the type of the dense index; nothing is encoded."""
+    with open_index(folder) as target:
+        started = time.perf_counter()
+        chosen = target.reindex(kind)
+        seconds = time.perf_counter() - started
+        print_result(
+            as_json,
+            {"kind": index_type_as_dict(chosen), "passages": len(target), "seconds": seconds},
+            f"{folder}: {chosen} over {len(target):,} passages in {seconds:.1f} s",
+        )
+
+
+def reencode(
+    folder: Folder,
+    encoder: Annotated[str, Argument(metavar="ENCODER", help="A model's name or folder.")],
+    metric: Metric = None,
+    as_json: Json = False,
+) -> None:
+    """Change the encoder; the old vectors serve until all passages have new ones."""
+    with open_index(folder) as target:
+        started = time.perf_counter()
+        with progress("encoding", len(target), quiet=as_json) as report:
+            encoded = target.reencode(encoder, metric=metric, progress=report)
+        seconds = time.perf_counter() - started
+        print_result(
+            as_json,
+            {"encoder": encoder, "encoded": encoded, "seconds": seconds},
+            f"{folder}: {encoded:,} texts encoded by {encoder} in {seconds:.1f} s",
+        )
+
+
+def recall(
+    folder: Folder,
+    sample: Annotated[int, Option(help="Number of stored vectors used as queries.")] = 200,
+    k: Annotated[int, Option("-k", help="Number of nearest passages compared.")] = 10,
+    queries: Annotated[Path | None, Option(help="Real queries, used instead of a sample.")] = None,
+    effort: Annotated[float, Option(help="Factor of the search effort.")] = 1.0,
+    as_json: Json = False,
+) -> None:
+    """Measure the recall of the dense leg against an exact search, and its latency."""
+    with open_index(folder, read_only=True) as target:
+        texts = list(read_queries(queries).values()) if queries is not None else None
+        found = target.recall(sample, k=k, queries=texts, effort=effort)
+        print_result(
+            as_json,
+            {**asdict(found), "kind": index_type_as_dict(target.index_type)},
+            f"{folder}: recall@{found.k} {found.mean:.4f} ({found.low:.4f} to "
+            f"{found.high:.4f}) by {target.index_type} for {found.queries} queries, "
+            f"{found.milliseconds:.2f} ms each; exactly {found.exact_milliseconds:.2f} ms",
+        )
+
+
 def copy(
     folder: Folder,
     to: Annotated[Path, Option("--to", metavar="DIR", help="A new or empty folder.")],
@@ -159,7 +208,6 @@ def copy(
         print_result(as_json, value, f"{to}: {len(source):,} passages copied")
 
 
-@app.command()
 def verify(
     folder: Folder,
     deep: Annotated[bool, Option("--deep", help="Also rebuild and compare.")] = False,
@@ -193,3 +241,11 @@ def _find_outdated(target: Index, ids: set[str]) -> list[str]:
 
 def _none_from_name(name: str) -> str | None:
     return None if name == "none" else name
+
+
+app.command("map")(report_errors()(draw_map))
+app.command("eval")(report_errors()(evaluation))
+_commands: list[Callable[..., None]] = [search, reindex, reencode, recall, export, tune, profiles]
+_commands += [train, index, reanalyze, copy, verify]
+for _command in _commands:
+    app.command()(report_errors()(_command))

@@ -15,7 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from typer import Argument, Exit, Option
 
 from twofold.errors import CorruptIndexError, InputError, TwofoldError
+from twofold.fusion import FUSIONS, PRESETS, fusion_from_name
 from twofold.index import DEFAULT, Index
+from twofold.lexical import SCORERS, scorer_from_name
+from twofold.rerank import reranker_from_name
 
 DAMAGE, COULD_NOT_RUN, INTERRUPTED = 1, 2, 130  # exit codes
 _PIPE_WIDTH = 160  # columns where output goes to a file or a pipe
@@ -41,13 +44,26 @@ OptionalQueries = Annotated[Path | None, Option(help=QUERIES_HELP)]
 OptionalQrels = Annotated[Path | None, Option(help=QRELS_HELP)]
 Measure = Annotated[str, Option(help="Measure, in the syntax of ir_measures.")]
 Metric = Annotated[str | None, Option(help="dot, cosine or euclidean.")]
+_FUSION = f"Fusion of both legs: {', '.join(FUSIONS)}."
+_PRESET = f"Fuse as another library does: {', '.join(PRESETS)}."
+_SCORING = f"Scoring function of the lexical leg: {', '.join(SCORERS)}."
+_RERANK = "Name or folder of a cross-encoder; 'NAME?candidates=30' sets options."
+FusionName = Annotated[str | None, Option(help=_FUSION, show_default="guarded")]
+Weight = Annotated[
+    float | None, Option(help="Weight of the dense leg, 0 to 1.", show_default="the fusion's")
+]
+PresetName = Annotated[str | None, Option(help=_PRESET)]
+Depth = Annotated[int | None, Option(help="Candidates per leg.", show_default="100")]
+Rerank = Annotated[str | None, Option(help=_RERANK)]
+Scoring = Annotated[str | None, Option(help=_SCORING, show_default="lucene")]
+K1 = Annotated[float | None, Option("--k1", help="BM25's k1, the saturation of term frequency.")]
+B = Annotated[float | None, Option("--b", help="BM25's b, the length normalization, 0 to 1.")]
+Delta = Annotated[float | None, Option(help="The delta of bm25l, bm25+ and okapi-l.")]
 
 
-@contextmanager
-def open_index(folder: Path, *, read_only: bool = False) -> Iterator[Index]:
-    """Open an existing index for a command, and report errors as ``report_errors``."""
-    with report_errors(), Index.open(folder, create=False, read_only=read_only) as index:
-        yield index
+def open_index(folder: Path, *, read_only: bool = False) -> Index:
+    """Open an existing index."""
+    return Index.open(folder, create=False, read_only=read_only)
 
 
 @contextmanager
@@ -109,6 +125,28 @@ def progress(label: str, total: int, *, quiet: bool) -> Iterator[Callable[..., N
             bar.update(task, completed=done, description=label)
 
         yield report
+
+
+def retriever_options(
+    fusion: str | None,
+    weight: float | None,
+    scoring: str | None,
+    k1: float | None,
+    b: float | None,
+    delta: float | None,
+    rerank: str | None,
+) -> dict[str, Any]:
+    """Return the arguments of a ``Retriever`` for these options, where None was not given."""
+    scorer = None
+    if (scoring, k1, b, delta) != (None, None, None, None):
+        name = scoring if scoring is not None else "lucene"
+        scorer = scorer_from_name(name, k1=k1, b=b, delta=delta)
+    return {
+        "fusion": fusion_from_name(fusion, weight) if fusion is not None else None,
+        "dense_weight": weight if fusion is None else None,
+        "scorer": scorer,
+        "reranker": reranker_from_name(rerank) if rerank is not None else None,
+    }
 
 
 def profiles_command(folder: object, name: str | None) -> str:

@@ -11,7 +11,6 @@ from typer import Option
 
 from twofold import evaluation as ev
 from twofold.cli import console, tables
-from twofold.cli import search_options as shared
 from twofold.corpus import read_qrels, read_queries, read_run, write_run
 from twofold.errors import InputError
 from twofold.evaluation.plots import check_plot_path
@@ -22,6 +21,11 @@ from twofold.types import Mode
 _MODE = "Search mode; repeatable. The first is compared with the others. Default: all."
 _MEASURE = "Measure, in the syntax of ir_measures; repeatable. The first is compared."
 _K = "Hits to retrieve and measure. Default: 10, and up to 100 for measures that need more."
+_AGAINST = "TREC run of another system; repeatable."
+_PER_QUERY = "Write each query's values as TSV; - prints them."
+_RUN = "Write the hits as TREC runs, a file per mode."
+_REPORT = "Write a Markdown report."
+_PLOT = "Plot the difference by query as .png."
 
 
 def evaluation(
@@ -31,30 +35,20 @@ def evaluation(
     mode: Annotated[list[console.ModeName] | None, Option(help=_MODE)] = None,
     measure: Annotated[list[str] | None, Option(help=_MEASURE)] = None,
     k: Annotated[int | None, Option("-k", help=_K, show_default=False)] = None,
-    fusion: shared.FusionName = None,
-    weight: shared.Weight = None,
-    preset: shared.PresetName = None,
-    depth: shared.Depth = None,
-    rerank: shared.Rerank = None,
-    scoring: shared.Scoring = None,
-    k1: shared.K1 = None,
-    b: shared.B = None,
-    delta: shared.Delta = None,
-    against: Annotated[
-        list[Path] | None, Option(metavar="RUN", help="TREC run of another system; repeatable.")
-    ] = None,
-    per_query: Annotated[
-        Path | None, Option(metavar="FILE", help="Write each query's values as TSV; - prints them.")
-    ] = None,
-    run: Annotated[
-        Path | None, Option(metavar="FILE", help="Write the hits as TREC runs, a file per mode.")
-    ] = None,
-    report_to: Annotated[
-        Path | None, Option("--report", metavar="FILE", help="Write a Markdown report.")
-    ] = None,
-    plot: Annotated[
-        Path | None, Option(metavar="FILE", help="Plot the difference by query as .png.")
-    ] = None,
+    fusion: console.FusionName = None,
+    weight: console.Weight = None,
+    preset: console.PresetName = None,
+    depth: console.Depth = None,
+    rerank: console.Rerank = None,
+    scoring: console.Scoring = None,
+    k1: console.K1 = None,
+    b: console.B = None,
+    delta: console.Delta = None,
+    against: Annotated[list[Path] | None, Option(metavar="RUN", help=_AGAINST)] = None,
+    per_query: Annotated[Path | None, Option(metavar="FILE", help=_PER_QUERY)] = None,
+    run: Annotated[Path | None, Option(metavar="FILE", help=_RUN)] = None,
+    report_to: Annotated[Path | None, Option("--report", metavar="FILE", help=_REPORT)] = None,
+    plot: Annotated[Path | None, Option(metavar="FILE", help=_PLOT)] = None,
     as_json: console.Json = False,
 ) -> None:
     """Measure search quality on judged queries, and compare modes or other systems."""
@@ -62,7 +56,7 @@ def evaluation(
         modes: tuple[Mode, ...] = index.modes
         if mode:
             modes = tuple(dict.fromkeys(name.value for name in mode))
-        others = list(dict.fromkeys(against)) if against is not None else []
+        others = list(dict.fromkeys(against or ()))
         print_values = str(per_query) == "-"
         for path in (None if print_values else per_query, run, report_to, plot):
             console.check_target(path)
@@ -74,7 +68,7 @@ def evaluation(
         # A path that is also a mode's name gets another name.
         runs = {f"the run {p}" if str(p) in modes else str(p): read_run(p) for p in others}
         measures = measure if measure else list(ev.MEASURES)
-        options = shared.build_options(fusion, weight, scoring, k1, b, delta, rerank)
+        options = console.retriever_options(fusion, weight, scoring, k1, b, delta, rerank)
         hits, limit = (10, 100) if k is None else (k, k)
         retriever = Retriever(index, mode=modes[0], k=hits, preset=preset, depth=depth, **options)
         by_mode = [
@@ -132,7 +126,7 @@ def _print_results(
         sys.stdout.write(tables.per_query_values([*by_mode, *by_run]))
     console.print_result(False, None, tables.measures_table([*by_mode, *by_run]))
     if comparison is not None:
-        console.print_result(False, None, tables.differences_table(comparison))
-        console.print_result(False, None, tables.extremes_table(comparison))
+        differences = tables.differences_table(comparison), tables.extremes_table(comparison)
+        console.print_result(False, None, *differences)
     for line in describe_warnings(by_mode):
         console.print_error("warning", line)

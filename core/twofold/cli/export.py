@@ -7,15 +7,17 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from twofold.cli.console import Folder, Json, print_result, report_errors
+from twofold.cli.console import Folder, Json, open_index, print_result
 from twofold.encoders import OnnxEncoder, distill
 from twofold.encoders.model_spec import parse_spec
-from twofold.encoders.onnx.manifest import Precision
+from twofold.encoders.onnx import Precision
 from twofold.errors import InputError
-from twofold.index import Index
 from twofold.protocols import Encoder
 
 _MODEL = "A model's name or folder; 'NAME?max_length=128' sets options."
+_FORM = "onnx keeps vectors, int8 nearly; static is the smallest."
+_TARGET = "The page (.html) or picture (.png) to write."
+_QUERY = "Query to show with its hits; repeatable."
 
 
 class Form(str, Enum):
@@ -29,43 +31,38 @@ class Form(str, Enum):
 def export(
     model: Annotated[str, Argument(metavar="MODEL", help=_MODEL)],
     to: Annotated[Path, Option("--to", metavar="FOLDER", help="The folder to write.")],
-    form: Annotated[
-        Form, Option("--as", help="onnx keeps vectors, int8 nearly; static is the smallest.")
-    ] = Form.ONNX,
-    dim: Annotated[
-        int | None, Option(help="Dimensions of a static model.", show_default="256")
-    ] = None,
+    form: Annotated[Form, Option("--as", help=_FORM)] = Form.ONNX,
+    dim: Annotated[int | None, Option(help="Dimensions, for static.", show_default="256")] = None,
     as_json: Json = False,
 ) -> None:
     """Export a model for --encoder that runs faster on a CPU: ONNX, or a vector per token."""
-    with report_errors():
-        if dim is not None and form is not Form.STATIC:
-            raise InputError("--dim is for --as static: give 'MODEL?dim=N' for the others")
-        started = time.perf_counter()
-        name, options = parse_spec(model)
-        encoder: Encoder
-        if form is Form.STATIC:
-            encoder = distill(name, to, dim=256 if dim is None else dim, options=options)
-        else:
-            precision: Precision = "int8" if form is Form.ONNX_INT8 else "float32"
-            encoder = OnnxEncoder.export(name, to, precision=precision, options=options)
-        identity = encoder.identity
-        size = sum(path.stat().st_size for path in to.rglob("*") if path.is_file())
-        seconds = time.perf_counter() - started
-        print_result(
-            as_json,
-            {
-                "folder": str(to),
-                "as": form.value,
-                "dim": identity.dim,
-                "metric": identity.metric.value,
-                "fingerprint": identity.fingerprint,
-                "bytes": size,
-                "seconds": seconds,
-            },
-            f"{to}: {form.value}, {identity.dim} dimensions, {size / 1e6:.1f} MB, "
-            f"in {seconds:.1f} s; use it with --encoder {to}",
-        )
+    if dim is not None and form is not Form.STATIC:
+        raise InputError("--dim is for --as static: give 'MODEL?dim=N' for the others")
+    started = time.perf_counter()
+    name, options = parse_spec(model)
+    encoder: Encoder
+    if form is Form.STATIC:
+        encoder = distill(name, to, dim=256 if dim is None else dim, options=options)
+    else:
+        precision: Precision = "int8" if form is Form.ONNX_INT8 else "float32"
+        encoder = OnnxEncoder.export(name, to, precision=precision, options=options)
+    identity = encoder.identity
+    size = sum(path.stat().st_size for path in to.rglob("*") if path.is_file())
+    seconds = time.perf_counter() - started
+    print_result(
+        as_json,
+        {
+            "folder": str(to),
+            "as": form.value,
+            "dim": identity.dim,
+            "metric": identity.metric.value,
+            "fingerprint": identity.fingerprint,
+            "bytes": size,
+            "seconds": seconds,
+        },
+        f"{to}: {form.value}, {identity.dim} dimensions, {size / 1e6:.1f} MB, "
+        f"in {seconds:.1f} s; use it with --encoder {to}",
+    )
 
 
 class MethodName(str, Enum):
@@ -77,12 +74,8 @@ class MethodName(str, Enum):
 
 def draw_map(
     folder: Folder,
-    target: Annotated[
-        Path, Option("--out", metavar="FILE", help="The page (.html) or picture (.png) to write.")
-    ],
-    query: Annotated[
-        list[str] | None, Option(metavar="TEXT", help="Query to show with its hits; repeatable.")
-    ] = None,
+    target: Annotated[Path, Option("--out", metavar="FILE", help=_TARGET)],
+    query: Annotated[list[str] | None, Option(metavar="TEXT", help=_QUERY)] = None,
     color: Annotated[
         str | None, Option(metavar="FIELD", help="Metadata field. Default: clusters.")
     ] = None,
@@ -92,18 +85,17 @@ def draw_map(
     as_json: Json = False,
 ) -> None:
     """Draw the passages of an index in two dimensions, and queries among their hits."""
-    with report_errors():
-        from twofold.map import CorpusMap, format_from_path  # may lack its extra
+    from twofold.map import CorpusMap, format_from_path  # may lack its extra
 
-        format_from_path(target)
-        with Index.open(folder, create=False, read_only=True) as index:
-            drawn = CorpusMap.from_index(
-                index, query or (), color=color, method=method.value, sample=sample, k=k
-            )
-        drawn.write(target)
-        shown, total = len(drawn.passages), drawn.total
-        print_result(
-            as_json,
-            {"shown": shown, "passages": total, "method": drawn.method, "file": str(target)},
-            f"{target}: {shown:,} of {total:,} passages, {drawn.method.upper()}",
+    format_from_path(target)
+    with open_index(folder, read_only=True) as index:
+        drawn = CorpusMap.from_index(
+            index, query or (), color=color, method=method.value, sample=sample, k=k
         )
+    drawn.write(target)
+    shown, total = len(drawn.passages), drawn.total
+    print_result(
+        as_json,
+        {"shown": shown, "passages": total, "method": drawn.method, "file": str(target)},
+        f"{target}: {shown:,} of {total:,} passages, {drawn.method.upper()}",
+    )

@@ -5,31 +5,27 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from twofold.cli import search_options as shared
-from twofold.cli import tables
-from twofold.cli.console import Folder, Json, ModeName, open_index, print_error, print_result
+from twofold.cli import console, tables
 from twofold.errors import QueryError
 from twofold.retriever import Retriever
 
 
 def search(
-    folder: Folder,
+    folder: console.Folder,
     query: Annotated[str, Argument(metavar="QUERY")],
     k: Annotated[int, Option("-k", help="Number of hits.")] = 10,
-    mode: Annotated[ModeName | None, Option(help="Default: hybrid if possible.")] = None,
+    mode: Annotated[console.ModeName | None, Option(help="Default: hybrid if possible.")] = None,
     where: Annotated[str | None, Option(metavar="JSON", help="Metadata filter.")] = None,
     explain: Annotated[bool, Option("--explain", help="Explain each hit.")] = False,
-    why_not: Annotated[
-        str | None, Option("--why-not", metavar="ID", help="Explain why a passage is no hit.")
-    ] = None,
-    fusion: shared.FusionName = None,
-    weight: shared.Weight = None,
-    preset: shared.PresetName = None,
-    depth: shared.Depth = None,
-    scoring: shared.Scoring = None,
-    k1: shared.K1 = None,
-    b: shared.B = None,
-    delta: shared.Delta = None,
+    why_not: Annotated[str | None, Option(metavar="ID", help="Why a passage is no hit.")] = None,
+    fusion: console.FusionName = None,
+    weight: console.Weight = None,
+    preset: console.PresetName = None,
+    depth: console.Depth = None,
+    scoring: console.Scoring = None,
+    k1: console.K1 = None,
+    b: console.B = None,
+    delta: console.Delta = None,
     min_score: Annotated[float | None, Option(help="Minimum fused score.")] = None,
     min_dense: Annotated[float | None, Option(help="Minimum dense score.")] = None,
     min_lexical: Annotated[float | None, Option(help="Minimum lexical score.")] = None,
@@ -37,14 +33,14 @@ def search(
     dedup_threshold: Annotated[float | None, Option(help="Cosine of duplicates.")] = None,
     group_by: Annotated[str | None, Option(help="Metadata field to group hits by.")] = None,
     per_group: Annotated[int, Option(help="Maximum hits per group.")] = 1,
-    rerank: shared.Rerank = None,
+    rerank: console.Rerank = None,
     exact: Annotated[bool, Option("--exact", help="Search all vectors.")] = False,
     effort: Annotated[float, Option(help="Factor of an approximate index's search effort.")] = 1.0,
-    as_json: Json = False,
+    as_json: console.Json = False,
 ) -> None:
     """Retrieve passages for a query."""
-    with open_index(folder, read_only=True) as index:
-        options = shared.build_options(fusion, weight, scoring, k1, b, delta, rerank)
+    with console.open_index(folder, read_only=True) as index:
+        options = console.retriever_options(fusion, weight, scoring, k1, b, delta, rerank)
         retriever = Retriever(
             index,
             **options,
@@ -65,19 +61,19 @@ def search(
         hits = retriever.retrieve(query, where=_parse_filter(where))
         absence = hits.why_not(why_not) if why_not is not None else None
         if absence is not None and not explain:
-            print_result(as_json, absence.to_dict(), tables.why_not_table(absence))
+            console.print_result(as_json, absence.to_dict(), tables.why_not_table(absence))
             return
         if as_json:
             value = tables.hits_as_dict(hits, explained=explain)
             if absence is not None:
                 value["why_not"] = absence.to_dict()
-            print_result(as_json, value)
+            console.print_result(as_json, value)
             return
-        print_result(as_json, None, tables.hits_table(hits, explained=explain))
+        console.print_result(as_json, None, tables.hits_table(hits, explained=explain))
         if absence is not None:
-            print_result(as_json, None, tables.why_not_table(absence))
+            console.print_result(as_json, None, tables.why_not_table(absence))
         for warning in hits.warnings:
-            print_error("warning", warning)
+            console.print_error("warning", warning)
 
 
 def _parse_filter(text: str | None) -> dict[str, Any] | None:

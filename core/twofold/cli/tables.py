@@ -221,13 +221,8 @@ def gains_table(measure: str, gains: Sequence[Gain], forgotten: Gain | None) -> 
 
 
 def _query_as_dict(query: QueryDifference) -> dict[str, Any]:
-    return {
-        "query": query.query_id,
-        "text": query.text,
-        "subject": query.subject,
-        "other": query.other,
-        "difference": query.difference,
-    }
+    names = ("text", "subject", "other", "difference")
+    return {"query": query.query_id} | {name: getattr(query, name) for name in names}
 
 
 def _format_bounds(interval: Interval, form: str) -> str:

@@ -1,10 +1,14 @@
-"""The command ``train``."""
+"""The command ``train``: trains a query adapter, the encoder, or a cross-encoder."""
 
 import datetime as dt
-from collections.abc import Mapping
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
+from rich.table import Table
 from typer import Option
 
 from twofold import training
@@ -16,13 +20,36 @@ from twofold.cli.console import (
     check_target,
     open_index,
     print_error,
+    print_result,
+    profiles_command,
+    progress,
 )
-from twofold.cli.fine_tuning import adapt, fine_tune, serve, tune_reranker
-from twofold.cli.training_data import GeneratorName, TrainingFiles
+from twofold.cli.tables import gains_table
+from twofold.corpus import read_qrels, read_queries
 from twofold.errors import InputError
 from twofold.evaluation.plots import check_plot_path
+from twofold.index import Index
 from twofold.rerank import reranker_from_name
+from twofold.retriever import Retriever
+from twofold.training.adapter.result import choose_name
+from twofold.training.finetuning.plans import FineTuningPlan
 
+
+class GeneratorName(str, Enum):
+    """The query generators."""
+
+    TITLES = "titles"
+    FIRST_SENTENCES = "first-sentences"
+    HEADINGS = "headings"
+    KEYPHRASES = "keyphrases"
+
+
+_GENERATORS: dict[GeneratorName, training.QueryGenerator] = {
+    GeneratorName.TITLES: training.Titles(),
+    GeneratorName.FIRST_SENTENCES: training.FirstSentences(),
+    GeneratorName.HEADINGS: training.Headings(),
+    GeneratorName.KEYPHRASES: training.Keyphrases(),
+}
 _ADAPTER = "an adapter"
 _TRAININGS = {
     "name": (_ADAPTER,),
@@ -37,6 +64,10 @@ _TRAININGS = {
 """The trainings that an option is for; the others refuse it."""
 _PROPENSITY = "Position bias of clicks: eta in position ** -eta, or 'estimated'. Default: 1."
 _GENERATE = "Also train on queries generated from passages; repeatable."
+_ACTIVATE = "Use an accepted result at once."
+_FULL = "Fine-tune the encoder itself; with --to."
+_RERANKER = "Fine-tune a copy of this cross-encoder instead; with --to."
+_BATCH = "Pairs per step. Default: 128, --full 32, --reranker 16."
 _IDENTITY_L2 = "L2 penalty that keeps the adapter near the identity. Default: 0.003."
 _NAME = "Name of the saved query adapter and its profile, which must be new."
 _UNUSED = "trained, or trained-2, trained-3 ..."
@@ -53,27 +84,17 @@ def train(
     propensity: Annotated[str | None, Option(help=_PROPENSITY)] = None,
     generate: Annotated[list[GeneratorName] | None, Option(help=_GENERATE)] = None,
     name: Annotated[str | None, Option(help=_NAME, show_default=_UNUSED)] = None,
-    activate: Annotated[
-        bool, Option("--activate/--no-activate", help="Use an accepted result at once.")
-    ] = True,
-    full: Annotated[
-        bool, Option("--full/--adapter", help="Fine-tune the encoder itself; with --to.")
-    ] = False,
-    reranker: Annotated[
-        str | None, Option(help="Fine-tune a copy of this cross-encoder instead; with --to.")
-    ] = None,
+    activate: Annotated[bool, Option("--activate/--no-activate", help=_ACTIVATE)] = True,
+    full: Annotated[bool, Option("--full/--adapter", help=_FULL)] = False,
+    reranker: Annotated[str | None, Option(help=_RERANKER)] = None,
     to: Annotated[Path | None, Option(help="New folder for the fine-tuned model.")] = None,
     epochs: Annotated[int | None, Option(help="Maximum. Default: 30, or 3 for models.")] = None,
     patience: Annotated[int | None, Option(help="Epochs without gain. Default: 6 or 1.")] = None,
-    batch: Annotated[
-        int | None, Option(help="Pairs per step. Default: 128, --full 32, --reranker 16.")
-    ] = None,
+    batch: Annotated[int | None, Option(help=_BATCH)] = None,
     max_length: Annotated[int | None, Option(help="Tokens read of a text. Default: all.")] = None,
     remine: Annotated[bool | None, Option("--remine", help="Mine anew in each epoch.")] = None,
     teacher: Annotated[str | None, Option(help="Cross-encoder whose margins to learn.")] = None,
-    learning_rate: Annotated[
-        float | None, Option(help="Default: 0.001, or 2e-5 for models.")
-    ] = None,
+    learning_rate: Annotated[float | None, Option(help="Default: 0.001, models 2e-5.")] = None,
     temperature: Annotated[float | None, Option(help="Softmax temperature. Default: 0.05.")] = None,
     identity_l2: Annotated[float | None, Option(help=_IDENTITY_L2)] = None,
     seed: Annotated[int, Option(help="Seed of splits and training.")] = 0,
@@ -90,9 +111,8 @@ def train(
     """
     options = locals()  # by name
     with open_index(folder) as index:
-        generators = tuple(generate) if generate is not None else ()
-        files = TrainingFiles(
-            queries, qrels, triples, id_triples, dpr, clicks, propensity, generators
+        files = _TrainingFiles(
+            queries, qrels, triples, id_triples, dpr, clicks, propensity, tuple(generate or ())
         )
         for path in (report, plot):
             check_target(path)
@@ -100,6 +120,7 @@ def train(
             check_plot_path(plot)
         if full and reranker is not None:
             raise InputError("--full and --reranker are two trainings: leave one of them out")
+        trainer = _Trainer(index, files, activate, as_json)
         kind = "--full" if full else "--reranker" if reranker is not None else _ADAPTER
         _check_options(kind, options)
         given = _select_given(options, "epochs", "patience", "batch", "learning_rate")
@@ -107,17 +128,17 @@ def train(
         if kind == _ADAPTER:
             given |= _select_given(options, "temperature", "identity_l2")
             plan = training.AdapterPlan(seed=seed, **given)
-            trained = adapt(index, files, plan, name, activate=activate, as_json=as_json)
+            trained = trainer.train_adapter(plan, name)
         elif to is None:
             raise InputError(f"{kind} writes a model: give --to FOLDER")
         elif reranker is not None:
             ranking = training.RerankerPlan(seed=seed, **given)
-            trained = tune_reranker(index, files, to, reranker, ranking, as_json=as_json)
+            trained = trainer.train_reranker(to, reranker, ranking)
         else:
             given |= _select_given(options, "temperature", "max_length", "remine")
             model = reranker_from_name(teacher) if teacher is not None else None
             tuning = training.EncoderPlan(seed=seed, teacher=model, **given)
-            trained = fine_tune(index, files, to, tuning, activate=activate, as_json=as_json)
+            trained = trainer.train_encoder(to, tuning)
         if plot is not None and trained.gains:
             training.plot_curves(trained, plot)
         elif plot is not None:
@@ -127,7 +148,184 @@ def train(
             text = training.training_report(trained, title=str(folder), date=date)
             report.write_text(text, encoding="utf-8")
         if full and isinstance(trained, training.FineTunedModel):
-            serve(index, trained, activate=activate, as_json=as_json)
+            trainer.reencode(trained)
+
+
+@dataclass(frozen=True, slots=True)
+class _TrainingFiles:
+    """The files and generators that ``train`` was given; InputError if they don't go together."""
+
+    queries: Path | None
+    qrels: Path | None
+    triples: Path | None
+    id_triples: Path | None
+    dpr: Path | None
+    clicks: Path | None
+    propensity: str | None
+    generators: tuple[GeneratorName, ...]
+
+    def __post_init__(self) -> None:
+        if not self._has_files and not self.generators:
+            raise InputError(
+                "there is nothing to learn from: give --queries with --qrels, or --triples, "
+                "--id-triples, --dpr, --clicks or --generate"
+            )
+        needs_queries = self.qrels is not None or self.id_triples is not None
+        if needs_queries != (self.queries is not None):
+            raise InputError("--queries has the texts of --qrels and --id-triples: give both")
+        if self.propensity is not None and self.clicks is None:
+            raise InputError("--propensity goes with --clicks: give both")
+        self._click_plan()
+
+    @property
+    def _has_files(self) -> bool:
+        files = (self.qrels, self.triples, self.id_triples, self.dpr, self.clicks)
+        return any(path is not None for path in files)
+
+    def _click_plan(self) -> training.ClickPlan:
+        if self.propensity is None:
+            return training.ClickPlan()
+        if self.propensity == "estimated":
+            return training.ClickPlan(propensity="estimated")
+        try:
+            power = float(self.propensity)
+        except ValueError:
+            raise InputError(
+                f"--propensity must be a number >= 0 or 'estimated', got {self.propensity!r}"
+            ) from None
+        return training.ClickPlan(propensity=power)
+
+    def read(self, index: Index) -> tuple[training.TrainingSet, training.TrainingSet | None]:
+        """Return judged examples, and extra ones that are only trained on.
+
+        Generated queries are extra, and must find their passage. Without files, they are the judged
+        examples.
+        """
+        extra = None
+        if self.generators:
+            generators = [_GENERATORS[name] for name in dict.fromkeys(self.generators)]
+            generated = training.generate_examples(index, generators)
+            extra = training.filter_round_trip(generated, Retriever(index)).accepted
+            if not self._has_files:
+                return extra, None
+        texts = read_queries(self.queries) if self.queries is not None else {}
+        sets: list[training.TrainingSet] = []
+        if self.qrels is not None:
+            sets.append(training.TrainingSet.from_qrels(texts, read_qrels(self.qrels)))
+        if self.triples is not None:
+            sets.append(training.read_triples(self.triples))
+        if self.id_triples is not None:
+            sets.append(training.read_id_triples(self.id_triples, texts))
+        if self.dpr is not None:
+            sets.append(training.read_dpr(self.dpr))
+        if self.clicks is not None:
+            sessions = training.read_clicks(self.clicks)
+            sets.append(training.examples_from_clicks(sessions, self._click_plan()))
+        return sets[0].join(*sets[1:]), extra
+
+
+@dataclass(frozen=True, slots=True)
+class _Trainer:
+    """Trains on an index, and prints the outcome. ``activate`` puts an accepted result to use."""
+
+    index: Index
+    files: _TrainingFiles
+    activate: bool
+    as_json: bool
+
+    def train_adapter(
+        self, plan: training.AdapterPlan, name: str | None
+    ) -> training.TrainedAdapter:
+        """Train a query adapter, and save it if it is accepted."""
+        index = self.index
+        name = name if name is not None else choose_name(index)
+        index.query_adapters.new_name(name)  # fail early
+        index.profiles.new_name(name)
+        before = index.profiles.active
+        index.profiles.use(before)  # takes the write lock before the training
+        examples, extra = self.files.read(index)
+        with progress("training", 100, quiet=self.as_json) as report:
+
+            def show(step: training.TrainingProgress) -> None:
+                if report is not None:
+                    epoch = _format_epoch(step.epoch) if step.epoch is not None else ""
+                    report(100 * step.done, f"{step.stage} {epoch}")
+
+            trained = training.train_adapter(index, examples, plan=plan, extra=extra, progress=show)
+        saved, text = None, []
+        if trained.accepted:
+            saved = training.keep(index, trained, name=name, use=self.activate)
+            state, verb = ("in use", "to go back") if self.activate else ("not in use", "to use it")
+            command = profiles_command(index.path, before if self.activate else saved)
+            text = [f"saved as {saved!r} and {state}; {verb}: {command}"]
+        active = saved is not None and self.activate
+        value = {**trained.to_dict(), "saved": saved, "active": active}
+        print_result(self.as_json, value, *_format_outcome(trained), *text)
+        return trained
+
+    def train_encoder(self, to: Path, plan: training.EncoderPlan) -> training.FineTunedModel:
+        """Fine-tune the encoder, and print the outcome as text; ``reencode`` comes next."""
+        examples, extra = self.files.read(self.index)
+        if self.activate:
+            self.index.profiles.use(self.index.profiles.active)  # takes the write lock early
+        tuned = training.train_encoder(
+            self.index, examples, to, plan=plan, extra=extra, progress=self._epoch_printer(plan)
+        )
+        if not self.as_json:
+            print_result(False, None, *_format_outcome(tuned))
+        return tuned
+
+    def reencode(self, tuned: training.FineTunedModel) -> None:
+        """Encode the index anew with an accepted model, and print how to go back."""
+        before, encoded = self.index.encoder_name, 0
+        # An absolute path, because the index may be opened from another folder.
+        model = str(tuned.folder.resolve()) if tuned.folder is not None else ""
+        if tuned.accepted and self.activate:
+            with progress("encoding", len(self.index), quiet=self.as_json) as report:
+                encoded = self.index.reencode(model, progress=report)
+        state, verb, name = "not in use", "to use it", model
+        if encoded:
+            state, verb, name = f"{encoded:,} texts encoded by it", "to go back", str(before)
+        command = shlex.join(["twofold", "reencode", str(self.index.path), name])
+        text = [f"written to {tuned.folder}, {state}; {verb}: {command}"] if tuned.accepted else []
+        value = {**tuned.to_dict(), "encoded": encoded, "active": encoded > 0}
+        print_result(self.as_json, value, *text)
+
+    def train_reranker(
+        self, to: Path, base: str, plan: training.RerankerPlan
+    ) -> training.FineTunedModel:
+        """Fine-tune a cross-encoder."""
+        examples, _ = self.files.read(self.index)
+        reranker, show = reranker_from_name(base), self._epoch_printer(plan)
+        tuned = training.train_reranker(
+            self.index, examples, to, base=reranker, plan=plan, progress=show
+        )
+        search = ["twofold", "search", str(self.index.path), "QUERY", "--rerank", str(to)]
+        text = [f"written to {to}; to use it: {shlex.join(search)}"] if tuned.accepted else []
+        print_result(self.as_json, tuned.to_dict(), *_format_outcome(tuned), *text)
+        return tuned
+
+    def _epoch_printer(self, plan: FineTuningPlan) -> Callable[[training.Epoch], None] | None:
+        """Return a function that prints each epoch on standard error; None for JSON."""
+
+        def show(epoch: training.Epoch) -> None:
+            text = _format_epoch(epoch, plan.measure)
+            print_error(f"epoch {epoch.number} of {plan.epochs}", text)
+
+        return None if self.as_json else show
+
+
+def _format_outcome(
+    trained: training.TrainedAdapter | training.FineTunedModel,
+) -> list[Table | str]:
+    """Return the table of the gains, if any were measured, and why the result was accepted."""
+    table = gains_table(trained.measure, trained.gains, trained.forgotten)
+    return [table, trained.reason] if trained.gains else [trained.reason]
+
+
+def _format_epoch(epoch: training.Epoch, measure: str = "nDCG@10") -> str:
+    loss = f"loss {epoch.loss:.3f}" if epoch.loss is not None else "base"
+    return f"{loss}, {measure} {epoch.ndcg:.4f}" if epoch.ndcg is not None else loss
 
 
 def _select_given(options: Mapping[str, Any], *names: str) -> dict[str, Any]:

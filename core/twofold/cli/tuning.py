@@ -47,12 +47,11 @@ def tune(
             index.profiles.save(new_name, result.profile, use=True)
         tables = (_stages_table(result), _folds_table(result)) if result.stages else ()
         value = {**result.to_dict(), "saved": new_name if saved else None}
-        console.print_result(as_json, value, *tables, str(result))
-        if saved and not as_json:
+        text = [str(result)]
+        if saved:
             back = console.profiles_command(folder, before)
-            console.print_result(
-                False, None, f"saved as {new_name!r} and in use; to go back: {back}"
-            )
+            text.append(f"saved as {new_name!r} and in use; to go back: {back}")
+        console.print_result(as_json, value, *tables, *text)
 
 
 def profiles(
@@ -67,7 +66,7 @@ def profiles(
     """List saved search profiles, compare them on judged queries, activate or delete one."""
     with console.open_index(folder, read_only=use is None and drop is None) as index:
         if (queries is None) != (qrels is None):
-            raise InputError("--queries and --qrels go together")
+            raise InputError("--queries and --qrels go together: give both, or neither")
         if use is not None:
             index.profiles.use(None if use == DEFAULT else use)
         if drop is not None:

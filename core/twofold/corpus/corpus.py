@@ -102,10 +102,7 @@ def read_folder(folder: Path, splitting: Splitting) -> Iterator[Passage]:
     """Yield the passages of all text files, titled by first heading or file name.
 
     Their metadata is ``source`` (path below the folder), ``part`` (from 0), ``start`` and ``end``
-    (character offsets in the file).
-
-    Raises:
-        CorpusError: A file can't be read or is not UTF-8.
+    (character offsets in the file). Raises CorpusError for a file that isn't readable UTF-8.
     """
     from semantic_text_splitter import MarkdownSplitter, TextSplitter
 
@@ -114,17 +111,15 @@ def read_folder(folder: Path, splitting: Splitting) -> Iterator[Passage]:
         try:
             text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
-            raise CorpusError(
-                f"{path} is not UTF-8: {error.reason} at byte {error.start}"
-            ) from None
+            problem = f"{error.reason} at byte {error.start}"
+            raise CorpusError(f"{path} is not UTF-8: {problem}") from None
         except OSError as error:
             raise CorpusError(f"{path} can't be read: {error}") from error
         markdown = path.suffix.lower() in _MARKDOWN
         heading = _HEADING.search(text) if markdown else None
-        title = heading.group(1) if heading is not None else path.stem
-        splitter = (MarkdownSplitter if markdown else TextSplitter)(
-            splitting.size, overlap=splitting.overlap
-        )
+        title = heading[1] if heading is not None else path.stem
+        splitter_type = MarkdownSplitter if markdown else TextSplitter
+        splitter = splitter_type(splitting.size, overlap=splitting.overlap)
         for part, (start, chunk) in enumerate(splitter.chunk_indices(text)):
             metadata = {"source": source, "part": part, "start": start, "end": start + len(chunk)}
             yield Passage(id=f"{source}#{part}", title=title, text=chunk, metadata=metadata)

@@ -7,6 +7,7 @@ from pathlib import Path
 from twofold.corpus.reading import (
     FilePath,
     id_field,
+    line_error,
     open_file,
     read_json_lines,
     read_lines,
@@ -30,9 +31,9 @@ def read_queries(path: FilePath) -> Queries:
     queries: Queries = {}
     for number, query_id, text in _read_query_lines(path):
         if not query_id:
-            raise CorpusError(f"{path}, line {number}: the query has no id")
+            raise line_error(path, number, "the query has no id")
         if query_id in queries:
-            raise CorpusError(f"{path}, line {number}: duplicate query {query_id!r}")
+            raise line_error(path, number, f"duplicate query {query_id!r}")
         queries[query_id] = text
     if not queries:
         raise CorpusError(f"{path} has no queries")
@@ -51,24 +52,19 @@ def read_qrels(path: FilePath) -> Qrels:
         if len(columns) == 4:  # TREC: query, iteration, passage, grade
             del columns[1]
         if len(columns) != 3:
-            raise CorpusError(
-                f"{path}, line {number}: expected query, passage and grade, got {line!r:.60}"
-            )
+            raise line_error(path, number, f"expected query, passage and grade, got {line!r:.60}")
         query_id, passage_id, text = columns
         if number == 1 and not any(char.isdigit() for char in text):
             continue  # the header
         try:
             grade = int(text.removesuffix(".0"))
         except ValueError:
-            raise CorpusError(
-                f"{path}, line {number}: grade must be an integer, got {text!r}"
-            ) from None
+            raise line_error(path, number, f"grade must be an integer, got {text!r}") from None
         before = qrels.setdefault(query_id, {}).setdefault(passage_id, grade)
         if before != grade:
-            raise CorpusError(
-                f"{path}, line {number}: passage {passage_id!r} has grade {grade} for query "
-                f"{query_id!r}, but {before} on an earlier line: remove one of them"
-            )
+            problem = f"passage {passage_id!r} has grade {grade} for query {query_id!r}"
+            earlier = f"but {before} on an earlier line: remove one of them"
+            raise line_error(path, number, f"{problem}, {earlier}")
     if not qrels:
         raise CorpusError(f"{path} has no judgments")
     return qrels
@@ -100,22 +96,19 @@ def read_run(path: FilePath) -> Run:
     for number, line in read_lines(path):
         columns = line.split()
         if len(columns) != 6:
-            raise CorpusError(
-                f"{path}, line {number}: expected query, Q0, passage, rank, score and name, got "
-                f"{line!r:.60}"
-            )
+            expected = "query, Q0, passage, rank, score and name"
+            raise line_error(path, number, f"expected {expected}, got {line!r:.60}")
         query_id, _, passage_id, _, text, _ = columns
         scores = run.setdefault(query_id, {})
         if passage_id in scores:
-            raise CorpusError(
-                f"{path}, line {number}: duplicate passage {passage_id!r} for query {query_id!r}"
-            )
+            problem = f"duplicate passage {passage_id!r} for query {query_id!r}"
+            raise line_error(path, number, problem)
         try:
             scores[passage_id] = float(text)
         except ValueError:
             scores[passage_id] = math.nan
         if not math.isfinite(scores[passage_id]):
-            raise CorpusError(f"{path}, line {number}: score must be a number, got {text!r}")
+            raise line_error(path, number, f"score must be a number, got {text!r}")
     if not run:
         raise CorpusError(f"{path} has no hits")
     return run
@@ -153,7 +146,7 @@ def _read_query_lines(path: Path) -> Iterator[tuple[int, str, str]]:
         for number, line in read_lines(path):
             query_id, tab, text = line.partition("\t")
             if not tab:
-                raise CorpusError(f"{path}, line {number}: no tab between id and text")
+                raise line_error(path, number, "no tab between id and text")
             yield number, query_id, text
     else:
         for number, record in read_json_lines(path):
@@ -163,7 +156,7 @@ def _read_query_lines(path: Path) -> Iterator[tuple[int, str, str]]:
 
 def _check_column(name: str, value: str) -> None:
     """Raise InputError for a value that can't be a column of a TREC file."""
-    if not value or any(char.isspace() for char in value):
+    if value.split() != [value]:
         raise InputError(
             f"{name} {value!r} is empty or has a blank, which separates columns in TREC files: "
             "rename it"

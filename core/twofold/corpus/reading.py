@@ -23,6 +23,11 @@ def open_file(path: Path, mode: Literal["rb", "rt", "wt"]) -> Any:
     return path.open(mode, encoding=encoding)
 
 
+def line_error(path: Path, number: int, problem: str) -> CorpusError:
+    """Return the error for what is wrong with one line of a file."""
+    return CorpusError(f"{path}, line {number}: {problem}")
+
+
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield (line number from 1, line) for lines that aren't blank; raise CorpusError."""
     try:
@@ -39,12 +44,18 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (line number from 1, JSON object) for lines that aren't blank; raise CorpusError."""
+    for number, line in read_raw_lines(path):
+        yield number, _parse_object(path, number, line)
+
+
+def read_raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield (line number from 1, line) one by one, except blank lines; raise CorpusError."""
     number = 0
     try:
         with open_file(path, "rb") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
-                    yield number, _parse_object(path, number, line)
+                    yield number, line
     except FileNotFoundError:
         raise CorpusError(f"there is no file {path}") from None
     except (OSError, EOFError, zlib.error) as error:
@@ -54,23 +65,18 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def read_passages(path: Path) -> Iterator[Passage]:
     """Yield the passages of a file in BEIR's format: ``_id`` or ``id``, ``title``, ``text``.
 
-    Other fields become metadata.
-
-    Raises:
-        CorpusError: A line is not a passage; the message names it.
+    Other fields become metadata. Raises CorpusError naming the line.
     """
     for number, record in read_json_lines(path):
         metadata = record.get("metadata")
         if metadata is not None and not isinstance(metadata, dict):
-            raise CorpusError(
-                f"{path}, line {number}: metadata must be an object, got {metadata!r:.60}"
-            )
+            raise line_error(path, number, f"metadata must be an object, got {metadata!r:.60}")
         others = {name: value for name, value in record.items() if name not in _PASSAGE_FIELDS}
         yield Passage(
             id=id_field(path, number, record),
             title="" if record.get("title") is None else text_field(path, number, record, "title"),
             text=text_field(path, number, record, "text"),
-            metadata={**others, **(metadata if metadata is not None else {})},
+            metadata=others | (metadata or {}),
         )
 
 
@@ -78,7 +84,7 @@ def text_field(path: Path, number: int, record: dict[str, Any], name: str) -> st
     """Return a field of a record; raise CorpusError if it isn't a string."""
     value = record.get(name)
     if not isinstance(value, str):
-        raise CorpusError(f"{path}, line {number}: {name!r} must be a string, got {value!r:.60}")
+        raise line_error(path, number, f"{name!r} must be a string, got {value!r:.60}")
     return value
 
 
@@ -88,9 +94,7 @@ def id_field(path: Path, number: int, record: dict[str, Any]) -> str:
     if value is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise CorpusError(
-            f"{path}, line {number}: an id must be a string or an integer, got {value!r:.60}"
-        )
+        raise line_error(path, number, f"an id must be a string or an integer, got {value!r:.60}")
     return str(value)
 
 
@@ -98,9 +102,9 @@ def _parse_object(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         record = json.loads(line)
     except UnicodeDecodeError as error:
-        raise CorpusError(f"{path}, line {number}: not UTF-8 ({error.reason})") from None
+        raise line_error(path, number, f"not UTF-8 ({error.reason})") from None
     except json.JSONDecodeError as error:
-        raise CorpusError(f"{path}, line {number}: not JSON ({error})") from None
+        raise line_error(path, number, f"not JSON ({error})") from None
     if not isinstance(record, dict):
-        raise CorpusError(f"{path}, line {number}: must be a JSON object, got {record!r:.60}")
+        raise line_error(path, number, f"must be a JSON object, got {record!r:.60}")
     return record

@@ -10,15 +10,14 @@ from twofold.concurrency import run_parallel
 from twofold.dense.faiss_index import AnnStructure
 from twofold.dense.flat import FlatIndex
 from twofold.dense.index_types import Auto, Flat, IndexType, resolve_index_type
-from twofold.dense.vector_block import Flags, VectorBlock
-from twofold.segments import allowed_flags, find_positions, next_merge
+from twofold.dense.vector_block import VectorBlock
+from twofold.segments import allowed_flags, delete_rows, next_merge
 from twofold.similarity import Metric
 from twofold.types import LegHits, Mask, Rows, Scores, Vectors
 
 MAX_TAIL = 10_000
 """Up to this many rows outside all structures are scanned; more become a structure."""
-SCAN_FACTOR = 1_000
-"""m eligible of n vectors are scanned where m^2 <= SCAN_FACTOR * n: 10,000 of 100,000."""
+SCAN_FACTOR = 1_000  # m eligible of n vectors are scanned where m^2 <= SCAN_FACTOR * n
 MIN_HALF_BATCH = 16  # queries in each half of a batch from which on a second thread pays
 
 
@@ -26,8 +25,7 @@ MIN_HALF_BATCH = 16  # queries in each half of a batch from which on a second th
 class BuildPlan:
     """A structure to build from the live rows of some structures.
 
-    ``members`` are their numbers; the tail has the number after the last. With ``reuse``, the only
-    member stays as it is.
+    ``members`` are their numbers; the tail's is after the last. ``reuse`` keeps the only member.
     """
 
     index_type: IndexType
@@ -39,8 +37,8 @@ class ApproximateIndex:
     """Approximate nearest vectors under one metric, found by FAISS structures.
 
     The structures and ``effort`` decide which rows are found; scores are exact. Rows outside the
-    structures are scanned. Where few rows are eligible, or the structures find fewer than k, all
-    eligible rows are scanned; ``effort=math.inf`` always scans.
+    structures, the tail, are scanned. Where few rows are eligible, or the structures find fewer
+    than k, all eligible rows are scanned; ``effort=math.inf`` always scans.
     """
 
     def __init__(
@@ -48,38 +46,18 @@ class ApproximateIndex:
         index_type: IndexType | Auto,
         metric: Metric,
         dim: int,
-        blocks: Sequence[VectorBlock] = (),
-        structures: Sequence[AnnStructure] = (),
-        ids_of: Callable[[Rows], list[str]] | None = None,
+        blocks: Sequence[VectorBlock],
+        structures: Sequence[AnnStructure],
+        ids_of: Callable[[Rows], list[str]],
     ) -> None:
         self.index_type = index_type
         self.flat = FlatIndex(metric, dim, blocks, ids_of)
         self.structures = tuple(structures)
-        self._refresh()
-
-    @property
-    def blocks(self) -> tuple[VectorBlock, ...]:
-        """All stored vectors."""
-        return self.flat.blocks
-
-    def add(self, rows: Rows, ids: Sequence[str], vectors: Vectors) -> None:
-        """Index ``vectors`` (n, dim) under ascending rows, greater than all before."""
-        self.flat.add(rows, ids, vectors)
-        self._refresh()
-        self.update_structures()
-
-    def delete(self, rows: Rows) -> None:
-        """Delete rows; unknown ones are ignored."""
-        self.flat.delete(rows)
-        self._refresh()
-        self.update_structures()
-
-    def update_structures(self, *, compact: bool = False) -> None:
-        """Build the structures that are due; ``compact`` leaves at most one."""
-        plans = self.plan_builds(compact=compact)
-        if plans is not None:
-            self.structures = tuple(self.build(plan) for plan in plans)
-            self._refresh()
+        end = max((int(structure.rows[-1]) for structure in structures), default=-1)
+        self._tail = FlatIndex(metric, dim, [block.after(end) for block in blocks], ids_of)
+        deleted = [block.rows[~block.live] for block in blocks if block.live is not None]
+        dead = np.concatenate([np.empty(0, np.int64), *deleted])
+        self._live = tuple(delete_rows(None, structure.rows, dead) for structure in structures)
 
     def plan_builds(self, *, compact: bool = False) -> list[BuildPlan] | None:
         """Return the structures to have instead of the present ones, or None if none is due.
@@ -128,10 +106,9 @@ class ApproximateIndex:
     def search(
         self, queries: Vectors, k: int, allowed: Mask | None = None, effort: float = 1.0
     ) -> list[LegHits]:
-        """Return about the best ``k`` allowed rows for each query (n, dim).
+        """Return about the best ``k`` allowed rows, no fewer if there are, for each query (n, dim).
 
-        ``effort`` multiplies the index type's usual work; ``math.inf`` is exact. Every query gets
-        min(k, allowed rows) hits.
+        ``effort`` multiplies the index type's usual work; ``math.inf`` is exact.
         """
         flat = self.flat
         points = flat.prepare_queries(queries)
@@ -148,7 +125,7 @@ class ApproximateIndex:
         hits = [LegHits.empty() for _ in points]
         for number, rows in zip(safe.tolist(), proposed, strict=True):
             hits[number] = flat.rank_rows(points[number], rows, k)
-        short = [number for number, found in enumerate(hits) if len(found.rows) < min(k, total)]
+        short = [number for number, found in enumerate(hits) if len(found.keys) < min(k, total)]
         if short:
             scanned = flat.search_prepared(points[short], k, eligible)
             for number, found in zip(short, scanned, strict=True):
@@ -172,7 +149,7 @@ class ApproximateIndex:
             proposed = self._ask_structures(queries, k, allowed, effort)
         tail = self._tail.search_prepared(queries, k, self._tail.eligible(allowed))
         pairs = zip(proposed, tail, strict=True)
-        return [np.concatenate([rows, hits.rows]) for rows, hits in pairs]
+        return [np.concatenate([rows, hits.keys]) for rows, hits in pairs]
 
     def _ask_structures(
         self, queries: Vectors, k: int, allowed: Mask | None, effort: float
@@ -180,10 +157,7 @@ class ApproximateIndex:
         """Return the live, allowed rows that the structures propose for each query."""
         proposed: list[list[Rows]] = [[] for _ in queries]
         for structure, live in zip(self.structures, self._live, strict=True):
-            flags = live
-            if allowed is not None:
-                flags = allowed_flags(structure.rows, allowed)
-                flags = flags if live is None else flags & live
+            flags = live if allowed is None else allowed_flags(structure.rows, allowed, live)
             found = structure.propose(queries, k, effort, flags)
             for of_query, rows in zip(proposed, found, strict=True):
                 of_query.append(rows[rows >= 0])
@@ -196,23 +170,3 @@ class ApproximateIndex:
             return np.concatenate([np.empty(0, np.int64), *tails])
         rows, live = self.structures[number].rows.astype(np.int64), self._live[number]
         return rows if live is None else rows[live]
-
-    def _refresh(self) -> None:
-        """Recompute the tail and the live flags of the structures."""
-        end = max((int(structure.rows[-1]) for structure in self.structures), default=-1)
-        flat = self.flat
-        tails = [block.after(end) for block in self.blocks]
-        self._tail = FlatIndex(flat.metric, flat.dim, tails, flat.ids_of)
-        dead = np.concatenate([np.empty(0, np.int64), *(block.dead for block in self.blocks)])
-        self._live = tuple(_live_flags(structure, dead) for structure in self.structures)
-
-
-def _live_flags(structure: AnnStructure, dead: Rows) -> Flags | None:
-    """Return which of a structure's rows are not ``dead``, or None for all."""
-    positions = find_positions(dead, structure.rows)
-    positions = positions[positions >= 0]
-    if not len(positions):
-        return None
-    flags = np.ones(len(structure.rows), np.bool_)
-    flags[positions] = False
-    return flags

@@ -20,8 +20,7 @@ from twofold.similarity import Metric
 from twofold.types import Rows, Vectors
 
 _FOOTER_LENGTH_BYTES = 8  # bytes at the end of a file that give the length of its footer
-_ALIGNMENT = 16
-"""Dimensions inside structures are a multiple of this, for FAISS's fast instructions."""
+_ALIGNMENT = 16  # dimensions are filled up to a multiple of this, for FAISS's fast instructions
 _PARALLEL_ROWS = 20_000  # vectors from which on several threads build faster than one
 _MIN_TRAINING = 64  # training vectors, repeated if there are fewer
 _BATCH_ROWS = 65_536  # vectors added at once: a build holds 100 MB of floats at 384 dimensions

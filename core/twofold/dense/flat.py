@@ -16,8 +16,7 @@ from twofold.validation import check_vectors
 
 PARALLEL_ROWS = 20_000  # vectors from which on a second thread speeds up a scan
 GATHER_RATIO = 4  # where fewer than one vector in this many is eligible, those are gathered
-MAX_OVERFETCH = 1024
-"""Up to this many deleted vectors are fetched and dropped, which is faster than masking them."""
+MAX_OVERFETCH = 1024  # up to this many deleted vectors are fetched and dropped instead of masked
 SPARE_CANDIDATES = 32  # fetched beyond k, so that float32 errors rarely need a second scan
 DIRECT_ROWS = 1024  # up to this many eligible vectors are scored directly, without FAISS
 MIN_PRODUCT, MAX_PRODUCT = 1e-24, 1e36
@@ -25,8 +24,7 @@ MIN_PRODUCT, MAX_PRODUCT = 1e-24, 1e36
 GROUP_QUERIES = 256  # queries in one matrix product: 17 MB of scores
 PRODUCT_QUERIES = 4  # queries from which on one matrix product is faster than a scan per query
 
-Candidates = tuple[Positions, NDArray[np.float32]]
-"""Positions in a block and their float32 scores."""
+Candidates = tuple[Positions, NDArray[np.float32]]  # in a block, with their float32 scores
 Eligible = tuple[Sequence[Flags | None], int]
 """The flags of each block's eligible rows, None for all, and the number of eligible rows."""
 
@@ -36,8 +34,7 @@ def scan(
 ) -> Candidates:
     """Return the ``count`` nearest candidates for one query (dim,), higher scores are better.
 
-    A large block is scanned by halves on two threads. Where few vectors are eligible, only those
-    are read.
+    Two threads scan the halves of a large block. If few vectors are eligible, only those are read.
     """
     size = len(block.rows)
     if eligible is not None and np.count_nonzero(eligible) * GATHER_RATIO < size:
@@ -125,41 +122,23 @@ class FlatIndex:
     """Exact nearest vectors under one metric; results depend on the live vectors alone.
 
     FAISS proposes candidates in float32, and each is rescored in float64 in a fixed order. Where
-    rounding could have hidden a better vector, all vectors near the border are rescored. Ids decide
-    ties: those that ``ids_of`` returns, by default the ones given to ``add``.
+    rounding could have hidden a better vector, all vectors near the border are rescored. Ids, which
+    ``ids_of`` returns, decide ties.
     """
 
     def __init__(
         self,
         metric: Metric,
         dim: int,
-        blocks: Sequence[VectorBlock] = (),
-        ids_of: Callable[[Rows], list[str]] | None = None,
+        blocks: Sequence[VectorBlock],
+        ids_of: Callable[[Rows], list[str]],
     ) -> None:
         self.metric = metric
         self.dim = dim
         self.blocks = tuple(blocks)
-        self._ids: dict[int, str] = {}
+        self.ids_of = ids_of
         # Completing the candidates of a search needs its query again.
         self._prepared: tuple[tuple[object, ...], Vectors] | None = None
-        self.ids_of = ids_of if ids_of is not None else self._added_ids
-
-    def add(self, rows: Rows, ids: Sequence[str], vectors: Vectors) -> None:
-        """Index ``vectors`` (n, dim) under ascending rows, greater than all before."""
-        stored = self.metric.prepare(check_vectors(vectors, self.dim, len(rows)))
-        self._ids.update(zip(rows.tolist(), ids, strict=True))
-        self.blocks = (*self.blocks, VectorBlock.from_vectors(self.metric, rows, stored))
-
-    def delete(self, rows: Rows) -> None:
-        """Delete rows; unknown ones are ignored."""
-        self.blocks = tuple(block.without(rows) for block in self.blocks)
-
-    def search(
-        self, queries: Vectors, k: int, allowed: Mask | None = None, effort: float = 1.0
-    ) -> list[LegHits]:
-        """Return the best ``k`` allowed rows for each query (n, dim)."""
-        del effort  # every search is exact
-        return self.search_prepared(self.prepare_queries(queries), k, self.eligible(allowed))
 
     def search_prepared(self, queries: Vectors, k: int, eligible: Eligible) -> list[LegHits]:
         """Return the best ``k`` eligible rows for each prepared query (n, dim)."""
@@ -271,9 +250,8 @@ class FlatIndex:
         """Return the best ``k`` of the positions in each block by exact score, ties by id."""
         pairs = list(zip(self.blocks, positions, strict=True))
         rows = np.concatenate([block.rows[at] for block, at in pairs])
-        scores = np.concatenate(
-            [self.metric.score(query, block.vectors, at) for block, at in pairs]
-        )
+        by_block = [self.metric.score(query, block.vectors, at) for block, at in pairs]
+        scores = np.concatenate(by_block)
         order = np.argsort(-scores, kind="stable")
         rows, scores = rows[order], scores[order]
         if len(scores) > k:
@@ -338,6 +316,3 @@ class FlatIndex:
     def _max_length(self) -> float:
         """Return the greatest length of a vector, 0.0 without vectors."""
         return max((block.max_length for block in self.blocks), default=0.0)
-
-    def _added_ids(self, rows: Rows) -> list[str]:
-        return [self._ids[row] for row in rows.tolist()]

@@ -14,6 +14,7 @@ from twofold.validation import check_choice, check_integer, did_you_mean
 
 Codes = Literal["float32", "float16", "int8"]
 _QUANTIZERS = {"float16": "QT_fp16", "int8": "QT_8bit"}
+_FACTORY_NAMES = {"float32": "Flat", "float16": "SQfp16", "int8": "SQ8"}
 _RANGE_SAMPLE = 65_536  # vectors from which a scalar quantizer learns the range of each dimension
 _VECTORS_PER_CENTROID = 64  # training vectors for each centroid of an inverted file
 _KMEANS_ROUNDS = 10
@@ -52,7 +53,15 @@ class _Spec:
     __slots__ = ()
 
     def __post_init__(self) -> None:
-        _check_fields(self)
+        spec: Any = self
+        for field in fields(spec):
+            value, name = getattr(self, field.name), f"{type(self).__name__}.{field.name}"
+            if field.name == "codes":
+                check_choice(name, value, _FACTORY_NAMES)
+            elif value is not None or field.default is not None:
+                low, high = (2, _MAX_LINKS) if field.name == "links" else (1, _MAX_VALUE)
+                check_integer(name, value, low, high)
+                object.__setattr__(self, field.name, int(value))  # numpy integers aren't JSON
 
     def training_size(self, count: int) -> int:
         """Return how many of ``count`` vectors to train on."""
@@ -71,7 +80,7 @@ class Flat(_Spec):
 
     def create(self, dim: int, _count: int, metric: int) -> Any:
         """Return an untrained FAISS structure."""
-        return _faiss().IndexScalarQuantizer(dim, _quantizer(self.codes), metric)
+        return _faiss().index_factory(dim, _FACTORY_NAMES[self.codes], metric)
 
     def search_parameters(self, search: StructureSearch) -> Any:
         """Return FAISS's search parameters."""
@@ -95,11 +104,8 @@ class HNSW(_Spec):
 
     def create(self, dim: int, _count: int, metric: int) -> Any:
         """Return an untrained FAISS structure."""
-        if self.codes == "float32":
-            graph = _faiss().IndexHNSWFlat(dim, self.links, metric)
-        else:
-            codes = _quantizer(self.codes)
-            graph = _faiss().IndexHNSWSQ(dim, codes, self.links, metric)
+        name = f"HNSW{self.links},{_FACTORY_NAMES[self.codes]}"
+        graph = _faiss().index_factory(dim, name, metric)
         graph.hnsw.efConstruction = self.build_effort
         return graph
 
@@ -141,30 +147,41 @@ class _InvertedFile(_Spec):
         return 1 / 8
 
 
+class _RescoredFile(_InvertedFile):
+    """An inverted file with codes so small that many candidates must be rescored."""
+
+    __slots__ = ()
+    rescored: int | None
+
+    def candidate_count(self, search: StructureSearch) -> int:
+        """Return how many candidates to rescore; the default reads a fixed number of floats."""
+        usual = self.rescored
+        if usual is None:
+            usual = max(_RESCORED_FLOATS // search.dim, 100)
+        return math.ceil(max(usual, 2 * search.k) * search.effort)
+
+
 @dataclass(frozen=True, slots=True)
 class IVF(_InvertedFile):
     """An inverted file of coded vectors: quick to build; queries unlike the passages need probes.
 
-    By default there are 1.3 times the square root of the number of vectors ``lists``, and one in
-    eight is read. Jegou, Douze and Schmid, Product Quantization for Nearest Neighbor Search (TPAMI
-    2011).
+    ``lists`` is 1.3 times the square root of the number of vectors by default; 1 in 8 is read.
+    Jegou, Douze and Schmid, Product Quantization for Nearest Neighbor Search (TPAMI 2011).
     """
 
     codes: Codes = "int8"
 
     def create(self, dim: int, count: int, metric: int) -> Any:
         """Return an untrained FAISS structure."""
-        lists = self._list_count(count)
+        lists, centroids = self._list_count(count), _faiss().IndexFlatL2(dim)
         if self.codes == "float32":
-            return _with_kmeans(
-                _faiss().IndexIVFFlat(_faiss().IndexFlatL2(dim), dim, lists, metric)
-            )
-        codes, centroids = _quantizer(self.codes), _faiss().IndexFlatL2(dim)
+            return _with_kmeans(_faiss().IndexIVFFlat(centroids, dim, lists, metric))
+        codes = getattr(_faiss().ScalarQuantizer, _QUANTIZERS[self.codes])
         return _with_kmeans(_faiss().IndexIVFScalarQuantizer(centroids, dim, lists, codes, metric))
 
 
 @dataclass(frozen=True, slots=True)
-class IVFPQ(_InvertedFile):
+class IVFPQ(_RescoredFile):
     """An inverted file of product-quantized vectors, in pieces of four bits.
 
     ``code_bytes`` per vector are one per eight dimensions by default. ``lists`` and ``probes`` are
@@ -184,13 +201,9 @@ class IVFPQ(_InvertedFile):
         file.pq.cp.min_points_per_centroid = 1  # or FAISS prints to stderr
         return _with_kmeans(file)
 
-    def candidate_count(self, search: StructureSearch) -> int:
-        """Return how many candidates to rescore exactly."""
-        return _rescored_count(self.rescored, search)
-
 
 @dataclass(frozen=True, slots=True)
-class OneBit(_InvertedFile):
+class OneBit(_RescoredFile):
     """One bit per dimension of randomly rotated vectors: the smallest and quickest to build.
 
     At least ``rescored`` candidates are rescored exactly, by default 400 at 384 dimensions and more
@@ -208,10 +221,6 @@ class OneBit(_InvertedFile):
         lists, centroids = self._list_count(count), _faiss().IndexFlatL2(dim)
         file = _faiss().IndexIVFRaBitQFastScan(centroids, dim, lists, metric)
         return _faiss().IndexPreTransform(rotation, _with_kmeans(file))
-
-    def candidate_count(self, search: StructureSearch) -> int:
-        """Return how many candidates to rescore exactly."""
-        return _rescored_count(self.rescored, search)
 
     def search_parameters(self, search: StructureSearch) -> Any:
         """Return FAISS's search parameters."""
@@ -295,29 +304,6 @@ def index_type_from_name(name: str) -> IndexType | Auto:
             f"codes, as 'hnsw:float16'{hint}"
         )
     return spec(**parameters)
-
-
-def _check_fields(spec: Any) -> None:
-    """Raise InputError for a field value that is out of range."""
-    for field in fields(spec):
-        value, name = getattr(spec, field.name), f"{type(spec).__name__}.{field.name}"
-        if field.name == "codes":
-            check_choice(name, value, ("float32", *_QUANTIZERS))
-        elif value is not None or field.default is not None:
-            low, high = (2, _MAX_LINKS) if field.name == "links" else (1, _MAX_VALUE)
-            check_integer(name, value, low, high)
-            object.__setattr__(spec, field.name, int(value))  # numpy integers aren't JSON
-
-
-def _quantizer(codes: Codes) -> Any:
-    """Return FAISS's quantizer type for ``codes``."""
-    return getattr(_faiss().ScalarQuantizer, _QUANTIZERS[codes])
-
-
-def _rescored_count(rescored: int | None, search: StructureSearch) -> int:
-    """Return how many candidates to rescore; the default reads a fixed number of floats."""
-    usual = max(_RESCORED_FLOATS // search.dim, 100) if rescored is None else rescored
-    return math.ceil(max(usual, 2 * search.k) * search.effort)
 
 
 def _nearest_power_of_two(value: float) -> int:

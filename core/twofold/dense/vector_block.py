@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.segments import find_positions
+from twofold.segments import delete_rows
 from twofold.similarity import Metric
 from twofold.types import Rows, Vectors
 
@@ -53,12 +53,9 @@ class VectorBlock:
 
     def without(self, dead: Rows) -> "VectorBlock":
         """Return this block with more rows deleted; unknown rows are ignored."""
-        positions = find_positions(dead, self.rows)
-        positions = positions[positions >= 0]
-        if len(positions) == 0:
+        live = delete_rows(self.live, self.rows, dead)
+        if live is None or live is self.live:
             return self
-        live = np.ones(len(self.rows), np.bool_) if self.live is None else self.live.copy()
-        live[positions] = False
         longest = float(self.lengths[live].max(initial=0.0))
         return replace(self, live=live, max_live_length=longest, count=int(live.sum()))
 
@@ -74,11 +71,6 @@ class VectorBlock:
             live=live,
             count=len(self.rows) - start if live is None else int(live.sum()),
         )
-
-    @property
-    def dead(self) -> Rows:
-        """The deleted rows."""
-        return self.rows[~self.live] if self.live is not None else np.empty(0, np.int64)
 
     def positions(self, eligible: Flags | None) -> Positions:
         """Return the positions of all eligible vectors."""

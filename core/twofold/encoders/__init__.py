@@ -3,11 +3,10 @@
 from twofold.encoders.distillation import distill
 from twofold.encoders.hashing import HashingEncoder
 from twofold.encoders.model_spec import DEFAULT_ENCODER, ModelOptions
-from twofold.encoders.onnx.encoder import OnnxEncoder
+from twofold.encoders.onnx import OnnxEncoder
 from twofold.encoders.query_adapter import QueryAdapter
-from twofold.encoders.registry import encoder_from_name
+from twofold.encoders.registry import TowersEncoder, encoder_from_name
 from twofold.encoders.sentence_transformer import SentenceTransformerEncoder
-from twofold.encoders.two_tower import TowersEncoder
 
 __all__ = [
     "DEFAULT_ENCODER",

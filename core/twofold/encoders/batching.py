@@ -124,11 +124,13 @@ class TokenCounter:
                 counts += map(len, self._slow(block, truncation=False, verbose=False)["input_ids"])
         return np.array(counts, np.int64)
 
-    def fingerprint(self) -> str:
-        """Return a hash of the vocabulary and of the token ids of a probe text."""
-        if self._fast is not None:
-            vocabulary, ids = self._fast.get_vocab(), self._fast.encode(_PROBE).ids
-        else:
-            vocabulary, ids = self._slow.get_vocab(), self._slow(_PROBE)["input_ids"]
-        text = json.dumps([sorted(vocabulary.items()), ids])
-        return xxhash.xxh3_128_hexdigest(text.encode())
+
+def fingerprint_tokenizer(tokenizer: Any) -> str:
+    """Return a hash of a tokenizer's vocabulary and its ids of a probe text, "" for None."""
+    if tokenizer is None:
+        return ""
+    fast = copy_fast_tokenizer(tokenizer)
+    ids = fast.encode(_PROBE).ids if fast is not None else tokenizer(_PROBE)["input_ids"]
+    vocabulary = (fast if fast is not None else tokenizer).get_vocab()
+    text = json.dumps([sorted(vocabulary.items()), ids])
+    return xxhash.xxh3_128_hexdigest(text.encode())

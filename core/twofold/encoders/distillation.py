@@ -18,7 +18,7 @@ _SIF = 1e-4
 """Arora's a: a token with this frequency gets half the weight of a rare one."""
 _UNUSED = re.compile(r"\[unused\d+\]|<unused\d+>")
 _BATCH = 512  # tokens encoded at once, each as a text
-_WORD = "a"
+_WORD = "a"  # any token, to find the special tokens around a text
 
 
 def distill(
@@ -43,6 +43,10 @@ def distill(
         InputError: The folder has other files, ``dim`` is out of range, or the model has no fast
             tokenizer.
     """
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Normalize
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+
     target = Path(folder)
     check_output_folder(target, _is_static_folder)
     check_integer("dim", dim)
@@ -55,17 +59,15 @@ def distill(
         raise InputError(f"{str(model)!r} can't be distilled: it has no transformer tokenizer")
     vocabulary: dict[str, int] = tokenizer.get_vocab()
     special = set(original.all_special_ids) - {original.unk_token_id}
-    used = [
-        number
-        for token, number in vocabulary.items()
-        if number not in special and not _UNUSED.fullmatch(token)
-    ]
-    ids = np.array(sorted(used), np.int64)
+    used = {number for token, number in vocabulary.items() if not _UNUSED.fullmatch(token)}
+    ids = np.array(sorted(used - special), np.int64)
     table = np.zeros((max(vocabulary.values()) + 1, dim), np.float32)
     vectors = _reduce_dimensions(_encode_tokens(ready, tokenizer, ids), dim)
     table[ids] = _weight_by_frequency(vectors)
+    layers: list[Any] = [StaticEmbedding(tokenizer, embedding_weights=table), Normalize()]
+    static = SentenceTransformer(modules=layers, device="cpu", similarity_fn_name="cosine")
     with write_folder(target) as work:
-        _save(work, tokenizer, table)
+        static.save_pretrained(str(work), create_model_card=False)
     return SentenceTransformerEncoder(str(folder))
 
 
@@ -78,15 +80,14 @@ def _encode_tokens(
     bare = tokenizer.encode(_WORD, add_special_tokens=False).ids
     whole = tokenizer.encode(_WORD).ids
     start = next(at for at in range(len(whole)) if whole[at : at + len(bare)] == bare)
-    before, after = whole[:start], whole[start + len(bare) :]  # special tokens around a text
-    device = ready.model.device
+    before, after = whole[:start], whole[start + len(bare) :]
     blocks = []
     ready.model.eval()
     with torch.inference_mode():
         for start in range(0, len(token_ids), _BATCH):
             batch = token_ids[start : start + _BATCH]
             rows = np.array([[*before, number, *after] for number in batch.tolist()])
-            features: Any = {"input_ids": torch.tensor(rows, device=device)}
+            features: Any = {"input_ids": torch.tensor(rows, device=ready.model.device)}
             features["attention_mask"] = torch.ones_like(features["input_ids"])
             for layer in ready.modules("document"):
                 features = layer(features)
@@ -110,16 +111,6 @@ def _weight_by_frequency(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     shares = 1 / np.arange(1, len(vectors) + 1)
     shares /= shares.sum()
     return np.asarray(vectors * (_SIF / (_SIF + shares))[:, None])
-
-
-def _save(folder: Path, tokenizer: Any, table: NDArray[np.float32]) -> None:
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.base.modules import Normalize
-    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
-
-    modules: list[Any] = [StaticEmbedding(tokenizer, embedding_weights=table), Normalize()]
-    model = SentenceTransformer(modules=modules, device="cpu", similarity_fn_name="cosine")
-    model.save_pretrained(str(folder), create_model_card=False)
 
 
 def _is_static_folder(folder: Path) -> bool:

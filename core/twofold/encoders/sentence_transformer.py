@@ -6,7 +6,8 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import asdict
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ class SentenceTransformerEncoder:
         if not single and not device:
             raise InputError("device must name at least one device, got an empty sequence")
         self._title = check_model_name(model)
-        self.name = format_spec(self._title, options)
+        self.name = format_spec(self._title, asdict(options))
         self.progress = progress
         self._source = resolve_model_source(self._title)
         self._options = options
@@ -93,7 +94,6 @@ class SentenceTransformerEncoder:
         self._counters: dict[Task, TokenCounter | None] = {}
         self._pool: dict[str, Any] | None = None
         self._stop_pool: Callable[[], object] | None = None
-        self._identity: EncoderIdentity | None = None
 
     @property
     def model(self) -> Any:
@@ -110,15 +110,11 @@ class SentenceTransformerEncoder:
                 )
             return self._loaded
 
-    @property
+    @cached_property
     def identity(self) -> EncoderIdentity:
         """Name, dimensions, metric and fingerprint. The first use hashes all weights."""
         ready = self.loaded
-        if self._identity is None:
-            self._identity = EncoderIdentity(
-                self.name, ready.dim, ready.metric, ready.fingerprint()
-            )
-        return self._identity
+        return EncoderIdentity(self.name, ready.dim, ready.metric, ready.fingerprint())
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         """Return one vector per query, float32 (n, dim)."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.filters.values import ValueType, encode_value, flatten_metadata
-from twofold.segments import PackedStrings
+from twofold.segments import PackedStrings, run_offsets
 from twofold.types import Metadata, Rows
 
 Flags = NDArray[np.bool_]
@@ -98,25 +98,19 @@ class ColumnSegment:
             ids=PackedStrings.from_strings(ids),
             fields=PackedStrings.from_strings(names),
             strings=PackedStrings.from_strings(strings),
-            field_ptr=_offsets([len(entries[name]) for name in names]),
+            field_ptr=run_offsets([len(entries[name]) for name in names]),
             docs=np.array([doc for doc, _ in flat], np.uint32),
             cells=Cells.from_values(cells, codes),
-            list_ptr=_offsets([len(items) for items in lists]),
+            list_ptr=run_offsets([len(items) for items in lists]),
             elements=Cells.from_values(elements, codes),
         )
 
     @classmethod
     def merge(cls, parts: Sequence["ColumnSegment"], live: Sequence[Flags]) -> "ColumnSegment":
-        """Merge the live rows of several segments.
-
-        Args:
-            parts: Segments whose rows ascend from one to the next.
-            live: For each segment, one flag per row: whether to keep it.
-        """
-        kept_cells = [alive[part.docs] for part, alive in zip(parts, live, strict=True)]
-        pairs = list(zip(parts, kept_cells, strict=True))
-        names = sorted({name for part, keep in pairs for name in part.used_fields(keep)})
-        strings = sorted({text for part, keep in pairs for text in part._used_strings(keep)})
+        """Merge the rows that ``live`` flags in segments whose rows ascend from one to the next."""
+        kept = [(part, alive, alive[part.docs]) for part, alive in zip(parts, live, strict=True)]
+        names = sorted({name for part, _, keep in kept for name in part.used_fields(keep)})
+        strings = sorted({text for part, _, keep in kept for text in part._used_strings(keep)})
         field_numbers = {name: number for number, name in enumerate(names)}
         codes = {text: code for code, text in enumerate(strings)}
         fields: list[NDArray[np.int64]] = []
@@ -125,14 +119,12 @@ class ColumnSegment:
         lists: list[NDArray[np.int64]] = []
         elements: list[Cells] = []
         base = 0
-        for (part, keep), alive in zip(pairs, live, strict=True):
+        for part, alive, keep in kept:
             # Strings and fields that only deleted rows have get 0, which no kept cell uses.
             new_codes = np.array([codes.get(text, 0) for text in part.strings.tolist()], np.uint32)
-            new_fields = np.array(
-                [field_numbers.get(name, 0) for name in part.fields.tolist()], np.int64
-            )
+            numbers = [field_numbers.get(name, 0) for name in part.fields.tolist()]
             counts = np.diff(part.list_ptr)
-            fields.append(np.repeat(new_fields, np.diff(part.field_ptr))[keep])
+            fields.append(np.repeat(np.array(numbers, np.int64), np.diff(part.field_ptr))[keep])
             docs.append((np.cumsum(alive) - 1)[part.docs[keep]] + base)
             cells.append(part.cells.take(keep).recode(new_codes))
             lists.append(counts[keep])
@@ -140,19 +132,17 @@ class ColumnSegment:
             base += int(alive.sum())
         field_of_cell = np.concatenate(fields)
         counts = np.concatenate(lists)
-        order = np.lexsort((np.concatenate(docs), field_of_cell))
-        starts = _offsets(counts)[:-1][order]
-        list_ptr = _offsets(counts[order])
+        order = np.argsort(field_of_cell, kind="stable")  # the docs of a field ascend already
+        starts = run_offsets(counts)[:-1][order]
+        list_ptr = run_offsets(counts[order])
         positions = np.repeat(starts - list_ptr[:-1], counts[order]) + np.arange(list_ptr[-1])
-        kept_rows = list(zip(parts, live, strict=True))
+        ids = [part.ids.take(np.flatnonzero(alive)) for part, alive, _ in kept]
         return cls(
-            rows=np.concatenate([part.rows[alive] for part, alive in kept_rows]),
-            ids=PackedStrings.concatenate(
-                [part.ids.take(np.flatnonzero(alive)) for part, alive in kept_rows]
-            ),
+            rows=np.concatenate([part.rows[alive] for part, alive, _ in kept]),
+            ids=PackedStrings.concatenate(ids),
             fields=PackedStrings.from_strings(names),
             strings=PackedStrings.from_strings(strings),
-            field_ptr=_offsets(np.bincount(field_of_cell, minlength=len(names))),
+            field_ptr=run_offsets(np.bincount(field_of_cell, minlength=len(names))),
             docs=np.concatenate(docs)[order].astype(np.uint32),
             cells=Cells.concatenate(cells).take(order),
             list_ptr=list_ptr,
@@ -209,10 +199,3 @@ class ColumnSegment:
         elements = self.elements.codes[np.repeat(keep, np.diff(self.list_ptr))]
         codes = np.unique(np.concatenate([self.cells.codes[keep], elements]))
         return self.strings.take(codes.astype(np.int64)).tolist()
-
-
-def _offsets(counts: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the start of each of several runs, and the end of the last."""
-    offsets = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=offsets[1:])
-    return offsets

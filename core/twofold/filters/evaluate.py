@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,7 @@ from twofold.segments import PackedStrings
 from twofold.types import Mask
 
 _EMPTY_JSON = ("[]", "{}")
-_MAX_SEPARATE_IDS = 30
-"""Up to this many ids are searched one by one."""
+_MAX_SEPARATE_IDS = 30  # up to this many ids are searched one by one
 _COMPARE: dict[Operator, Callable[[Any, Any], Any]] = {
     Operator.GT: operator.gt,
     Operator.GTE: operator.ge,
@@ -40,15 +40,11 @@ def match_segment(where: Filter, segment: ColumnSegment) -> Flags:
         case Not(part):
             return ~match_segment(part, segment)
         case And(parts):
-            flags = np.ones(len(segment), np.bool_)
-            for part in parts:
-                flags &= match_segment(part, segment)
-            return flags
+            matches = (match_segment(part, segment) for part in parts)
+            return reduce(operator.and_, matches, np.ones(len(segment), np.bool_))
         case Or(parts):
-            flags = np.zeros(len(segment), np.bool_)
-            for part in parts:
-                flags |= match_segment(part, segment)
-            return flags
+            matches = (match_segment(part, segment) for part in parts)
+            return reduce(operator.or_, matches, np.zeros(len(segment), np.bool_))
 
 
 def _match_condition(condition: Condition, segment: ColumnSegment) -> Flags:

@@ -62,14 +62,13 @@ class Or:
 Filter = Condition | Not | And | Or
 """A parsed filter."""
 
-ID = "$id"
-"""Field name that stands for the passage id."""
+ID = "$id"  # the field name that stands for the passage id
 _ID_OPERATORS = ("$eq", "$ne", "$in", "$nin")
 _NEGATED = {"$ne": Operator.EQ, "$nin": Operator.IN}
 _FIELD_OPERATORS = (*(op.value for op in Operator), *_NEGATED, "$not")
+_ORDERINGS = (Operator.GT, Operator.GTE, Operator.LT, Operator.LTE)
 _LISTS = (Operator.IN, Operator.ANY, Operator.ALL)
-_MAX_BITS = 10_000
-"""Size of the longest integer that is compared. Python can't print longer ones."""
+_MAX_BITS = 10_000  # of the largest integer that is compared; Python can't print much larger ones
 
 
 def parse_filter(where: Where) -> Filter:
@@ -122,20 +121,16 @@ def _parse_id(value: Any) -> Filter:
 
 
 def _parse_condition(field: str, name: object, operand: Any) -> Filter:
-    """Parse one operator on a field."""
+    """Parse one operator on a field; raise FilterError if the operand has the wrong type."""
     if name == "$not":
         if not isinstance(operand, Mapping):
             raise FilterError(f"$not on field {field!r} takes operators, got {operand!r:.80}")
         return Not(_parse_entry(field, operand))
     if name in _NEGATED:
-        return Not(_make_condition(field, _NEGATED[str(name)], operand))
+        return Not(_parse_condition(field, _NEGATED[str(name)], operand))
     if name not in _FIELD_OPERATORS:
         raise _unknown_operator(str(name), _FIELD_OPERATORS, f"on field {field!r}")
-    return _make_condition(field, Operator(name), operand)
-
-
-def _make_condition(field: str, operator: Operator, operand: Any) -> Condition:
-    """Return a condition; raise FilterError if the operand has the wrong type."""
+    operator = Operator(name)
     if operator in _LISTS and isinstance(operand, set | frozenset):
         operand = sorted(operand, key=repr)
     is_valid, description = _OPERANDS[operator]
@@ -147,26 +142,24 @@ def _make_condition(field: str, operator: Operator, operand: Any) -> Condition:
 
 
 def _unknown_operator(name: str, known: Sequence[str], place: str) -> FilterError:
-    """Return the error for an unknown operator."""
-    listed = ", ".join(sorted(known))
-    hint = did_you_mean(name, known)
-    return FilterError(f"unknown operator {name!r} {place}: use one of {listed}{hint}")
+    listed = ", ".join(sorted(known)) + did_you_mean(name, known)
+    return FilterError(f"unknown operator {name!r} {place}: use one of {listed}")
 
 
 def _is_ordered(value: object) -> bool:
     """Return whether ``value`` is a string or a number that can be ordered."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return False
-    return not isinstance(value, float) or not math.isnan(value)
+    if isinstance(value, float):
+        return not math.isnan(value)
+    return isinstance(value, int | str) and not isinstance(value, bool)
 
 
 def _is_scalar(value: object) -> bool:
     """Return whether ``value`` can be compared with one field value."""
-    if isinstance(value, float) and math.isnan(value):
-        return False
-    if isinstance(value, int) and value.bit_length() > _MAX_BITS:
-        return False
-    return value is None or isinstance(value, str | int | float | bool)
+    if isinstance(value, int):
+        return value.bit_length() <= _MAX_BITS
+    if isinstance(value, float):
+        return not math.isnan(value)
+    return value is None or isinstance(value, str)
 
 
 def _is_list(value: object) -> bool:
@@ -182,16 +175,12 @@ def _is_string(value: object) -> bool:
 
 _OPERANDS: dict[Operator, tuple[Callable[[Any], bool], str]] = {
     Operator.EQ: (lambda value: _is_scalar(value) or _is_list(value), "one value"),
-    **dict.fromkeys(
-        (Operator.GT, Operator.GTE, Operator.LT, Operator.LTE),
-        (_is_ordered, "a number or a string"),
-    ),
+    **dict.fromkeys(_ORDERINGS, (_is_ordered, "a number or a string")),
     **dict.fromkeys(_LISTS, (_is_list, "a list of strings, numbers, booleans or None")),
     **dict.fromkeys(
         (Operator.EXISTS, Operator.EMPTY),
         (lambda value: isinstance(value, bool), "True or False"),
     ),
     Operator.CONTAINS: (_is_scalar, "a string, a number, a boolean or None"),
-    Operator.TEXT: (_is_string, "a string"),
-    Operator.ITEXT: (_is_string, "a string"),
+    **dict.fromkeys((Operator.TEXT, Operator.ITEXT), (_is_string, "a string")),
 }

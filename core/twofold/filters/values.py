@@ -7,8 +7,7 @@ from typing import Any
 
 from twofold.types import PAYLOAD
 
-MAX_EXACT = 1 << 53
-"""Integers up to this size are exact as floats."""
+MAX_EXACT = 1 << 53  # integers up to this size are exact as floats
 
 
 class ValueType(IntEnum):

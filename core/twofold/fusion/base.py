@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -9,10 +10,7 @@ from numpy.typing import NDArray
 
 from twofold.types import Mask, Moments, Scores
 
-
-def zero_moments() -> Moments:
-    """Return the moments of a leg that scores every passage 0."""
-    return Moments(0.0, 0.0)
+_zero_moments = partial(Moments, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +28,7 @@ class LegScores:
     scores: Scores
     ranks: NDArray[np.int64]
     lowest: float
-    moments: Callable[[], Moments] = zero_moments
+    moments: Callable[[], Moments] = _zero_moments
     quality: float = 1.0
 
     @property

@@ -48,8 +48,8 @@ class GuardedFusion:
     def __post_init__(self) -> None:
         if isinstance(self.fusion, type) or not isinstance(self.fusion, WeightedFusion):
             raise InputError(
-                f"fusion must be a fusion with a weight, such as WeightedSum() or "
-                f"ReciprocalRank(), got {self.fusion!r:.80}"
+                "fusion must be a fusion with a weight, such as WeightedSum() or ReciprocalRank(), "
+                f"got {self.fusion!r:.80}"
             )
         check_number("weak_dense", self.weak_dense, 0, 1)
         check_number("weak_lexical", self.weak_lexical, 0, 1)
@@ -71,8 +71,7 @@ class GuardedFusion:
         weight += (min(weight, self.weak_dense) - weight) * (1 - dense_trust)
         index_weight = weight  # depends on the index only; the warning reports it
         # Doubt in the lexical leg helps the dense one only as far as that one is trusted.
-        shift = (1 - lexical_trust) * dense_trust
-        weight += (max(weight, self.weak_lexical) - weight) * shift
+        weight += (max(weight, self.weak_lexical) - weight) * ((1 - lexical_trust) * dense_trust)
         if weight == full:
             return self.fusion.fuse(dense, lexical)
         warnings: list[str] = []
@@ -90,10 +89,9 @@ class GuardedFusion:
             )
         fusion = self._at_weights.get(weight)
         if fusion is None:
-            fusion = self.fusion.with_dense_weight(weight)
             if len(self._at_weights) >= _MAX_WEIGHTS:
                 self._at_weights.clear()
-            self._at_weights[weight] = fusion
+            fusion = self._at_weights[weight] = self.fusion.with_dense_weight(weight)
         fused = fusion.fuse(dense, lexical)
         return replace(fused, warnings=(*fused.warnings, *warnings))
 

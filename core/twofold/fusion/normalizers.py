@@ -9,7 +9,7 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 
 from twofold.fusion.base import LegScores
-from twofold.types import Scores
+from twofold.types import Moments, Scores
 from twofold.validation import check_choice
 
 Population = Literal["corpus", "candidates"]
@@ -73,37 +73,31 @@ class ZScore:
     def normalize(self, leg: LegScores) -> Scores:
         """Return values around 0."""
         scores = leg.completed
-        if self.over == "corpus":
-            moments = leg.moments()
-            mean, deviation = moments.mean, moments.deviation
-        else:
-            mean, deviation = _moments(scores, 0)
-        return (scores - mean) / deviation if deviation > 0 else np.zeros(len(scores))
+        moments = leg.moments() if self.over == "corpus" else _moments(scores, 0)
+        if moments.deviation > 0:
+            return (scores - moments.mean) / moments.deviation
+        return np.zeros(len(scores))
 
 
 @dataclass(frozen=True, slots=True)
 class DistributionBased:
     """Maps mean - 3 standard deviations of the candidates to 0 and mean + 3 to 1.
 
-    This is Qdrant's DBSF with its sample deviation (n - 1), without clipping. All values are 0.5
-    if the deviation is 0.
+    Qdrant's DBSF with its sample deviation (n - 1), unclipped. All are 0.5 if the deviation is 0.
     """
 
     def normalize(self, leg: LegScores) -> Scores:
         """Return values, most of them in [0, 1]."""
         scores = leg.completed
-        mean, deviation = _moments(scores, 1)
-        if deviation == 0:
+        moments = _moments(scores, 1)
+        if moments.deviation == 0:
             return np.full(len(scores), 0.5)
-        return (scores - (mean - 3 * deviation)) / (6 * deviation)
+        return (scores - (moments.mean - 3 * moments.deviation)) / (6 * moments.deviation)
 
 
 @dataclass(frozen=True, slots=True)
 class L2:
-    """Divides scores by the L2 norm of all candidates' scores, as OpenSearch's l2 does.
-
-    All values are 0 if all scores are.
-    """
+    """Divides scores by the L2 norm of all candidates' scores, as OpenSearch does; 0 stays 0."""
 
     def normalize(self, leg: LegScores) -> Scores:
         """Return values in [-1, 1]."""
@@ -127,8 +121,8 @@ class Rank:
         return 1 - better / max(len(scores), 1)
 
 
-def _moments(scores: Scores, ddof: int) -> tuple[float, float]:
+def _moments(scores: Scores, ddof: int) -> Moments:
     """Return mean and standard deviation; the latter is exactly 0 for equal scores."""
     if len(scores) <= ddof or np.ptp(scores) == 0:
-        return (float(scores[0]) if len(scores) else 0.0), 0.0
-    return float(scores.mean()), float(scores.std(ddof=ddof))
+        return Moments(float(scores[0]) if len(scores) else 0.0, 0.0)
+    return Moments(float(scores.mean()), float(scores.std(ddof=ddof)))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from twofold.errors import InputError
 from twofold.fusion.base import FusedScores, Fusion, LegScores
-from twofold.fusion.rules import reciprocal_ranks
+from twofold.fusion.rules import ReciprocalRank, reciprocal_ranks
 from twofold.types import Scores
 from twofold.validation import check_choice, check_number, did_you_mean
 
@@ -36,14 +36,10 @@ class EnsembleFusion:
     def fuse(self, dense: LegScores, lexical: LegScores) -> FusedScores:
         """Return reciprocal ranks, and sums rounded as in LangChain."""
         weight, c = self.dense_weight, self.c
-        return FusedScores(
-            reciprocal_ranks(dense, c),
-            reciprocal_ranks(lexical, c),
-            weight,
-            1 - weight,
-            _list_positions(dense, lexical, dense_first=self.dense_first),
-            sums=reciprocal_ranks(dense, c, weight) + reciprocal_ranks(lexical, c, 1 - weight),
-        )
+        sums = reciprocal_ranks(dense, c, weight) + reciprocal_ranks(lexical, c, 1 - weight)
+        order = _list_positions(dense, lexical, dense_first=self.dense_first)
+        fused = ReciprocalRank(c, weight).fuse(dense, lexical)
+        return replace(fused, precedence=order, sums=sums)
 
     def with_dense_weight(self, dense_weight: float) -> "EnsembleFusion":
         """Return the same fusion with another share of the dense leg."""
@@ -71,23 +67,18 @@ class QueryFusion:
     def fuse(self, dense: LegScores, lexical: LegScores) -> FusedScores:
         """Return the values of each list."""
         order = _list_positions(dense, lexical, dense_first=self.dense_first)
-        if self.mode == "reciprocal_rerank":  # rank 1 counts as 0
-            return FusedScores(
-                reciprocal_ranks(dense, 59), reciprocal_ranks(lexical, 59), 1, 1, order
-            )
-        if self.mode == "simple":
-            dense_scores = np.where(dense.listed, dense.scores, -np.inf)
-            lexical_scores = np.where(lexical.listed, lexical.scores, -np.inf)
-            greater = dense_scores >= lexical_scores
-            return FusedScores(
-                np.where(greater, dense_scores, 0.0),
-                np.where(greater, 0.0, lexical_scores),
-                1,
-                1,
-                order,
-            )
         weight = self.dense_weight
-        return FusedScores(self._scale(dense), self._scale(lexical), weight, 1 - weight, order)
+        if self.mode in ("relative_score", "dist_based_score"):
+            return FusedScores(self._scale(dense), self._scale(lexical), weight, 1 - weight, order)
+        if self.mode == "reciprocal_rerank":  # rank 1 counts as 0
+            values = reciprocal_ranks(dense, 59), reciprocal_ranks(lexical, 59)
+        else:
+            of_dense, of_lexical = (
+                np.where(leg.listed, leg.scores, -np.inf) for leg in (dense, lexical)
+            )
+            greater = of_dense >= of_lexical
+            values = np.where(greater, of_dense, 0.0), np.where(greater, 0.0, of_lexical)
+        return FusedScores(*values, 1, 1, order)
 
     def with_dense_weight(self, dense_weight: float) -> "QueryFusion":
         """Return the same fusion with another dense weight, or raise InputError if it has none."""

@@ -69,7 +69,8 @@ def fusion_as_dict(fusion: Fusion) -> dict[str, Any]:
     if type(fusion) not in _FUSION_TYPES.values():
         names = ", ".join(_FUSION_TYPES)
         raise InputError(f"{fusion!r:.80} can't be stored: use one of {names} of twofold.fusion")
-    return _as_dict(fusion)
+    stored: dict[str, Any] = _as_json(fusion)
+    return stored
 
 
 def fusion_from_dict(values: Mapping[str, Any]) -> WeightedFusion:
@@ -87,17 +88,14 @@ def fusion_from_dict(values: Mapping[str, Any]) -> WeightedFusion:
     return fusion
 
 
-def _as_dict(value: Any) -> dict[str, Any]:
-    stored = [field.name for field in fields(value) if field.init]
-    converted = {name: _as_json(getattr(value, name)) for name in stored}
-    return {"name": type(value).__name__, **converted}
-
-
 def _as_json(value: Any) -> Any:
+    """Return a fusion, a normalizer or the value of one of their fields for storage."""
     if type(value) in _STORED_TYPES.values():
-        return _as_dict(value)
+        stored = {field.name: _as_json(getattr(value, field.name)) for field in fields(value)}
+        return {"name": type(value).__name__, **stored}
     plain = value.item() if isinstance(value, np.generic) else value
-    if not isinstance(plain, str | int | float):
-        advice = "use normalizers and fusions of twofold.fusion"
-        raise InputError(f"{value!r:.80} can't be stored: {advice}")
-    return plain
+    if isinstance(plain, str | int | float):
+        return plain
+    raise InputError(
+        f"{value!r:.80} can't be stored: use normalizers and fusions of twofold.fusion"
+    )

@@ -18,11 +18,9 @@ from twofold.fusion.normalizers import (
 from twofold.types import Scores
 from twofold.validation import check_number
 
-DENSE_WEIGHT = 0.8
-"""The dense weight that was best over all collections, see docs/decisions/0010."""
+DENSE_WEIGHT = 0.8  # the best over all collections, see docs/decisions/0010
 _Self = TypeVar("_Self", bound="_NormalizedFusion")
-_UNBOUNDED = ZScore, DistributionBased, L2
-"""Normalizers with values below 0 or above 1."""
+_UNBOUNDED = ZScore, DistributionBased, L2  # normalizers with values below 0 or above 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +72,8 @@ class CombMNZ(_NormalizedFusion):
     """A weighted sum multiplied by the number of legs that list the passage.
 
     Fox and Shaw, Combination of Multiple Searches (TREC-2, 1994). The number is a factor of both
-    weights, so contributions still sum to the score. A leg lists its first ``depth`` passages, so
-    scores depend on the depth. Normalized scores must be >= 0, which excludes ZScore,
-    DistributionBased and L2.
+    weights, so contributions still sum to the score. Scores depend on the depth to which legs list
+    passages. Normalized scores must be >= 0, which excludes ZScore, DistributionBased and L2.
     """
 
     normalizer: Normalizer = field(default_factory=MinMax)
@@ -92,14 +89,9 @@ class CombMNZ(_NormalizedFusion):
 
     def fuse(self, dense: LegScores, lexical: LegScores) -> FusedScores:
         """Return normalized scores, and one weight per candidate for each leg."""
-        normalize = self.normalizer.normalize
+        normalize, weight = self.normalizer.normalize, self.dense_weight
         legs = dense.listed.astype(np.float64) + lexical.listed
-        return FusedScores(
-            normalize(dense),
-            normalize(lexical),
-            dense_weight=legs * self.dense_weight,
-            lexical_weight=legs * (1 - self.dense_weight),
-        )
+        return FusedScores(normalize(dense), normalize(lexical), legs * weight, legs * (1 - weight))
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +140,7 @@ class ReciprocalRank:
     """Weighted sum of 1 / (rank_constant + rank), 0 where a leg doesn't list the passage.
 
     Cormack, Clarke and Buettcher, Reciprocal Rank Fusion (SIGIR 2009). Ranks start at 1, and the
-    weights are in the numerator and sum to 1. Other systems count ranks from 0 or use another
-    constant, see docs/fusion.md.
+    weights sum to 1. Other systems count from 0 or use another constant, see docs/fusion.md.
 
     Example:
         >>> from twofold import HashingEncoder, Index, ReciprocalRank, Retriever
@@ -170,9 +161,8 @@ class ReciprocalRank:
     def fuse(self, dense: LegScores, lexical: LegScores) -> FusedScores:
         """Return reciprocal ranks and the two weights."""
         c, weight = self.rank_constant, self.dense_weight
-        return FusedScores(
-            reciprocal_ranks(dense, c), reciprocal_ranks(lexical, c), weight, 1 - weight
-        )
+        values = reciprocal_ranks(dense, c), reciprocal_ranks(lexical, c)
+        return FusedScores(*values, weight, 1 - weight)
 
     def with_dense_weight(self, dense_weight: float) -> "ReciprocalRank":
         """Return the same fusion with another share of the dense leg."""

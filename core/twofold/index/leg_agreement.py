@@ -57,7 +57,7 @@ def measure_agreement(view: IndexView, *, encode: bool) -> float | None:
     sentences = [_choose_sentence(passages[position]) for position in range(len(probes))]
     lexical = view.search_lexical(sentences, _SIMILAR + 1, None, None)
     similar = [
-        hits.rows[hits.rows != row][:_SIMILAR]
+        hits.keys[hits.keys != row][:_SIMILAR]
         for hits, row in zip(lexical, probes.tolist(), strict=True)
     ]
     usable = [position for position, rows in enumerate(similar) if len(rows)]

@@ -94,5 +94,5 @@ def _compare(
 
 
 def _best_rows(hits: LegHits, k: int, excluded: int | None) -> set[int]:
-    rows = hits.rows if excluded is None else hits.rows[hits.rows != excluded]
+    rows = hits.keys if excluded is None else hits.keys[hits.keys != excluded]
     return set(rows[:k].tolist())

@@ -161,7 +161,13 @@ def load_snapshot(
         earlier = before.dense if before is not None and same_set else None
         records = reader.blocks(vector_set.number, earlier.blocks if earlier is not None else {})
         dense = DenseLeg(
-            layout, settings, records, structures, dead, partial(ids_at, columns), earlier
+            layout,
+            settings,
+            records,
+            structures,
+            dead,
+            partial(ids_at, [(segment.rows, segment.ids) for segment in columns]),
+            earlier,
         )
     pending = _load_pending(reader, before)
     state = reader.state()

@@ -246,7 +246,8 @@ class IndexView:
         if keys is None:
             keys = self._find_rows(ids or ())
         stored = self.reader.passages_by_row(keys.tolist()) if texts else ()
-        names = [fields[1] for fields in stored] if texts else ids_at(self.snapshot.columns, keys)
+        columns = [(segment.rows, segment.ids) for segment in self.snapshot.columns]
+        names = [fields[1] for fields in stored] if texts else ids_at(columns, keys)
         if not vectors:
             return Fetched(keys, names, StoredPassages(stored))
         if self.snapshot.dense is not None:

@@ -24,50 +24,6 @@ _NO_FLAGS.flags.writeable = False
 _BM25 = BM25()
 
 
-def score_moments(queries: WeightedQueries) -> Moments:
-    """Return the moments of the first query's scores over all live passages.
-
-    With S1 and S2 the sums of a term's weights and of their squares, the mean is sum w S1 / N and
-    the variance sum w^2 (S2 / N - (S1 / N)^2), as if terms occurred independently.
-    """
-    terms = queries.term_range(0)
-    weights = queries.weights[terms]
-    first, second = np.zeros(len(weights)), np.zeros(len(weights))
-    passages = sharing = 0
-    shift = queries.missing_scores[0]
-    for number, live in enumerate(queries.collection.segments):
-        passages += len(live) if live.live is None else int(np.count_nonzero(live.live))
-        segment = live.segment
-        _, table, norms = queries.arrays[number]
-        found: list[NDArray[np.uint32]] = [np.empty(0, np.uint32)]
-        for at, term in enumerate(queries.local_terms[number][terms].tolist()):
-            if term < 0:
-                continue
-            run = slice(int(segment.post_ptr[term]), int(segment.post_ptr[term + 1]))
-            docs, codes = segment.post_doc[run], segment.post_code[run]
-            if live.live is not None:
-                alive = live.live[docs]
-                docs, codes = docs[alive], codes[alive]
-            values = table[codes] * norms[docs] if len(norms) else table[codes]
-            first[at] += values.sum()
-            second[at] += values @ values
-            found.append(docs)
-        if shift:
-            sharing += len(np.unique(np.concatenate(found)))
-    if not passages:
-        return Moments(0.0, 0.0)
-    means = weights * first / passages
-    mean = float(means.sum())
-    squares = weights * weights * second / passages
-    variance = float((squares - means * means).sum())
-    if variance <= _ROUNDING * float(squares.sum()):
-        variance = 0.0
-    # Some scoring functions add a constant to every passage that shares a term, and 0 to others.
-    share = sharing / passages
-    variance += shift * (1 - share) * (shift * share + 2 * mean)
-    return Moments(mean + shift * share, math.sqrt(max(variance, 0.0)))
-
-
 class PostingsIndex:
     """An incremental inverted index in memory, or over memory-mapped segments.
 
@@ -147,20 +103,51 @@ class PostingsIndex:
 
     def term_coverage(self, query: str) -> float:
         """Return the share of a query's distinct terms that any passage has; 1.0 without terms."""
-        last, collection = self._last, self._collection
-        # The scoring function doesn't matter, so the last search serves if it was for this query.
-        same = last is not None and last[0][0] == (query,) and last[1].collection is collection
-        queries = last[1] if last is not None and same else self._weight([query], None)
-        if not queries.terms:
-            return 1.0
-        return float(np.count_nonzero(queries.frequencies)) / len(queries.terms)
+        # The scoring function doesn't matter. With the last one, the last result may serve.
+        queries = self._weight([query], self._last[0][1] if self._last is not None else None)
+        known, terms = np.count_nonzero(queries.frequencies), len(queries.terms)
+        return float(known) / terms if terms else 1.0
 
     def moments(self, query: str, scorer: Scorer | None = None) -> Moments:
         """Return the mean and standard deviation of the scores of all live passages.
 
-        The mean is exact. The deviation assumes that terms occur independently of each other.
+        With S1 and S2 the sums of a term's weights and of their squares, the mean is sum w S1 / N,
+        which is exact. The variance assumes independent terms: sum w^2 (S2 / N - (S1 / N)^2).
         """
-        return score_moments(self._weight([query], scorer))
+        queries = self._weight([query], scorer)
+        weights, shift = queries.weights, queries.missing_scores[0]
+        first, second = np.zeros(len(weights)), np.zeros(len(weights))
+        passages = sharing = 0
+        for number, live in enumerate(queries.collection.segments):
+            passages += len(live) if live.live is None else int(np.count_nonzero(live.live))
+            segment = live.segment
+            _, table, norms = queries.arrays[number]
+            found: list[NDArray[np.uint32]] = [np.empty(0, np.uint32)]
+            for at, term in enumerate(queries.local_terms[number].tolist()):
+                if term < 0:
+                    continue
+                run = slice(int(segment.post_ptr[term]), int(segment.post_ptr[term + 1]))
+                docs, codes = segment.post_doc[run], segment.post_code[run]
+                if live.live is not None:
+                    alive = live.live[docs]
+                    docs, codes = docs[alive], codes[alive]
+                values = table[codes] * norms[docs] if len(norms) else table[codes]
+                first[at] += values.sum()
+                second[at] += values @ values
+                found.append(docs)
+            if shift:
+                sharing += len(np.unique(np.concatenate(found)))
+        if not passages:
+            return Moments(0.0, 0.0)
+        means = weights * first / passages
+        squares = weights * weights * second / passages
+        mean, variance = float(means.sum()), float((squares - means * means).sum())
+        if variance <= _ROUNDING * float(squares.sum()):
+            variance = 0.0
+        # Some scorers add a constant to every passage that shares a term, and 0 to others.
+        share = sharing / passages
+        variance += shift * (1 - share) * (shift * share + 2 * mean)
+        return Moments(mean + shift * share, math.sqrt(max(variance, 0.0)))
 
     def term_matches(
         self, query: str, row: int, scorer: Scorer | None = None
@@ -334,8 +321,8 @@ def _find_direct_docs(
         known = terms[queries.term_range(query)]
         known = known[known >= 0]
         starts, ends = segment.post_ptr[known], segment.post_ptr[known + 1]
-        lookups = len(allowed) * len(known) * _LOOKUP_COST if allowed is not None else math.inf
-        if allowed is not None and lookups < int((ends - starts).sum()):
+        postings = int((ends - starts).sum())
+        if allowed is not None and len(allowed) * len(known) * _LOOKUP_COST < postings:
             out[query] = allowed
         elif cosine and len(known):
             lists = [segment.post_doc[low:high] for low, high in zip(starts, ends, strict=True)]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from twofold.lexical.segment import PostingsSegment
 from twofold.lexical.vocabulary import number_by_hash
 from twofold.protocols import Scorer, TermStatistics
-from twofold.segments import find_positions
+from twofold.segments import delete_rows
 from twofold.types import Rows, Scores
 
 _MAX_TABLES = 4
@@ -45,16 +45,14 @@ class LiveSegment:
     def without(self, dead: Rows) -> "LiveSegment":
         """Return this segment with more rows deleted; unknown rows are ignored."""
         segment = self.segment
-        docs = find_positions(dead, segment.rows)
-        docs = np.unique(docs[docs >= 0])
-        if self.live is not None:
-            docs = docs[self.live[docs]]
-        if len(docs) == 0:
+        live = delete_rows(self.live, segment.rows, dead)
+        if live is None:
             return self
-        live = np.ones(len(segment), np.bool_) if self.live is None else self.live.copy()
-        live[docs] = False
-        deleted = self.deleted_frequencies
-        deleted = deleted.copy() if len(deleted) else np.zeros(len(segment.vocabulary), np.int64)
+        docs = np.flatnonzero(~live if self.live is None else self.live & ~live)
+        if not len(docs):
+            return self
+        before = self.deleted_frequencies
+        deleted = before.copy() if len(before) else np.zeros(len(segment.vocabulary), np.int64)
         starts, ends = segment.fwd_ptr[docs], segment.fwd_ptr[docs + 1]
         terms = [segment.fwd_term[low:high] for low, high in zip(starts, ends, strict=True)]
         np.add.at(deleted, np.concatenate(terms), 1)

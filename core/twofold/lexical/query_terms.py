@@ -1,5 +1,6 @@
 """Query terms: looked up in every segment, and weighted."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,8 +15,7 @@ from twofold.lexical.segment import MAX_TERMS
 from twofold.lexical.vocabulary import hash_terms
 from twofold.protocols import Scorer
 
-_SCALE_BITS = 40
-"""Scores are integers in units of 2**-40, or coarser where their sum would not fit 61 bits."""
+_SCALE_BITS = 40  # scores are integers in units of 2**-40, coarser if the sum would exceed 61 bits
 _Ints = NDArray[np.int64]
 _Floats = NDArray[np.float64]
 _NO_NORMS = np.empty(0)
@@ -59,20 +59,18 @@ def weight_queries(
 
     numbers: dict[str, int] = {}
     query_terms: list[int] = []
-    counts: list[int] = []
-    query_ptr = np.zeros(len(queries) + 1, np.int64)
-    for query, terms in enumerate(queries):
-        occurrences: dict[int, int] = {}
-        for term in terms:
-            number = numbers.setdefault(term, len(numbers))
-            occurrences[number] = occurrences.get(number, 0) + 1
-        query_terms += occurrences
-        counts += occurrences.values()
-        query_ptr[query + 1] = len(query_terms)
+    occurrences: list[int] = []
+    ends = [0]
+    for terms in queries:
+        counter = Counter(terms)
+        query_terms += [numbers.setdefault(term, len(numbers)) for term in counter]
+        occurrences += counter.values()
+        ends.append(len(query_terms))
+    query_ptr, counts = np.array(ends, np.int64), np.array(occurrences, np.int64)
+    expand = np.array(query_terms, np.int64)
     high, low = hash_terms(numbers)
     frequencies = np.zeros(len(numbers), np.int64)
     local_terms: list[_Ints] = []
-    expand = np.array(query_terms, np.int64)
     for live in collection.segments:
         found = np.empty(len(numbers), np.int64)
         hashes, post_ptr = live.segment.vocabulary.hashes, live.segment.post_ptr
@@ -83,13 +81,11 @@ def weight_queries(
     idf = np.zeros(len(numbers))
     if known.any():
         idf[known] = scorer.idf(frequencies[known], collection.term_statistics)
-    idf, term_counts = idf[expand], np.array(counts, np.int64)
-    weights = term_counts * idf
-    if scorer.cosine:
-        weights = _cosine_weights(term_counts, idf, query_ptr, scorer)
+    idf = idf[expand]
+    weights = _cosine_weights(counts, idf, query_ptr, scorer) if scorer.cosine else counts * idf
     names = tuple(numbers)
-    terms = [names[number] for number in query_terms]
-    of_terms = tuple(terms), term_counts, frequencies[expand], idf, weights, tuple(local_terms)
+    in_order = tuple([names[number] for number in query_terms])
+    of_terms = in_order, counts, frequencies[expand], idf, weights, tuple(local_terms)
     scales = _score_scales(weights, query_ptr, scorer)
     missing = scorer.missing_term_weight
     missing_scores = [

@@ -134,9 +134,8 @@ class BM25Plus(BM25):
     """BM25 with a lower bound for one occurrence: tf * (k1 + 1) / (tf + K) + delta.
 
     idf = ln((N + 1) / n). Lv and Zhai, Lower-Bounding Term Frequency Normalization (CIKM 2011).
-    Missing terms score ``delta`` too, as in bm25s's ``bm25+`` and rank-bm25's ``BM25Plus`` (whose
-    defaults are k1=1.5 and delta=1), so that delta changes no order. With ``shared_only`` they
-    score 0, as in the paper.
+    Missing terms score ``delta`` too, which changes no order, as in bm25s's ``bm25+`` and
+    rank-bm25's ``BM25Plus`` (there k1=1.5). With ``shared_only`` they score 0, as in the paper.
     """
 
     delta: float = 1.0
@@ -197,9 +196,8 @@ class OkapiBM25L(BM25):
 class TfIdf:
     """The cosine of tf * idf vectors, from 0 to 1: Salton and Buckley (1988).
 
-    idf = ln((1 + N) / (1 + n)) + 1, as in scikit-learn's TfidfVectorizer. With ``sublinear``, a
-    frequency counts as 1 + ln(tf). The first query after a write reads all postings once, to
-    normalize the passages' vectors.
+    idf = ln((1 + N) / (1 + n)) + 1, as in scikit-learn's TfidfVectorizer. ``sublinear`` counts a
+    frequency as 1 + ln(tf). The first query after a write reads all postings once, for lengths.
     """
 
     sublinear: bool = False

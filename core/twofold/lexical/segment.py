@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 
 from twofold.errors import InputError
 from twofold.lexical.vocabulary import Hashes, Vocabulary
-from twofold.segments import PackedStrings
+from twofold.segments import PackedStrings, run_offsets
 from twofold.types import Rows
 
 MAX_TERMS = 1 << 24  # terms of one document, which bound what any scoring function can return
-MIN_BOUNDED_POSTINGS = 128
-"""Postings from which on a term's bounds are stored; fewer are scanned faster."""
+MIN_BOUNDED_POSTINGS = 128  # a term with fewer has no stored bounds: scanning it is faster
 Codes = NDArray[np.uint16] | NDArray[np.uint32]
 """The code of a posting: the number of its distinct pair of term frequency and passage length."""
 
@@ -93,8 +92,7 @@ class PostingsSegment:
         vocabulary, new_terms = Vocabulary.union([part.vocabulary for part in parts], used)
         pairs, new_codes = _union_pairs(postings)
         counts = np.concatenate([np.diff(part.fwd_ptr)[alive] for part, alive in keep])
-        fwd_ptr = np.zeros(len(counts) + 1, np.int64)
-        np.cumsum(counts, out=fwd_ptr[1:])
+        fwd_ptr = run_offsets(counts)
         # Hash order is the same in every vocabulary, so terms stay ascending in each document.
         triples = list(zip(postings, new_terms, new_codes, strict=True))
         fwd_term = np.concatenate([new[part.fwd_term[on]] for (part, on), new, _ in triples])
@@ -186,8 +184,7 @@ def _merge_orders(
         numbers = np.cumsum(alive) - 1 + start
         runs.append(numbers[by_id[alive[by_id]]])
         start += int(alive.sum())
-    run_ptr = np.zeros(len(runs) + 1, np.int64)
-    np.cumsum([len(run) for run in runs], out=run_ptr[1:])
+    run_ptr = run_offsets([len(run) for run in runs])
     order = build.merge_ranks(ids.offsets, ids.data, np.concatenate(runs), run_ptr)
     return np.asarray(order, np.uint32)
 

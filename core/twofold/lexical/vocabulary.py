@@ -37,19 +37,17 @@ class Vocabulary:
     terms: PackedStrings
 
     @classmethod
-    def from_terms(cls, terms: Sequence[str]) -> tuple["Vocabulary", NDArray[np.int64]]:
+    def from_terms(cls, terms: Sequence[str]) -> tuple["Vocabulary", _Ints]:
         """Return the vocabulary of distinct ``terms``, and the number of each."""
         hashes = hash_terms(terms)
-        by_hash = _argsort(hashes)
-        numbers = np.empty(len(terms), np.int64)
-        numbers[by_hash] = np.arange(len(terms))
+        by_hash, _, numbers = number_by_hash(hashes)
         packed = PackedStrings.from_strings([terms[at] for at in by_hash])
         return cls(np.ascontiguousarray(hashes[:, by_hash]), packed), numbers
 
     @classmethod
     def union(
         cls, parts: Sequence["Vocabulary"], used: Sequence[NDArray[np.bool_]]
-    ) -> tuple["Vocabulary", list[NDArray[np.int64]]]:
+    ) -> tuple["Vocabulary", list[_Ints]]:
         """Return the used terms of several vocabularies, and each part's new numbers.
 
         The new numbers keep the order of each part. Those of unused terms are meaningless.
@@ -57,13 +55,11 @@ class Vocabulary:
         pairs = list(zip(parts, used, strict=True))
         hashes = np.concatenate([part.hashes[:, keep] for part, keep in pairs], axis=1)
         by_hash, is_first, numbers = number_by_hash(hashes)
-        new_numbers: list[NDArray[np.int64]] = []
+        new_numbers = [np.zeros(len(part), np.int64) for part in parts]
         start = 0
-        for part, keep in pairs:
+        for mapping, keep in zip(new_numbers, used, strict=True):
             end = start + int(keep.sum())
-            mapping = np.zeros(len(part), np.int64)
             mapping[keep] = numbers[start:end]
-            new_numbers.append(mapping)
             start = end
         strings = [part.terms.take(np.flatnonzero(keep)) for part, keep in pairs]
         distinct = by_hash[is_first]
@@ -77,17 +73,12 @@ class Vocabulary:
 def number_by_hash(hashes: Hashes) -> tuple[_Ints, NDArray[np.bool_], _Ints]:
     """Number terms in the order of their hashes, equal terms alike.
 
-    Returns that order, flags of the first of equal terms in it, and the number of each term.
+    Returns that order, which is stable, flags of the first of equal terms in it, and the numbers.
     """
-    by_hash = _argsort(hashes)
+    by_hash = np.lexsort((hashes[1], hashes[0]))
     ordered = hashes[:, by_hash]
     is_first = np.ones(len(by_hash), np.bool_)
     is_first[1:] = (ordered[:, 1:] != ordered[:, :-1]).any(axis=0)
     numbers = np.empty(len(by_hash), np.int64)
     numbers[by_hash] = np.cumsum(is_first) - 1
     return by_hash, is_first, numbers
-
-
-def _argsort(hashes: Hashes) -> NDArray[np.int64]:
-    """Return the stable order of (2, n) hashes by their high, then their low half."""
-    return np.lexsort((hashes[1], hashes[0]))

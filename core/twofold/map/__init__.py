@@ -5,9 +5,8 @@ from importlib.util import find_spec
 from twofold.errors import MissingExtraError
 from twofold.map.colors import Categories, Coloring, Scale
 from twofold.map.corpus_map import CorpusMap
-from twofold.map.model import Links, QueryPlace
+from twofold.map.model import Links, QueryPlace, format_from_path
 from twofold.map.projection import METHODS, Method
-from twofold.map.style import format_from_path
 
 # Not imported here: together they take seconds, and a map needs only some of them.
 if any(find_spec(name) is None for name in ("matplotlib", "plotly", "sklearn", "umap")):

@@ -107,11 +107,8 @@ def cluster_passages(
 
     clusters = max(1, min(_MAX_CLUSTERS, round(math.sqrt(len(passages) / 2))))
     clusters = min(clusters, len(np.unique(vectors, axis=0)))
-    if clusters == 1:
-        labels = np.zeros(len(passages), np.int64)
-    else:
-        with limit_native_threads():
-            labels = KMeans(clusters, n_init=4, random_state=seed).fit_predict(vectors)
+    with limit_native_threads():
+        labels = KMeans(clusters, n_init=4, random_state=seed).fit_predict(vectors)
     sizes = np.bincount(labels, minlength=clusters)
     order = np.argsort(-sizes, kind="stable")
     codes = np.argsort(order)[labels].astype(np.int64)

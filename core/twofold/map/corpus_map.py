@@ -10,10 +10,9 @@ from twofold.backend import Keys, Searchable, SearchScope
 from twofold.errors import InputError, QueryError
 from twofold.map.colors import check_field, cluster_passages, color_by_field
 from twofold.map.html import render_html
-from twofold.map.model import Links, MapData, QueryPlace
+from twofold.map.model import Links, MapData, QueryPlace, format_from_path
 from twofold.map.png import render_png
 from twofold.map.projection import METHODS, Method, project
-from twofold.map.style import format_from_path
 from twofold.types import LegHits, Vectors
 from twofold.validation import check_choice, check_integer, check_queries
 
@@ -84,14 +83,15 @@ class CorpusMap(MapData):
             hits = _search_legs(scope, queries, encoded, k)
             if len(stored) > sample:
                 sampled = np.sort(np.random.default_rng(seed).choice(stored, sample, replace=False))
-            hit_keys = [leg.rows for legs in hits for leg in legs]
+            hit_keys = [leg.keys for legs in hits for leg in legs]
             shown = np.intersect1d(np.concatenate([sampled, *hit_keys]), stored)
             fetched = scope.session.fetch(shown, vectors=True)
             assert fetched.vectors is not None  # asked for
             shown_vectors, passages = fetched.vectors, tuple(fetched.passages)
             query_vectors = scope.metric.prepare(encoded)
             total, analyzer = scope.session.corpus.passages, scope.analyzer
-        plane = project(shown_vectors, np.isin(shown, sampled), query_vectors, method, seed)
+        fitted = np.isin(shown, sampled)
+        points, query_points, shares = project(shown_vectors, fitted, query_vectors, method, seed)
         if color is not None:
             coloring = color_by_field(color, passages)
         else:
@@ -99,15 +99,15 @@ class CorpusMap(MapData):
         return cls(
             title=title if title is not None else name,
             method=method,
-            shares=plane.shares,
+            shares=shares,
             total=total,
             unplaced=total - len(stored),
             passages=passages,
-            points=plane.passages,
+            points=points,
             coloring=coloring,
             queries=tuple(
                 QueryPlace(text, point, *(_link_hits(shown, leg) for leg in legs))
-                for text, point, legs in zip(queries, plane.queries, hits, strict=True)
+                for text, point, legs in zip(queries, query_points, hits, strict=True)
             ),
         )
 
@@ -172,6 +172,6 @@ def _search_legs(
 
 def _link_hits(shown: Keys, hits: LegHits) -> Links:
     """Return hits as positions among the keys shown (ascending)."""
-    placed = np.isin(hits.rows, shown)
-    positions, ranks = np.searchsorted(shown, hits.rows[placed]), np.flatnonzero(placed) + 1
+    placed = np.isin(hits.keys, shown)
+    positions, ranks = np.searchsorted(shown, hits.keys[placed]), np.flatnonzero(placed) + 1
     return Links(positions, ranks, hits.scores[placed], int((~placed).sum()))

@@ -7,21 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from twofold.map import style
+from twofold.map import model
 from twofold.map.colors import MISSING, Categories
-from twofold.map.model import MapData
-from twofold.map.style import INK, shorten_line
+from twofold.map.model import INK, MapData, shorten_line
 
 _MAX_TEXT = 300  # characters of a passage in its hover box
 _MAX_SVG_POINTS = 20_000  # browsers are too slow for more; WebGL draws them
 _LINE_WIDTH = 64
 _LABEL_WIDTH = 34
-_LINES: dict[style.LinkKind, dict[str, Any]] = {
+_LINES: dict[model.LinkKind, dict[str, Any]] = {
     "both": {"width": 3, "color": INK},
     "dense": {"width": 1.3, "color": INK},
     "lexical": {"width": 1.3, "color": INK, "dash": "dash"},
 }
-_SYMBOLS: dict[style.LinkKind, str] = {
+_SYMBOLS: dict[model.LinkKind, str] = {
     "both": "diamond-open",
     "dense": "circle-open",
     "lexical": "square-open",
@@ -69,7 +68,7 @@ def render_html(data: MapData) -> str:
     )
     # Plotly compiles its WebGL code at run time.
     compiled = " 'unsafe-eval'" if len(data.passages) > _MAX_SVG_POINTS else ""
-    return _PAGE.format(title=escape(style.map_title(data, 120)), figure=body, compiled=compiled)
+    return _PAGE.format(title=escape(model.map_title(data, 120)), figure=body, compiled=compiled)
 
 
 def _passage_traces(data: MapData, texts: list[str]) -> Iterator[Any]:
@@ -95,17 +94,17 @@ def _passage_traces(data: MapData, texts: list[str]) -> Iterator[Any]:
 
     if isinstance(coloring, Categories):
         for code, name, positions in coloring.groups():
-            color, square = style.category_style(code)
+            color, square = model.category_style(code)
             marker = {"color": color, "symbol": "square" if square else "circle"}
             yield trace(positions, shorten_line(name, _LABEL_WIDTH), marker)
         return
     known = ~np.isnan(coloring.values)
     if not known.all():
-        yield trace(np.flatnonzero(~known), "missing", {"color": style.GRAYS[MISSING]})
+        yield trace(np.flatnonzero(~known), "missing", {"color": model.GRAYS[MISSING]})
     bar = {"x": 1.02, "xanchor": "left", "y": 0, "yanchor": "bottom"}
     bar |= {"title": {"text": escape(shorten_line(coloring.title, _LABEL_WIDTH))}}
     bar |= {"len": 0.4, "thickness": 14, "outlinewidth": 0}
-    scale = {"color": coloring.values[known], "colorscale": style.SCALE, "colorbar": bar}
+    scale = {"color": coloring.values[known], "colorscale": model.SCALE, "colorbar": bar}
     yield trace(np.flatnonzero(known), "passages", scale)
 
 
@@ -114,11 +113,11 @@ def _query_traces(data: MapData, texts: list[str]) -> Iterator[Any]:
     import plotly.graph_objects as go
 
     stars: list[Any] = []
-    for number, label, query in style.numbered_queries(data):
+    for number, label, query in model.numbered_queries(data):
         hover = "<br>".join(["<b>query</b>", *_wrap(query.text, _LINE_WIDTH, _MAX_TEXT)])
         title = _bold(_wrap(label, _LABEL_WIDTH, 3 * _LABEL_WIDTH))
         legend = {"legendgroup": f"query {number or 1}", "legendgrouptitle": {"text": title}}
-        for kind, name, positions in style.group_links(query):
+        for kind, name, positions in model.group_links(query):
             hits = data.points[positions]
             # A line is a hit, the query and a gap.
             line = np.stack([hits, np.tile(query.point, (len(hits), 1)), hits * np.nan], axis=1)
@@ -136,7 +135,7 @@ def _query_traces(data: MapData, texts: list[str]) -> Iterator[Any]:
                 hoverinfo="text",
                 **legend,
             )
-        shape = {"symbol": "star", "size": 28, "color": style.STAR, "opacity": 1}
+        shape = {"symbol": "star", "size": 28, "color": model.STAR, "opacity": 1}
         star = go.Scatter(
             x=query.point[:1],
             y=query.point[1:],
@@ -157,11 +156,11 @@ def _query_traces(data: MapData, texts: list[str]) -> Iterator[Any]:
 
 def _layout(data: MapData) -> dict[str, Any]:
     """Return Plotly's layout. Both axes have the same scale."""
-    x_title, y_title = style.axis_titles(data)
+    x_title, y_title = model.axis_titles(data)
     axis: dict[str, Any] = {"showticklabels": False, "zeroline": False, "showgrid": False}
-    axis |= {"showline": True, "mirror": True, "linecolor": style.FRAME}
-    title = {"text": f"<b>{escape(style.map_title(data, 90))}</b>"}
-    subtitle = {"text": escape(style.map_subtitle(data))}
+    axis |= {"showline": True, "mirror": True, "linecolor": model.FRAME}
+    title = {"text": f"<b>{escape(model.map_title(data, 90))}</b>"}
+    subtitle = {"text": escape(model.map_subtitle(data))}
     font = {"size": 19, "color": INK}
     legend = {"groupclick": "toggleitem", "itemsizing": "trace", "tracegroupgap": 14}
     # A longer legend scrolls, so that it doesn't cover the color bar below.
@@ -189,7 +188,7 @@ def _hover_texts(data: MapData) -> list[str]:
         lines += [f"<b>{line}</b>" for line in _wrap(passage.title, _LINE_WIDTH, _MAX_TEXT)]
         lines += _wrap(passage.text, _LINE_WIDTH, _MAX_TEXT)
         texts.append("<br>".join(lines))
-    for number, _, query in style.numbered_queries(data):
+    for number, _, query in model.numbered_queries(data):
         name = f"query {number}: " if number else ""
         for leg, links in (("dense", query.dense), ("lexical", query.lexical)):
             hits = zip(links.positions, links.ranks.tolist(), links.scores.tolist(), strict=True)

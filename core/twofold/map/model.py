@@ -1,10 +1,32 @@
-"""The data of a corpus map, as the renderers read it."""
+"""The data of a corpus map, and the colors and labels that both renderers give it."""
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from textwrap import shorten
+from typing import Literal
 
-from twofold.map.colors import Coloring
+import numpy as np
+
+from twofold.errors import InputError
+from twofold.map.colors import MISSING, OTHER, Coloring
 from twofold.map.projection import Method, Points
 from twofold.types import Passage, Rows, Scores
+
+FileFormat = Literal["html", "png"]
+LinkKind = Literal["both", "dense", "lexical"]
+
+# Paul Tol's "muted" scheme (SRON/EPS/TN/09-002, 2021), distinct under color blindness.
+COLORS = (
+    *("#332288", "#88CCEE", "#CC6677", "#DDCC77", "#117733"),
+    *("#AA4499", "#44AA99", "#882255", "#999933"),
+)
+GRAYS = {OTHER: "#999999", MISSING: "#D0D0D0"}
+SCALE = "cividis"  # the same lightness under color blindness (Nunez et al., 2018)
+INK = "#1A1A1A"
+STAR = "#E69F00"
+FRAME = "#CCCCCC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +81,82 @@ class MapData:
     points: Points
     coloring: Coloring
     queries: tuple[QueryPlace, ...]
+
+
+def format_from_path(path: str | os.PathLike[str]) -> FileFormat:
+    """Return the file format of a path's suffix; raise InputError unless it is .html or .png."""
+    suffix = Path(path).suffix.lower()
+    if suffix in (".html", ".htm"):
+        return "html"
+    if suffix == ".png":
+        return "png"
+    raise InputError(f"a map must be written as .html or .png, got {os.fspath(path)!r}")
+
+
+def category_style(code: int) -> tuple[str, bool]:
+    """Return a category's color, and whether it is drawn as squares because all colors are used."""
+    return (GRAYS[code], False) if code < 0 else (COLORS[code % len(COLORS)], code >= len(COLORS))
+
+
+def group_links(query: QueryPlace) -> Iterator[tuple[LinkKind, str, Rows]]:
+    """Yield a query's hits by the legs that found them, those of both legs first.
+
+    They are a kind, a label for the legend, and positions (h,) in the map's passages.
+    """
+    dense, lexical = query.dense.positions, query.lexical.positions
+    shared = np.isin(dense, lexical)
+    groups: tuple[tuple[LinkKind, str, Rows], ...] = (
+        ("both", "found by both", dense[shared]),
+        ("dense", "dense only", dense[~shared]),
+        ("lexical", "lexical only", lexical[~np.isin(lexical, dense)]),
+    )
+    for kind, name, positions in groups:
+        if len(positions):
+            yield kind, f"{name} ({len(positions)})", positions
+
+
+def numbered_queries(data: MapData) -> Iterator[tuple[str, str, QueryPlace]]:
+    """Yield each query with its number and label; the number is "" for a single query."""
+    several = len(data.queries) > 1
+    for number, query in enumerate(data.queries, 1):
+        number_text, prefix = (str(number), f"{number} · ") if several else ("", "")
+        yield number_text, prefix + query.text, query
+
+
+def map_title(data: MapData, width: int) -> str:
+    """Return the title of a map, in one line."""
+    return shorten_line(f"The passages of {data.title} in two dimensions", width)
+
+
+def map_subtitle(data: MapData) -> str:
+    """Return how many passages are shown, the projection, and what has no vector."""
+    shown, total = len(data.passages), data.total
+    count = "passage" if total == 1 else "passages"
+    parts = [f"{shown:,} of {total:,} {count} shown" if shown < total else f"all {total:,} {count}"]
+    if data.method == "umap":
+        parts.append("UMAP: neighbours stay near, other distances mean little")
+    elif data.shares is None:
+        parts.append("PCA: their vectors are all equal")
+    else:
+        parts.append(f"PCA: two axes with {sum(data.shares):.1%} of the variance")
+    if data.unplaced:
+        parts.append(f"{data.unplaced:,} without a vector")
+    unplaced = sum(query.dense.unplaced + query.lexical.unplaced for query in data.queries)
+    if unplaced:
+        parts.append(f"{unplaced:,} hits have none")
+    return " · ".join(parts)
+
+
+def axis_titles(data: MapData) -> tuple[str, str]:
+    """Return the titles of the two axes, "" if they have no meaning."""
+    if data.method == "umap" or data.shares is None:
+        return "", ""
+    first, second = data.shares
+    return f"first principal component ({first:.1%})", f"second principal component ({second:.1%})"
+
+
+def shorten_line(text: str, width: int) -> str:
+    """Return a text on one line of at most ``width`` characters."""
+    line = " ".join(text.split())
+    # textwrap.shorten drops a first word that is too long.
+    return shorten(line, width, placeholder=" …") if " " in line[:width] else line[:width]

@@ -7,22 +7,21 @@ from typing import Any
 import numpy as np
 
 from twofold.evaluation.plots import create_figure, save_figure
-from twofold.map import style
+from twofold.map import model
 from twofold.map.colors import MISSING, Categories
-from twofold.map.model import MapData, QueryPlace
-from twofold.map.style import INK, shorten_line
+from twofold.map.model import INK, MapData, QueryPlace, shorten_line
 
 _SIZE = (12.0, 7.2)  # inches
 _MAX_DETAILED = 3  # queries with their hits in the legend; with more, queries have one line each
 _MAX_LISTED = 9  # queries in the legend, above the color bar
 _LABEL_WIDTH = 30
 _POINT_AREA = 20  # square points
-_LINES: dict[style.LinkKind, dict[str, Any]] = {
+_LINES: dict[model.LinkKind, dict[str, Any]] = {
     "both": {"linewidth": 2.0, "linestyle": "-"},
     "dense": {"linewidth": 0.9, "linestyle": "-"},
     "lexical": {"linewidth": 0.9, "linestyle": (0, (5, 3))},
 }
-_MARKERS: dict[style.LinkKind, str] = {"both": "D", "dense": "o", "lexical": "s"}
+_MARKERS: dict[model.LinkKind, str] = {"both": "D", "dense": "o", "lexical": "s"}
 _Handle = tuple[Any, str]
 """A legend entry: what is drawn, and its label."""
 
@@ -34,7 +33,7 @@ def render_png(data: MapData) -> bytes:
     axes, side = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
     side.set_axis_off()
     handles = _draw_passages(data, axes, side)
-    queries = [_draw_query(data, axes, *query) for query in style.numbered_queries(data)]
+    queries = [_draw_query(data, axes, *query) for query in model.numbered_queries(data)]
     if len(queries) > _MAX_DETAILED:
         handles += _summarize_queries(data, queries)
     else:
@@ -54,7 +53,7 @@ def _draw_passages(data: MapData, axes: Any, side: Any) -> list[_Handle]:
     handles = [_legend_heading(coloring.title)]
     if isinstance(coloring, Categories):
         for code, name, positions in coloring.groups():
-            color, square = style.category_style(code)
+            color, square = model.category_style(code)
             marker = {"color": color, "marker": "s" if square else "o"}
             drawn = axes.scatter(*data.points[positions].T, **marker, **dots)
             handles.append((drawn, fill(shorten_line(name, 2 * _LABEL_WIDTH), _LABEL_WIDTH)))
@@ -63,9 +62,9 @@ def _draw_passages(data: MapData, axes: Any, side: Any) -> list[_Handle]:
     if known.all():
         handles = []
     else:
-        gray = axes.scatter(*data.points[~known].T, color=style.GRAYS[MISSING], **dots)
+        gray = axes.scatter(*data.points[~known].T, color=model.GRAYS[MISSING], **dots)
         handles.append((gray, "missing"))
-    drawn = axes.scatter(*data.points[known].T, c=coloring.values[known], cmap=style.SCALE, **dots)
+    drawn = axes.scatter(*data.points[known].T, c=coloring.values[known], cmap=model.SCALE, **dots)
     bar = axes.figure.colorbar(drawn, cax=side.inset_axes((0.05, 0.0, 0.08, 0.38)))
     bar.outline.set_visible(False)
     bar.set_label(shorten_line(coloring.title, _LABEL_WIDTH), parse_math=False)
@@ -81,7 +80,7 @@ def _draw_query(
     # The blank line separates the query from the entries above.
     heading = "\n" + fill(shorten_line(label, 3 * _LABEL_WIDTH), _LABEL_WIDTH)
     handles = [_legend_heading(heading)]
-    for kind, name, positions in style.group_links(query):
+    for kind, name, positions in model.group_links(query):
         line = {"color": INK, **_LINES[kind]}
         ring: dict[str, Any] = {"marker": _MARKERS[kind], "markerfacecolor": "none"}
         ring |= {"markersize": 7, "markeredgewidth": 1.1}
@@ -90,7 +89,7 @@ def _draw_query(
             axes.plot(*np.stack([query.point, hit]).T, zorder=3, **line)
         axes.plot(*hits.T, ls="", color=INK, zorder=4, **ring)
         handles.append((Line2D([], [], **line, **ring), name))
-    star = {"marker": "*", "color": style.STAR, "markeredgecolor": INK, "markersize": 21, "ls": ""}
+    star = {"marker": "*", "color": model.STAR, "markeredgecolor": INK, "markersize": 21, "ls": ""}
     handles.append((axes.plot(*query.point[:, None], zorder=5, **star)[0], "the query"))
     if number:
         centered = {"ha": "center", "va": "center_baseline"}
@@ -102,7 +101,7 @@ def _summarize_queries(data: MapData, queries: list[list[_Handle]]) -> list[_Han
     """Return legend entries with one line for each of the first queries and each kind of link."""
     stars = [
         (handles[-1][0], shorten_line(label, _LABEL_WIDTH))
-        for handles, (_, label, _) in zip(queries, style.numbered_queries(data), strict=True)
+        for handles, (_, label, _) in zip(queries, model.numbered_queries(data), strict=True)
     ]
     if len(stars) > _MAX_LISTED:
         stars[_MAX_LISTED:] = [_legend_heading(f"and {len(stars) - _MAX_LISTED:,} more")]
@@ -118,16 +117,16 @@ def _draw_frame(data: MapData, axes: Any) -> None:
     axes.set_aspect("equal", adjustable="datalim")
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.spines[:].set_color(style.FRAME)
-    x_title, y_title = style.axis_titles(data)
+    axes.spines[:].set_color(model.FRAME)
+    x_title, y_title = model.axis_titles(data)
     axes.set_xlabel(x_title)
     axes.set_ylabel(y_title)
-    subtitle = f"{style.map_subtitle(data)}\n"
+    subtitle = f"{model.map_subtitle(data)}\n"
     axes.set_title(subtitle, loc="left", size=10, color="#555555", y=1, pad=-2)
     place = {"xytext": (0, 24), "xycoords": "axes fraction", "textcoords": "offset points"}
     # A folder's name may have dollar signs, which aren't formulas.
     text = {"size": 15, "weight": "bold", "parse_math": False}
-    axes.annotate(style.map_title(data, 70), (0, 1), **place, **text)
+    axes.annotate(model.map_title(data, 70), (0, 1), **place, **text)
 
 
 def _draw_legend(side: Any, handles: list[_Handle]) -> None:

@@ -1,7 +1,6 @@
 """Projects vectors to two dimensions by PCA or UMAP."""
 
 import math
-from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
@@ -20,13 +19,8 @@ _MIN_UMAP = 4  # below, UMAP's spectral start has more dimensions than the graph
 _ROUNDING = 1e-12  # a share of variance that is rounding error
 
 
-@dataclass(frozen=True, slots=True)
-class Projection:
-    """The points of passages (n, 2) and queries (m, 2), and the axes' shares of the variance."""
-
-    passages: Points
-    queries: Points
-    shares: tuple[float, float] | None
+Projection = tuple[Points, Points, tuple[float, float] | None]
+"""The points of passages (n, 2) and queries (m, 2), and the axes' shares of the variance."""
 
 
 def project(
@@ -34,9 +28,9 @@ def project(
 ) -> Projection:
     """Fit a projection to the ``fitted`` ones of ``vectors`` (n, dim), and apply it to all.
 
-    ``queries`` (m, dim) don't affect the axes, unless the passages vary along fewer than two. Then
-    the queries' differences from them give the others. Raises InputError if UMAP has fewer than 4
-    passages to fit to.
+    ``queries`` (m, dim) affect the axes only if the passages vary along fewer than two. Their
+    differences from the passages then give the missing axes. Raises InputError if UMAP has fewer
+    than 4 passages to fit to.
     """
     if method == "umap" and fitted.sum() < _MIN_UMAP:
         raise InputError(
@@ -62,7 +56,7 @@ def _project_pca(vectors: Vectors, fitted: Mask, queries: Vectors) -> Projection
         axes = np.concatenate([axes, others[:free]])
         axes = np.concatenate([axes, np.zeros((2 - len(axes), wide.shape[1]))])
     points = offsets @ axes.T
-    return Projection(points[: len(vectors)], points[len(vectors) :], shares)
+    return points[: len(vectors)], points[len(vectors) :], shares
 
 
 def _principal_axes(known: NDArray[np.float64]) -> tuple[Points, tuple[float, float] | None]:
@@ -93,4 +87,4 @@ def _project_umap(vectors: Vectors, fitted: Mask, queries: Vectors, seed: int) -
     others = np.concatenate([vectors[~fitted], queries])
     moved = fit.transform(others) if len(others) else np.empty((0, 2))
     points[~fitted] = moved[: len(others) - len(queries)]
-    return Projection(points, moved[len(others) - len(queries) :].astype(np.float64), None)
+    return points, moved[len(others) - len(queries) :].astype(np.float64), None

@@ -1,12 +1,12 @@
 """Rerankers: score passages by reading them together with the query."""
 
 from twofold.rerank.cross_encoder import (
+    Activation,
     CrossEncoderReranker,
     RerankerIdentity,
     as_reranker,
     reranker_from_name,
 )
-from twofold.rerank.pair_scorer import Activation
 
 __all__ = [
     "Activation",

@@ -1,31 +1,49 @@
 """Rerankers by sentence-transformers' cross-encoders."""
 
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
+from weakref import WeakKeyDictionary
 
 import numpy as np
+from numpy.typing import NDArray
 
-from twofold.encoders.batching import check_texts
+from twofold.encoders.batching import (
+    TokenCounter,
+    batch_by_tokens,
+    check_texts,
+    fingerprint_tokenizer,
+)
+from twofold.encoders.model_loading import hash_weights, quiet_loading
 from twofold.encoders.model_spec import (
     check_model_name,
+    format_spec,
     is_folder,
-    join_spec,
-    parse_integer,
+    model_not_found,
+    resolve_model_source,
     split_spec,
 )
+from twofold.encoders.sentence_transformer import ACCELERATOR_TOKENS, CPU_TOKENS
 from twofold.errors import InputError
 from twofold.protocols import Reranker
-from twofold.rerank.pair_scorer import Activation, PairScorer
-from twofold.types import Scores
+from twofold.types import Mask, Scores
 from twofold.validation import check_choice, check_integer, check_number
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
+Activation = Literal["sigmoid", "identity"]
 _OPTIONS = ("candidates", "threshold", "batch_tokens", "max_length", "device", "activation")
+_CHARACTERS_PER_TOKEN = 4  # for a model without a tokenizer
+_MAX_QUERY_SHARE = 3 / 4
+"""The largest share of the model's input for which a query is never cut."""
+_UNLIMITED = 10**9  # a tokenizer without a length limit reports more
+
+_model_locks: WeakKeyDictionary[Any, threading.Lock] = WeakKeyDictionary()
+_model_locks_lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +89,10 @@ class CrossEncoderReranker:
     max_length: int | None = None
     device: str | None = None
     activation: Activation | None = None
-    _scorer: PairScorer = field(init=False, compare=False)
+    _title: str = field(init=False, compare=False)  # the model's name in messages
+    _source: str = field(init=False, compare=False, default="")
+    _load_lock: threading.Lock = field(init=False, compare=False, default_factory=threading.Lock)
+    _loaded: "tuple[Any, _PairCounter] | None" = field(init=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
         check_integer("candidates", self.candidates)
@@ -82,24 +103,42 @@ class CrossEncoderReranker:
             check_number("threshold", self.threshold)
         if self.activation is not None:
             check_choice("activation", self.activation, get_args(Activation))
-        scorer = PairScorer(
-            self.model, self.device, self.batch_tokens, self.max_length, self.activation
-        )
-        object.__setattr__(self, "_scorer", scorer)
+        if isinstance(self.model, str | Path):
+            object.__setattr__(self, "_title", check_model_name(self.model))
+            object.__setattr__(self, "_source", resolve_model_source(self._title))
+            return
+        from sentence_transformers import CrossEncoder
+
+        if not isinstance(self.model, CrossEncoder):
+            raise InputError(
+                "model must be a CrossEncoder of sentence-transformers, a folder or a name, got "
+                f"{type(self.model).__name__}"
+            )
+        if self.device is not None:
+            raise InputError(
+                f"device={self.device!r} can't apply to a model that is loaded already: omit it, "
+                "or pass the model's name"
+            )
+        source = getattr(self.model.transformers_model, "name_or_path", "") or "no name"
+        object.__setattr__(self, "_title", f"CrossEncoder({source})")
+        _check_single_score(self.model, self._title)
 
     @property
     def name(self) -> str:
         """The spec that ``reranker_from_name`` takes, if the model was given by name."""
-        options = {name: getattr(self, name) for name in _OPTIONS}
-        return join_spec(
-            self._scorer.title,
-            {name: str(value) for name, value in options.items() if value is not None},
-        )
+        return format_spec(self._title, {name: getattr(self, name) for name in _OPTIONS})
 
     @property
     def identity(self) -> RerankerIdentity:
         """Name and fingerprint. Hashes all weights."""
-        return RerankerIdentity(self.name, self._scorer.fingerprint())
+        model, _ = self._load()
+        with _model_lock(model):
+            state = hash_weights(model)
+            saved = type(model.activation_fn).__name__
+            state.update(fingerprint_tokenizer(getattr(model[0], "tokenizer", None)).encode())
+        options = (self.activation or saved, self._length_limit(model), _default_prompt(model))
+        state.update(repr(options).encode())
+        return RerankerIdentity(self.name, str(state.hexdigest()))
 
     @property
     def cross_encoder(self) -> Any:
@@ -107,7 +146,7 @@ class CrossEncoderReranker:
 
         Raises EncoderNotFoundError if it can't be loaded.
         """
-        return self._scorer.model
+        return self._load()[0]
 
     def rerank(
         self,
@@ -115,15 +154,12 @@ class CrossEncoderReranker:
         texts: Sequence[Sequence[str]],
         progress: Callable[[int], None] | None = None,
     ) -> list[Scores]:
-        """Score the candidates of each query.
+        """Return the scores of each query's candidates, float64 (n_i,).
 
         Args:
             queries: The queries (n,).
             texts: The candidates' texts for each query (n, n_i).
             progress: Called after each batch with the number of pairs scored so far.
-
-        Returns:
-            The scores for each query, float64 (n_i,).
 
         Raises:
             InputError: An input isn't text, or a score isn't finite.
@@ -139,9 +175,89 @@ class CrossEncoderReranker:
                 f"texts must have one sequence for each of the {len(queries)} queries, got "
                 f"{len(candidates)}"
             )
-        scores = self._scorer.score(queries, candidates, progress)
-        ends = np.cumsum([len(passages) for passages in candidates], dtype=np.int64)[:-1]
-        return list(np.split(scores, ends)) if candidates else []
+        counts = [len(passages) for passages in candidates]
+        if not sum(counts):
+            return [np.zeros(0, np.float64) for _ in queries]
+        pairs = [
+            (query, text) for query, read in zip(queries, candidates, strict=True) for text in read
+        ]
+        scores = np.zeros(len(pairs), np.float64)
+        model, counter = self._load()
+        tokens, keep_query = counter.measure(queries, candidates)
+        budget = self.batch_tokens
+        if budget is None:
+            budget = CPU_TOKENS if model.device.type == "cpu" else ACCELERATOR_TOKENS
+        done = 0
+        for keep in (False, True):
+            (positions,) = np.nonzero(keep_query == keep)
+            for chosen in batch_by_tokens(tokens[positions], budget):
+                batch = positions[chosen]
+                scores[batch] = self._predict(model, [pairs[at] for at in batch], keep_query=keep)
+                done += len(batch)
+                if progress is not None:
+                    progress(done)
+        return list(np.split(scores, np.cumsum(counts)[:-1]))
+
+    def _predict(self, model: Any, pairs: list[tuple[str, str]], *, keep_query: bool) -> Scores:
+        """Score one batch; ``keep_query`` truncates passages only."""
+        from torch import nn
+
+        text: dict[str, Any] = {"truncation": "only_second"} if keep_query else {}
+        if self.max_length is not None:
+            text["max_length"] = self.max_length
+        options: dict[str, Any] = {"processing_kwargs": {"text": text}} if text else {}
+        saved_sigmoid = type(model.activation_fn) is nn.Sigmoid
+        sigmoid = self.activation == "sigmoid" or (self.activation is None and saved_sigmoid)
+        logits = sigmoid or self.activation == "identity"
+        with _model_lock(model):
+            predicted = model.predict(
+                pairs,
+                batch_size=len(pairs),
+                show_progress_bar=False,
+                activation_fn=nn.Identity() if logits else None,
+                **options,
+            )
+        scores = np.asarray(predicted, np.float64)
+        bad: NDArray[np.int64] = np.flatnonzero(~np.isfinite(scores))
+        if len(bad):
+            query, passage = pairs[bad[0]]
+            raise InputError(
+                f"{self._title!r} gives {scores[bad[0]]} for the query {query!r:.60} and the "
+                f"passage {passage!r:.60}: its weights are damaged, or too large for their dtype; "
+                "load it in float32, or use another model"
+            )
+        # In float32, every logit above 17 would score 1, and such passages would tie.
+        return np.exp(-np.logaddexp(0, -scores)) if sigmoid else scores
+
+    def _load(self) -> "tuple[Any, _PairCounter]":
+        with self._load_lock:
+            if self._loaded is None:
+                model: Any = self.model
+                if self._source:
+                    model = _load_cross_encoder(self._source, self._title, self.device)
+                with _model_lock(model):
+                    counter = _PairCounter(model, self._length_limit(model))
+                if self.max_length is not None and self.max_length <= counter.special + 1:
+                    raise InputError(
+                        f"max_length must be >= {counter.special + 2} for {self._title!r}, which "
+                        f"adds {counter.special} special tokens, got {self.max_length}"
+                    )
+                object.__setattr__(self, "_loaded", (model, counter))
+            assert self._loaded is not None  # set above
+            return self._loaded
+
+    def _length_limit(self, model: Any) -> int | None:
+        """Return how many tokens of a pair are read, or None if there is no limit."""
+        given = model.max_seq_length
+        limit = int(given) if given is not None and given <= _UNLIMITED else None
+        if self.max_length is None:
+            return limit
+        if limit is not None and self.max_length > limit:
+            raise InputError(
+                f"max_length must be <= {limit}, the tokens of a pair that {self._title!r} reads, "
+                f"got {self.max_length}"
+            )
+        return self.max_length
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
@@ -161,12 +277,10 @@ def reranker_from_name(name: str | Path) -> CrossEncoderReranker:
     name = check_model_name(name)
     if is_folder(name):
         return CrossEncoderReranker(name)
-    model, texts = split_spec(name, _OPTIONS, "reranker")
-    values: dict[str, Any] = dict(texts)
-    for option in {"candidates", "batch_tokens", "max_length"} & texts.keys():
-        values[option] = parse_integer(texts[option])
+    integers = ("candidates", "batch_tokens", "max_length")
+    model, values = split_spec(name, _OPTIONS, "reranker", integers)
     with suppress(KeyError, ValueError):  # CrossEncoderReranker refuses what is no number
-        values["threshold"] = float(texts["threshold"])
+        values["threshold"] = float(values["threshold"])
     return CrossEncoderReranker(model, **values)
 
 
@@ -180,3 +294,90 @@ def as_reranker(reranker: object) -> Reranker:
             f"{reranker!r:.80}"
         )
     return reranker
+
+
+class _PairCounter:
+    """Counts the tokens of pairs for one model. Each distinct text is tokenized once."""
+
+    def __init__(self, model: Any, max_length: int | None) -> None:
+        tokenizer = getattr(model[0], "tokenizer", None)
+        self._max_length = max_length
+        self._counter = TokenCounter(tokenizer) if tokenizer is not None else None
+        # Chat models put both texts into one message, which is truncated as a whole.
+        self._two_texts = "message" not in getattr(model[0], "modality_config", {})
+        self.special = self._special_single = 0  # special tokens of a pair, and of one text
+        if tokenizer is not None:
+            self._special_single = int(tokenizer.num_special_tokens_to_add(pair=False))
+            self.special = int(tokenizer.num_special_tokens_to_add(pair=True))
+        self._prompt = str(_default_prompt(model) or "")
+
+    def measure(
+        self, queries: Sequence[str], texts: Sequence[Sequence[str]]
+    ) -> tuple[NDArray[np.int64], Mask]:
+        """Return how many tokens the model reads of each pair (n,), query by query.
+
+        Also returns for which pairs only the passage may be truncated (n,), because truncating the
+        longer text would shorten the query too.
+        """
+        counts = [len(passages) for passages in texts]
+        query = np.repeat(self._count([self._prompt + query for query in queries]), counts)
+        passage = self._count([text for passages in texts for text in passages])
+        total = query + passage + self.special
+        if self._max_length is None:
+            return total, np.zeros(len(total), np.bool_)
+        room = self._max_length - self.special
+        too_long = query + passage > room
+        keep_query = too_long & (2 * query > room) & (query <= _MAX_QUERY_SHARE * room)
+        return np.minimum(total, self._max_length), keep_query & self._two_texts
+
+    def _count(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Return the tokens of each text without special tokens, int64 (n,)."""
+        unique: dict[str, int] = {}
+        positions = [unique.setdefault(text, len(unique)) for text in texts]
+        if self._counter is None:
+            counts = np.array([len(text) // _CHARACTERS_PER_TOKEN for text in unique], np.int64)
+        else:
+            counts = self._counter.count(list(unique)) - self._special_single
+        return counts[positions]
+
+
+def _load_cross_encoder(source: str, name: str, device: str | None) -> Any:
+    """Load a CrossEncoder; raise InputError if it doesn't give one relevance score per pair."""
+    from sentence_transformers import CrossEncoder
+
+    try:
+        with quiet_loading():
+            model = CrossEncoder(source, device=device)
+    except (OSError, ValueError) as error:
+        raise model_not_found(name, error) from error
+    # sentence-transformers gives a transformer without a scoring head a random one.
+    if getattr(model[0], "transformer_task", None) == "sequence-classification":
+        saved = getattr(model.config, "architectures", None) or []
+        if saved and not any(kind.endswith("ForSequenceClassification") for kind in saved):
+            raise InputError(
+                f"{name!r} is a {saved[0]}, which has no scoring head: its scores would be random. "
+                "Use a cross-encoder, or train one from this model"
+            )
+    _check_single_score(model, name)
+    return model
+
+
+def _check_single_score(model: Any, name: str) -> None:
+    if model.num_labels != 1:
+        raise InputError(
+            f"{name!r} gives {model.num_labels} scores per pair (num_labels={model.num_labels}): "
+            "use a cross-encoder that gives one, the relevance"
+        )
+
+
+def _default_prompt(model: Any) -> str | None:
+    return model.prompts.get(model.default_prompt_name) if model.prompts else None
+
+
+def _model_lock(model: Any) -> threading.Lock:
+    """Return the lock for calls of a model, shared by all rerankers that use it.
+
+    Every call sets the tokenizer's truncation and padding, so two can't run at once.
+    """
+    with _model_locks_lock:
+        return _model_locks.setdefault(model, threading.Lock())

@@ -49,8 +49,8 @@ class CandidateSet:
     @classmethod
     def from_one_leg(cls, leg: Leg, hits: LegHits) -> "CandidateSet":
         """Return the candidates of a search in one leg."""
-        ranks = np.arange(1, len(hits.rows) + 1)
-        return cls(hits.rows, {leg: LegScores(hits.scores, ranks, 0.0)}, None, hits.scores)
+        ranks = np.arange(1, len(hits.keys) + 1)
+        return cls(hits.keys, {leg: LegScores(hits.scores, ranks, 0.0)}, None, hits.scores)
 
     def rank(self, scope: SearchScope, k: int, positions: Positions | None = None) -> Positions:
         """Return the positions of the best ``k`` candidates, of these ``positions`` or of all.
@@ -116,10 +116,10 @@ def merge_legs(
 
     text, vector = query.text, query.vector
     keys, dense, dense_ranks, lexical, lexical_ranks = merge_lists(
-        lists["dense"].rows,
+        lists["dense"].keys,
         lists["dense"].scores,
         completed.dense,
-        lists["lexical"].rows,
+        lists["lexical"].keys,
         lists["lexical"].scores,
         completed.lexical,
     )

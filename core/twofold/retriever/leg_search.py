@@ -138,7 +138,7 @@ def score_candidates(
     Passages that a leg doesn't list have the score NaN where the engine can't score them.
     """
     wanted = [
-        Completion(query.text, query.vector, lists["lexical"].rows, lists["dense"].rows, scorer)
+        Completion(query.text, query.vector, lists["lexical"].keys, lists["dense"].keys, scorer)
         for query, lists in zip(queries, found, strict=True)
     ]
     if scope.capabilities.completes:
@@ -165,7 +165,7 @@ def run_stage(
         if report is not None:
             report(
                 [
-                    list(zip(scope.ids(hits.rows), hits.scores.tolist(), strict=True))
+                    list(zip(scope.ids(hits.keys), hits.scores.tolist(), strict=True))
                     for hits in found
                 ]
             )

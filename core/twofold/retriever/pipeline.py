@@ -134,7 +134,7 @@ def may_have_more(
     options = plan.options
     if cap_limit(scope, limit + 1) == limit:
         return False
-    if not any(len(hits.rows) >= limit for hits in lists.values()):
+    if not any(len(hits.keys) >= limit for hits in lists.values()):
         return False
     most = {leg: _best_unlisted(leg, hits, limit) for leg, hits in lists.items()}
     for leg, score in most.items():
@@ -148,7 +148,7 @@ def may_have_more(
 
 def _best_unlisted(leg: Leg, hits: LegHits, limit: int) -> float:
     """Return an upper bound of a leg's score of a passage that it doesn't list."""
-    last = float(hits.scores[-1]) if len(hits.rows) >= limit else -np.inf
+    last = float(hits.scores[-1]) if len(hits.keys) >= limit else -np.inf
     return last if leg == "dense" else max(last, 0.0)  # 0 without a shared word
 
 
@@ -249,7 +249,7 @@ def fetch_hits(
             query.query.text,
             plan.options.mode,
             generation,
-            tuple(leg for leg, hits in lists.items() if len(hits.rows)),
+            tuple(leg for leg, hits in lists.items() if len(hits.keys)),
             tuple(warnings),
         )
         context = QueryContext(
@@ -280,7 +280,7 @@ def _missing_legs(
 ) -> tuple[str, ...]:
     """Return a warning for each leg that found nothing or was not searched."""
     mode, text = plan.options.mode, query.text
-    empty = [leg for leg, hits in lists.items() if not len(hits.rows)]
+    empty = [leg for leg, hits in lists.items() if not len(hits.keys)]
     if not empty and not (mode == "hybrid" and text is None):
         return ()
     if len(empty) == len(lists):

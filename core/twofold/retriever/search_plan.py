@@ -83,8 +83,7 @@ class SearchOptions:
         for name in ("min_score", "min_dense", "min_lexical"):
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), error=QueryError)
-        if self.diversity != 0:
-            check_number("diversity", self.diversity, 0, 1, error=QueryError)
+        check_number("diversity", self.diversity, 0, 1, error=QueryError)
         if self.dedup_threshold is not None:
             check_number("dedup_threshold", self.dedup_threshold, 1e-9, 1, error=QueryError)
         if self.group_by is not None and not (isinstance(self.group_by, str) and self.group_by):

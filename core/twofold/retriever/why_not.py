@@ -58,7 +58,7 @@ def explain_absence(answered: AnsweredQuery, passage_id: str, hits: Hits) -> Why
             return replace(why, stored=False)
         if where is not None and not scope.session.matches(where, np.array([key]))[0]:
             return replace(why, filtered=True)
-    if "the query is empty" in hits.warnings:
+    if answered.query.vector is None and not (answered.query.text or "").strip():
         return replace(why, searched=False)
     target = answered.target()
     if target is None:
@@ -105,7 +105,7 @@ class Rerun:
     @property
     def ranks(self) -> dict[Leg, int]:
         """The passage's rank in each leg that lists it."""
-        found = {leg: np.flatnonzero(hits.rows == self.key) for leg, hits in self.lists.items()}
+        found = {leg: np.flatnonzero(hits.keys == self.key) for leg, hits in self.lists.items()}
         return {leg: int(at[0]) + 1 for leg, at in found.items() if len(at)}
 
     def score(self, leg: Leg) -> float:
@@ -123,7 +123,7 @@ class Rerun:
     def candidates(self, limit: int, fusion: Fusion) -> CandidateSet:
         """Return the candidates where each leg brings ``limit``, and the passage among them."""
         lists = {
-            leg: LegHits(hits.rows[:limit], hits.scores[:limit]) for leg, hits in self.lists.items()
+            leg: LegHits(hits.keys[:limit], hits.scores[:limit]) for leg, hits in self.lists.items()
         }
         plan = replace(self.plan, fusion=fusion)
         (found,) = complete_legs(self.scope, plan, [self.answered.query], [lists])
@@ -144,7 +144,7 @@ class Rerun:
         if leg == "lexical" or plan.options.exact or vector is None or not within:
             return False
         (found,) = self.scope.session.search_dense(vector[None, :], limit, plan.where, plan.effort)
-        return self.key not in found.rows
+        return self.key not in found.keys
 
     def find_place(self, candidates: CandidateSet, limit: int, count: int) -> int | None:
         """Return the passage's place, from 1, among the first ``count`` hits; None if not there."""

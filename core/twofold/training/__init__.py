@@ -4,8 +4,12 @@ from twofold.training.acceptance import Gain
 from twofold.training.adapter.fit import Epoch
 from twofold.training.adapter.plan import AdapterPlan
 from twofold.training.adapter.result import TrainedAdapter, keep
-from twofold.training.adapter.temperature_sweep import SweepPoint, sweep_temperatures
-from twofold.training.adapter.trainer import TrainingProgress, train_adapter
+from twofold.training.adapter.trainer import (
+    SweepPoint,
+    TrainingProgress,
+    sweep_temperatures,
+    train_adapter,
+)
 from twofold.training.data.clicks import (
     ClickPlan,
     Session,
@@ -31,8 +35,7 @@ from twofold.training.finetuning.encoder import train_encoder
 from twofold.training.finetuning.loop import FineTunedModel
 from twofold.training.finetuning.plans import EncoderPlan, RerankerPlan
 from twofold.training.finetuning.reranker import train_reranker
-from twofold.training.negatives.candidates import MinedNegatives, Negative, turnover
-from twofold.training.negatives.mining import Miner, Mining, mine
+from twofold.training.negatives import MinedNegatives, Mining, Negative, mine, turnover
 from twofold.training.reporting import plot_curves, plot_sweep, training_report
 
 __all__ = [
@@ -48,7 +51,6 @@ __all__ = [
     "Headings",
     "Keyphrases",
     "MinedNegatives",
-    "Miner",
     "Mining",
     "Negative",
     "QueryGenerator",

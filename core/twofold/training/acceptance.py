@@ -41,15 +41,10 @@ class Gain:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as JSON values; a bound that is infinite is None."""
-        values = asdict(self)
-        interval = values.pop("interval")
-        bounds = (interval["low"], interval["high"])
-        return {
-            **values,
-            "gain": interval["mean"],
-            "interval": [bound if np.isfinite(bound) else None for bound in bounds],
-            "level": interval["level"],
-        }
+        interval = self.interval
+        bounds = [bound if np.isfinite(bound) else None for bound in (interval.low, interval.high)]
+        found = {"gain": interval.mean, "interval": bounds, "level": interval.level}
+        return {**asdict(self), **found}
 
 
 def _difference(interval: Interval) -> str:

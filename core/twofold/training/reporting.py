@@ -16,7 +16,7 @@ from twofold.evaluation.plots import (
 )
 from twofold.training.adapter.fit import Epoch
 from twofold.training.adapter.result import TrainedAdapter
-from twofold.training.adapter.temperature_sweep import SweepPoint
+from twofold.training.adapter.trainer import SweepPoint
 from twofold.training.finetuning.loop import FineTunedModel
 from twofold.tuning import describe_profile
 
@@ -109,10 +109,16 @@ def plot_curves(trained: TrainedAdapter | FineTunedModel, path: str | os.PathLik
         InputError: The path doesn't end in .png, or there are no epochs.
         MissingExtraError: Matplotlib isn't installed.
     """
-    curves, title = _curves(trained)
-    figure = _create_figure(
-        path, (9.0, 3.4), f"there are no epochs to draw: {trained.reason}", curves
-    )
+    curves: Sequence[Sequence[Epoch]]
+    if isinstance(trained, TrainedAdapter):
+        curves, title = trained.curves, "nDCG@10 of validation queries, by fold"
+    else:
+        curves = [trained.curve] if trained.curve else []
+        title = f"{trained.measure} of validation queries"
+    check_plot_path(path)
+    if not curves:
+        raise InputError(f"there are no epochs to draw: {trained.reason}")
+    figure = create_figure(9.0, 3.4)
     left, right = figure.subplots(1, 2)
     for number, curve in enumerate(curves, start=1):
         steps = [epoch for epoch in curve if epoch.loss is not None]
@@ -129,13 +135,6 @@ def plot_curves(trained: TrainedAdapter | FineTunedModel, path: str | os.PathLik
     save_figure(figure, path)
 
 
-def _curves(trained: TrainedAdapter | FineTunedModel) -> tuple[Sequence[Sequence[Epoch]], str]:
-    """Return the curves, and the name of their measure."""
-    if isinstance(trained, TrainedAdapter):
-        return trained.curves, "nDCG@10 of validation queries, by fold"
-    return [trained.curve] if trained.curve else [], f"{trained.measure} of validation queries"
-
-
 def plot_sweep(points: Sequence[SweepPoint], path: str | os.PathLike[str]) -> None:
     """Write a PNG of the held-out queries' measure by temperature, with the gain's interval.
 
@@ -143,34 +142,25 @@ def plot_sweep(points: Sequence[SweepPoint], path: str | os.PathLike[str]) -> No
         InputError: The path doesn't end in .png, or there are no points.
         MissingExtraError: Matplotlib isn't installed.
     """
-    problem = "there is nothing to draw: pass the result of sweep_temperatures"
-    figure = _create_figure(path, (5.4, 3.4), problem, points)
+    check_plot_path(path)
+    if not points:
+        raise InputError("there is nothing to draw: pass the result of sweep_temperatures")
+    figure = create_figure(5.4, 3.4)
     axes = figure.subplots()
     ordered = sorted(points, key=lambda point: point.temperature)
     gains = [point.gain for point in ordered]
-    at = [point.temperature for point in ordered]
+    at, after = [point.temperature for point in ordered], [gain.after for gain in gains]
     low = [gain.interval.mean - gain.interval.low for gain in gains]
     high = [gain.interval.high - gain.interval.mean for gain in gains]
-    after = [gain.after for gain in gains]
     axes.errorbar(at, after, yerr=[low, high], color=WON, marker="D", markersize=4, capsize=3)
     axes.axhline(gains[0].before, color=INK, linewidth=0.8, linestyle="--")
     axes.annotate("base", (at[-1], gains[0].before), size=8, ha="right", va="bottom")
     axes.set_xscale("log")
     axes.set_xticks(at, [f"{temperature:g}" for temperature in at])
     axes.minorticks_off()
-    measure = ordered[0].trained.measure
-    _label(axes, f"{measure} of held-out queries, {gains[0].mode}", "temperature")
+    title = f"{ordered[0].trained.measure} of held-out queries, {gains[0].mode}"
+    _label(axes, title, "temperature")
     save_figure(figure, path)
-
-
-def _create_figure(
-    path: str | os.PathLike[str], size: tuple[float, float], problem: str, data: Sequence[object]
-) -> Any:
-    """Return an empty figure; raise InputError for a bad path, or if there are no data."""
-    check_plot_path(path)
-    if not data:
-        raise InputError(problem)
-    return create_figure(*size)
 
 
 def _label(axes: Any, title: str, x_label: str) -> None:

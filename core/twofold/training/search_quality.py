@@ -1,29 +1,33 @@
-"""Search quality of an index for given query vectors."""
+"""Search quality of an index for given query vectors, and queries to measure it on.
+
+Control queries are of another kind than the training queries: they show whether other searches get
+worse.
+"""
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from twofold.backend import SearchProfile, SearchScope
+from twofold.errors import InputError
 from twofold.evaluation.measures import measure_rankings
 from twofold.fusion import WeightedSum
 from twofold.training.acceptance import QueryMeasures
 from twofold.training.data.examples import TrainingSet
+from twofold.training.data.splitting import normalize_query
+from twofold.training.data.synthetic import FirstSentences, Titles, generate_examples
 from twofold.tuning import TuningObjective
 from twofold.types import Mode, Vectors
 
 _HITS = 100
 _DENSE_ONLY = WeightedSum(dense_weight=1.0)
+_MAX_CONTROL = 300  # passages that control queries are made of
+_MIN_CONTROL = 20  # control queries
 
 
 @dataclass(frozen=True, slots=True)
 class SearchQuality:
-    """Measures judged queries on one open search, under one search profile.
-
-    Attributes:
-        scope: The open search.
-        training_set: The queries, with their relevant passages.
-        measure: The measure, in the syntax of ir_measures.
-        profile: The search profile of the hybrid mode.
-    """
+    """Measures judged queries on one open search; ``profile`` is that of the hybrid mode."""
 
     scope: SearchScope
     training_set: TrainingSet
@@ -43,19 +47,39 @@ class SearchQuality:
         )
 
     def evaluate(self, vectors: Vectors) -> QueryMeasures:
-        """Search with query vectors, and measure each query.
+        """Return each query's measure (n,) by mode: hybrid and dense, or dense alone.
 
-        Args:
-            vectors: The queries' vectors (n, dim), in the order of the training set.
-
-        Returns:
-            The measure of each query (n,) by mode: hybrid and dense, or dense alone.
+        ``vectors`` (n, dim) are the queries', in the order of the training set.
         """
         if self.mode == "dense":
             found = self.scope.session.search_dense(vectors, _HITS, None, 1.0)
-            ids = [self.scope.ids(hits.rows) for hits in found]
+            ids = [self.scope.ids(hits.keys) for hits in found]
             rankings = dict(zip(self.training_set.queries, ids, strict=True))
             return {"dense": measure_rankings(rankings, self.training_set.qrels, self.measure)}
         objective = self.objective(vectors)
         dense = SearchProfile(_DENSE_ONLY, self.profile.depth, None, self.profile.title_weight)
         return {"hybrid": objective.values(self.profile), "dense": objective.values(dense)}
+
+
+def control_queries_from_passages(
+    scope: SearchScope, judged: TrainingSet, train: TrainingSet, seed: int
+) -> TrainingSet | None:
+    """Make control queries from the titles, or else the first sentences, of sampled passages.
+
+    Passages that are relevant to a ``judged`` query are skipped, and so are ``train`` queries.
+    Returns None if too few queries are left.
+    """
+    keys = np.random.default_rng(seed).permutation(scope.list_keys())[: 4 * _MAX_CONTROL]
+    relevant = judged.positives
+    passages = scope.session.fetch(keys).passages
+    others = [passage for passage in passages if passage.id not in relevant][:_MAX_CONTROL]
+    trained = {normalize_query(example.query) for example in train}
+    for generator in (Titles(), FirstSentences()):
+        try:
+            made = generate_examples(others, [generator], seed=seed)
+        except InputError:
+            continue  # no passage has a title, or none has more than a few words
+        fresh = [example for example in made if normalize_query(example.query) not in trained]
+        if len(fresh) >= min(_MIN_CONTROL, len(made)):
+            return TrainingSet(tuple(fresh))
+    return None

@@ -13,7 +13,7 @@ from twofold.errors import (
     QueryError,
     VectorError,
 )
-from twofold.integrations.options import create_filled_index
+from twofold.integrations import create_filled_index
 
 
 class CountingEncoder(HashingEncoder):

@@ -143,7 +143,7 @@ def test_an_open_session_stays_with_the_index_that_it_began_with(path, tmp_path,
             replace(path, tmp_path / "aside")
             assert view.fetch(ids=["7"]).passages[0].text == before == "old topic7"
             hits = view.search_lexical(["topic9"], 1, None, None)[0]
-            assert view.fetch(hits.rows).passages[0].text == "old topic9"
+            assert view.fetch(hits.keys).passages[0].text == "old topic9"
         assert index.get(["7"])[0].text == "new topic7"
 
 

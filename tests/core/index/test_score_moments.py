@@ -183,7 +183,7 @@ def test_known_is_the_share_of_distinct_terms_that_live_passages_have():
     assert postings.term_coverage("green green green tractors") == 0.5
     assert postings.term_coverage("tractors") == 0.0
     assert postings.term_coverage("") == postings.term_coverage("?!") == 1.0
-    assert postings.search("blue apples", 5).rows.tolist() == [0, 1]
+    assert postings.search("blue apples", 5).keys.tolist() == [0, 1]
     assert postings.term_coverage("blue apples") == 1.0
     postings.delete(np.array([1]))
     assert postings.term_coverage("blue apples") == 0.5

@@ -84,7 +84,7 @@ def pruned_equals_exhaustive(queries, seed):
         matched = 0
         for terms, hits in zip(asked, found, strict=True):
             wanted = collection.exhaustive(terms, 10, allowed)
-            assert hits.rows.tolist() == wanted.tolist()
+            assert hits.keys.tolist() == wanted.tolist()
             matched += len(wanted)
         assert matched > 5 * len(asked)
 
@@ -107,15 +107,15 @@ def test_a_small_k_finds_the_beginning_of_a_large_one(scorer):
     for _ in range(60):
         query = " ".join(str(rng.randint(0, 60)) for _ in range(4))
         every = collection.index.search(query, 20_000, scorer=scorer)
-        assert len(every.rows) > 100
+        assert len(every.keys) > 100
         for k in (1, 10, 100):
             some = collection.index.search(query, k, scorer=scorer)
-            assert some.rows.tolist() == every.rows[:k].tolist()
+            assert some.keys.tolist() == every.keys[:k].tolist()
             assert some.scores.tolist() == every.scores[:k].tolist()
     many = collection.index.search_many(["1 2", "zzz", "5", ""], 7, scorer=scorer)
-    assert [len(each.rows) for each in many] == [7, 0, 7, 0]
+    assert [len(each.keys) for each in many] == [7, 0, 7, 0]
     alone = collection.index.search("1 2", 7, scorer=scorer)
-    assert many[0].rows.tolist() == alone.rows.tolist()
+    assert many[0].keys.tolist() == alone.keys.tolist()
 
 
 def test_a_rare_term_beside_a_frequent_one():
@@ -124,10 +124,10 @@ def test_a_rare_term_beside_a_frequent_one():
     texts[12_345] += " rare"
     index.add(np.arange(50_000), [f"{n:05}" for n in range(50_000)], texts)
     found = index.search("common rare", 3)
-    assert found.rows.tolist() == [12_345, 0, 1]
+    assert found.keys.tolist() == [12_345, 0, 1]
     allowed = np.zeros(50_000, bool)
     allowed[[7, 49_999]] = True
-    assert index.search("common rare", 3, allowed).rows.tolist() == [7, 49_999]
+    assert index.search("common rare", 3, allowed).keys.tolist() == [7, 49_999]
 
 
 class Postings(RuleBasedStateMachine):
@@ -191,7 +191,7 @@ class Postings(RuleBasedStateMachine):
             if row % every == 0
         )[:k]
         found = index.search(query, k, allowed)
-        assert found.rows.tolist() == [row for _, _, row in wanted]
+        assert found.keys.tolist() == [row for _, _, row in wanted]
         np.testing.assert_allclose(found.scores, [-score for score, _, _ in wanted], atol=1e-8)
 
     @invariant()
@@ -212,7 +212,7 @@ class Postings(RuleBasedStateMachine):
         for scorer in (BM25(), OkapiBM25(), TfIdf()):
             ours = self.index.search(query, 50, scorer=scorer)
             anew = fresh.search(query, 50, scorer=scorer)
-            assert ours.rows.tolist() == anew.rows.tolist()
+            assert ours.keys.tolist() == anew.keys.tolist()
             assert ours.scores.tolist() == anew.scores.tolist()
 
 
@@ -222,6 +222,6 @@ TestPostings = Postings.TestCase
 
 def test_nothing_wanted_is_nothing_found():
     index = PostingsIndex(splitting)
-    assert index.search_many(["a", "b"], 5)[1].rows.tolist() == []
+    assert index.search_many(["a", "b"], 5)[1].keys.tolist() == []
     index.add(np.arange(2), ["x", "y"], ["a", "b"])
-    assert index.search("a", 0).rows.tolist() == []
+    assert index.search("a", 0).keys.tolist() == []

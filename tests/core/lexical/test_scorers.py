@@ -68,8 +68,8 @@ def compared(documents, queries, scorer, expected):
         assert not ours[~shared].any()
         sharing += int(shared.sum())
         found = index.search(" ".join(query), len(documents), scorer=scorer)
-        assert set(found.rows) == set(rows[shared])
-        np.testing.assert_allclose(found.scores, ours[found.rows], atol=1e-12)
+        assert set(found.keys) == set(rows[shared])
+        np.testing.assert_allclose(found.scores, ours[found.keys], atol=1e-12)
     assert sharing > 100
 
 
@@ -157,8 +157,8 @@ def test_explanations_sum_to_the_score(scorer):
     index = indexed(documents)
     query = "w0 w3 w3 w11 w39 nothing"
     found = index.search(query, 50, scorer=scorer)
-    assert len(found.rows) == 50
-    for row, score in zip(found.rows.tolist(), found.scores, strict=True):
+    assert len(found.keys) == 50
+    for row, score in zip(found.keys.tolist(), found.scores, strict=True):
         matches = index.term_matches(query, row, scorer)
         assert sum(match.contribution for match in matches) == pytest.approx(score, abs=1e-9)
         counts = {match.term: match.frequency for match in matches if match.frequency}

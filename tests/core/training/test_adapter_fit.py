@@ -8,8 +8,7 @@ import pytest
 from twofold.errors import InputError
 from twofold.similarity import Metric
 from twofold.training import AdapterPlan
-from twofold.training.adapter.arrays import TrainingArrays
-from twofold.training.adapter.fit import fit_adapter
+from twofold.training.adapter.fit import TrainingArrays, fit_adapter
 
 DIM = 16
 

@@ -24,8 +24,7 @@ from twofold.similarity import Metric
 from twofold.training import EncoderPlan, Example, Mining, TrainingSet, train_encoder
 from twofold.training.finetuning.models import Similarity
 from twofold.training.finetuning.pair_dataset import PairDataset
-from twofold.training.negatives.candidates import Negative
-from twofold.training.negatives.mining import restrict_to_legs
+from twofold.training.negatives import Negative, restrict_to_legs
 
 PLAN = EncoderPlan(epochs=8, learning_rate=5e-3, batch=16, patience=8)
 

@@ -8,10 +8,10 @@ from twofold.errors import InputError, MissingExtraError
 from twofold.similarity import Metric
 from twofold.training import EncoderPlan, Example, Mining, TrainingSet
 from twofold.training.finetuning import loop as checking
-from twofold.training.finetuning.losses import ContrastiveLoss
+from twofold.training.finetuning.hf_trainers import ContrastiveLoss
 from twofold.training.finetuning.models import Similarity
 from twofold.training.finetuning.pair_dataset import PairDataset
-from twofold.training.negatives.candidates import Negative
+from twofold.training.negatives import Negative
 
 TEXTS = {own: f"text {own}" for own in "abcdefgh"} | {"copy": "text a"}
 SET = TrainingSet(

@@ -7,13 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twofold import HashingEncoder, Index, Metric, Passage, Retriever
+from twofold import HashingEncoder, Index, Passage, Retriever
 from twofold.corpus import read_qrels, read_queries
 from twofold.errors import DegradedWarning, InputError, QueryError
 from twofold.training import Example, TrainingSet
-from twofold.training.negatives.candidates import Negative, turnover
-from twofold.training.negatives.mining import Miner, Mining, mine
-from twofold.types import EncoderIdentity
+from twofold.training.negatives import Mining, Negative, mine, turnover
 
 DATA = "examples/data/scifact-1000"
 MIX = {"random": 1, "lexical": 2, "dense": 2}
@@ -199,44 +197,6 @@ def test_positives_that_came_along_count_as_stored_ones_do(passages):
     for found in answers:
         assert "copy" not in {each.id for each in found[query]}
     assert {each.id for each in answers[0][query]} == {each.id for each in answers[1][query]}
-
-
-class Trainable(HashingEncoder):
-    """Another model whenever its weights change."""
-
-    name = "trainable"
-
-    def __init__(self, seed):
-        self.weights = np.random.default_rng(seed).uniform(0.2, 3, 256).astype(np.float32)
-
-    @property
-    def identity(self):
-        return EncoderIdentity(self.name, 256, Metric.COSINE, str(self.weights.sum()))
-
-    def encode_passages(self, texts):
-        vectors = HashingEncoder.encode_passages(HashingEncoder(), texts) * self.weights
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-def test_a_miner_never_gives_what_another_model_mined(passages, asked):
-    some = TrainingSet(asked[:15])
-    with Index.open(None, encoder=Trainable(0)) as index:
-        index.upsert(passages)
-        miner, steps = Miner(index, Mining({"dense": 3})), []
-        first = miner.mine(some, progress=steps.append)
-        assert steps == [15]
-        assert miner.mine(TrainingSet(some[::-1])) is first  # the same data
-        index.reencode(Trainable(1))
-        second = miner.mine(some)
-        assert 0 < turnover(first, second) <= 1
-        assert dict(second) == dict(mine(index, some, Mining({"dense": 3})))
-        index.encoder.weights *= np.linspace(0.1, 4, 256, dtype=np.float32)  # trained in place
-        third = miner.mine(some)
-        assert turnover(second, third) > 0
-        assert miner.mine(some) is third
-        assert miner.mine(TrainingSet(some[:14])) is not third
-        index.delete([third[some[0].query_id][0].id])
-        assert third[some[0].query_id][0] not in miner.mine(some)[some[0].query_id]
 
 
 def test_without_a_share_no_score_is_too_high(passages, asked):

@@ -100,8 +100,7 @@ def _smaller(offsets, data, a, b):
 def merge_ranks(offsets, data, sorted_numbers, run_ptr):
     """Return the rank of each string by merging sorted runs pairwise.
 
-    sorted_numbers has the numbers of the strings of each run in sorted order; run_ptr (runs + 1)
-    has the ranges of the runs.
+    sorted_numbers has the strings' numbers, sorted within each range that run_ptr (runs + 1) gives.
     """
     source = sorted_numbers.copy()
     target = np.empty_like(source)

@@ -1,8 +1,7 @@
 """Compiled loops over the forward index, which has each document's terms. They check no bounds.
 
 Import this module on first use only, because it imports numba. Scores are integers, as in
-``top_k``. ``forward`` is a segment's (fwd_ptr, fwd_term, fwd_code), and ``norms`` has a factor for
-each document, or is empty.
+``top_k``. ``forward`` is (fwd_ptr, fwd_term, fwd_code); ``norms`` a factor per document or empty.
 """
 
 import numpy as np
@@ -67,9 +66,8 @@ def doc_scores(
 ):
     """Write score + shift of each row's document, if it has one of the terms, to ``scores``.
 
-    ``live`` flags the segment's documents, or is empty for all. Terms are local numbers, -1 for
-    what the segment lacks. The return value only keeps the compiler from removing the prefetch
-    loop.
+    ``live`` flags the segment's documents, or is empty for all. Terms are local numbers, -1 if the
+    segment lacks them. The return value keeps the compiler from removing the prefetch loop.
     """
     fwd_ptr, fwd_term, _ = forward
     docs = np.empty(len(rows), np.int64)

@@ -1,31 +1,29 @@
 """Trains a query adapter, and accepts it only if held-out queries gain."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twofold import __version__
 from twofold.backend import Searchable, SearchProfile, SearchScope
 from twofold.encoders import QueryAdapter
 from twofold.errors import InputError
-from twofold.training.acceptance import Gain, compute_gain, judge, no_regression, too_few_queries
-from twofold.training.adapter.arrays import TrainingArrays
-from twofold.training.adapter.cross_validation import (
-    CrossValidated,
-    InterpolationChoice,
-    interpolate_matrix,
+from twofold.storage import content_hash
+from twofold.training.acceptance import (
+    Gain,
+    QueryMeasures,
+    compute_gain,
+    compute_gains,
+    judge,
+    no_regression,
+    too_few_queries,
 )
-from twofold.training.adapter.fit import Epoch, FitResult, fit_adapter
+from twofold.training.adapter.fit import Epoch, FitResult, TrainingArrays, fit_adapter
 from twofold.training.adapter.plan import AdapterPlan
 from twofold.training.adapter.result import TrainedAdapter
-from twofold.training.control_queries import (
-    LEARNED,
-    control_queries_from_passages,
-    query_hashes,
-    unseen_by_adapter,
-)
 from twofold.training.data.alignment import (
     drop_known_queries,
     examples_in_index,
@@ -33,12 +31,19 @@ from twofold.training.data.alignment import (
     select_query_vectors,
 )
 from twofold.training.data.examples import TrainingSet
-from twofold.training.data.splitting import Split, split, split_folds, unseen_queries
-from twofold.training.search_quality import SearchQuality
+from twofold.training.data.splitting import (
+    Split,
+    normalize_query,
+    split,
+    split_folds,
+    unseen_queries,
+)
+from twofold.training.search_quality import SearchQuality, control_queries_from_passages
 from twofold.tuning import SearchSpace, TuningPlan, tune_objective
 from twofold.tuning.objective import active_profile
-from twofold.types import Mask, Vectors
+from twofold.types import Mask, Mode, Vectors
 
+_LEARNED = "learned"  # key of the training queries' hashes in an adapter's metadata
 _FIT_SHARE = 0.8  # of the work, for progress
 _VALIDATION_SHARE = 0.2  # of a fold's training queries, for early stopping
 
@@ -98,9 +103,127 @@ def train_adapter(
         encoded = select_query_vectors(scope, training_set, judged, vectors)
         more = drop_known_queries(scope, judged, extra)
         if len(more):
-            queries = [example.query for example in more]
-            encoded = np.concatenate([encoded, scope.encode_queries(queries, adapt=False)])
+            vectors = scope.encode_queries(list(more.queries.values()), adapt=False)
+            encoded = np.concatenate([encoded, vectors])
         return _AdapterTraining(scope, judged, more, plan, encoded, regression_set, progress).run()
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPoint:
+    """A temperature and the adapter trained at it."""
+
+    temperature: float
+    trained: TrainedAdapter
+
+    @property
+    def gain(self) -> Gain:
+        """The gain of all held-out queries, in the index's own mode."""
+        return self.trained.gains[0]
+
+    def __str__(self) -> str:
+        return f"temperature {self.temperature:g}: {self.gain}"
+
+
+def sweep_temperatures(
+    index: Searchable,
+    training_set: TrainingSet,
+    temperatures: Sequence[float] = (0.01, 0.02, 0.05, 0.1, 0.2),
+    *,
+    plan: AdapterPlan | None = None,
+    vectors: Vectors | None = None,
+    progress: ProgressCallback | None = None,
+) -> tuple[SweepPoint, ...]:
+    """Train an adapter at each temperature; nothing is written.
+
+    The best gain of several is biased upward: train anew at the chosen temperature with another
+    seed for an honest one. Arguments are as for ``train_adapter``.
+
+    Raises:
+        InputError: A temperature is out of range, or there are too few queries.
+    """
+    if not temperatures:
+        raise InputError("temperatures must not be empty: pass some, such as (0.02, 0.05)")
+    base = plan if plan is not None else AdapterPlan()
+    plans = [replace(base, temperature=temperature) for temperature in temperatures]
+    points: list[SweepPoint] = []
+    for plan in plans:
+        trained = train_adapter(index, training_set, plan=plan, vectors=vectors, progress=progress)
+        if not trained.gains:
+            raise InputError(trained.reason)
+        points.append(SweepPoint(plan.temperature, trained))
+    return tuple(points)
+
+
+@dataclass(frozen=True, slots=True)
+class CrossValidated:
+    """Query vectors (n, dim), each ``adapted`` by a matrix that was fitted without that query.
+
+    ``folds`` (n,) has the number of the fold that held out each query. ``unseen`` (n,) flags
+    queries that share no relevant passage with the other folds.
+    """
+
+    base: Vectors
+    adapted: Vectors
+    unseen: Mask
+    folds: NDArray[np.int64]
+    fits: tuple[FitResult, ...]
+
+    def interpolate(self, weight: float) -> Vectors:
+        """Return vectors between the base (0) and the adapted ones (1)."""
+        return np.asarray(self.base + weight * (self.adapted - self.base), np.float32)
+
+
+def interpolate_matrix(matrix: Vectors, weight: float) -> Vectors:
+    """Return a matrix (dim, dim) between the identity (0) and a learned one (1)."""
+    eye = np.eye(len(matrix), dtype=np.float32)
+    return np.asarray(eye + np.float32(weight) * (matrix - eye), np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class InterpolationChoice:
+    """Chooses the interpolation weight by the held-out queries' measures in one mode.
+
+    ``before`` are measures by the index as it is, and ``candidates`` cross-validated ones by
+    weight. ``counted`` (n,) flags queries that the active adapter was not trained on. At ``safe``
+    weights, control queries don't regress.
+    """
+
+    plan: AdapterPlan
+    mode: Mode
+    before: QueryMeasures
+    candidates: Mapping[float, QueryMeasures]
+    cross_validated: CrossValidated
+    counted: Mask
+    safe: tuple[float, ...]
+
+    def regresses(self, after: QueryMeasures, among: Mask) -> bool:
+        """Return whether unseen queries lose, of the counted ones that ``among`` (n,) flags."""
+        unseen, confidence = self.cross_validated.unseen, self.plan.confidence
+        counted = self.counted & among
+        gains = compute_gains(self.before, after, unseen, confidence=confidence, among=counted)
+        return not no_regression(gains, self.plan)
+
+    def best_weight(self, among: Mask) -> float:
+        """Return the weight with the best mean over some queries, and without regression."""
+        allowed = [
+            weight for weight in self.safe if not self.regresses(self.candidates[weight], among)
+        ]
+        scores = {
+            weight: float(self.candidates[weight][self.mode][among].mean())
+            for weight in allowed or self.plan.interpolations[-1:]
+        }
+        return max(scores, key=scores.__getitem__)
+
+    def measure_folds(self) -> QueryMeasures:
+        """Return each fold's measures at the weight that the other folds choose."""
+        after = {mode: np.empty_like(scores) for mode, scores in self.before.items()}
+        folds = self.cross_validated.folds
+        for number in np.unique(folds):
+            fold = folds == number
+            chosen = self.candidates[self.best_weight(~fold)]
+            for mode, scores in after.items():
+                scores[fold] = chosen[mode][fold]
+        return after
 
 
 @dataclass
@@ -144,19 +267,21 @@ class _AdapterTraining:
             if (gain := self._measure_control(final, weight, self.profile)) is None
             or gain.lost <= plan.max_regression
         )
+        every = np.ones_like(counted)
         choice = InterpolationChoice(plan, mode, before, candidates, validated, counted, safe)
-        weight = choice.best_weight()
+        weight = choice.best_weight(every)
         after = choice.measure_folds()
         profile, tuned = self.profile, None
         if mode == "hybrid":
             self._report("tuning the fusion", 0.9)
             objective = quality.objective(validated.interpolate(weight))
             space = SearchSpace(depths=(), k1=(), b=(), title_weights=())
-            least = max(plan.min_queries, 2 * plan.folds)
-            tuning = TuningPlan(plan.measure, plan.folds, plan.seed, plan.confidence, least, space)
+            tuning = TuningPlan(
+                plan.measure, plan.folds, plan.seed, plan.confidence, plan.min_queries, space
+            )
             tuned = tune_objective(objective, tuning, self.profile, None)
             changed = {**after, "hybrid": objective.values(tuned.profile)}
-            if no_regression(choice.gains(changed), plan):
+            if not choice.regresses(changed, every):
                 profile = tuned.profile
         forgotten = self._measure_control(final, weight, profile)
         fields = judge(before, after, validated.unseen, counted, forgotten, plan, final.best)
@@ -184,7 +309,7 @@ class _AdapterTraining:
             adapter=QueryAdapter(
                 interpolate_matrix(final.matrix, weight),
                 identity.fingerprint if identity is not None else "",
-                {**metadata, LEARNED: query_hashes(self.train)},
+                {**metadata, _LEARNED: _query_hashes(self.train)},
             ),
             **fields,
             plan=plan,
@@ -204,14 +329,18 @@ class _AdapterTraining:
         Queries that the active adapter was trained on don't count, if enough others are left.
         """
         every = np.ones(len(self.judged), np.bool_)
-        if self.scope.query_adapter is None:
+        adapter = self.scope.query_adapter
+        if adapter is None:
             return every, ""
-        new = unseen_by_adapter(self.scope, self.judged)
-        if new.sum() >= self.plan.min_queries:
-            return new, (
-                f"; compared with the active adapter on the {new.sum():,} queries that it was not "
-                "trained on"
-            )
+        hashes: Sequence[str] | None = getattr(adapter, "metadata", {}).get(_LEARNED)
+        if hashes is not None:  # otherwise the adapter may have been trained on any query
+            trained = frozenset(hashes)
+            new = np.array([one not in trained for one in _query_hashes(self.judged)], np.bool_)
+            if new.sum() >= self.plan.min_queries:
+                return new, (
+                    f"; compared with the active adapter on the {new.sum():,} queries that it was "
+                    "not trained on"
+                )
         return every, (
             "; compared with the active adapter, which was trained on these queries: for a fair "
             "comparison with the encoder alone, run index.profiles.use(None) first"
@@ -271,8 +400,8 @@ class _AdapterTraining:
             )
         if regression_set is None:
             return None
-        queries = [example.query for example in regression_set]
         quality = replace(self.quality, training_set=regression_set)
+        queries = list(regression_set.queries.values())
         return quality, scope.encode_queries(queries, adapt=False)
 
     def _measure_control(
@@ -290,3 +419,9 @@ class _AdapterTraining:
     def _report(self, stage: str, done: float, epoch: Epoch | None = None) -> None:
         if self.progress is not None:
             self.progress(TrainingProgress(stage, done, epoch))
+
+
+def _query_hashes(training_set: TrainingSet) -> list[str]:
+    """Return a hash of each query, 16 hex digits; case and white space don't change it."""
+    folded = (normalize_query(example.query) for example in training_set)
+    return [content_hash(query.encode())[:8].hex() for query in folded]

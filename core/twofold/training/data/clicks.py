@@ -144,10 +144,18 @@ def read_clicks(path: FilePath) -> tuple[Session, ...]:
     CorpusError for a file that can't be read or has no sessions, and for a malformed line.
     """
     path = Path(path)
-    sessions = tuple(_read_session(path, *numbered) for numbered in read_json_lines(path))
+    sessions: list[Session] = []
+    for number, record in read_json_lines(path):
+        shown, clicked = (_as_ids(record.get(name)) for name in ("shown", "clicked"))
+        dwell = record.get("dwell")
+        dwell = dwell if dwell is not None else {}
+        try:
+            sessions.append(Session(record.get("query", ""), shown, clicked, dwell))
+        except InputError as error:
+            raise CorpusError(f"{path}, line {number}: {error}") from None
     if not sessions:
         raise CorpusError(f"{path} has no sessions")
-    return sessions
+    return tuple(sessions)
 
 
 def examples_from_clicks(sessions: Iterable[Session], plan: ClickPlan | None = None) -> TrainingSet:
@@ -279,19 +287,6 @@ def _click_weights(keyed: Sequence[tuple[str, Session]], plan: ClickPlan) -> Cal
         return 1 / float(value)
 
     return weigh
-
-
-def _read_session(path: Path, number: int, record: dict[str, Any]) -> Session:
-    dwell = record.get("dwell")
-    try:
-        return Session(
-            record.get("query", ""),
-            _as_ids(record.get("shown")),
-            _as_ids(record.get("clicked")),
-            dwell if dwell is not None else {},
-        )
-    except InputError as error:
-        raise CorpusError(f"{path}, line {number}: {error}") from None
 
 
 def _as_ids(value: Any) -> Any:

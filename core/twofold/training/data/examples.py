@@ -100,15 +100,12 @@ class TrainingSet(Sequence[Example]):
         check_qrels(qrels)
         examples = []
         for query_id, text in judged_queries(queries, qrels, stacklevel=2).items():
-            grades = {id_: int(grade) for id_, grade in qrels[query_id].items() if grade > 0}
-            if not grades or not text.strip():
+            relevant = {id_: int(grade) for id_, grade in qrels[query_id].items() if grade > 0}
+            if not relevant or not text.strip():
                 continue
+            ids, grades = tuple(relevant), tuple(relevant.values())
             negatives = tuple(id_ for id_, grade in qrels[query_id].items() if grade <= 0)
-            examples.append(
-                Example(
-                    text, tuple(grades), negatives, 1.0, "qrels", query_id, tuple(grades.values())
-                )
-            )
+            examples.append(Example(text, ids, negatives, query_id=query_id, grades=grades))
         if not examples:
             raise InputError("no query has a passage of grade 1 or more: check the judgments")
         return cls(tuple(examples))
@@ -137,20 +134,12 @@ class TrainingSet(Sequence[Example]):
     @property
     def digest(self) -> str:
         """Hash of the examples, in any order, as 32 hexadecimal digits."""
-        rows = sorted(
-            json.dumps(
-                [
-                    example.query_id,
-                    example.query,
-                    sorted(zip(example.positives, example.grades, strict=True)),
-                    sorted(example.negatives),
-                    example.weight,
-                    example.source,
-                ]
-            )
-            for example in self.examples
-        )
-        return content_hash("\n".join(rows).encode()).hex()
+        rows: list[str] = []
+        for example in self.examples:
+            positives = sorted(zip(example.positives, example.grades, strict=True))
+            row = [example.query_id, example.query, positives, sorted(example.negatives)]
+            rows.append(json.dumps([*row, example.weight, example.source]))
+        return content_hash("\n".join(sorted(rows)).encode()).hex()
 
     def select(self, query_ids: Iterable[str]) -> "TrainingSet":
         """Return the examples of these queries, in the order of this set."""

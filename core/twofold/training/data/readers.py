@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from twofold.corpus.reading import FilePath, open_file, read_json_lines
+from twofold.corpus.reading import FilePath, open_file, read_json_lines, read_raw_lines
 from twofold.errors import CorpusError, DegradedWarning
 from twofold.storage import content_hash
 from twofold.training.data.examples import Example, TrainingSet
@@ -45,36 +45,41 @@ class ExampleBuilder:
         self._conflicts += (first.title, first.text) != (title, text)
         return passage_id
 
-    def build(self, path: Path, *, stacklevel: int) -> TrainingSet:
+    def build(self, path: Path) -> TrainingSet:
         """Return the training set; raise CorpusError if it is empty.
 
-        Negatives that are positives of the same query are dropped with a DegradedWarning. Another
-        one reports ids with more than one text. ``stacklevel`` counts from this call.
+        DegradedWarnings report queries without a positive, negatives that are positives of the same
+        query, and ids with more than one text.
         """
         examples: list[Example] = []
+        missing: list[str] = []
         both = 0
         for query_id, (query, good, bad) in self._queries.items():
-            if good:
-                negatives = tuple(id_ for id_ in bad if id_ not in good)
-                both += len(bad) - len(negatives)
-                examples.append(
-                    Example(query, tuple(good), negatives, source=self._source, query_id=query_id)
-                )
+            if not good:
+                missing.append(query)
+                continue
+            negatives = tuple(id_ for id_ in bad if id_ not in good)
+            both += len(bad) - len(negatives)
+            examples.append(
+                Example(query, tuple(good), negatives, source=self._source, query_id=query_id)
+            )
         if not examples:
             raise CorpusError(f"{path} has no query with a relevant passage")
-        if both:
-            warnings.warn(
-                f"{path}: {both:,} negatives are positives of the same query too, and are dropped",
-                DegradedWarning,
-                stacklevel=stacklevel + 1,
-            )
-        if self._conflicts:
-            warnings.warn(
-                f"{path}: {self._conflicts:,} passages repeat an id with another text; the first "
-                "text of each id is kept",
-                DegradedWarning,
-                stacklevel=stacklevel + 1,
-            )
+        example = f"such as {missing[0]!r:.80}" if missing else ""
+        for count, problem in (
+            (
+                len(missing),
+                f"of {len(self._queries):,} questions have no positive, {example}, and are skipped",
+            ),
+            (both, "negatives are positives of the same query too, and are dropped"),
+            (
+                self._conflicts,
+                "passages repeat an id with another text; the first text of each id is kept",
+            ),
+        ):
+            if count:
+                # stacklevel 3 is the caller of the reader that calls this method
+                warnings.warn(f"{path}: {count:,} {problem}", DegradedWarning, stacklevel=3)
         used = {id_ for e in examples for id_ in (*e.positives, *e.negatives)}
         passages = tuple(passage for id_, passage in self._passages.items() if id_ in used)
         return TrainingSet(tuple(examples), passages)
@@ -93,7 +98,7 @@ def read_triples(path: FilePath) -> TrainingSet:
     for query, positive, negative in _read_rows(path):
         good, bad = builder.add_passage(positive), builder.add_passage(negative)
         builder.add(query, query, [good], [bad])
-    return builder.build(path, stacklevel=2)
+    return builder.build(path)
 
 
 def read_id_triples(path: FilePath, queries: Mapping[str, str]) -> TrainingSet:
@@ -119,35 +124,23 @@ def read_id_triples(path: FilePath, queries: Mapping[str, str]) -> TrainingSet:
             DegradedWarning,
             stacklevel=2,
         )
-    return builder.build(path, stacklevel=2)
+    return builder.build(path)
 
 
 def _read_rows(path: Path) -> Iterator[list[str]]:
     """Yield three columns for each line; the file may be larger than memory."""
-    number = 0
-    try:
-        with open_file(path, "rb") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield _split_line(path, number, line)
-    except FileNotFoundError:
-        raise CorpusError(f"there is no file {path}") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise CorpusError(f"{path} can't be read after line {number}: {error}") from error
-
-
-def _split_line(path: Path, number: int, line: bytes) -> list[str]:
-    try:
-        text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"{path}, line {number}: not UTF-8 ({error.reason})") from None
-    fields = [field.strip() for field in text.split("\t")]
-    if len(fields) != 3 or not all(fields):
-        raise CorpusError(
-            f"{path}, line {number}: expected query, positive and negative, separated by tabs and "
-            f"none of them blank, got {text.rstrip()!r:.80}"
-        )
-    return fields
+    for number, line in read_raw_lines(path):
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise CorpusError(f"{path}, line {number}: not UTF-8 ({error.reason})") from None
+        fields = [field.strip() for field in text.split("\t")]
+        if len(fields) != 3 or not all(fields):
+            raise CorpusError(
+                f"{path}, line {number}: expected query, positive and negative, separated by tabs "
+                f"and none of them blank, got {text.rstrip()!r:.80}"
+            )
+        yield fields
 
 
 def read_dpr(path: FilePath) -> TrainingSet:
@@ -164,7 +157,6 @@ def read_dpr(path: FilePath) -> TrainingSet:
     """
     path = Path(path)
     builder = ExampleBuilder("dpr")
-    answered: dict[str, bool] = {}
     for place, record in _read_records(path):
         question = record.get("question")
         if not isinstance(question, str) or not question.strip():
@@ -177,16 +169,7 @@ def read_dpr(path: FilePath) -> TrainingSet:
             for name in ("positive_ctxs", "hard_negative_ctxs", "negative_ctxs")
         )
         builder.add(question, question, positives, [*hard, *others])
-        answered[question] = answered.get(question, False) or bool(positives)
-    missing = [question for question, has_positive in answered.items() if not has_positive]
-    if missing and len(missing) < len(answered):  # otherwise build raises
-        warnings.warn(
-            f"{path}: {len(missing):,} of {len(answered):,} questions have no positive, such as "
-            f"{missing[0]!r:.80}, and are skipped",
-            DegradedWarning,
-            stacklevel=2,
-        )
-    return builder.build(path, stacklevel=2)
+    return builder.build(path)
 
 
 def _add_contexts(
@@ -238,22 +221,16 @@ def _context_id(place: str, name: str, context: dict[str, Any]) -> str:
 
 def _read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (where it is, record); the first character tells a JSON list from JSON lines."""
-    try:
-        with open_file(path, "rb") as file:
-            data = file.read(4096).lstrip(_BEFORE_JSON)
-            is_list = data.startswith(b"[")
-            if is_list:
-                data += file.read()
-    except FileNotFoundError:
-        raise CorpusError(f"there is no file {path}") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise CorpusError(f"{path} can't be read: {error}") from error
-    if not is_list:
+    lines = (line.lstrip(_BEFORE_JSON) for _, line in read_raw_lines(path))
+    if not next(filter(None, lines), b"").startswith(b"["):
         for number, record in read_json_lines(path):
             yield f"{path}, line {number}", record
         return
     try:
-        records = json.loads(data)
+        with open_file(path, "rb") as file:
+            records = json.load(file)
+    except (OSError, EOFError, zlib.error) as error:
+        raise CorpusError(f"{path} can't be read: {error}") from error
     except UnicodeDecodeError as error:
         raise CorpusError(f"{path} is not UTF-8: {error.reason}") from None
     except json.JSONDecodeError as error:

@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Protocol
 
 import numpy as np
@@ -155,16 +156,14 @@ class Keyphrases:
         """Return runs of lower-case words between stop words, numbers and sentence ends."""
         stops = language_from_name(self.language).stop_words()
         pattern = word_pattern(splits=False, elides=False)
-        runs: list[tuple[str, ...]] = []
-        for sentence in [passage.title, *sentences(passage.text)]:
-            run: list[str] = []
-            for word in [*pattern.findall(sentence.lower()), ""]:
-                if word and word not in stops and not word.isdigit():
-                    run.append(word)
-                elif run:
-                    runs.append(tuple(run))
-                    run = []
-        return runs
+        return [
+            tuple(run)
+            for sentence in [passage.title, *sentences(passage.text)]
+            for ends_run, run in groupby(
+                pattern.findall(sentence.lower()), key=lambda word: word in stops or word.isdigit()
+            )
+            if not ends_run
+        ]
 
 
 @dataclass(frozen=True, slots=True)

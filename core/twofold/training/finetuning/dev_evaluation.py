@@ -11,11 +11,10 @@ from twofold.index import Index
 from twofold.protocols import Encoder
 from twofold.retriever import Retriever
 from twofold.training.acceptance import CONTROL, QueryMeasures
-from twofold.training.control_queries import control_queries_from_passages
 from twofold.training.data.examples import TrainingSet
 from twofold.training.data.splitting import split
 from twofold.training.finetuning.plans import FineTuningPlan
-from twofold.training.search_quality import SearchQuality
+from twofold.training.search_quality import SearchQuality, control_queries_from_passages
 from twofold.tuning.objective import active_profile
 from twofold.types import Mask, Passage
 

@@ -27,15 +27,14 @@ from twofold.training.finetuning.models import (
     ModelEncoder,
     Similarity,
     build_towers,
-    check_model,
+    check_encoder,
     find_towers,
     is_router,
     limit_tokens,
 )
 from twofold.training.finetuning.pair_dataset import ANCHOR, PairDataset
 from twofold.training.finetuning.plans import EncoderPlan
-from twofold.training.negatives.candidates import MinedNegatives
-from twofold.training.negatives.mining import Mining, mine
+from twofold.training.negatives import MinedNegatives, Mining, mine
 from twofold.types import Scores
 
 _MIN_PROBABILITY, _MAX_PROBABILITY = 1e-6, 1 - 1e-6
@@ -96,11 +95,9 @@ class EncoderTask(FineTuningTask):
             return best
         candidates: dict[float, QueryMeasures] = {}
         for weight in self._plan.interpolations:
-            if weight == 1.0:
-                candidates[weight] = best[0]
-            else:
+            if weight != 1.0:
                 self._interpolate(state.model, weight)
-                candidates[weight] = self.evaluate()
+            candidates[weight] = self.evaluate() if weight != 1.0 else best[0]
         chosen = max(candidates, key=lambda weight: run.validation_mean(candidates[weight]))
         if chosen == 1.0:
             return best
@@ -132,11 +129,11 @@ class EncoderTask(FineTuningTask):
         """Mine the epoch's negatives, and let the teacher score them."""
         plan = self._plan
         limit_tokens(self._towers, None)
-        mined: MinedNegatives | None = None
+        mined: MinedNegatives = {}
         if plan.mining is not None:
             mined = self._mine(number, plan.mining)
             state.record_negatives(number, mined)
-        self._pairs.set_negatives(mined if mined is not None else {}, number)
+        self._pairs.set_negatives(mined, number)
         if plan.teacher is not None:
             queries, texts = zip(*self._pairs.texts_to_score(), strict=True)
             logits = _logits(plan.teacher.rerank(list(queries), list(texts)))
@@ -148,8 +145,7 @@ class EncoderTask(FineTuningTask):
         from sentence_transformers import SentenceTransformerTrainingArguments
         from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss
 
-        from twofold.training.finetuning.hf_trainers import EncoderTrainer
-        from twofold.training.finetuning.losses import ContrastiveLoss
+        from twofold.training.finetuning.hf_trainers import ContrastiveLoss, EncoderTrainer
 
         plan, size = self._plan, self._plan.mini_batch_size
         size = size if size is not None and size < plan.batch else None
@@ -226,7 +222,7 @@ def train_encoder(
     """
     check_dependencies()
     plan = plan if plan is not None else EncoderPlan()
-    encoder = _check_encoder(index, plan)
+    encoder = check_encoder(index, plan)
 
     def build_task(plan: EncoderPlan, split: DataSplit, judged: TrainingSet) -> EncoderTask:
         if plan.teacher is not None:  # fail early if its model can't be loaded
@@ -238,21 +234,3 @@ def train_encoder(
 
     fingerprint = encoder.identity.fingerprint
     return fine_tune(index, training_set, Path(to), plan, build_task, fingerprint, progress, extra)
-
-
-def _check_encoder(index: Index, plan: EncoderPlan) -> SentenceTransformerEncoder:
-    """Return the index's encoder, or raise InputError if it can't be fine-tuned."""
-    encoder = index.encoder
-    if not isinstance(encoder, SentenceTransformerEncoder):
-        raise InputError(
-            f"fine-tuning needs a sentence-transformers model, and the index's encoder is "
-            f"{type(encoder).__name__}: train_adapter works for any encoder"
-        )
-    with index.open_search() as scope:
-        if scope.query_adapter is not None:
-            raise InputError(
-                "an adapter is in use, which is for the encoder as it is: deactivate it by "
-                "index.profiles.use(None), or use train_adapter"
-            )
-    check_model(encoder, plan)
-    return encoder

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,8 +31,7 @@ from twofold.training.data.alignment import drop_known_queries, examples_in_inde
 from twofold.training.data.examples import TrainingSet
 from twofold.training.finetuning.dev_evaluation import DataSplit
 from twofold.training.finetuning.plans import FineTuningPlan
-from twofold.training.negatives.candidates import Negative, turnover
-from twofold.training.negatives.mining import restrict_to_legs
+from twofold.training.negatives import Negative, restrict_to_legs, turnover
 from twofold.types import Mask
 
 Plan = TypeVar("Plan", bound=FineTuningPlan)
@@ -228,10 +228,6 @@ class FineTuningTask(ABC):
         weights: dict[str, Any] = saved.state_dict()
         return weights
 
-    def load(self, folder: Path) -> None:
-        """Set the model's weights to those of a saved one."""
-        self.model.load_state_dict(self.read_weights(folder))
-
     def save(self, folder: Path) -> None:
         """Write the model to a new folder."""
         with quiet_loading():
@@ -269,7 +265,7 @@ class FineTuningRun:
             self._progress(epoch)
         last = self._last_checkpoint()
         if last is not None:
-            task.load(last)
+            task.model.load_state_dict(task.read_weights(last))
             trainer_state = json.loads((last / "trainer_state.json").read_text(encoding="utf-8"))
             number = round(trainer_state["epoch"])
             if number > state.curve[-1].number:  # the run was killed before it evaluated this epoch
@@ -277,14 +273,10 @@ class FineTuningRun:
                 self.end_epoch(number, losses[-1] if losses else None)
         if state.is_finished(self._plan):
             return
-        self.begin_epoch(state.curve[-1].number + 1)
+        task.begin_epoch(state.curve[-1].number + 1, state)
         with quiet_loading():
             trainer = self._build_trainer()
             trainer.train(resume_from_checkpoint=str(last) if last is not None else None)
-
-    def begin_epoch(self, number: int) -> None:
-        """Prepare an epoch, numbered from 1."""
-        self._task.begin_epoch(number, self.state)
 
     def end_epoch(self, number: int, loss: float | None) -> bool:
         """Evaluate and record an epoch, and return whether to stop."""
@@ -335,7 +327,8 @@ class FineTuningRun:
             "data_seed": plan.seed,
         }
         trainer = self._task.build_trainer(arguments)
-        trainer.add_callback(EpochCallback(self))
+        begin_epoch = partial(self._task.begin_epoch, state=self.state)
+        trainer.add_callback(EpochCallback(begin_epoch, self.end_epoch))
         trainer.remove_callback(PrinterCallback)  # which prints every log
         return trainer
 

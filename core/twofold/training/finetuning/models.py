@@ -10,6 +10,7 @@ import numpy as np
 from twofold.backend import SearchScope
 from twofold.encoders import SentenceTransformerEncoder
 from twofold.errors import InputError
+from twofold.index import Index
 from twofold.similarity import Metric
 from twofold.training.finetuning.plans import EncoderPlan
 from twofold.types import Vectors
@@ -104,24 +105,33 @@ def limit_tokens(towers: list[tuple[Any, int | None]], max_length: int | None) -
         tower.max_seq_length = min(limits, default=None)
 
 
-def check_model(encoder: SentenceTransformerEncoder, plan: EncoderPlan) -> None:
-    """Raise InputError for a plan that doesn't suit the encoder."""
-    towers = find_towers(encoder.model)
-    if plan.max_length is not None:
-        if not towers:
+def check_encoder(index: Index, plan: EncoderPlan) -> SentenceTransformerEncoder:
+    """Return the index's encoder, or raise InputError if it can't be fine-tuned by this plan."""
+    encoder = index.encoder
+    if not isinstance(encoder, SentenceTransformerEncoder):
+        raise InputError(
+            f"fine-tuning needs a sentence-transformers model, and the index's encoder is "
+            f"{type(encoder).__name__}: train_adapter works for any encoder"
+        )
+    with index.open_search() as scope:
+        if scope.query_adapter is not None:
             raise InputError(
-                "max_length applies to transformers only, and this index's model isn't one"
+                "an adapter is in use, which fits only the encoder as it is: deactivate it by "
+                "index.profiles.use(None), or use train_adapter"
             )
+    towers = find_towers(encoder.model)
+    for name in ("max_length", "mini_batch_size"):
+        if getattr(plan, name) is not None and not towers:
+            raise InputError(
+                f"{name} applies to transformers only, and this index's model isn't one"
+            )
+    if plan.max_length is not None:
         special = max(int(tower.tokenizer.num_special_tokens_to_add()) for tower, _ in towers)
         if plan.max_length <= special:
             raise InputError(
                 f"max_length must be >= {special + 1}, because a text has {special} special "
                 f"tokens, got {plan.max_length}"
             )
-    if plan.mini_batch_size is not None and not towers:
-        raise InputError(
-            "mini_batch_size applies to transformers only, and this index's model isn't one"
-        )
     longest = encoder.loaded.dim
     for length in plan.dims:
         if length > longest:
@@ -131,6 +141,7 @@ def check_model(encoder: SentenceTransformerEncoder, plan: EncoderPlan) -> None:
             "dims is for models with vectors of unit length, because shortened ones are compared "
             "by cosine: leave it out"
         )
+    return encoder
 
 
 class ModelEncoder:

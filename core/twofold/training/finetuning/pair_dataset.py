@@ -7,7 +7,7 @@ import numpy as np
 
 from twofold.storage import content_hash
 from twofold.training.data.examples import TrainingSet
-from twofold.training.negatives.candidates import Negative
+from twofold.training.negatives import Negative
 
 ANCHOR, POSITIVE, LABEL = "anchor", "positive", "label"
 

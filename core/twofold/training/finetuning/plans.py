@@ -6,7 +6,7 @@ from typing import Literal, get_args
 from twofold.errors import InputError
 from twofold.protocols import Reranker
 from twofold.training.acceptance import AcceptanceRules
-from twofold.training.negatives.mining import Mining
+from twofold.training.negatives import Mining
 from twofold.validation import (
     check_choice,
     check_fractions,

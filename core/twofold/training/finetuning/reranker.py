@@ -23,7 +23,7 @@ from twofold.training.finetuning.loop import (
     fine_tune,
 )
 from twofold.training.finetuning.plans import RerankerPlan
-from twofold.training.negatives.mining import mine
+from twofold.training.negatives import mine
 from twofold.types import Scores
 
 

@@ -1,35 +1,71 @@
-"""Mines hard negatives for each query from random passages, the legs and their fusion."""
+"""Mines hard negatives for each query, and keeps likely answers out of them."""
 
 import math
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import Literal, get_args
 
 import numpy as np
 import xxhash
 
 from twofold.backend import Capabilities, Searchable, SearchScope
 from twofold.errors import DegradedWarning, InputError, QueryError
-from twofold.index.encoder_binding import CANARIES
 from twofold.retriever import Retriever
-from twofold.training.data.examples import TrainingSet
-from twofold.training.negatives.candidates import (
-    CandidateFilter,
-    MinedNegatives,
-    Negative,
-    Source,
-    set_score_limits,
-)
-from twofold.types import LegHits
+from twofold.training.data.examples import Example, TrainingSet
+from twofold.types import LegHits, Passage, Vectors
 from twofold.validation import check_choice, check_integer, check_number
 
+Source = Literal["random", "lexical", "dense", "hybrid", "given"]
+"""Where a negative comes from; ``"given"`` is the training set itself."""
+
+_WORD = re.compile(r"\w+")
+_MIN_DEVIATIONS = 2.0
+"""Least distance of the score limit from the mean score, in standard deviations."""
 # In this order: a passage that two searches find belongs to the first.
 _MINED: tuple[Source, ...] = ("lexical", "dense", "hybrid", "random")
 _BATCH = 256  # queries searched at once
 _LEAST = 1e-6  # of shares and margins
 _SPARE = 64  # random passages drawn beyond four times the number needed
+
+
+@dataclass(frozen=True, slots=True)
+class Negative:
+    """A passage that doesn't answer a query.
+
+    ``rank``, from 1, and ``score`` are those in its source's results; None for random and given
+    ones.
+    """
+
+    id: str
+    source: Source
+    rank: int | None = None
+    score: float | None = None
+
+    def __post_init__(self) -> None:
+        check_choice(f"source of {self.id!r:.80}", self.source, get_args(Source))
+
+
+MinedNegatives = dict[str, tuple[Negative, ...]]
+"""Query id to its negatives; an empty tuple if none was found."""
+
+
+def turnover(
+    before: Mapping[str, Sequence[Negative]], after: Mapping[str, Sequence[Negative]]
+) -> float:
+    """Return the share of the passages in ``before`` that ``after`` lacks, from 0 to 1.
+
+    Only queries of both are compared. Without any negatives the turnover is 0.0.
+    """
+    total = replaced = 0
+    for query_id in before.keys() & after.keys():
+        kept = {negative.id for negative in after[query_id]}
+        total += len(before[query_id])
+        replaced += sum(negative.id not in kept for negative in before[query_id])
+    return replaced / total if total else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,30 +156,55 @@ def mine(
         return _Miner(scope, mining if mining is not None else Mining(), training_set).run(progress)
 
 
-class Miner:
-    """Caches mined negatives until the index, the model or the data changes.
+@dataclass(slots=True)
+class CandidateFilter:
+    """Decides which passages may be negatives of one example.
 
-    A change of the model is noticed by the vectors of fixed sentences, so that training in place
-    counts, too. Not thread-safe.
+    ``positive_texts`` are the known contents of its positives, ``vector`` (dim,) is the query's,
+    and ``positive_score`` the best positive's dense score. Passages that score above ``max_score``
+    are refused as likely answers.
     """
 
-    def __init__(self, index: Searchable, mining: Mining | None = None) -> None:
-        self.mining = mining if mining is not None else Mining()
-        self._index = index
-        self._last: tuple[tuple[object, ...], MinedNegatives] | None = None
+    example: Example
+    positive_texts: Sequence[str]
+    vector: Vectors | None = None
+    positive_score: float | None = None
+    max_score: float = math.inf
+    _accepted: dict[str, bool] = field(init=False)
+    _refused_words: set[tuple[str, ...]] = field(init=False)
 
-    def mine(
-        self, training_set: TrainingSet, *, progress: Callable[[int], None] | None = None
-    ) -> MinedNegatives:
-        """Return the negatives that ``mine`` would return, cached if nothing changed."""
-        with self._index.open_search() as scope:
-            canaries = scope.encode_queries(CANARIES).tobytes() if _has_dense(scope) else b""
-            corpus = scope.session.corpus
-            state = (corpus.generation, corpus.vector_set, scope.identity, canaries, self.mining)
-            key = (*state, training_set.digest, training_set.passages)
-            if self._last is None or self._last[0] != key:
-                self._last = key, _Miner(scope, self.mining, training_set).run(progress)
-            return self._last[1]
+    def __post_init__(self) -> None:
+        self._accepted = dict.fromkeys((*self.example.positives, *self.example.negatives), False)
+        self._refused_words = {(), *map(split_words, self.positive_texts)}
+
+    def select(
+        self, scope: SearchScope, source: Source, hits: LegHits, skip: int
+    ) -> Iterator[Negative]:
+        """Yield the hits that may be negatives, but not the first ``skip``; reads them lazily."""
+        ids, dense = scope.ids(hits.keys), np.full(len(hits.keys), np.nan)
+        if self.vector is not None:
+            dense = scope.dense_scores(self.vector, hits.keys)
+        for place in range(skip, len(ids)):
+            if ids[place] not in self._accepted:
+                passage = scope.session.fetch(hits.keys[place : place + 1]).passages[0]
+                self._accepted[ids[place]] = self._accepts(passage, float(dense[place]))
+            if self._accepted[ids[place]]:
+                ranked = (place + 1, float(hits.scores[place])) if source != "random" else ()
+                yield Negative(ids[place], source, *ranked)
+
+    def _accepts(self, passage: Passage, score: float) -> bool:
+        """Refuse blank passages, copies of a positive or the query, and too high scores.
+
+        ``score`` is NaN for passages without a vector, which are accepted.
+        """
+        words = split_words(passage.content)
+        copies_query = split_words(self.example.query) in (words, split_words(passage.text))
+        return not copies_query and words not in self._refused_words and not score > self.max_score
+
+
+def split_words(text: str) -> tuple[str, ...]:
+    """Return the words of a text, without regard to case and punctuation."""
+    return tuple(_WORD.findall(text.casefold()))
 
 
 @dataclass(frozen=True)  # without slots: hits refer to it weakly
@@ -189,8 +250,7 @@ class _Miner:
                 "training set's passages to compare negatives with"
             )
         if _has_dense(self._scope) and filters:
-            mining = self._mining
-            set_score_limits(filters, self._scope, self._texts, mining.share, mining.margin)
+            self._set_score_limits(filters)
         elif filters:
             _warn("without a dense leg and its encoder, likely answers are not filtered by score")
         mined: MinedNegatives = {}
@@ -206,6 +266,41 @@ class _Miner:
         """Return a passage's content, or an empty text if it isn't known."""
         fetched = self._scope.session.fetch(ids=[passage_id])
         return fetched.passages[0].content if len(fetched) else self._texts.get(passage_id, "")
+
+    def _set_score_limits(self, filters: Sequence[CandidateFilter]) -> None:
+        """Set the vector, the best positive's score and the score limit of each query's filter."""
+        scope, share, margin = self._scope, self._mining.share, self._mining.margin
+        metric, texts = scope.metric, self._texts
+        assert metric is not None  # there is a dense leg
+        ids = dict.fromkeys(id_ for candidate in filters for id_ in candidate.example.positives)
+        keys = scope.find_keys(list(ids))
+        absent = sorted(id_ for id_ in ids if id_ not in keys and texts.get(id_, "").strip())
+        encoded: dict[str, Vectors] = {}
+        if absent:
+            vectors = metric.prepare(scope.encode_passages([texts[id_] for id_ in absent]))
+            encoded = dict(zip(absent, vectors, strict=True))
+        vectors = scope.encode_queries([candidate.example.query for candidate in filters])
+        statistics = scope.require_statistics("filtering negatives by score")
+        moments = [statistics.dense_moments(vector) for vector in vectors]
+        for candidate, vector in zip(filters, vectors, strict=True):
+            positives = candidate.example.positives
+            stored = np.array([keys[id_] for id_ in positives if id_ in keys], np.int64)
+            scores = scope.dense_scores(vector, stored)
+            if others := [encoded[id_] for id_ in positives if id_ in encoded]:
+                scores = np.append(scores, metric.score(vector, np.stack(others)))
+            candidate.vector = vector
+            candidate.positive_score = max(scores[~np.isnan(scores)].tolist(), default=None)
+        pairs = list(zip(filters, moments, strict=True))
+        gaps = [f.positive_score - level.mean for f, level in pairs if f.positive_score is not None]
+        for candidate, level in pairs:
+            best = candidate.positive_score
+            if margin is not None and best is not None:
+                candidate.max_score = best - margin * abs(best)
+            elif margin is None and share is not None and gaps:
+                gap = best - level.mean if best is not None else float(np.median(gaps))
+                candidate.max_score = level.mean + max(
+                    share * gap, _MIN_DEVIATIONS * level.deviation
+                )
 
     def _search(self, filters: Sequence[CandidateFilter]) -> list[dict[Source, Iterator[Negative]]]:
         """Return each query's negatives by source, best first, filtered lazily."""

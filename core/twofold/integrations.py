@@ -1,4 +1,4 @@
-"""Options of one call, logging of warnings, and index creation for the framework adapters."""
+"""Functions that both framework adapters share: options, warnings, new and imported indexes."""
 
 import logging
 import os
@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from twofold.backend import Searchable
+from twofold.errors import InputError
 from twofold.index.index import Index
 from twofold.index.open_options import AsStored
 from twofold.lexical import AnalyzerLike
@@ -21,6 +22,8 @@ from twofold.types import PassageLike, Vectors
 from twofold.validation import did_you_mean, is_number
 
 _RETRIEVER_OPTIONS = tuple(field.name for field in fields(Retriever) if field.init)
+_FAISS_METRICS = {0: Metric.DOT, 1: Metric.EUCLIDEAN}
+"""FAISS's METRIC_INNER_PRODUCT and METRIC_L2; twofold has none of its other metrics."""
 _logged: WeakKeyDictionary[Searchable, set[str]] = WeakKeyDictionary()
 
 
@@ -116,3 +119,28 @@ def create_filled_index(
         raise
     index.close()
     return Index.open(path, encoder=loaded, dim=dim, metric=metric, analyzer=analyzer)
+
+
+def read_faiss_vectors(index: Any) -> tuple[list[int], Vectors, Metric]:
+    """Read the vectors of a flat FAISS index, or of an ``IndexIDMap`` over one.
+
+    Returns FAISS's number of each vector (its position, or its id in the map), the vectors (n, dim)
+    in that order, and FAISS's metric. Raises InputError for another metric than the inner product
+    and L2, and for an index of codes (PQ, LSH and others), which lack the original vectors.
+    """
+    import faiss
+
+    name, metric = type(index).__name__, _FAISS_METRICS.get(index.metric_type)
+    if metric is None:
+        raise InputError(
+            f"{name} compares by FAISS's metric {index.metric_type}, and only the inner product "
+            "and L2 can be imported: index the texts anew"
+        )
+    ids = list(range(index.ntotal))
+    if hasattr(index, "id_map"):
+        ids = faiss.vector_to_array(index.id_map).tolist()
+        index = faiss.downcast_index(index.index)
+        name = type(index).__name__
+    if "Flat" not in name:
+        raise InputError(f"{name} doesn't store the original vectors: index the texts anew")
+    return ids, np.asarray(index.reconstruct_n(0, index.ntotal), np.float32), metric

@@ -1,1 +1,0 @@
-"""Encoders on ONNX Runtime, and their export."""

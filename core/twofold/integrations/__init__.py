@@ -1,1 +1,0 @@
-"""Functions that both framework adapters share."""
