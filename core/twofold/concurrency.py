@@ -8,11 +8,12 @@ A forked child can't use OpenMP pools that its parent started, so it uses one th
 import importlib
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import copy_context
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import Any, TypeVar
 from weakref import WeakSet
 
@@ -104,6 +105,14 @@ def limit_native_threads() -> Iterator[None]:
         yield
 
 
+class lockless_property(cached_property[_First]):  # noqa: N801  # used like cached_property
+    """A cached property without the lock that Python 3.11's has, which would survive a fork."""
+
+    def __init__(self, compute: Callable[[Any], _First]) -> None:
+        super().__init__(compute)
+        self.lock = nullcontext()
+
+
 class Forkable:
     """An object with locks, which another thread may hold when the process forks."""
 
@@ -116,6 +125,40 @@ class Forkable:
 
     def after_fork(self, *, in_child: bool) -> None:
         """Go on in the parent; in the child, replace locks and drop what was left half done."""
+
+
+class ForkSafeLock(Forkable):
+    """A lock that is new in a forked child, and in a copy of its owner by pickle or deepcopy.
+
+    Attributes:
+        interrupted: Whether another thread held it when this process was forked.
+    """
+
+    def __init__(self, *, reentrant: bool = False) -> None:
+        self._new = threading.RLock if reentrant else threading.Lock
+        self._reentrant = reentrant
+        self._lock: Any = self._new()
+        self._holder: int | None = None
+        self.interrupted = False
+        self.register()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self._holder = threading.get_ident()
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(RuntimeError):  # a child's, which its parent has taken
+            self._lock.release()
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """In the child, replace the lock."""
+        if in_child:
+            free = self._lock.acquire(blocking=False)
+            self.interrupted = not free and self._holder != threading.get_ident()
+            self._lock = self._new()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(ForkSafeLock, reentrant=self._reentrant), ()
 
 
 def _before_fork() -> None:

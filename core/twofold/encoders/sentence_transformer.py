@@ -2,7 +2,6 @@
 
 import math
 import os
-import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twofold.concurrency import ForkSafeLock
 from twofold.encoders.batching import (
     TokenCounter,
     batch_by_tokens,
@@ -87,13 +87,22 @@ class SentenceTransformerEncoder:
         self._devices = (device,) if device is None or isinstance(device, str) else tuple(device)
         self._in_processes = not single
         self._batch_tokens = batch_tokens
-        self._load_lock = threading.Lock()  # for the model and the pool
-        self._batch_lock = threading.Lock()  # for one batch, since tokenizers can't be shared
-        self._pool_lock = threading.Lock()  # for one use of the pool, or results would mix
+        self._load_lock = ForkSafeLock()  # for the model and the pool
+        self._batch_lock = ForkSafeLock()  # for one batch, since tokenizers can't be shared
+        self._pool_lock = ForkSafeLock()  # for one use of the pool, or results would mix
         self._loaded: LoadedModel | None = None
         self._counters: dict[Task, TokenCounter | None] = {}
         self._pool: dict[str, Any] | None = None
         self._stop_pool: Callable[[], object] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        unloaded: dict[str, Any] = {
+            "_loaded": None,
+            "_counters": {},
+            "_pool": None,
+            "_stop_pool": None,
+        }
+        return {**vars(self), **unloaded}
 
     @property
     def model(self) -> Any:
@@ -104,6 +113,9 @@ class SentenceTransformerEncoder:
     def loaded(self) -> LoadedModel:
         """The model with the options applied. Raises InputError if they don't fit the model."""
         with self._load_lock:
+            if self._batch_lock.interrupted:  # a forked child can't use a model left at work
+                self._loaded, self._batch_lock = None, ForkSafeLock()
+                self._counters.clear()
             if self._loaded is None:
                 self._loaded = load_model(
                     self._source, self._title, self._options, self._devices[0]

@@ -1,15 +1,13 @@
 """The dense leg of one generation: maps its files, and verifies them on the first search."""
 
 import json
-import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
-from twofold.concurrency import Forkable
+from twofold.concurrency import ForkSafeLock, lockless_property
 from twofold.dense import (
     MAX_TAIL,
     AnnStructure,
@@ -36,7 +34,7 @@ SAMPLED = 16_384
 """Vectors up to which score moments are those of all; of more, a seeded sample is used."""
 
 
-class DenseLeg(Forkable):
+class DenseLeg:
     """The vector blocks and ANN structures of one generation.
 
     Blocks are not verified again if an earlier generation did. Above READ bytes only ``damage``
@@ -64,8 +62,7 @@ class DenseLeg(Forkable):
         self._layout = layout
         self._dead = dead
         self._ids_of = ids_of
-        self._lock = threading.Lock()
-        self.register()
+        self._lock = ForkSafeLock()
         self._index: ApproximateIndex | None = None
         self._moments: VectorMoments | Literal[False] | None = None  # False without vectors
         self._parts: dict[str, VectorBlock] = {}
@@ -79,13 +76,7 @@ class DenseLeg(Forkable):
         self._maps = self._map_vectors(before)
         self._structure_maps = self._map_structures(before)
 
-    def after_fork(self, *, in_child: bool) -> None:
-        """In the child, replace the locks: Python 3.11's cached_property has one, too."""
-        if in_child:
-            self._lock = threading.Lock()
-            vars(DenseLeg)["index"].lock = threading.RLock()
-
-    @cached_property
+    @lockless_property
     def index(self) -> ApproximateIndex:
         """The searchable index; raises CorruptIndexError if stored vectors have changed."""
         with self._lock:

@@ -1,6 +1,5 @@
 """Checks that the encoder is the one that produced the stored vectors."""
 
-import threading
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -8,7 +7,7 @@ from json import dumps
 
 import numpy as np
 
-from twofold.concurrency import Forkable
+from twofold.concurrency import ForkSafeLock
 from twofold.encoders import encoder_from_name
 from twofold.errors import EncoderMismatchError, EncoderWarning, QueryError, VectorError
 from twofold.protocols import Encoder
@@ -30,7 +29,7 @@ DRIFT = 0.01
 """Relative change of a canary's vector above which a warning is issued."""
 
 
-class EncoderBinding(Forkable):
+class EncoderBinding:
     """The encoders of one open index, each loaded and checked on first use.
 
     Keeps one encoder per vector set, so that threads that read an older generation go on with the
@@ -44,13 +43,7 @@ class EncoderBinding(Forkable):
         self._given = given
         self._by_name: dict[str, Encoder] = {}
         self._by_vector_set: dict[int, Encoder] = {}
-        self._lock = threading.Lock()
-        self.register()
-
-    def after_fork(self, *, in_child: bool) -> None:
-        """In the child, replace the lock."""
-        if in_child:
-            self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def renew(self) -> "EncoderBinding":
         """Return a binding for another index: the given encoder is checked against its vectors."""

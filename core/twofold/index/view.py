@@ -1,6 +1,5 @@
 """Sessions of the local index: one generation, searched and read as a whole."""
 
-import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -19,7 +18,7 @@ from twofold.backend import (
     SearchProfile,
     SearchScope,
 )
-from twofold.concurrency import Forkable
+from twofold.concurrency import ForkSafeLock
 from twofold.errors import (
     CorruptIndexError,
     DegradedWarning,
@@ -401,7 +400,7 @@ CAPABILITIES: dict[tuple[Mode, ...], Capabilities] = {
 """The local index's capabilities, by the modes that it serves."""
 
 
-class SnapshotProvider(Forkable):
+class SnapshotProvider:
     """Finds the generation that a session sees, and keeps the last one loaded.
 
     If another index takes the folder, open sessions go on with the one before. New ones see the
@@ -425,14 +424,8 @@ class SnapshotProvider(Forkable):
         self.encoder_binding = encoder_binding
         self._layout = layout
         self.analyzers = analyzers
-        self._lock = threading.Lock()
-        self.register()
+        self._lock = ForkSafeLock()
         self._context: SnapshotContext | None = None
-
-    def after_fork(self, *, in_child: bool) -> None:
-        """In the child, replace the lock."""
-        if in_child:
-            self._lock = threading.Lock()
 
     @property
     def latest(self) -> Snapshot | None:

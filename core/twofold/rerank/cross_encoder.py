@@ -1,6 +1,5 @@
 """Rerankers by sentence-transformers' cross-encoders."""
 
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
@@ -11,6 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from twofold.concurrency import ForkSafeLock
 from twofold.encoders.batching import (
     TokenCounter,
     batch_by_tokens,
@@ -42,8 +42,8 @@ _MAX_QUERY_SHARE = 3 / 4
 """The largest share of the model's input for which a query is never cut."""
 _UNLIMITED = 10**9  # a tokenizer without a length limit reports more
 
-_model_locks: WeakKeyDictionary[Any, threading.Lock] = WeakKeyDictionary()
-_model_locks_lock = threading.Lock()
+_model_locks: WeakKeyDictionary[Any, ForkSafeLock] = WeakKeyDictionary()
+_model_locks_lock = ForkSafeLock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class CrossEncoderReranker:
     activation: Activation | None = None
     _title: str = field(init=False, compare=False)  # the model's name in messages
     _source: str = field(init=False, compare=False, default="")
-    _load_lock: threading.Lock = field(init=False, compare=False, default_factory=threading.Lock)
+    _load_lock: ForkSafeLock = field(init=False, compare=False, default_factory=ForkSafeLock)
     _loaded: "tuple[Any, _PairCounter] | None" = field(init=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
@@ -231,7 +231,8 @@ class CrossEncoderReranker:
 
     def _load(self) -> "tuple[Any, _PairCounter]":
         with self._load_lock:
-            if self._loaded is None:
+            interrupted = self._loaded is not None and _model_lock(self._loaded[0]).interrupted
+            if self._loaded is None or (interrupted and self._source):
                 model: Any = self.model
                 if self._source:
                     model = _load_cross_encoder(self._source, self._title, self.device)
@@ -374,10 +375,10 @@ def _default_prompt(model: Any) -> str | None:
     return model.prompts.get(model.default_prompt_name) if model.prompts else None
 
 
-def _model_lock(model: Any) -> threading.Lock:
+def _model_lock(model: Any) -> ForkSafeLock:
     """Return the lock for calls of a model, shared by all rerankers that use it.
 
     Every call sets the tokenizer's truncation and padding, so two can't run at once.
     """
     with _model_locks_lock:
-        return _model_locks.setdefault(model, threading.Lock())
+        return _model_locks.setdefault(model, ForkSafeLock())

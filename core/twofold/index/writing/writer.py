@@ -1,13 +1,12 @@
 """The writer of an index: its lock, its transactions and its commits."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 
-from twofold.concurrency import Forkable
+from twofold.concurrency import ForkSafeLock
 from twofold.errors import IndexClosedError, IndexLockedError, ReadOnlyError
 from twofold.index.layout import Layout
 from twofold.index.snapshot import Snapshot
@@ -45,7 +44,7 @@ class Transaction:
         self.change: Change | None = None
 
 
-class IndexWriter(Forkable):
+class IndexWriter:
     """Commits changes to an index, one at a time.
 
     The first write takes the lock, which is held until ``close``.
@@ -65,13 +64,7 @@ class IndexWriter(Forkable):
         self._read_only = read_only
         self._closed = False
         self._lock = WriteLock(layout.lock)
-        self.turn = threading.RLock()
-        self.register()
-
-    def after_fork(self, *, in_child: bool) -> None:
-        """In the child, replace the lock."""
-        if in_child:
-            self.turn = threading.RLock()
+        self.turn = ForkSafeLock(reentrant=True)
 
     def check_open(self) -> None:
         """Raise IndexClosedError if the index was closed."""
