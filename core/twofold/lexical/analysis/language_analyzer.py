@@ -1,5 +1,6 @@
 """Analyzers of natural languages: text to stemmed terms, and terms back to spans of the text."""
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from twofold.types import TermSpan
 _VERSION = 2
 _MAX_CACHED_LENGTH = 64  # characters of the longest chunk to cache; longer ones rarely repeat
 _MAX_CACHED_CHUNKS = 1 << 17  # chunks cached for each language and thread: 31 MB of short words
+_LOCAL = threading.local()  # PyStemmer objects must not be shared between threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class LanguageAnalyzer:
     def _terms(self, text: str, *, query: bool) -> list[str]:
         language = self.language
         text = normalize(text, language)
-        words: list[str] = word_pattern(language).findall(fold(text, language))
+        words: list[str] = _pattern(language).findall(fold(text, language))
         pieces = [piece for piece, _, _ in identifier_spans(text)]
         if pieces:  # folded at once: none contains a space
             pieces = fold(" ".join(pieces), language).split(" ")
@@ -86,7 +88,7 @@ class LanguageAnalyzer:
         """Yield unstemmed terms with their spans in ``text``."""
         language = self.language
         folded = align(text, language, folded=True)
-        for found in word_pattern(language).finditer(folded.text):
+        for found in _pattern(language).finditer(folded.text):
             if not is_run(found[0]):
                 yield (found[0], *folded.span(found.start(), found.end()))
                 continue
@@ -95,6 +97,10 @@ class LanguageAnalyzer:
         cased = align(text, language, folded=False)
         for piece, start, end in identifier_spans(cased.text):
             yield (fold(piece, language), *cased.span(start, end))
+
+
+def _pattern(language: Language) -> re.Pattern[str]:
+    return word_pattern(splits=language.splits, elides=language.elides)
 
 
 class _ChunkCache(dict[str, list[str]]):
@@ -122,20 +128,11 @@ class _ChunkCache(dict[str, list[str]]):
         return terms
 
 
-class _ThreadState(threading.local):
-    """The chunk caches and stemmers of one thread: PyStemmer objects must not be shared."""
-
-    def __init__(self) -> None:
-        self.caches: dict[Language, _ChunkCache] = {}
-        self.stemmers: dict[str, Callable[[str], str]] = {}
-
-
-_THREAD = _ThreadState()
-
-
 def _thread_cache(analyzer: LanguageAnalyzer) -> _ChunkCache:
     """Return this thread's cache for an analyzer's language."""
-    caches = _THREAD.caches
+    caches: dict[Language, _ChunkCache] | None = getattr(_LOCAL, "caches", None)
+    if caches is None:
+        caches = _LOCAL.caches = {}
     if analyzer.language not in caches:
         caches[analyzer.language] = _ChunkCache(analyzer)
     return caches[analyzer.language]
@@ -145,7 +142,9 @@ def _stemmer(algorithm: str | None) -> Callable[[str], str]:
     """Return this thread's function from a word to its stem."""
     if algorithm is None:
         return str
-    stemmers = _THREAD.stemmers
+    stemmers: dict[str, Callable[[str], str]] | None = getattr(_LOCAL, "stemmers", None)
+    if stemmers is None:
+        stemmers = _LOCAL.stemmers = {}
     if algorithm not in stemmers:
         import Stemmer
 

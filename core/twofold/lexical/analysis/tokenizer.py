@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
 
-from twofold.lexical.analysis.languages import Language
-
 # Han, kana, Hangul: written without spaces, or with long compounds.
 _CJK = "\u1100-\u11ff\u2e80-\u2fdf\u3005\u3007\u3040-\u30ff\u3130-\u318f\u31f0-\u31ff" + (
     "\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
@@ -36,13 +34,16 @@ def is_run(word: str) -> bool:
 
 
 @cache
-def word_pattern(language: Language) -> re.Pattern[str]:
-    """Return the pattern of a run, or of a word of letters, digits and marks."""
+def word_pattern(*, splits: bool, elides: bool) -> re.Pattern[str]:
+    """Return the pattern of a run, or of a word of letters, digits and marks.
+
+    ``splits`` separates words at apostrophes. ``elides`` drops a lone letter before one.
+    """
     # Python's \w leaves out combining marks, without which Hindi words fall apart.
     marks = _marks(0, 0x10000)
     letters = rf"(?:(?![{_CJK}{_SOUTHEAST}])(?:[^\W_]|[{marks}]))+"
-    inner = "" if language.splits else f"(?:'{letters})*"
-    particle = r"(?!(?<![^\W_])[^\W_]'(?=[^\W_]))" if language.elides else ""
+    inner = "" if splits else f"(?:'{letters})*"
+    particle = r"(?!(?<![^\W_])[^\W_]'(?=[^\W_]))" if elides else ""
     word = f"{particle}{letters}{inner}"
     return re.compile(rf"[{_CJK}]+|[{_SOUTHEAST}]+|{word}")
 
