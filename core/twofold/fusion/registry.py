@@ -30,7 +30,7 @@ NORMALIZERS: dict[str, Normalizer] = {
     "l2": L2(),
     "rank": Rank(),
 }
-"""The normalizers by name. Each name also stands for a weighted sum with that normalizer."""
+"""The normalizers by name. In `FUSIONS`, each name is a weighted sum with it."""
 FUSIONS: dict[str, WeightedFusion] = {
     "guarded": GuardedFusion(),
     **{name: WeightedSum(normalizer) for name, normalizer in NORMALIZERS.items()},
