@@ -254,13 +254,13 @@ def test_a_limit_of_the_engine_is_kept_and_said():
     retriever = Retriever(encoded(BARE), mode="dense", k=50, dedup_threshold=0.99)
     hits = retriever.retrieve("red apple")
     assert 0 < len(hits) <= 40
-    assert "this backend returns at most 40 passages per search" in hits.warnings
+    assert "this backend returns at most 40 passages per search: lower k" in hits.warnings
 
 
 def test_a_scorer_needs_an_engine_that_takes_one():
     from twofold import BM25
 
-    with pytest.raises(QueryError, match="scores words by itself"):
+    with pytest.raises(QueryError, match="takes no scoring function"):
         Retriever(encoded(), scorer=BM25(k1=2.0)).retrieve("red apple")
 
 

@@ -117,10 +117,10 @@ def read_run(path: FilePath) -> Run:
 def write_run(path: FilePath, run: Mapping[str, Mapping[str, float]], name: str) -> None:
     """Write a run in TREC's six columns, best first, ties by passage id, ranks from 1.
 
-    Scores are written with all digits. A query without hits gets no line. ``name`` is the system's.
+    Scores are written with all digits. A query without hits gets no line. ``name`` names the run.
 
     Raises:
-        InputError: An id or the name has a blank, or a score is not finite. Nothing was written.
+        InputError: An id or the name has whitespace, or a score is not finite. Nothing was written.
     """
     lines: list[str] = []
     _check_column("name", name)
@@ -140,13 +140,13 @@ def write_run(path: FilePath, run: Mapping[str, Mapping[str, float]], name: str)
 
 
 def _read_query_lines(path: Path) -> Iterator[tuple[int, str, str]]:
-    """Yield (line number, query id, text)."""
+    """Yield (line number, query id, text) of each query in a file."""
     name = path.with_suffix("") if path.suffix == ".gz" else path
     if name.suffix in (".tsv", ".txt"):
         for number, line in read_lines(path):
             query_id, tab, text = line.partition("\t")
             if not tab:
-                raise line_error(path, number, "no tab between id and text")
+                raise line_error(path, number, "no tab between query id and text")
             yield number, query_id, text
     else:
         for number, record in read_json_lines(path):

@@ -16,7 +16,7 @@ _PASSAGE_FIELDS = ("_id", "id", "title", "text", "metadata")
 
 
 def open_file(path: Path, mode: Literal["rb", "rt", "wt"]) -> Any:
-    """Open a file, with gzip if its name ends in .gz. Text is UTF-8, read without its mark."""
+    """Open a file, with gzip if its name ends in .gz. Text is UTF-8, without byte order mark."""
     encoding = {"rb": None, "rt": "utf-8-sig", "wt": "utf-8"}[mode]
     if path.suffix == ".gz":
         return gzip.open(path, mode, encoding=encoding)
@@ -24,12 +24,12 @@ def open_file(path: Path, mode: Literal["rb", "rt", "wt"]) -> Any:
 
 
 def line_error(path: Path, number: int, problem: str) -> CorpusError:
-    """Return the error for what is wrong with one line of a file."""
+    """Return the error for a ``problem`` in line ``number`` of a file."""
     return CorpusError(f"{path}, line {number}: {problem}")
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line number from 1, line) for lines that aren't blank; raise CorpusError."""
+    """Yield (line number from 1, line) of non-blank lines; raise CorpusError if unreadable."""
     try:
         with open_file(path, "rt") as file:
             text: str = file.read()
@@ -43,13 +43,13 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line number from 1, JSON object) for lines that aren't blank; raise CorpusError."""
+    """Yield (line number from 1, JSON object) of non-blank lines; raise CorpusError if invalid."""
     for number, line in read_raw_lines(path):
         yield number, _parse_object(path, number, line)
 
 
 def read_raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield (line number from 1, line) one by one, except blank lines; raise CorpusError."""
+    """Yield (line number from 1, bytes) of non-blank lines while reading; raise CorpusError."""
     number = 0
     try:
         with open_file(path, "rb") as file:
@@ -70,7 +70,7 @@ def read_passages(path: Path) -> Iterator[Passage]:
     for number, record in read_json_lines(path):
         metadata = record.get("metadata")
         if metadata is not None and not isinstance(metadata, dict):
-            raise line_error(path, number, f"metadata must be an object, got {metadata!r:.60}")
+            raise line_error(path, number, f"metadata must be a JSON object, got {metadata!r:.60}")
         others = {name: value for name, value in record.items() if name not in _PASSAGE_FIELDS}
         yield Passage(
             id=id_field(path, number, record),

@@ -23,9 +23,9 @@ MIN_HALF_BATCH = 16  # queries in each half of a batch from which on a second th
 
 @dataclass(frozen=True, slots=True)
 class BuildPlan:
-    """A structure to build from the live rows of some structures.
+    """A structure to build from the live rows of existing ones, or the one to ``reuse``.
 
-    ``members`` are their numbers; the tail's is after the last. ``reuse`` keeps the only member.
+    ``members`` are the existing structures' numbers; the one after the last is the tail.
     """
 
     index_type: IndexType
@@ -60,10 +60,10 @@ class ApproximateIndex:
         self._live = tuple(delete_rows(None, structure.rows, dead) for structure in structures)
 
     def plan_builds(self, *, compact: bool = False) -> list[BuildPlan] | None:
-        """Return the structures to have instead of the present ones, or None if none is due.
+        """Return plans of the structures to replace all present ones, or None for no change.
 
         Structures are merged in tiers, and rebuilt when most of their rows are deleted. ``compact``
-        asks for one structure for all rows.
+        merges all rows into one structure.
         """
         structures = self.structures
         sizes = [len(structure.rows) for structure in structures]
@@ -106,7 +106,7 @@ class ApproximateIndex:
     def search(
         self, queries: Vectors, k: int, allowed: Mask | None = None, effort: float = 1.0
     ) -> list[LegHits]:
-        """Return about the best ``k`` allowed rows, no fewer if there are, for each query (n, dim).
+        """Return, per query (n, dim), about the best ``k`` allowed rows, or all if fewer exist.
 
         ``effort`` multiplies the index type's usual work; ``math.inf`` is exact.
         """
@@ -137,7 +137,7 @@ class ApproximateIndex:
         return self.flat.scores(query, rows)
 
     def _propose(self, queries: Vectors, k: int, allowed: Mask | None, effort: float) -> list[Rows]:
-        """Return the candidate rows for each prepared query (n, dim)."""
+        """Return candidate rows of the structures and the tail for each query (n, dim)."""
         half = len(queries) // 2
         if half >= MIN_HALF_BATCH:
             first, second = run_parallel(
@@ -164,7 +164,7 @@ class ApproximateIndex:
         return [np.concatenate(of_query) for of_query in proposed]
 
     def _live_rows(self, number: int) -> Rows:
-        """Return the live rows of a structure, or of the tail for the number after the last."""
+        """Return the live rows of structure ``number``, or of the tail after the last number."""
         if number == len(self.structures):
             tails = [block.rows[block.positions(block.live)] for block in self._tail.blocks]
             return np.concatenate([np.empty(0, np.int64), *tails])

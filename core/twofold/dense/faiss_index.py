@@ -28,7 +28,7 @@ _BATCH_ROWS = 65_536  # vectors added at once: a build holds 100 MB of floats at
 
 @dataclass(frozen=True, slots=True)
 class AnnStructure:
-    """A FAISS structure over ``rows`` (n,), which are ascending; positions count them from 0."""
+    """A FAISS structure over the vectors of ascending ``rows`` (n,); position i is rows[i]."""
 
     index_type: IndexType
     rows: NDArray[np.uint32]
@@ -59,9 +59,9 @@ class AnnStructure:
     def propose(
         self, queries: Vectors, k: int, effort: float, eligible: NDArray[np.bool_] | None
     ) -> NDArray[np.int64]:
-        """Return candidate rows (queries, candidates) for the best ``k``, -1 for none.
+        """Return candidates for the best ``k`` rows (queries, candidates), padded with -1.
 
-        ``queries`` (n, dim) must be prepared; ``eligible`` flags positions, None for all.
+        ``queries`` (n, dim) are of `FlatIndex.prepare_queries`; ``eligible`` flags positions.
         """
         import faiss
 

@@ -26,13 +26,13 @@ PRODUCT_QUERIES = 4  # queries from which on one matrix product is faster than a
 
 Candidates = tuple[Positions, NDArray[np.float32]]  # in a block, with their float32 scores
 Eligible = tuple[Sequence[Flags | None], int]
-"""The flags of each block's eligible rows, None for all, and the number of eligible rows."""
+"""Each block's flags of eligible rows (None: all are), and the number of eligible rows."""
 
 
 def scan(
     metric: Metric, query: Vectors, block: VectorBlock, eligible: Flags | None, count: int
 ) -> Candidates:
-    """Return the ``count`` nearest candidates for one query (dim,), higher scores are better.
+    """Return at least the ``count`` nearest vectors of a block for one query (dim,).
 
     Two threads scan the halves of a large block. If few vectors are eligible, only those are read.
     """
@@ -51,7 +51,7 @@ def scan(
 def _scan_slice(
     metric: Metric, query: Vectors, block: VectorBlock, eligible: Flags | None, k: int, at: slice
 ) -> Candidates:
-    """Scan a slice of a block's vectors with FAISS."""
+    """Return the ``k`` nearest vectors of a block's slice ``at``, scanned with FAISS."""
     import faiss
 
     vectors = block.vectors[at]
@@ -87,7 +87,7 @@ def float32_scores(
 ) -> NDArray[np.float32]:
     """Return float32 scores (queries, vectors) by one matrix product.
 
-    Euclidean scores are negative squared distances.
+    Euclidean scores are negative squared distances; ``lengths`` are the vectors'.
     """
     products: NDArray[np.float32] = queries @ vectors.T
     if metric is not Metric.EUCLIDEAN:
@@ -100,7 +100,7 @@ def float32_scores(
 def matrix_product(
     metric: Metric, queries: Vectors, block: VectorBlock, eligible: Flags | None, count: int
 ) -> list[Candidates]:
-    """Return the ``count`` nearest candidates for each query (n, dim).
+    """Return the ``count`` nearest vectors of a block for each query (n, dim).
 
     Multiplies all queries with one chunk of eligible vectors after the other.
     """
@@ -122,8 +122,8 @@ class FlatIndex:
     """Exact nearest vectors under one metric; results depend on the live vectors alone.
 
     FAISS proposes candidates in float32, and each is rescored in float64 in a fixed order. Where
-    rounding could have hidden a better vector, all vectors near the border are rescored. Ids, which
-    ``ids_of`` returns, decide ties.
+    rounding could have hidden a better vector, all vectors near the k-th score are rescored. Ids,
+    which ``ids_of`` returns, decide ties.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class FlatIndex:
         self._prepared: tuple[tuple[object, ...], Vectors] | None = None
 
     def search_prepared(self, queries: Vectors, k: int, eligible: Eligible) -> list[LegHits]:
-        """Return the best ``k`` eligible rows for each prepared query (n, dim)."""
+        """Return the best ``k`` eligible rows for each query (n, dim) of `prepare_queries`."""
         flags, total = eligible
         if total == 0:
             return [LegHits.empty() for _ in queries]
@@ -174,7 +174,7 @@ class FlatIndex:
         return out
 
     def get_vectors(self, rows: Rows) -> tuple[Vectors, Flags]:
-        """Return the vectors (n, dim) of rows, deleted ones too, and which rows have one."""
+        """Return the vectors (n, dim) of rows, even deleted rows, and flags of rows with one."""
         out = np.zeros((len(rows), self.dim), np.float32)
         found = np.zeros(len(rows), np.bool_)
         for block in self.blocks:
@@ -195,7 +195,7 @@ class FlatIndex:
     def prepare_queries(self, queries: Vectors) -> Vectors:
         """Check query vectors (n, dim) and return them in the metric's stored form.
 
-        The last single query is kept. Raises QueryError for a wrong shape, values that are not
+        The last single query is cached. Raises QueryError for a wrong shape, values that are not
         finite, and length zero under cosine.
         """
         last = self._prepared
@@ -211,7 +211,7 @@ class FlatIndex:
         return prepared
 
     def eligible(self, allowed: Mask | None) -> Eligible:
-        """Return which rows are live and allowed, and how many."""
+        """Return flags of the rows that are live and ``allowed``, and their number."""
         flags = [
             block.live if allowed is None else allowed_flags(block.rows, allowed, block.live)
             for block in self.blocks
@@ -223,7 +223,7 @@ class FlatIndex:
         return flags, sum(counts)
 
     def is_float32_safe(self, queries: Vectors) -> Flags:
-        """Return for each query whether its products with all vectors stay inside float32."""
+        """Return for each query whether float32 products with vectors don't vanish or overflow."""
         if self.metric is Metric.COSINE:
             return np.ones(len(queries), np.bool_)
         lengths = np.linalg.norm(queries.astype(np.float64), axis=1)
@@ -232,7 +232,7 @@ class FlatIndex:
         return np.asarray((products > MIN_PRODUCT) & ((products + longest) ** 2 < MAX_PRODUCT))
 
     def rank_rows(self, query: Vectors, rows: Rows, k: int) -> LegHits:
-        """Return the best ``k`` of some live rows for one prepared query (dim,)."""
+        """Return the best ``k`` of live ``rows`` for one query (dim,) of `prepare_queries`."""
         located = [find_positions(rows, block.rows) for block in self.blocks]
         positions = [here[here >= 0] for here in located]
         if sum(map(len, positions)) > k + SPARE_CANDIDATES:
@@ -247,7 +247,7 @@ class FlatIndex:
         return self.rescore_exact(query, positions, k)
 
     def rescore_exact(self, query: Vectors, positions: Sequence[Positions], k: int) -> LegHits:
-        """Return the best ``k`` of the positions in each block by exact score, ties by id."""
+        """Return the best ``k`` of each block's ``positions`` by exact score, ties by id."""
         pairs = list(zip(self.blocks, positions, strict=True))
         rows = np.concatenate([block.rows[at] for block, at in pairs])
         by_block = [self.metric.score(query, block.vectors, at) for block, at in pairs]
@@ -267,7 +267,7 @@ class FlatIndex:
         return LegHits(rows[:k], scores[:k])
 
     def _scan_group(self, queries: Vectors, k: int, eligible: Eligible) -> list[LegHits]:
-        """Search all blocks for a group of queries."""
+        """Return the best ``k`` eligible rows for each query of a group (n, dim)."""
         count = min(k + SPARE_CANDIDATES, eligible[1])
         pairs = list(zip(self.blocks, eligible[0], strict=True))
         found: list[Sequence[Candidates]]
@@ -287,7 +287,7 @@ class FlatIndex:
     def _confirm(
         self, query: Vectors, found: Sequence[Candidates], k: int, count: int, eligible: Eligible
     ) -> LegHits:
-        """Rescore candidates; where rounding leaves doubt, rescore all vectors near the border."""
+        """Return the exact best ``k`` of ``found``; of all near the k-th if rounding matters."""
         if count == eligible[1]:
             return self.rescore_exact(query, [positions for positions, _ in found], k)
         approximate = np.concatenate([scores for _, scores in found])
@@ -309,7 +309,7 @@ class FlatIndex:
         return self.rescore_exact(query, positions, k)
 
     def _error_bound(self, query: Vectors) -> float:
-        """Return the greatest error of a float32 score for one query (dim,)."""
+        """Return an upper bound of the error of float32 scores for one query (dim,)."""
         length = float(np.linalg.norm(query.astype(np.float64)))
         return self.metric.error_bound(self.dim, length, self._max_length())
 

@@ -37,7 +37,7 @@ def _faiss() -> Any:
 class StructureSearch:
     """A search for the best ``k`` of ``count`` vectors of ``dim`` dimensions.
 
-    ``effort`` multiplies the index type's usual work. ``selector`` is FAISS's, or None.
+    ``effort`` multiplies the index type's usual work. ``selector`` is FAISS's, None for all.
     """
 
     dim: int
@@ -117,7 +117,7 @@ class HNSW(_Spec):
 
 @dataclass(frozen=True, slots=True)
 class _InvertedFile(_Spec):
-    """Vectors in ``lists`` by their nearest centroid; a search reads the nearest ``probes``."""
+    """Vectors in ``lists`` by nearest centroid; a search reads the nearest ``probes`` lists."""
 
     lists: int | None = None
     probes: int | None = None
@@ -163,7 +163,7 @@ class _RescoredFile(_InvertedFile):
 
 @dataclass(frozen=True, slots=True)
 class IVF(_InvertedFile):
-    """An inverted file of coded vectors: quick to build; queries unlike the passages need probes.
+    """An inverted file of coded vectors: quick to build; queries unlike passages need more probes.
 
     ``lists`` is 1.3 times the square root of the number of vectors by default; 1 in 8 is read.
     Jegou, Douze and Schmid, Product Quantization for Nearest Neighbor Search (TPAMI 2011).
@@ -182,9 +182,9 @@ class IVF(_InvertedFile):
 
 @dataclass(frozen=True, slots=True)
 class IVFPQ(_RescoredFile):
-    """An inverted file of product-quantized vectors, in pieces of four bits.
+    """An inverted file of product-quantized vectors, with four bits per piece.
 
-    ``code_bytes`` per vector are one per eight dimensions by default. ``lists`` and ``probes`` are
+    ``code_bytes`` per vector: by default, one per eight dimensions. ``lists`` and ``probes`` are
     as in ``IVF``, ``rescored`` as in ``OneBit``. Jegou, Douze and Schmid (TPAMI 2011); scanned in
     registers: Andre, Kermarrec and Le Scouarnec, Cache Locality Is Not Enough (VLDB 2015).
     """
@@ -269,7 +269,7 @@ def check_index_type(index_type: object) -> IndexType | Auto:
 
 
 def resolve_index_type(index_type: IndexType | Auto, count: int, dim: int) -> IndexType:
-    """Return the index type that serves ``count`` vectors of ``dim`` dimensions."""
+    """Return ``index_type``, or the choice of Auto for ``count`` vectors of ``dim`` dimensions."""
     if not isinstance(index_type, Auto):
         return index_type
     if count < index_type.graph_from:
@@ -284,7 +284,7 @@ def index_type_as_dict(index_type: IndexType | Auto) -> dict[str, Any]:
 
 
 def index_type_from_dict(values: Mapping[str, Any]) -> Any:
-    """Return the index type that ``index_type_as_dict`` described."""
+    """Return the index type that ``index_type_as_dict`` converted."""
     parameters = dict(values)
     return _TYPES[parameters.pop("kind")](**parameters)
 
@@ -301,7 +301,7 @@ def index_type_from_name(name: str) -> IndexType | Auto:
         hint = did_you_mean(base, _TYPES) if spec is None else ""
         raise InputError(
             f"unknown index type {name!r}: use one of {', '.join(_TYPES)}; flat, hnsw and ivf take "
-            f"codes, as 'hnsw:float16'{hint}"
+            f"codes, such as 'hnsw:float16'{hint}"
         )
     return spec(**parameters)
 
@@ -311,7 +311,7 @@ def _nearest_power_of_two(value: float) -> int:
 
 
 def _with_kmeans(file: Any) -> Any:
-    """Set an inverted file to find its centroids in few rounds, from few vectors."""
+    """Make an inverted file train k-means in few rounds, on few vectors; return the file."""
     file.cp.niter = _KMEANS_ROUNDS
     file.cp.min_points_per_centroid = 1  # or FAISS prints to stderr
     file.cp.max_points_per_centroid = _VECTORS_PER_CENTROID

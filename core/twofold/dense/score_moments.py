@@ -66,7 +66,7 @@ class VectorMoments:
         return Moments(-distance, math.sqrt(variance) / (2 * root))
 
     def _along(self, direction: _Floats) -> tuple[float, float]:
-        """Return mean and variance of the differences' dot products with one vector."""
+        """Return mean and variance of the differences' dot products with ``direction``."""
         mean = float(direction @ self.mean)
         variance = float(direction @ self.products @ direction) - mean * mean
         most = float(direction @ direction) * float(np.trace(self.products))

@@ -38,7 +38,7 @@ class VectorBlock:
     ) -> "VectorBlock":
         """Return a block with nothing deleted.
 
-        ``prefix`` is a block of the first of these vectors, whose lengths are reused.
+        ``prefix`` is a block of the first vectors; its lengths are reused.
         """
         if metric is Metric.COSINE:
             ones = np.broadcast_to(np.float64(1), len(rows))
@@ -52,7 +52,7 @@ class VectorBlock:
         return cls(rows, vectors, None, lengths, longest, longest, len(rows))
 
     def without(self, dead: Rows) -> "VectorBlock":
-        """Return this block with more rows deleted; unknown rows are ignored."""
+        """Return this block with the rows ``dead`` deleted too; rows outside it are ignored."""
         live = delete_rows(self.live, self.rows, dead)
         if live is None or live is self.live:
             return self
@@ -73,7 +73,7 @@ class VectorBlock:
         )
 
     def positions(self, eligible: Flags | None) -> Positions:
-        """Return the positions of all eligible vectors."""
+        """Return the positions of the ``eligible`` vectors; None means all."""
         return np.arange(len(self.rows)) if eligible is None else np.flatnonzero(eligible)
 
     def chunks(

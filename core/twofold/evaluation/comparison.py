@@ -23,7 +23,7 @@ _ROUNDING = 1e-9  # smaller differences are rounding errors
 
 @dataclass(frozen=True, slots=True)
 class QueryDifference:
-    """The values of both systems for one query."""
+    """The values of a measure for one query, by the subject and by the other system."""
 
     query_id: str
     text: str
@@ -38,7 +38,7 @@ class QueryDifference:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The differences between the subject and one other system.
+    """The differences of a measure between the subject and one other system, by query.
 
     ``values`` (n,) are the subject's values minus the other's, in the order of the subject's
     ``per_query``, and ``interval`` has their mean with its paired bootstrap interval. ``p`` is the
@@ -80,7 +80,7 @@ class Difference:
         return self._lowest(self.values, limit)
 
     def _lowest(self, keys: Scores, limit: int) -> list[QueryDifference]:
-        """Return the queries with negative keys, lowest first, then by id."""
+        """Return up to ``limit`` queries with negative ``keys`` (n,), lowest first, then by id."""
         ids = list(self.subject.per_query)
         positions = sorted(np.flatnonzero(keys < 0), key=lambda at: (keys[at], ids[at]))
         return [self._query_difference(ids[position]) for position in positions[:limit]]
@@ -101,7 +101,7 @@ class Comparison:
 
     @property
     def evaluations(self) -> tuple[Evaluation, ...]:
-        """The subject and the others, in the order given."""
+        """The subject, then the others in the order passed to ``compare``."""
         return (self.subject, *(difference.other for difference in self.differences))
 
     def __repr__(self) -> str:
@@ -121,16 +121,16 @@ def compare(
     subject: int = 0,
     seed: int = 0,
 ) -> Comparison:
-    """Compare one evaluation with each of the others, query by query.
+    """Compare one evaluation, the subject, with each of the others, query by query.
 
     Args:
         evaluations: At least two, with different names and of the same queries.
         measure: The measure to compare.
-        subject: The position of the one evaluation. Differences are positive where it is better.
+        subject: The subject's position. Differences are positive where the subject is better.
         seed: Seeds the bootstrap and the tests.
 
     Raises:
-        InputError: The evaluations can't be compared, or the measure was not computed.
+        InputError: Names are repeated, queries differ, or the measure was not computed.
     """
     names = [evaluation.name for evaluation in evaluations]
     if len(names) < 2 or len(set(names)) < len(names):

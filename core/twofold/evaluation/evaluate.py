@@ -37,14 +37,14 @@ def evaluate(
 ) -> Evaluation:
     """Retrieve passages for each judged query and measure the rankings.
 
-    A query that finds nothing counts as 0. Measures without a cutoff, such as AP, see all hits
-    retrieved. Most measures break ties as trec_eval does: the later id first, whatever the ranks.
+    A query without hits counts as 0. Measures without a cutoff, such as AP, use all hits retrieved.
+    Most measures break ties as trec_eval does: the greater id first, whatever the ranks.
 
-    Fewer than ``k`` hits are retrieved where more would change the ranking: a reranker reads at
-    least k passages, and fusions of lists score by the lists that a passage is in.
+    Fewer than ``k`` hits are retrieved if more would change the ranking: rerankers rerank at least
+    k passages, and fusions of ranked lists depend on which lists a passage is in.
 
     Args:
-        retriever: The retriever. An adapter's retriever has one as ``.retriever``.
+        retriever: The retriever. One for LangChain or LlamaIndex has it as ``.retriever``.
         queries: Query id to text.
         qrels: Query id to passage id to relevance grade.
         measures: Names in the syntax of ir_measures.
@@ -68,8 +68,8 @@ def evaluate(
     """
     if not isinstance(retriever, Retriever):
         raise InputError(
-            f"evaluate takes a twofold Retriever, got {type(retriever).__name__}: pass the "
-            ".retriever of an adapter's retriever"
+            f"evaluate takes a twofold Retriever, got {type(retriever).__name__}: if that is a "
+            "LangChain or LlamaIndex retriever, pass its .retriever"
         )
     parsed = parse_measures(measures)
     check_qrels(qrels)
@@ -106,10 +106,10 @@ def evaluate_run(
     name: str,
     queries: Mapping[str, str] | None = None,
 ) -> Evaluation:
-    """Measure the run of any system, query id to passage id to score.
+    """Measure the run of any system: query id to passage id to score.
 
-    A judged query that the run lacks counts as 0. With ``queries``, only those are measured. Other
-    arguments are as for ``evaluate``.
+    A judged query that the run lacks counts as 0. With ``queries`` (query id to text), only they
+    are measured. The other arguments are those of ``evaluate``.
 
     Raises:
         InputError: The judgments, a score or a measure can't be used, or no query of the run is
@@ -143,7 +143,7 @@ def evaluate_run(
 
 
 def _scores_by_id(hits: Hits, k: int, *, by_rank: bool) -> dict[str, float]:
-    """Return scores in the order of the hits; those of diverse hits are not, so use ranks."""
+    """Return scores by id of ``k`` hits; by ranks if scores, as of diverse hits, don't fall."""
     if by_rank:
         return dict(list(run_from_ranking(hits.ids).items())[:k])
     return dict(zip(hits.ids[:k], hits.scores.tolist()[:k], strict=True))
@@ -165,12 +165,12 @@ def _largest_k(retriever: Retriever, k: int) -> int:
 
 
 def _warn_of_cutoffs(measures: Sequence[Any], k: int, *, limited: bool) -> None:
-    """Warn of measures whose cutoff is above the number of hits."""
+    """Warn of measures with a cutoff above ``k`` hits; ``limited`` if more change the ranking."""
     deeper = [str(measure) for measure in measures if measure.params.get("cutoff", 0) > k]
     if deeper:
         advice = "pass a larger k"
         if limited:
-            advice = "this retriever ranks differently for a larger k, so set its own k"
+            advice = "set the retriever's own k: its ranking depends on it"
         warnings.warn(
             f"{', '.join(deeper)} see only the {k:,} hits retrieved: {advice}",
             DegradedWarning,

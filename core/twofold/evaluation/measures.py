@@ -24,7 +24,7 @@ MAX_CUTOFF = 1_000_000
 
 
 def check_qrels(qrels: Qrels) -> None:
-    """Raise InputError unless every grade is an integer of at most MAX_GRADE."""
+    """Raise InputError unless every grade is an integer from -MAX_GRADE to MAX_GRADE."""
     for query_id, grades in qrels.items():
         for passage_id, grade in grades.items():
             integer = isinstance(grade, int | np.integer)
@@ -101,7 +101,7 @@ def parse_measures(names: Sequence[str]) -> list[Any]:
 def compute_measures(
     measures: Sequence[Any], qrels: Qrels, run: Run
 ) -> tuple[dict[str, float], PerQuery]:
-    """Return the means over all judged queries, and the values of each query.
+    """Return each measure's mean over all judged queries, and its value for each query.
 
     Raises:
         InputError: A measure can't be computed here, or is no mean over queries, such as a count.
@@ -137,7 +137,7 @@ def compute_measures(
 
 
 def measure_rankings(rankings: Mapping[str, Sequence[str]], qrels: Qrels, measure: str) -> Scores:
-    """Return a measure of each ranking (n,), given query id to passage ids, best first."""
+    """Return a measure of each ranking (n,); ``rankings``: query id to passage ids, best first."""
     parsed = parse_measure(measure)
     run = {query_id: run_from_ranking(ids) for query_id, ids in rankings.items()}
     _, per_query = compute_measures([parsed], qrels, run)
@@ -145,8 +145,5 @@ def measure_rankings(rankings: Mapping[str, Sequence[str]], qrels: Qrels, measur
 
 
 def run_from_ranking(ids: Sequence[str]) -> dict[str, float]:
-    """Return descending scores for passage ids, best first.
-
-    No two scores are equal, since trec_eval breaks ties by the later id.
-    """
+    """Return scores by passage id, descending without ties, for ids in ranked order."""
     return {passage_id: float(len(ids) - rank) for rank, passage_id in enumerate(ids)}

@@ -29,7 +29,7 @@ def report(
         title: The name of the collection, for the heading.
         date: The date of the report, printed as it is.
         passages: The number of passages in the collection.
-        listed: How many of the queries most won and most lost are listed.
+        listed: How many queries with the largest wins are listed, and with the largest losses.
 
     Raises:
         InputError: There are no results.
@@ -60,7 +60,7 @@ def report(
 
 
 def describe_warnings(evaluations: Sequence[Evaluation]) -> Iterator[str]:
-    """Yield the warnings of each evaluation's hits with the number of queries, one per line."""
+    """Yield a line for each warning of an evaluation's hits, with the number of queries."""
     for result in evaluations:
         items = list(result.warnings.items())
         for text, count in items[:_MAX_WARNINGS]:
@@ -79,7 +79,7 @@ def format_interval(interval: Interval, *, signed: bool = False) -> str:
 
 
 def format_p_value(p: float) -> str:
-    """Return a p value with three digits, or ``< 0.001``."""
+    """Return a p value with three decimals, or ``< 0.001``."""
     return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 

@@ -22,11 +22,11 @@ class Evaluation:
         run: Query id to passage id to score, at most k passages per query.
         name: The system's name in tables and reports.
         per_query: Query id to measure to value, in the order of ``run``.
-        texts: Query id to text, as far as the texts are known.
+        texts: Query id to text; empty for a run without ``queries``.
         settings: The retriever's settings on one line.
         warnings: Warning text to the number of queries whose hits had it, most frequent first.
-        missing_relevant: The share of the relevant passages that the index lacks, or None if the
-            index can't look passages up.
+        missing_relevant: The share of the relevant passages that the index lacks; None for a run,
+            or if no passage is relevant.
     """
 
     mode: Mode | None
@@ -53,7 +53,7 @@ class Evaluation:
         name = str(parse_measure(measure))
         if name not in self.measures:
             computed = ", ".join(self.measures)
-            raise InputError(f"{name} was not computed for {self.name!r}, which has {computed}")
+            raise InputError(f"{name} was not computed for {self.name!r}: pass one of {computed}")
         return np.array([found[name] for found in self.per_query.values()])
 
     def interval(self, measure: str, *, seed: int = 0) -> Interval:

@@ -36,7 +36,7 @@ def bootstrap_interval(
     """Return the mean of per-query values (n,) with its percentile bootstrap interval.
 
     For differences between two systems, this is the paired bootstrap. The interval is too narrow
-    below about 20 values, and infinite for one. Efron and Tibshirani, An Introduction to the
+    for fewer than about 20 values, infinite for one. Efron and Tibshirani, An Introduction to the
     Bootstrap (1993), chapter 13; Sakai, Evaluating evaluation metrics based on the bootstrap
     (SIGIR 2006).
 
@@ -121,7 +121,7 @@ def max_t_p_value(differences: Scores, chosen: Scores, *, seed: int = 0) -> floa
 
 
 def holm(values: Sequence[float]) -> tuple[float, ...]:
-    """Return p values adjusted for multiple comparisons, in the given order.
+    """Return the p values adjusted for multiple comparisons, in the order of ``values``.
 
     Controls the family-wise error rate. Holm, A Simple Sequentially Rejective Multiple Test
     Procedure (1979).
@@ -141,7 +141,7 @@ def queries_needed(
     With that many queries in all, the interval of this level excludes zero with probability
     ``power``: n = ((z(1/2 + level/2) + z(power)) * s / mean)^2, rounded up, for the standard
     deviation s of the differences (n,) and the normal quantile z. None if the mean is zero or
-    there are fewer than two. Too low for a difference that was chosen for its size.
+    there are fewer than two. The number is too low for a difference chosen for its size.
 
     Raises:
         InputError: The differences are empty or not finite, or an option is out of range.

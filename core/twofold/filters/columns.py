@@ -31,7 +31,7 @@ class Cells:
     def from_values(
         cls, values: Sequence[tuple[ValueType, float, str]], codes: Mapping[str, int]
     ) -> "Cells":
-        """Return cells of encoded values; ``codes`` maps each string to its code."""
+        """Return cells of values from `encode_value`; ``codes`` maps each string to its code."""
         return cls(
             np.array([value_type for value_type, _, _ in values], np.uint8),
             np.array([number for _, number, _ in values], np.float64),
@@ -63,10 +63,10 @@ class Cells:
 class ColumnSegment:
     """The ids and metadata of ascending rows, as sparse columns.
 
-    ``cells`` has the values of one field after the other, and ``docs`` the position in ``rows`` of
-    each. ``field_ptr`` (fields + 1) delimits the fields. ``list_ptr`` (cells + 1) delimits the
-    elements of each cell; only lists have any. ``fields`` and ``strings`` are sorted by code point,
-    so that codes compare as their strings do.
+    ``cells`` has the values of one field after the other, ``docs`` each cell's position in
+    ``rows``. ``field_ptr`` (fields + 1) delimits the fields in ``cells``, and ``list_ptr`` (cells +
+    1) each cell's ``elements``; only lists have any. ``fields`` and ``strings`` are sorted by code
+    point. A string's code is its position there, so that codes compare as their strings do.
     """
 
     rows: NDArray[np.uint32]
@@ -151,7 +151,7 @@ class ColumnSegment:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "ColumnSegment":
-        """Return the segment that ``arrays()`` described."""
+        """Return the segment whose ``arrays()`` these are."""
         values: dict[str, Any] = {name: arrays[name] for name in _PLAIN}
         for name in _PACKED:
             values[name] = PackedStrings(arrays[f"{name}_offsets"], arrays[f"{name}_data"])
@@ -181,7 +181,7 @@ class ColumnSegment:
         return slice(int(self.field_ptr[number]), int(self.field_ptr[number + 1]))
 
     def used_fields(self, keep: Flags) -> list[str]:
-        """Return the fields of the kept cells."""
+        """Return the names of the fields of the cells that ``keep`` flags."""
         fields = np.repeat(np.arange(len(self.fields)), np.diff(self.field_ptr))
         return [self.fields[number] for number in np.unique(fields[keep]).tolist()]
 
@@ -195,7 +195,7 @@ class ColumnSegment:
         return code if code < len(self.strings) and self.strings[code] == text else -1
 
     def _used_strings(self, keep: Flags) -> list[str]:
-        """Return the strings of the kept cells and of their list elements."""
+        """Return the strings of the cells that ``keep`` flags, and of their list elements."""
         elements = self.elements.codes[np.repeat(keep, np.diff(self.list_ptr))]
         codes = np.unique(np.concatenate([self.cells.codes[keep], elements]))
         return self.strings.take(codes.astype(np.int64)).tolist()

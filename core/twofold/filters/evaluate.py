@@ -24,7 +24,7 @@ _COMPARE: dict[Operator, Callable[[Any, Any], Any]] = {
 
 
 def match_rows(where: Filter, segments: Sequence[ColumnSegment]) -> Mask:
-    """Return one flag per row number, from 0 to the last row of the segments."""
+    """Return the mask of matching rows, from row 0 to the last row of the segments."""
     last = max((int(segment.rows[-1]) for segment in segments if len(segment)), default=-1)
     mask = np.zeros(last + 1, np.bool_)
     for segment in segments:
@@ -33,7 +33,7 @@ def match_rows(where: Filter, segments: Sequence[ColumnSegment]) -> Mask:
 
 
 def match_segment(where: Filter, segment: ColumnSegment) -> Flags:
-    """Return one flag per row of a segment."""
+    """Return which rows of a segment match."""
     match where:
         case Condition():
             return _match_condition(where, segment)
@@ -48,7 +48,7 @@ def match_segment(where: Filter, segment: ColumnSegment) -> Flags:
 
 
 def _match_condition(condition: Condition, segment: ColumnSegment) -> Flags:
-    """Match one field. Rows without it match only if the condition asks for its absence."""
+    """Return which rows match; without the field, only by ``$exists`` or ``$empty``."""
     value = condition.value
     if condition.field == ID:
         return _match_ids(segment.ids, value if condition.operator is Operator.IN else (value,))
@@ -66,7 +66,7 @@ def _match_condition(condition: Condition, segment: ColumnSegment) -> Flags:
 
 
 def _match_ids(ids: PackedStrings, searched: Sequence[str]) -> Flags:
-    """Return which rows have one of the ids."""
+    """Return which of the rows with ``ids`` have one of the ids ``searched``."""
     flags = np.zeros(len(ids), np.bool_)
     if len(searched) > _MAX_SEPARATE_IDS:
         known = frozenset(searched)
@@ -115,7 +115,7 @@ def _equals_any(cells: Cells, values: Sequence[Any], segment: ColumnSegment) -> 
 
 
 def _compare(cells: Cells, name: Operator, value: float | str, segment: ColumnSegment) -> Flags:
-    """Return which cells of the value's type are greater or less than it."""
+    """Return which cells satisfy the comparison ``name`` with ``value``; never other types."""
     compare = _COMPARE[name]
     if isinstance(value, str):
         # Codes have the order of their strings. If no cell has the string itself, the bound lies
@@ -154,7 +154,7 @@ def _contains_text(
 def _list_contains_any(
     segment: ColumnSegment, span: slice, values: Sequence[Any], count: int
 ) -> Flags:
-    """Return which of the ``count`` cells of a field are lists with one of the elements."""
+    """Return which of the ``count`` cells of a field are lists with one of ``values``."""
     pointers = segment.list_ptr[span.start : span.start + count + 1]
     elements = segment.elements.take(slice(int(pointers[0]), int(pointers[-1])))
     matches = _equals_any(elements, values, segment)

@@ -72,7 +72,7 @@ _MAX_BITS = 10_000  # of the largest integer that is compared; Python can't prin
 
 
 def parse_filter(where: Where) -> Filter:
-    """Parse a filter.
+    """Parse a ``where`` mapping into a tree of conditions.
 
     A bare value means ``$eq``. Several fields or operators are combined with ``$and``.
 
@@ -124,7 +124,9 @@ def _parse_condition(field: str, name: object, operand: Any) -> Filter:
     """Parse one operator on a field; raise FilterError if the operand has the wrong type."""
     if name == "$not":
         if not isinstance(operand, Mapping):
-            raise FilterError(f"$not on field {field!r} takes operators, got {operand!r:.80}")
+            raise FilterError(
+                f"$not on field {field!r} takes a mapping of operators, got {operand!r:.80}"
+            )
         return Not(_parse_entry(field, operand))
     if name in _NEGATED:
         return Not(_parse_condition(field, _NEGATED[str(name)], operand))
@@ -174,7 +176,7 @@ def _is_string(value: object) -> bool:
 
 
 _OPERANDS: dict[Operator, tuple[Callable[[Any], bool], str]] = {
-    Operator.EQ: (lambda value: _is_scalar(value) or _is_list(value), "one value"),
+    Operator.EQ: (lambda value: _is_scalar(value) or _is_list(value), "a value or a list"),
     **dict.fromkeys(_ORDERINGS, (_is_ordered, "a number or a string")),
     **dict.fromkeys(_LISTS, (_is_list, "a list of strings, numbers, booleans or None")),
     **dict.fromkeys(

@@ -26,7 +26,7 @@ def encode_value(value: Any) -> tuple[ValueType, float, str]:
     """Return the type, number and string of a JSON value.
 
     The number is 0.0 and the string empty if the type has none. Integers above ``MAX_EXACT`` keep
-    their digits as the string, so that equality is exact. Lists and objects have their JSON there.
+    their digits as the string, so that equality is exact. Lists and objects have JSON as string.
     """
     if value is None:
         return ValueType.NULL, 0.0, ""

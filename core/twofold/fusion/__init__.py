@@ -2,7 +2,7 @@
 
 A fusion takes the `LegScores` of both legs, which hold every candidate's score in both, and returns
 `FusedScores`: normalized scores and weights, whose products sum to the fused score. The default,
-`GuardedFusion`, lowers the weight of a weak leg. `PRESETS` fuse as other libraries do.
+`GuardedFusion`, lowers the weight of an unreliable leg. `PRESETS` fuse as other libraries do.
 
 `fusion_as_dict` and `fusion_from_dict` store a fusion as JSON, by its class's name.
 """

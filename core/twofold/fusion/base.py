@@ -38,7 +38,7 @@ class LegScores:
 
     @property
     def listed(self) -> Mask:
-        """Which candidates the leg retrieved itself."""
+        """Which candidates are in the leg's own results."""
         return self.ranks > 0
 
 
@@ -55,9 +55,9 @@ def add_candidate(leg: LegScores, score: float) -> LegScores:
 class FusedScores:
     """Result of a fusion: normalized scores (n,) of each leg, and the weights of the legs.
 
-    A weight is one number or one per candidate (n,). ``precedence`` (n,) orders equal scores before
-    ids do, lowest first. ``warnings`` report weak legs. ``sums`` (n,) replace the weighted sum
-    to reproduce another library's rounding.
+    A weight is one number or one per candidate (n,). ``precedence`` (n,) orders equal scores
+    instead of ids, lowest first. ``warnings`` report unreliable legs. ``sums`` (n,) replace the
+    weighted sum to reproduce another library's rounding.
     """
 
     dense: Scores
@@ -87,13 +87,13 @@ class Fusion(Protocol):
 
 @runtime_checkable
 class WeightedFusion(Fusion, Protocol):
-    """A fusion with one weight: the share of the dense leg. The lexical leg has the rest."""
+    """A fusion whose dense leg has the weight ``dense_weight``, and the lexical leg the rest."""
 
     @property
     def dense_weight(self) -> float:
-        """The share of the dense leg, between 0 and 1."""
+        """The weight of the dense leg, from 0 to 1."""
         ...
 
     def with_dense_weight(self, dense_weight: float) -> "WeightedFusion":
-        """Return the same fusion with another share of the dense leg."""
+        """Return the same fusion with another weight of the dense leg."""
         ...

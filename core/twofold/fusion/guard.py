@@ -9,9 +9,9 @@ from twofold.fusion.rules import LogOdds, WeightedSum
 from twofold.validation import check_number
 
 DENSE_DOUBT = (0.55, 0.70)
-"""Agreement with the lexical leg at which trust in the dense leg is 0, and at which it is 1."""
+"""The dense leg's quality up to which trust in it is 0, and from which it is 1."""
 LEXICAL_DOUBT = (0.3, 0.7)
-"""Share of known query words at which trust in the lexical leg is 0, and at which it is 1."""
+"""The lexical leg's quality up to which trust in it is 0, and from which it is 1."""
 _WARN_BELOW = 0.5  # trust
 _MAX_WEIGHTS = 64  # fusions with an adjusted weight that are kept
 
@@ -20,10 +20,10 @@ _MAX_WEIGHTS = 64  # fusions with an adjusted weight that are kept
 class GuardedFusion:
     """A weighted fusion that shifts weight away from an unreliable leg.
 
-    The quality of the dense leg is its agreement with the lexical leg, a property of the index. It
-    is measured with sentences of stored passages: how high the dense leg ranks the passages that
-    share their words. An encoder that doesn't know the language ranks them at random. The quality
-    of the lexical leg is the share of the query's words that occur in any passage.
+    The dense leg's quality is how well its ranking agrees with the lexical one. An index measures
+    it with stored sentences: how high does the dense leg rank the passages that share their words?
+    An encoder that doesn't know the language ranks them at random. The lexical leg's quality is the
+    share of the query's words that occur in any passage. Trust is the quality scaled to 0 to 1.
 
     At full trust in both legs, scores are those of ``fusion``. Without trust in the dense leg, its
     weight falls to ``weak_dense``. Without trust in the lexical leg, the dense weight rises to
@@ -56,11 +56,11 @@ class GuardedFusion:
 
     @property
     def dense_weight(self) -> float:
-        """The share of the dense leg at full trust."""
+        """The weight of the dense leg at full trust."""
         return self.fusion.dense_weight
 
     def with_dense_weight(self, dense_weight: float) -> "GuardedFusion":
-        """Return the same fusion with another share of the dense leg."""
+        """Return the same fusion with another weight of the dense leg."""
         return replace(self, fusion=self.fusion.with_dense_weight(dense_weight))
 
     def fuse(self, dense: LegScores, lexical: LegScores) -> FusedScores:
@@ -78,14 +78,14 @@ class GuardedFusion:
         # The retriever itself reports a leg without hits.
         if dense_trust < _WARN_BELOW and dense.listed.any():
             warnings.append(
-                f"the dense leg is weak here: its agreement with words is {dense.quality:.2f} "
-                f"({DENSE_DOUBT[1]:.2f} is healthy), so it counts {index_weight:.2f} instead of "
-                f"{full:.2f}; does the encoder know this language?"
+                "the dense leg is weak here: its agreement with the lexical leg is "
+                f"{dense.quality:.2f} ({DENSE_DOUBT[1]:.2f} is healthy), so its weight is "
+                f"{index_weight:.2f} instead of {full:.2f}; does the encoder know this language?"
             )
         elif lexical_trust < _WARN_BELOW and lexical.listed.any():
             warnings.append(
-                "the lexical leg is weak here: no passage has most of the query's words, so it "
-                f"counts for less than {1 - full:.2f}"
+                "the lexical leg is weak here: most of the query's words occur in no passage, so "
+                f"its weight is below {1 - full:.2f}"
             )
         fusion = self._at_weights.get(weight)
         if fusion is None:
@@ -100,7 +100,7 @@ def is_depth_invariant(fusion: Fusion) -> bool:
     """Return whether a passage's score stays the same when the legs list more passages.
 
     True for sums whose normalizer depends only on the best candidate or the whole corpus. In these
-    a higher score of either leg never lowers the sum. False for fusions of the user.
+    a higher score of either leg never lowers the sum. False for user-defined fusions.
     """
     bare = fusion.fusion if isinstance(fusion, GuardedFusion) else fusion
     if not isinstance(bare, WeightedSum | LogOdds):

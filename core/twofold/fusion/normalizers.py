@@ -1,6 +1,6 @@
 """Normalizers: map the scores of a leg to a scale that is comparable across legs.
 
-All of them use completed scores, so a passage is not penalized for missing from a result list.
+All of them use `LegScores.completed`, so a passage is not penalized for missing from a result list.
 """
 
 from dataclasses import dataclass
@@ -44,8 +44,8 @@ class TheoreticalMinMax:
 class MinMax:
     """Maps the worst candidate's score to 0 and the best candidate's to 1.
 
-    Lee, Analyses of Multiple Evidence Combination (SIGIR 1997). If all scores are equal, listed
-    candidates get 1 and others 0.
+    Lee, Analyses of Multiple Evidence Combination (SIGIR 1997). If all scores are equal, candidates
+    in the leg's own results get 1 and others 0.
     """
 
     def normalize(self, leg: LegScores) -> Scores:
@@ -122,7 +122,7 @@ class Rank:
 
 
 def _moments(scores: Scores, ddof: int) -> Moments:
-    """Return mean and standard deviation; the latter is exactly 0 for equal scores."""
+    """Return mean and standard deviation, which is exactly 0 for equal scores."""
     if len(scores) <= ddof or np.ptp(scores) == 0:
         return Moments(float(scores[0]) if len(scores) else 0.0, 0.0)
     return Moments(float(scores.mean()), float(scores.std(ddof=ddof)))

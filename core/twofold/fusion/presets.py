@@ -21,8 +21,8 @@ FusionMode = Literal["reciprocal_rerank", "relative_score", "dist_based_score", 
 class EnsembleFusion:
     """LangChain's EnsembleRetriever: weight / (c + rank), and 0 where a leg has no rank.
 
-    Ranks start at 1. Equal scores keep the order of the lists; ``dense_first`` puts the dense one
-    first.
+    Ranks start at 1. Equal scores keep the order of the joined lists of both legs, of which
+    ``dense_first`` puts the dense one first.
     """
 
     dense_weight: float = 0.5
@@ -42,7 +42,7 @@ class EnsembleFusion:
         return replace(fused, precedence=order, sums=sums)
 
     def with_dense_weight(self, dense_weight: float) -> "EnsembleFusion":
-        """Return the same fusion with another share of the dense leg."""
+        """Return the same fusion with another weight of the dense leg."""
         return replace(self, dense_weight=dense_weight)
 
 
@@ -65,7 +65,7 @@ class QueryFusion:
         check_choice("mode", self.mode, get_args(FusionMode))
 
     def fuse(self, dense: LegScores, lexical: LegScores) -> FusedScores:
-        """Return the values of each list."""
+        """Return each leg's values and weight, as ``mode`` defines them."""
         order = _list_positions(dense, lexical, dense_first=self.dense_first)
         weight = self.dense_weight
         if self.mode in ("relative_score", "dist_based_score"):
@@ -90,7 +90,7 @@ class QueryFusion:
         return replace(self, dense_weight=dense_weight)
 
     def _scale(self, leg: LegScores) -> Scores:
-        """Return the scores of a list scaled by its range."""
+        """Return a leg's scores scaled by the range of its list, 0 outside the list."""
         listed = leg.scores[leg.listed]
         scaled = np.zeros(len(leg.scores))
         if len(listed) == 0:
@@ -108,7 +108,7 @@ class QueryFusion:
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A fusion, and whether each leg retrieves only ``k`` candidates, as the library does."""
+    """A fusion, and whether each leg retrieves only ``k`` candidates, as the other library does."""
 
     fusion: Fusion
     depth_is_k: bool = True

@@ -30,7 +30,7 @@ NORMALIZERS: dict[str, Normalizer] = {
     "l2": L2(),
     "rank": Rank(),
 }
-"""The normalizers by name. Each name also stands for a weighted sum with that normalizer."""
+"""The normalizers by name. In `FUSIONS`, each name is a weighted sum with it."""
 FUSIONS: dict[str, WeightedFusion] = {
     "guarded": GuardedFusion(),
     **{name: WeightedSum(normalizer) for name, normalizer in NORMALIZERS.items()},
@@ -91,7 +91,8 @@ def fusion_from_dict(values: Mapping[str, Any]) -> WeightedFusion:
 def _as_json(value: Any) -> Any:
     """Return a fusion, a normalizer or the value of one of their fields for storage."""
     if type(value) in _STORED_TYPES.values():
-        stored = {field.name: _as_json(getattr(value, field.name)) for field in fields(value)}
+        names = [field.name for field in fields(value) if field.init]
+        stored = {name: _as_json(getattr(value, name)) for name in names}
         return {"name": type(value).__name__, **stored}
     plain = value.item() if isinstance(value, np.generic) else value
     if isinstance(plain, str | int | float):

@@ -41,7 +41,7 @@ class _NormalizedFusion:
         check_number("dense_weight", self.dense_weight, 0, 1)
 
     def with_dense_weight(self: _Self, dense_weight: float) -> _Self:
-        """Return the same fusion with another share of the dense leg."""
+        """Return the same fusion with another weight of the dense leg."""
         return replace(self, dense_weight=dense_weight)
 
 
@@ -103,7 +103,7 @@ class LogOdds(_NormalizedFusion):
     calibrated probability. Normalized scores must be in [0, 1], which excludes ZScore,
     DistributionBased and L2. Values of a user's normalizer are clipped.
 
-    ``margin`` keeps p away from the ends: it is mapped to [margin, 1 - margin].
+    With ``margin``, p is first mapped to [margin, 1 - margin], away from 0 and 1.
     """
 
     margin: float = 0.01
@@ -113,7 +113,7 @@ class LogOdds(_NormalizedFusion):
         check_number("margin", self.margin, 1e-9, 0.4)
         if isinstance(self.normalizer, _UNBOUNDED):
             raise InputError(
-                f"LogOdds can't use {self.normalizer!r}, whose values leave 0 to 1: use "
+                f"LogOdds can't use {self.normalizer!r}, whose values may leave 0 to 1: use "
                 "TheoreticalMinMax, MinMax or Rank"
             )
 
@@ -165,5 +165,5 @@ class ReciprocalRank:
         return FusedScores(*values, weight, 1 - weight)
 
     def with_dense_weight(self, dense_weight: float) -> "ReciprocalRank":
-        """Return the same fusion with another share of the dense leg."""
+        """Return the same fusion with another weight of the dense leg."""
         return replace(self, dense_weight=dense_weight)

@@ -28,8 +28,8 @@ class PostingsIndex:
     """An incremental inverted index in memory, or over memory-mapped segments.
 
     Hits and scores depend on the live passages alone: statistics are integers that stay exact
-    under deletes, and scores are sums of fixed-point integers. Passages without terms don't count.
-    ``scorer`` is used for queries that name none.
+    under deletes, and scores are sums of fixed-point integers. Statistics exclude passages without
+    terms. ``scorer`` is used for queries that name none.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class PostingsIndex:
         self._last: tuple[tuple[tuple[str, ...], Scorer], WeightedQueries] | None = None
 
     def add(self, rows: Rows, ids: Sequence[str], texts: Sequence[str]) -> None:
-        """Index ``texts`` under ascending rows, greater than all before; ``ids`` decide ties."""
+        """Index ``texts`` under ascending ``rows`` above all earlier ones; ``ids`` decide ties."""
         documents = [self.analyzer.passage_terms(text) for text in texts]
         built = PostingsSegment.build(rows, ids, documents)
         segments = [*self.segments, LiveSegment.from_segment(built)]
@@ -102,7 +102,7 @@ class PostingsIndex:
         return totals
 
     def term_coverage(self, query: str) -> float:
-        """Return the share of a query's distinct terms that any passage has; 1.0 without terms."""
+        """Return the share of a query's distinct terms that occur anywhere; 1.0 without terms."""
         # The scoring function doesn't matter. With the last one, the last result may serve.
         queries = self._weight([query], self._last[0][1] if self._last is not None else None)
         known, terms = np.count_nonzero(queries.frequencies), len(queries.terms)
@@ -111,8 +111,8 @@ class PostingsIndex:
     def moments(self, query: str, scorer: Scorer | None = None) -> Moments:
         """Return the mean and standard deviation of the scores of all live passages.
 
-        With S1 and S2 the sums of a term's weights and of their squares, the mean is sum w S1 / N,
-        which is exact. The variance assumes independent terms: sum w^2 (S2 / N - (S1 / N)^2).
+        With query weights w, and sums S1, S2 of a term's passage weights and squares, the mean sum
+        w S1 / N is exact. The variance assumes independent terms: sum w^2 (S2 / N - (S1 / N)^2).
         """
         queries = self._weight([query], scorer)
         weights, shift = queries.weights, queries.missing_scores[0]
@@ -197,7 +197,7 @@ class PostingsIndex:
     def _search_batch(
         self, queries: Sequence[str], k: int, allowed: Mask | None, scorer: Scorer | None
     ) -> list[LegHits]:
-        """Search all segments with as many queries as _MAX_HITS allows."""
+        """Return the hits of a batch of queries, small enough for _MAX_HITS, in all segments."""
         from twofold.lexical.kernels import top_k as kernels
 
         weighted = self._weight(queries, scorer)
@@ -245,7 +245,7 @@ class PostingsIndex:
 
 
 def _merge_segments(segments: Sequence[LiveSegment]) -> LiveSegment:
-    """Return one segment of the live documents of several."""
+    """Return one segment with the live documents of ``segments``."""
     parts, live = [each.segment for each in segments], [each.live for each in segments]
     return LiveSegment.from_segment(PostingsSegment.merge(parts, live))
 
@@ -258,7 +258,7 @@ def _search_segment(
     floors: NDArray[np.int64],
     found: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]],
 ) -> None:
-    """Search one segment, raising ``floors`` to the k-th best score of each query.
+    """Search segment ``number``, raising ``floors`` to the k-th best score of each query.
 
     Writes to ``found`` the best scores and documents (queries, k), and their number (queries,).
     """
@@ -308,8 +308,8 @@ def _find_direct_docs(
 ) -> dict[int, NDArray[np.int64]]:
     """Return, by query, the documents to score one by one instead of posting by posting.
 
-    These are the allowed ones where they are few compared with a query's postings, and all that
-    have a term for cosines, which have no bounds.
+    These are the allowed documents if they are few compared with the query's postings. For cosine
+    scorers, which have no score bounds, these are all documents with a query term.
     """
     segment, terms = queries.collection.segments[number].segment, queries.local_terms[number]
     cosine = queries.scorer.cosine
@@ -337,7 +337,7 @@ def _order_by_id(
     owners: NDArray[np.int64],
     docs: NDArray[np.int64],
 ) -> list[int]:
-    """Return the order of documents with descending scores, ties by id."""
+    """Return the order that sorts documents by descending score, ties by id."""
     tied = np.zeros(len(scores), np.bool_)
     tied[1:] = scores[1:] == scores[:-1]
     tied[:-1] |= tied[1:]

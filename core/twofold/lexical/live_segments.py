@@ -22,8 +22,8 @@ class LiveSegment:
     """A segment with its deletions.
 
     ``live`` flags the documents that are not deleted, None for all. ``passages`` is the number of
-    live documents with terms, ``length`` the sum of their lengths. ``deleted_frequencies`` is what
-    the deleted ones take off each term's document frequency, empty for nothing.
+    live documents with terms, ``length`` the sum of their lengths. ``deleted_frequencies`` counts
+    the deleted documents that have each term; it is empty without deletions.
     """
 
     segment: PostingsSegment
@@ -43,7 +43,7 @@ class LiveSegment:
         return cls(segment, None, passages, total, _NO_ROWS).without(dead)
 
     def without(self, dead: Rows) -> "LiveSegment":
-        """Return this segment with more rows deleted; unknown rows are ignored."""
+        """Return this segment with the rows ``dead`` deleted too; unknown rows are ignored."""
         segment = self.segment
         live = delete_rows(self.live, segment.rows, dead)
         if live is None:
@@ -67,14 +67,14 @@ class LiveSegment:
         return len(self.segment)
 
     def frequencies(self) -> NDArray[np.int64]:
-        """Return the live document frequency of every local term."""
+        """Return the live document frequency of every term of the segment."""
         counts = np.diff(self.segment.post_ptr)
         return counts - self.deleted_frequencies if len(self.deleted_frequencies) else counts
 
     def weight_table(self, scorer: Scorer, average_length: float) -> NDArray[np.float64]:
-        """Return the cached term-frequency weight of each code, less that of a missing term.
+        """Return the cached term-frequency weight of each code, minus that of a missing term.
 
-        So only the terms that a passage has need be added.
+        Scores are then sums over the terms that a passage has.
         """
         key = (scorer, average_length)
         table = self._tables.get(key)
@@ -91,7 +91,7 @@ class LiveSegment:
 class CollectionStatistics:
     """Statistics of several segments as one collection, cached.
 
-    ``by_size`` are the numbers of the segments, the largest first; ``largest`` is its size.
+    ``by_size`` are the segments' numbers, the largest first; ``largest`` is the greatest size.
     """
 
     def __init__(self, segments: Sequence[LiveSegment]) -> None:
@@ -138,7 +138,7 @@ class CollectionStatistics:
         return totals[totals > 0]
 
     def _count_terms(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the number of each segment's each term, and the frequency of each number."""
+        """Return a common number for each segment's terms, and the frequency of each number."""
         if self._frequencies is None:
             hashes = [live.segment.vocabulary.hashes for live in self.segments]
             every = np.concatenate([np.empty((2, 0), np.uint64), *hashes], axis=1)

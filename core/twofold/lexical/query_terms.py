@@ -28,9 +28,9 @@ class WeightedQueries:
     ``query_ptr`` (queries + 1) has the range of each query's terms. ``counts`` are occurrences in
     the query, ``frequencies`` document frequencies, and ``weights`` 0 for unknown terms.
     ``local_terms`` has the terms' numbers in each segment, -1 where it lacks a term. ``scales``
-    (queries,) are the factors that turn scores into integers. ``missing_scores`` are the scores of
-    a passage without any term of each query, added to every score. ``arrays`` has each segment's
-    forward index, weight table and norms, as kernels take them.
+    (queries,) are the factors that turn scores into integers. ``missing_scores`` (queries,)
+    are the scores of passages without any query term, added to every score. ``arrays`` has each
+    segment's forward index, weight table and norms, as kernels take them.
     """
 
     query_ptr: _Ints
@@ -122,7 +122,7 @@ def _max_tf_weight(scorer: Scorer) -> float:
 
 
 def _cosine_weights(counts: _Ints, idf: _Floats, query_ptr: _Ints, scorer: Scorer) -> _Floats:
-    """Return the components of unit query vectors, times the idf of the passages' side."""
+    """Return the components of unit query vectors, times the idf in the passages' vectors."""
     values = scorer.tf_weight(counts, np.ones(len(counts)), 1.0) * idf
     for query in range(len(query_ptr) - 1):
         terms = slice(query_ptr[query], query_ptr[query + 1])

@@ -233,7 +233,7 @@ SCORERS: dict[str, type[Scorer]] = {
 
 
 def scorer_from_name(name: str, **parameters: float | None) -> Scorer:
-    """Return a scoring function with those of ``parameters`` that aren't None.
+    """Return the scoring function ``name``; parameters that are None keep their defaults.
 
     Raises InputError for an unknown name or parameter.
     """
@@ -242,7 +242,7 @@ def scorer_from_name(name: str, **parameters: float | None) -> Scorer:
     known = [field.name for field in fields(SCORERS[name])]  # type: ignore[arg-type]  # all are dataclasses
     unknown = [key for key in given if key not in known]
     if unknown:
-        raise InputError(f"scorer {name!r} takes {', '.join(known)}, got {unknown[0]!r}")
+        raise InputError(f"scorer {name!r} takes only {', '.join(known)}, got {unknown[0]!r}")
     return SCORERS[name](**given)
 
 
@@ -251,13 +251,11 @@ def scorer_as_dict(scorer: Scorer) -> dict[str, Any]:
     for name, scorer_type in SCORERS.items():
         if type(scorer) is scorer_type:
             return {"name": name, **asdict(scorer)}  # type: ignore[call-overload]  # all are dataclasses
-    raise InputError(
-        f"scorer can't be stored unless it is one of {', '.join(SCORERS)}: {scorer!r:.80}"
-    )
+    raise InputError(f"scorer {scorer!r:.80} can't be stored: use one of {', '.join(SCORERS)}")
 
 
 def scorer_from_dict(values: Mapping[str, Any]) -> Scorer:
-    """Return the scoring function that ``scorer_as_dict`` described."""
+    """Return the scoring function that ``scorer_as_dict`` converted."""
     parameters = dict(values)
     return SCORERS[parameters.pop("name")](**parameters)
 

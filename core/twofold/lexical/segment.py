@@ -59,7 +59,7 @@ class PostingsSegment:
         if longest > MAX_TERMS:
             raise InputError(
                 f"a passage must have at most {MAX_TERMS:,} terms, got {longest:,}: split it into "
-                "passages"
+                "shorter passages"
             )
         numbers: defaultdict[str, int] = defaultdict(count().__next__)
         flat = [numbers[term] for terms in documents for term in terms]
@@ -79,7 +79,7 @@ class PostingsSegment:
     def merge(
         cls, parts: Sequence["PostingsSegment"], live: Sequence[NDArray[np.bool_] | None]
     ) -> "PostingsSegment":
-        """Return one segment of the live documents of several with ascending rows."""
+        """Merge the live documents of segments whose rows ascend from one to the next."""
         keep = [
             (part, np.ones(len(part), np.bool_) if alive is None else alive)
             for part, alive in zip(parts, live, strict=True)
@@ -138,7 +138,7 @@ class PostingsSegment:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "PostingsSegment":
-        """Return the segment that ``arrays()`` described."""
+        """Return the segment whose ``arrays()`` these are."""
         plain = dict(arrays)
         ids = PackedStrings(plain.pop("id_offsets"), plain.pop("id_data"))
         terms = PackedStrings(plain.pop("term_offsets"), plain.pop("term_data"))
@@ -192,7 +192,7 @@ def _merge_orders(
 def _union_pairs(
     postings: Sequence[tuple[PostingsSegment, NDArray[np.bool_]]],
 ) -> tuple[NDArray[np.uint64], list[NDArray[np.int64]]]:
-    """Return the distinct pairs still in use, and each part's new codes."""
+    """Return the distinct pair keys of kept postings, and each part's new codes."""
     keys = [_pair_keys(part.pair_tf, part.pair_length) for part, _ in postings]
     used = [
         key[np.bincount(part.fwd_code[on], minlength=len(key)) > 0]

@@ -48,9 +48,9 @@ class Vocabulary:
     def union(
         cls, parts: Sequence["Vocabulary"], used: Sequence[NDArray[np.bool_]]
     ) -> tuple["Vocabulary", list[_Ints]]:
-        """Return the used terms of several vocabularies, and each part's new numbers.
+        """Return a vocabulary of the terms that ``used`` flags, and new numbers of each part's.
 
-        The new numbers keep the order of each part. Those of unused terms are meaningless.
+        The new numbers keep the order of each part. Unused terms have meaningless numbers.
         """
         pairs = list(zip(parts, used, strict=True))
         hashes = np.concatenate([part.hashes[:, keep] for part, keep in pairs], axis=1)
@@ -71,9 +71,9 @@ class Vocabulary:
 
 
 def number_by_hash(hashes: Hashes) -> tuple[_Ints, NDArray[np.bool_], _Ints]:
-    """Number terms in the order of their hashes, equal terms alike.
+    """Number terms in the order of their hashes; equal terms have the same number.
 
-    Returns that order, which is stable, flags of the first of equal terms in it, and the numbers.
+    Returns the stable order, flags of the first of equal terms in this order, and the numbers.
     """
     by_hash = np.lexsort((hashes[1], hashes[0]))
     ordered = hashes[:, by_hash]

@@ -12,7 +12,7 @@ from twofold.results.sentences import query_words, sentences
 from twofold.types import Passage, Scores, Vectors
 
 _DRIFT = 0.01
-"""Share of its length by which a vector may differ that was encoded in another batch."""
+"""Relative distance up to which two vectors are encodings of one text, in different batches."""
 _SHOWN = 3
 """Words that an explanation shows."""
 
@@ -39,7 +39,7 @@ class DenseEvidence:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """The words that count most, and the sentence, as text."""
+        """The words with the greatest drops and the nearest sentence, as lines of text."""
         words = [f"{word!r} {drop:.3f}" for word, drop in self.ranked_words[:_SHOWN] if drop > 0]
         lines = [f"the dense score drops without the word: {', '.join(words)}"] if words else []
         if self.sentence:
@@ -58,13 +58,13 @@ class DenseEvidence:
 
 @dataclass(frozen=True, slots=True)
 class QueryVariants:
-    """A query's words, and the vectors (n + 1, dim) of the query and of it without each word."""
+    """A query's n words; ``vectors`` (n + 1, dim) encode the query, then it without each word."""
 
     words: tuple[str, ...]
     vectors: Vectors
 
     def match_vector(self, vector: Vectors | None) -> bool:
-        """Return whether a vector (dim,) that came with the query is its text's; True for None."""
+        """Return whether ``vector`` (dim,) is the encoding of the query's text; True for None."""
         if vector is None:
             return True
         encoded = self.vectors[0].astype(np.float64)
@@ -73,7 +73,7 @@ class QueryVariants:
 
 
 def encode_query_variants(scope: SearchScope, query: str) -> QueryVariants | None:
-    """Encode a query, and it without each of its words, in one call; None without an encoder."""
+    """Encode a query whole and without each word, in one call; None if the encoder can't."""
     spans = query_words(query)
     if len(spans) < 2:
         spans = []  # nothing is left without the only word
@@ -88,9 +88,9 @@ def encode_query_variants(scope: SearchScope, query: str) -> QueryVariants | Non
 def measure_dense_evidence(
     scope: SearchScope, variants: QueryVariants, keys: Keys, passages: Sequence[Passage]
 ) -> list[DenseEvidence | None]:
-    """Return what the dense score of each passage rests on, None for one without a vector.
+    """Return the evidence behind each passage's dense score; None for one without a vector.
 
-    All sentences of the passages are encoded in one call.
+    ``keys`` are the keys of ``passages``. All sentences are encoded in one call.
     """
     none = np.empty(0, np.int64)
     completed = scope.session.complete(

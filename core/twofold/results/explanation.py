@@ -1,4 +1,4 @@
-"""Why a passage came back: each leg's share, the words that match, and the dense evidence."""
+"""Why a passage was retrieved: the legs' contributions, matching words, dense evidence."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,7 @@ from twofold.results.dense_evidence import DenseEvidence
 from twofold.types import Hit, LegScore, Passage, TermMatch, TermSpan
 
 _TERMS = 4
-"""Terms that a reason names."""
+"""Terms that ``HitExplanation.reason`` names at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +22,14 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class HitExplanation:
-    """One hit, and why it came back.
+    """One hit, and why it was retrieved.
 
     Attributes:
         hit: The hit.
         terms: The terms behind its lexical score, the greatest contribution first.
-        words: The passage's own form of each term that its analyzer can locate.
-        meaning: What the dense score rests on. None if it was not asked for, without an encoder, or
-            if the query came with a vector that is not its text's.
+        words: By term, its form in the passage; without terms that the analyzer can't locate.
+        meaning: The evidence behind the dense score. None if ``explain(meaning=False)``, without an
+            encoder, or if the caller's query vector is not the encoding of the text.
     """
 
     hit: Hit
@@ -39,7 +39,7 @@ class HitExplanation:
 
     @property
     def reason(self) -> str:
-        """One sentence for a person to read."""
+        """The hit's ranks and scores in both legs, and the words that match, as one sentence."""
         parts: list[str] = []
         dense, lexical = self.hit.legs.get("dense"), self.hit.legs.get("lexical")
         if dense is not None and dense.rank is not None:
@@ -55,13 +55,13 @@ class HitExplanation:
 
     @property
     def details(self) -> tuple[str, ...]:
-        """One line per term with its factors, then the dense evidence."""
+        """One line per term (idf, weight, contribution), then the lines of the dense evidence."""
         evidence = self.meaning.lines if self.meaning is not None else ()
         return (*(_describe_term(term) for term in self.terms), *evidence)
 
     @property
     def shares(self) -> tuple[str, ...]:
-        """One line per leg: its rank, its raw score, and how they become its contribution."""
+        """One line per leg (rank, scores, contribution), then reranking and near-duplicates."""
         hit = self.hit
         lines = [_describe_leg(leg, share) for leg, share in hit.legs.items()]
         if hit.reranked is not None:
@@ -71,7 +71,7 @@ class HitExplanation:
         return tuple(lines)
 
     def _list_words(self) -> str:
-        """Return which words the passage has, and how often."""
+        """Return the query's words that the passage contains, with their counts, as text."""
         shared = [term for term in self.terms if term.frequency]
         listed: list[str] = []
         for term in shared[:_TERMS]:
@@ -104,7 +104,7 @@ class HitExplanation:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why the hits of a query came back; prints as text, and turns into plain values."""
+    """Why the hits of a query were retrieved. ``str()`` returns it as text."""
 
     query: str | None
     warnings: tuple[str, ...]
@@ -135,9 +135,9 @@ def build_explanation(
     find_spans: Callable[[Sequence[str]], Sequence[Sequence[TermSpan]]],
     evidence: Sequence[DenseEvidence | None],
 ) -> Explanation:
-    """Return the explanation of hits, given the term matches and the dense evidence of each.
+    """Return the explanation of ``hits``; ``terms`` and ``evidence`` have one entry per hit.
 
-    ``find_spans`` returns where the query's terms stand in texts.
+    ``find_spans`` returns, for each text, the spans of the query's terms.
     """
     texts = [text for hit in hits for text in (hit.passage.title, hit.passage.text)]
     spans = iter(find_spans(texts) if texts else ())
@@ -151,7 +151,7 @@ def build_explanation(
 def _count_words(
     passage: Passage, title: Sequence[TermSpan], text: Sequence[TermSpan]
 ) -> dict[str, Word]:
-    """Return how a passage writes the terms found in its title and text."""
+    """Return a `Word` for each term of the spans ``title`` and ``text`` of a passage."""
     forms: dict[str, Counter[str]] = {}
     for content, spans in ((passage.title, title), (passage.text, text)):
         for span in spans:
@@ -162,7 +162,7 @@ def _count_words(
 
 
 def _describe_leg(leg: str, share: LegScore) -> str:
-    """Return one leg's rank and raw score, and how they become its contribution."""
+    """Return a line with one leg's rank, raw and normalized score, weight and contribution."""
     place = _ordinal(share.rank) if share.rank is not None else "not listed"
     return (
         f"{leg}: {place}, score {share.score:.4f}, normalised {share.normalized:.4f} x weight "
@@ -171,7 +171,7 @@ def _describe_leg(leg: str, share: LegScore) -> str:
 
 
 def _describe_term(match: TermMatch) -> str:
-    """Return one term's factors and contribution to a lexical score."""
+    """Return a line with one term's idf, weight and contribution to the lexical score."""
     repeated = f"{match.query_frequency} x " if match.query_frequency > 1 else ""
     passages = _count(match.document_frequency, "passage")
     times, terms = _count(match.frequency, "time"), _count(match.length, "term")

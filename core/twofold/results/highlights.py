@@ -1,4 +1,4 @@
-"""Where a query's terms stand in a passage, for marking them."""
+"""The spans of a query's terms in a passage, for marking them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from twofold.types import Passage, TermSpan
 
 Span = tuple[int, int]
-"""Characters of a text, from the first to before the second."""
+"""Character offsets (start, end) in a text; the end is exclusive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,11 @@ class Highlights:
         return mark(self.passage.title, self.title, before, after)
 
     def snippet(self, length: int = 160, before: str = "**", after: str = "**") -> str:
-        """Return an excerpt of about ``length`` characters with the most matches, marked."""
+        """Return the excerpt of about ``length`` characters with the most matches, marked."""
         return mark(*self.excerpt(length), before, after)
 
     def excerpt(self, length: int = 160) -> tuple[str, tuple[Span, ...]]:
-        """Return an excerpt of about ``length`` characters with the most matches, and its spans."""
+        """Return the excerpt of about ``length`` characters with most matches, and their spans."""
         text = self.passage.text
         if len(text) <= length:
             return text, self.text
@@ -55,7 +55,7 @@ def mark(text: str, spans: Iterable[Span], before: str, after: str) -> str:
 
 
 def merge_spans(spans: Iterable[TermSpan]) -> tuple[Span, ...]:
-    """Return the spans, with those that touch merged, such as the parts of an identifier."""
+    """Return ascending spans; spans that touch, as of an identifier's parts, are merged."""
     merged: list[Span] = []
     for start, end in sorted((span.start, span.end) for span in spans):
         if merged and start <= merged[-1][1]:

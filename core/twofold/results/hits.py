@@ -1,4 +1,4 @@
-"""The hits of one query, best first, with each leg's share in their scores."""
+"""The hits of one query, best first, with each leg's contribution to their scores."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -35,7 +35,7 @@ from twofold.types import (
 
 @dataclass(frozen=True, slots=True)
 class LegColumn:
-    """One leg's share in all hits: arrays (n,); rank 0 where the leg did not list the hit."""
+    """The `LegScore` of all n hits in one leg, as arrays; rank 0 if the leg did not list it."""
 
     scores: Scores
     ranks: NDArray[np.int64]
@@ -43,7 +43,7 @@ class LegColumn:
     weight: float | Scores
 
     def share_at(self, position: int) -> LegScore:
-        """Return the leg's share in one hit."""
+        """Return the leg's score of the hit at ``position``."""
         rank, normalized = int(self.ranks[position]), float(self.normalized[position])
         weight = float(
             self.weight[position] if isinstance(self.weight, np.ndarray) else self.weight
@@ -59,12 +59,12 @@ class LegColumn:
 
 @dataclass(frozen=True, slots=True)
 class HitsInfo:
-    """The query of some hits, and how it was answered.
+    """The query of some hits, and facts about its search.
 
     Attributes:
         query: The query's text, None for a vector alone.
         mode: The mode of the search.
-        generation: The generation of the corpus that was searched.
+        generation: Number of the corpus's state that was searched; every write changes it.
         legs_used: The legs that found something.
         warnings: Reasons why the results may be poor.
     """
@@ -78,13 +78,13 @@ class HitsInfo:
 
 @dataclass(frozen=True, slots=True)
 class QueryContext:
-    """The query of some hits, kept to explain them later.
+    """The search behind some hits, kept to explain them later.
 
     Attributes:
-        reopen: Opens the engine again; in the same generation where it has snapshots.
+        reopen: Opens the engine again, in the same generation if it has snapshots.
         scorer: The lexical scoring function, None for the engine's own.
         vector: The vector (dim,) that the caller passed, None where the text was encoded.
-        why_not: Says why a passage is not among the hits.
+        why_not: Returns why the passage with an id is not among the hits.
     """
 
     reopen: Callable[[], AbstractContextManager[SearchScope]]
@@ -177,12 +177,12 @@ class Hits(Sequence[Hit]):
         return f"<{len(self)} {self.info.mode} hits for {self.query!r}{best}>"
 
     def term_matches(self, position: int) -> tuple[TermMatch, ...]:
-        """Return what each query term adds to a hit's lexical score; empty without that leg."""
+        """Return what each query term adds to a hit's lexical score; () without a lexical leg."""
         matches = self._term_matches()
         return matches[position] if matches else ()
 
     def highlights(self, position: int) -> Highlights:
-        """Return where the query's terms stand in a hit's title and text."""
+        """Return the spans of the query's terms in a hit's title and text."""
         passage = self._passages[position]
         title, text = self._term_spans([passage.title, passage.text])
         return Highlights(passage, merge_spans(title), merge_spans(text))
@@ -200,21 +200,21 @@ class Hits(Sequence[Hit]):
         after it may still fit.
 
         Args:
-            max_tokens: The most tokens of all passages together.
-            count: Returns the tokens of a text. Default:
+            max_tokens: The most tokens of the whole context.
+            count: Returns the number of tokens of a text. Default:
                 `twofold.results.prompt_context.estimated_tokens`.
-            separator: Stands between passages.
+            separator: The text between passages.
 
         Raises:
-            QueryError: ``max_tokens`` is not an integer >= 1, or ``count`` returns none.
+            QueryError: ``max_tokens`` is not an integer >= 1, or ``count`` returns no number.
         """
         return build_context(self.passages, max_tokens, count, separator)
 
     def explain(self, *, meaning: bool = True) -> Explanation:
-        """Return why each passage came back.
+        """Return why each passage was retrieved.
 
         Args:
-            meaning: Also find the query's words and the passage's sentence that carry the dense
+            meaning: Also find the query's words and the passage's sentence behind the dense
                 score. Encodes the query once per word, and every sentence of the returned passages.
         """
         hits = list(self)
@@ -229,10 +229,10 @@ class Hits(Sequence[Hit]):
         )
 
     def why_not(self, passage_id: str) -> WhyNot:
-        """Return why a passage is not among these hits, and which options would bring it in.
+        """Return why a passage is not among these hits, and which options would make it one.
 
         Raises:
-            QueryError: The index has changed since, or is gone, and it must be searched again.
+            QueryError: A new search is needed, and the index has changed or no longer exists.
         """
         return self._context.why_not(passage_id, self)
 
@@ -247,7 +247,7 @@ class Hits(Sequence[Hit]):
             return explainer.term_matches(self.query, keys, self._context.scorer)
 
     def _term_spans(self, texts: Sequence[str]) -> list[list[TermSpan]]:
-        """Return where the query's terms stand in texts; nowhere without a lexical leg."""
+        """Return, for each text, the spans of the query's terms; none without a lexical leg."""
         if "lexical" in self._legs and self.query is not None:
             with self._context.reopen() as scope:
                 if scope.explainer is not None:
@@ -255,7 +255,7 @@ class Hits(Sequence[Hit]):
         return [[] for _ in texts]
 
     def _dense_evidence(self) -> Sequence[DenseEvidence | None]:
-        """Return what each hit's dense score rests on, None where that can't be told."""
+        """Return the evidence behind each hit's dense score, None where it can't be measured."""
         nothing: list[DenseEvidence | None] = [None] * len(self)
         if not len(self) or "dense" not in self._legs or self.query is None:
             return nothing
@@ -270,7 +270,7 @@ class Hits(Sequence[Hit]):
 
     @contextmanager
     def _reopen(self) -> Iterator[tuple[SearchScope, Keys]]:
-        """Open the engine again, and yield the hits' keys in it."""
+        """Open the engine again; yield its scope and the hits' keys in it, -1 for deleted hits."""
         with self._context.reopen() as scope:
             if scope.capabilities.snapshot:
                 yield scope, self._keys

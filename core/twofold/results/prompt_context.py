@@ -79,10 +79,10 @@ def build_context(
     count: Callable[[str], int] | None,
     separator: str,
 ) -> Context:
-    """Return as many whole passages as fit, in their order.
+    """Return the passages that fit in ``max_tokens`` as one text, whole and in their order.
 
-    The whole text is counted, so that the limit holds for any ``count``. Warns (DegradedWarning)
-    if no passage fits.
+    ``count`` counts the whole text, so that the limit holds exactly. Warns (DegradedWarning) if no
+    passage fits.
 
     Raises:
         QueryError: ``max_tokens`` is not an integer >= 1, or ``count`` returns no number.
@@ -112,17 +112,17 @@ def build_context(
 
 
 def _check_count(tokens: Any) -> int:
-    """Return a count of tokens as an integer, or raise QueryError if it is none."""
+    """Return a number of tokens, rounded up; raise QueryError if it is no number >= 0."""
     if not is_number(tokens) or tokens < 0:
         raise QueryError(
-            f"count must return the number of a text's tokens, got {tokens!r:.80}; pass "
-            "for example count=lambda text: len(tokenizer.encode(text))"
+            f"count must return a text's number of tokens, got {tokens!r:.80}; pass, "
+            "for example, count=lambda text: len(tokenizer.encode(text))"
         )
     return math.ceil(float(tokens))
 
 
 def _block(number: int, passage: Passage) -> str:
-    """Return a passage with its number, and its title if it has one."""
+    """Return a passage as text: its number in brackets, its title if it has one, its text."""
     head = f"[{number}] {passage.title}".rstrip()
     separator = "\n" if passage.title else " "
     return f"{head}{separator}{passage.text.strip()}".rstrip()

@@ -1,4 +1,4 @@
-"""Splitting: the sentences of a passage, and the words of a query."""
+"""Splits a passage into sentences, and a query into words."""
 
 import re
 import unicodedata
@@ -12,14 +12,14 @@ _ABBREVIATION = re.compile(
 )
 
 Span = tuple[int, int]
-"""Characters of a text, from the first to before the second."""
+"""Character offsets (start, end) in a text; the end is exclusive."""
 
 
 def sentences(text: str) -> list[str]:
     """Return the sentences of a text in order, stripped.
 
-    A sentence ends at a final mark followed by a space, unless a single letter or a common
-    abbreviation precedes it; at an empty line; and at the marks of Chinese, Japanese and Hindi.
+    A sentence ends at ``.``, ``!`` or ``?`` before a space, unless a single letter or a common
+    abbreviation precedes it; at an empty line; at the stops of Chinese, Japanese and Hindi.
 
     Example:
         >>> sentences("Dr. Fox jumps. It rains!")
@@ -39,7 +39,7 @@ def sentences(text: str) -> list[str]:
 
 
 def query_words(query: str) -> list[Span]:
-    """Return where the words of a query stand; its characters in scripts without spaces.
+    """Return the spans of a query's words; of characters in scripts without spaces.
 
     Returns:
         Positions (start, end) of each word in the query, ascending.

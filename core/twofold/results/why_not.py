@@ -9,15 +9,15 @@ from twofold.types import Leg
 
 @dataclass(frozen=True, slots=True)
 class LegRank:
-    """A passage in one leg.
+    """The rank of the missing passage in one leg.
 
     Attributes:
-        score: Its raw score, None where the leg can't score it.
-        rank: Its rank among all that match the filter, None if it is not among the first
-            ``searched``.
-        depth: How many passages the leg was asked for.
-        searched: How many were looked through for the rank.
-        missed: Whether it is within the depth, and an approximate search did not find it.
+        score: Its raw score, None if the leg can't score it.
+        rank: Its rank among the passages that match the filter, from 1; None if it is not among the
+            best ``searched``.
+        depth: How many passages the query's search took from the leg.
+        searched: How many passages the explanation's search took from the leg.
+        missed: Whether its rank is within ``depth``, but the approximate search missed it.
     """
 
     score: float | None
@@ -28,7 +28,7 @@ class LegRank:
 
     @property
     def below(self) -> bool:
-        """Whether it ranks below the depth that the leg was asked for."""
+        """Whether the passage ranks below ``depth``."""
         return self.rank is None or self.rank > self.depth
 
 
@@ -39,7 +39,7 @@ class ThresholdMiss:
     Attributes:
         name: The option's name, such as ``"min_dense"``.
         required: The threshold.
-        score: What the passage has, None without a score.
+        score: The passage's score, None if it has none.
     """
 
     name: str
@@ -52,24 +52,24 @@ class WhyNot:
     """Why one passage is not among the hits of a query.
 
     Attributes:
-        passage_id: The passage.
+        passage_id: The passage's id.
         query: The query's text.
-        rank: Its rank, if it is a hit after all.
-        stored: Whether the index has the passage; if not, the rest is empty.
-        filtered: Whether the filter leaves it out; if so, the rest is empty.
+        rank: Its rank if it is one of the hits.
+        stored: Whether the index has the passage; if not, the attributes below are not set.
+        filtered: Whether the filter excludes it; if so, the attributes below are not set.
         searched: Whether anything was searched; a blank query searches nothing.
         legs: Its rank in each leg that was searched.
         score: Its score before reranking, which it has or would have as a candidate.
-        place: Its place among the candidates that reach the thresholds, if it is known.
-        reranked: The reranker's score of it.
+        place: Its rank among the candidates that reach the thresholds, None if unknown.
+        reranked: Its score from the reranker.
         missed: The thresholds that it does not reach.
         outranked_by: The ids of hits with a better score.
-        gap: How much its score lacks to the last of them.
-        budget: How many candidates the reranker reads, if it is not one of them.
-        duplicate_of: The hit that it nearly duplicates.
-        group: The hits that fill its group.
-        diverse: Whether diversity preferred others.
-        changes: Options that bring it in, each tried: pass one to ``dataclasses.replace``.
+        gap: How far its score is below the lowest score of ``outranked_by``.
+        budget: How many candidates the reranker scores, if the passage ranks below them.
+        duplicate_of: The id of the hit that it is a near-duplicate of.
+        group: The ids of the hits that fill its group (``group_by``).
+        diverse: Whether ``diversity`` preferred less similar passages.
+        changes: Tried options that make it a hit; pass one to ``dataclasses.replace``.
     """
 
     passage_id: str
@@ -93,17 +93,17 @@ class WhyNot:
 
     @property
     def found(self) -> bool:
-        """Whether the passage is a hit after all."""
+        """Whether the passage is one of the hits."""
         return self.rank is not None
 
     @property
     def candidate(self) -> bool:
-        """Whether a leg listed it, so that it could be a hit."""
+        """Whether a leg listed the passage, so that it could be a hit."""
         return any(not leg.below and not leg.missed for leg in self.legs.values())
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why it is not a hit, one sentence each."""
+        """Why the passage is not a hit, one sentence per reason."""
         if self.found:
             return (f"it is hit {self.rank}",)
         if not self.stored:
@@ -115,19 +115,19 @@ class WhyNot:
         return (*self._explain_score(), *self._explain_selection())
 
     def _explain_score(self) -> Iterator[str]:
-        """Yield what keeps its score out: the legs, the thresholds, the reranker."""
+        """Yield the reasons that lie in its own scores: legs, thresholds, reranker."""
         if any(leg.missed for leg in self.legs.values()):
-            yield "the approximate dense leg missed it"
+            yield "the approximate dense search missed it"
         elif not self.candidate:
             yield "no leg lists it within its depth, so it was not a candidate"
         for miss in self.missed:
             score = f"{miss.score:.4f}" if miss.score is not None else "none"
             yield f"{miss.name} is {miss.required:g}, and its score is {score}"
         if self.budget is not None:
-            yield f"the reranker reads {self.budget}, and it is candidate {self.place}"
+            yield f"the reranker scores {self.budget} candidates, and this is number {self.place}"
 
     def _explain_selection(self) -> Iterator[str]:
-        """Yield what other hits keep it out."""
+        """Yield the reasons that lie in hits: duplicates, groups, diversity, better scores."""
         if self.duplicate_of is not None:
             yield f"it is a near-duplicate of hit {self.duplicate_of!r}"
         if self.group:
@@ -137,20 +137,20 @@ class WhyNot:
         if self.outranked_by:
             count = len(self.outranked_by)
             hits = f"{count} hits" if count > 1 else "1 hit"
-            gap = f"; it lacks {self.gap:.4f} to {self.outranked_by[-1]!r}" if self.gap else ""
+            gap = f"; score {self.gap:.4f} below {self.outranked_by[-1]!r}" if self.gap else ""
             would = "" if self.candidate else "as a candidate it would be "
             yield f"{would}outranked by {hits}{gap}"
 
     @property
     def advice(self) -> str:
-        """The options that would bring it in."""
+        """The options that would make the passage a hit, as text."""
         if not self.changes:
-            return "no option that was tried brings it in"
+            return "no option that was tried makes it a hit"
         ways = [
             " and ".join(f"{name}={value!r}" for name, value in change.items())
             for change in self.changes
         ]
-        return f"{', or '.join(ways)} would bring it in"
+        return f"{', or '.join(ways)} would make it a hit"
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values, for JSON."""
@@ -170,7 +170,7 @@ class WhyNot:
         for name, leg in self.legs.items():
             rank = f"rank {leg.rank:,}" if leg.rank is not None else f"not in {leg.searched:,}"
             score = f"{leg.score:.4f}" if leg.score is not None else "none"
-            lines.append(f"  {name}: score {score}, {rank}, asked for {leg.depth:,}")
+            lines.append(f"  {name}: score {score}, {rank}, search depth {leg.depth:,}")
         if self.score is not None:
             place = f", place {self.place}" if self.place is not None else ""
             lines.append(f"  score {self.score:.4f}{place}")

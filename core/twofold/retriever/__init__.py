@@ -1,4 +1,4 @@
-"""Retrieval: options, the way of a query, and why a passage is missing."""
+"""Retrieval: options, the stages of a search, and why a passage is not among the hits."""
 
 from twofold.retriever.retriever import Retriever
 from twofold.retriever.search_plan import DEPTH, SearchOptions, SearchPlan, plan_search

@@ -21,7 +21,7 @@ Positions = NDArray[np.int64]
 class QueryInput:
     """One query: a text, a vector (dim,), or both.
 
-    ``given`` is True if the caller passed the vector, which then may not be the text's.
+    ``given`` is True if the caller passed ``vector``, which may then not encode ``text``.
     ``vector`` is None where the dense leg is not searched.
     """
 
@@ -31,14 +31,14 @@ class QueryInput:
 
 
 LegResults = Mapping[Leg, LegHits]
-"""The list of each leg that was searched for one query."""
+"""One query's hits in each leg that was searched."""
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateSet:
-    """Candidates by key, with each searched leg's scores, and their scores before reranking.
+    """The candidates of one query, with their scores in each leg and before reranking.
 
-    ``fused`` is None where one leg was searched: its scores are the scores.
+    ``fused`` is None if only one leg was searched; ``scores`` are then that leg's.
     """
 
     keys: Keys
@@ -53,9 +53,9 @@ class CandidateSet:
         return cls(hits.keys, {leg: LegScores(hits.scores, ranks, 0.0)}, None, hits.scores)
 
     def rank(self, scope: SearchScope, k: int, positions: Positions | None = None) -> Positions:
-        """Return the positions of the best ``k`` candidates, of these ``positions`` or of all.
+        """Return the positions of the best ``k`` candidates, among ``positions`` or among all.
 
-        Equal scores go by the fusion's precedence if it has one, then by id.
+        Ties are ordered by the fusion's precedence if it has one, else by id.
         """
         precedence = self.fused.precedence if self.fused is not None else None
         if positions is None:
@@ -65,7 +65,7 @@ class CandidateSet:
         return positions[rank_by_score(scope, keys, scores, k, precedence)]
 
     def columns(self, selected: Positions) -> dict[Leg, LegColumn]:
-        """Return each leg's share in the selected candidates."""
+        """Return each leg's scores, ranks and weights of the selected candidates."""
         fused = self.fused
         columns: dict[Leg, LegColumn] = {}
         for leg, scored in self.legs.items():
@@ -89,7 +89,7 @@ def rank_by_score(
     k: int,
     precedence: NDArray[np.int64] | None = None,
 ) -> Positions:
-    """Return the positions of the best ``k`` keys by score, ties by precedence, then by id."""
+    """Return the positions of the best ``k`` keys by score, ties by ``precedence`` or else id."""
     if precedence is not None:
         order = np.lexsort((precedence, -scores))
         return order[:k]
@@ -111,7 +111,7 @@ def merge_legs(
     lists: LegResults,
     completed: CompletedScores,
 ) -> tuple[Keys, dict[Leg, LegScores]]:
-    """Return the union of both legs' lists, with every candidate's score in both legs."""
+    """Return the distinct keys of both legs' lists, and the scores of all keys in both legs."""
     from twofold.retriever.merge_kernel import merge_lists  # imports numba
 
     text, vector = query.text, query.vector
@@ -151,7 +151,7 @@ def merge_legs(
 
 
 def _unmeasured_scores(scores: Scores, ranks: NDArray[np.int64], most: float = np.inf) -> LegScores:
-    """Return a leg's scores where the engine has no statistics.
+    """Return a leg's scores for an engine without corpus statistics.
 
     The lower bound is the candidates' lowest score, or ``most`` if that is lower. The moments are
     those of the candidates.

@@ -17,7 +17,7 @@ from twofold.types import Leg, LegHits, Vectors
 from twofold.validation import check_queries
 
 SPLIT = 32
-"""Queries in each half of a lexical batch, below which a second thread is not worth it."""
+"""Fewest queries in each half of a lexical batch for which a second thread pays."""
 PARALLEL = 10_000
 """Passages from which one query searches both legs in parallel."""
 
@@ -28,7 +28,7 @@ def encode_inputs(
     texts: Sequence[str] | None,
     vectors: Vectors | None,
 ) -> list[QueryInput]:
-    """Check the queries, and return them with their vectors; blank texts have none.
+    """Check queries; return them with passed or encoded vectors; blank texts are not encoded.
 
     Raises:
         QueryError: A query is invalid, or the options need a text and only vectors were passed.
@@ -44,7 +44,7 @@ def encode_inputs(
         }
         for name, needed in needs.items():
             if needed:
-                raise QueryError(f"{name} needs a query text, and only a vector was passed")
+                raise QueryError(f"{name} needs a query text, got a vector only: pass both")
         return [QueryInput(None, vector, True) for vector in vectors]
     if options.mode == "lexical":
         return [QueryInput(text, None) for text in texts]
@@ -95,7 +95,7 @@ def search_legs(
 
 
 def _add_empty(search: Callable[[], list[LegHits]], queries: Sequence[QueryInput]) -> list[LegHits]:
-    """Search the queries that have vectors; the others get empty lists, in query order."""
+    """Call ``search`` for the queries with a vector; return empty hits for the other ones."""
     found = iter(search())
     return [next(found) if query.vector is not None else LegHits.empty() for query in queries]
 
@@ -115,7 +115,7 @@ def _search_halves(
 def complete_legs(
     scope: SearchScope, plan: SearchPlan, queries: Sequence[QueryInput], found: Sequence[LegResults]
 ) -> list[CandidateSet]:
-    """Score every candidate by both legs, in one call to the engine, and fuse."""
+    """Score all passages of the lists ``found`` by both legs, in one call, and fuse the scores."""
     if any(len(lists) < 2 for lists in found):
         return [
             CandidateSet.from_one_leg(leg, hits) for lists in found for leg, hits in lists.items()
@@ -133,9 +133,9 @@ def score_candidates(
     found: Sequence[LegResults],
     scorer: Scorer | None,
 ) -> list[tuple[Keys, dict[Leg, LegScores]]]:
-    """Return the keys of both legs' lists for each query, and their scores in both legs.
+    """Return, for each query, the keys of both legs' lists and their scores in both legs.
 
-    Passages that a leg doesn't list have the score NaN where the engine can't score them.
+    A passage that a leg doesn't list has the score NaN there if the engine can't compute one.
     """
     wanted = [
         Completion(query.text, query.vector, lists["lexical"].keys, lists["dense"].keys, scorer)
@@ -159,7 +159,7 @@ def score_candidates(
 def run_stage(
     observer: Observer, stage: Stage, scope: SearchScope, search: Callable[[], list[LegHits]]
 ) -> list[LegHits]:
-    """Run a stage, and report its results to the observer."""
+    """Return the hits of ``search``, run as a stage whose results the observer gets."""
     with observer.stage(stage) as report:
         found = search()
         if report is not None:

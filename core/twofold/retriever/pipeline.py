@@ -1,4 +1,4 @@
-"""The way of a query: plan, search both legs, complete, fuse, select, fetch."""
+"""The stages of a search: plan, search both legs, complete, fuse, select, fetch."""
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -28,16 +28,16 @@ from twofold.retriever.selection import passing_positions, pick_hits, select_can
 from twofold.types import Leg, LegHits, Scores, Vectors
 
 _DEEPER = 4
-"""How many times more candidates are asked for where groups or thresholds leave too few hits."""
+"""Factor of the search depth where groups or thresholds leave too few hits."""
 
 
 @dataclass(frozen=True, slots=True)
 class RankedQuery:
     """The selected candidates of one query, before their passages are fetched.
 
-    ``limit`` is how many passages each leg was asked for in the end. ``selected`` are the positions
-    of the hits, best first, and ``scores`` (n,) order them: a reranker's if ``reranked``.
-    ``duplicates`` are the near-duplicates of each hit, empty where none were looked for.
+    ``limit`` is the number of passages last requested from each leg. ``selected`` (n,) has the
+    hits' positions in ``candidates``, best first; ``scores`` (n,) are theirs, from a reranker if
+    ``reranked``. ``duplicates`` has each hit's near-duplicates, or is empty if none were searched.
     """
 
     query: QueryInput
@@ -51,9 +51,9 @@ class RankedQuery:
 
 @dataclass(frozen=True, slots=True)
 class AnsweredQuery:
-    """A query and how it was answered, to find out later why a passage is missing.
+    """A query and how it was searched, to explain later why a passage is not a hit.
 
-    The target is held weakly: hits that are kept must not keep the write lock of an index.
+    ``target`` is a weak reference, so that hits don't keep an index open and locked.
     """
 
     target: "weakref.ref[Searchable]"
@@ -64,7 +64,7 @@ class AnsweredQuery:
 
 
 ExplainAbsence = Callable[[AnsweredQuery, str, Hits], WhyNot]
-"""Says why a passage is not among the hits of a query."""
+"""Returns why the passage with an id is not among the hits of a query."""
 
 
 def run_search(
@@ -77,7 +77,7 @@ def run_search(
 ) -> list[Hits]:
     """Return the hits of each query: ``texts``, ``vectors`` (n, dim), or both.
 
-    ``explain_absence`` answers `Hits.why_not`. ``progress`` is called with the number of
+    ``explain_absence`` implements `Hits.why_not`. ``progress`` is called with the number of
     query-passage pairs that the reranker has scored.
     """
     with target.open_search() as scope:
@@ -100,7 +100,7 @@ def select_hits(
     found: Sequence[LegResults],
     candidates: Sequence[CandidateSet],
 ) -> list[RankedQuery]:
-    """Select the hits of each query, or what a reranker reads.
+    """Select the hits of each query, or the candidates that a reranker scores.
 
     Legs are searched deeper where groups or thresholds leave too few hits.
     """
@@ -130,7 +130,7 @@ def select_hits(
 def may_have_more(
     scope: SearchScope, plan: SearchPlan, candidates: CandidateSet, lists: LegResults, limit: int
 ) -> bool:
-    """Return whether longer lists could hold a passage that reaches the thresholds."""
+    """Return whether a search deeper than ``limit`` could find more that reach the thresholds."""
     options = plan.options
     if cap_limit(scope, limit + 1) == limit:
         return False
@@ -147,13 +147,13 @@ def may_have_more(
 
 
 def _best_unlisted(leg: Leg, hits: LegHits, limit: int) -> float:
-    """Return an upper bound of a leg's score of a passage that it doesn't list."""
+    """Return an upper bound of a leg's score for passages outside its list ``hits``."""
     last = float(hits.scores[-1]) if len(hits.keys) >= limit else -np.inf
     return last if leg == "dense" else max(last, 0.0)  # 0 without a shared word
 
 
 def _best_fused(plan: SearchPlan, candidates: CandidateSet, most: Mapping[Leg, float]) -> float:
-    """Return an upper bound of the fused score of a passage that neither leg lists."""
+    """Return an upper bound of the fused score of passages whose leg scores are <= ``most``."""
     if candidates.fused is None:
         return max(most.values())
     # A least lexical score below 0 is that of the candidates, and may change with more of them.
@@ -226,7 +226,7 @@ def fetch_hits(
         for query, lists in zip(ranked, found, strict=True)
     ]
     if plan.options.strict and any(missing):
-        raise QueryError(f"strict=True, and {next(filter(None, missing))[0]}")
+        raise QueryError(f"{next(filter(None, missing))[0]}; strict=True forbids this")
     fetched = scope.session.fetch(keys[0] if one else np.concatenate(keys))
     results: list[Hits] = []
     start = 0
@@ -243,7 +243,7 @@ def fetch_hits(
             warnings.append(f"no hit has the field {field!r}, so group_by had no effect")
         most = scope.capabilities.max_k
         if most is not None and plan.options.k > most:
-            warnings.append(f"this backend returns at most {most:,} passages per search")
+            warnings.append(f"this backend returns at most {most:,} passages per search: lower k")
         answered = AnsweredQuery(weakref.ref(target), scope.reopen, plan, query.query, query.limit)
         info = HitsInfo(
             query.query.text,
@@ -294,7 +294,7 @@ def _missing_legs(
     if mode == "hybrid" and text is None:
         warnings.append("the lexical leg was not searched: the query is a vector without a text")
     if "dense" in empty:
-        warnings.append("the dense leg found nothing: no passage that matches has a vector")
+        warnings.append("the dense leg found nothing: no passage that was searched has a vector")
     if "lexical" in empty:
         warnings.append("the lexical leg found nothing: no passage shares a word with the query")
     return tuple(warnings)

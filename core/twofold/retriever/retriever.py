@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class QueryOptions(TypedDict, total=False):
-    """The options that one call may change; None leaves the retriever's own."""
+    """The options that one call may change; None keeps the retriever's value."""
 
     k: int | None
     where: Where | None
@@ -38,8 +38,8 @@ class Retriever(SearchOptions):
     """Retrieves passages of an index by meaning, by words, or by both.
 
     Immutable and safe for many threads. Change an option by ``dataclasses.replace(retriever,
-    diversity=0.3)``. Scores of the default fusion compare the passages of one query: the best of
-    each leg counts as 1. ``min_dense`` and ``min_lexical`` are on the legs' own scales.
+    diversity=0.3)``. Scores of the default fusion are comparable within one query only: the best
+    score of each leg counts as 1. ``min_dense`` and ``min_lexical`` apply to raw scores of a leg.
 
     Args:
         index: An `Index`, or an `EncodedBackend` over another engine.
@@ -49,21 +49,21 @@ class Retriever(SearchOptions):
         fusion: The fusion of both legs. Default: the active profile's, else `GuardedFusion`.
         depth: Candidates of each leg, scored by both legs before the fusion. Default: the active
             profile's, else 100.
-        strict: Raise where a leg finds nothing, instead of a warning.
+        strict: Raise QueryError if a leg finds nothing, instead of a warning.
         scorer: The lexical scoring function. Default: the active profile's, else ``BM25()``.
         exact: Compare all vectors, even if the dense index is approximate.
-        effort: Multiplies what an approximate dense index spends on a search.
+        effort: Multiplies the work of a search in an approximate dense index.
         preset: Fuse as another library does, such as ``"langchain"`` (`twofold.fusion.PRESETS`).
         min_score: The least fused score of a hit.
         min_dense: The least dense score of a hit.
         min_lexical: The least lexical score of a hit.
-        diversity: 0 to 1: how much unlike hits are preferred (maximal marginal relevance).
-        dedup_threshold: The cosine from which two passages count as one.
-        group_by: A metadata field of whose values at most ``per_group`` hits each are returned.
+        diversity: 0 to 1: how much dissimilar hits are preferred (maximal marginal relevance).
+        dedup_threshold: The cosine from which two passages are near-duplicates; one is returned.
+        group_by: A metadata field; at most ``per_group`` hits with the same value are returned.
         per_group: The most hits of one group.
-        reranker: Reads the best candidates again, and orders the hits.
-        dense_weight: The dense leg's share in the fusion, 0 to 1, without the guard.
-        observer: Is told of each stage as it runs, for tracing.
+        reranker: Scores the best candidates again, and orders the hits.
+        dense_weight: The dense leg's weight in the fusion, 0 to 1, which no guard adjusts.
+        observer: Called at each stage of a search, for tracing.
 
     Raises:
         QueryError: An option is invalid, or the index can't serve it.
@@ -97,7 +97,7 @@ class Retriever(SearchOptions):
     ) -> Hits:
         """Return the best passages for a text, a query vector, or both.
 
-        At least min(k, matches) hits come back, and never a passage that doesn't match. A blank
+        Returns ``k`` hits that match the filter and the thresholds, or all if fewer match. A blank
         text finds nothing.
 
         Args:

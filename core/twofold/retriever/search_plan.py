@@ -1,4 +1,4 @@
-"""The options of a search, and the plan that they make over one generation."""
+"""The options of a search, and the plan to which they resolve in one generation."""
 
 import math
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from twofold.validation import (
 )
 
 DEPTH = 100
-"""Candidates that each leg brings to the fusion, or k where that is more."""
+"""The default number of candidates per leg, or k if that is more."""
 DEFAULT_FUSION: Fusion = GuardedFusion()
 
 
@@ -76,7 +76,7 @@ class SearchOptions:
             )
         other = {"dense": "min_lexical", "lexical": "min_dense"}.get(self.mode)
         if other is not None and getattr(self, other) is not None:
-            raise QueryError(f"{other} needs the other leg, and mode is {self.mode!r}: drop it")
+            raise QueryError(f"mode {self.mode!r} has no scores for {other}: leave it out")
         self._check_selection()
 
     def _check_selection(self) -> None:
@@ -94,28 +94,28 @@ class SearchOptions:
 
     @property
     def compares(self) -> bool:
-        """Whether hits depend on one another, so that more candidates than hits are needed."""
+        """Whether hits are compared with each other: by diversity, duplicates or groups."""
         compared = (self.diversity or None, self.dedup_threshold, self.group_by)
         return any(value is not None for value in compared)
 
     @property
     def selects(self) -> bool:
-        """Whether fewer hits than candidates may be left."""
+        """Whether options drop candidates: thresholds, diversity, duplicates or groups."""
         limits = (self.min_score, self.min_dense, self.min_lexical)
         return self.compares or any(limit is not None for limit in limits)
 
 
 @dataclass(frozen=True, slots=True)
 class SearchPlan:
-    """How one call is answered in one generation.
+    """How one call searches one generation of the corpus.
 
     Attributes:
         options: The options of the call.
         fusion: The fusion in use.
-        depth: Candidates that each leg brings to the fusion.
+        depth: Candidates that each leg adds to the fusion.
         scorer: The lexical scoring function, None for the engine's own.
-        where: The parsed filter.
-        limit: How many passages each leg is asked for at first.
+        where: The parsed filter, None without one.
+        limit: How many passages the first search takes from each leg.
         effort: The effort of the dense search; ``math.inf`` compares all vectors.
     """
 
@@ -129,7 +129,7 @@ class SearchPlan:
 
 
 def plan_search(scope: SearchScope, options: SearchOptions) -> SearchPlan:
-    """Resolve options that are left out by the active profile, then by the defaults.
+    """Return the plan of a search; the active profile, then defaults, fill in missing options.
 
     Raises:
         QueryError: The engine can't do what the options ask for.
@@ -151,10 +151,10 @@ def plan_search(scope: SearchScope, options: SearchOptions) -> SearchPlan:
     if options.dense_weight is not None:
         fusion = fusion.fusion if isinstance(fusion, GuardedFusion) else fusion
         if not isinstance(fusion, WeightedFusion):
-            raise QueryError(f"{fusion!r} has no dense_weight: leave it out")
+            raise QueryError(f"{fusion!r} has no weights: leave out dense_weight")
         fusion = fusion.with_dense_weight(options.dense_weight)
     if scorer is not None and not scope.capabilities.scorers:
-        raise QueryError(f"this backend scores words by itself: leave out scorer={scorer!r}")
+        raise QueryError(f"this backend takes no scoring function: leave out scorer={scorer!r}")
     where = parse_filter(options.where) if options.where is not None else None
     limit = int(options.k)
     if options.mode == "hybrid" or options.reranker is not None or options.selects:
@@ -166,6 +166,6 @@ def plan_search(scope: SearchScope, options: SearchOptions) -> SearchPlan:
 
 
 def cap_limit(scope: SearchScope, limit: int) -> int:
-    """Return how many passages a leg can be asked for, at most ``limit``."""
+    """Return ``limit``, or the most passages that one search of the engine returns if less."""
     most = scope.capabilities.max_k
     return limit if most is None else min(limit, most)

@@ -17,7 +17,7 @@ from twofold.types import Passage, Scores, Vectors
 _ROUNDING = 1e-6
 """How far the float32 cosine of equal vectors may stay below 1."""
 _TIE = 1e-12
-"""How far gains may differ that are equal on paper."""
+"""Difference up to which gains count as equal."""
 
 
 def group_values(keys: Keys, passages: Sequence[Passage], field: str) -> list[str]:
@@ -33,7 +33,7 @@ def group_values(keys: Keys, passages: Sequence[Passage], field: str) -> list[st
 
 
 def _integral(value: Any) -> Any:
-    """Return a JSON value with integers in place of equal floats."""
+    """Return a JSON value in which integral floats are integers: 1.0 is 1."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, list):
@@ -44,7 +44,7 @@ def _integral(value: Any) -> Any:
 
 
 def passing_positions(options: SearchOptions, candidates: CandidateSet) -> Positions | None:
-    """Return the candidates that reach every threshold, None for all."""
+    """Return the positions of candidates that reach every threshold; None for all."""
     limits = [(options.min_score, candidates.scores)]
     for leg, scores in candidates.legs.items():
         least = options.min_dense if leg == "dense" else options.min_lexical
@@ -62,9 +62,9 @@ def select_candidates(
     k: int,
     vector: Vectors | None,
 ) -> tuple[Positions, list[Positions]]:
-    """Return the best ``k`` candidates, and the near-duplicates that each stands for.
+    """Return the positions of the best ``k`` candidates, and of each one's near-duplicates.
 
-    ``limit`` is how many passages each leg was asked for, and ``vector`` (dim,) the query's.
+    ``limit`` is the number of passages taken from each leg, and ``vector`` (dim,) the query's.
     """
     passing = passing_positions(options, candidates)
     if not options.compares:
@@ -85,7 +85,7 @@ def pick_hits(
     k: int,
     vector: Vectors | None = None,
 ) -> tuple[Positions, list[Positions]]:
-    """Pick up to ``k`` of the passages ``keys`` (n,), best first, that differ as the options ask.
+    """Pick up to ``k`` of ``keys`` (n,), best first, by diversity, near-duplicates and groups.
 
     Diversity is maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998) with lambda =
     1 - ``diversity``: each next hit maximises (1 - diversity) * relevance - diversity * the
@@ -139,13 +139,13 @@ def pick_hits(
 
 
 def _normalize(vectors: Vectors) -> NDArray[np.float64]:
-    """Return vectors (n, dim) or (dim,) at unit length; those of length 0 stay so."""
+    """Return vectors (n, dim) or (dim,) at unit length; zero vectors stay zero."""
     wide = vectors.astype(np.float64)
     lengths = np.linalg.norm(wide, axis=-1, keepdims=True)
     return np.asarray(wide / np.where(lengths > 0, lengths, 1.0))
 
 
 def _scale(scores: Scores) -> Scores:
-    """Return scores scaled to 0 (worst) and 1 (best)."""
+    """Return scores scaled to 0 (worst) and 1 (best); all 1 if they are equal."""
     span = float(np.ptp(scores)) if len(scores) else 0.0
     return (scores - scores.min()) / span if span > 0 else np.ones(len(scores))

@@ -1,7 +1,6 @@
-"""Why a passage is not among the hits of a query, and which options would bring it in.
+"""Why a passage is not among the hits of a query, and which options would make it one.
 
-The query is searched again, deeper, with the passage in mind. All options that are named were
-tried.
+The query is searched again, deeper, to rank the passage. Every suggested option was tried.
 """
 
 import math
@@ -25,29 +24,29 @@ from twofold.retriever.selection import group_values, passing_positions, select_
 from twofold.types import Leg, LegHits
 
 _SEARCHED = 10_000
-"""Passages of each leg that are looked through for the passage's rank."""
+"""Passages of each leg among which the passage is ranked."""
 _MORE_HITS = 100
-"""Where hits depend on one another, the passage is looked for among 2 * k + this many of them."""
+"""If hits are compared with each other, the passage is ranked among 2 * k + this many."""
 _WEIGHTS = 20
-"""Steps in which the dense leg's share is tried, from 0 to 1."""
+"""Steps in which the dense weight is tried, from 0 to 1."""
 _FACTORS = (2, 5, 10, 20, 50, 100)
-"""Multiples of k that are tried, besides the passage's place and its ranks."""
+"""Multiples of k that are tried, in addition to the passage's ranks."""
 _MAX_K = 1_000
 
 
 def explain_absence(answered: AnsweredQuery, passage_id: str, hits: Hits) -> WhyNot:
-    """Return why a passage is not among ``hits``, and which options would bring it in.
+    """Return why a passage is not among ``hits``, and which options would make it one.
 
-    Whether the passage is a hit, stored, or filtered out is answered from the hits' own generation,
-    also after a write.
+    Even after a write, the generation that was searched tells whether the passage was stored, and
+    whether the filter excluded it.
 
     Raises:
-        QueryError: The legs must be searched again, and the index has changed or is gone.
+        QueryError: A new search is needed, and the index has changed or no longer exists.
     """
     if not isinstance(passage_id, str):
         raise QueryError(f"a passage id must be a string, got {passage_id!r:.80}")
     if any("\ud800" <= char <= "\udfff" for char in passage_id):
-        raise QueryError(f"no id contains half a surrogate pair, got {passage_id!r:.80}")
+        raise QueryError(f"a passage id can't have half a surrogate pair, got {passage_id!r:.80}")
     why = WhyNot(passage_id, hits.query)
     if passage_id in hits.ids:
         return replace(why, rank=hits.ids.index(passage_id) + 1)
@@ -62,10 +61,10 @@ def explain_absence(answered: AnsweredQuery, passage_id: str, hits: Hits) -> Why
         return replace(why, searched=False)
     target = answered.target()
     if target is None:
-        raise QueryError("the index of these hits is gone: keep it open to explain them")
+        raise QueryError("the index of these hits no longer exists: keep it open to explain them")
     with target.open_search() as scope:
         if scope.session.corpus.generation != hits.info.generation:
-            raise QueryError("the index has changed since this query: retrieve again, then ask")
+            raise QueryError("the index has changed since this query: retrieve and explain again")
         rerun = Rerun.from_query(scope, answered, passage_id)
         why = _find_reasons(rerun, hits, why)
         return replace(why, changes=_find_changes(rerun, why))
@@ -73,10 +72,10 @@ def explain_absence(answered: AnsweredQuery, passage_id: str, hits: Hits) -> Why
 
 @dataclass(frozen=True, slots=True)
 class Rerun:
-    """One query searched again, deeper, with one passage in mind.
+    """One query searched again, deeper, to rank the passage ``passage_id``.
 
-    ``answered`` is how the query was answered, and ``plan`` how it is searched again: exactly, and
-    unobserved. ``lists`` has the best ``searched`` passages of each leg.
+    ``answered`` is the first search; ``plan`` is that of the second one, exact and without
+    observer. ``lists`` has the best ``searched`` passages of each leg.
     """
 
     scope: SearchScope
@@ -89,7 +88,7 @@ class Rerun:
 
     @classmethod
     def from_query(cls, scope: SearchScope, answered: AnsweredQuery, passage_id: str) -> "Rerun":
-        """Search the legs of a query deeply."""
+        """Search the legs of a query again, exactly and deeply."""
         options = replace(answered.plan.options, observer=None)
         plan = replace(answered.plan, options=options, effort=math.inf)
         searched = cap_limit(scope, max(_SEARCHED, answered.limit))
@@ -121,7 +120,7 @@ class Rerun:
         return math.nan
 
     def candidates(self, limit: int, fusion: Fusion) -> CandidateSet:
-        """Return the candidates where each leg brings ``limit``, and the passage among them."""
+        """Return the candidates of each leg's best ``limit`` passages, with the passage added."""
         lists = {
             leg: LegHits(hits.keys[:limit], hits.scores[:limit]) for leg, hits in self.lists.items()
         }
@@ -138,7 +137,7 @@ class Rerun:
         return CandidateSet(keys, legs, fused, fused.scores)
 
     def misses(self, leg: Leg, limit: int) -> bool:
-        """Return whether the query's approximate search missed the passage within its depth."""
+        """Return whether approximate search misses the passage, which ranks within ``limit``."""
         vector, plan = self.answered.query.vector, self.answered.plan
         within = self.ranks.get(leg, self.searched + 1) <= limit
         if leg == "lexical" or plan.options.exact or vector is None or not within:
@@ -147,7 +146,7 @@ class Rerun:
         return self.key not in found.keys
 
     def find_place(self, candidates: CandidateSet, limit: int, count: int) -> int | None:
-        """Return the passage's place, from 1, among the first ``count`` hits; None if not there."""
+        """Return the passage's rank, from 1, among the first ``count`` hits; None if not there."""
         count = count if self.options.compares else len(candidates.keys)
         vector = self.answered.query.vector
         selected, _ = select_candidates(self.options, self.scope, candidates, limit, count, vector)
@@ -155,7 +154,7 @@ class Rerun:
         return int(found[0]) + 1 if len(found) else None
 
     def returns_passage(self, changes: Mapping[str, Any]) -> bool:
-        """Return whether the same query with other options has the passage among its hits."""
+        """Return whether the query with the options ``changes`` has the passage among its hits."""
         target, query = self.answered.target(), self.answered.query
         assert target is not None  # held by whoever asks
         texts = [query.text] if query.text is not None else None
@@ -166,7 +165,7 @@ class Rerun:
 
 
 def _find_reasons(rerun: Rerun, hits: Hits, why: WhyNot) -> WhyNot:
-    """Return the reasons for a passage that could have been a hit."""
+    """Return ``why`` with the reasons for a passage that is stored and matches the filter."""
     options, limit, ranks = rerun.options, rerun.answered.limit, rerun.ranks
     legs = {
         leg: LegRank(
@@ -204,7 +203,7 @@ def _explain_reranking(
     hits: Hits,
     why: WhyNot,
 ) -> WhyNot:
-    """Return the reasons where a reranker orders the hits."""
+    """Return ``why`` with the reasons if a reranker orders the hits."""
     scope, options = rerun.scope, rerun.options
     passing = passing_positions(options, candidates)
     ranked = candidates.rank(scope, len(candidates.keys), passing)
@@ -225,7 +224,7 @@ def _explain_reranking(
 def _missed_thresholds(
     options: SearchOptions, candidates: CandidateSet, position: int
 ) -> Iterator[ThresholdMiss]:
-    """Yield the thresholds that a candidate does not reach."""
+    """Yield the thresholds that the candidate at ``position`` does not reach."""
     score = float(candidates.scores[position])
     if options.min_score is not None and score < options.min_score:
         yield ThresholdMiss("min_score", options.min_score, _finite(score))
@@ -236,7 +235,7 @@ def _missed_thresholds(
 
 
 def _outrank(why: WhyNot, score: float, candidates: CandidateSet, hits: Hits) -> WhyNot:
-    """Add which hits have a better score; equal ones win by id, or by the fusion's precedence."""
+    """Return ``why`` with the hits that outrank the passage by score, precedence or id."""
     by_precedence = candidates.fused is not None and candidates.fused.precedence is not None
     above = [
         (hit, float(other))
@@ -250,7 +249,7 @@ def _outrank(why: WhyNot, score: float, candidates: CandidateSet, hits: Hits) ->
 
 
 def _find_rivals(rerun: Rerun, why: WhyNot, hits: Hits) -> WhyNot:
-    """Add which hit the passage duplicates, or which hits fill its group."""
+    """Return ``why`` with the hit that the passage duplicates, or the hits that fill its group."""
     if not why.candidate or why.missed:
         return why
     for hit in hits:
@@ -272,9 +271,9 @@ def _finite(score: float) -> float | None:
 
 
 def _find_changes(rerun: Rerun, why: WhyNot) -> tuple[dict[str, Any], ...]:
-    """Return the options that each bring the passage in: selection, depth, weight, k.
+    """Return options that each make the passage a hit: of selection, depth, weight and k.
 
-    Every change was tried by the same search with that option.
+    Each is tried by searching with it.
     """
     ways = _relax_selection(why), _search_deeper(rerun), _shift_weight(rerun), _raise_k(rerun, why)
     found = [next(filter(rerun.returns_passage, tries), None) for tries in ways]
@@ -282,7 +281,7 @@ def _find_changes(rerun: Rerun, why: WhyNot) -> tuple[dict[str, Any], ...]:
 
 
 def _relax_selection(why: WhyNot) -> Iterator[dict[str, Any]]:
-    """Yield thresholds that the passage reaches, and a selection that doesn't drop it."""
+    """Yield options whose thresholds and selection don't drop the passage."""
     switched_off: dict[str, Any] = {}
     if why.duplicate_of is not None:
         switched_off["dedup_threshold"] = None
@@ -301,7 +300,7 @@ def _relax_selection(why: WhyNot) -> Iterator[dict[str, Any]]:
 
 
 def _search_deeper(rerun: Rerun) -> Iterator[dict[str, Any]]:
-    """Yield a depth at which a leg lists the passage, and an exact search where it was missed."""
+    """Yield exact search if approximate search misses the passage, and depths that reach it."""
     limit, exact = rerun.answered.limit, rerun.options.exact
     if any(rerun.misses(leg, limit) for leg in rerun.lists):
         yield {"exact": True}
@@ -312,7 +311,7 @@ def _search_deeper(rerun: Rerun) -> Iterator[dict[str, Any]]:
 
 
 def _shift_weight(rerun: Rerun) -> Iterator[dict[str, Any]]:
-    """Yield shares of the dense leg at which the passage is among the first k, nearest first."""
+    """Yield dense weights that rank the passage among the best k, the nearest weight first."""
     limit, used_fusion = rerun.answered.limit, rerun.plan.fusion
     if len(rerun.lists) < 2 or not rerun.ranks:
         return
@@ -333,7 +332,7 @@ def _shift_weight(rerun: Rerun) -> Iterator[dict[str, Any]]:
 
 
 def _raise_k(rerun: Rerun, why: WhyNot) -> Iterator[dict[str, Any]]:
-    """Yield a greater k: the passage's place, its rank in a leg, or some multiples of k."""
+    """Yield greater values of k: the passage's ranks, and multiples of k."""
     k = rerun.options.k
     known = {why.place or 0, *rerun.ranks.values()}
     for tried in sorted(known | {min(factor * k, _MAX_K) for factor in _FACTORS}):
@@ -344,7 +343,7 @@ def _raise_k(rerun: Rerun, why: WhyNot) -> Iterator[dict[str, Any]]:
 
 
 def _weight_used(candidates: CandidateSet, fusion: Fusion) -> float:
-    """Return the dense leg's share in a fusion, after a guard has changed it."""
+    """Return the dense weight that a fusion used, including a guard's adjustment."""
     if isinstance(fusion, WeightedFusion) and not isinstance(fusion, GuardedFusion):
         return fusion.dense_weight
     assert candidates.fused is not None  # both legs were searched

@@ -1,4 +1,4 @@
-"""Training on your own data, accepted only if held-out queries gain."""
+"""Training of query adapters, encoders and cross-encoders, kept if held-out queries gain."""
 
 from twofold.training.acceptance import Gain
 from twofold.training.adapter.fit import Epoch

@@ -1,4 +1,4 @@
-"""Rules that decide whether a trained adapter or model is better than the base."""
+"""Rules that accept a trained adapter or model by the gain of held-out queries over the base."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,15 +13,16 @@ from twofold.validation import check_integer, check_number, check_seed
 
 Group = Literal["all", "seen", "unseen"]
 QueryMeasures = Mapping[str, Scores]
-"""Measures of queries (n,) by search mode, the index's own first, and of ``CONTROL`` queries."""
+"""Search mode to per-query measures (n,), default mode first; ``CONTROL`` to control queries'."""
 CONTROL = "control"
 
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """Mean of a measure before and after training, over some held-out queries.
+    """Means of a measure over queries before and after training, in one search mode.
 
-    A query is ``"unseen"`` if no training query shares a relevant passage with it, else ``"seen"``.
+    Held-out queries are ``"unseen"`` if they share no relevant passage with a training query, else
+    ``"seen"``. ``queries`` is the number of queries, ``interval`` the mean gain with its bounds.
     """
 
     mode: Mode
@@ -33,14 +34,14 @@ class Gain:
 
     @property
     def lost(self) -> float:
-        """How far the mean fell, 0.0 if it did not."""
+        """How much lower the mean is after training, or 0.0 if it is not lower."""
         return max(-self.interval.mean, 0.0)
 
     def __str__(self) -> str:
         return f"{self.mode} {self.before:.4f} to {self.after:.4f}, {_difference(self.interval)}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all fields as JSON values; a bound that is infinite is None."""
+        """Return all fields as JSON values; an infinite bound of the interval becomes None."""
         interval = self.interval
         bounds = [bound if np.isfinite(bound) else None for bound in (interval.low, interval.high)]
         found = {"gain": interval.mean, "interval": bounds, "level": interval.level}
@@ -53,13 +54,13 @@ def _difference(interval: Interval) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptanceRules:
-    """When the result of a training is accepted; part of every training plan.
+    """Rules for accepting the result of training; every training plan has them.
 
     Attributes:
         measure: Measure of search quality, in ir_measures' syntax.
         confidence: Confidence level of the gain's interval, which must lie above zero.
-        max_regression: Largest mean loss allowed on unseen queries and on control queries.
-        min_queries: Fewest judged queries; with fewer, nothing is trained.
+        max_regression: Largest mean loss allowed on unseen queries (see `Gain`) or control queries.
+        min_queries: Least number of judged queries; with fewer, nothing is trained.
         seed: Seed of the data splits, sampling and training.
     """
 
@@ -79,16 +80,16 @@ class AcceptanceRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingResult:
-    """Outcome of a training.
+    """Result of training an adapter or a model, and whether it is accepted.
 
     Attributes:
-        accepted: Whether the result is better than the base.
+        accepted: Whether it is better than the base, by the plan's ``AcceptanceRules``.
         reason: Why it was accepted or rejected.
         queries: Number of judged queries.
-        gains: Gains of held-out queries, by search mode and group.
-        forgotten: Gain of the control queries.
-        needed: Estimated number of judged queries at which a gain of this size is significant.
-        metadata: How the result was trained, as JSON values.
+        gains: Gains of held-out queries, one for each search mode and group.
+        forgotten: Gain of the control queries; None if there are none.
+        needed: Judged queries that would make a gain of this size significant; None without a gain.
+        metadata: Data, hyperparameters and gains, as JSON values; None if nothing was trained.
     """
 
     accepted: bool
@@ -100,7 +101,7 @@ class TrainingResult:
     metadata: Mapping[str, Any] | None = None
 
     def gain(self, mode: Mode, group: Group = "all") -> Gain | None:
-        """Return the gain of one mode and group, or None."""
+        """Return the gain of a search mode and group, or None if it was not measured."""
         found = (gain for gain in self.gains if (gain.mode, gain.group) == (mode, group))
         return next(found, None)
 
@@ -129,7 +130,7 @@ class TrainingResult:
 def compute_gain(
     mode: str, before: Scores, after: Scores, confidence: float, group: Group = "all"
 ) -> Gain:
-    """Return the gain from two arrays of per-query measures (n,)."""
+    """Return the gain between per-query measures (n,); its interval has level ``confidence``."""
     interval = bootstrap_interval(after - before, level=confidence)
     means = float(before.mean()), float(after.mean())
     return Gain(cast("Mode", mode), group, len(before), *means, interval)
@@ -143,9 +144,10 @@ def compute_gains(
     confidence: float,
     among: Mask | None = None,
 ) -> tuple[Gain, ...]:
-    """Return the gain of each mode and group of the queries that ``among`` (n,) flags, or of all.
+    """Return the gain of each search mode and group: all, seen and unseen queries.
 
-    ``unseen`` (n,) flags the unseen queries. Empty groups are left out.
+    ``among`` (n,) flags the queries to use, by default all, and ``unseen`` (n,) the unseen ones.
+    Groups without queries are left out.
     """
     every = among if among is not None else np.ones_like(unseen)
     masks: dict[Group, Mask] = {"all": every, "seen": every & ~unseen, "unseen": every & unseen}
@@ -167,7 +169,11 @@ def judge(
     rules: AcceptanceRules,
     best_epoch: int,
 ) -> dict[str, Any]:
-    """Return the fields of a ``TrainingResult`` that the measures of the counted queries give."""
+    """Decide by the rules on acceptance, and return the decision's ``TrainingResult`` fields.
+
+    ``counted`` (n,) flags the held-out queries that decide, ``unseen`` (n,) the unseen ones.
+    ``forgotten`` is the control queries' gain. ``best_epoch`` is 0 if no epoch beats the base.
+    """
     mode = next(iter(before))
     gains = compute_gains(before, after, unseen, confidence=rules.confidence, among=counted)
     differences = (after[mode] - before[mode])[counted]
@@ -199,17 +205,17 @@ def _decide(
     if forgotten is not None and forgotten.lost > rules.max_regression:
         return False, f"control queries lose {forgotten.lost:.4f}, and {limit}"
     if not any(gain.group == "unseen" for gain in gains):
-        text += "; not tested on unseen passages, which no held-out query has"
+        text += "; not tested on unseen passages, because no held-out query has any"
     return True, text if forgotten is not None else f"{text}; not tested on control queries"
 
 
 def too_few_queries(count: int, rules: AcceptanceRules) -> dict[str, Any]:
-    """Return the fields of a ``TrainingResult`` for fewer than ``min_queries`` queries."""
+    """Return the fields of a ``TrainingResult`` rejected for having only ``count`` queries."""
     least = f"at least {rules.min_queries:,} are needed"
     reason = f"rejected: {count:,} queries are too few to tell a gain from chance; {least}"
     return {"accepted": False, "reason": reason, "queries": count, "needed": rules.min_queries}
 
 
 def no_regression(gains: Sequence[Gain], rules: AcceptanceRules) -> bool:
-    """Return whether unseen queries lose no more than ``max_regression``."""
+    """Return whether unseen queries lose at most ``max_regression`` in every search mode."""
     return all(gain.lost <= rules.max_regression for gain in gains if gain.group == "unseen")

@@ -20,7 +20,7 @@ from twofold.types import LegHits, Passage, Vectors
 from twofold.validation import check_choice, check_integer, check_number
 
 Source = Literal["random", "lexical", "dense", "hybrid", "given"]
-"""Where a negative comes from; ``"given"`` is the training set itself."""
+"""How a negative was found; ``"given"`` ones are negatives of the training set."""
 
 _WORD = re.compile(r"\w+")
 _MIN_DEVIATIONS = 2.0
@@ -36,8 +36,8 @@ _SPARE = 64  # random passages drawn beyond four times the number needed
 class Negative:
     """A passage that doesn't answer a query.
 
-    ``rank``, from 1, and ``score`` are those in its source's results; None for random and given
-    ones.
+    ``rank``, from 1, and ``score`` are those in the results of the search ``source``. They are None
+    for the sources ``"random"`` and ``"given"``.
     """
 
     id: str
@@ -58,7 +58,7 @@ def turnover(
 ) -> float:
     """Return the share of the passages in ``before`` that ``after`` lacks, from 0 to 1.
 
-    Only queries of both are compared. Without any negatives the turnover is 0.0.
+    Only queries in both mappings are compared. Without any negatives the turnover is 0.0.
     """
     total = replaced = 0
     for query_id in before.keys() & after.keys():
@@ -72,21 +72,20 @@ def turnover(
 class Mining:
     """How negatives are mined.
 
-    A candidate is refused as a likely answer if its dense score is above a limit. By default the
-    limit lies at ``share`` of the way from the mean score of all passages to the best positive's
-    score, and at least two standard deviations above the mean. Queries whose positives have no
-    vector use the median distance of the others. NV-Retriever (Moreira et al. 2024,
-    arXiv:2407.15831) takes 95% of the positive's score itself. That refuses nearly everything if a
-    model scores random passages at 0.8, so it is only used where ``margin`` is given.
+    A candidate is refused as a likely answer if its dense score is above a limit. By default, the
+    limit is mean + ``share`` * (best - mean), for the mean score of all passages and the best
+    positive's score. It is at least two standard deviations above the mean. If no positive of a
+    query has a vector, best - mean is the other queries' median. With ``margin``, the limit is a
+    part of the best score, as in NV-Retriever (Moreira et al. 2024, arXiv:2407.15831), which takes
+    95% of it. That refuses nearly everything if a model scores random passages at 0.8.
 
     Args:
         counts: Negatives per query by source, ``"random"``, ``"lexical"``, ``"dense"`` and
             ``"hybrid"``. Negatives of the training set come on top.
-        depth: Candidates of each search.
+        depth: Number of candidates of each search.
         skip: How many of the best candidates to skip.
-        margin: Replaces ``share``: the limit is the positive's score less this part of it,
-            > 0 and <= 1.
-        share: Position of the score limit, > 0 and <= 1, or None for no limit.
+        margin: Replaces ``share``: the limit is best - ``margin`` * abs(best); > 0 and <= 1.
+        share: Position of the limit between mean and best, > 0 and <= 1, or None for no limit.
         seed: Seed of the random negatives.
     """
 
@@ -122,7 +121,7 @@ class Mining:
 
 
 def restrict_to_legs(index: Searchable, mining: Mining) -> Mining:
-    """Replace lexical and hybrid negatives by dense ones if the index has no lexical leg.
+    """Return a plan with dense for lexical and hybrid negatives if there is no lexical leg.
 
     Warns (DegradedWarning) if it replaces any.
     """
@@ -143,8 +142,8 @@ def mine(
 ) -> MinedNegatives:
     """Return negatives for each query of a training set.
 
-    The dense leg is searched exactly, with the index's own metric and query adapter. No negative is
-    a positive of its query, a copy of one or of the query, blank, or a likely answer by its score.
+    The dense leg is searched exactly, with the active query adapter. No negative is a positive of
+    its query, a copy of a positive or the query, blank, or a likely answer by its score.
     Negatives of the training set are kept as they are. Where a source finds too few, random ones
     fill up. The result depends on index, data and seed, but not on the order of the examples.
 
@@ -160,9 +159,9 @@ def mine(
 class CandidateFilter:
     """Decides which passages may be negatives of one example.
 
-    ``positive_texts`` are the known contents of its positives, ``vector`` (dim,) is the query's,
-    and ``positive_score`` the best positive's dense score. Passages that score above ``max_score``
-    are refused as likely answers.
+    ``positive_texts`` are the contents of its positives that have one, ``vector`` (dim,) is the
+    query vector, and ``positive_score`` the best positive's dense score. Passages with a dense
+    score above ``max_score`` are refused as likely answers.
     """
 
     example: Example
@@ -180,7 +179,7 @@ class CandidateFilter:
     def select(
         self, scope: SearchScope, source: Source, hits: LegHits, skip: int
     ) -> Iterator[Negative]:
-        """Yield the hits that may be negatives, but not the first ``skip``; reads them lazily."""
+        """Yield the hits after the first ``skip`` that may be negatives, and read them lazily."""
         ids, dense = scope.ids(hits.keys), np.full(len(hits.keys), np.nan)
         if self.vector is not None:
             dense = scope.dense_scores(self.vector, hits.keys)
@@ -193,9 +192,9 @@ class CandidateFilter:
                 yield Negative(ids[place], source, *ranked)
 
     def _accepts(self, passage: Passage, score: float) -> bool:
-        """Refuse blank passages, copies of a positive or the query, and too high scores.
+        """Return False for blank passages, copies of a positive or the query, and likely answers.
 
-        ``score`` is NaN for passages without a vector, which are accepted.
+        ``score`` is the dense score, or NaN for passages without a vector, which have no limit.
         """
         words = split_words(passage.content)
         copies_query = split_words(self.example.query) in (words, split_words(passage.text))
@@ -203,13 +202,13 @@ class CandidateFilter:
 
 
 def split_words(text: str) -> tuple[str, ...]:
-    """Return the words of a text, without regard to case and punctuation."""
+    """Return the words of a text, case-folded and without punctuation."""
     return tuple(_WORD.findall(text.casefold()))
 
 
 @dataclass(frozen=True)  # without slots: hits refer to it weakly
 class _PinnedIndex:
-    """Gives a retriever the open search that is mined."""
+    """An index of one open search, so that a retriever searches the same generation."""
 
     pinned: SearchScope
 
@@ -222,7 +221,7 @@ class _PinnedIndex:
 
 
 class _Miner:
-    """Mines one open search for one training set."""
+    """Mines the negatives of one training set in one open search."""
 
     def __init__(self, scope: SearchScope, mining: Mining, training_set: TrainingSet) -> None:
         _check_legs(scope, mining)
@@ -247,12 +246,12 @@ class _Miner:
         if missing := sum(not candidate.positive_texts for candidate in filters):
             _warn(
                 f"{missing:,} of {len(filters):,} queries have no positive in the index or in the "
-                "training set's passages to compare negatives with"
+                "training set's passages, so negatives may be copies of their positives"
             )
         if _has_dense(self._scope) and filters:
             self._set_score_limits(filters)
         elif filters:
-            _warn("without a dense leg and its encoder, likely answers are not filtered by score")
+            _warn("without dense leg and encoder, likely answers are not filtered by score")
         mined: MinedNegatives = {}
         for start in range(0, len(filters), _BATCH):
             batch = filters[start : start + _BATCH]
@@ -263,7 +262,7 @@ class _Miner:
         return {example.query_id: mined[example.query_id] for example in self._training_set}
 
     def _text(self, passage_id: str) -> str:
-        """Return a passage's content, or an empty text if it isn't known."""
+        """Return a passage's content from the index or the training set, or an empty text."""
         fetched = self._scope.session.fetch(ids=[passage_id])
         return fetched.passages[0].content if len(fetched) else self._texts.get(passage_id, "")
 
@@ -330,7 +329,7 @@ class _Miner:
     def _take(
         self, candidate: CandidateFilter, found: Mapping[Source, Iterator[Negative]]
     ) -> tuple[Negative, ...]:
-        """Return a query's negatives: given ones, then those of each search, then random ones."""
+        """Return a query's negatives: of the training set, of each search, then random ones."""
         taken = {id_: Negative(id_, "given") for id_ in candidate.example.negatives}
         total = len(taken) + self._total
         for source, negatives in (*found.items(), ("random", self._draw(candidate))):
@@ -349,7 +348,7 @@ class _Miner:
 
 
 def _check_legs(scope: SearchScope, mining: Mining) -> None:
-    """Raise QueryError if the index is empty or lacks a leg that is needed."""
+    """Raise QueryError if the index is empty or lacks a leg that ``mining`` searches."""
     if not scope.session.corpus.passages:
         raise QueryError("the index is empty: upsert passages before mining")
     legs = {"lexical": scope.has_lexical, "dense": _has_dense(scope)}
@@ -357,7 +356,8 @@ def _check_legs(scope: SearchScope, mining: Mining) -> None:
         sources = sorted(mining.counts.keys() & {leg, "hybrid"})
         if sources and not exists:
             raise QueryError(
-                f"counts has {sources[0]!r}, but the index has no {leg} leg for texts: leave it out"
+                f"counts has {sources[0]!r}, but the index has no {leg} leg for queries as texts: "
+                f"leave {sources[0]!r} out of counts"
             )
 
 

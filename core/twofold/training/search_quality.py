@@ -1,4 +1,4 @@
-"""Search quality of an index for given query vectors, and queries to measure it on.
+"""Measures the search quality of an index by query vectors, and makes control queries for it.
 
 Control queries are of another kind than the training queries: they show whether other searches get
 worse.
@@ -27,7 +27,7 @@ _MIN_CONTROL = 20  # control queries
 
 @dataclass(frozen=True, slots=True)
 class SearchQuality:
-    """Measures judged queries on one open search; ``profile`` is that of the hybrid mode."""
+    """Measures judged queries on one open search; hybrid searches use ``profile``."""
 
     scope: SearchScope
     training_set: TrainingSet
@@ -47,9 +47,9 @@ class SearchQuality:
         )
 
     def evaluate(self, vectors: Vectors) -> QueryMeasures:
-        """Return each query's measure (n,) by mode: hybrid and dense, or dense alone.
+        """Return each query's measure (n,) by mode: hybrid and dense, or only dense.
 
-        ``vectors`` (n, dim) are the queries', in the order of the training set.
+        ``vectors`` (n, dim) are the query vectors, in the order of the training set.
         """
         if self.mode == "dense":
             found = self.scope.session.search_dense(vectors, _HITS, None, 1.0)

@@ -18,7 +18,7 @@ PADDING = -1e300
 
 @dataclass(frozen=True, slots=True)
 class CandidateMatrix:
-    """The union of both legs' lists for each query, scored by both legs.
+    """The candidates of each query, from the hits of both legs, scored by both legs.
 
     ``keys`` (queries, width) has each query's candidates, ordered by id, and then -1 as padding.
     ``legs`` has their scores in the same order, without padding.
@@ -35,7 +35,7 @@ class CandidateMatrix:
         lists: Sequence[LegResults],
         scorer: Scorer | None,
     ) -> "CandidateMatrix":
-        """Score the union of both legs' lists for each query."""
+        """Score the union of both legs' hits in ``lists`` for each query."""
         scored = score_candidates(scope, queries, lists, scorer)
         distinct = np.unique(np.concatenate([keys for keys, _ in scored]))
         ids = scope.ids(distinct)

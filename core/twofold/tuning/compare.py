@@ -17,7 +17,7 @@ from twofold.types import Vectors
 
 @dataclass(frozen=True, slots=True)
 class ProfileComparison:
-    """A profile with its mean, and its gain over the active profile."""
+    """A profile with its mean measure, and its mean gain over the active profile."""
 
     name: str
     profile: SearchProfile
@@ -33,11 +33,11 @@ def compare_profiles(
     measure: str = "nDCG@10",
     vectors: Vectors | None = None,
 ) -> tuple[ProfileComparison, ...]:
-    """Measure the defaults and every saved profile on the same queries; nothing is written.
+    """Measure the default profile and every saved one on the same queries; nothing is written.
 
-    Each profile is measured with its query adapter, or as the defaults if the adapter can't be
-    read. A gain on queries that a profile was tuned or trained on is biased upward. Arguments and
-    errors are those of ``tune``.
+    Each profile is measured with its query adapter, or as the default profile if the adapter can't
+    be read. A gain on queries that a profile was tuned or trained on is biased upward. Arguments
+    and errors are those of ``tune`` and its plan.
     """
     saved, adapters = dict(index.profiles), index.query_adapters
     with index.open_search() as scope:
@@ -81,7 +81,7 @@ def _has_readable_adapter(profile: SearchProfile, adapters: Mapping[str, QueryAd
 
 
 def _encode_judged(scope: SearchScope, queries: Mapping[str, str], qrels: Qrels) -> Vectors:
-    """Return the encoder's vectors (queries, dim), zeros for queries that are not measured."""
+    """Return the encoder's vectors (queries, dim); zeros for blank or unjudged queries."""
     texts = list(queries.values())
     judged = [
         at for at, (id_, text) in enumerate(queries.items()) if qrels.get(id_) and text.strip()

@@ -21,7 +21,7 @@ MAX_STAGES = 5
 class Stage:
     """A stage of the search: the number of profiles ``tried``, and the ``profile`` it chose.
 
-    ``best`` is the highest mean over the queries of the search, and ``chosen`` that of the profile.
+    ``best`` is the highest mean measure of a profile tried, ``chosen`` that of the chosen profile.
     """
 
     name: str
@@ -39,7 +39,7 @@ def search(
 ) -> Iterator[Stage]:
     """Yield the stages of a coordinate search from ``start``; the last stage has the result.
 
-    Only the queries at these positions (n,) are used.
+    Only the queries at the positions ``queries`` (n,) are used.
     """
     profile = start
     for name, steps in _stages(objective, space):
@@ -58,10 +58,10 @@ def search(
 def choose_best(values: Scores, distances: list[float]) -> int:
     """Return the position of the profile to choose, by the one-standard-error rule.
 
-    Of the profiles that are at most one paired standard error worse than the best, the one nearest
-    to the start is chosen, because the best of many is partly luck. Breiman, Friedman, Olshen and
-    Stone, Classification and Regression Trees (1984), section 3.4. ``values`` has shape (profiles,
-    queries).
+    Of the profiles that are at most one paired standard error worse than the best, the rule chooses
+    the one with the lowest of ``distances`` from the start, because the best of many is partly
+    luck. Breiman, Friedman, Olshen and Stone, Classification and Regression Trees (1984), section
+    3.4. ``values`` has shape (profiles, queries).
     """
     means = values.mean(axis=1)
     losses = values[int(np.argmax(means))] - values

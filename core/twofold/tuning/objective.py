@@ -30,7 +30,7 @@ _Value = TypeVar("_Value")
 
 
 class ByteLRU(Generic[_Value]):
-    """A least-recently-used cache of at most ``_CACHE_BYTES``, or one value."""
+    """A least-recently-used cache of at most ``_CACHE_BYTES`` by ``size``, or of one value."""
 
     def __init__(self, size: Callable[[_Value], int]) -> None:
         self._size = size
@@ -55,7 +55,7 @@ class ByteLRU(Generic[_Value]):
 class RelevantCandidates:
     """The relevant candidates of all queries, concatenated.
 
-    ``queries`` and ``columns`` (r,) are their positions in arrays of shape (queries, candidates),
+    ``queries`` and ``columns`` (r,) are their indices in arrays of shape (queries, candidates),
     ``grades`` (r,) are above 0, and ``ideal`` (queries,) is the DCG of the best possible ranking.
     """
 
@@ -70,8 +70,8 @@ class RelevantCandidates:
     ) -> "RelevantCandidates":
         """Find the relevant candidates among keys (queries, candidates).
 
-        ``judged`` has grades by key for each query, with negative keys for missing passages. ``k``
-        is the cutoff of the ideal DCG.
+        ``judged`` has grades by key for each query, with negative keys for passages that the index
+        lacks. ``k`` is the cutoff of the ideal DCG.
         """
         found: list[tuple[int, int, int]] = []
         for query, grades in enumerate(judged):
@@ -108,7 +108,7 @@ def _ideal_dcg(grades: Sequence[int], k: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _JudgedCandidates:
-    """Candidates with their relevance, and the cache key of what they depend on."""
+    """Candidates and the relevant ones among them, with a cache key of the settings used."""
 
     key: Hashable
     candidates: CandidateMatrix
@@ -116,10 +116,10 @@ class _JudgedCandidates:
 
 
 class TuningObjective:
-    """Measures search profiles on judged queries, as retrievers with the profiles would.
+    """Measures search profiles on judged queries, by the rankings that retrievers would return.
 
-    Each combination of title weight, scorer and depth is searched only once. Each fusion is
-    computed only with all weight on either leg, because fused scores are linear in the weight.
+    Each combination of title weight, scorer and depth is searched only once. Each fusion rule is
+    computed only for dense weights 0 and 1, because fused scores are linear in the weight.
 
     Args:
         scope: The open search.
@@ -191,19 +191,19 @@ class TuningObjective:
         if vectors is None:
             vectors = scope.encode_queries(list(judged.values()))
         elif len(vectors) != len(queries):
-            raise InputError(f"{len(queries):,} queries came with {len(vectors):,} vectors")
+            raise InputError(f"pass {len(queries):,} vectors, one per query, not {len(vectors):,}")
         else:
             vectors = vectors[[at for at, query_id in enumerate(queries) if query_id in judged]]
         return cls(scope, judged, qrels, vectors, measure)
 
     @property
     def takes_scorers(self) -> bool:
-        """Whether the engine takes a scoring function per query."""
+        """Whether the search engine takes a lexical scorer, such as BM25(b=0.5), per query."""
         return self._scope.capabilities.scorers
 
     @property
     def has_titles(self) -> bool:
-        """Whether titles can be weighted, and any passage has one."""
+        """Whether titles can be weighted, and any passage has a title."""
         statistics = self._scope.statistics
         if self._scope.weigh_titles is None or statistics is None:
             return False
@@ -212,7 +212,7 @@ class TuningObjective:
 
     @property
     def passages(self) -> int:
-        """The number of passages."""
+        """The number of passages in the index."""
         return self._scope.session.corpus.passages
 
     def values(self, profile: SearchProfile) -> Scores:
@@ -227,7 +227,7 @@ class TuningObjective:
         return np.stack(list(self._values.values()))
 
     def _gather(self, profile: SearchProfile) -> _JudgedCandidates:
-        """Return the candidates that a profile fuses."""
+        """Return the candidates that a profile's fusion would rank."""
         limit = max(profile.depth, self._k)
         key = (profile.title_weight, profile.scorer, limit)
 
@@ -247,14 +247,14 @@ class TuningObjective:
         return self._candidates.get_or_create(key, search)
 
     def _weigh_titles(self, title_weight: int) -> SearchScope:
-        """Return the scope where titles have this weight."""
+        """Return an open search in which titles have this weight."""
         if title_weight not in self._scopes:
             assert self._scope.weigh_titles is not None  # another weight is tried only then
             self._scopes[title_weight] = self._scope.weigh_titles(title_weight)
         return self._scopes[title_weight]
 
     def _fuse(self, judged: _JudgedCandidates, fusion: WeightedFusion) -> Scores:
-        """Return fused scores (queries, width)."""
+        """Return the fused scores (queries, width) of the candidates."""
         bare = fusion.fusion if isinstance(fusion, GuardedFusion) else fusion
         lexical_only, dense_only = bare.with_dense_weight(0.0), bare.with_dense_weight(1.0)
         candidates = judged.candidates
@@ -268,7 +268,7 @@ class TuningObjective:
         return np.asarray(weight * dense + (1 - weight) * lexical)
 
     def _guarded_weights(self, fusion: GuardedFusion) -> Scores:
-        """Return the dense weight that a guard leaves for each query (queries, 1)."""
+        """Return each query's dense weight (queries, 1) as the guard adjusts it."""
         probe = replace(fusion, fusion=WeightedSum(dense_weight=fusion.dense_weight))
         if probe not in self._guard_weights:
             coverages, inverse = np.unique(self._coverages, return_inverse=True)

@@ -1,4 +1,4 @@
-"""The result of tuning, and profiles in words."""
+"""The result of tuning, and descriptions of profiles as text."""
 
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
@@ -37,7 +37,7 @@ def describe_scorer(profile: SearchProfile) -> str:
 
 
 def describe_profile(profile: SearchProfile) -> str:
-    """Return a profile on one line."""
+    """Return a profile's fusion, depth, scorer and title weight on one line."""
     return (
         f"{describe_fusion(profile.fusion)}; depth {profile.depth}; {describe_scorer(profile)}; "
         f"title weight {profile.title_weight}"
@@ -46,10 +46,10 @@ def describe_profile(profile: SearchProfile) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """A fold: the held-out query ids, and the profile that the other queries chose.
+    """A fold: the held-out query ids, and the profile that the search on other queries chose.
 
-    ``before`` and ``after`` are the means of the held-out queries under the active profile and
-    under this one.
+    ``before`` and ``after`` are the held-out queries' mean measures under the active profile and
+    under ``profile``.
     """
 
     queries: tuple[str, ...]
@@ -74,8 +74,8 @@ class TuningResult:
         tried: The number of profiles that were measured.
         accepted: Whether the gain's interval lies above zero and ``p`` is small: at most 0.025 for
             a 95% interval.
-        needed: How many judged queries would make the gain significant, None without a gain.
-            With too few queries, the least number for tuning.
+        needed: How many judged queries would make the gain significant; None without a gain.
+            If there are too few queries to tune, the least number for tuning.
         stages: The stages of the search over all queries.
     """
 
@@ -105,12 +105,12 @@ class TuningResult:
         return f"nothing changes: {gain}; {self._explain_rejection(self.gain)}"
 
     def _explain_rejection(self, gain: Interval) -> str:
-        """Return why nothing was accepted, or how many queries it would take."""
+        """Return why the gain was rejected, or how many more queries would make it significant."""
         if abs(gain.mean) < _ROUNDING:
             return "no other profile is clearly better"
         if gain.low > 0 and self.p is not None:
             return (
-                f"with {self.tried:,} profiles tried, chance explains the best one (adjusted p "
+                f"with {self.tried:,} profiles tried, the best gain may be chance (adjusted p "
                 f"{self.p:.2f})"
             )
         if gain.mean < 0:
@@ -123,7 +123,7 @@ class TuningResult:
         return f"about {more:,} more judged queries would make a gain of this size significant"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as JSON values."""
+        """Return the result as JSON values."""
         gain = self.gain
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         del values["needed"]

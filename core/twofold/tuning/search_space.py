@@ -32,15 +32,15 @@ _RULES: tuple[WeightedFusion, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class SearchSpace:
-    """The values that tuning tries, besides those of the active profile.
+    """The values that tuning tries, in addition to those of the active profile.
 
     Attributes:
-        rules: Fusions, each tried with every dense weight, with and without the guard.
-        dense_weights: The dense leg's shares in the fusion.
-        depths: Candidates of each leg.
+        rules: Fusion rules, each tried with every dense weight, with and without `GuardedFusion`.
+        dense_weights: Weights of the dense leg in the fusion.
+        depths: Numbers of candidates of each leg.
         k1: BM25's term frequency saturation.
         b: BM25's length normalization.
-        title_weights: How many times a title counts. Tried only where passages have titles.
+        title_weights: How many times a title counts. Tried only if passages have titles.
         max_passages_for_titles: The largest collection in which title weights are tried, since
             each of them analyzes all passages in memory.
     """
@@ -54,7 +54,7 @@ class SearchSpace:
     max_passages_for_titles: int = 200_000
 
     def vary_fusion(self, profile: SearchProfile) -> Iterator[SearchProfile]:
-        """Yield the profile with every fusion and dense weight."""
+        """Yield the profile with every fusion rule and dense weight, guarded and not."""
         guard = profile.fusion if isinstance(profile.fusion, GuardedFusion) else GuardedFusion()
         for rule in self.rules:
             for weight in self.dense_weights:
@@ -63,7 +63,7 @@ class SearchSpace:
                 yield replace(profile, fusion=bare)
 
     def vary_scorer(self, name: Literal["b", "k1"], profile: SearchProfile) -> list[SearchProfile]:
-        """Return the profile with every other value of its scorer's parameter, if it has one."""
+        """Return the profile with every other value of the scorer's parameter, if there is one."""
         scorer: Any = profile.scorer if profile.scorer is not None else BM25()
         names = [parameter.name for parameter in fields(scorer)] if is_dataclass(scorer) else []
         if name not in names:
@@ -93,7 +93,7 @@ class TuningPlan:
         folds: The folds of the cross-validation, at least 2.
         seed: Seeds the assignment of queries to folds.
         confidence: The level of confidence at which held-out queries must gain.
-        min_queries: With fewer judged queries nothing changes. At least twice ``folds``.
+        min_queries: Least number of judged queries to tune on. At least twice ``folds``.
         space: The values to try.
 
     Raises:
@@ -122,7 +122,7 @@ class TuningPlan:
 def profile_distance(profile: SearchProfile, start: SearchProfile) -> float:
     """Return how far a profile is from ``start``: 0 if they are equal, about 1 per parameter.
 
-    Another fusion rule counts 1, and a guard that only one of them has 0.5. k1, depth and title
+    Another fusion rule counts 1, and a guard in only one of the two 0.5. k1, depth and title
     weight count the logarithm of their ratio; b and the dense weight count their difference.
     """
     fusion, start_fusion = profile.fusion, start.fusion

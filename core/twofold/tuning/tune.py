@@ -41,7 +41,7 @@ def tune(
         qrels: Query id to passage id to relevance grade.
         plan: The options of tuning.
         vectors: The encoder's vectors of all ``queries`` (n, dim), before any query adapter.
-            Default: they are encoded.
+            Default: the index's encoder encodes the queries.
         progress: Called with the percentage done.
 
     Raises:
@@ -76,7 +76,7 @@ def tune_objective(
     start: SearchProfile,
     progress: Callable[[int], None] | None,
 ) -> TuningResult:
-    """Search for a better profile than ``start`` under any objective, as ``tune`` does."""
+    """Search for a better profile than ``start`` by an objective, as ``tune`` does."""
     searches = 0
 
     def run_search(positions: NDArray[np.int64]) -> tuple[Stage, ...]:

@@ -69,7 +69,7 @@ def test_bad_qrels_name_the_line(tmp_path, name, text, words):
             "line 1: an id must be a string or an integer, got True",
         ),
         ("q.jsonl", "", "has no queries"),
-        ("q.tsv", "no tab", "line 1: no tab between id and text"),
+        ("q.tsv", "no tab", "line 1: no tab between query id and text"),
     ],
 )
 def test_bad_queries_name_the_line(tmp_path, name, text, words):

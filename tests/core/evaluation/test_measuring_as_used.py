@@ -69,7 +69,7 @@ def test_presets_are_asked_for_their_own_k(library, claims, settings):
     queries = {f"q{at}": claim for at, claim in enumerate(claims[:10])}
     used = dict(zip(queries, retriever.retrieve_many(list(queries.values())), strict=True))
     judged = {each: {hits.ids[3]: 1} for each, hits in used.items()}
-    with pytest.warns(DegradedWarning, match="R@100 see only the 10 hits.*set its own k"):
+    with pytest.warns(DegradedWarning, match="R@100 see only the 10 hits.*retriever's own k"):
         found = evaluate(retriever, queries, judged, ["nDCG@10", "R@100"])
     for each, hits in used.items():
         assert found.run[each] == dict(zip(hits.ids, hits.scores.tolist(), strict=True))

@@ -267,11 +267,11 @@ def test_the_guard_says_which_leg_is_weak():
     assert guarded(1.0, 0.0).dense_weight == pytest.approx(0.95)
     assert guarded(0.2, 0.0).dense_weight == pytest.approx(0.3)
     (dense,) = guarded(0.2, 1.0).warnings
-    assert "the dense leg is weak here: its agreement with words is 0.20" in dense
-    assert "counts 0.30 instead of 0.80" in dense
+    assert "the dense leg is weak here: its agreement with the lexical leg is 0.20" in dense
+    assert "its weight is 0.30 instead of 0.80" in dense
     (lexical,) = guarded(1.0, 0.2).warnings
-    assert "the lexical leg is weak here: no passage has most of the query's words" in lexical
-    assert "counts for less than 0.20" in lexical
+    assert "the lexical leg is weak here: most of the query's words occur in no passage" in lexical
+    assert "its weight is below 0.20" in lexical
     assert guarded(0.69, 0.65).warnings == ()
     assert guarded(0.69, 0.65).dense_weight != 0.8
 
@@ -340,8 +340,8 @@ def test_what_cannot_be_stored_is_refused():
         (lambda: CombMNZ(DistributionBased()), "below 0: use MinMax"),
         (lambda: CombMNZ(L2()), "below 0: use MinMax"),
         (lambda: LogOdds(ZScore("candidates")), r"LogOdds can't use ZScore"),
-        (lambda: LogOdds(DistributionBased()), "leave 0 to 1: use"),
-        (lambda: LogOdds(L2()), "leave 0 to 1: use"),
+        (lambda: LogOdds(DistributionBased()), "may leave 0 to 1: use"),
+        (lambda: LogOdds(L2()), "may leave 0 to 1: use"),
         (lambda: WeightedSum(0.6), "normalizer must be an object.*got 0.6; .*dense_weight=0.6"),
         (lambda: WeightedSum("min-max"), "normalizer must be .*got 'min-max'"),
         (lambda: CombMNZ(MinMax), "normalizer must be .*got <class"),

@@ -108,7 +108,7 @@ def test_the_estimate_is_near_what_a_model_counts(abstracts):
 
 @pytest.mark.parametrize("given", [None, float("nan"), float("inf"), "7", True, -1])
 def test_a_count_that_is_no_number_is_refused(given):
-    with pytest.raises(QueryError, match="count must return the number of a text's tokens"):
+    with pytest.raises(QueryError, match="count must return a text's number of tokens"):
         build_context([Passage("one", "a")], 10, lambda text: given, "\n\n")
 
 

@@ -256,8 +256,8 @@ def test_settings_that_cannot_be_are_refused(library):
             "has its own fusion and weights: leave out fusion",
         ),
         ({"reranker": "cross-encoder"}, "reranker must be an object with rerank"),
-        ({"mode": "dense", "min_lexical": 1.0}, "min_lexical needs the other leg"),
-        ({"mode": "lexical", "min_dense": 0.1}, "min_dense needs the other leg"),
+        ({"mode": "dense", "min_lexical": 1.0}, "no scores for min_lexical: leave it out"),
+        ({"mode": "lexical", "min_dense": 0.1}, "no scores for min_dense: leave it out"),
     ]:
         with pytest.raises((QueryError, ValueError), match=words):
             Retriever(library, **bad)

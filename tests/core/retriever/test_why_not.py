@@ -170,7 +170,7 @@ def test_no_leg_ever_lists_it(tmp_path):
         why = Retriever(index, mode="lexical").retrieve("apple").why_not("b")
         assert (why.changes, why.legs["lexical"].rank) == ((), None)
         assert "no leg lists it" in why.reasons[0]
-        assert "no option that was tried brings it in" in str(why)
+        assert "no option that was tried makes it a hit" in str(why)
 
 
 @pytest.mark.parametrize("name", ["min_score", "min_dense", "min_lexical"])
@@ -283,8 +283,8 @@ def test_the_command_line_says_it(index, tmp_path):
     index.close()
     shown = CliRunner().invoke(app, [*asked, "--why-not", "b"])
     assert shown.exit_code == 0
-    assert "b: outranked by 1 hit; it lacks" in shown.stdout
-    assert "k=2 would bring it in" in shown.stdout
+    assert "b: outranked by 1 hit; score" in shown.stdout
+    assert "k=2 would make it a hit" in shown.stdout
     told = json.loads(CliRunner().invoke(app, [*asked, "--why-not", "b", "--json"]).stdout)
     assert (told["id"], told["changes"][-1], told["outranked_by"]) == ("b", {"k": 2}, ["a"])
     assert told["legs"]["lexical"]["rank"] == 2
@@ -318,7 +318,9 @@ def test_what_an_approximate_leg_misses_is_said_and_comes_back(approximate, clai
                 continue
             assert why.legs["dense"].rank == each.rank
             assert why.legs["dense"].missed == (each.id not in listed)
-            assert ("the approximate dense leg missed it" in why.reasons) == (each.id not in listed)
+            assert ("the approximate dense search missed it" in why.reasons) == (
+                each.id not in listed
+            )
             for changes in why.changes:
                 assert each.id in replace(retriever, **changes).retrieve(claim).ids
                 seen.add((why.legs["dense"].missed, "exact" in changes))

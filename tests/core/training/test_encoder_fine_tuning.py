@@ -236,7 +236,7 @@ def test_what_cannot_be_fine_tuned_is_refused_at_once(riddles, tmp_path):
     assert (tmp_path / "mine" / "training" / "data.jsonl").read_text() == "mine"
     for given, wanted in (
         ({"max_length": 2}, "max_length must be >= 3, because a text has 2 special tokens, got 2"),
-        ({"dims": (16, 64)}, "each of dims must be <= 32, the model's, got 64"),
+        ({"dims": (16, 64)}, "each of dims must be <= 32, the model's dim, got 64"),
     ):
         with pytest.raises(InputError, match=wanted):
             train_encoder(index, learned, tmp_path / "x", plan=replace(PLAN, **given))
@@ -253,7 +253,7 @@ def test_what_cannot_be_fine_tuned_is_refused_at_once(riddles, tmp_path):
     index.query_adapters.save("one", QueryAdapter(np.eye(32)))
     setting = SearchProfile(WeightedSum(dense_weight=0.5), 100, None, 1, query_adapter="one")
     index.profiles.save("one", setting, use=True)
-    with pytest.raises(InputError, match="an adapter is in use"):
+    with pytest.raises(InputError, match="a query adapter is active"):
         train_encoder(index, learned, tmp_path / "x")
     assert not (tmp_path / "x").exists()
     for given, wanted in (

@@ -81,7 +81,7 @@ def test_a_positive_is_never_a_negative_and_nothing_else_is_lost(tmp_path_factor
 
 def test_ids_without_a_query_are_left_out_and_said(tmp_path):
     path = write(tmp_path / "ids.tsv", as_lines([("1", "10", "11"), ("2", "10", "12")]))
-    with pytest.warns(DegradedWarning, match="1 query ids have no text among the queries.*'2'"):
+    with pytest.warns(DegradedWarning, match="1 query ids have no text in queries.*'2'"):
         assert list(read_id_triples(path, {"1": "one"}).queries) == ["1"]
     with pytest.warns(DegradedWarning), pytest.raises(CorpusError, match="has no query"):
         read_id_triples(path, {})

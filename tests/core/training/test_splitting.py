@@ -136,7 +136,7 @@ SMALL = TrainingSet((Example("one", ("a",)), Example("two", ("a", "b")), Example
         (lambda: split(SMALL, float("nan")), "share must be .* got nan"),
         (lambda: split(SMALL, by="text"), "by must be one of 'query', 'passage', got 'text'"),
         (lambda: split(SMALL, seed=1.5), "seed must be an integer"),
-        (lambda: split(SMALL, by="passage"), "3 queries make 1 groups .*or split by 'query'"),
+        (lambda: split(SMALL, by="passage"), "3 queries make 1 groups .*or by='query'"),
         (lambda: split_folds(SMALL, 1), "n must be an integer >= 2, got 1"),
         (lambda: split_folds(SMALL, 4), "make 3 groups linked by query, but at least 4"),
     ],

@@ -284,7 +284,7 @@ def test_what_cannot_be_tuned_is_refused(judged_corpus, tmp_path):
     index, asked, judged, vectors = judged_corpus
     with pytest.raises(InputError, match="none of the queries has judgments"):
         tune(index, asked, {"other": {"p000": 1}}, vectors=vectors)
-    with pytest.raises(InputError, match="60 queries came with 59 vectors"):
+    with pytest.raises(InputError, match="pass 60 vectors, one per query, not 59"):
         tune(index, asked, judged, vectors=vectors[1:])
     with pytest.raises(InputError, match="unknown measure"):
         tune(index, asked, judged, plan=TuningPlan(measure="nDCC@10"), vectors=vectors)

@@ -1,7 +1,7 @@
 """Compiled loops over the forward index, which has each document's terms. They check no bounds.
 
-Import this module on first use only, because it imports numba. Scores are integers, as in
-``top_k``. ``forward`` is (fwd_ptr, fwd_term, fwd_code); ``norms`` a factor per document or empty.
+Import it on first use only: it imports numba. Scores are integers, as in ``top_k``. ``forward`` is
+(fwd_ptr, fwd_term, fwd_code), ``table`` the weight per code, ``norms`` a factor per document or ().
 """
 
 import numpy as np

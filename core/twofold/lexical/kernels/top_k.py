@@ -21,7 +21,7 @@ _ENDLESS = np.int64(1) << np.int64(61)
 
 @njit(inline="always")
 def fixed(weight, part, scale):
-    """Return weight * part as an integer; monotonic in both factors."""
+    """Return weight * part * scale, rounded to an integer; monotonic in weight and part."""
     return np.int64(weight * part * scale + 0.5)
 
 
@@ -156,9 +156,9 @@ def top(queries, postings, bounds, table, order, allowed, floors, wanted, found)
 
     Windowed MaxScore: Turtle and Flood, Query Evaluation: Strategies and Optimizations (1995), in
     windows of documents as in Lucene's bulk scorer. Terms are sorted by their bounds. The first
-    ones, whose bounds together don't reach the k-th best score so far, bring no documents: they are
-    added one by one to documents of other terms that are still within reach. Documents that could
-    tie are scored, because ids decide. Negative weights have no bounds, so all are scored.
+    terms, whose bounds together stay below the k-th best score so far, add no candidates. They are
+    scored, one by one, for candidates that can still reach that score. Documents that could tie are
+    scored, because ids decide. Negative weights have no bounds, so all are scored.
 
     ``queries`` has each query's range of local terms (-1 where the segment lacks the term) and
     weights, and the factor of its scores. ``table`` has the weight of each code, ``order`` the rank

@@ -24,11 +24,11 @@ _FLOOR = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class TrainingArrays:
-    """Passage vectors (m, dim), and query vectors (n, dim) with their weights (n,).
+    """Passage vectors (m, dim), query vectors (n, dim), and the queries' weights in the loss (n,).
 
-    ``positives`` has the grades of each query's relevant passages, by position. ``lexical`` has the
-    lexical parts of the fused scores (k, m) of the first k queries, for validation; it is None
-    without a lexical leg.
+    ``positives`` has, for each query, the grades of relevant passages by position. ``lexical``
+    (k, m) has the lexical parts of the fused scores of the first k queries, for validation; it is
+    None without a lexical leg.
     """
 
     passages: Vectors
@@ -48,9 +48,9 @@ class TrainingArrays:
         *,
         judged: int,
     ) -> "TrainingArrays":
-        """Collect the arrays of a training set with query vectors (n, dim).
+        """Collect the arrays of examples whose queries have ``vectors`` (n, dim).
 
-        If there are more than ``plan.max_passages``, all relevant passages and a sample are used.
+        Of more than ``plan.max_passages`` passages, the relevant ones and a sample are used.
         The first ``judged`` examples get lexical scores.
         """
         keys, metric = scope.list_keys(), scope.metric
@@ -77,7 +77,7 @@ class TrainingArrays:
         return cls(points, metric, vectors, positives, weights, lexical)
 
     def select(self, positions: NDArray[np.int64], *, lexical: bool = True) -> "TrainingArrays":
-        """Return the queries at some positions, with or without the lexical scores."""
+        """Return the arrays of the queries at ``positions``, with or without lexical scores."""
         return replace(
             self,
             vectors=self.vectors[positions],
@@ -93,9 +93,9 @@ def _grades_by_key(known: Mapping[str, int], example: Example) -> dict[int, int]
 
 
 def _lexical_parts(scope: SearchScope, examples: Sequence[Example], keys: Keys) -> Vectors | None:
-    """Return the lexical part of the default fusion, float32 (queries, passages), from 0 up.
+    """Return the lexical parts of the default fusion's scores, float32 (queries, passages).
 
-    It is divided by the dense weight, to be added to dense scores from 0 to 1.
+    They are divided by the dense weight, so that dense scores in [0, 1] can be added as they are.
     """
     if not scope.has_lexical:
         return None
@@ -109,10 +109,10 @@ def _lexical_parts(scope: SearchScope, examples: Sequence[Example], keys: Keys) 
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """One pass over the training pairs; number 0 is the state before, without a loss.
+    """One pass over the training pairs; number 0 is the state before training, without a loss.
 
-    ``ndcg`` is of the validation queries, None if there are none: nDCG@10 in adapter training, the
-    plan's measure in fine-tuning.
+    ``ndcg`` is the validation queries' mean nDCG@10, or in fine-tuning their mean of the plan's
+    measure. It is None without validation queries.
     """
 
     number: int
@@ -122,7 +122,7 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class FitResult:
-    """A matrix (dim, dim), the epoch that it is from (0: the identity), and all epochs."""
+    """A fitted matrix (dim, dim), the number of its epoch (0 is the identity), and all epochs."""
 
     matrix: NDArray[np.float32]
     best: int
@@ -135,7 +135,7 @@ def fit_adapter(
     plan: AdapterPlan,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> FitResult:
-    """Fit the matrix W of a query adapter by InfoNCE over all passages, from the identity on.
+    """Fit the matrix W of a query adapter by InfoNCE over all passages, starting at the identity.
 
     The loss of a query q and a relevant passage is the cross-entropy of
     softmax(s(W q, x) / temperature) over the passages x without q's other relevant ones (van den
@@ -143,9 +143,9 @@ def fit_adapter(
     ``identity_l2`` times the squared Frobenius norm of W - I is added. s is the index's metric,
     scaled by mean vector lengths, so that temperatures are comparable between encoders.
 
-    With validation queries, training stops early, and the matrix of the epoch with their best
-    nDCG@10, of all legs, is returned; without, that of the last epoch. On one thread, the same
-    seed gives the same matrix.
+    With validation queries, training stops early and returns the matrix of the epoch with their
+    best nDCG@10, fused if there are lexical scores. Without, it returns the last epoch's matrix.
+    On one thread, the same seed gives the same matrix.
     """
     import torch
 
@@ -192,7 +192,7 @@ def fit_adapter(
 
 
 def _initial_parameters(dim: int, rank: int | None, generator: "Generator") -> list["Tensor"]:
-    """Return a full matrix, or the two factors of a low-rank difference from the identity."""
+    """Return the parameters to fit: a full matrix, or with ``rank`` the two factors of W - I."""
     import torch
 
     if rank is None:
@@ -202,7 +202,7 @@ def _initial_parameters(dim: int, rank: int | None, generator: "Generator") -> l
 
 
 def _matrix(parameters: list["Tensor"]) -> "Tensor":
-    """Return the matrix (dim, dim) that the parameters make, with gradients."""
+    """Return the matrix W (dim, dim) computed from its parameters, with gradients."""
     import torch
 
     if len(parameters) == 1:
@@ -214,7 +214,7 @@ def _matrix(parameters: list["Tensor"]) -> "Tensor":
 def _scaled_similarity(
     metric: Metric, points: "Tensor", queries: "Tensor"
 ) -> Callable[["Tensor"], "Tensor"]:
-    """Return a function from query vectors (n, dim) to scores (n, passages).
+    """Return a function from query vectors (n, dim) to scores (n, m) of the passages ``points``.
 
     Scores are divided by mean vector lengths, except for cosine.
     """
@@ -240,7 +240,7 @@ def _scaled_similarity(
 def _mask_other_positives(
     scores: "Tensor", positives: Sequence[dict[int, int]], queries: list[int], targets: list[int]
 ) -> None:
-    """Remove each query's other relevant passages from its softmax, in place."""
+    """Set the scores of each row's relevant passages, except its target, to -inf, in place."""
     others = [
         (row, position)
         for row, (query, target) in enumerate(zip(queries, targets, strict=True))
@@ -260,8 +260,8 @@ def _validate(
 ) -> float | None:
     """Return the mean nDCG@10 of the validation queries, None if there are none.
 
-    To add lexical scores, dense ones are scaled to 0 to 1 as in the default fusion: from
-    ``lowest``, the metric's theoretical minimum, or else the observed minimum.
+    To add lexical scores, dense scores are scaled to [0, 1] as in the default fusion. The minimum
+    is ``lowest``, the metric's theoretical one, or if that is None, the observed one.
     """
     import torch
 

@@ -16,16 +16,16 @@ class AdapterPlan(AcceptanceRules):
         temperature: Divides the similarities in the loss; 1 / ``scale`` of other libraries.
         identity_l2: L2 penalty that keeps the matrix near the identity.
         rank: Rank of the matrix's difference from the identity; None for a full matrix.
-        interpolations: Weights of the learned matrix to try; the identity gets the rest.
+        interpolations: Weights w to try: the adapter is w times the learned matrix plus (1 - w) I.
         epochs: Largest number of passes over all pairs of a query and a relevant passage.
         patience: Epochs without a better nDCG@10 on validation queries after which a fit stops.
         batch: Pairs per step of the Adam optimizer.
         learning_rate: Adam's learning rate.
-        max_passages: Most passages to contrast with; beyond it, all relevant ones and a sample.
+        max_passages: Most passages in the loss; of more, the relevant ones and a sample.
         folds: Folds of the cross-validation, which holds out each query once.
 
     Raises:
-        InputError: A value is out of range, or there are too few queries for the folds.
+        InputError: A value is out of range, or ``min_queries`` is below twice ``folds``.
 
     Example:
         >>> AdapterPlan(epochs=10, rank=64).temperature

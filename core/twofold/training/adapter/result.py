@@ -16,18 +16,18 @@ from twofold.tuning import TuningResult, describe_profile
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedAdapter(TrainingResult):
-    """Outcome of ``train_adapter``, which writes nothing: pass it to ``keep`` to save it.
+    """Result of ``train_adapter``, which writes nothing: ``keep`` saves it to the index.
 
     Attributes:
-        adapter: The adapter fitted on all queries; None if there were too few.
-        plan: The hyperparameters.
-        interpolation: Weight of the learned matrix in the adapter.
+        adapter: The adapter fitted on all queries; None with too few queries.
+        plan: The hyperparameters of the training.
+        interpolation: Weight of the learned matrix in the adapter; the identity has the rest.
         epochs: Epochs of the final fit.
         curves: Epochs of each fold's fit.
-        profile: Search profile to use with the adapter: the one that ``tuned`` found if it is a
-            significant gain of its own, else the active one. The gains are by the active one.
+        profile: Search profile to use with the adapter: ``tuned.profile``, or the active one if
+            unseen queries lose by that. ``gains`` are measured with the active one.
         tuned: Result of tuning the fusion to the adapted queries; None without a lexical leg.
-        vector_set: Number of the vector set that the adapter was trained on.
+        vector_set: Number of the index's vector set; it changes when the index is reencoded.
     """
 
     adapter: QueryAdapter | None
@@ -49,11 +49,11 @@ class TrainedAdapter(TrainingResult):
         if self.accepted and self.profile is not None:
             lines.append(f"with {describe_profile(self.profile)}")
         if self.tuned is not None:
-            lines.append(f"fusion tuned to it: {self.tuned}")
+            lines.append(f"fusion tuned to the adapter: {self.tuned}")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but the matrix as JSON values."""
+        """Return the result as JSON values, without the adapter's matrix and the plan."""
         return {
             **TrainingResult.to_dict(self),
             "interpolation": self.interpolation,
@@ -68,25 +68,25 @@ class TrainedAdapter(TrainingResult):
 
 
 def choose_name(index: Index) -> str:
-    """Return the first free name of trained, trained-2 ..."""
+    """Return the first of trained, trained-2 ... that no adapter or profile of the index has."""
     return free_name("trained", {*index.query_adapters, *index.profiles})
 
 
 def keep(
     index: Index, trained: TrainedAdapter, *, name: str | None = None, use: bool = True
 ) -> str:
-    """Save an adapter and its search profile under one name, and return the name.
+    """Save a trained adapter and its search profile under one name, and return the name.
 
-    To undo it, activate another profile: ``index.profiles.use(name_or_none)``.
+    To deactivate both, activate another profile: ``index.profiles.use(name_or_none)``.
 
     Args:
         index: The index that the adapter was trained on.
         trained: Result of ``train_adapter``.
-        name: Name of both. Default: the first free one of trained, trained-2 ...
+        name: Name of adapter and profile. Default: the first free one of trained, trained-2 ...
         use: Whether to activate the profile, and with it the adapter.
 
     Raises:
-        InputError: The name is taken, there is no adapter, or the index was encoded anew.
+        InputError: The name is taken, there is no adapter, or the index was reencoded since.
         IndexLockedError: Another process writes to the index.
         ReadOnlyError: The index is open for reading only.
     """
@@ -96,8 +96,8 @@ def keep(
         active = scope.session.corpus.vector_set
     if active != trained.vector_set:
         raise InputError(
-            "the adapter was trained on other vectors: the index was encoded anew since; "
-            "train again"
+            "the adapter was trained on other vectors than the index has now, since the index was "
+            "reencoded: train again"
         )
     name = name if name is not None else choose_name(index)
     # Both names are checked before anything is written.

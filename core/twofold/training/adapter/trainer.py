@@ -50,7 +50,7 @@ _VALIDATION_SHARE = 0.2  # of a fold's training queries, for early stopping
 
 @dataclass(frozen=True, slots=True)
 class TrainingProgress:
-    """How far a training is: the name of the stage, the share done, and the last epoch."""
+    """Progress of a training: the stage's name, the share done (0 to 1), and the last epoch."""
 
     stage: str
     done: float
@@ -70,30 +70,30 @@ def train_adapter(
     regression_set: TrainingSet | None = None,
     progress: ProgressCallback | None = None,
 ) -> TrainedAdapter:
-    """Train a linear map of query vectors on judged queries; nothing is written.
+    """Train a query adapter, a linear map of query vectors, on judged queries; nothing is written.
 
-    Passages are not encoded again, so any encoder will do. Queries are judged by cross-validation:
-    each is measured with a matrix that was fitted without it. An active adapter is the base to
-    beat, and queries that it was trained on don't count. The returned adapter is fitted on all
-    queries, for the mean of the folds' best epochs, and interpolated with the identity. With two
-    legs, the fusion is then tuned to it, and accepted on its own.
+    Passages are not encoded again, so any encoder will do. Cross-validation measures each query
+    with a matrix that was fitted without it. Gains are over the active adapter, if there is one;
+    queries that it was trained on don't count. The returned adapter is fitted on all queries, for
+    the mean of the folds' best epochs, and interpolated with the identity. With two legs, the
+    fusion is then tuned to the adapter, and that change is accepted or rejected by itself.
 
     Args:
         index: An `Index`, or an `EncodedBackend` over another engine.
-        training_set: Judged queries, to train on and to judge by.
+        training_set: Judged queries, to train on and to measure gains by.
         plan: The hyperparameters.
-        vectors: Vectors of the queries, float32 (n, dim). Default: by the index's encoder.
+        vectors: Unadapted query vectors, float32 (n, dim). Default: the encoder's.
         extra: More examples, such as synthetic ones, to train on in every fold.
         regression_set: Judged control queries, which must not lose. Default: titles or first
             sentences of passages that are relevant to no judged query.
-        progress: Called with each epoch and stage.
+        progress: Called after each epoch and at each stage.
 
     Raises:
-        InputError: There is nothing to learn from, or vectors don't fit.
-        QueryError: The index is empty, or has no vectors or no encoder where it needs one.
+        InputError: No positive is in the index, all examples are alike, or ``vectors`` don't fit.
+        QueryError: The index is empty or has no vectors, or lacks an encoder that is needed.
 
     Warns:
-        DegradedWarning: Examples have no relevant passage in the index.
+        DegradedWarning: Examples have no relevant passage in the index, and are skipped.
     """
     plan = plan if plan is not None else AdapterPlan()
     with index.open_search() as scope:
@@ -110,14 +110,14 @@ def train_adapter(
 
 @dataclass(frozen=True, slots=True)
 class SweepPoint:
-    """A temperature and the adapter trained at it."""
+    """A temperature and the result of training an adapter with it."""
 
     temperature: float
     trained: TrainedAdapter
 
     @property
     def gain(self) -> Gain:
-        """The gain of all held-out queries, in the index's own mode."""
+        """The gain of all held-out queries: in hybrid mode, or dense without a lexical leg."""
         return self.trained.gains[0]
 
     def __str__(self) -> str:
@@ -135,11 +135,11 @@ def sweep_temperatures(
 ) -> tuple[SweepPoint, ...]:
     """Train an adapter at each temperature; nothing is written.
 
-    The best gain of several is biased upward: train anew at the chosen temperature with another
-    seed for an honest one. Arguments are as for ``train_adapter``.
+    The best gain of several is biased upward: for an unbiased one, train again at that temperature
+    with another seed. The other arguments are those of ``train_adapter``.
 
     Raises:
-        InputError: A temperature is out of range, or there are too few queries.
+        InputError: There are no temperatures, one is out of range, or there are too few queries.
     """
     if not temperatures:
         raise InputError("temperatures must not be empty: pass some, such as (0.02, 0.05)")
@@ -156,10 +156,10 @@ def sweep_temperatures(
 
 @dataclass(frozen=True, slots=True)
 class CrossValidated:
-    """Query vectors (n, dim), each ``adapted`` by a matrix that was fitted without that query.
+    """Query vectors (n, dim): ``base`` ones, and ``adapted`` ones by a fit without that query.
 
-    ``folds`` (n,) has the number of the fold that held out each query. ``unseen`` (n,) flags
-    queries that share no relevant passage with the other folds.
+    ``folds`` (n,) has the number of the fold that held out each query, ``fits`` each fold's result.
+    ``unseen`` (n,) flags queries that share no relevant passage with the other folds.
     """
 
     base: Vectors
@@ -169,23 +169,23 @@ class CrossValidated:
     fits: tuple[FitResult, ...]
 
     def interpolate(self, weight: float) -> Vectors:
-        """Return vectors between the base (0) and the adapted ones (1)."""
+        """Return query vectors (n, dim) between ``base`` (weight 0) and ``adapted`` (weight 1)."""
         return np.asarray(self.base + weight * (self.adapted - self.base), np.float32)
 
 
 def interpolate_matrix(matrix: Vectors, weight: float) -> Vectors:
-    """Return a matrix (dim, dim) between the identity (0) and a learned one (1)."""
+    """Return a matrix (dim, dim) between the identity (weight 0) and ``matrix`` (weight 1)."""
     eye = np.eye(len(matrix), dtype=np.float32)
     return np.asarray(eye + np.float32(weight) * (matrix - eye), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
 class InterpolationChoice:
-    """Chooses the interpolation weight by the held-out queries' measures in one mode.
+    """Chooses the interpolation weight by the held-out queries' measures in one search mode.
 
-    ``before`` are measures by the index as it is, and ``candidates`` cross-validated ones by
-    weight. ``counted`` (n,) flags queries that the active adapter was not trained on. At ``safe``
-    weights, control queries don't regress.
+    ``before`` has the measures before training, ``candidates`` the cross-validated ones by weight.
+    ``counted`` (n,) flags queries whose gains count. ``safe`` has the weights at which control
+    queries lose at most ``max_regression``.
     """
 
     plan: AdapterPlan
@@ -197,14 +197,14 @@ class InterpolationChoice:
     safe: tuple[float, ...]
 
     def regresses(self, after: QueryMeasures, among: Mask) -> bool:
-        """Return whether unseen queries lose, of the counted ones that ``among`` (n,) flags."""
+        """Return whether counted, unseen queries flagged by ``among`` (n,) lose too much."""
         unseen, confidence = self.cross_validated.unseen, self.plan.confidence
         counted = self.counted & among
         gains = compute_gains(self.before, after, unseen, confidence=confidence, among=counted)
         return not no_regression(gains, self.plan)
 
     def best_weight(self, among: Mask) -> float:
-        """Return the weight with the best mean over some queries, and without regression."""
+        """Return the weight that is best for the queries in ``among`` (n,), without regression."""
         allowed = [
             weight for weight in self.safe if not self.regresses(self.candidates[weight], among)
         ]
@@ -215,7 +215,7 @@ class InterpolationChoice:
         return max(scores, key=scores.__getitem__)
 
     def measure_folds(self) -> QueryMeasures:
-        """Return each fold's measures at the weight that the other folds choose."""
+        """Return all queries' measures, each fold's at the weight that the other folds choose."""
         after = {mode: np.empty_like(scores) for mode, scores in self.before.items()}
         folds = self.cross_validated.folds
         for number in np.unique(folds):
@@ -228,7 +228,7 @@ class InterpolationChoice:
 
 @dataclass
 class _AdapterTraining:
-    """One run of ``train_adapter``; ``vectors`` are of the judged and then the extra examples."""
+    """One run of ``train_adapter``; ``vectors`` has the ``judged``, then the ``extra`` queries."""
 
     scope: SearchScope
     judged: TrainingSet
@@ -324,9 +324,9 @@ class _AdapterTraining:
         )
 
     def _counted_queries(self) -> tuple[Mask, str]:
-        """Return a mask of the queries whose gains count, and a note on it for the reason.
+        """Return a mask of the queries whose gains count, and a note to append to the reason.
 
-        Queries that the active adapter was trained on don't count, if enough others are left.
+        Queries that the active adapter was trained on don't count, unless too few are left.
         """
         every = np.ones(len(self.judged), np.bool_)
         adapter = self.scope.query_adapter
@@ -347,7 +347,7 @@ class _AdapterTraining:
         )
 
     def _cross_validate(self) -> CrossValidated:
-        """Fit without each fold, and adapt the fold's queries."""
+        """Fit a matrix without each fold, and adapt the fold's queries by it."""
         plan, judged = self.plan, self.judged
         base = self.vectors[: len(judged)]
         adapted = np.empty_like(base)
@@ -366,14 +366,14 @@ class _AdapterTraining:
         return CrossValidated(base, adapted, flags, numbers, tuple(fits))
 
     def _fit_all(self, validated: CrossValidated) -> FitResult:
-        """Fit on all queries, for the mean of the folds' best epochs."""
+        """Fit on all queries, for as many epochs as the folds' best ones on average."""
         epochs = round(float(np.mean([fit.best for fit in validated.fits])))
         if epochs == 0:
             return FitResult(np.eye(self.vectors.shape[1], dtype=np.float32), 0, ())
         return self._fit(Split(self.judged, TrainingSet(())), epochs, "all queries")
 
     def _fit(self, parts: Split, epochs: int, stage: str) -> FitResult:
-        """Fit on one part of the judged queries and all extra ones; stop early by the other."""
+        """Fit on ``parts.train`` and all extra queries; stop early by ``parts.test``."""
         extra = np.arange(len(self.judged), len(self.train))
         positions = np.concatenate([find_positions(self.judged, parts.train), extra])
         validation = self.arrays.select(find_positions(self.judged, parts.test))
@@ -388,7 +388,7 @@ class _AdapterTraining:
         return found
 
     def _control_queries(self) -> tuple[SearchQuality, Vectors] | None:
-        """Return the control queries with their vectors; None if none are given or can be made."""
+        """Return the control queries and their vectors, or None if there are too few."""
         scope, regression_set = self.scope, self.regression_set
         if regression_set is not None:
             if not len(regression_set):
@@ -407,7 +407,7 @@ class _AdapterTraining:
     def _measure_control(
         self, fit: FitResult, weight: float, profile: SearchProfile
     ) -> Gain | None:
-        """Return the gain of the control queries with an adapter and a profile."""
+        """Return the control queries' gain by a fit at some weight, with a profile."""
         if self.control is None:
             return None
         quality, vectors = self.control

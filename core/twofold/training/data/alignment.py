@@ -33,7 +33,7 @@ def examples_in_index(scope: SearchScope, training_set: TrainingSet) -> Training
     stored = scope.find_keys(sorted(training_set.positives))
     usable = [e for e in training_set if any(id_ in stored for id_ in e.positives)]
     if not len(training_set):
-        raise InputError("there are no examples to learn from")
+        raise InputError("the training set has no examples: pass at least one")
     if not usable:
         raise InputError(
             f"none of the positives of {len(training_set):,} examples is in the index, such as "
@@ -64,9 +64,9 @@ def examples_in_index(scope: SearchScope, training_set: TrainingSet) -> Training
 def drop_known_queries(
     scope: SearchScope, known: TrainingSet, extra: TrainingSet | None
 ) -> TrainingSet:
-    """Return the usable extra examples whose query is not among the known ones.
+    """Return the ``extra`` examples with a positive in the index and a query not in ``known``.
 
-    Otherwise a held-out query could be trained on. Raises InputError as ``examples_in_index``.
+    Otherwise a held-out query could be trained on. Raises the errors of ``examples_in_index``.
     """
     if extra is None or not len(extra):
         return TrainingSet(())
@@ -86,10 +86,10 @@ def find_positions(training_set: TrainingSet, subset: TrainingSet) -> NDArray[np
 def select_query_vectors(
     scope: SearchScope, given: TrainingSet, known: TrainingSet, vectors: Vectors | None
 ) -> Vectors:
-    """Return the vectors of the known queries, (len(known), dim).
+    """Return the vectors (len(known), dim) of the queries of ``known``, a subset of ``given``.
 
-    They are those of ``vectors`` (len(given), dim), or the encoder's without any. Raises InputError
-    for another shape, and for a vector that is not finite, or zero under cosine.
+    They are selected from ``vectors`` (len(given), dim), or encoded if that is None. Raises
+    InputError for another shape, and for a vector that is not finite, or zero under cosine.
     """
     if vectors is None:
         return scope.encode_queries([example.query for example in known], adapt=False)
@@ -112,10 +112,7 @@ def select_query_vectors(
 
 
 def match_passages(scope: SearchScope, training_set: TrainingSet) -> TrainingSet:
-    """Replace ids of passages that the index stores under another id.
-
-    Only the training set's passages are matched, by their title and text.
-    """
+    """Return the set with the index's ids of its ``passages``, matched by title and text."""
     known = scope.find_keys([passage.id for passage in training_set.passages])
     contents = {
         passage.id: passage.content
@@ -133,7 +130,7 @@ def match_passages(scope: SearchScope, training_set: TrainingSet) -> TrainingSet
 
 
 def _find_ids(scope: SearchScope, contents: frozenset[str]) -> dict[str, str]:
-    """Return the id of the first passage with each of these contents."""
+    """Return, for each content in the index, the id of the first passage with that content."""
     ids: dict[str, str] = {}
     keys = scope.list_keys()
     for start in range(0, len(keys), _BATCH):
@@ -144,7 +141,7 @@ def _find_ids(scope: SearchScope, contents: frozenset[str]) -> dict[str, str]:
 
 
 def _replace_ids(example: Example, new_ids: Mapping[str, str]) -> Example:
-    """Return an example with other ids; a passage on both sides stays a positive."""
+    """Return an example with ``new_ids`` for old ones; a positive is no negative then."""
     grades: dict[str, int] = {}
     for old_id, grade in zip(example.positives, example.grades, strict=True):
         id_ = new_ids.get(old_id, old_id)

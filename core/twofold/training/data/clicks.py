@@ -37,7 +37,7 @@ class Session:
             raise InputError(f"query must be text that isn't blank, got {self.query!r:.80}")
         for name, ids in (("shown", self.shown), ("clicked", self.clicked)):
             if not isinstance(ids, tuple) or not all(isinstance(id_, str) for id_ in ids):
-                raise InputError(f"{name} must be a list of ids, got {ids!r:.80}")
+                raise InputError(f"{name} must be a tuple of ids (a JSON list), got {ids!r:.80}")
         if len(set(self.shown)) < len(self.shown):
             repeated = Counter(self.shown).most_common(1)[0][0]
             raise InputError(f"passage {repeated!r} is shown twice: give each a single position")
@@ -61,10 +61,10 @@ class ClickPlan:
             exponent eta (propensity = position ** -eta), a function gives the propensity of a
             position, and ``"estimated"`` estimates it from the sessions.
         min_impressions: Query-passage pairs shown less often are ignored.
-        min_dwell: Clicks with a known, shorter dwell time in seconds are ignored.
-        min_relevance: Least relevance estimate of a positive.
-        max_weight: Most that one click adds to an example's weight.
-        skip_above: Whether passages skipped above a click become negatives.
+        min_dwell: Clicks with a shorter dwell time, in seconds, are ignored.
+        min_relevance: Least relevance estimate of a positive, see ``examples_from_clicks``.
+        max_weight: Largest weight (1 / propensity) of one click in the weight of an example.
+        skip_above: Whether passages without a click that are shown above a click become negatives.
         normalize: Whether queries that differ only in case and blanks are one query.
     """
 
@@ -91,7 +91,7 @@ class ClickPlan:
 
 @dataclass(slots=True)
 class _QueryClicks:
-    """Counts of one query's sessions, by passage id."""
+    """Counts of one query's sessions: of its texts, and by passage id."""
 
     texts: Counter[str] = field(default_factory=Counter)
     impressions: Counter[str] = field(default_factory=Counter)
@@ -100,7 +100,7 @@ class _QueryClicks:
     weights: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, session: Session, plan: ClickPlan, weight: Callable[[int], float]) -> None:
-        """Add a session; ``weight`` is the weight of a click by position."""
+        """Add a session; ``weight`` maps a position, from 1, to the weight of a click there."""
         clicked = set(session.clicked)
         counted = {
             id_ for id_ in clicked if session.dwell.get(id_, plan.min_dwell) >= plan.min_dwell
@@ -159,11 +159,11 @@ def read_clicks(path: FilePath) -> tuple[Session, ...]:
 
 
 def examples_from_clicks(sessions: Iterable[Session], plan: ClickPlan | None = None) -> TrainingSet:
-    """Return an example for each query that has a passage relevant by its clicks.
+    """Return an example for each query with a passage that is relevant according to its clicks.
 
     The relevance estimate of a query and a passage is the sum of 1 / propensity over the positions
-    of its clicks, divided by its impressions: Joachims, Swaminathan and Schnabel, Unbiased
-    Learning-to-Rank with Biased Feedback (WSDM 2017). Positives are ordered by it. An example's
+    of the clicks, divided by the impressions: Joachims, Swaminathan and Schnabel, Unbiased
+    Learning-to-Rank with Biased Feedback (WSDM 2017). It orders the positives. An example's
     weight is the mean of 1 / propensity over the clicks on its positives, scaled so that the mean
     over all examples is 1. Negatives were skipped above a click and never clicked for this query,
     most often skipped first: Joachims et al., Accurately Interpreting Clickthrough Data as Implicit
@@ -183,9 +183,9 @@ def examples_from_clicks(sessions: Iterable[Session], plan: ClickPlan | None = N
     examples = [example for example in built if example is not None]
     if not examples:
         raise InputError(
-            f"no passage of {len(keyed):,} sessions was shown {plan.min_impressions} times for a "
-            f"query with a relevance estimate of {plan.min_relevance}: give more sessions, or "
-            "lower min_impressions and min_relevance in ClickPlan"
+            f"no passage in {len(keyed):,} sessions has {plan.min_impressions} impressions for a "
+            f"query and a relevance estimate of {plan.min_relevance} or more: pass more sessions, "
+            "or lower min_impressions and min_relevance in ClickPlan"
         )
     mean = math.fsum(example.weight for example in examples) / len(examples)
     return TrainingSet(tuple(replace(each, weight=each.weight / mean) for each in examples))
@@ -197,17 +197,17 @@ def estimate_propensities(sessions: Iterable[Session], depth: int) -> tuple[floa
     Uses expectation maximization of the position-based model, in which a click needs an examined
     position and an attractive passage: Chuklin, Markov and de Rijke, Click Models for Web Search
     (2015); Wang et al., Position Bias Estimation for Unbiased Learning to Rank in Personal Search
-    (WSDM 2018). It learns from passages that were shown for one query at several positions. Many
-    pairs with few impressions make it less accurate. Raises InputError if a position has no clicks,
-    or no such passages link it to the first.
+    (WSDM 2018). Only passages count that one query has shown at several positions. Many
+    query-passage pairs with few impressions make the estimate less accurate. Raises InputError if a
+    position has no clicks, or such passages don't link it to position 1.
     """
     check_integer("depth", depth)
     model = _PositionModel((session.query, session) for session in sessions)
     if model.depth < depth:
         raise InputError(
-            f"position {model.depth + 1} can't be compared: it has no clicks on passages that the "
-            "same query has shown at other positions, up to the first; show them in more than one "
-            "order, ask for less depth, or give ClickPlan.propensity a number"
+            f"the propensity of position {model.depth + 1} can't be estimated, because no clicked "
+            "passage that one query has shown at several positions links it to position 1: pass a "
+            "lower depth or more sessions, or set ClickPlan.propensity to a number"
         )
     return model.estimate_propensities()[:depth]
 
@@ -229,7 +229,7 @@ class _PositionModel:
 
     @property
     def depth(self) -> int:
-        """Number of leading positions that can be compared with the first."""
+        """Number of leading positions whose propensity relative to position 1 can be estimated."""
         groups = {frozenset(pair) for pair in self._pairs}
         clicked = {pos for pair in self._pairs for pos, (_, clicks) in pair.items() if clicks}
         reached, grown = set[int](), {0}
@@ -241,7 +241,7 @@ class _PositionModel:
         return next(position for position in range(len(known) + 1) if position not in known)
 
     def estimate_propensities(self) -> tuple[float, ...]:
-        """Run EM on all positions and return the propensities of the comparable ones."""
+        """Run EM on all positions and return the propensities of the first ``depth`` positions."""
         cells = ((number, pair.items()) for number, pair in enumerate(self._pairs))
         rows = [(number, pos, *counts) for number, pair in cells for pos, counts in pair]
         pair, position, shown, clicks = np.array(rows, np.int64).T
@@ -271,7 +271,7 @@ def _click_weights(keyed: Sequence[tuple[str, Session]], plan: ClickPlan) -> Cal
         if model.depth < 2:
             raise InputError(
                 "propensities can't be estimated: no passage with clicks was shown for one query "
-                "both first and elsewhere; give ClickPlan.propensity a number"
+                "both at position 1 and at another: set ClickPlan.propensity to a number"
             )
         estimated = model.estimate_propensities()
 

@@ -27,7 +27,7 @@ class Example:
         grades: Relevance of each positive, integers >= 1. Default: 1 each.
 
     Raises:
-        InputError: A value is invalid, or a passage is on both sides.
+        InputError: A value is invalid, or a passage is both a positive and a negative.
     """
 
     query: str
@@ -70,7 +70,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet(Sequence[Example]):
-    """A sequence of examples with distinct query ids, and the passages that came with them.
+    """A sequence of examples with distinct query ids, and passages that were read with them.
 
     Raises InputError if two examples share a query id.
     """
@@ -142,13 +142,13 @@ class TrainingSet(Sequence[Example]):
         return content_hash("\n".join(sorted(rows)).encode()).hex()
 
     def select(self, query_ids: Iterable[str]) -> "TrainingSet":
-        """Return the examples of these queries, in the order of this set."""
+        """Return the examples with these query ids, in the order of this set."""
         wanted = set(query_ids)
         chosen = tuple(example for example in self.examples if example.query_id in wanted)
         return TrainingSet(chosen, self.passages)
 
     def join(self, *others: "TrainingSet") -> "TrainingSet":
-        """Return all examples in one set; raise InputError if two share a query id."""
+        """Return this set and the others as one; raise InputError if two share a query id."""
         sets = (self, *others)
         passages = {passage.id: passage for part in sets for passage in part.passages}
         examples = tuple(example for part in sets for example in part.examples)

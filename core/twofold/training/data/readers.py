@@ -35,9 +35,9 @@ class ExampleBuilder:
         bad.update(dict.fromkeys(negatives))
 
     def add_passage(self, text: str, title: str = "", passage_id: str = "") -> str:
-        """Add a passage and return its id; the first passage with an id is kept.
+        """Add a passage and return its id; of passages with the same id, the first is kept.
 
-        Without an id, it is derived from title and text as an index derives it.
+        Without ``passage_id``, the id is derived from title and text as an index derives ids.
         """
         if not passage_id:
             passage_id = content_hash(json.dumps([title, text, "{}"]).encode()).hex()
@@ -86,12 +86,11 @@ class ExampleBuilder:
 
 
 def read_triples(path: FilePath) -> TrainingSet:
-    """Read tab-separated texts of query, positive and negative, plain or .gz.
+    """Read lines of query, positive and negative as texts, separated by tabs, plain or .gz.
 
-    Lines with the same query make one example. Passages with the same text get the same id, which
-    is derived as an index derives it. Negatives that are positives of the same query are dropped
-    with a DegradedWarning. Raises CorpusError naming the line. Format: Bajaj et al., MS MARCO
-    (2016).
+    Lines with the same query make one example. Ids are derived from texts as an index derives them.
+    Negatives that are positives of the same query are dropped with a DegradedWarning. Raises
+    CorpusError for a malformed line. Format: Bajaj et al., MS MARCO (2016).
     """
     path = Path(path)
     builder = ExampleBuilder("triples")
@@ -102,11 +101,10 @@ def read_triples(path: FilePath) -> TrainingSet:
 
 
 def read_id_triples(path: FilePath, queries: Mapping[str, str]) -> TrainingSet:
-    """Read tab-separated ids of query, positive and negative, plain or .gz.
+    """Read lines of query, positive and negative as ids, separated by tabs, plain or .gz.
 
-    ``queries`` has the texts by query id. Queries without a text are skipped, and negatives that
-    are positives of the same query are dropped, with a DegradedWarning. Raises CorpusError naming
-    the line.
+    ``queries`` maps ids to texts. Queries without a text and negatives that are positives of the
+    same query are dropped with a DegradedWarning. Raises CorpusError for a malformed line.
     """
     path = Path(path)
     builder = ExampleBuilder("triples")
@@ -119,8 +117,8 @@ def read_id_triples(path: FilePath, queries: Mapping[str, str]) -> TrainingSet:
             missing[query_id] = None
     if missing:
         warnings.warn(
-            f"{path}: {len(missing):,} query ids have no text among the queries, such as "
-            f"{next(iter(missing))!r}, and are skipped: check that all queries are given",
+            f"{path}: {len(missing):,} query ids have no text in queries, such as "
+            f"{next(iter(missing))!r}, and are skipped: pass the texts of all queries in the file",
             DegradedWarning,
             stacklevel=2,
         )
@@ -128,7 +126,7 @@ def read_id_triples(path: FilePath, queries: Mapping[str, str]) -> TrainingSet:
 
 
 def _read_rows(path: Path) -> Iterator[list[str]]:
-    """Yield three columns for each line; the file may be larger than memory."""
+    """Yield the three columns of each line; the file may be larger than memory."""
     for number, line in read_raw_lines(path):
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
@@ -147,13 +145,13 @@ def read_dpr(path: FilePath) -> TrainingSet:
     """Read DPR's training data: one JSON list or JSON lines, plain or .gz.
 
     A record has a ``question`` and the lists ``positive_ctxs``, ``hard_negative_ctxs`` and
-    ``negative_ctxs``. A context has ``title``, ``text``, and ``passage_id`` or ``psg_id``. Without
-    an id, it is derived as an index derives it. Hard negatives come before the others. Records with
-    the same question make one example. Format: Karpukhin et al., Dense Passage Retrieval for
-    Open-Domain Question Answering (EMNLP 2020).
+    ``negative_ctxs``. A context has ``title``, ``text``, and ``passage_id`` or ``psg_id``.
+    Missing ids are derived as an index derives them. Hard negatives come before other negatives.
+    Records with the same question make one example. Format: Karpukhin et al., Dense Passage
+    Retrieval for Open-Domain Question Answering (EMNLP 2020).
 
-    Questions without a positive are skipped, negatives that are positives are dropped, and the
-    first text of an id is kept, each with a DegradedWarning. Raises CorpusError naming the record.
+    Questions without a positive, negatives that are positives, and all but the first text of an id
+    are dropped, each with a DegradedWarning. Raises CorpusError for a malformed record.
     """
     path = Path(path)
     builder = ExampleBuilder("dpr")
@@ -175,7 +173,7 @@ def read_dpr(path: FilePath) -> TrainingSet:
 def _add_contexts(
     builder: ExampleBuilder, place: str, record: dict[str, Any], name: str
 ) -> list[str]:
-    """Add the contexts in the list ``name`` and return their ids, in order."""
+    """Add the contexts in the record's list ``name`` and return their ids, in order."""
     contexts = record.get(name)
     if contexts is None:
         return []
@@ -220,7 +218,7 @@ def _context_id(place: str, name: str, context: dict[str, Any]) -> str:
 
 
 def _read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (where it is, record); the first character tells a JSON list from JSON lines."""
+    """Yield each record of a JSON list or JSON lines, after its place in the file as text."""
     lines = (line.lstrip(_BEFORE_JSON) for _, line in read_raw_lines(path))
     if not next(filter(None, lines), b"").startswith(b"["):
         for number, record in read_json_lines(path):

@@ -11,7 +11,7 @@ from twofold.training.data.examples import Example, TrainingSet
 from twofold.validation import check_choice, check_integer, check_number, check_seed
 
 By = Literal["query", "passage"]
-"""Queries that stay on one side: equal ones, or also those that share a relevant passage."""
+"""Queries that a split keeps together: equal ones, or also those that share a positive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +25,10 @@ class Split:
 def split(
     training_set: TrainingSet, share: float = 0.2, *, by: By = "query", seed: int = 0
 ) -> Split:
-    """Hold out about a share of the queries, at least one.
+    """Hold out about a share of the queries, at least one, as the test part.
 
-    A group of linked queries is held out only if it fits into the share. If none fits, one of the
-    smallest is. The split doesn't depend on the order of the examples.
+    Linked queries stay together: a group is held out only if it fits into the share. If no group
+    fits, the smallest is held out. The split doesn't depend on the order of the examples.
 
     Args:
         training_set: The examples.
@@ -56,7 +56,7 @@ def split_folds(
 ) -> tuple[Split, ...]:
     """Return ``n`` splits of about equal size that hold out each query once.
 
-    ``by`` and ``seed`` are those of ``split``. Raises InputError for fewer groups than folds.
+    ``by`` and ``seed`` are those of ``split``. Raises InputError for fewer than ``n`` groups.
     """
     check_integer("n", n, 2)
     tests: list[list[str]] = [[] for _ in range(n)]
@@ -73,7 +73,7 @@ def unseen_queries(test: TrainingSet, train: TrainingSet) -> frozenset[str]:
 
 
 def normalize_query(query: str) -> str:
-    """Return a query without differences of case, blanks and compatible characters (NFKC)."""
+    """Return a query in normal form NFKC, case-folded, with single blanks between words."""
     return " ".join(unicodedata.normalize("NFKC", query).casefold().split())
 
 
@@ -83,9 +83,9 @@ def _split_off(training_set: TrainingSet, test: list[str]) -> Split:
 
 
 def _link_queries(training_set: TrainingSet, by: By, seed: int, *, minimum: int) -> list[list[str]]:
-    """Return groups of linked query ids, at least ``minimum``, in an order drawn by ``seed``.
+    """Return groups of linked query ids, ordered by ``seed``; InputError for too few groups.
 
-    The order is by hash, so that adding examples moves few of the others.
+    Groups are ordered by hash, so that a new example moves few others.
     """
     check_choice("by", by, get_args(By))
     check_seed(seed)
@@ -108,8 +108,8 @@ def _link_queries(training_set: TrainingSet, by: By, seed: int, *, minimum: int)
     if len(members) < minimum:
         raise InputError(
             f"{len(training_set)} queries make {len(members)} groups linked by {by}, but at least "
-            f"{minimum} are needed: give more examples"
-            + (", or split by 'query'" if by == "passage" else "")
+            f"{minimum} groups are needed: pass more examples"
+            + (", or by='query'" if by == "passage" else "")
         )
     groups = [sorted(group) for group in members.values()]
     return sorted(groups, key=lambda group: content_hash(f"{int(seed)}:{group[0]}".encode()))

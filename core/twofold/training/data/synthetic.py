@@ -54,12 +54,12 @@ class Titles:
 
 @dataclass(frozen=True, slots=True)
 class FirstSentences:
-    """Uses the first sentence as the query and the others as its answer."""
+    """Uses the first sentence as the query and the rest of the text as its answer."""
 
     source: str = "first-sentence"
 
     def generate(self, passage: Passage) -> GeneratedQueries:
-        """Return the first sentence and the others."""
+        """Return the first sentence and the rest of the text."""
         first, *rest = sentences(passage.text) or [""]
         return [(first, " ".join(rest))]
 
@@ -74,7 +74,7 @@ class Headings:
     source: str = "heading"
 
     def generate(self, passage: Passage) -> GeneratedQueries:
-        """Return each heading with the lines up to the next of its level or above."""
+        """Return each heading with the lines up to the next heading of its level or above."""
         lines = passage.text.splitlines()
         headings: list[tuple[int, int, str]] = []  # line, level, text
         in_code = False
@@ -130,7 +130,7 @@ class Keyphrases:
         return replace(self, frequencies=frequencies, passages=total)
 
     def generate(self, passage: Passage) -> GeneratedQueries:
-        """Return one query; words without a document frequency count as found in one passage."""
+        """Return one query of phrases; a word without a document frequency has df = 1."""
         phrases: Counter[tuple[str, ...]] = Counter()  # in text order
         for run in self._split_runs(passage):
             for start in range(len(run)):
@@ -168,7 +168,7 @@ class Keyphrases:
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """Uses a function of title and text, such as a language model, that returns queries."""
+    """Uses a function from title and text to queries, such as a call of a language model."""
 
     function: Callable[[str], str | Sequence[str]]
     source: str = "generated"
@@ -187,7 +187,7 @@ class Generated:
 
 @dataclass(frozen=True, slots=True)
 class RoundTrip:
-    """The examples whose query finds a positive, and the query ids of the others."""
+    """The examples whose query finds a positive, and the query ids of the dropped examples."""
 
     accepted: TrainingSet
     dropped: tuple[str, ...]
@@ -232,10 +232,10 @@ def generate_examples(
 
 
 def filter_round_trip(training_set: TrainingSet, retriever: Retriever, k: int = 10) -> RoundTrip:
-    """Keep the examples whose query finds a positive among its ``k`` best passages.
+    """Keep the examples whose query retrieves a positive among the best ``k`` passages.
 
     Alberti et al., Synthetic QA Corpora Generation with Roundtrip Consistency (ACL 2019). Raises
-    QueryError for a bad ``k``.
+    QueryError for an invalid ``k``.
     """
     accepted: set[str] = set()
     for start in range(0, len(training_set), _BATCH):
@@ -253,4 +253,4 @@ def _check_distinct(name: str, values: Sequence[str]) -> None:
         if count > 1:
             raise InputError(f"each {name} must be distinct, got {value!r:.80} {count} times")
     if "" in values:
-        raise InputError(f"a {name} is empty: give each of them one, as the index has it")
+        raise InputError(f"a {name} is empty: passages need the index's ids, generators a source")

@@ -26,8 +26,8 @@ _LEXICAL_HITS = 20  # per query, among the passages of an evaluation
 class DataSplit:
     """A training set in two parts: to train on, and to evaluate on after each epoch.
 
-    ``test`` (n,) flags the held-out queries that decide on acceptance; the others are validation
-    queries, which choose the epoch.
+    ``test`` (n,) flags the ``held_out`` queries that decide on acceptance; the other held-out ones
+    are validation queries, which choose the epoch.
     """
 
     train: TrainingSet
@@ -38,7 +38,7 @@ class DataSplit:
     def from_plan(
         cls, judged: TrainingSet, plan: FineTuningPlan, extra: TrainingSet | None = None
     ) -> "DataSplit":
-        """Split judged examples as a plan says; ``extra`` ones are trained on."""
+        """Split the judged examples by a plan's shares; ``extra`` ones join the training part."""
         outer = split(judged, plan.held_out, seed=plan.seed)
         inner = split(outer.train, _VALIDATION_SHARE, seed=plan.seed)
         held_out = outer.test.join(inner.test)
@@ -56,9 +56,9 @@ class DataSplit:
 
 @dataclass(frozen=True, slots=True)
 class DevEvaluator:
-    """Evaluates encoders on some of an index's passages, searched as the index would be.
+    """Evaluates encoders on some of an index's passages, in an index in memory.
 
-    ``options`` are those of the index in memory: metric, analyzer and title weight.
+    ``options`` are the original's metric, analyzer and title weight, for the index in memory.
     """
 
     passages: tuple[Passage, ...]
@@ -80,9 +80,9 @@ class DevEvaluator:
     ) -> "DevEvaluator":
         """Choose passages: relevant ones, the queries' lexical hits, and a sample up to ``count``.
 
-        The base's dense hits are not chosen, because they would count against the base alone.
-        Control queries are made of passages that are relevant to no ``judged`` query, and are no
-        ``train`` queries.
+        The base model's dense hits are not chosen: they are hard negatives for the base alone.
+        Control queries are made from passages that are relevant to no ``judged`` query, and
+        ``train`` queries are left out.
         """
         with index.open_search() as scope:
             options: dict[str, Any] = {"metric": scope.metric, "analyzer": None}
@@ -115,7 +115,7 @@ class DevEvaluator:
                 return {**measures, CONTROL: control}
 
     def open_index(self, encoder: Encoder) -> Index:
-        """Open an empty index in memory with the options of the original."""
+        """Open an empty index in memory with an encoder and the options of the original."""
         return Index.open(None, encoder=encoder, **self.options)
 
     def _evaluate(self, scope: SearchScope, queries: TrainingSet) -> QueryMeasures:

@@ -88,7 +88,7 @@ class EncoderTask(FineTuningTask):
             self.model.save_pretrained(str(folder), create_model_card=False)
 
     def choose_model(self, run: FineTuningRun) -> tuple[QueryMeasures, Path]:
-        """Return the interpolation with the base that the validation queries choose."""
+        """Return measures and folder of the interpolation that is best on validation queries."""
         state = run.state
         best = super().choose_model(run)
         if state.best == 0 or self._plan.interpolations == (1.0,):
@@ -117,7 +117,7 @@ class EncoderTask(FineTuningTask):
         }
 
     def _interpolate(self, folder: Path, weight: float) -> None:
-        """Set the model's weights between the base's (0) and those of a saved model (1)."""
+        """Set the model's weights between the base's (``weight`` 0) and a saved model's (1)."""
         weights = self.read_weights(folder)
         for name, tensor in weights.items():
             if tensor.is_floating_point():
@@ -141,7 +141,7 @@ class EncoderTask(FineTuningTask):
         limit_tokens(self._towers, plan.max_length)
 
     def build_trainer(self, arguments: dict[str, Any]) -> Any:
-        """Return a trainer by the contrastive loss, at several vector lengths if planned."""
+        """Return a trainer with the contrastive loss, also at the vector lengths in ``dims``."""
         from sentence_transformers import SentenceTransformerTrainingArguments
         from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss
 
@@ -200,12 +200,12 @@ def train_encoder(
     extra: TrainingSet | None = None,
     progress: EpochProgress | None = None,
 ) -> FineTunedModel:
-    """Fine-tune a copy of the index's encoder into a new folder; the index stays as it is.
+    """Fine-tune a copy of the index's encoder and save it in a new folder; the index is unchanged.
 
-    It learns by InfoNCE over the passages of a batch and mined negatives (Karpukhin et al., Dense
-    Passage Retrieval, EMNLP 2020), which ``plan.remine`` mines anew before each epoch (Xiong et
-    al., ANCE, ICLR 2021). It is accepted if test queries gain significantly, and neither those for
-    unseen passages nor control queries lose. The same call resumes a killed run.
+    The loss is InfoNCE over the passages of a batch and mined negatives (Karpukhin et al., Dense
+    Passage Retrieval, EMNLP 2020). ``plan.remine`` mines again before each epoch (Xiong et al.,
+    ANCE, ICLR 2021). The model is accepted if test queries gain significantly, and neither test
+    queries for unseen passages nor control queries lose. The same call resumes a killed run.
 
     Args:
         index: Index with a sentence-transformers model as its encoder.
@@ -217,7 +217,7 @@ def train_encoder(
 
     Raises:
         MissingExtraError: The extra ``train`` isn't installed.
-        InputError: The encoder can't be fine-tuned, the folder is taken, or there are no data.
+        InputError: The encoder can't be fine-tuned, the folder isn't new, or no example is usable.
         QueryError: The index is empty or has no vectors.
     """
     check_dependencies()

@@ -17,8 +17,8 @@ from twofold.training.finetuning.pair_dataset import PairDataset
 class EpochCallback(TrainerCallback):
     """Calls functions before and after each epoch; epochs are numbered from 1.
 
-    ``end_epoch`` gets an epoch's number and loss, and returns whether training stops. The caller
-    prepares the first epoch itself, before the trainer reads the data.
+    ``end_epoch`` gets an epoch's number and loss, and returns whether training stops. A run's first
+    epoch has no ``begin_epoch``: the caller prepares it before the trainer reads the data.
     """
 
     def __init__(
@@ -61,9 +61,9 @@ class RerankerTrainer(_NoModelCard, CrossEncoderTrainer):
 class ContrastiveLoss(CachedLossMixin, torch.nn.Module):
     """InfoNCE over a batch's passages, or MarginMSE if the pairs have a teacher's scores.
 
-    Known positives, including duplicates under other ids, are masked from the in-batch negatives.
-    Each row's loss is scaled by its pair's weight. The label of a row has the number of its query,
-    followed by those of its texts in ``pairs``. Gradients of ``mini_batch_size`` texts of a column
+    A query's other positives, and duplicates of positives, are masked from the in-batch negatives.
+    Each row's loss is scaled by its pair's weight. The label of a row has the numbers, in
+    ``pairs``, of its query and its texts. Gradients of ``mini_batch_size`` texts of a column
     are in memory at once (Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory
     Limited Setup, RepL4NLP 2021).
     """
@@ -85,7 +85,7 @@ class ContrastiveLoss(CachedLossMixin, torch.nn.Module):
         self._pairs = pairs
 
     def forward(self, features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
-        """Return the loss of a batch, given the tokens of each column."""
+        """Return the loss of a batch; ``features`` has the tokens of each column."""
         if self.uses_gradient_cache:
             cached: Tensor = self.forward_cached(features, labels)
             return cached
@@ -95,7 +95,7 @@ class ContrastiveLoss(CachedLossMixin, torch.nn.Module):
     def calculate_loss(
         self, reps: list[list[Tensor]], labels: Tensor | None = None, *, with_backward: bool = False
     ) -> Tensor:
-        """Return the loss of a batch, given the vectors of each column in mini-batches."""
+        """Return the loss of a batch; ``reps`` has each column's vectors in mini-batches."""
         assert labels is not None  # PairDataset gives every row a label
         queries, columns = torch.cat(reps[0]), [torch.cat(column) for column in reps[1:]]
         scores = self._similarity.scores(queries, torch.cat(columns)) / self._temperature
@@ -118,7 +118,7 @@ class ContrastiveLoss(CachedLossMixin, torch.nn.Module):
         return loss
 
     def _other_positives(self, numbers: Sequence[Sequence[int]]) -> list[list[bool]]:
-        """Return which of the batch's passages answer each row's query, except its own positive."""
+        """Flag, for each row, the batch's passages that are other positives of its query."""
         passages = [row[column] for column in range(1, len(numbers[0])) for row in numbers]
         mask = []
         for position, row in enumerate(numbers):

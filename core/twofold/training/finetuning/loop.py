@@ -59,7 +59,7 @@ def check_dependencies() -> None:
 
 
 def check_new_folder(folder: Path) -> None:
-    """Raise InputError if a folder has anything but the state of a run."""
+    """Raise InputError if a folder holds other files than the state of a fine-tuning run."""
     if folder.is_file():
         raise InputError(f"{folder} is a file: pass the path of a new folder")
     work = folder / _WORK_FOLDER
@@ -74,18 +74,18 @@ def check_new_folder(folder: Path) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FineTunedModel(TrainingResult):
-    """Outcome of ``train_encoder`` or ``train_reranker``; the index stays as it is.
+    """Result of ``train_encoder`` or ``train_reranker``, which don't change the index.
 
     ``index.reencode(str(folder))`` puts an encoder to use, ``CrossEncoderReranker(folder)`` a
     cross-encoder.
 
     Attributes:
-        folder: Folder of the model; None if it is rejected.
-        passages: Number of passages that it was evaluated on.
+        folder: Folder of the model; None if the model is rejected.
+        passages: Number of passages that the model was evaluated on.
         measure: Measure of the gains and the curve, in ir_measures' syntax.
-        curve: Epochs with the measure of the validation queries.
+        curve: All epochs from 0 (the base), with the validation queries' mean measure.
         epoch: Number of the best epoch; 0 is the base.
-        turnover: Share of the negatives that each epoch after the first replaced.
+        turnover: Share of the mined negatives that each epoch after the first replaced.
     """
 
     folder: Path | None = None
@@ -111,8 +111,8 @@ class FineTunedModel(TrainingResult):
 class RunState:
     """State of a fine-tuning run, on disk after each epoch.
 
-    A run with the same key is resumed; the files of any other run are deleted. ``curve`` has the
-    epochs from 0, the base. The measures are those by the base, and by the ``best`` epoch's model.
+    A run with the same ``key`` is resumed; files of any other run in ``folder`` are deleted.
+    ``curve`` has the epochs from 0, the base. ``best`` is the number of the best epoch.
     """
 
     def __init__(self, folder: Path, key: str) -> None:
@@ -144,7 +144,7 @@ class RunState:
     def record_epoch(
         self, epoch: Epoch, measures: QueryMeasures, save: Callable[[Path], None]
     ) -> None:
-        """Add an epoch; if it is the best so far, keep its measures and its model by ``save``."""
+        """Add an epoch; if it is the best so far, keep its measures and ``save`` its model."""
         self.curve.append(epoch)
         if epoch.number == 0:
             self.base_measures = self.best_measures = dict(measures)
@@ -168,7 +168,7 @@ class RunState:
         self._write()
 
     def is_finished(self, plan: FineTuningPlan) -> bool:
-        """Return whether all epochs are done, or patience has run out."""
+        """Return whether all epochs are done, or the plan's patience has run out."""
         last = self.curve[-1].number
         return last >= plan.epochs or last - self.best >= plan.patience
 
@@ -211,14 +211,14 @@ class FineTuningTask(ABC):
 
     @abstractmethod
     def build_trainer(self, arguments: dict[str, Any]) -> Any:
-        """Return a trainer of the model with these and the task's own training arguments."""
+        """Return a trainer of the model with ``arguments`` and the task's own arguments."""
 
     @abstractmethod
     def metadata(self) -> dict[str, Any]:
-        """Return what the model's metadata says of the task."""
+        """Return the task's entries in the metadata of the model."""
 
     def choose_model(self, run: "FineTuningRun") -> tuple[QueryMeasures, Path]:
-        """Return the measures and the folder of a finished run's model."""
+        """Return the measures and the folder of the model that a finished run chooses."""
         return run.state.best_measures, run.state.model
 
     def read_weights(self, folder: Path) -> dict[str, Any]:
@@ -235,10 +235,10 @@ class FineTuningTask(ABC):
 
 
 class FineTuningRun:
-    """Trains a task's model epoch by epoch, from where the state is.
+    """Trains a task's model epoch by epoch, from the last epoch that the state has.
 
     ``validation`` (n,) flags the held-out queries that choose the epoch. ``progress`` is called
-    with each epoch, also with those of a resumed run.
+    with each epoch, also with those that a resumed run has done before.
     """
 
     def __init__(
@@ -256,7 +256,7 @@ class FineTuningRun:
         self._progress = progress if progress is not None else lambda _: None
 
     def run(self) -> None:
-        """Train until the state is finished."""
+        """Train until all epochs are done, or the patience has run out."""
         state, task = self.state, self._task
         if not state.curve:
             measures = task.evaluate(base=True)
@@ -287,7 +287,7 @@ class FineTuningRun:
         return self.state.is_finished(self._plan)
 
     def validation_mean(self, measures: QueryMeasures) -> float:
-        """Return the mean over the validation queries, in the index's own mode."""
+        """Return the validation queries' mean measure in the index's default search mode."""
         return float(next(iter(measures.values()))[self._validation].mean())
 
     def _last_checkpoint(self) -> Path | None:
@@ -343,7 +343,7 @@ def fine_tune(
     progress: EpochProgress | None,
     extra: TrainingSet | None = None,
 ) -> FineTunedModel:
-    """Run a fine-tuning, and copy the model to a new folder if it is accepted.
+    """Run a fine-tuning; if the model is accepted, copy it to ``folder``, which must be new.
 
     ``build_task`` gets the plan, the split and all judged queries. ``fingerprint`` identifies the
     base model, for resuming.

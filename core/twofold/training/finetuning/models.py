@@ -25,10 +25,10 @@ _BATCH_SIZE = 32  # of encoding
 
 @dataclass(frozen=True, slots=True)
 class Similarity:
-    """The index's similarity, divided by ``scale``, so that temperatures are comparable.
+    """The index's similarity, divided by ``scale``: one temperature fits different encoders.
 
-    Vectors are compared in their first ``dim`` dimensions. The scale is 1 for cosine, and follows
-    from the base's mean vector lengths for other metrics.
+    Vectors are compared in their first ``dim`` dimensions. For cosine the scale is 1; for other
+    metrics it is computed from the mean vector lengths of the base model.
     """
 
     metric: Metric
@@ -39,7 +39,7 @@ class Similarity:
     def from_scope(
         cls, scope: SearchScope, encoder: SentenceTransformerEncoder, queries: list[str]
     ) -> "Similarity":
-        """Measure lengths on a sample of the passages and the first queries."""
+        """Compute the scale from a sample of the index's passages and the first queries."""
         metric = scope.metric
         assert metric is not None  # checked before
         dim = encoder.loaded.dim
@@ -65,7 +65,7 @@ class Similarity:
 
 
 def build_towers(model: Any, plan: EncoderPlan) -> Any:
-    """Return the model to train, with a tower for queries and one for passages if planned."""
+    """Return the model to train, with separate towers if ``plan.towers`` is ``"separate"``."""
     if plan.towers == "shared" or is_router(model):
         return model
     from sentence_transformers import SentenceTransformer
@@ -91,7 +91,7 @@ def is_router(model: Any) -> bool:
 
 
 def find_towers(model: Any) -> list[tuple[Any, int | None]]:
-    """Return the transformers of a model, with their limits on tokens."""
+    """Return the transformers of a model, each with its limit on tokens."""
     from sentence_transformers.base.modules import Transformer
 
     towers = (module for module in model.modules() if isinstance(module, Transformer))
@@ -99,7 +99,7 @@ def find_towers(model: Any) -> list[tuple[Any, int | None]]:
 
 
 def limit_tokens(towers: list[tuple[Any, int | None]], max_length: int | None) -> None:
-    """Lower the towers' limits to ``max_length`` tokens, or restore them."""
+    """Lower the towers' limits to ``max_length`` tokens; None restores the original limits."""
     for tower, normal in towers:
         limits = [limit for limit in (normal, max_length) if limit is not None]
         tower.max_seq_length = min(limits, default=None)
@@ -116,14 +116,14 @@ def check_encoder(index: Index, plan: EncoderPlan) -> SentenceTransformerEncoder
     with index.open_search() as scope:
         if scope.query_adapter is not None:
             raise InputError(
-                "an adapter is in use, which fits only the encoder as it is: deactivate it by "
-                "index.profiles.use(None), or use train_adapter"
+                "a query adapter is active, and it fits only the present encoder: deactivate it "
+                "by index.profiles.use(None), or use train_adapter"
             )
     towers = find_towers(encoder.model)
     for name in ("max_length", "mini_batch_size"):
         if getattr(plan, name) is not None and not towers:
             raise InputError(
-                f"{name} applies to transformers only, and this index's model isn't one"
+                f"{name} needs a transformer, and the index's model has none: leave {name} out"
             )
     if plan.max_length is not None:
         special = max(int(tower.tokenizer.num_special_tokens_to_add()) for tower, _ in towers)
@@ -135,11 +135,11 @@ def check_encoder(index: Index, plan: EncoderPlan) -> SentenceTransformerEncoder
     longest = encoder.loaded.dim
     for length in plan.dims:
         if length > longest:
-            raise InputError(f"each of dims must be <= {longest}, the model's, got {length}")
+            raise InputError(f"each of dims must be <= {longest}, the model's dim, got {length}")
     if plan.dims and not encoder.loaded.normalize:
         raise InputError(
-            "dims is for models with vectors of unit length, because shortened ones are compared "
-            "by cosine: leave it out"
+            "dims needs a model with vectors of unit length, because shortened vectors are "
+            "compared by cosine: leave dims out"
         )
     return encoder
 

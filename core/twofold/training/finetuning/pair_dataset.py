@@ -15,11 +15,11 @@ ANCHOR, POSITIVE, LABEL = "anchor", "positive", "label"
 class PairDataset:
     """Pairs of a query and a relevant passage, with negatives.
 
-    Trainers build a dataset once, but its rows look up their negatives when they are read, so that
-    they can change within a run. Each pair has ``mined`` negatives. If that is not 0 and an example
-    has negatives of its own, pairs have one more, another one in each epoch. ``texts`` is the
-    corpus by id: at least ``count`` passages more than any query's relevant ones. Equal texts have
-    the same number.
+    Trainers build a dataset once, but rows look up their negatives when they are read, so negatives
+    can change within a run. Each pair has ``mined`` mined negatives. If ``mined`` > 0 and any
+    example has negatives of its own, each pair has one more, another in each epoch. ``texts`` maps
+    ids to the corpus's texts, at least ``count`` more than any query's positives. Each distinct
+    text has a number.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class PairDataset:
         return (ANCHOR, POSITIVE, *(f"negative_{number}" for number in range(1, self.count + 1)))
 
     def set_negatives(self, mined: Mapping[str, Sequence[Negative]], epoch: int = 1) -> None:
-        """Use these negatives, by query id; random ones fill up what is missing."""
+        """Set each query's negatives for an epoch; random ones fill up where mined ones lack."""
         corpus = sorted(self.texts)
         for example in self.training_set:
             found = mined.get(example.query_id, ())
@@ -81,7 +81,7 @@ class PairDataset:
         ]
 
     def set_teacher_scores(self, logits: Sequence[Sequence[float]]) -> None:
-        """Use a teacher's logits of ``texts_to_score``."""
+        """Set a teacher's logits of ``texts_to_score``, in the same order."""
         self.teacher_scores = {
             (query, self._number[key]): float(logit)
             for query, (ids, scores) in enumerate(zip(self._passages(), logits, strict=True))
@@ -89,7 +89,7 @@ class PairDataset:
         }
 
     def teacher_margins(self, labels: Sequence[Sequence[int]]) -> list[list[float]]:
-        """Return by how much the teacher scores each row's positive above each negative."""
+        """Return the teacher's score of each row's positive minus that of each of its negatives."""
         scores = self.teacher_scores
         return [
             [scores[query, positive] - scores[query, negative] for negative in negatives]

@@ -25,9 +25,9 @@ class FineTuningPlan(AcceptanceRules):
         batch: Pairs per step.
         learning_rate: Peak learning rate.
         warmup: Share of all steps over which the learning rate grows.
-        held_out: Share of the queries that decide on acceptance. A tenth of the others are
-            validation queries, which choose the epoch. Neither are trained on.
-        patience: Epochs without a better measure of validation queries after which it stops.
+        held_out: Share of the queries that are test queries, which decide on acceptance. A tenth
+            of the rest are validation queries, which choose the epoch. Both are not trained on.
+        patience: Epochs without a better measure of validation queries after which training stops.
     """
 
     epochs: int = 3
@@ -76,19 +76,19 @@ class EncoderPlan(FineTuningPlan):
         temperature: Divides the similarities in the loss; 1 / sentence-transformers' ``scale``.
         mini_batch_size: Pairs of a batch whose gradients are in memory at once (GradCache); None
             for the whole batch.
-        mining: Negatives of each pair, on top of the in-batch ones. They are random in the
-            first epoch, and then as mined by the base. One of an example's own negatives comes on
-            top, in turn. None for the batch's alone.
-        remine: Mine anew before each epoch, by the model as it is.
+        mining: Negatives of each pair, in addition to in-batch ones: random in the first epoch,
+            then mined with the base model. If examples have own negatives, each epoch adds one of
+            them. None for in-batch negatives only.
+        remine: Whether to mine again before each epoch, with the current model.
         teacher: Cross-encoder whose margins between positives and negatives are learned by
             MarginMSE (Hofstätter et al., Improving Efficient Neural Ranking Models with
             Cross-Architecture Knowledge Distillation, 2020). None for InfoNCE.
         max_length: Tokens of a text that are read in training; None for the model's own limit.
         dims: Shorter vector lengths to train for, too (Matryoshka).
         towers: ``"separate"`` gives queries and passages weights of their own.
-        interpolations: Weights of the best epoch's parameters to try; the base's get the rest
+        interpolations: Weights to try for the best epoch's parameters; the base's have the rest
             (Wortsman et al., Robust Fine-Tuning of Zero-Shot Models, CVPR 2022). The validation
-            queries choose.
+            queries choose the weight.
         checked_passages: Number of passages that the model is evaluated on.
     """
 
@@ -136,7 +136,7 @@ class RerankerPlan(FineTuningPlan):
 
     Attributes:
         mining: Negatives of each query, as pairs of label 0; relevant passages have label 1.
-        candidates: Number of the index's hits that are reranked in evaluation.
+        candidates: Number of the index's hits per query that are reranked in evaluation.
     """
 
     batch: int = 16

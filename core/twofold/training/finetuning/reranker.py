@@ -28,7 +28,7 @@ from twofold.types import Scores
 
 
 class RerankerTask(FineTuningTask):
-    """Fine-tuning of a copy of a cross-encoder, evaluated by the order of the index's hits."""
+    """Fine-tuning of a copy of a cross-encoder, evaluated by how it orders an index's hits."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class RerankerTask(FineTuningTask):
         self._texts = [[passage.content for passage in hits.passages] for hits in found]
 
     def evaluate(self, *, base: bool = False) -> QueryMeasures:
-        """Return the measures of the held-out queries; the base is the index's own order."""
+        """Return the held-out queries' measures by the model, or without reranking (``base``)."""
         scores: list[Scores] = [-np.arange(len(ids), dtype=float) for ids in self._ids]
         if not base:
             scores = CrossEncoderReranker(self.model).rerank(self._queries, self._texts)
@@ -66,7 +66,7 @@ class RerankerTask(FineTuningTask):
         """Do nothing: all epochs have the same pairs."""
 
     def build_trainer(self, arguments: dict[str, Any]) -> Any:
-        """Return a trainer by binary cross-entropy."""
+        """Return a trainer with the binary cross-entropy loss."""
         from sentence_transformers import CrossEncoderTrainingArguments
         from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
 
@@ -80,7 +80,7 @@ class RerankerTask(FineTuningTask):
         )
 
     def metadata(self) -> dict[str, Any]:
-        """Return the name of the base, and the negatives of each query by source."""
+        """Return the name of the base model, and the number of negatives per query by source."""
         return {"base": self._base.name, "negatives": dict(self._plan.mining.counts)}
 
     def _labeled_pairs(self) -> Any:
@@ -112,11 +112,11 @@ def train_reranker(
     plan: RerankerPlan | None = None,
     progress: EpochProgress | None = None,
 ) -> FineTunedModel:
-    """Fine-tune a copy of a cross-encoder into a new folder; index and base stay as they are.
+    """Fine-tune a copy of the cross-encoder ``base`` on an index, and save it in a new folder.
 
-    It learns by binary cross-entropy over relevant passages and mined negatives (Nogueira and Cho,
-    Passage Re-ranking with BERT, 2019). It is accepted if test queries gain significantly over the
-    index's own order, without reranking, and those for unseen passages don't lose. The same call
+    The loss is binary cross-entropy over relevant passages and mined negatives (Nogueira and Cho,
+    Passage Re-ranking with BERT, 2019). The model is accepted if test queries gain significantly
+    over the index without reranking, and test queries for unseen passages don't lose. The same call
     resumes a killed run.
 
     Args:
@@ -129,7 +129,7 @@ def train_reranker(
 
     Raises:
         MissingExtraError: The extra ``train`` isn't installed.
-        InputError: The folder is taken, or there are no data.
+        InputError: The folder isn't new, or no example is usable.
         QueryError: The index is empty or has no vectors.
     """
     check_dependencies()
