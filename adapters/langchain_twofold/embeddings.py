@@ -1,15 +1,16 @@
 """Conversion between LangChain embeddings and twofold encoders."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import copy_context
 from typing import Any
 
 import numpy as np
 from langchain_core.embeddings import Embeddings
 
-from twofold import Encoder
-from twofold.concurrency import map_threads
+from twofold import Encoder, Retriever
+from twofold.concurrency import call_in_loop, map_threads
 from twofold.encoders import encoder_from_name
+from twofold.integrations import given_encoder, known_embeddings
 from twofold.types import Vectors
 
 _CONCURRENT_QUERIES = 8
@@ -39,14 +40,18 @@ class EmbeddingsEncoder:
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         """Return float32 vectors (n, dim); up to 8 queries are encoded concurrently."""
-        embed = self.embeddings.embed_query
-        calls = [(copy_context(), text) for text in texts]  # only one thread can enter a context
-        vectors = map_threads(lambda call: call[0].run(embed, call[1]), calls, _CONCURRENT_QUERIES)
-        return np.array(list(vectors), np.float32)
+        vectors, embed = known_embeddings(texts), self.embeddings.embed_query
+        rest = [text for text in dict.fromkeys(texts) if text not in vectors]
+        calls = [(copy_context(), text) for text in rest]  # only one thread can enter a context
+        found = map_threads(lambda call: call[0].run(embed, call[1]), calls, _CONCURRENT_QUERIES)
+        vectors |= zip(rest, found, strict=True)
+        return np.array([vectors[text] for text in texts], np.float32)
 
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
         """Return float32 vectors (n, dim)."""
-        return np.array(self.embeddings.embed_documents(list(texts)), np.float32)
+        embed = self.embeddings
+        found = call_in_loop(embed.aembed_documents, embed.embed_documents, list(texts))
+        return np.array(found, np.float32)
 
 
 class FunctionEmbeddings(Embeddings):
@@ -92,6 +97,16 @@ class TwofoldEmbeddings(Embeddings):
         """Return the vector of a query, as Python floats."""
         vector: list[float] = self.encoder.encode_queries([text])[0].tolist()
         return vector
+
+
+def find_async_embed(
+    retriever: Retriever, mode: str | None = None
+) -> Callable[[str], Awaitable[list[float]]] | None:
+    """Return the function that embeds a query of a retriever, None if it isn't LangChain's."""
+    encoder = given_encoder(retriever.index)
+    if (mode or retriever.mode) == "lexical" or not isinstance(encoder, EmbeddingsEncoder):
+        return None
+    return encoder.embeddings.aembed_query
 
 
 def as_encoder(encoder: object) -> Any:

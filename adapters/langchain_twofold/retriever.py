@@ -22,15 +22,14 @@ from langchain_core.runnables.config import get_config_list
 from pydantic import ConfigDict, Field, model_validator
 
 from langchain_twofold.documents import as_document, documents_from_hits, passages_from_documents
-from langchain_twofold.embeddings import as_encoder
+from langchain_twofold.embeddings import as_encoder, find_async_embed
 from langchain_twofold.options import PER_CALL, PendingIndex, configure, refuse_unknown
 from langchain_twofold.tracing import create_child_runs, langsmith_params, update_langsmith_params
 from twofold import Encoder, Metric, Retriever
-from twofold.concurrency import run_in_thread
 from twofold.errors import QueryError
 from twofold.filters import parse_filter
 from twofold.index import AS_STORED, AsStored
-from twofold.integrations import create_filled_index, log_warnings
+from twofold.integrations import create_filled_index, log_warnings, run_embedded
 from twofold.lexical import AnalyzerLike
 from twofold.types import Mode
 from twofold.validation import check_queries
@@ -181,7 +180,8 @@ class TwofoldRetriever(BaseRetriever):
             callbacks = AsyncCallbackManager.configure(**manager)
             runs.append(await callbacks.on_retriever_start(None, query, **options))
         sync_runs = [run.get_sync() for run in runs]
-        answers = await run_in_thread(self._answer, queries, kwargs, sync_runs)
+        embed = find_async_embed(self.retriever, kwargs.get("mode") or self.mode)
+        answers = await run_embedded(embed, queries, self._answer, queries, kwargs, sync_runs)
         for run, answer in zip(runs, answers, strict=True):
             if isinstance(answer, Exception):
                 await run.on_retriever_error(answer)
@@ -198,7 +198,8 @@ class TwofoldRetriever(BaseRetriever):
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **options: Any
     ) -> list[Document]:
         runs = [run_manager.get_sync()]
-        (documents,) = await run_in_thread(self._search, [query], options, runs)
+        embed = find_async_embed(self.retriever, options.get("mode") or self.mode)
+        (documents,) = await run_embedded(embed, [query], self._search, [query], options, runs)
         return documents
 
     def _configure(self, options: dict[str, Any]) -> Retriever:

@@ -4,12 +4,11 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
-from langchain_core.runnables.config import run_in_executor
 from langchain_core.vectorstores import VectorStore
 from typing_extensions import Self
 
@@ -19,13 +18,13 @@ from langchain_twofold.documents import (
     passages_from_documents,
     passages_from_texts,
 )
-from langchain_twofold.embeddings import as_embeddings, as_encoder
+from langchain_twofold.embeddings import as_embeddings, as_encoder, find_async_embed
 from langchain_twofold.options import configure_search, refuse_unknown
 from twofold import Encoder, Index, Metric, Passage, ReciprocalRank, Retriever, WeightedSum
 from twofold.concurrency import run_in_thread
 from twofold.fusion import Fusion, GuardedFusion, MinMax, Rank, TheoreticalMinMax
 from twofold.index import AS_STORED, AsStored
-from twofold.integrations import create_filled_index
+from twofold.integrations import create_filled_index, run_embedded
 from twofold.lexical import AnalyzerLike
 from twofold.results.hits import Hits
 from twofold.retriever import plan_search
@@ -33,6 +32,7 @@ from twofold.types import Vectors
 
 Folder = str | os.PathLike[str] | None
 Model = Embeddings | Encoder | str | None
+Found = TypeVar("Found")
 ScoredDocuments = list[tuple[Document, float]]
 
 _OPEN_OPTIONS = ("ids", "path", "metric", "analyzer")
@@ -112,7 +112,7 @@ class TwofoldVectorStore(VectorStore):
     @classmethod
     async def afrom_documents(cls, *args: Any, **kwargs: Any) -> Self:
         """Run ``from_documents`` without blocking the event loop."""
-        return await run_in_executor(None, cls.from_documents, *args, **kwargs)
+        return await run_in_thread(cls.from_documents, *args, **kwargs)
 
     @classmethod
     def from_embeddings(
@@ -148,7 +148,7 @@ class TwofoldVectorStore(VectorStore):
     @classmethod
     async def afrom_embeddings(cls, *args: Any, **kwargs: Any) -> Self:
         """Run ``from_embeddings`` without blocking the event loop."""
-        return await run_in_executor(None, cls.from_embeddings, *args, **kwargs)
+        return await run_in_thread(cls.from_embeddings, *args, **kwargs)
 
     @property
     def index(self) -> Any:
@@ -220,7 +220,7 @@ class TwofoldVectorStore(VectorStore):
 
     async def asimilarity_search(self, *args: Any, **kwargs: Any) -> list[Document]:
         """Run ``similarity_search`` without blocking the event loop."""
-        return await run_in_thread(self.similarity_search, *args, **kwargs)
+        return await self._run_embedded(self.similarity_search, *args, **kwargs)
 
     def similarity_search_with_score(
         self, query: str, k: int = 4, **kwargs: Any
@@ -230,7 +230,7 @@ class TwofoldVectorStore(VectorStore):
 
     async def asimilarity_search_with_score(self, *args: Any, **kwargs: Any) -> ScoredDocuments:
         """Run ``similarity_search_with_score`` without blocking the event loop."""
-        return await run_in_thread(self.similarity_search_with_score, *args, **kwargs)
+        return await self._run_embedded(self.similarity_search_with_score, *args, **kwargs)
 
     def similarity_search_by_vector(
         self, embedding: list[float], k: int = 4, **kwargs: Any
@@ -266,7 +266,7 @@ class TwofoldVectorStore(VectorStore):
 
     async def amax_marginal_relevance_search(self, *args: Any, **kwargs: Any) -> list[Document]:
         """Run ``max_marginal_relevance_search`` without blocking the event loop."""
-        return await run_in_thread(self.max_marginal_relevance_search, *args, **kwargs)
+        return await self._run_embedded(self.max_marginal_relevance_search, *args, **kwargs)
 
     def max_marginal_relevance_search_by_vector(
         self,
@@ -323,7 +323,14 @@ class TwofoldVectorStore(VectorStore):
     async def _asimilarity_search_with_relevance_scores(
         self, *args: Any, **kwargs: Any
     ) -> ScoredDocuments:
-        return await run_in_thread(self._similarity_search_with_relevance_scores, *args, **kwargs)
+        search = self._similarity_search_with_relevance_scores
+        return await self._run_embedded(search, *args, **kwargs)
+
+    async def _run_embedded(self, search: Callable[..., Found], *args: Any, **kwargs: Any) -> Found:
+        """Await the embedding of a query, then search in a thread."""
+        queries = args[:1] or [kwargs.get("query")]
+        embed = find_async_embed(self.retriever, kwargs.get("mode"))
+        return await run_embedded(embed, queries, search, *args, **kwargs)
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         return select_relevance_score_fn(self._comparable_retriever({}))

@@ -1,15 +1,16 @@
 """Conversion between LlamaIndex embeddings and twofold encoders."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import PrivateAttr
 
-from twofold import Encoder
-from twofold.concurrency import run_in_thread
+from twofold import Encoder, Retriever
+from twofold.concurrency import call_in_loop, run_in_thread
 from twofold.encoders import encoder_from_name
+from twofold.integrations import given_encoder, known_embeddings
 from twofold.types import Vectors
 
 
@@ -33,12 +34,18 @@ class EmbeddingEncoder:
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         """Return float32 vectors (n, dim)."""
-        vectors = [self.embedding.get_query_embedding(text) for text in texts]
-        return np.array(vectors, np.float32)
+        vectors, embed = known_embeddings(texts), self.embedding
+        for text in texts:
+            if text not in vectors:
+                find = embed.aget_query_embedding, embed.get_query_embedding
+                vectors[text] = call_in_loop(*find, text)
+        return np.array([vectors[text] for text in texts], np.float32)
 
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
         """Return float32 vectors (n, dim)."""
-        return np.array(self.embedding.get_text_embedding_batch(list(texts)), np.float32)
+        embed = self.embedding
+        find = embed.aget_text_embedding_batch, embed.get_text_embedding_batch
+        return np.array(call_in_loop(*find, list(texts)), np.float32)
 
 
 class TwofoldEmbedding(BaseEmbedding):
@@ -97,6 +104,14 @@ class TwofoldEmbedding(BaseEmbedding):
 
     async def _aget_text_embeddings(self, texts: list[str]) -> list[list[float]]:
         return await run_in_thread(self._get_text_embeddings, texts)
+
+
+def find_async_embed(retriever: Retriever) -> Callable[[str], Awaitable[list[float]]] | None:
+    """Return the function that embeds a query of a retriever, None if it isn't LlamaIndex's."""
+    encoder = given_encoder(retriever.index)
+    if retriever.mode == "lexical" or not isinstance(encoder, EmbeddingEncoder):
+        return None
+    return encoder.embedding.aget_query_embedding
 
 
 def as_encoder(encoder: object) -> Any:

@@ -3,9 +3,9 @@
 import copy
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import llama_index.core.instrumentation as instrument
 import numpy as np
@@ -15,17 +15,17 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.schema import BaseNode, IndexNode, NodeWithScore, QueryBundle
 from typing_extensions import Unpack
 
-from llama_index_twofold.embedding import as_encoder
+from llama_index_twofold.embedding import as_encoder, find_async_embed
 from llama_index_twofold.nodes import as_passage, nodes_from_hits
 from llama_index_twofold.options import QueryOptions, apply_query_options, configure, refuse_unknown
 from llama_index_twofold.tracing import EncoderEvents, retrieval_events
 from twofold import Encoder, Index, Metric, Retriever
-from twofold.concurrency import run_in_thread
 from twofold.index import AS_STORED, AsStored
-from twofold.integrations import create_filled_index, log_warnings
+from twofold.integrations import create_filled_index, log_warnings, run_embedded
 from twofold.lexical import AnalyzerLike
 from twofold.types import Vectors
 
+Found = TypeVar("Found")
 logger = logging.getLogger(__name__)
 dispatcher = instrument.get_dispatcher(__name__)  # type: ignore[attr-defined]  # no __all__
 
@@ -137,14 +137,24 @@ class TwofoldRetriever(BaseRetriever):
         self, queries: Sequence[str | QueryBundle]
     ) -> list[list[NodeWithScore]]:
         """Run ``retrieve_many`` without blocking the event loop."""
-        return await run_in_thread(self.retrieve_many, queries)
+        bundles = [QueryBundle(query) if isinstance(query, str) else query for query in queries]
+        return await self._run(bundles, self.retrieve_many, queries)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         return self._search([query_bundle])[0]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        (nodes,) = await run_in_thread(self._search, [query_bundle])
+        (nodes,) = await self._run([query_bundle], self._search, [query_bundle])
         return nodes
+
+    async def _run(
+        self, bundles: Sequence[QueryBundle], function: Callable[..., Found], queries: Sequence[Any]
+    ) -> Found:
+        """Await the embeddings of bundles without a vector, then call ``function`` in a thread."""
+        retriever = apply_query_options(self._retriever)
+        rest = [bundle for bundle in bundles if not _has_vector(bundle, retriever)]
+        texts = [bundle.query_str.strip() for bundle in rest]
+        return await run_embedded(find_async_embed(retriever), texts, function, queries)
 
     def _search(self, bundles: Sequence[QueryBundle]) -> list[list[NodeWithScore]]:
         """Search for all texts at once, and for bundles with vectors one by one."""

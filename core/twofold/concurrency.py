@@ -9,10 +9,10 @@ import importlib
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from functools import cache, cached_property, partial
 from typing import Any, TypeVar
 from weakref import WeakSet
@@ -21,6 +21,7 @@ _First = TypeVar("_First")
 _Second = TypeVar("_Second")
 _CORES = os.cpu_count() or 1  # read once, because os.cpu_count() reads a file
 _forked = False
+_loop: ContextVar[Any] = ContextVar("loop", default=None)  # that waits for this thread
 _held: list[Any] = []  # locks taken for the time of a fork
 _COMPILATION = 60.0  # seconds that a fork waits for a compilation
 _forkables: "WeakSet[Forkable]" = WeakSet()
@@ -58,8 +59,25 @@ async def run_in_thread(function: Callable[..., _First], *args: Any, **kwargs: A
     """Call ``function`` in the caller pool, with the current context variables."""
     import asyncio  # imported here, because synchronous programs don't need it
 
-    run = partial(copy_context().run, function, *args, **kwargs)
-    return await asyncio.get_running_loop().run_in_executor(caller_pool(), run)
+    loop, context = asyncio.get_running_loop(), copy_context()
+    context.run(_loop.set, loop)
+    run = partial(context.run, function, *args, **kwargs)
+    return await loop.run_in_executor(caller_pool(), run)
+
+
+def call_in_loop(
+    awaited: Callable[..., Coroutine[Any, Any, _First]], plain: Callable[..., _First], *args: Any
+) -> _First:
+    """Await ``awaited(*args)`` in the event loop that waits for this thread, if there is one.
+
+    Otherwise, return ``plain(*args)``.
+    """
+    import asyncio
+
+    loop = _loop.get()
+    if loop is None:
+        return plain(*args)
+    return asyncio.run_coroutine_threadsafe(awaited(*args), loop).result()
 
 
 def map_threads(

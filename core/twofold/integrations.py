@@ -2,14 +2,16 @@
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from twofold.backend import Searchable
+from twofold.concurrency import run_in_thread
 from twofold.errors import InputError
 from twofold.index.index import Index
 from twofold.index.open_options import AsStored
@@ -24,7 +26,63 @@ from twofold.validation import did_you_mean, is_number
 _RETRIEVER_OPTIONS = tuple(field.name for field in fields(Retriever) if field.init)
 _FAISS_METRICS = {0: Metric.DOT, 1: Metric.EUCLIDEAN}
 """FAISS's METRIC_INNER_PRODUCT and METRIC_L2; twofold has none of its other metrics."""
+_Embedded = Mapping[str, Sequence[float] | BaseException]
+_embedded: ContextVar[_Embedded | None] = ContextVar("embedded", default=None)
+_Result = TypeVar("_Result")
 _logged: WeakKeyDictionary[Searchable, set[str]] = WeakKeyDictionary()
+
+
+async def run_embedded(
+    embed: Callable[[str], Awaitable[Sequence[float]]] | None,
+    queries: Sequence[Any],
+    function: Callable[..., _Result],
+    *args: Any,
+    **kwargs: Any,
+) -> _Result:
+    """Await the embeddings of queries, then call ``function`` in a thread that uses them.
+
+    Many queries can wait for an embedding service at once, since none occupies a thread meanwhile.
+
+    Args:
+        embed: Embeds one query; None if the encoder is not one of the framework's.
+        queries: The query texts. Blank ones and other values are left out.
+        function: The search, which encodes by ``known_embeddings``.
+        args: Its arguments.
+        kwargs: Its keyword arguments.
+    """
+    import asyncio
+
+    if embed is None:
+        return await run_in_thread(function, *args, **kwargs)
+    texts = [text for text in dict.fromkeys(queries) if isinstance(text, str) and text.strip()]
+    found = await asyncio.gather(*map(embed, texts), return_exceptions=True)
+    token = _embedded.set(dict(zip(texts, found, strict=True)))
+    try:
+        return await run_in_thread(function, *args, **kwargs)
+    finally:
+        _embedded.reset(token)
+
+
+def given_encoder(index: Any) -> Encoder | None:
+    """Return the encoder object of an index or backend, without reading any file."""
+    found: Encoder | None = index.given_encoder if isinstance(index, Index) else index.encoder
+    return found
+
+
+def known_embeddings(texts: Sequence[str]) -> dict[str, Sequence[float]]:
+    """Return the embeddings of those texts that ``run_embedded`` has awaited for this thread.
+
+    Raises what the embedding service raised for one of the texts.
+    """
+    known: dict[str, Sequence[float]] = {}
+    embedded = _embedded.get() or {}
+    for text in texts:
+        vector = embedded.get(text)
+        if isinstance(vector, BaseException):
+            raise vector
+        if vector is not None:
+            known[text] = vector
+    return known
 
 
 def refuse_unknown(given: Sequence[str], known: Sequence[str], aliases: Mapping[str, str]) -> None:

@@ -35,35 +35,35 @@ class EncoderBinding:
     Keeps one encoder per vector set, so that threads that read an older generation go on with the
     model of its vectors.
 
-    Args:
+    Attributes:
         given: The encoder passed to ``Index.open``, if any.
     """
 
     def __init__(self, given: Encoder | None) -> None:
-        self._given = given
+        self.given = given
         self._by_name: dict[str, Encoder] = {}
         self._by_vector_set: dict[int, Encoder] = {}
         self._lock = ForkSafeLock()
 
     def renew(self) -> "EncoderBinding":
         """Return a binding for another index: the given encoder is checked against its vectors."""
-        return EncoderBinding(self._given)
+        return EncoderBinding(self.given)
 
     def has_encoder(self, settings: IndexSettings) -> bool:
         """Return whether the index has an encoder."""
-        return self._given is not None or settings.encoder is not None
+        return self.given is not None or settings.encoder is not None
 
     def is_available(self, settings: IndexSettings, stored: VectorSetRecord | None) -> bool:
         """Return whether a vector set's encoder was given or can be loaded by its name."""
         known = stored is not None and stored.number in self._by_vector_set
-        return known or self._given is not None or (settings.encoder is not None and settings.named)
+        return known or self.given is not None or (settings.encoder is not None and settings.named)
 
     def encoder(self, settings: IndexSettings, stored: VectorSetRecord | None) -> Encoder:
         """Return the encoder of a vector set; raise QueryError if there is none."""
         if stored is not None and stored.number in self._by_vector_set:
             return self._by_vector_set[stored.number]
-        if self._given is not None:
-            return self._given
+        if self.given is not None:
+            return self.given
         name = settings.encoder
         if name is None:
             raise QueryError("this index has no encoder: pass vectors instead of texts")
@@ -122,7 +122,7 @@ class EncoderBinding:
     def replace(self, number: int, encoder: Encoder) -> None:
         """Use this encoder for a vector set, and instead of the one passed to ``Index.open``."""
         self.assign(number, encoder)
-        self._given = encoder if self._given is not None else None
+        self.given = encoder if self.given is not None else None
 
 
 def encoder_identity(encoder: Encoder) -> EncoderIdentity | None:

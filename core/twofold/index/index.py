@@ -202,6 +202,14 @@ class Index:
         return self._encoder_binding.encoder(settings, vector_set)
 
     @property
+    def given_encoder(self) -> Encoder | None:
+        """The encoder object passed to ``open`` or ``reencode``, None if it is looked up by name.
+
+        Reads no file.
+        """
+        return self._encoder_binding.given
+
+    @property
     def encoder_name(self) -> str | None:
         """The name of the encoder, None where callers bring vectors."""
         return self._settings().encoder
