@@ -1,4 +1,4 @@
-"""Dense and lexical retrieval, one retriever, any RAG framework.
+"""Dense and lexical retrieval behind one retriever, for any RAG framework.
 
 Example:
     >>> from twofold import HashingEncoder, Index, Retriever
@@ -68,7 +68,7 @@ _LAZY = {
     "evaluate": "twofold.evaluation.evaluate",
     "tune": "twofold.tuning.tune",
 }
-"""Names loaded when first used, with their packages: not every program needs them."""
+"""Public names imported on first use, with their modules: not every program needs them."""
 
 
 def __getattr__(name: str) -> Any:

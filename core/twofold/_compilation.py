@@ -7,10 +7,10 @@ import numba
 
 
 def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Compile a function on its first call, without the GIL, and cache the machine code on disk.
+    """Return a decorator that compiles a function on its first call, to run without the GIL.
 
-    numba caches beside the source or in the user's home. Where neither can be written, each process
-    compiles again, which takes some seconds; NUMBA_CACHE_DIR names another folder.
+    numba caches the machine code next to the source or in the user's home. Where neither can be
+    written, each process compiles again, for some seconds. NUMBA_CACHE_DIR sets another folder.
 
     Args:
         options: Options of ``numba.njit``.

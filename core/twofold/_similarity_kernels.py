@@ -1,8 +1,8 @@
 """Numba kernels that score single vectors in float64.
 
-Importing this module imports numba (half a second), so import it only when needed. Each vector is
-gathered and reduced separately, in an order that the compiler fixes once per machine. A score
-therefore depends only on its two vectors.
+Importing this module imports numba (half a second), so import it only when needed. Each score is
+summed separately, in an order that the compiler fixes once per machine. A score therefore depends
+only on its two vectors.
 """
 
 import numpy as np
@@ -31,9 +31,9 @@ def products(point, vectors, positions):
 
 @njit(fastmath=_REORDERED, error_model="numpy")
 def cosines(point, vectors, positions):
-    """Return the dot products (n,) divided by the norms of the vectors; NaN for a norm of 0.
+    """Return ``point @ v / norm(v)`` for each ``v`` of ``vectors[positions]``; NaN if ``v`` is 0.
 
-    They are not divided by the norm of ``point``.
+    The caller divides by the norm of ``point``.
     """
     out = np.empty(len(positions))
     for i in range(len(positions)):

@@ -1,8 +1,8 @@
-"""The seam between retrievers and search engines: what an engine implements, and what wraps it.
+"""The interface between retrievers and search engines, which implement `Backend`.
 
-An engine implements `Backend` and `SearchSession`. It receives vectors, texts and the parsed
-filter, and returns keys and scores. `EncodedBackend` adds an encoder, a search profile and a query
-adapter, and is what a `Retriever` takes. `Index`, the local engine, brings its own.
+A session of an engine has up to two legs: dense and lexical search. It takes vectors, texts and a
+parsed filter, and returns keys and scores. `EncodedBackend` adds an encoder, a search profile and a
+query adapter for a `Retriever`. An `Index`, the local engine, contains all of these.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -34,19 +34,19 @@ from twofold.types import (
 )
 
 Keys = Rows
-"""Numbers (n,) that identify passages within one session; row numbers in the local index."""
+"""Numbers (n,) that identify passages within one session; row numbers in an `Index`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """Capabilities of an engine, as data.
+    """The features that an engine supports.
 
     Attributes:
-        modes: The modes it serves.
-        max_k: The most passages that one search returns, or None. Deepening stops there.
-        completes: Whether it scores given passages (`SearchSession.complete`).
+        modes: The search modes: hybrid, dense or lexical.
+        max_k: The most passages that one search of a leg returns, None without a limit.
+        completes: Whether it can score passages by key (`SearchSession.complete`).
         scorers: Whether it takes a scoring function per query.
-        snapshot: Whether all calls of a session, and a reopened one, see one generation.
+        snapshot: Whether a session, and its scope reopened later, see one generation.
         statistics: Whether its sessions implement `CorpusStatistics`.
         explains: Whether its sessions implement `TermExplainer`.
     """
@@ -66,12 +66,12 @@ class CorpusInfo:
 
     Attributes:
         generation: A number that changes with every write.
-        passages: How many passages there are.
+        passages: Number of passages.
         metric: The similarity of vectors, None without a dense leg.
         dim: The vectors' dimensions, None before the first one.
         vector_set: A number that changes when all vectors are replaced.
-        title_weight: How often the terms of a title count.
-        default_title_weight: The same without the active profile.
+        title_weight: How many times each term of a title counts.
+        default_title_weight: The title weight when no search profile is active.
     """
 
     generation: int
@@ -85,13 +85,13 @@ class CorpusInfo:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """Passages of one query that a leg must score although it did not list them.
+    """Passages that a leg must score for one query although its search did not return them.
 
     Attributes:
         text: The query's text, None where no lexical scores are needed.
         vector: The query's vector (dim,), None where no dense scores are needed.
-        dense_keys: The passages to score by the dense leg.
-        lexical_keys: The passages to score by the lexical leg.
+        dense_keys: Keys of the passages to score by the dense leg.
+        lexical_keys: Keys of the passages to score by the lexical leg.
         scorer: The scoring function, None for the engine's own.
     """
 
@@ -104,7 +104,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class CompletedScores:
-    """The answer to a `Completion`: one score per key, NaN where there is none."""
+    """The scores for a `Completion`: one per key, NaN where a passage has none."""
 
     dense: Scores
     lexical: Scores
@@ -112,15 +112,14 @@ class CompletedScores:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """Fetched passages, in the order asked for.
+    """The passages that `SearchSession.fetch` returns, in the order requested.
 
     Attributes:
         keys: Their keys in this session.
         ids: Their ids.
-        passages: The passages, decoded when accessed; empty if only ids were asked for.
-        vectors: Their stored vectors (n, dim), of unit length under cosine, zero where there is
-            none; None if not asked for.
-        has_vector: Which passages have a vector; None if not asked for.
+        passages: The passages, decoded when accessed; empty with ``texts=False``.
+        vectors: Their vectors (n, dim) as stored, zero where missing; None with ``vectors=False``.
+        has_vector: Which passages have a vector; None with ``vectors=False``.
     """
 
     keys: Keys
@@ -143,22 +142,22 @@ class SearchSession(Protocol):
     def search_dense(
         self, vectors: Vectors, k: int, where: Filter | None, effort: float
     ) -> list[LegHits]:
-        """Return the k nearest passages of each vector (n, dim) among those that match.
+        """Return the ``k`` nearest passages of each query vector among those that match ``where``.
 
         Args:
             vectors: Query vectors, float32 (n, dim).
             k: Passages per query.
-            where: The parsed filter, applied before the k best are taken.
-            effort: Multiplies what an approximate index spends; ``math.inf`` means exact.
+            where: The parsed filter, applied before the k best are taken; None for no filter.
+            effort: Factor on the search effort of an approximate index; ``math.inf`` means exact.
         """
 
     def search_lexical(
         self, texts: Sequence[str], k: int, where: Filter | None, scorer: Scorer | None
     ) -> list[LegHits]:
-        """Return the k best passages of each text by shared words, none without a shared word."""
+        """Return, for each text, the ``k`` best passages of those that share a term with it."""
 
     def complete(self, wanted: Sequence[Completion]) -> list[CompletedScores]:
-        """Score given passages by both legs, for all queries in one call."""
+        """Return the dense and lexical scores for each `Completion` (one per query)."""
 
     def fetch(
         self,
@@ -173,50 +172,50 @@ class SearchSession(Protocol):
         Args:
             keys: Keys of this session.
             ids: Ids, instead of keys.
-            texts: Whether passages are read, or their ids alone.
-            vectors: Whether stored vectors are returned too.
+            texts: Whether to read the passages, not only their ids.
+            vectors: Whether to return the stored vectors, too.
         """
 
     def matches(self, where: Filter, keys: Keys) -> Mask:
-        """Return which of these passages match a filter."""
+        """Return, for each key, whether its passage matches the filter."""
 
 
 class CorpusStatistics(Protocol):
-    """Statistics of the whole corpus that a session may offer."""
+    """Statistics of the whole corpus, which a session may implement."""
 
     @property
     def leg_agreement(self) -> float | None:
-        """How far the dense leg agrees with words, 1.0 at best; None if not measured."""
+        """How well the dense ranking agrees with the lexical one, 1.0 at best; None if unknown."""
 
     def dense_moments(self, vector: Vectors) -> Moments:
-        """Return mean and deviation of all passages' dense scores for one vector (dim,)."""
+        """Return the moments of all passages' dense scores for one query vector (dim,)."""
 
     def lexical_moments(self, text: str, scorer: Scorer | None) -> Moments:
-        """Return mean and deviation of all passages' lexical scores."""
+        """Return the moments of all passages' lexical scores for one query text."""
 
     def least_dense_score(self, vector: Vectors) -> float:
-        """Return a lower bound of every passage's dense score for one vector (dim,)."""
+        """Return a lower bound of every passage's dense score for one query vector (dim,)."""
 
     def term_coverage(self, text: str) -> float:
-        """Return the share of a query's distinct terms that occur in any passage."""
+        """Return the share of a query's distinct terms that occur in at least one passage."""
 
     def list_keys(self, where: Filter | None = None) -> Keys:
-        """Return the keys of all passages that match, ascending."""
+        """Return the keys of all passages that match ``where``, ascending."""
 
     def metadata_fields(self) -> list[str]:
         """Return the names of all metadata fields, sorted."""
 
 
 class TermExplainer(Protocol):
-    """Terms behind lexical scores, which a session may explain."""
+    """Explanations of lexical scores by terms, which a session may implement."""
 
     def term_matches(
         self, text: str, keys: Keys, scorer: Scorer | None
     ) -> list[tuple[TermMatch, ...]]:
-        """Return for each passage what every query term adds to its lexical score."""
+        """Return, for each key, how every query term contributes to the lexical score."""
 
     def term_spans(self, text: str, passages: Sequence[str]) -> list[list[TermSpan]]:
-        """Return the spans of the query's terms in each text, sorted by start."""
+        """Return, for each passage text, the spans of the query's terms, sorted by start."""
 
 
 class Backend(Protocol):
@@ -227,7 +226,7 @@ class Backend(Protocol):
         """The engine's capabilities, read without I/O."""
 
     def session(self) -> AbstractContextManager[SearchSession]:
-        """Open a session."""
+        """Return a context manager that opens and closes a session."""
 
 
 @runtime_checkable
@@ -235,24 +234,24 @@ class WritableBackend(Backend, Protocol):
     """A search engine that stores passages."""
 
     def upsert(self, passages: Sequence[PassageLike], *, vectors: Vectors | None = None) -> object:
-        """Add passages, and replace those whose ids are stored."""
+        """Add passages; replace those stored under the same ids. ``vectors`` is (n, dim)."""
 
     def delete(self, ids: Sequence[str] | None = None, *, where: Where | None = None) -> int:
-        """Delete passages by id, by filter, or those that are in both; return how many."""
+        """Delete passages that satisfy ``ids``, ``where`` or both, if passed; return how many."""
 
     def get(self, ids: Sequence[str] | None = None, *, where: Where | None = None) -> list[Passage]:
-        """Return passages by id, by filter, or those that are in both."""
+        """Return the passages that satisfy ``ids``, ``where`` or both, if passed."""
 
 
 @dataclass(frozen=True, slots=True)
 class SearchProfile:
-    """How to search, as tuning found it or a user saved it.
+    """Search parameters, found by tuning or saved by a user.
 
     Attributes:
         fusion: The fusion of both legs.
         depth: Candidates per leg.
         scorer: The lexical scoring function, None for the engine's own.
-        title_weight: The title weight of the postings when this was tuned.
+        title_weight: How many times each term of a title counts, as tuned.
         query_adapter: Name of the saved query adapter (`Index.query_adapters`), None for none.
 
     Example:
@@ -272,23 +271,22 @@ class SearchProfile:
 
 
 QueryMap = Callable[[Vectors], Vectors]
-"""Maps query vectors (n, dim) or (dim,), as a query adapter does."""
+"""A function that maps query vectors (n, dim) or (dim,), such as a query adapter."""
 
 
 @dataclass(frozen=True, slots=True)
 class SearchScope:
-    """A session with the encoder, the profile and the query adapter that hold in it.
+    """A session, and the encoder, search profile and query adapter to search it with.
 
     Attributes:
         session: The engine's session.
         capabilities: The engine's capabilities.
-        encoder: Makes vectors of texts, None where callers bring vectors.
+        encoder: The encoder of texts, None where callers pass vectors.
         profile: The active search profile, None for the defaults.
         query_adapter: The active query adapter, None for none.
-        analyzer: The lexical leg's analyzer, None if the engine doesn't share it.
-        weigh_titles: Returns a scope where titles have another weight; None if that can't be tried.
-        reopen: Opens a later scope for explanations, of the same generation where the engine has
-            snapshots.
+        analyzer: The lexical leg's analyzer, None if the engine doesn't expose it.
+        weigh_titles: Returns a scope with another title weight; None if the engine can't.
+        reopen: Opens another scope later, to explain hits; of this generation with ``snapshot``.
     """
 
     session: SearchSession
@@ -307,12 +305,12 @@ class SearchScope:
 
     @property
     def can_encode(self) -> bool:
-        """Whether there is an encoder at hand to make vectors of texts."""
+        """Whether there is an encoder, and it was passed or can be loaded by its name."""
         return self.encoder is not None and bool(getattr(self.encoder, "available", True))
 
     @property
     def identity(self) -> EncoderIdentity | None:
-        """The identity of the model that produced the stored vectors, None if it has none."""
+        """The identity of the model that produced the stored vectors, None if unknown."""
         return getattr(self.encoder, "identity", None)
 
     @property
@@ -331,13 +329,13 @@ class SearchScope:
         return cast(TermExplainer, self.session) if self.capabilities.explains else None
 
     def require_statistics(self, purpose: str) -> CorpusStatistics:
-        """Return the session's statistics, or raise QueryError naming what needs them."""
+        """Return the session's statistics; raise QueryError, naming ``purpose``, without any."""
         if self.statistics is None:
             raise QueryError(f"{purpose} needs corpus statistics, which this backend doesn't offer")
         return self.statistics
 
     def encode_queries(self, texts: Sequence[str], *, adapt: bool = True) -> Vectors:
-        """Return query vectors (n, dim), mapped by the active query adapter unless told not to.
+        """Return query vectors (n, dim), mapped by the active query adapter if ``adapt``.
 
         Raises:
             QueryError: There is no encoder.
@@ -359,7 +357,7 @@ class SearchScope:
         return self.encoder.encode_passages(list(texts))
 
     def adapt(self, vectors: Vectors) -> Vectors:
-        """Return query vectors (n, dim) or (dim,), mapped by the active query adapter."""
+        """Return ``vectors``, (n, dim) or (dim,), mapped by the active query adapter if any."""
         return self.query_adapter(vectors) if self.query_adapter is not None else vectors
 
     def list_keys(self) -> Keys:
@@ -367,21 +365,21 @@ class SearchScope:
         return self.require_statistics("listing all passages").list_keys()
 
     def ids(self, keys: Keys) -> Sequence[str]:
-        """Return the ids of keys."""
+        """Return the ids of the passages with these keys."""
         return self.session.fetch(keys, texts=False).ids
 
     def find_keys(self, ids: Sequence[str]) -> dict[str, int]:
-        """Return the key of each id that is stored."""
+        """Return keys by id; unknown ids are left out."""
         found = self.session.fetch(ids=ids, texts=False)
         return dict(zip(found.ids, found.keys.tolist(), strict=True))
 
     def dense_scores(self, vector: Vectors, keys: Keys) -> Scores:
-        """Return the dense score of each passage for one vector (dim,), NaN without a vector."""
+        """Return each passage's dense score for a query vector (dim,), NaN if it has no vector."""
         none = np.empty(0, np.int64)
         return self.session.complete([Completion(None, vector, keys, none)])[0].dense
 
     def lexical_scores(self, text: str, keys: Keys, scorer: Scorer | None = None) -> Scores:
-        """Return the lexical score of each passage for one text."""
+        """Return each passage's lexical score for one query text."""
         none = np.empty(0, np.int64)
         return self.session.complete([Completion(text, None, none, keys, scorer)])[0].lexical
 
@@ -394,19 +392,19 @@ class Searchable(Protocol):
         """The engine's capabilities, read without I/O."""
 
     def open_search(self) -> AbstractContextManager[SearchScope]:
-        """Open a session with all that holds in it."""
+        """Return a context manager that opens a session as a `SearchScope`."""
 
 
 @dataclass(frozen=True, eq=False)  # without slots: hits hold a weak reference to what was searched
 class EncodedBackend:
-    """Any engine, with the encoder, the profile and the query adapter to search it with.
+    """An engine with the encoder, search profile and query adapter to search it with.
 
-    Change one by ``dataclasses.replace``, such as ``replace(target, profile=result.profile)``.
+    Change fields by ``dataclasses.replace``, such as ``replace(target, profile=result.profile)``.
 
     Args:
         backend: The engine.
-        encoder: The encoder that produced its vectors, None where callers bring vectors.
-        profile: How to search, None for the defaults.
+        encoder: The encoder that produced its vectors, None where callers pass vectors.
+        profile: The search parameters, None for the defaults.
         query_adapter: Maps the encoder's query vectors, None for none.
 
     Example:
@@ -430,7 +428,7 @@ class EncodedBackend:
 
     @contextmanager
     def open_search(self) -> Iterator[SearchScope]:
-        """Open a session of the engine."""
+        """Open a session of the engine as a `SearchScope`."""
         with self.backend.session() as session:
             yield SearchScope(
                 session,

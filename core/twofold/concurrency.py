@@ -1,7 +1,7 @@
 """Starts all threads of the library and limits the threads of native libraries.
 
 FAISS searches run on one OpenMP thread. A flat scan of 100,000 vectors on two OpenMP threads takes
-up to four times as long as on one; two halves on two Python threads take two thirds of the time.
+up to four times as long as on one. Scanning two halves on two Python threads takes two thirds.
 A forked child can't use OpenMP pools that its parent started, so it uses one thread too.
 """
 
@@ -85,8 +85,8 @@ def map_threads(
 ) -> Iterator[_Second]:
     """Yield ``function(item)`` for each item in order, computing several at a time.
 
-    Each call starts its own threads. A caller may itself run in the pool of ``run_parallel``, which
-    could be full of such callers.
+    Each call starts its own threads. In the pool of ``run_parallel``, a caller that runs in that
+    pool itself could wait for a free thread forever.
     """
     if threads == 1 or len(items) < 2:
         yield from map(function, items)
@@ -132,17 +132,17 @@ class lockless_property(cached_property[_First]):  # noqa: N801  # used like cac
 
 
 class Forkable:
-    """An object with locks, which another thread may hold when the process forks."""
+    """Base of objects with locks, which another thread may hold when the process forks."""
 
     def register(self) -> None:
-        """Have this object told about every fork, for as long as it lives."""
+        """Call ``before_fork`` and ``after_fork`` at every fork, as long as this object lives."""
         _forkables.add(self)
 
     def before_fork(self) -> None:
-        """Wait for what a fork must not interrupt, for a short time."""
+        """Wait, for a limited time, for operations that a fork must not interrupt."""
 
     def after_fork(self, *, in_child: bool) -> None:
-        """Go on in the parent; in the child, replace locks and drop what was left half done."""
+        """In the parent, release locks; in the child, replace them and drop unfinished work."""
 
 
 class ForkSafeLock(Forkable):

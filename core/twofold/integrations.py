@@ -1,4 +1,4 @@
-"""Functions that both framework adapters share: options, warnings, new and imported indexes."""
+"""Functions shared by the LangChain and LlamaIndex adapters: options, warnings, new indexes."""
 
 import logging
 import os
@@ -86,28 +86,28 @@ def known_embeddings(texts: Sequence[str]) -> dict[str, Sequence[float]]:
 
 
 def refuse_unknown(given: Sequence[str], known: Sequence[str], aliases: Mapping[str, str]) -> None:
-    """Raise TypeError for an argument that isn't known, and suggest the nearest known one.
+    """Raise TypeError if an argument name of ``given`` isn't ``known``; suggest the nearest name.
 
-    ``aliases`` map other libraries' names to known ones.
+    ``aliases`` map the names that other libraries use to known names.
     """
     unknown = next((name for name in given if name not in known), None)
     if unknown is None:
         return
     if unknown in _RETRIEVER_OPTIONS and unknown not in aliases:
         raise TypeError(
-            f"{unknown!r} is an option of the core's retriever: pass "
+            f"{unknown!r} is an option of twofold.Retriever: pass "
             f"retriever=Retriever(index, {unknown}=...)"
         )
     hint = did_you_mean(aliases.get(unknown, unknown), known, 0.4)
-    listed = f": use one of {', '.join(known)}" if known else ": this takes none"
+    listed = f": use one of {', '.join(known)}" if known else ": leave it out"
     raise TypeError(f"unknown argument {unknown!r}{hint or listed}")
 
 
 def configure(retriever: Retriever, options: Mapping[str, Any]) -> Retriever:
-    """Return the retriever with those of the options that aren't None.
+    """Return ``retriever`` with the ``options`` that aren't None in place of its own.
 
-    ``weights`` stands for ``dense_weight``: the dense leg's share, or the shares of the dense and
-    the lexical leg. ``preset`` replaces the retriever's fusion and weight.
+    The option ``weights`` sets ``dense_weight``: it is the dense leg's share, or a pair of dense
+    and lexical share. ``preset`` replaces the retriever's fusion and weight.
 
     Raises:
         QueryError: An option is invalid.
@@ -126,20 +126,20 @@ def configure(retriever: Retriever, options: Mapping[str, Any]) -> Retriever:
 
 
 def _dense_share(weights: Any) -> Any:
-    """Return the dense leg's share of a pair of weights, or a single weight as it is."""
+    """Return the dense leg's share of a (dense, lexical) pair; a single weight as it is."""
     if not isinstance(weights, list | tuple | np.ndarray):
         return weights
     valid = len(weights) == 2 and all(is_number(weight) and weight >= 0 for weight in weights)
     if not valid or not sum(weights):
         raise TypeError(
             "weights must be the shares of the dense and the lexical leg, such as (0.7, 0.3), or "
-            f"the dense one's alone, got {weights!r}"
+            f"the dense leg's share alone, such as 0.7, got {weights!r}"
         )
     return float(weights[0] / sum(weights))
 
 
 def log_warnings(logger: logging.Logger, index: Searchable, hits: Hits) -> None:
-    """Log the hits' warnings: the first time for an index as warnings, then at debug level."""
+    """Log ``hits.warnings``: at warning level when new for the index, else at debug level."""
     logged = _logged.setdefault(index, set())
     for text in hits.warnings:
         level = logging.DEBUG if text in logged else logging.WARNING
@@ -157,10 +157,10 @@ def create_filled_index(
     dim: Literal["first"] | None = None,
     vectors: Vectors | None = None,
 ) -> Index:
-    """Open an index, add passages, and release the write lock.
+    """Open or create an index, add ``passages``, and return it with the write lock released.
 
-    A notebook cell can therefore run twice, and another process can write. ``vectors`` (n, dim) are
-    those of the first n passages; the others are encoded. Other arguments are as for `Index.open`.
+    A notebook cell can therefore run twice, and another process can write. ``vectors`` (n, dim)
+    belong to the first n passages; the rest is encoded. For other arguments see `Index.open`.
     """
     count = len(vectors) if vectors is not None else 0
     index = Index.open(path, encoder=encoder, dim=dim, metric=metric, analyzer=analyzer)

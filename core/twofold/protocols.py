@@ -40,7 +40,7 @@ class Reranker(Protocol):
 
     @property
     def candidates(self) -> int:
-        """How many of the best passages are scored per query; k if that is more."""
+        """How many of the best passages are scored per query; at least the k of the search."""
 
     @property
     def threshold(self) -> float | None:
@@ -62,18 +62,18 @@ class Reranker(Protocol):
 
 
 Report = Callable[[Sequence[Sequence[tuple[str, float]]]], None]
-"""Receives a stage's ids and scores for each query, best first."""
+"""A function that receives a stage's passage ids and scores for each query, best first."""
 
 
 class Observer(Protocol):
     """Observes the stages of a retrieval, each in the thread that runs it."""
 
     def stage(self, name: Stage) -> AbstractContextManager[Report | None]:
-        """Open a stage.
+        """Return a context manager in which the stage ``name`` runs.
 
-        The context's value is called with the stage's results before it ends. It may be None, which
-        saves looking up the ids of all candidates. ``"encode"`` has no results. Exceptions of the
-        stage pass through the context.
+        The context's value is a function that is called with the stage's results before it ends.
+        None saves looking up the ids of all candidates. ``"encode"`` has no results. Exceptions of
+        the stage pass through the context.
         """
 
 
@@ -87,7 +87,7 @@ class Analyzer(Protocol):
 
     @property
     def version(self) -> int:
-        """A number that grows with every change of the terms of any text."""
+        """A number to increase whenever the analyzer produces other terms for any text."""
 
     def passage_terms(self, text: str) -> list[str]:
         """Return the terms of a passage in order, repeats included."""
@@ -98,11 +98,11 @@ class Analyzer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TermStatistics:
-    """Statistics of the live passages, as scoring functions need them.
+    """Statistics of the stored passages, for scoring functions.
 
     Attributes:
         passages: Number of passages with terms.
-        average_length: Their mean length in terms.
+        average_length: Mean length of these passages in terms.
         frequencies: Returns the document frequency of every term, in no particular order.
     """
 
@@ -113,7 +113,7 @@ class TermStatistics:
 
 @runtime_checkable
 class Scorer(Protocol):
-    """A scoring function: the sum over shared terms of query count * idf * tf_weight.
+    """A lexical scoring function: the sum over shared terms of query count * idf * tf_weight.
 
     Scorers are immutable and hashable. Results are cached, so equal scorers must score alike.
     """
@@ -128,19 +128,19 @@ class Scorer(Protocol):
     ) -> Scores:
         """Return the weight of each pair of term frequency and passage length.
 
-        It must be at least 0, not fall with the frequency and not grow with the length.
+        Weights are at least 0, do not fall as frequency grows and do not rise as length grows.
         """
 
     def length_norm(self, lengths: NDArray[Any], average_length: float) -> Scores:
-        """Return the length normalization: above 1 where a length lowers the score."""
+        """Return the normalization factor of each length: above 1 where it lowers the score."""
 
     @property
     def missing_term_weight(self) -> float:
-        """The weight of a term that a passage lacks."""
+        """The ``tf_weight`` of a query term that a passage lacks."""
 
     @property
     def cosine(self) -> bool:
-        """Whether scores are divided by the lengths of the query's and the passage's vectors."""
+        """Whether scores are divided by the norms of the query's and the passage's term vectors."""
 
 
 @runtime_checkable

@@ -1,4 +1,4 @@
-"""Building blocks of segments: packed strings, row look-up and the merge policy."""
+"""Building blocks of index segments: packed strings, row look-up and the merge policy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,13 +51,13 @@ class PackedStrings:
         return [text[low:high].decode() for low, high in pairwise(self.offsets.tolist())]
 
     def strings_at(self, numbers: NDArray[np.int64]) -> list[str]:
-        """Return the strings with these numbers, in this order."""
+        """Return the strings at the positions ``numbers``, in this order."""
         starts, ends = self.offsets[numbers].tolist(), self.offsets[numbers + 1].tolist()
         pairs = zip(starts, ends, strict=True)  # faster for a few strings than to pack them
         return [self.data[start:end].tobytes().decode() for start, end in pairs]
 
     def take(self, numbers: NDArray[np.int64]) -> "PackedStrings":
-        """Return the packed strings with these numbers, in this order."""
+        """Return the strings at the positions ``numbers``, in this order, as packed strings."""
         starts = self.offsets[:-1][numbers]
         lengths = self.offsets[1:][numbers] - starts
         offsets = run_offsets(lengths)
@@ -66,7 +66,7 @@ class PackedStrings:
         return PackedStrings(offsets, self.data[positions])
 
     def find(self, string: str) -> list[int]:
-        """Return the numbers of all strings equal to ``string``."""
+        """Return the positions of all strings equal to ``string``."""
         encoded = string.encode()
         same_length = np.flatnonzero(np.diff(self.offsets) == len(encoded))
         starts = self.offsets[:-1][same_length]
@@ -76,7 +76,7 @@ class PackedStrings:
         return [int(number) for number in same_length[equal]]
 
     def ranks(self) -> NDArray[np.uint32]:
-        """Return each string's position in sorted order; equal strings are ordered by number."""
+        """Return each string's rank in sorted order; equal strings are ordered by position."""
         strings = self.tolist()
         by_string = sorted(range(len(strings)), key=strings.__getitem__)
         ranks = np.empty(len(strings), np.uint32)
@@ -85,19 +85,19 @@ class PackedStrings:
 
 
 def run_offsets(lengths: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the start of each of several runs, one after the other, and the end of the last."""
+    """Return the offsets (n + 1) of n consecutive runs: their starts, and the last one's end."""
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets
 
 
 def next_merge(sizes: Sequence[int]) -> slice | None:
-    """Return the run of adjacent segments to merge next, or None, by their sizes in row order.
+    """Return which adjacent segments to merge next, None if none; ``sizes`` are in row order.
 
-    A segment of n rows has tier floor(log4 n). Four adjacent segments, none of a higher tier than
-    the last, are merged. Each row is copied about log4 N times, and about 3 log4 N segments remain.
-    This is tiered merging as in log-structured merge trees (O'Neil et al., Acta Informatica 33,
-    1996).
+    A segment of n rows has tier floor(log4 n). The last segments that have no higher tier than the
+    very last are merged once four have its tier. Each row is copied about log4 N times, and about
+    3 log4 N segments remain. This is tiered merging as in log-structured merge trees (O'Neil et
+    al., Acta Informatica 33, 1996).
     """
     if not sizes:
         return None
@@ -112,9 +112,9 @@ def next_merge(sizes: Sequence[int]) -> slice | None:
 def find_positions(
     rows: Rows, ascending: AscendingRows, live: Mask | None = None
 ) -> NDArray[np.int64]:
-    """Return the position of each row in an ascending array, -1 for missing rows.
+    """Return the position of each of ``rows`` in ``ascending``, -1 for missing or deleted rows.
 
-    ``live`` flags the rows of the array that are not deleted, None for all.
+    ``live`` flags the elements of ``ascending`` that are not deleted, None for all.
     """
     count = len(ascending)
     if count == 0:
@@ -134,9 +134,9 @@ def find_positions(
 
 
 def delete_rows(live: Mask | None, ascending: AscendingRows, dead: Rows) -> Mask | None:
-    """Return the flags of the rows of an ascending array that are still live, None for all.
+    """Return ``live`` with the rows in ``dead`` cleared; None if all are live.
 
-    ``live`` flags those that were before; rows of ``dead`` that the array lacks are ignored.
+    ``live`` has a flag for each row of ``ascending``. Rows that ``ascending`` lacks are ignored.
     """
     positions = find_positions(dead, ascending)
     positions = positions[positions >= 0]
@@ -148,7 +148,7 @@ def delete_rows(live: Mask | None, ascending: AscendingRows, dead: Rows) -> Mask
 
 
 def ids_at(segments: Sequence[tuple[AscendingRows, PackedStrings]], rows: Rows) -> list[str]:
-    """Return the ids of rows, from the segments' rows and ids; "" for missing rows."""
+    """Return the passage id of each of ``rows``, "" if missing; segments are (rows, ids) pairs."""
     ids = [""] * len(rows)
     for segment_rows, segment_ids in segments:
         positions = find_positions(rows, segment_rows)
@@ -161,9 +161,9 @@ def ids_at(segments: Sequence[tuple[AscendingRows, PackedStrings]], rows: Rows) 
 
 
 def allowed_flags(ascending: AscendingRows, allowed: Mask, live: Mask | None = None) -> Mask:
-    """Return, for each row of an ascending array, whether ``allowed`` includes it.
+    """Return, for each row of ``ascending``, whether it is live and ``allowed`` (flags by row).
 
-    ``live`` flags the rows of the array that are not deleted, None for all.
+    ``live`` flags the elements of ``ascending`` that are not deleted, None for all.
     """
     flags = np.zeros(len(ascending), np.bool_)
     known = int(np.searchsorted(ascending, ascending.dtype.type(len(allowed))))

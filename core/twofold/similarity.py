@@ -33,7 +33,7 @@ class Metric(str, Enum):
             raise InputError(f"unknown metric {name!r}: use one of {names}") from None
 
     def prepare(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return ``vectors`` (n, dim) as the index stores them: normalized if cosine.
+        """Return ``vectors`` (n, dim) as the index stores them: of unit length if cosine.
 
         Raises:
             VectorError: The metric is cosine, and a vector has length zero.
@@ -80,7 +80,7 @@ class Metric(str, Enum):
         return np.asarray(np.clip(cosines, -1.0, 1.0))
 
     def error_bound(self, dim: int, query_length: float, max_length: float) -> float:
-        """Return an upper bound on the float32 rounding error of a search score.
+        """Return an upper bound on the rounding error of a score that is computed in float32.
 
         This is gamma_n of Higham (Accuracy and Stability of Numerical Algorithms, section 3.1),
         doubled to cover the rounding of the inputs. It holds for any order of summation. For

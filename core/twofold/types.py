@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from twofold.similarity import Metric
 
 Rows = NDArray[np.int64]
-"""Row numbers of passages. They only grow and are never reused."""
+"""Row numbers of passages: new passages get higher numbers, and none is reused."""
 Scores = NDArray[np.float64]
 Vectors = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -18,6 +18,7 @@ Mask = NDArray[np.bool_]
 
 Mode = Literal["hybrid", "dense", "lexical"]
 Leg = Literal["dense", "lexical"]
+"""One of the two searches whose results a hybrid search fuses."""
 Where = Mapping[str, Any]
 Metadata = Mapping[str, Any]
 Run = dict[str, dict[str, float]]
@@ -92,8 +93,8 @@ class Moments:
 class LegScore:
     """The contribution of one leg to the score of a hit.
 
-    ``rank`` is None if the leg did not retrieve the passage itself; its score was then computed
-    afterwards. ``contribution`` is ``weight * normalized``.
+    ``rank`` is None if the leg's search did not return the passage; ``score`` was then computed
+    afterwards. ``contribution`` is ``weight * normalized``; the fusion normalizes ``score``.
 
     Example:
         >>> from twofold import Index, Retriever
@@ -155,9 +156,9 @@ class TermMatch:
     """How one query term scores in one passage.
 
     ``contribution = query_frequency * idf * tf_weight``, and the contributions of all terms sum to
-    the lexical score. ``tf_weight`` is the scorer's weight for ``frequency`` and ``length_norm``,
-    which is BM25's 1 - b + b * length / average_length. Lengths count terms. ``frequency`` is 0 for
-    a missing term, which is listed only if the scorer counts it.
+    the lexical score. ``tf_weight`` is the scorer's weight of ``frequency`` at this ``length``, in
+    terms. ``length_norm`` is the scorer's normalization: 1 - b + b * length / average_length in
+    BM25. A missing term has ``frequency`` 0, and is listed only if the scorer weights it.
     """
 
     term: str

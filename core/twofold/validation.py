@@ -11,17 +11,17 @@ from twofold.types import MODES, Mode, Passage, PassageLike, Vectors
 
 MAX_EFFORT = 10**9
 MIN_TEMPERATURE = 0.005
-"""Below it, a softmax over cosines attends to nothing but the nearest wrong passage."""
+"""Below it, a contrastive softmax over cosines weights only the hardest negative."""
 MAX_TEMPERATURE = 0.5
-"""Above it, a softmax over cosines is nearly flat."""
+"""Above it, a contrastive softmax over cosines is nearly flat."""
 _MAX_SEED = 2**32 - 1  # numpy's and transformers' limit
 _BLOCK = 1 << 16
-"""Vectors checked together: they may be a memory map larger than memory."""
+"""Vectors checked at a time: they may be a memory map larger than memory."""
 _PASSAGE_FIELDS = ("id", "text", "title", "metadata")
 
 
 def did_you_mean(word: object, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """Return ``"; did you mean 'x'?"`` for the known name nearest to ``word``, or ""."""
+    """Return ``"; did you mean 'x'?"``, for the end of a message, or "" if no name is near."""
     nearest = get_close_matches(str(word), list(known), n=1, cutoff=cutoff)
     return f"; did you mean {nearest[0]!r}?" if nearest else ""
 
@@ -121,7 +121,7 @@ def check_seed(seed: object) -> None:
 
 
 def check_temperature(temperature: object) -> None:
-    """Raise InputError for a temperature at which cosines teach nothing."""
+    """Raise InputError unless a training ``temperature`` is a number in the allowed range."""
     if not is_number(temperature) or not MIN_TEMPERATURE <= temperature <= MAX_TEMPERATURE:  # type: ignore[operator]
         raise InputError(
             f"temperature must be a number from {MIN_TEMPERATURE} to {MAX_TEMPERATURE}, such as "
@@ -170,7 +170,7 @@ def check_vectors(vectors: Vectors, dim: int, count: int) -> Vectors:
 
 
 def check_mode(mode: str, served: Sequence[Mode]) -> None:
-    """Raise QueryError for an unknown mode, or one that is not among those served."""
+    """Raise QueryError if ``mode`` is unknown or not in ``served``."""
     check_choice("mode", mode, MODES, error=QueryError)
     if mode not in served:
         listed = ", ".join(repr(name) for name in served)
@@ -190,7 +190,7 @@ def check_fusion(fusion: object) -> None:
 
 
 def check_scorer(scorer: object) -> None:
-    """Raise QueryError unless ``scorer`` is None or a hashable scoring function of words."""
+    """Raise QueryError unless ``scorer`` is None or a hashable lexical scoring function."""
     usable = (
         not isinstance(scorer, type)
         and callable(getattr(scorer, "idf", None))
@@ -218,7 +218,7 @@ def check_query_vector(vector: object) -> Vectors:
 
 
 def check_queries(queries: Sequence[str] | None, vectors: Vectors | None) -> int:
-    """Return the number of queries; raise QueryError unless texts and vectors match."""
+    """Return the number of queries; raise QueryError unless texts and vectors are as many."""
     if queries is None and vectors is None:
         raise QueryError("pass a query text, a query vector, or both")
     if isinstance(queries, str):

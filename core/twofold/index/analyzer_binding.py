@@ -32,24 +32,24 @@ class StoredAnalyzer:
 
     @property
     def name(self) -> str:
-        """The name in the settings."""
+        """The analyzer's name in the index's settings."""
         return str(self._settings.analyzer)
 
     @property
     def version(self) -> int:
-        """The version in the settings."""
+        """The analyzer's version in the index's settings."""
         return self._settings.analyzer_version
 
     def passage_terms(self, text: str) -> list[str]:
-        """Return the terms to index."""
+        """Return the terms of a passage in order, repeats included."""
         return self._load().passage_terms(text)
 
     def query_terms(self, text: str) -> list[str]:
-        """Return the terms to look up."""
+        """Return the terms of a query, repeats included."""
         return self._load().query_terms(text)
 
     def spans(self, text: str) -> list[TermSpan]:
-        """Return the terms' positions in ``text``; none if the analyzer can't locate them."""
+        """Return the spans of the terms of ``text``; none if the analyzer can't locate them."""
         analyzer = self._load()
         return analyzer.spans(text) if isinstance(analyzer, SpanAnalyzer) else []
 
@@ -82,7 +82,7 @@ def check_analyzer(
 ) -> None:
     """Raise IndexMismatchError unless this analyzer built an index with these settings.
 
-    ``advice`` begins the message's advice.
+    ``advice`` precedes the message's advice to rebuild the postings.
     """
     if _is_builder(settings, analyzer):
         return
@@ -114,5 +114,5 @@ def with_analyzer(settings: IndexSettings, analyzer: Analyzer, title_weight: int
 
 
 def check_title_weight(weight: object) -> None:
-    """Raise InputError unless ``weight`` is a valid title weight."""
+    """Raise InputError unless ``weight`` is an integer from 0 to 100."""
     check_integer("title_weight", weight, 0, _MAX_TITLE_WEIGHT)

@@ -73,7 +73,7 @@ def _sibling(target: Path, suffix: str) -> Path:
 
 
 def _write_newest(layout: Layout, snapshots: SnapshotProvider, copy: Layout) -> None:
-    """Write the newest generation, again if a writer has deleted its files meanwhile."""
+    """Copy the newest generation; start again if a writer deletes its files meanwhile."""
     missing = ""
     for _ in range(_TRIES):
         shutil.rmtree(copy.folder, ignore_errors=True)
@@ -88,7 +88,7 @@ def _write_newest(layout: Layout, snapshots: SnapshotProvider, copy: Layout) -> 
 
 
 def _write(layout: Layout, view: IndexView, copy: Layout) -> None:
-    """Write a generation's files, and HEAD last."""
+    """Copy the files of the generation of ``view``, and write HEAD last."""
     for folder in (copy.folder, copy.vectors, copy.segments):
         folder.mkdir()
     view.reader.copy_to(copy.catalog)

@@ -29,17 +29,17 @@ from twofold.storage import (
 from twofold.types import Mask, Moments, Rows, Vectors
 
 READ = 4 << 30
-"""Bytes of vectors up to which all checksums are compared before the first search."""
+"""Bytes of vectors up to which all checksums are verified before the first search."""
 SAMPLED = 16_384
-"""Vectors up to which score moments are those of all; of more, a seeded sample is used."""
+"""Number of vectors above which score moments come from a seeded sample of this size."""
 
 
 class DenseLeg:
     """The vector blocks and ANN structures of one generation.
 
-    Blocks are not verified again if an earlier generation did. Above READ bytes only ``damage``
-    compares checksums. A missing or damaged structure is left out with a warning, and its vectors
-    are scanned. ``ids_of`` returns the ids of rows, which order ties.
+    Blocks that ``before``, an earlier generation's leg, has verified are not verified again. Above
+    READ bytes only ``damage`` compares checksums. A missing or damaged structure is left out with a
+    warning, and its vectors are scanned. ``ids_of`` returns the ids of rows, to order ties.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class DenseLeg:
 
     @lockless_property
     def index(self) -> ApproximateIndex:
-        """The searchable index; raises CorruptIndexError if stored vectors have changed."""
+        """The searchable index; raises CorruptIndexError if vectors on disk have changed."""
         with self._lock:
             if self._index is None:
                 if self.missing:
@@ -89,7 +89,7 @@ class DenseLeg:
 
     @property
     def rows(self) -> Rows:
-        """All rows that have a vector, dead ones included, ascending."""
+        """All rows that have a vector, deleted ones included, ascending."""
         blocks = (block.rows for block in self.blocks.values())
         return np.concatenate([np.empty(0, np.int64), *blocks])
 
@@ -100,7 +100,7 @@ class DenseLeg:
 
     @property
     def tail(self) -> int:
-        """How many vectors were added after the structures, dead ones included."""
+        """Number of vectors added since the last ANN structure, deleted ones included."""
         end = self.structures[-1].last if self.structures else -1
         count = 0
         for block in reversed(list(self.blocks.values())):
@@ -111,22 +111,22 @@ class DenseLeg:
         return count
 
     def is_due(self, *, compact: bool) -> bool:
-        """Return whether structures must be built; ``compact`` asks for one of all vectors."""
+        """Return whether ANN structures must be built: with ``compact``, one of all vectors."""
         if not compact and not self.structures and self.tail <= MAX_TAIL:
             return False
         return self.is_damaged or self.index.plan_builds(compact=compact) is not None
 
     @property
     def is_damaged(self) -> bool:
-        """Whether a structure was left out."""
+        """Whether an ANN structure was left out because it is missing or damaged."""
         return len(self.index.structures) < len(self.structures)
 
     def vectors(self, rows: Rows) -> tuple[Vectors, Mask]:
-        """Return the stored vectors (n, dim) of rows, and which rows have one."""
+        """Return the stored vectors (n, dim) of ``rows``, and which of the rows have one."""
         return self.index.flat.get_vectors(rows)
 
     def moments(self, query: Vectors) -> Moments:
-        """Return the moments of all live vectors' scores for one query (dim,), 0 without any.
+        """Return the moments of all live vectors' scores for one query (dim,), 0 without vectors.
 
         Raises QueryError for an invalid query.
         """
@@ -136,7 +136,7 @@ class DenseLeg:
         return self._moments.scores(prepared) if self._moments else Moments(0.0, 0.0)
 
     def damage(self) -> list[str]:
-        """Read all vectors and structures, and return descriptions of those that have changed."""
+        """Read all vectors and structures; describe those that are missing or have changed."""
         problems = list(self.missing)
         for file, blocks in self._blocks_by_file().items():
             if file in self._maps:
@@ -145,7 +145,7 @@ class DenseLeg:
         return problems + [problem for problem in found if problem is not None]
 
     def _compute_moments(self) -> VectorMoments | Literal[False]:
-        """Return the moments of the live vectors, False without any."""
+        """Return the moments of the live vectors, False if there are none."""
         rows = self.live_rows
         if len(rows) > SAMPLED:
             rows = np.sort(np.random.default_rng(0).choice(rows, SAMPLED, replace=False))
@@ -208,7 +208,7 @@ class DenseLeg:
         return files
 
     def _map_vectors(self, before: "DenseLeg | None") -> dict[str, Vectors]:
-        """Map all files, so that they stay readable after a later generation deletes them."""
+        """Map all vector files: mapped files stay readable when a later generation deletes them."""
         maps: dict[str, Vectors] = {}
         for file, blocks in self._blocks_by_file().items():
             count = blocks[-1].first + blocks[-1].count

@@ -24,7 +24,7 @@ CANARIES = (
 )
 """Fixed sentences, encoded as one batch. Their vectors identify a model."""
 ANOTHER_MODEL = 0.14
-"""Relative change of a canary's vector that means another model; it is a cosine of 0.99."""
+"""Relative change of a canary's vector from which the model counts as another: a cosine of 0.99."""
 DRIFT = 0.01
 """Relative change of a canary's vector above which a warning is issued."""
 
@@ -32,8 +32,8 @@ DRIFT = 0.01
 class EncoderBinding:
     """The encoders of one open index, each loaded and checked on first use.
 
-    Keeps one encoder per vector set, so that threads that read an older generation go on with the
-    model of its vectors.
+    Keeps one encoder per vector set (the vectors of one model), so that threads that read an older
+    generation go on with the model of its vectors.
 
     Attributes:
         given: The encoder passed to ``Index.open``, if any.
@@ -46,15 +46,15 @@ class EncoderBinding:
         self._lock = ForkSafeLock()
 
     def renew(self) -> "EncoderBinding":
-        """Return a binding for another index: the given encoder is checked against its vectors."""
+        """Return a binding for another index, with the same passed encoder, not yet checked."""
         return EncoderBinding(self.given)
 
     def has_encoder(self, settings: IndexSettings) -> bool:
-        """Return whether the index has an encoder."""
+        """Return whether an encoder was passed or is named in the settings."""
         return self.given is not None or settings.encoder is not None
 
     def is_available(self, settings: IndexSettings, stored: VectorSetRecord | None) -> bool:
-        """Return whether a vector set's encoder was given or can be loaded by its name."""
+        """Return whether the encoder of a vector set was passed or can be loaded by its name."""
         known = stored is not None and stored.number in self._by_vector_set
         return known or self.given is not None or (settings.encoder is not None and settings.named)
 
@@ -69,8 +69,8 @@ class EncoderBinding:
             raise QueryError("this index has no encoder: pass vectors instead of texts")
         if not settings.named:
             raise QueryError(
-                f"this index was filled by an encoder object ({name}): open it with encoder= that "
-                "object to encode texts, or pass vectors"
+                f"this index was filled by an encoder object ({name}), which can't be loaded by "
+                "name: pass it to Index.open as encoder=, or pass vectors instead of texts"
             )
         if name not in self._by_name:
             self._by_name[name] = encoder_from_name(name)
@@ -92,7 +92,7 @@ class EncoderBinding:
         return encode_passages(self.encoder(settings, stored), texts, settings.dim)
 
     def check(self, settings: IndexSettings, stored: VectorSetRecord | None) -> None:
-        """Compare the encoder with the stored vectors, once per vector set.
+        """Check that the encoder produced the vector set ``stored``, once per vector set.
 
         Compares fingerprints where both are known, and the vectors of the canaries. Warns if the
         same model gives slightly other vectors, as another library version may.
@@ -107,20 +107,20 @@ class EncoderBinding:
             known, given = stored.to_identity(), encoder_identity(encoder)
             if known is not None and given is not None and known.fingerprint != given.fingerprint:
                 raise EncoderMismatchError(
-                    f"the index holds vectors of {_describe(known)}, and the encoder given is "
-                    f"{_describe(given)}: open the index with the first, change it to the second "
-                    "with Index.reencode, or make a new index"
+                    f"the index holds vectors of {_describe(known)}, but the encoder passed is "
+                    f"{_describe(given)}: pass the encoder of the stored vectors, or change the "
+                    "index to the new encoder with Index.reencode"
                 )
             if stored.canaries and settings.metric is not None:
                 _compare_canaries(encoder, stored, settings.metric)
             self._by_vector_set[stored.number] = encoder
 
     def assign(self, number: int, encoder: Encoder) -> None:
-        """Use this encoder for the vector set of this number."""
+        """Use this encoder for the vector set ``number``."""
         self._by_vector_set[number] = encoder
 
     def replace(self, number: int, encoder: Encoder) -> None:
-        """Use this encoder for a vector set, and instead of the one passed to ``Index.open``."""
+        """Use this encoder for the vector set ``number``, and forget the one passed to open."""
         self.assign(number, encoder)
         self.given = encoder if self.given is not None else None
 
@@ -134,7 +134,7 @@ def encoder_identity(encoder: Encoder) -> EncoderIdentity | None:
 def choose_metric(
     identity: EncoderIdentity | None, requested: Metric | None, *, stacklevel: int
 ) -> Metric:
-    """Return the metric requested, else the model's, else cosine; warn if the first two differ."""
+    """Return ``requested``, else the model's metric, else cosine; warn if the first two differ."""
     if identity is None:
         return requested if requested is not None else Metric.COSINE
     if requested is None or requested is identity.metric:
@@ -149,13 +149,13 @@ def choose_metric(
 
 
 def encode_passages(encoder: Encoder, texts: Sequence[str], dim: int | None) -> Vectors:
-    """Return passage vectors (n, dim) by an encoder; any dim passes if ``dim`` is None."""
+    """Return passage vectors (n, dim) by an encoder; None for ``dim`` allows any dimensions."""
     vectors = encoder.encode_passages(list(texts))
     return check_encoded(vectors, len(texts), dim, "encode_passages")
 
 
 def new_vector_set(number: int, encoder: Encoder, metric: Metric) -> VectorSetRecord:
-    """Return the record of a new vector set of this encoder."""
+    """Return the record of a new vector set, with the encoder's vectors of the canaries."""
     identity = encoder_identity(encoder)
     canaries = metric.prepare(encode_passages(encoder, CANARIES, None))
     text = dumps(asdict(identity) if identity is not None else None)
@@ -168,18 +168,18 @@ def canary_dim(record: VectorSetRecord) -> int:
 
 
 def has_drifted(encoder: Encoder, stored: VectorSetRecord, metric: Metric) -> bool:
-    """Return whether the encoder's vectors of the canaries differ from the stored ones."""
+    """Return whether a vector of a canary differs from the stored one by more than DRIFT."""
     return bool(stored.canaries) and not _max_drift(encoder, stored, metric) <= DRIFT
 
 
 def _max_drift(encoder: Encoder, stored: VectorSetRecord, metric: Metric) -> float:
-    """Return the largest change of a canary's vector, relative to its length."""
+    """Return the largest change of a canary's vector since it was stored, relative to its norm."""
     before = np.frombuffer(stored.canaries, np.float32).reshape(len(CANARIES), -1)
     now = metric.prepare(encode_passages(encoder, CANARIES, None))
     if before.shape != now.shape:
         raise EncoderMismatchError(
-            f"the index holds vectors of {before.shape[1]} dimensions, and the encoder gives "
-            f"{now.shape[1]}: it is another model"
+            f"the encoder is another model ({now.shape[1]} dimensions, stored {before.shape[1]}): "
+            "pass the encoder of the stored vectors, or use Index.reencode"
         )
     change = np.linalg.norm(now - before, axis=1)
     length = np.linalg.norm(before, axis=1)
@@ -190,20 +190,21 @@ def _compare_canaries(encoder: Encoder, stored: VectorSetRecord, metric: Metric)
     drift = _max_drift(encoder, stored, metric)
     if not drift < ANOTHER_MODEL:
         raise EncoderMismatchError(
-            "the encoder's vectors of fixed sentences are not those stored in the index (they "
-            f"differ by {drift:.3f} of their length): it is another model, or used in another way"
+            "the encoder is another model than that of the stored vectors, or used in another way "
+            f"(the vectors of fixed sentences differ by {drift:.3f} of their length): pass the "
+            "encoder of the stored vectors, or use Index.reencode"
         )
     if drift > DRIFT:
         warnings.warn(
-            "the encoder's vectors have drifted since the index was filled: those of fixed "
-            f"sentences differ by up to {drift:.5f} of their length",
+            "the encoder's vectors of fixed sentences, now and when the index was filled, "
+            f"differ by up to {drift:.5f} of their length: Index.reencode renews the vectors",
             EncoderWarning,
             stacklevel=5,
         )
 
 
 def check_encoded(vectors: Vectors, count: int, dim: int | None, method: str) -> Vectors:
-    """Check an encoder's vectors; raise VectorError naming its method."""
+    """Return an encoder's vectors as float32; raise VectorError, naming ``method``."""
     array = np.asarray(vectors)
     expected = dim if dim is not None else (array.shape[1] if array.ndim == 2 else -1)
     try:

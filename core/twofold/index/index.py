@@ -65,7 +65,7 @@ from twofold.types import Mode, Passage, PassageLike, Vectors, Where
 def close_index(
     catalog: Catalog, writer: IndexWriter, temporary: Path | None, process: int
 ) -> None:
-    """Close an index; a temporary one is deleted by the process that made it."""
+    """Close an index; delete its ``temporary`` folder if this is the ``process`` that made it."""
     catalog.close()
     writer.close()
     if temporary is not None and os.getpid() == process:
@@ -73,11 +73,11 @@ def close_index(
 
 
 class Index:
-    """A durable hybrid index: passages, a dense leg and a lexical leg, always in step.
+    """A durable hybrid index: passages with a dense leg and a lexical leg, committed together.
 
-    Safe for many threads and processes that read, and one process that writes. The first write
-    takes the lock. ``close()`` releases it, and so does garbage collection of the Index. Writes
-    raise ReadOnlyError, or IndexLockedError if there is another writer. Every method raises
+    Many threads and processes can read while one process writes. The first write takes the write
+    lock; ``close()`` or garbage collection of the Index releases it. Writes raise ReadOnlyError if
+    the index is read-only, and IndexLockedError if there is another writer. Every method raises
     IndexClosedError after ``close()``.
 
     Example:
@@ -133,26 +133,25 @@ class Index:
     ) -> "Index":
         """Open the index in a folder, or create it there.
 
-        Arguments that are left out are as stored.
+        Arguments that are left out keep their stored values.
 
         Args:
             path: The folder, or None for a temporary one that ``close`` deletes.
             encoder: A model's name or an `Encoder`. A new index uses all-MiniLM-L6-v2 by default.
                 None makes an index without a dense leg, unless ``dim`` is passed.
-            dim: Dimensions of vectors that the caller brings; ``"first"`` takes those of the
-                first vectors.
+            dim: Dimensions of vectors that the caller passes; ``"first"``: as in the first ones.
             metric: The similarity of vectors. A new index uses the model's own by default.
             analyzer: A language's name or code (``twofold.lexical.LANGUAGES``), an `Analyzer`, or
                 a function from a text to its terms. The function is stored by its import path and
                 imported on opening, so open such an index only if you trust its source. A new
                 index uses ``"english"`` by default; None makes one without a lexical leg.
-            title_weight: How often the terms of a title count. Default: 1.
+            title_weight: How many times each term of a title counts. Default: 1.
             create: Whether to create the index if there is none.
             read_only: Whether to refuse writes.
 
         Raises:
             InputError: An argument is invalid.
-            IndexNotFoundError: There is no index, and none may be created.
+            IndexNotFoundError: There is no index, and it can't be created there.
             IndexMismatchError: An argument contradicts what is stored.
             CorruptIndexError: Stored bytes have changed.
             StorageError: The system refuses to read or create files.
@@ -194,7 +193,7 @@ class Index:
 
     @property
     def encoder(self) -> Encoder | None:
-        """The encoder, loaded on first use; None if the caller brings vectors."""
+        """The encoder, loaded on first use; None where callers pass vectors."""
         with self.view() as view:
             settings, vector_set = view.snapshot.settings, view.snapshot.vector_set
         if not self._encoder_binding.has_encoder(settings):
@@ -211,7 +210,7 @@ class Index:
 
     @property
     def encoder_name(self) -> str | None:
-        """The name of the encoder, None where callers bring vectors."""
+        """The name of the encoder, None where callers pass vectors."""
         return self._settings().encoder
 
     @property
@@ -221,29 +220,29 @@ class Index:
 
     @property
     def title_weight(self) -> int:
-        """How often the terms of a title count."""
+        """How many times each term of a title counts."""
         return self._settings().title_weight
 
     @property
     def agreement(self) -> float | None:
-        """How far the dense leg agrees with words, 1.0 at best; None if not measured."""
+        """How well the dense ranking agrees with the lexical one, 1.0 at best; None if unknown."""
         return self._settings().agreement
 
     @property
     def modes(self) -> tuple[Mode, ...]:
-        """The modes that a retriever over this index can use."""
+        """The search modes (hybrid, dense, lexical) that a retriever over this index can use."""
         return served_modes(self._settings())
 
     @property
     def capabilities(self) -> Capabilities:
-        """The modes and features that a retriever can ask for, as of the last generation read."""
+        """The modes and features that a retriever can use, as of the last generation read."""
         self._writer.check_open()
         latest = self._snapshots.latest
         return CAPABILITIES[served_modes(latest.settings if latest is not None else self._opened)]
 
     @property
     def index_type(self) -> IndexType:
-        """The type of ANN structure in use; up to 10,000 newer vectors are scanned in any case."""
+        """The type of ANN structure in use; up to 10,000 newer vectors are scanned without one."""
         with self.view() as view:
             dense = view.snapshot.dense
         structures = dense.index.structures if dense is not None and dense.structures else ()
@@ -260,7 +259,7 @@ class Index:
         return QueryAdapters(self._writer)
 
     def adapted(self, vectors: Vectors) -> Vectors:
-        """Return query vectors (n, dim), mapped by the active query adapter."""
+        """Return the query vectors ``vectors`` (n, dim), mapped by the active query adapter."""
         with self.open_search() as scope:
             return scope.adapt(vectors)
 
@@ -271,14 +270,14 @@ class Index:
         vectors: Vectors | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> UpsertResult:
-        """Add passages, and replace those whose ids are stored.
+        """Add passages; replace those stored under the same ids.
 
-        Passages are committed in batches of some hundreds, each as a whole. A call that was
-        stopped can be repeated: unchanged passages are skipped, and texts that are stored are not
-        encoded again. A list is checked before anything is written, a generator batch by batch.
+        Passages are committed in batches of hundreds, each as a whole. A call that was stopped
+        can be repeated: unchanged passages are skipped, and stored texts are not encoded again. A
+        list is checked before anything is written, a generator batch by batch.
 
-        Afterwards the agreement of the legs is measured, if half of 50 or more passages have
-        changed since it was. This encodes about 100 sentences, none if ``vectors`` are passed.
+        ``agreement`` is measured again once half of 50 or more passages have changed. This encodes
+        about 100 sentences, none if ``vectors`` are passed.
 
         Args:
             passages: The passages.
@@ -321,7 +320,7 @@ class Index:
         return result
 
     def delete(self, ids: Iterable[str] | None = None, *, where: Where | None = None) -> int:
-        """Delete passages by id, by filter, or those that are in both; return how many.
+        """Delete passages that satisfy ``ids``, ``where`` or both, if passed; return how many.
 
         Unknown ids are ignored.
 
@@ -367,7 +366,7 @@ class Index:
         metric: Metric | str | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> int:
-        """Change to another encoder.
+        """Change to another encoder, and encode all passages with it.
 
         Queries use the old vectors until all passages have new ones. A call that was stopped
         continues when it is repeated with the same encoder. An index without a dense leg gets one.
@@ -378,7 +377,7 @@ class Index:
             progress: Called with the number of passages done so far.
 
         Returns:
-            How many texts were encoded; 0 if the vectors are this encoder's already.
+            How many texts were encoded; 0 if this encoder produced the stored vectors.
 
         Raises:
             EncoderNotFoundError: There is no model of that name.
@@ -407,7 +406,7 @@ class Index:
         return self.index_type
 
     def get(self, ids: Iterable[str] | None = None, *, where: Where | None = None) -> list[Passage]:
-        """Return passages by id, in the order of the ids, by filter, or those that are in both.
+        """Return the passages that satisfy ``ids`` (in their order), ``where`` or both, if passed.
 
         Raises:
             InputError: Neither ``ids`` nor ``where`` is passed.
@@ -422,7 +421,7 @@ class Index:
         return [by_id[name].to_passage() for name in selected if name in by_id]
 
     def count(self, where: Where | None = None) -> int:
-        """Return how many passages there are, or how many match a filter."""
+        """Return the number of passages, or of those that match ``where``."""
         with self.view() as view:
             if where is None:
                 return view.corpus.passages
@@ -441,11 +440,11 @@ class Index:
         return isinstance(passage_id, str) and bool(self.get([passage_id]))
 
     def view(self) -> AbstractContextManager[IndexView]:
-        """Open the newest generation for a query."""
+        """Return a context manager that opens a session of the newest generation."""
         return self._snapshots.view()
 
     def session(self) -> AbstractContextManager[IndexView]:
-        """Open a session of the newest generation, as `Backend` asks."""
+        """Return the same as ``view``, to implement `Backend`."""
         return self.view()
 
     @contextmanager
@@ -471,10 +470,10 @@ class Index:
         queries: Sequence[str] | Vectors | None = None,
         effort: float = 1.0,
     ) -> Recall:
-        """Measure how much of the exact best ``k`` the dense leg finds.
+        """Measure the recall@``k`` of the dense leg against exact search.
 
         Args:
-            sample: How many stored vectors are used as queries, if none are passed.
+            sample: How many stored vectors are used as queries if ``queries`` is None.
             k: Passages per query.
             queries: Texts, or vectors (n, dim); real user queries give the best estimate.
             effort: The search effort; 1.0 is the index type's default.
@@ -483,7 +482,7 @@ class Index:
             return measure_recall(view, queries, sample, k, effort)
 
     def warm(self) -> None:
-        """Load what a first query needs: model, compiled kernels and checked vectors."""
+        """Load in advance what the first query needs: model, compiled kernels, verified vectors."""
         with self.view() as view:
             view.warm()
 
@@ -494,15 +493,15 @@ class Index:
 
         Raises:
             InputError: The folder holds something else.
-            IndexLockedError: A writer holds the index that would be overwritten.
+            IndexLockedError: A writer has the lock of the index that would be overwritten.
         """
         self._writer.check_open()
         copy_index(self._layout, self._snapshots, resolve_folder(path), overwrite=overwrite)
 
     def verify(self, *, deep: bool = False) -> Verification:
-        """Read every byte of the index and report all that has changed.
+        """Read the whole index, compare it with its checksums, and report all damage.
 
-        Needs no encoder. ``deep`` also rebuilds postings and columns and compares them.
+        Needs no encoder. ``deep`` also compares the stored postings and columns with rebuilt ones.
         """
         self._writer.check_open()
         return verify(self._catalog, self._layout, self._snapshots.analyzers, deep=deep)

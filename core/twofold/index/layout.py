@@ -18,7 +18,7 @@ from twofold.storage import (
 
 
 class Layout:
-    """The paths of one index."""
+    """The paths of the files and folders of one index."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -98,7 +98,7 @@ class Layout:
             catalog.close()
 
     def check_head(self, version: Version, head: Version | None) -> None:
-        """Raise CorruptIndexError if the catalog lacks a commit that HEAD records."""
+        """Raise CorruptIndexError if the catalog's ``version`` lacks a commit that HEAD records."""
         generation = version[1]
         if head is not None and head[0] != version[0]:
             raise CorruptIndexError(

@@ -1,4 +1,4 @@
-"""Measures how far the dense leg agrees with the words of its passages, without judgments."""
+"""Measures how well the dense ranking agrees with the lexical one, without judgments."""
 
 import math
 import re
@@ -17,15 +17,15 @@ from twofold.types import Mask, Passage, Rows, Vectors
 PROBES = 100
 """Passages whose sentences are used as queries."""
 MIN_PROBES = 20
-"""Queries below which nothing is measured."""
+"""Fewest queries for a measurement."""
 MIN_PASSAGES = 50
-"""Passages below which nothing is measured, since ranks say too little."""
+"""Fewest passages for a measurement: ranks among fewer say too little."""
 BACKGROUND = 10_000
 """Passages among which ranks are counted."""
 _CHUNK = 1 << 18  # ids in memory at a time
 _BY_PASSAGE, _BY_SENTENCE = (0.58, 0.66), (0.55, 0.70)
-"""The range between useless and healthy legs, on 18 collections, if a passage's vector or its
-sentence is the query: docs/decisions/0010."""
+"""Agreement of useless and of healthy dense legs on 18 collections, with a passage's vector or its
+sentence as the query: docs/decisions/0010."""
 _SIMILAR = 3  # passages that share words with a sentence; the nearest one counts
 _MIN_LENGTH, _OPENING, _MAX_LENGTH = 15, 200, 400  # characters of a sentence
 # Chinese and Japanese full stops need no blank after them. The last of the others is Hindi's.
@@ -33,18 +33,18 @@ _END = re.compile("(?<=[\u3002\uff01\uff1f])\\s*|(?<=[.!?\u0964])(?:\\s+|$)")
 
 
 def measure_agreement(view: IndexView, *, encode: bool) -> float | None:
-    """Return the agreement of the legs, about 0 to 1, or None if there are too few passages.
+    """Return how well the dense ranking agrees with the lexical one, 0 to 1; None if not measured.
 
-    One sentence of each of up to 100 passages is a query. For each query, the best 3 other
-    passages by words are ranked by dense score among up to 10,000 passages. The query's value is
-    1 - ln(rank) / ln(passages) of the best of them, and the result is the mean. 1 is always first,
-    0 always last; vectors unrelated to the texts give about 0.2.
+    One sentence of each of up to 100 passages is a query. For each query, the 3 other passages
+    with the best lexical scores are ranked by dense score among up to 10,000 passages. The query's
+    value is 1 - ln(rank) / ln(passages) for the best rank of the 3: 1 if first, 0 if last. The
+    result is the mean. Vectors unrelated to the texts give about 0.2.
 
-    The sample depends on a hash of the ids only, so the result doesn't depend on the order in
+    The sample depends only on a hash of the ids, so the result doesn't depend on the order in
     which passages were stored, to the last bit.
 
-    Unless ``encode``, the passages' vectors are the queries, and the result is mapped to the same
-    scale.
+    If ``encode`` is false, the stored vectors of the passages replace those of their sentences, and
+    the result is mapped to the same scale.
     """
     dense = view.snapshot.dense
     if dense is None or view.snapshot.lexical is None:
@@ -118,7 +118,7 @@ def _mean_value(
 ) -> float | None:
     """Return the mean value of the queries, None if too few have a similar row with a vector.
 
-    ``rows`` are all rows of ``similar`` and ``background``.
+    ``similar`` are the lexically best rows for each query; ``probes`` are the queries' own rows.
     """
     vectors, found = dense.vectors(rows)
     rows, vectors = rows[found], vectors[found]
@@ -134,7 +134,7 @@ def _mean_value(
 
 
 def _rank_value(scores: NDArray[np.float32], similar: Mask, others: Mask) -> float:
-    """Return 1 if the best of ``similar`` ranks first among ``others``, 0 if it ranks last."""
+    """Return 1 if the best score of ``similar`` ranks first among ``others``, 0 if last."""
     count = int(np.count_nonzero(others))
     rank = 1 + int(np.count_nonzero(scores[others] > scores[similar].max()))
     return max(1 - math.log(rank) / math.log(count), 0.0)

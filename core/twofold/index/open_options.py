@@ -16,7 +16,7 @@ from twofold.validation import is_integer
 
 
 class AsStored(Enum):
-    """The type of ``AS_STORED``, the default of arguments whose None has a meaning."""
+    """The type of ``AS_STORED``, the default of arguments for which None is a value."""
 
     MARK = "as stored"
 
@@ -28,7 +28,7 @@ DEFAULT_ANALYZER = "english"
 class OpenOptions:
     """The arguments of ``Index.open``; raises InputError for invalid ones.
 
-    ``head`` is the version in HEAD, read before the catalog.
+    ``head`` is the version in the HEAD file, which must be read before the catalog.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class OpenOptions:
         self.head = head
 
     def to_settings(self) -> IndexSettings:
-        """Return the settings of a new index; raise InputError if it can't be made."""
+        """Return the settings of a new index; raise InputError if it would have no leg."""
         name, analyzer = self.encoder, self.analyzer
         if isinstance(name, AsStored):
             name = DEFAULT_ENCODER if not self.own_vectors else None
@@ -67,7 +67,7 @@ class OpenOptions:
             analyzer = analyzer_from_name(DEFAULT_ANALYZER)
         dense = name is not None or self.own_vectors
         if not dense and analyzer is None:
-            raise InputError("encoder=None and analyzer=None leave no leg to search with")
+            raise InputError("an index with no leg can't search: pass encoder, dim or analyzer")
         if name is not None and self.encoder_object is None:
             encoder_from_name(name)  # raises for an unknown name
         metric = self.metric
@@ -83,7 +83,7 @@ class OpenOptions:
         )
         if analyzer is None:
             if self.title_weight is not None:
-                raise InputError("title_weight needs a lexical leg, but analyzer is None")
+                raise InputError("title_weight needs a lexical leg: leave it out or pass analyzer")
             return settings
         weight = self.title_weight if self.title_weight is not None else settings.title_weight
         return with_analyzer(settings, analyzer, weight)
@@ -117,7 +117,7 @@ class OpenOptions:
 
     @property
     def given_analyzer(self) -> Analyzer | None:
-        """The analyzer, None if it was not passed."""
+        """The analyzer that was passed, None if none was."""
         return None if isinstance(self.analyzer, AsStored) else self.analyzer
 
     def names_another(self, stored: IndexSettings) -> bool:
@@ -136,7 +136,7 @@ def encoder_name(encoder: Encoder) -> str:
 
 
 def check_encoder(encoder: object) -> Encoder:
-    """Return an encoder; raise InputError for any other object."""
+    """Return ``encoder``; raise InputError if it does not implement `Encoder`."""
     if not isinstance(encoder, Encoder):
         raise InputError(
             "encoder must be a model's name or an object with encode_queries and "
@@ -146,7 +146,7 @@ def check_encoder(encoder: object) -> Encoder:
 
 
 def has_identity(encoder: Encoder) -> bool:
-    """Return whether an encoder has an identity, without loading the model."""
+    """Return whether an encoder has an attribute ``identity``, without loading the model."""
     return getattr(type(encoder), "identity", None) is not None
 
 

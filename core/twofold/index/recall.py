@@ -16,12 +16,12 @@ from twofold.validation import check_effort, check_integer
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """Recall of the dense leg.
+    """Recall of the dense leg against exact search.
 
     Attributes:
-        mean: The mean share of the exact best ``k`` that is found.
-        low: The lower end of its 95 percent interval, ``high`` the upper one.
-        milliseconds: Time per query of ``queries`` in one batch; ``exact_milliseconds`` if exact.
+        mean: Mean recall@``k``: the share of the exact best ``k`` passages that is found.
+        low: Lower end of the 95 percent confidence interval of ``mean``, ``high`` the upper end.
+        milliseconds: Time per query, all in one batch; ``exact_milliseconds`` for exact search.
     """
 
     mean: float
@@ -36,17 +36,17 @@ class Recall:
 def measure_recall(
     view: IndexView, queries: Sequence[str] | Vectors | None, sample: int, k: int, effort: float
 ) -> Recall:
-    """Search the best ``k`` with this effort and exactly, and compare; raise QueryError.
+    """Measure the recall@``k`` of a search with ``effort``; raise QueryError for bad arguments.
 
-    ``queries`` are texts or vectors (n, dim). Without any, a seeded ``sample`` of the stored
-    vectors is searched for its neighbors.
+    ``queries`` are texts or vectors (n, dim). If None, the queries are a seeded sample of stored
+    vectors (``sample`` is their number), each without itself in the results.
     """
     dense = view.snapshot.dense
     check_integer("sample", sample, error=QueryError)
     check_integer("k", k, error=QueryError)
     check_effort(effort)
     if dense is None:
-        raise QueryError("there are no vectors to measure the recall of")
+        raise QueryError("recall needs stored vectors: add passages with an encoder or vectors")
     sampled: Rows | None = None
     if queries is None:
         sampled = np.sort(np.random.default_rng(0).permutation(dense.live_rows)[:sample])
@@ -56,7 +56,7 @@ def measure_recall(
     else:
         vectors = np.asarray(queries)
     if not len(vectors):
-        raise QueryError("there are no queries to measure the recall with")
+        raise QueryError("recall needs at least one query: pass queries, or add passages")
     if vectors.ndim != 2:
         raise QueryError(f"query vectors must have shape (n, {dense.dim}), got {vectors.shape}")
     return _compare(dense, vectors, k, effort, sampled)
@@ -65,7 +65,7 @@ def measure_recall(
 def _compare(
     dense: DenseLeg, queries: Vectors, k: int, effort: float, sampled: Rows | None
 ) -> Recall:
-    """Compare both searches, leaving the ``sampled`` row of each query out of its results."""
+    """Compare with exact search, leaving each query's ``sampled`` row out of its results."""
     index = dense.index
     searched = k if sampled is None else k + 1
     started = time.perf_counter()

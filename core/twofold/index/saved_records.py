@@ -1,4 +1,4 @@
-"""Records of saved search profiles and query adapters, as the catalog and files hold them."""
+"""Stored forms of search profiles and query adapters, in the catalog and in files."""
 
 import json
 from collections.abc import Mapping
@@ -73,9 +73,9 @@ def _decode_profile(saved: str, name: str) -> SearchProfile:
 
 
 def default_title_weight(settings: IndexSettings) -> int:
-    """Return the title weight without any profile.
+    """Return the title weight that applies when no profile is active.
 
-    It is the weight from before a profile was used, unless the weight was changed by hand since.
+    It is the weight before a profile was activated, or that of a later ``Index.reanalyze``.
     """
     profile, default = active_profile(settings), settings.default_title_weight
     if default is None or profile is None or profile.title_weight != settings.title_weight:
@@ -87,7 +87,7 @@ def default_title_weight(settings: IndexSettings) -> int:
 class ActiveQueryAdapter:
     """The query adapter of the active profile, or the ``problem`` that prevents its use.
 
-    ``key`` identifies the adapter and the vector set.
+    Both are None if the profile names no adapter. ``key`` identifies adapter and vector set.
     """
 
     key: tuple[object, ...]
@@ -108,7 +108,7 @@ def pack_adapter(adapter: QueryAdapter) -> bytes:
 
 
 def read_adapter(layout: Layout, name: str, digest: str) -> QueryAdapter:
-    """Read an adapter; raise CorruptIndexError if its file is missing or has another hash."""
+    """Read an adapter; raise CorruptIndexError if its file is missing or not of hash ``digest``."""
     path = layout.adapter_file(name)
     try:
         data = path.read_bytes()
@@ -138,7 +138,7 @@ def load_active_adapter(
     vector_set: VectorSetRecord | None,
     before: ActiveQueryAdapter | None,
 ) -> ActiveQueryAdapter:
-    """Return the adapter of the active profile, reusing ``before`` if nothing has changed."""
+    """Return the adapter of the active profile: ``before``, if nothing has changed since."""
     profile = active_profile(settings)
     name = profile.query_adapter if profile is not None else None
     if name is None:

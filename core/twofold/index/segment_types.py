@@ -43,7 +43,7 @@ class SegmentType(ABC):
         """Return a segment of passages with ascending rows."""
 
     def merge(self, parts: Sequence[SegmentContent], live: Sequence[Mask]) -> SegmentContent:
-        """Return one segment of the live rows of several."""
+        """Return one segment of the live rows of ``parts``, with one mask ``live`` per part."""
         merged: SegmentContent = self.content.merge(parts, live)
         return merged
 
@@ -67,7 +67,7 @@ class LexicalSegmentType(SegmentType):
     title_weight: int = 1
 
     def build(self, passages: Sequence[StoredPassage]) -> PostingsSegment:
-        """Analyze passages."""
+        """Return the postings of the passages' terms."""
         rows, ids = _rows_and_ids(passages)
         return PostingsSegment.build(rows, ids, [self._terms(passage) for passage in passages])
 
@@ -79,13 +79,13 @@ class LexicalSegmentType(SegmentType):
 
 
 class ColumnSegmentType(SegmentType):
-    """Ids and typed metadata."""
+    """Columns of passage ids and typed metadata."""
 
     leg = "columns"
     content = ColumnSegment
 
     def build(self, passages: Sequence[StoredPassage]) -> ColumnSegment:
-        """Parse the passages' metadata into typed columns."""
+        """Return the columns of the passages' ids and metadata."""
         rows, ids = _rows_and_ids(passages)
         metadata = [json.loads(p.metadata) if p.metadata != "{}" else {} for p in passages]
         return ColumnSegment.build(rows, ids, metadata)

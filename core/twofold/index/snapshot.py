@@ -37,15 +37,15 @@ from twofold.storage import (
 from twofold.types import Rows
 
 DENSE = "dense"
-"""The name of ANN structures' leg in the catalog."""
+"""The leg of ANN structures in the catalog's segment records."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedSegment:
     """A segment in memory.
 
-    ``damage`` says why it was rebuilt from the passages. If it is ``lost``, that failed for want
-    of its analyzer; its content is empty, and only what needs the analyzer raises.
+    ``damage`` says why the segment was rebuilt from the passages, None if it was not. ``lost``
+    means that this failed because the analyzer is missing or has changed: the content is empty.
     """
 
     record: SegmentRecord
@@ -70,7 +70,7 @@ class Snapshot:
         segments: The segments of postings and columns, by number.
         segment_types: The types of segments, by leg.
         dead: All deleted rows that a segment may still hold, ascending.
-        pending: The vector set that is being filled.
+        pending: The vector set that ``Index.reencode`` is filling, None without.
     """
 
     state: State
@@ -132,7 +132,7 @@ def load_snapshot(
 ) -> Snapshot:
     """Load the generation of a read transaction.
 
-    Reuses what an earlier snapshot (``before``) has loaded; ``given`` are the caller's analyzers.
+    Reuses what an earlier snapshot (``before``) has loaded; ``given`` are the analyzers passed.
     Missing or damaged segments are rebuilt in memory and listed in ``Snapshot.damage``.
     """
     settings = reader.settings()
@@ -271,7 +271,7 @@ def _lexical_leg(
 
 
 def _load_pending(reader: CatalogReader, before: Snapshot | None) -> PendingVectorSet | None:
-    """Return the vector set that is being filled, if any."""
+    """Return the vector set that ``Index.reencode`` is filling, None without."""
     record = reader.vector_set(active=False)
     if record is None:
         return None

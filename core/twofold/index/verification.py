@@ -44,7 +44,7 @@ def verify(
     """Read the newest generation from disk and verify it.
 
     If a writer commits meanwhile and files disappear, the newer generation is verified instead.
-    ``deep`` rebuilds postings and columns and compares them, which needs the analyzer.
+    ``deep`` compares postings and columns with rebuilt ones, which needs the analyzer.
     """
     for _ in range(_TRIES):
         report = _verify_once(catalog, layout, analyzers, deep=deep)
@@ -100,7 +100,7 @@ def _verify_adapters(layout: Layout, snapshot: Snapshot) -> Iterator[str]:
 
 
 def _verify_passages(reader: CatalogReader, snapshot: Snapshot) -> list[str]:
-    """Check that all passages are stored, and that each leg's segments hold just these."""
+    """Return problems if passages are missing, or a leg's segments hold other rows."""
     digest = 0
     rows: list[int] = []
     try:
@@ -120,7 +120,7 @@ def _verify_passages(reader: CatalogReader, snapshot: Snapshot) -> list[str]:
             for segment in snapshot.segments_of(leg)
         ]
         if not np.array_equal(np.concatenate([np.empty(0, np.uint32), *held]), rows):
-            problems.append(f"the {leg} segments do not hold just the stored passages")
+            problems.append(f"the {leg} segments hold other rows than the stored passages")
     return problems
 
 

@@ -62,13 +62,13 @@ from twofold.types import (
 )
 
 _TRIES = 20
-"""How often a session starts anew because a writer has replaced files meanwhile."""
+"""How often a session starts again because a writer has replaced files meanwhile."""
 
 
 def with_title_weight(
     snapshot: Snapshot, reader: CatalogReader, title_weight: int
 ) -> PostingsIndex:
-    """Return postings in memory of all passages, by the analyzer that built the stored ones."""
+    """Return in-memory postings of all passages with this title weight, by the same analyzer."""
     kind = snapshot.segment_types["lexical"]
     assert isinstance(kind, LexicalSegmentType)
     passages = list(reader.passages_between(0, snapshot.state.next_row))
@@ -85,7 +85,7 @@ def served_modes(settings: IndexSettings) -> tuple[Mode, ...]:
 
 @dataclass(frozen=True, slots=True)
 class StoredPassages(Sequence[Passage]):
-    """Passages read in the session's transaction, decoded when accessed."""
+    """A sequence of passages read from the catalog, decoded when accessed."""
 
     stored: Sequence[PassageFields]
 
@@ -105,7 +105,7 @@ class StoredPassages(Sequence[Passage]):
 
 @dataclass(slots=True, eq=False)
 class BoundEncoder:
-    """The encoder of one generation's vectors; refuses another model than theirs."""
+    """The encoder of one generation; raises EncoderMismatchError if it is another model."""
 
     binding: EncoderBinding
     settings: IndexSettings
@@ -119,7 +119,7 @@ class BoundEncoder:
 
     @property
     def available(self) -> bool:
-        """Whether the encoder was given, or can be loaded by its name."""
+        """Whether the encoder was passed or can be loaded by its name."""
         return self.binding.is_available(self.settings, self.vector_set)
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
@@ -143,7 +143,7 @@ class BoundEncoder:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotContext:
-    """A snapshot, and what follows from it for every session that sees it."""
+    """A snapshot, and values derived from it that its sessions share."""
 
     key: CatalogKey
     snapshot: Snapshot
@@ -156,7 +156,7 @@ class SnapshotContext:
     def from_snapshot(
         cls, key: CatalogKey, snapshot: Snapshot, binding: EncoderBinding
     ) -> "SnapshotContext":
-        """Return the context of a snapshot, with the encoder that ``binding`` knows."""
+        """Return the context of a snapshot, with the encoder from ``binding``."""
         settings, vector_set = snapshot.settings, snapshot.vector_set
         corpus = CorpusInfo(
             snapshot.state.generation,
@@ -200,7 +200,7 @@ class IndexView:
     def search_dense(
         self, vectors: Vectors, k: int, where: Filter | None, effort: float
     ) -> list[LegHits]:
-        """Return the k nearest passages of each vector (n, dim)."""
+        """Return the k nearest passages of each query vector (n, dim) that match ``where``."""
         if self.snapshot.dense is None:
             return [LegHits.empty() for _ in vectors]
         mask = self.mask(where) if where is not None else None
@@ -209,13 +209,13 @@ class IndexView:
     def search_lexical(
         self, texts: Sequence[str], k: int, where: Filter | None, scorer: Scorer | None
     ) -> list[LegHits]:
-        """Return the k best passages of each text by shared words."""
+        """Return the k best passages of each query text by lexical score that match ``where``."""
         k = min(k, max(self.snapshot.state.passages, 1))  # compiled, it has 64 bits
         mask = self.mask(where) if where is not None else None
         return self._postings().search_many(texts, k, mask, scorer)
 
     def complete(self, wanted: Sequence[Completion]) -> list[CompletedScores]:
-        """Score given passages by both legs."""
+        """Return the dense and lexical scores for each `Completion`."""
         dense = self.snapshot.dense.index if self.snapshot.dense is not None else None
         completed = []
         for query in wanted:
@@ -256,7 +256,7 @@ class IndexView:
         return Fetched(keys, names, StoredPassages(stored), found, present)
 
     def matches(self, where: Filter, keys: Keys) -> Mask:
-        """Return which of these passages match a filter."""
+        """Return, for each key, whether its passage matches the filter."""
         mask = self.mask(where)
         inside = keys < len(mask)
         matched = np.zeros(len(keys), np.bool_)
@@ -267,7 +267,7 @@ class IndexView:
 
     @property
     def leg_agreement(self) -> float | None:
-        """How far the dense leg agrees with words, 1.0 at best; None if not measured."""
+        """How well the dense ranking agrees with the lexical one, 1.0 at best; None if unknown."""
         return self.snapshot.settings.agreement
 
     def dense_moments(self, vector: Vectors) -> Moments:
@@ -277,7 +277,7 @@ class IndexView:
         return self.snapshot.dense.moments(vector)
 
     def lexical_moments(self, text: str, scorer: Scorer | None = None) -> Moments:
-        """Return the moments of all passages' lexical scores, 0 for those that share no term."""
+        """Return the moments of all passages' lexical scores, 0 for those without a shared term."""
         return self._postings().moments(text, scorer)
 
     def least_dense_score(self, vector: Vectors) -> float:
@@ -293,7 +293,7 @@ class IndexView:
         return self._postings().term_coverage(text)
 
     def list_keys(self, where: Filter | None = None) -> Keys:
-        """Return the rows of all passages that match, ascending."""
+        """Return the rows of all passages that match ``where``, ascending."""
         if where is not None:
             return np.flatnonzero(self.mask(where))
         parts = [segment.rows for segment in self.snapshot.columns]
@@ -313,11 +313,11 @@ class IndexView:
     def term_matches(
         self, text: str, keys: Keys, scorer: Scorer | None = None
     ) -> list[tuple[TermMatch, ...]]:
-        """Return for each passage what every query term adds to its lexical score."""
+        """Return, for each row, how every query term contributes to the lexical score."""
         return [self._postings().term_matches(text, row, scorer) for row in keys.tolist()]
 
     def term_spans(self, text: str, passages: Sequence[str]) -> list[list[TermSpan]]:
-        """Return where the query's terms stand; nowhere if the analyzer can't locate them."""
+        """Return, for each text, the query terms' spans; none if the analyzer can't find them."""
         analyzer = self._postings().analyzer
         if not isinstance(analyzer, SpanAnalyzer):
             return [[] for _ in passages]
@@ -345,7 +345,7 @@ class IndexView:
         return scope
 
     def mask(self, where: Filter) -> Mask:
-        """Return which rows match, deleted ones excluded; cached for the session."""
+        """Return a mask of the rows that match, deleted ones excluded; cached for the session."""
         known = self._masks.get(id(where))
         if known is not None:
             return known[1]
@@ -355,7 +355,7 @@ class IndexView:
         return mask
 
     def warm(self) -> None:
-        """Load what a first query would."""
+        """Load in advance what the first query needs."""
         scope, first = self.scope, np.zeros(1, np.int64)
         if scope.encoder is not None:
             scope.encode_queries(["warm"])
@@ -366,9 +366,9 @@ class IndexView:
             scope.lexical_scores("warm", first)
 
     def weigh_titles(self, title_weight: int) -> "IndexView":
-        """Return this view with postings in memory where titles weigh that much.
+        """Return this view with in-memory postings that have another title weight.
 
-        Analyzes all passages: seconds for every ten thousand.
+        Analyzes all passages, which takes seconds per ten thousand.
 
         Raises:
             QueryError: The index has no lexical leg.
@@ -401,14 +401,14 @@ CAPABILITIES: dict[tuple[Mode, ...], Capabilities] = {
 
 
 class SnapshotProvider:
-    """Finds the generation that a session sees, and keeps the last one loaded.
+    """Opens sessions of the newest generation, and keeps the snapshot loaded last.
 
-    If another index takes the folder, open sessions go on with the one before. New ones see the
-    other index, unless ``check`` refuses its settings.
+    If another index replaces the one in the folder, open sessions go on with the old one. New
+    sessions see the new one, unless ``check`` raises for its settings.
 
     Attributes:
-        analyzers: The caller's own, beside the one that the settings name.
-        encoder_binding: The encoders of the index that is in the folder.
+        analyzers: The analyzers that the caller has passed.
+        encoder_binding: The encoders of the index that is now in the folder.
     """
 
     def __init__(
@@ -490,18 +490,18 @@ class SnapshotProvider:
 
 
 def checked_ids(ids: Iterable[str]) -> list[str]:
-    """Return ids as a list; raise InputError for one that no passage can have."""
+    """Return ``ids`` as a list; raise InputError for an id that no passage can have."""
     if isinstance(ids, str):
         raise InputError(f"ids must be a list of ids, got the string {ids!r}")
     checked = list(ids)
     for passage_id in checked:
         if not isinstance(passage_id, str) or any("\ud800" <= c <= "\udfff" for c in passage_id):
-            raise InputError(f"an id must be a string of valid text, got {passage_id!r:.80}")
+            raise InputError(f"an id must be a string of valid Unicode, got {passage_id!r:.80}")
     return checked
 
 
 def check_deletion(verb: str, ids: Iterable[str] | None, where: Where | None) -> list[str] | None:
-    """Return ids, None for all; raise InputError if neither ids nor a filter is given."""
+    """Return the checked ids, None for all; raise InputError without ``ids`` and ``where``."""
     if ids is None and where is None:
         raise InputError(f"{verb} takes ids=, where= or both; to {verb} all, pass where={{}}")
     return checked_ids(ids) if ids is not None else None
@@ -510,7 +510,7 @@ def check_deletion(verb: str, ids: Iterable[str] | None, where: Where | None) ->
 def find_passages(
     view: IndexView, ids: list[str] | None, where: Where | None
 ) -> tuple[StoredPassage, ...]:
-    """Return the passages of these ids that a filter lets through; None for all ids."""
+    """Return the passages with these ids (None: any id) that match ``where`` (None: all)."""
     allowed = view.mask(parse_filter(where)) if where is not None else None
     if ids is not None:
         found = view.reader.passages_by_id(ids).values()

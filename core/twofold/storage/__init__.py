@@ -1,8 +1,8 @@
 """Durable storage: the catalog, the HEAD file, vector files, array containers and the lock.
 
-The catalog (SQLite) and the vector files are the truth; segments are derived from them. Every row,
-file and array has a checksum. HEAD names the last committed generation, so that a catalog that has
-lost commits is noticed. Only POSIX locks on local disks are supported.
+The catalog (SQLite) and the vector files are the primary data; segments are derived from them.
+Every row, file and array has a checksum. HEAD names the last committed generation, to detect a
+catalog that has lost commits. Only POSIX locks on local disks are supported.
 
 A folder of another format is refused with a message that says to index the passages again:
 `FORMAT` grows with every change of what is stored.

@@ -54,7 +54,7 @@ _DAMAGE = ("malformed", "not a database", "Could not decode", "no such", "corrup
 FileKey = tuple[int, ...]
 """Device and inode of a file."""
 CatalogKey = tuple[FileKey | None, str, int]
-"""Catalog file, identity and generation: a copy made by other tools has the same identity."""
+"""Catalog file, identity and generation. Copies made by other tools have the same identity."""
 _INHERITED: list[Sequence[sqlite3.Connection]] = []
 """Connections of a parent process, kept so that they are never closed in this one."""
 
@@ -77,7 +77,7 @@ class CatalogReader:
         return identity, generation
 
     def key(self) -> CatalogKey:
-        """Return the file and the version, which identify what this transaction reads."""
+        """Return the file, identity and generation that this transaction reads."""
         return getattr(self._connection, "file", None), *self._select_state("identity, generation")
 
     def format(self) -> int:
@@ -102,7 +102,7 @@ class CatalogReader:
         return IndexSettings.from_json(text)
 
     def state(self) -> State:
-        """Return the counters."""
+        """Return the identity and counters of the generation."""
         *counters, digest, checksum = self._select_state(f"{_COUNTERS}, checksum")
         values: tuple[Any, ...] = (*counters, int(digest) if digest.isdecimal() else -1)
         state = State(*values)
@@ -111,7 +111,7 @@ class CatalogReader:
         return state
 
     def segments(self, *, blobs_after: int = -1) -> list[SegmentRecord]:
-        """Return all segments by leg and rows; read only blobs numbered above ``blobs_after``."""
+        """Return all segments in order of leg and row, with the blobs above ``blobs_after``."""
         return [
             verify_record(f"segment {fields[0]}", checksum, SegmentRecord(*fields))
             for *fields, checksum in self._connection.execute(
@@ -142,7 +142,7 @@ class CatalogReader:
         return [blocks[number] for number in numbers]
 
     def vector_set(self, *, active: bool = True) -> VectorSetRecord | None:
-        """Return the active vector set or the one that is being filled; None if there is none."""
+        """Return the active vector set or, if not ``active``, the one being filled; else None."""
         row = self._connection.execute(
             "SELECT number, identity, canaries, active, checksum FROM vector_sets WHERE active = ?",
             (int(active),),
@@ -189,7 +189,7 @@ class CatalogReader:
                 yield StoredPassage(*fields)
 
     def rows_with_content(self, contents: Sequence[bytes]) -> dict[bytes, int]:
-        """Return the first stored row with each of these content hashes."""
+        """Return the first stored row by content hash; unknown hashes are left out."""
         return dict(
             self._select_in(
                 "SELECT content, min(row) FROM passages WHERE content",
@@ -281,7 +281,7 @@ class CatalogWriter(CatalogReader):
         self._put_records("vector_blocks", added, dropped)
 
     def add_tombstones(self, rows: Rows, *, replace_all: bool = False) -> None:
-        """Record deleted rows, optionally instead of all recorded ones."""
+        """Record deleted rows, or replace all recorded ones by ``rows``."""
         if replace_all:
             self._connection.execute("DELETE FROM tombstones")
         if len(rows):
@@ -305,14 +305,14 @@ class CatalogWriter(CatalogReader):
 
 
 def _change_stamp(path: Path) -> tuple[int, ...]:
-    """Return time and size of a catalog and of its log, which change with every commit."""
+    """Return times and sizes of a catalog and its log, which change with every commit."""
     log = path.with_name(path.name + "-wal")
     stats = [file.stat() for file in (path, log) if file.exists()]
     return tuple(number for stat in stats for number in (stat.st_mtime_ns, stat.st_size))
 
 
 def file_key(path: Path) -> FileKey:
-    """Return what identifies the file at a path; raise IndexNotFoundError if there is none."""
+    """Return device and inode of the file at a path; raise IndexNotFoundError if it is missing."""
     try:
         found = path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -331,8 +331,8 @@ class _Connection(sqlite3.Connection):
 class Catalog(Forkable):
     """The SQLite file of one index, with a pool of connections.
 
-    Each connection is used by one thread at a time. If another file takes the path, connections to
-    the one before are closed as soon as their transactions end.
+    Each connection is used by one thread at a time. If another file replaces it, connections to
+    the old file are closed as soon as their transactions end.
     """
 
     def __init__(self, path: Path, *, read_only: bool) -> None:
@@ -350,7 +350,7 @@ class Catalog(Forkable):
             self._check_format(reader)
 
     def before_fork(self) -> None:
-        """Wait for other threads' transactions: a child can't use SQLite if a thread is in it."""
+        """Wait for other threads' transactions: a child forked during one can't use SQLite."""
         self._entrance.acquire()
         this, deadline = threading.get_ident(), time.monotonic() + _FORK_WAIT
         while any(thread != this for thread in list(self._users)):
@@ -448,7 +448,7 @@ class Catalog(Forkable):
                 self._users.remove(connection.user)
 
     def raise_translated(self, error: BaseException | None) -> None:
-        """Raise CorruptIndexError for SQLite's errors about damage, StorageError for others."""
+        """Raise CorruptIndexError if SQLite reports damage, StorageError for its other errors."""
         if not isinstance(error, sqlite3.DatabaseError):
             return
         message = str(error)
@@ -464,7 +464,7 @@ class Catalog(Forkable):
         self._idle.clear()
 
     def _connect(self) -> _Connection:
-        """Open a connection to the file that is at the path before and after."""
+        """Open a connection; try again if another file takes the path meanwhile."""
         for _ in range(_TRIES):
             file = file_key(self._path)
             connection = self._open_file()
@@ -477,8 +477,8 @@ class Catalog(Forkable):
     def _open_file(self) -> _Connection:
         """Open the file for writing, or for reading where that is all this user can do.
 
-        Without a log, a folder that can't be written is opened as immutable, since SQLite would
-        create files beside the catalog. With a log, SQLite reads it if its index is there, too.
+        In a folder that can't be written, SQLite can't create files next to the catalog: without a
+        write-ahead log, the file is opened as immutable. A log needs its shared-memory file.
         """
         folder, log = self._path.parent, self._path.with_name(self._path.name + "-wal")
         mode = "ro" if self._read_only or not os.access(self._path, os.W_OK) else "rw"
@@ -553,7 +553,7 @@ class ReadTransaction:
 def passage_checksum(
     row: int, name: str, title: str, text: str, metadata: str, content: bytes
 ) -> int:
-    """Return ``row_checksum`` of a passage's fields, but faster: it is checked for every hit."""
+    """Return ``row_checksum`` of a passage's fields, computed faster: every hit is checked."""
     fields = (
         f"i{row}\0s{len(name)}:{name}\0s{len(title)}:{title}\0s{len(text)}:{text}"
         f"\0s{len(metadata)}:{metadata}\0b{content.hex()}"

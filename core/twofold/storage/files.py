@@ -33,7 +33,7 @@ Version = tuple[str, int]
 
 @contextmanager
 def storage_errors(folder: Path) -> Iterator[None]:
-    """Raise StorageError for errors of the system, such as a full disk."""
+    """Raise StorageError instead of an OSError of the system, such as a full disk."""
     try:
         yield
     except TwofoldError:
@@ -48,7 +48,7 @@ def content_hash(data: Any) -> bytes:
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file through a temporary one, so that a crash leaves all of it or nothing."""
+    """Write a file through a temporary one, so that a crash leaves the old file or the new one."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("wb") as file:
         write(file)
@@ -175,7 +175,7 @@ def map_vectors(path: Path, count: int, dim: int) -> Vectors:
 def write_head(path: Path, version: Version, *, folder: int | None = None) -> None:
     """Record a version durably, alternating between two slots.
 
-    ``folder`` is a handle of the file's folder, to write there although the path may have changed.
+    ``folder`` is a handle of the file's folder: it is used even if another folder takes the path.
     """
     identity, generation = version
     record = generation.to_bytes(8, "little") + bytes.fromhex(identity)

@@ -47,15 +47,15 @@ class IndexSettings:
         analyzer: Language or import path. None without a lexical leg.
         analyzer_version: Version of the analyzer.
         analyzer_fingerprint: Identifies the terms that the analyzer produces.
-        title_weight: How often the terms of titles count.
+        title_weight: How many times each term of a title counts.
         index_type: Index type of the dense leg, as JSON.
         profiles: Search profiles by name, as JSON.
         active_profile: Name of the active profile. None for the library's defaults.
         default_title_weight: ``title_weight`` when no profile is active.
-        agreement: Agreement of the two legs. None if it can't be measured.
-        agreement_passages: Number of passages when it was measured, 0 if it never was.
+        agreement: How well dense and lexical ranking agree, 1.0 at best. None if not measured.
+        agreement_passages: Number of passages at the last measurement, 0 without one.
         agreement_encoded: Whether an encoder took part in the measurement.
-        agreement_changed: Number of passages added, deleted or changed since.
+        agreement_changed: Number of passages added, deleted or changed since the measurement.
         query_adapters: File hash and vector set number of each query adapter, as JSON.
     """
 
@@ -147,7 +147,7 @@ class StoredPassage:
         return row_checksum(*field_values(self))
 
     def to_passage(self) -> Passage:
-        """Decode the row."""
+        """Return the row as a Passage."""
         return Passage(
             text=self.text, id=self.id, title=self.title, metadata=json.loads(self.metadata)
         )
@@ -155,7 +155,7 @@ class StoredPassage:
 
 @dataclass(frozen=True, slots=True)
 class SegmentRecord:
-    """A segment of a leg: rows from ``first`` to ``last``, stored in a file or in ``blob``."""
+    """A segment of a leg: ``rows`` rows from ``first`` to ``last``, in ``file`` or ``blob``."""
 
     number: int
     leg: str
@@ -177,7 +177,7 @@ class SegmentRecord:
 
 @dataclass(frozen=True, slots=True)
 class BlockRecord:
-    """A run of ``count`` vectors in a file, starting at position ``first``."""
+    """A run of ``count`` vectors in a file from position ``first``, with their encoded rows."""
 
     number: int
     vector_set: int

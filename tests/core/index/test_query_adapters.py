@@ -146,7 +146,7 @@ def test_what_cannot_be_saved_or_dropped_is_refused(filled):
         filled.query_adapters.drop("trainde")
     with pytest.raises(InputError, match="no query adapter 'other'"):
         filled.profiles.save("t", replace(SETTING, query_adapter="other"))
-    with pytest.raises(InputError, match="for vectors of 8 dimensions, and the index holds 256"):
+    with pytest.raises(InputError, match="for vectors of 8 dimensions, but the index has 256"):
         filled.query_adapters.save("small", turned(8))
     with Index.open(None) as index:  # of a model with a fingerprint
         index.upsert(["a text of words"])

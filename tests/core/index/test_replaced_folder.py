@@ -158,7 +158,7 @@ def test_a_replacement_during_a_write_is_refused_and_harms_neither(path, tmp_pat
             return super().encode_passages(texts)
 
     with Index.open(path, encoder=Late()) as index:
-        with pytest.raises(IndexLockedError, match="repeat it"):
+        with pytest.raises(IndexLockedError, match="repeat the write"):
             index.upsert(["late text"])
         assert done
         assert index.upsert(["late text"]).added == 1

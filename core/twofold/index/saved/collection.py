@@ -15,7 +15,7 @@ Saved = TypeVar("Saved")
 
 
 class SavedCollection(Mapping[str, Saved]):
-    """Objects saved with an index by name, read from its newest generation."""
+    """A read-only mapping of names to objects saved with an index, in its newest generation."""
 
     _stem: ClassVar[str]
 
@@ -70,7 +70,7 @@ def check_name(kind: str, name: str, reserved: str | None = None) -> None:
 
 
 def check_known(kind: str, name: str, names: Iterable[str]) -> None:
-    """Raise InputError unless something was saved under ``name``."""
+    """Raise InputError unless ``name`` is one of the saved ``names``."""
     saved = list(names)
     if name not in saved:
         known = f"saved are {', '.join(map(repr, saved))}" if saved else "none is saved"
@@ -78,7 +78,7 @@ def check_known(kind: str, name: str, names: Iterable[str]) -> None:
 
 
 def check_free(kind: str, name: str, taken: Iterable[str]) -> None:
-    """Raise InputError if something was saved under ``name``."""
+    """Raise InputError if ``name`` is one of the ``taken`` names."""
     if name in taken:
         raise InputError(f"there is already a {kind} {name!r}: use another name, or drop it first")
 

@@ -110,7 +110,7 @@ class SearchProfiles(SavedCollection[SearchProfile]):
 
 
 def _change_settings(snapshot: Snapshot, settings: IndexSettings) -> Change | None:
-    """Return the change to these settings, None if there is nothing to change."""
+    """Return the change of ``snapshot`` to these settings, None if they are equal."""
     if settings == snapshot.settings:
         return None
     lexical = snapshot.segment_types.get("lexical")
@@ -121,7 +121,7 @@ def _change_settings(snapshot: Snapshot, settings: IndexSettings) -> Change | No
 
 
 def _activate(settings: IndexSettings, name: str | None, default_weight: int) -> IndexSettings:
-    """Return the settings with the profile ``name`` active, and its title weight."""
+    """Return the settings with the profile ``name`` active, and the title weight it needs."""
     kept_weight = default_weight if name is not None else None
     after = replace(settings, active_profile=name, default_title_weight=kept_weight)
     if after.analyzer is None:

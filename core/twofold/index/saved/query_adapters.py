@@ -48,16 +48,17 @@ class QueryAdapters(SavedCollection[QueryAdapter]):
             records = adapter_records(settings)
             self._check_new(name, records)
             if vector_set is None or settings.dim is None:
-                raise InputError("the index has no vectors, so no query vector to adapt")
+                raise InputError("the index has no vectors for a query adapter: add some first")
             if adapter.dim != settings.dim:
                 raise InputError(
-                    f"the adapter is for vectors of {adapter.dim} dimensions, and the index holds "
-                    f"{settings.dim}"
+                    f"the adapter is for vectors of {adapter.dim} dimensions, but the index has "
+                    f"{settings.dim}: train an adapter on this index"
                 )
             identity = vector_set.to_identity()
             if identity is not None and adapter.model and adapter.model != identity.fingerprint:
                 raise InputError(
-                    f"the adapter was trained for another model than the index's, {identity.name!r}"
+                    "the adapter was trained for another model than the index's "
+                    f"({identity.name!r}): train an adapter on this index"
                 )
             data = pack_adapter(adapter)
             self._writer.layout.adapters.mkdir(exist_ok=True)

@@ -25,14 +25,14 @@ from twofold.storage import (
 from twofold.types import Mask, Rows, Vectors
 
 GARBAGE = 1024
-"""Dead vectors up to which a vector file is never rewritten."""
+"""Number of dead vectors up to which a vector file is never rewritten."""
 COPIED = 1 << 16
 """Vectors held in memory while a vector file is rewritten."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """Vectors (n, dim) of stored rows for a pending vector set; ``switch`` activates the set."""
+    """Vectors (n, dim) of ``rows`` to add to a pending vector set, which ``switch`` activates."""
 
     record: VectorSetRecord
     rows: Rows
@@ -51,9 +51,9 @@ class Change:
         vectors: Their vectors (n, dim).
         settings: The new settings, None for the present ones.
         vector_set: The record of the vectors' set, None for the present one.
-        reanalyzed: Rebuilds the postings of all passages, in a commit that adds none.
+        reanalyzed: Builds new postings of all passages, in a commit that adds no passages.
         compact: Whether to merge each leg's segments into one.
-        structures: Whether ANN structures are retained, built where due, or all rebuilt as one.
+        structures: Whether to retain ANN structures, build those due, or rebuild all as one.
         fill: Vectors for a pending vector set.
     """
 
@@ -69,7 +69,7 @@ class Change:
     fill: Fill | None = None
 
     def settings_after(self, before: IndexSettings) -> IndexSettings:
-        """Return the settings after this change, with the changes since a measurement counted."""
+        """Return the settings after this change; ``agreement_changed`` counts its passages."""
         settings = self.settings if self.settings is not None else before
         changed = len({passage.id for passage in (*self.added, *self.deleted)})
         if not changed or not settings.agreement_passages:
@@ -82,11 +82,11 @@ Record = TypeVar("Record", bound=SegmentRecord | BlockRecord)
 
 @dataclass(frozen=True, slots=True)
 class RecordPlan(Generic[Record]):
-    """The records of one part of an index after a commit.
+    """The records of one leg's segments or one vector set, before and after a commit.
 
     Attributes:
         cleaned: Whether dead rows may have been removed.
-        stored_rows: Returns arrays of the rows that are still stored, for dead ones to be retained.
+        stored_rows: Returns arrays of the rows that records still hold, dead ones included.
     """
 
     retained: tuple[Record, ...] = ()
@@ -106,7 +106,7 @@ class RecordPlan(Generic[Record]):
         return [record.number for record in self.dropped]
 
     def find_stored(self, rows: Rows) -> Mask:
-        """Return which rows are still stored."""
+        """Return, for each row, whether a record still holds it."""
         stored = np.zeros(len(rows), np.bool_)
         for part in self.stored_rows():
             stored |= np.isin(rows, part)
@@ -122,7 +122,7 @@ def _plan_blocks(
     written: tuple[BlockRecord, ...] = (),
     dropped: tuple[BlockRecord, ...] = (),
 ) -> BlockPlan:
-    """Return a plan of vector blocks, of which only a new file removes dead rows."""
+    """Return the plan of a vector set; only a rewrite to a new file removes dead rows."""
     rewritten = not written or not dropped or written[0].file != dropped[0].file
     cleaned = bool(dropped) and not retained and rewritten
     return RecordPlan(
@@ -133,7 +133,7 @@ def _plan_blocks(
 class CommitPlanner:
     """Plans the records of a change, and writes their files.
 
-    ``settings`` and ``dead``, all deleted rows, are those after the change.
+    ``settings`` and ``dead`` (all deleted rows) are those after the change.
     """
 
     def __init__(
@@ -179,7 +179,7 @@ class CommitPlanner:
         )
 
     def plan_vectors(self) -> list[BlockPlan]:
-        """Plan the vector sets; the first plan is that of the set that is searched afterwards."""
+        """Plan the vector sets; the first plan is that of the set searched after the commit."""
         pending, fill = self._snapshot.pending, self._change.fill
         blocks = pending.blocks if pending is not None else ()
         if fill is None:
@@ -234,9 +234,9 @@ class CommitPlanner:
         return blocks
 
     def plan_structures(self, vectors: BlockPlan) -> SegmentPlan:
-        """Plan the ANN structures over these vectors, and build those that are due.
+        """Plan the ANN structures over the blocks of ``vectors``, and build those that are due.
 
-        Their dead rows are among those of the vectors, which are removed later.
+        Dead rows in structures need no record: the vector blocks hold them for as long.
         """
         dense, settings, change = self._snapshot.dense, self._settings, self._change
         before = dense.structures if dense is not None else ()

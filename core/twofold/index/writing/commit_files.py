@@ -29,9 +29,9 @@ BLOCK = 1024
 
 
 class CommitFiles:
-    """Names and writes files. The next writer deletes those of a commit that failed.
+    """Names and writes the files of one commit. If it fails, the next writer deletes them.
 
-    ``used`` counts the numbers given to files and records.
+    ``used`` counts the numbers assigned to files and records.
     """
 
     def __init__(self, layout: Layout, state: State) -> None:
@@ -59,7 +59,7 @@ class CommitFiles:
         *,
         before: Vectors | None = None,
     ) -> tuple[BlockRecord, ...]:
-        """Append vectors (n, dim) after the block ``last``, or to a new file; return their blocks.
+        """Append vectors (n, dim) after block ``last``, None for a new file; return their blocks.
 
         ``before`` are the vectors of ``last``, if a larger block is to replace it.
         """

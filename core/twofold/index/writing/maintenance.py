@@ -13,7 +13,7 @@ def build_structures(writer: IndexWriter, *, compact: bool) -> None:
 
     Args:
         writer: The index's writer.
-        compact: Whether each leg is merged into one segment, since every query reads all segments.
+        compact: Whether to merge each leg into one segment; every query reads all segments.
     """
     with writer.transaction() as transaction:
         snapshot, dense = transaction.snapshot, transaction.snapshot.dense
@@ -25,13 +25,13 @@ def build_structures(writer: IndexWriter, *, compact: bool) -> None:
 
 
 def update_agreement(writer: IndexWriter, *, encode: bool = True) -> None:
-    """Measure and store the agreement of the legs, if that is due.
+    """Measure ``Index.agreement`` and store it, if that is due.
 
     Raises what the encoder raises.
 
     Args:
         writer: The index's writer.
-        encode: Whether the encoder may be used; without it, stored vectors stand for queries.
+        encode: Whether the encoder may be used; if not, stored vectors are the queries.
     """
     with writer.transaction() as transaction:
         view, settings = transaction.view, transaction.snapshot.settings
@@ -49,10 +49,10 @@ def update_agreement(writer: IndexWriter, *, encode: bool = True) -> None:
 
 
 def _is_agreement_due(settings: IndexSettings, passages: int, *, encode: bool) -> bool:
-    """Return whether an index has both legs and no current measurement of their agreement.
+    """Return whether an index has both legs and no current measurement of ``agreement``.
 
-    A measurement is current until half of the passages were added, deleted or changed. One without
-    the encoder is replaced by one with it.
+    A measurement is current until half of the passages were added, deleted or changed. One made
+    without the encoder is also repeated once ``encode`` allows it.
     """
     if not settings.dense or settings.analyzer is None or passages < MIN_PASSAGES:
         return False

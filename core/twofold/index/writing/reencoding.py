@@ -33,8 +33,8 @@ from twofold.types import Vectors
 class Reencoding:
     """Fills a pending vector set in the order of rows, and activates it with the last batch.
 
-    Every batch is committed. After an interruption, the same encoder goes on with the pending set,
-    another one replaces it. Passages added meanwhile have larger rows, so they are reached too.
+    Every batch is committed. After an interruption, the same encoder continues the pending set, and
+    another encoder replaces it. Passages added meanwhile have larger rows, so they are reached too.
     """
 
     def __init__(self, writer: IndexWriter, encoder_binding: EncoderBinding) -> None:
@@ -128,7 +128,7 @@ class Reencoding:
         start: int,
         dim: int,
     ) -> dict[bytes, Vectors]:
-        """Return the vectors that the pending set has of this batch's texts, by content hash."""
+        """Return vectors of this batch's texts from the pending set (rows < ``start``), by hash."""
         first = view.reader.rows_with_content([passage.content for passage in batch])
         earlier = {content: row for content, row in first.items() if row < start}
         if pending is None or not earlier:

@@ -18,7 +18,7 @@ _BATCH = 4096  # passages analyzed at a time
 
 @dataclass(slots=True)
 class _Item:
-    """A segment, with its record if it is stored already."""
+    """A segment to merge, and its catalog record; None if it is not stored yet."""
 
     content: SegmentContent
     record: SegmentRecord | None
@@ -42,7 +42,7 @@ def merge_segments(
     *,
     compact: bool = False,
 ) -> MergeResult:
-    """Return the segments of a leg after a write.
+    """Return the segments of a leg after a write that adds the segment ``added``, if any.
 
     A merge removes dead rows. A segment whose rows are mostly dead is rewritten in any case.
     ``compact`` merges all segments into one.
@@ -84,7 +84,7 @@ def merge_segments(
 def rebuild_segment(
     segment_type: SegmentType, snapshot: Snapshot, reader: CatalogReader
 ) -> MergeResult:
-    """Return one segment of all stored passages, which replaces the leg's segments."""
+    """Rebuild one segment from all stored passages, which replaces the leg's segments."""
     contents: list[SegmentContent] = []
     passages = reader.passages_between(0, snapshot.state.next_row)
     while batch := list(islice(passages, _BATCH)):
@@ -98,6 +98,6 @@ def rebuild_segment(
 
 
 def _merge_whole(segment_type: SegmentType, contents: Sequence[SegmentContent]) -> SegmentContent:
-    """Merge segments without dead rows."""
+    """Merge segments that have no dead rows."""
     masks = [np.ones(len(content.rows), np.bool_) for content in contents]
     return segment_type.merge(contents, masks)

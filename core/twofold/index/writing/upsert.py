@@ -26,10 +26,10 @@ class UpsertResult:
     """The outcome of an upsert.
 
     Attributes:
-        ids: The passages' ids in the order given, generated ones included.
+        ids: The passages' ids in the order passed, generated ones included.
         added: How many passages are new.
         updated: How many replaced a stored passage.
-        unchanged: How many were stored already.
+        unchanged: How many were stored already with the same content.
         truncated: How many texts are longer than the encoder reads.
         empty: How many passages have no words, so that no leg finds them.
 
@@ -49,7 +49,7 @@ class UpsertResult:
 
 
 class UpsertPlanner:
-    """Plans the batches of one upsert call; ``vectors`` (n, dim) are the caller's, if any."""
+    """Plans the batches of one upsert call; ``vectors`` (n, dim) are those passed, if any."""
 
     def __init__(
         self, settings: IndexSettings, encoder_binding: EncoderBinding, vectors: Vectors | None
@@ -60,7 +60,7 @@ class UpsertPlanner:
         self._used = 0
 
     def check_vectors(self, passages: int | None) -> None:
-        """Check the caller's vectors as a whole; raise VectorError."""
+        """Check the vectors passed, for this number of passages if known; raise VectorError."""
         if self._vectors is None:
             return
         if not self._settings.dense:
@@ -91,9 +91,9 @@ class UpsertPlanner:
     def plan(
         self, batch: Sequence[tuple[Passage, str]], view: IndexView
     ) -> tuple[Change | None, tuple[int, ...]]:
-        """Return the change that stores a batch of (passage, metadata as JSON).
+        """Return the change that stores a batch of (passage, metadata as JSON), None for none.
 
-        With it come the counts of `UpsertResult`, for this batch.
+        Also returns the batch's counts, in the order of the fields of `UpsertResult`.
         """
         given = self._next_vectors(len(batch))
         stored = view.reader.passages_by_id([passage.id for passage, _ in batch])
@@ -206,7 +206,7 @@ class UpsertPlanner:
     def _find_known(self, others: Sequence[StoredPassage], view: IndexView) -> dict[bytes, Vectors]:
         """Return the vectors of texts that are stored already, by content hash.
 
-        Returns none in an index of caller's vectors, where equal texts may have other vectors.
+        Returns none where callers pass vectors, since equal texts may then have other vectors.
         """
         dense = view.snapshot.dense
         if dense is None or not self._encoder_binding.has_encoder(view.snapshot.settings):
@@ -224,7 +224,7 @@ def _differs(stored: StoredPassage | None, passage: Passage, metadata: str) -> b
 
 
 def _vector_differs(stored: StoredPassage, vector: Vectors, view: IndexView) -> bool:
-    """Return whether a given vector differs from the one stored for a passage."""
+    """Return whether ``vector`` differs from the one stored for a passage."""
     dense, metric = view.snapshot.dense, view.snapshot.settings.metric
     if dense is None or metric is None:
         return True

@@ -30,11 +30,11 @@ AnyPlan = SegmentPlan | BlockPlan
 
 
 class Transaction:
-    """A write to the newest generation; ``change`` is committed when the block ends.
+    """A write to the newest generation; ``change`` is committed when the ``with`` block ends.
 
     Attributes:
         view: The generation that is changed.
-        snapshot: Its content.
+        snapshot: The content of that generation.
         change: What to commit, None for nothing.
     """
 
@@ -52,7 +52,7 @@ class IndexWriter:
     Attributes:
         layout: The index's paths.
         snapshots: Opens the newest generation.
-        turn: Held by a thread from the start of a transaction to its commit.
+        turn: Lock that a thread holds from the start of a transaction to its commit.
     """
 
     def __init__(
@@ -133,14 +133,14 @@ class IndexWriter:
             raise
 
     def _check_current(self) -> None:
-        """Raise IndexLockedError unless the lock is that of the folder at the path."""
+        """Raise IndexLockedError if another folder has taken the path of the locked one."""
         if not self._lock.is_current():
             raise IndexLockedError(
-                f"another index took the place of {self.layout.folder} during a write: repeat it"
+                f"another index replaced {self.layout.folder} during a write: repeat the write"
             )
 
     def _commit(self, change: Change, key: CatalogKey) -> None:
-        """Make a change of the generation ``key`` durable as a whole.
+        """Commit ``change``, planned on the generation ``key``, durably and as a whole.
 
         An error before the catalog's commit leaves only unused files. They are not deleted here,
         since an interrupt may come after the commit; the next writer deletes them.
@@ -151,7 +151,7 @@ class IndexWriter:
             snapshot = view.snapshot
             self._check_current()
             if view.key != key:
-                raise IndexLockedError(f"another writer changed {self.layout.folder}: repeat it")
+                raise IndexLockedError(f"another writer changed {self.layout.folder}: write again")
             settings = change.settings_after(snapshot.settings)
             deleted = np.array(sorted(passage.row for passage in change.deleted), np.int64)
             dead = np.union1d(snapshot.dead, deleted)
@@ -163,7 +163,7 @@ class IndexWriter:
         plans: list[AnyPlan] = [*segment_plans, *vectors]
         with self._catalog.write_transaction() as catalog:
             if catalog.key() != key:
-                raise IndexLockedError(f"another writer changed {self.layout.folder}: repeat it")
+                raise IndexLockedError(f"another writer changed {self.layout.folder}: write again")
             if settings != snapshot.settings:
                 catalog.put_settings(settings)
             digest = _put_change(catalog, change, snapshot)
@@ -209,7 +209,7 @@ def _put_change(catalog: CatalogWriter, change: Change, snapshot: Snapshot) -> i
 def _put_tombstones(
     catalog: CatalogWriter, plans: list[AnyPlan], deleted: Rows, dead: Rows
 ) -> None:
-    """Record deleted rows, and drop those that no file holds any more."""
+    """Record ``deleted`` rows; forget ``dead`` rows that no file holds any more."""
     if len(dead) and any(plan.cleaned for plan in plans):
         held = np.zeros(len(dead), np.bool_)
         for plan in plans:
