@@ -115,7 +115,7 @@ def find_async_embed(retriever: Retriever) -> Callable[[str], Awaitable[list[flo
 
 
 def as_encoder(encoder: object) -> Any:
-    """Wrap a LlamaIndex embedding as an encoder; return other values as they are."""
+    """Convert a LlamaIndex embedding to an encoder; return other values unchanged."""
     if isinstance(encoder, TwofoldEmbedding):
         return encoder.encoder
     return EmbeddingEncoder(encoder) if isinstance(encoder, BaseEmbedding) else encoder

@@ -1,4 +1,4 @@
-"""Functions shared by the LangChain and LlamaIndex adapters: options, warnings, new indexes."""
+"""Shared by both framework adapters: checks of options, log of warnings, new indexes, FAISS."""
 
 import logging
 import os
@@ -86,9 +86,9 @@ def known_embeddings(texts: Sequence[str]) -> dict[str, Sequence[float]]:
 
 
 def refuse_unknown(given: Sequence[str], known: Sequence[str], aliases: Mapping[str, str]) -> None:
-    """Raise TypeError if an argument name of ``given`` isn't ``known``; suggest the nearest name.
+    """Raise TypeError if a name in ``given`` isn't in ``known``, and suggest the nearest that is.
 
-    ``aliases`` map the names that other libraries use to known names.
+    ``aliases`` maps argument names of other libraries to names in ``known``.
     """
     unknown = next((name for name in given if name not in known), None)
     if unknown is None:
@@ -99,15 +99,15 @@ def refuse_unknown(given: Sequence[str], known: Sequence[str], aliases: Mapping[
             f"retriever=Retriever(index, {unknown}=...)"
         )
     hint = did_you_mean(aliases.get(unknown, unknown), known, 0.4)
-    listed = f": use one of {', '.join(known)}" if known else ": leave it out"
+    listed = f": use one of {', '.join(known)}" if known else ": no options are accepted here"
     raise TypeError(f"unknown argument {unknown!r}{hint or listed}")
 
 
 def configure(retriever: Retriever, options: Mapping[str, Any]) -> Retriever:
-    """Return ``retriever`` with the ``options`` that aren't None in place of its own.
+    """Return a copy of ``retriever`` with those ``options`` that aren't None.
 
-    The option ``weights`` sets ``dense_weight``: it is the dense leg's share, or a pair of dense
-    and lexical share. ``preset`` replaces the retriever's fusion and weight.
+    The option ``weights`` sets ``dense_weight``. It is the dense leg's share, or a pair of dense
+    and lexical shares. ``preset`` replaces the retriever's fusion and weight.
 
     Raises:
         QueryError: An option is invalid.
@@ -126,20 +126,20 @@ def configure(retriever: Retriever, options: Mapping[str, Any]) -> Retriever:
 
 
 def _dense_share(weights: Any) -> Any:
-    """Return the dense leg's share of a (dense, lexical) pair; a single weight as it is."""
+    """Return the dense leg's share of a (dense, lexical) pair; return a single weight unchanged."""
     if not isinstance(weights, list | tuple | np.ndarray):
         return weights
     valid = len(weights) == 2 and all(is_number(weight) and weight >= 0 for weight in weights)
     if not valid or not sum(weights):
         raise TypeError(
             "weights must be the shares of the dense and the lexical leg, such as (0.7, 0.3), or "
-            f"the dense leg's share alone, such as 0.7, got {weights!r}"
+            f"the dense share alone, such as 0.7, got {weights!r}"
         )
     return float(weights[0] / sum(weights))
 
 
 def log_warnings(logger: logging.Logger, index: Searchable, hits: Hits) -> None:
-    """Log ``hits.warnings``: at warning level when new for the index, else at debug level."""
+    """Log the warnings of ``hits``; each at level WARNING once per index, and then at DEBUG."""
     logged = _logged.setdefault(index, set())
     for text in hits.warnings:
         level = logging.DEBUG if text in logged else logging.WARNING
@@ -157,10 +157,10 @@ def create_filled_index(
     dim: Literal["first"] | None = None,
     vectors: Vectors | None = None,
 ) -> Index:
-    """Open or create an index, add ``passages``, and return it with the write lock released.
+    """Open an index, add passages, release the write lock, and return the index.
 
-    A notebook cell can therefore run twice, and another process can write. ``vectors`` (n, dim)
-    belong to the first n passages; the rest is encoded. For other arguments see `Index.open`.
+    A notebook cell can therefore run twice, and another process can write. ``vectors`` (n, dim) are
+    those of the first n passages; later passages are encoded. Other arguments: see `Index.open`.
     """
     count = len(vectors) if vectors is not None else 0
     index = Index.open(path, encoder=encoder, dim=dim, metric=metric, analyzer=analyzer)
@@ -182,17 +182,17 @@ def create_filled_index(
 def read_faiss_vectors(index: Any) -> tuple[list[int], Vectors, Metric]:
     """Read the vectors of a flat FAISS index, or of an ``IndexIDMap`` over one.
 
-    Returns FAISS's number of each vector (its position, or its id in the map), the vectors (n, dim)
-    in that order, and FAISS's metric. Raises InputError for another metric than the inner product
-    and L2, and for an index of codes (PQ, LSH and others), which lack the original vectors.
+    Returns FAISS's id of each vector (its position, or its id in the map), the vectors (n, dim) in
+    the same order, and the metric. Raises InputError for a metric other than inner product and L2,
+    and for an index that stores codes instead of vectors (PQ, LSH and others).
     """
     import faiss
 
     name, metric = type(index).__name__, _FAISS_METRICS.get(index.metric_type)
     if metric is None:
         raise InputError(
-            f"{name} compares by FAISS's metric {index.metric_type}, and only the inner product "
-            "and L2 can be imported: index the texts anew"
+            f"{name} has FAISS's metric {index.metric_type}, and only inner product and L2 can be "
+            "imported: index the texts anew"
         )
     ids = list(range(index.ntotal))
     if hasattr(index, "id_map"):

@@ -127,7 +127,7 @@ def test_a_faiss_store_of_another_metric_is_refused(documents, tmp_path):
     other = faiss.IndexFlat(made.index.d, faiss.METRIC_L1)
     other.add(vectors)
     store = FAISS(Hashed(), other, made.docstore, made.index_to_docstore_id)
-    with pytest.raises(ValueError, match="compares by FAISS's metric 2, and only the inner"):
+    with pytest.raises(ValueError, match="has FAISS's metric 2, and only inner product"):
         from_faiss(store, path=tmp_path / "i")
     assert not (tmp_path / "i").exists()
 

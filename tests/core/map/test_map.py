@@ -226,7 +226,7 @@ def test_what_has_no_vectors_is_refused(tmp_path, index):
 def test_vectors_of_the_caller_ask_for_vectors_of_queries(tmp_path):
     vectors = np.random.default_rng(3).normal(size=(12, 5)).astype(np.float32)
     with own_vectors(tmp_path, vectors, "cosine", analyzer="english") as index:
-        with pytest.raises(QueryError, match="no encoder for the text 'word4'.*vectors="):
+        with pytest.raises(QueryError, match="no encoder for the query 'word4'.*vectors="):
             CorpusMap.from_index(index, ["word4"])
         drawn = CorpusMap.from_index(index, ["word4"], vectors=3 * vectors[7:8], k=2)
         with pytest.raises(QueryError, match="2 texts came with 1 vectors"):
@@ -269,7 +269,7 @@ def test_arguments_that_mean_nothing_are_refused(index):
     index.upsert(["one", "two", "three"])
     for arguments, message in [
         ({"queries": "text"}, "queries must be a list of texts"),
-        ({"queries": [" "]}, "a text with words, got ' '"),
+        ({"queries": [" "]}, "must not be blank, got ' '"),
         ({"queries": ["\ud800"]}, "surrogate"),
         ({"method": "tsne"}, "method must be one of 'pca', 'umap', got 'tsne'"),
         ({"sample": 0}, "sample must be .*got 0"),
