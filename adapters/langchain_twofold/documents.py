@@ -39,7 +39,7 @@ def passages_from_texts(
     metadatas: Iterable[dict[str, Any] | None] | None,
     ids: Iterable[str | None] | None,
 ) -> list[Passage]:
-    """Build passages from parallel lists. Raises ValueError if the lengths differ."""
+    """Make passages of texts, metadata and ids. Raises ValueError if the lengths differ."""
     texts = list(texts)
     values = list(metadatas) if metadatas is not None else [None for _ in texts]
     if len(values) != len(texts):
@@ -52,7 +52,7 @@ def passages_from_texts(
 def passages_from_documents(
     documents: Iterable[Document], ids: Iterable[str | None] | None = None
 ) -> list[Passage]:
-    """Convert documents, with new ids if given; None among them keeps a document's id.
+    """Convert documents to passages. ``ids`` replace the documents' ids, except where None.
 
     Raises ValueError if the lengths differ.
     """
@@ -71,7 +71,7 @@ def passages_from_documents(
 def as_document(passage: Passage) -> Document:
     """Convert a passage to a document. The title becomes a metadata field.
 
-    A passage is decoded on each access, so documents never share mutable state.
+    Hits decode a passage on each access, so documents never share mutable state.
     """
     metadata: dict[str, Any] = dict(passage.metadata)
     metadata.pop(PAYLOAD, None)
@@ -89,10 +89,10 @@ def copy_with_metadata(document: Document, key: str | None, value: object) -> Do
 
 
 def _add_metadata(document: Document, key: str | None, value: object) -> None:
-    """Add a metadata field; an existing field is kept, with a warning."""
+    """Set a metadata field unless ``key`` is None; keep an existing field, with a warning."""
     if key is not None and key in document.metadata:
         warnings.warn(
-            f"metadata already has a field {key!r}, which is kept: set score_key or "
+            f"the metadata field {key!r} exists already and is kept: set score_key or "
             "explanation_key to another name, or to None",
             UserWarning,
             stacklevel=2,
@@ -104,7 +104,7 @@ def _add_metadata(document: Document, key: str | None, value: object) -> None:
 def documents_from_hits(
     hits: Hits, score_key: str | None = None, explanation_key: str | None = None
 ) -> list[Document]:
-    """Convert hits to new documents, with scores and explanations in these metadata fields."""
+    """Convert hits to new documents; add scores and explanations as metadata under the keys."""
     documents = [as_document(passage) for passage in hits.passages]
     for document, score in zip(documents, hits.scores.tolist(), strict=True):
         _add_metadata(document, score_key, score)

@@ -95,14 +95,14 @@ class TwofoldEmbeddings(Embeddings):
 
 
 def as_encoder(encoder: object) -> Any:
-    """Wrap LangChain ``Embeddings`` as an encoder; return other values as they are."""
+    """Convert LangChain ``Embeddings`` to an encoder; return other values unchanged."""
     if isinstance(encoder, TwofoldEmbeddings):
         return encoder.encoder
     return EmbeddingsEncoder(encoder) if isinstance(encoder, Embeddings) else encoder
 
 
 def as_embeddings(encoder: Encoder | None) -> Embeddings | None:
-    """Convert an encoder to LangChain ``Embeddings``."""
+    """Convert an encoder to LangChain ``Embeddings``; None stays None."""
     if encoder is None:
         return None
     if isinstance(encoder, EmbeddingsEncoder):

@@ -32,9 +32,9 @@ def where_of_faiss(filter: Mapping[str, Any] | None) -> dict[str, Any] | None:  
     """Convert a filter of langchain-community's FAISS store to a ``where``.
 
     A list matches any of its values, and ``$neq`` means not equal. All entries of a mapping must
-    hold; FAISS ignores the entries next to ``$and``, ``$or`` or ``$not``. The query refuses unknown
-    operators. Raises TypeError for a function, which an index can't evaluate, and FilterError for
-    other values that are not mappings.
+    hold; FAISS ignores entries next to ``$and``, ``$or`` or ``$not``. Unknown operators are refused
+    later, by the search. Raises TypeError for a function, which an index can't evaluate, and
+    FilterError for other values that are not mappings.
     """
     if filter is None:
         return None
@@ -49,7 +49,7 @@ def where_of_faiss(filter: Mapping[str, Any] | None) -> dict[str, Any] | None:  
 
 
 def _faiss_clause(name: str, value: Any) -> dict[str, Any]:
-    """Convert one entry. Values of a wrong type pass through, and the query refuses them."""
+    """Convert one filter entry. A value of a wrong type is unchanged; the search refuses it."""
     if name in ("$and", "$or"):
         return {name: list(map(_faiss_operand, value)) if isinstance(value, _SEQUENCES) else value}
     if name == "$not":
@@ -76,7 +76,7 @@ def _faiss_condition(condition: Mapping[str, Any]) -> dict[str, Any]:
 class TwofoldTranslator(Visitor):
     """Translates the structured queries of a ``SelfQueryRetriever`` to ``where`` filters.
 
-    ``contain`` matches an element of a list or a substring; given several values, any of them.
+    ``contain`` matches an element of a list or a substring; for several values, any of them.
     ``like`` is a case-insensitive substring match. The parts between ``%`` signs must all occur, in
     any order, and an integer also matches as a number. Dates compare as ISO 8601 strings. An
     operation without arguments matches everything.
@@ -117,7 +117,7 @@ class TwofoldTranslator(Visitor):
     def visit_structured_query(
         self, structured_query: StructuredQuery
     ) -> tuple[str, dict[str, Any]]:
-        """Return the query text and the keyword arguments of the search."""
+        """Return the query text, and the keyword arguments of the search, such as ``filter``."""
         if structured_query.filter is None:
             return structured_query.query, {}
         return structured_query.query, {"filter": structured_query.filter.accept(self)}

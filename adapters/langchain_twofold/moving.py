@@ -29,7 +29,7 @@ _DEFAULT_PREPROCESSOR_MODULE = "langchain_community.retrievers.bm25"
 
 
 def split_words(text: str) -> list[str]:
-    """Split at whitespace only, the default of BM25Retriever."""
+    """Split a text at whitespace, as BM25Retriever does by default."""
     return text.split()
 
 
@@ -61,7 +61,7 @@ def from_bm25_retriever(
     Documents that share no term with the query are not returned, and ties are ordered by id. If an
     id occurs twice, the later document gets an id derived from its content. With an ``encoder``,
     ``TwofoldRetriever(index=result.index)`` searches both legs. ``analyzer`` replaces the
-    retriever's ``preprocess_func``, which must otherwise be importable.
+    retriever's ``preprocess_func``; without it, that function must be importable.
     """
     _check_attributes(retriever, ("vectorizer", "docs", "preprocess_func", "k"), "a BM25Retriever")
     index = create_filled_index(
@@ -80,16 +80,16 @@ def from_ensemble(
 ) -> TwofoldRetriever:
     """Convert an EnsembleRetriever of BM25 and FAISS to a hybrid retriever with the same fusion.
 
-    Each leg contributes ``k`` candidates, the larger k if they differ. The result returns the best
-    ``k`` documents, where an ensemble returns up to twice as many. Documents with equal texts are
-    merged; the FAISS store's is kept. The FAISS retriever's filter applies to both legs. If the two
-    hold different documents, each leg searches all of them, with a warning.
+    Each leg contributes ``k`` candidates, the larger k of the two retrievers. The result returns
+    the best ``k`` documents, where an ensemble returns up to twice as many. Of documents with equal
+    texts, the FAISS store's is kept. The FAISS retriever's filter applies to both legs. If the two
+    retrievers hold different documents, each leg searches all of them, with a warning.
     ``TwofoldRetriever(index=result.index)`` uses twofold's default fusion instead. ``analyzer``
     replaces the BM25Retriever's ``preprocess_func``.
 
     Raises:
-        TypeError: The ensemble has other retrievers.
-        ValueError: It uses MMR, a threshold or ``id_key``, which this fusion doesn't support.
+        TypeError: The ensemble isn't one BM25Retriever and one FAISS retriever.
+        ValueError: The ensemble uses MMR, a threshold or ``id_key``, which isn't supported.
     """
     _check_attributes(ensemble, ("retrievers", "weights", "c"), "an EnsembleRetriever")
     members = list(ensemble.retrievers)
@@ -98,7 +98,7 @@ def from_ensemble(
     if len(members) != 2 or len(bm25) != 1 or len(faiss) != 1:
         names = ", ".join(type(member).__name__ for member in members)
         raise TypeError(
-            f"the ensemble must have a BM25Retriever and a FAISS retriever, not {names}"
+            f"the ensemble must be one BM25Retriever and one FAISS retriever, got {names}"
         )
     (lexical,), (dense,) = bm25, faiss
     _refuse_unsupported(ensemble, dense)
@@ -130,7 +130,7 @@ def from_ensemble(
 
 @dataclass(frozen=True, slots=True)
 class _FaissContents:
-    """The documents of a FAISS store with ids, their vectors (n, dim), and the query encoder."""
+    """Contents of a FAISS store: n documents with ids, their vectors (n, dim), query encoder."""
 
     documents: Sequence[Document]
     vectors: Vectors
@@ -165,7 +165,7 @@ class _FaissContents:
 
 
 def _faiss_encoder(store: Any) -> Encoder | None:
-    """Return the encoder of a store's queries: embeddings, or a function of a text."""
+    """Return the encoder of a FAISS store's queries, or None if the store has none."""
     function = getattr(store, "embedding_function", None)
     if isinstance(function, Embeddings):
         encoder: Encoder = as_encoder(function)
@@ -179,7 +179,7 @@ def _create_index(
     passages: Sequence[Passage],
     analyzer: AnalyzerLike | None,
 ) -> Index:
-    """Create an index of passages, the first of which have the vectors of a FAISS store."""
+    """Index ``passages``; the first n of them have the n vectors in ``contents``."""
     return create_filled_index(
         path,
         passages,
@@ -218,7 +218,7 @@ def _refuse_unsupported(ensemble: Any, dense: Any) -> None:
 def _passages_with_distinct_ids(
     documents: Iterable[Document], taken: Iterable[str]
 ) -> list[Passage]:
-    """Convert documents to passages; one whose id is taken gets one derived from its content."""
+    """Convert documents to passages; a taken id is replaced by one derived from the text."""
     seen, passages = set(taken), []
     for passage in map(as_passage, documents):
         passages.append(replace(passage, id="") if passage.id in seen else passage)
@@ -240,6 +240,6 @@ def _bm25_scorer(retriever: Any) -> OkapiBM25:
 
 
 def _check_attributes(value: Any, names: Sequence[str], expected: str) -> None:
-    """Raise TypeError unless a value has these attributes."""
+    """Raise TypeError unless ``value`` has the attributes ``names``, as ``expected`` objects do."""
     if not all(hasattr(value, name) for name in names):
         raise TypeError(f"expected {expected}, got {type(value).__name__}: {value!r:.80}")

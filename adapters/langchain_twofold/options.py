@@ -1,4 +1,4 @@
-"""Options of a single LangChain call, translated to settings of the core's ``Retriever``."""
+"""Options of a single LangChain call, translated to settings of ``twofold.Retriever``."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -12,7 +12,7 @@ from twofold.backend import Capabilities
 from twofold.types import MODES, Mode
 
 PER_CALL = ("k", "filter", "mode", "weights", "min_score", "reranker", "preset", "exact")
-"""Options of ``invoke`` and its variants. None keeps the retriever's setting."""
+"""Options of ``invoke`` and its variants. An option of None keeps the retriever's setting."""
 _PER_SEARCH = (*PER_CALL, "score_threshold", "fetch_k", "lambda_mult")
 _ALIASES = {
     "embedding": "encoder",
@@ -41,7 +41,7 @@ class PendingIndex:
 
     @property
     def capabilities(self) -> Capabilities:
-        """The modes, in the form that ``Retriever`` reads."""
+        """The modes, as the ``Capabilities`` that ``Retriever`` reads."""
         return Capabilities(self.modes)
 
     def open_search(self) -> AbstractContextManager[None]:
@@ -50,13 +50,13 @@ class PendingIndex:
 
 
 def refuse_unknown(names: Iterable[str], known: Sequence[str]) -> None:
-    """Raise TypeError for an argument that is not known, and suggest the nearest known one."""
+    """Raise TypeError if one of ``names`` isn't in ``known``, and suggest the nearest that is."""
     # LangChain forwards verbose to every query.
     core.refuse_unknown([name for name in names if name != "verbose"], known, _ALIASES)
 
 
 def configure(retriever: Retriever, options: Mapping[str, Any]) -> Retriever:
-    """Return a copy of the core's retriever with those options that are not None.
+    """Return a copy of ``retriever`` with those ``options`` that are not None.
 
     ``weights`` is the dense share, or a pair of dense and lexical shares. ``filter`` is a
     ``where`` or a FAISS filter. Raises TypeError, FilterError or QueryError for invalid options.
@@ -67,7 +67,7 @@ def configure(retriever: Retriever, options: Mapping[str, Any]) -> Retriever:
 
 
 def configure_search(retriever: Retriever, options: Mapping[str, Any]) -> Retriever:
-    """Return a copy of the core's retriever with the options of a vector store's search."""
+    """Return a copy of ``retriever`` with the options of a vector store's search method."""
     refuse_unknown(options, _PER_SEARCH)
     settings = {name: value for name, value in options.items() if name in PER_CALL}
     if options.get("score_threshold") is not None:

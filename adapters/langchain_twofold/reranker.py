@@ -16,11 +16,11 @@ from twofold.rerank import as_reranker
 class TwofoldReranker(BaseDocumentCompressor):
     """Reorders documents with a reranker, for ``ContextualCompressionRetriever`` and others.
 
-    A ``TwofoldRetriever`` doesn't need it: it takes ``reranker=`` and reranks its own candidates.
+    With a ``TwofoldRetriever``, pass ``reranker=`` to the retriever instead.
 
     Args:
         reranker: A reranker of ``twofold.rerank``, or the name or folder of a cross-encoder.
-            Documents with a score below its threshold are dropped.
+            Documents with a score below the reranker's threshold are dropped.
         top_n: The number of documents to return. None returns all.
         score_key: Metadata field for the reranker's score; an existing value is overwritten. None
             leaves it out.
@@ -46,7 +46,7 @@ class TwofoldReranker(BaseDocumentCompressor):
         query: str,
         callbacks: Callbacks | None = None,  # noqa: ARG002  # LangChain's contract
     ) -> list[Document]:
-        """Return copies of the documents that remain, best first. Equal scores keep their order."""
+        """Return copies of the documents kept, best first. Equal scores keep the input order."""
         if not documents:
             return []
         (scores,) = self.reranker.rerank([query], [[doc.page_content for doc in documents]])

@@ -91,7 +91,7 @@ class TwofoldRetriever(BaseRetriever):
     @model_validator(mode="before")
     @classmethod
     def _accept_index(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Turn ``index=`` into ``retriever=``, and default to the retriever's k and mode."""
+        """Replace ``index=`` by ``retriever=``; k and mode default to the retriever's."""
         values = dict(values)
         if (index := values.pop("index", None)) is not None:
             if "retriever" in values:
@@ -108,7 +108,7 @@ class TwofoldRetriever(BaseRetriever):
 
     @model_validator(mode="after")
     def _check_settings(self) -> "TwofoldRetriever":
-        """Refuse settings that no query could use."""
+        """Raise an error for settings that every query would refuse."""
         where = self._configure({}).where
         if where is not None:
             parse_filter(where)
@@ -125,11 +125,11 @@ class TwofoldRetriever(BaseRetriever):
         analyzer: AnalyzerLike | AsStored | None = AS_STORED,
         **settings: Any,
     ) -> "TwofoldRetriever":
-        """Index documents in the folder ``path``, or a temporary one, and retrieve from it.
+        """Index documents in the folder ``path``, or a temporary one, and return its retriever.
 
-        ``encoder`` is a model name, a twofold encoder or LangChain ``Embeddings``; None indexes
-        words only. ``metric`` and ``analyzer`` are those of ``Index.open``, and ``settings`` are
-        fields of this class.
+        ``encoder`` is a model name, a twofold encoder or LangChain ``Embeddings``; with None,
+        search is lexical only. ``metric`` and ``analyzer`` are those of ``Index.open``, and
+        ``settings`` are fields of this class.
         """
         refuse_unknown(settings, [*cls.model_fields, "encoder", "path", "metric", "analyzer"])
         passages = passages_from_documents(documents)
@@ -202,7 +202,7 @@ class TwofoldRetriever(BaseRetriever):
         return documents
 
     def _configure(self, options: dict[str, Any]) -> Retriever:
-        """Return the core's retriever with this object's settings and the options of one call."""
+        """Return a ``twofold.Retriever`` with this object's settings and one call's options."""
         fields = type(self).model_fields
         settings = {name: getattr(self, name) for name in PER_CALL if name in fields}
         given = {name: value for name, value in options.items() if value is not None}
@@ -216,7 +216,7 @@ class TwofoldRetriever(BaseRetriever):
         options: dict[str, Any],
         runs: Sequence[CallbackManagerForRetrieverRun],
     ) -> list[list[Document]]:
-        """Return the documents of each query with one call of the core."""
+        """Return the documents of each query with one call of ``retrieve_many``."""
         retriever = self._configure(options)
         observer = create_child_runs(runs, queries)
         if observer:
@@ -233,7 +233,7 @@ class TwofoldRetriever(BaseRetriever):
         options: dict[str, Any],
         runs: Sequence[CallbackManagerForRetrieverRun],
     ) -> list[Answer]:
-        """Return documents or an exception for each query; a bad query doesn't fail the others.
+        """Return documents or an exception for each query; an invalid query fails alone.
 
         Searches for all valid queries at once; if that fails, one by one, without child runs.
         """
@@ -251,9 +251,9 @@ class TwofoldRetriever(BaseRetriever):
     def _callback_options(
         self, queries: list[str], config: Configs, options: dict[str, Any]
     ) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
-        """Return each query with its options of a callback manager and of a run.
+        """Return each query with the arguments of its callback manager and of its run.
 
-        They are those of ``BaseRetriever.invoke``.
+        The arguments are those that ``BaseRetriever.invoke`` passes.
         """
         params = self._get_ls_params(**options)
         return [
@@ -273,7 +273,7 @@ class TwofoldRetriever(BaseRetriever):
         ]
 
     def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
-        """Add twofold and the encoder's name to the tracing parameters."""
+        """Return LangSmith's tracing parameters with twofold and the encoder's name added."""
         params = super()._get_ls_params(**kwargs)
         params.update(langsmith_params(self.index))
         return params
@@ -282,7 +282,7 @@ class TwofoldRetriever(BaseRetriever):
 class TwofoldIndex(TwofoldRetriever, DocumentIndex):
     """A ``TwofoldRetriever`` that also adds, deletes and reads documents by id.
 
-    LangChain's ``index()`` and ``aindex()`` with a record manager use it to follow a source.
+    LangChain's ``index()`` and ``aindex()`` can update it from a source, with a record manager.
     The arguments are those of ``TwofoldRetriever``.
 
     Example:
@@ -300,7 +300,7 @@ class TwofoldIndex(TwofoldRetriever, DocumentIndex):
         def __init__(self, *, index: Any = None, **settings: Any) -> None: ...
 
     def upsert(self, items: Sequence[Document], /, **kwargs: Any) -> UpsertResponse:
-        """Add documents, replacing stored ones with the same ids; a batch is all or nothing.
+        """Add documents, replacing stored ones with the same ids. All are stored, or none.
 
         Raises what ``Index.upsert`` raises, such as PassageError; ``failed`` is always empty.
         """
@@ -324,7 +324,7 @@ class TwofoldIndex(TwofoldRetriever, DocumentIndex):
 
 
 def _check_query(query: str) -> Exception | None:
-    """Return the error of a query that can't be searched for."""
+    """Return the QueryError of an invalid query, or None for a valid one."""
     try:
         check_queries([query], None)
     except QueryError as error:

@@ -32,15 +32,15 @@ def retriever_tool(
 ) -> BaseTool:
     """Create a tool whose arguments are ``query``, ``k`` and ``filter``.
 
-    The content is the numbered passages with their ids; the artifact is the documents with scores.
-    Invalid arguments, and filters on fields that no passage has, are reported to the agent, which
-    can try again.
+    The tool message's content is the numbered passages with their ids; its artifact is the
+    documents with scores. Invalid arguments, and filters on fields that no passage has, are
+    reported to the agent, which can try again.
 
     Args:
         retriever: The retriever to search with.
         name: The tool's name.
         description: The tool's description for the model.
-        fields: The metadata fields to filter by, such as ``"year (int), topic (str)"``. Without it
+        fields: The metadata fields to filter by, such as ``"year (int), topic (str)"``. With None,
             the tool has no ``filter``.
         most: The upper limit of ``k``; larger values, and the retriever's own k, are reduced to it.
         document_prompt: Formats each document.
@@ -124,14 +124,14 @@ def retriever_tool(
 
 
 def _parse_filter(value: Any) -> Any:
-    """Accept a filter as models write it: a JSON string, or an empty value for none."""
+    """Return a filter that a model wrote: JSON strings are parsed, empty values become None."""
     if isinstance(value, str):
         value = json.loads(value) if value.strip() else None
     return value if value else None
 
 
 def _format_validation_error(error: Any) -> str:
-    """Describe the invalid arguments; works with errors of pydantic 1 and 2."""
+    """Return a message on invalid arguments from a ValidationError of pydantic 1 or 2."""
     problems = [
         f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()
     ]
@@ -139,14 +139,14 @@ def _format_validation_error(error: Any) -> str:
 
 
 def _check_fields(retriever: TwofoldRetriever, where: Any, fields: str | None) -> None:
-    """Raise FilterError for a field that no passage has, because models invent fields."""
+    """Raise FilterError if ``where`` uses a field that no passage has, as models invent some."""
     for name in dict.fromkeys(_iterate_fields(where)):
         if not retriever.index.count({name: {"$exists": True}}):
             raise FilterError(f"no passage has a field {name!r}: the fields are: {fields}")
 
 
 def _iterate_fields(where: Any) -> Iterator[str]:
-    """Yield the fields that a filter names."""
+    """Yield the metadata fields that a filter uses."""
     for name, value in where.items() if isinstance(where, Mapping) else ():
         if name in ("$and", "$or"):
             for operand in value if isinstance(value, list) else ():

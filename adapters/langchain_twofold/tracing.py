@@ -11,7 +11,7 @@ from langchain_core.retrievers import LangSmithRetrieverParams
 from twofold.protocols import Report, Stage
 
 _params: WeakKeyDictionary[Any, tuple[int | None, LangSmithRetrieverParams]] = WeakKeyDictionary()
-"""By index: a generation, and the tracing parameters read from it."""
+"""Index to a generation, and the tracing parameters read from that generation."""
 
 _RUN_NAMES = {
     "encode": "twofold encoder",
@@ -22,7 +22,7 @@ _RUN_NAMES = {
 
 
 class ChildRuns:
-    """An observer that opens a child run of each query's run for each search stage.
+    """An observer that opens, for each search stage, a child run of each query's LangChain run.
 
     Child runs are chain runs whose output has ids and scores. Only the query's own run is a
     retriever run, so that tools that count or collect retrieved documents see each one once.
@@ -36,7 +36,7 @@ class ChildRuns:
 
     @contextmanager
     def stage(self, name: Stage) -> Iterator[Report]:
-        """Open the runs of one stage, and end them with its results."""
+        """Open a child run per query for one stage, and end the runs with the stage's results."""
         children = [
             run.get_child(f"twofold:{name}").on_chain_start(
                 {}, {"query": query}, name=_RUN_NAMES[name]
@@ -68,7 +68,7 @@ def create_child_runs(
 
 
 def langsmith_params(index: Any) -> LangSmithRetrieverParams:
-    """Return the tracing parameters as of the last query.
+    """Return an index's tracing parameters for LangSmith, as cached by the last query.
 
     A run starts on the event loop, where reading the index's catalog would block.
     """

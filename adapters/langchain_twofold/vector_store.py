@@ -81,7 +81,7 @@ class TwofoldVectorStore(VectorStore):
         analyzer: AnalyzerLike | AsStored | None = AS_STORED,
         **kwargs: Any,
     ) -> Self:
-        """Index texts in the folder ``path``, or a temporary one, and return a store over them.
+        """Index texts in the folder ``path``, or a temporary one, and return the store.
 
         ``embedding`` is LangChain ``Embeddings``, a twofold encoder or a model name; None uses the
         default model. An id of None is derived from the text. ``metric`` and ``analyzer`` are
@@ -127,10 +127,10 @@ class TwofoldVectorStore(VectorStore):
         analyzer: AnalyzerLike | AsStored | None = AS_STORED,
         **kwargs: Any,
     ) -> Self:
-        """Index texts with known vectors; the other arguments are those of ``from_texts``.
+        """Index (text, vector) pairs; the other arguments are those of ``from_texts``.
 
-        ``embedding`` is the model that made the vectors, and encodes the queries. With None, dense
-        searches need a vector.
+        ``embedding`` is the model that encoded the texts, and encodes the queries. With None, dense
+        searches need a query vector.
         """
         refuse_unknown(kwargs, _OPEN_OPTIONS)
         passages, vectors = _split_pairs(text_embeddings, metadatas, ids)
@@ -157,7 +157,7 @@ class TwofoldVectorStore(VectorStore):
 
     @property
     def embeddings(self) -> Embeddings | None:
-        """The index's encoder, or None if it has none."""
+        """The index's encoder as LangChain ``Embeddings``, or None without an encoder."""
         return as_embeddings(self.index.encoder)
 
     def add_documents(
@@ -183,7 +183,7 @@ class TwofoldVectorStore(VectorStore):
         ids: Iterable[str | None] | None = None,
         **kwargs: Any,
     ) -> list[str]:
-        """Add texts with metadata, as ``add_documents`` does."""
+        """Add texts with metadata; the rest is as in ``add_documents``."""
         refuse_unknown(kwargs, ("ids", "batch_size"))
         return list(self.index.upsert(passages_from_texts(texts, metadatas, ids)).ids)
 
@@ -194,7 +194,7 @@ class TwofoldVectorStore(VectorStore):
         *,
         ids: Iterable[str | None] | None = None,
     ) -> list[str]:
-        """Add texts with known vectors."""
+        """Add (text, vector) pairs; the rest is as in ``add_documents``."""
         passages, vectors = _split_pairs(text_embeddings, metadatas, ids)
         return list(self.index.upsert(passages, vectors=vectors).ids) if passages else []
 
@@ -259,7 +259,7 @@ class TwofoldVectorStore(VectorStore):
     ) -> list[Document]:
         """Return ``k`` diverse documents out of the ``fetch_k`` best for a text.
 
-        ``lambda_mult`` is the weight of relevance: 1 - ``diversity`` of the core's retriever.
+        ``lambda_mult`` is the weight of relevance: 1 - ``diversity`` of ``twofold.Retriever``.
         """
         options = {"fetch_k": fetch_k, "lambda_mult": lambda_mult, **kwargs}
         return documents_from_hits(self._search_text(query, k, options))
@@ -313,7 +313,7 @@ class TwofoldVectorStore(VectorStore):
 
         Uses the dense leg, whose scores are comparable across queries, so that a threshold is
         meaningful. With ``mode="hybrid"`` the best document of each leg scores 1, however good it
-        is. A retriever without a dense leg or with a reranker is used as it is.
+        is. A retriever without a dense leg or with a reranker keeps its mode.
         """
         retriever = self._comparable_retriever(kwargs)
         relevance = select_relevance_score_fn(retriever)
@@ -332,7 +332,7 @@ class TwofoldVectorStore(VectorStore):
         return configure_search(self.retriever, options).retrieve(query, k=k)
 
     def _search_vector(self, vector: list[float], k: int, options: dict[str, Any]) -> Hits:
-        """Search the dense leg for a query's embedding, without settings that need a text."""
+        """Search the dense leg for a query vector, without settings that need a query text."""
         dense = replace(self.retriever, mode="dense", min_lexical=None, reranker=None)
         with self.retriever.index.open_search() as scope:
             adapted = scope.adapt(np.asarray(vector, np.float32))
@@ -363,7 +363,7 @@ class TwofoldVectorStore(VectorStore):
         allow_dangerous_deserialization: bool = False,  # noqa: ARG003  # nothing is unpickled
         **kwargs: Any,
     ) -> Self:
-        """Open an index folder, written by ``save_local`` or given as ``path=``.
+        """Open an index folder, the target of ``save_local`` or the ``path`` of ``from_texts``.
 
         ``embeddings`` must be the model that filled the index; None loads the model that the index
         names. Raises IndexNotFoundError if the folder has no index.
@@ -376,7 +376,7 @@ class TwofoldVectorStore(VectorStore):
     def merge_from(self, target: "TwofoldVectorStore") -> None:
         """Add another store's documents with their vectors, replacing those with the same ids.
 
-        Raises ValueError if its vectors have another model, dimension or metric.
+        Raises ValueError if the vectors of the two stores differ in model, dimension or metric.
         """
         if not isinstance(target, TwofoldVectorStore):
             raise TypeError(

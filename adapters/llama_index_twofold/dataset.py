@@ -43,7 +43,7 @@ def finetune_data(dataset: Any) -> FinetuneData:
     else:
         values = {name: getattr(dataset, name, None) for name in _PARTS}
     if not isinstance(values, dict):
-        raise InputError(f"expected an object with {', '.join(_PARTS)}, got {dataset!r:.80}")
+        raise InputError(f"{dataset!r:.80} must be a JSON object with {', '.join(_PARTS)}")
     for name in _PARTS:
         if not isinstance(values.get(name), dict):
             raise InputError(
@@ -54,7 +54,7 @@ def finetune_data(dataset: Any) -> FinetuneData:
     missing = [passage for ids in relevant.values() for passage in ids if passage not in corpus]
     if missing:
         raise InputError(
-            f"{len(missing)} relevant passages aren't in the corpus: {missing[0]!r} ..."
+            f"{len(missing)} relevant passages aren't in the corpus: {missing[0]!r} ...; add them"
         )
     return FinetuneData(
         tuple(Passage(id=passage_id, text=text) for passage_id, text in corpus.items()),

@@ -100,7 +100,7 @@ class TwofoldEmbedding(BaseEmbedding):
 
 
 def as_encoder(encoder: object) -> Any:
-    """Wrap a LlamaIndex embedding as an encoder; return other values as they are."""
+    """Convert a LlamaIndex embedding to an encoder; return other values unchanged."""
     if isinstance(encoder, TwofoldEmbedding):
         return encoder.encoder
     return EmbeddingEncoder(encoder) if isinstance(encoder, BaseEmbedding) else encoder

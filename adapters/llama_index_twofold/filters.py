@@ -11,7 +11,7 @@ from llama_index.core.vector_stores import (
 )
 
 Filters = MetadataFilters | Mapping[str, Any] | None
-"""LlamaIndex filters, or a twofold ``where``."""
+"""LlamaIndex filters, or a ``where``, twofold's filter syntax."""
 
 _OPERATORS = {
     FilterOperator.EQ: "$eq",
@@ -33,7 +33,7 @@ def as_where(filters: Filters) -> Mapping[str, Any] | None:
 
     The meaning is that of LlamaIndex's ``build_metadata_filter_fn``, with two differences: nested
     filters work, and values of different types don't match instead of raising TypeError. A
-    ``where`` is returned as it is. Raises TypeError for values that are neither.
+    ``where`` is returned unchanged. Raises TypeError for any other value.
     """
     if filters is None or isinstance(filters, Mapping):
         return filters
@@ -55,7 +55,7 @@ def as_where(filters: Filters) -> Mapping[str, Any] | None:
 def restrict_where(
     filters: Filters, *, ids: Sequence[str] | None = None, documents: Sequence[str] | None = None
 ) -> Mapping[str, Any] | None:
-    """Return a ``where`` for filters that also restricts node ids and document ids."""
+    """Return a ``where`` of ``filters`` that also requires one of the node or document ids."""
     parts = [as_where(filters)]
     if ids is not None:
         parts.append({"$id": {"$in": list(ids)}})

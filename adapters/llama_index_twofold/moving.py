@@ -74,8 +74,8 @@ def from_faiss(
 ) -> TwofoldVectorStore:
     """Convert a FaissVectorStore or FaissMapVectorStore, reusing its vectors.
 
-    The result returns the nearest nodes first, with similarities where higher is better. FAISS
-    stores hold no nodes: pass them in the order in which they were added, or by the ids that
+    The result returns the nearest nodes first; higher similarities are better. FAISS stores hold
+    no nodes: pass them in the order in which they were added, or as a mapping from the ids that
     ``add`` returned. Vectors without a node are skipped. Raises InputError if the FAISS index has a
     metric other than L2 and inner product, or compresses its vectors.
     """
@@ -133,7 +133,7 @@ def from_bm25_retriever(
 
 
 def english_words(text: str) -> list[str]:
-    """Return the terms of llama-index-retrievers-bm25 without stemming."""
+    """Split a text into the terms of llama-index-retrievers-bm25 without stemming."""
     return [word for word in _WORD.findall(text.lower()) if word not in _STOP_WORDS]
 
 
@@ -153,7 +153,7 @@ def _load_stemmer() -> Any:
 def _create_store(
     nodes: Sequence[BaseNode], vectors: Vectors, metric: Metric, path: Folder, model: Model
 ) -> TwofoldVectorStore:
-    """Create a store of nodes and their vectors (n, dim)."""
+    """Create a vector store, and add nodes with their vectors (n, dim)."""
     store = TwofoldVectorStore(path=path, embed_model=model, metric=metric)
     if nodes:
         store.index.upsert([as_passage(node) for node in nodes], vectors=vectors)
@@ -163,7 +163,7 @@ def _create_store(
 def _nodes_by_faiss_id(
     nodes: Sequence[BaseNode] | Mapping[str, BaseNode], node_ids: Mapping[int, str] | None
 ) -> dict[int, BaseNode]:
-    """Return nodes by their FAISS ids; ``node_ids`` is the map of a FaissMapVectorStore."""
+    """Map FAISS ids to nodes; ``node_ids`` maps them to node ids in a FaissMapVectorStore."""
     if node_ids is None:
         numbered = nodes.items() if isinstance(nodes, Mapping) else enumerate(nodes)
         return {int(faiss_id): node for faiss_id, node in numbered}
@@ -172,11 +172,11 @@ def _nodes_by_faiss_id(
 
 
 def _bm25s_scorer(engine: Any) -> Scorer:
-    """Return the scoring function of a bm25s index."""
+    """Return the twofold scorer that scores as a bm25s index does."""
     if engine.idf_method != engine.method:
         raise ValueError(
             f"bm25s with method={engine.method!r} and idf_method={engine.idf_method!r} is not "
-            "supported: both must be the same"
+            "supported: both methods must be the same"
         )
     name = {"lucene": "bm25"}.get(engine.method, engine.method)
     delta = engine.delta if name in ("bm25l", "bm25+") else None

@@ -23,9 +23,9 @@ from twofold.types import PAYLOAD, Vectors
 _NODE_TYPES = {kind.class_name(): kind for kind in (TextNode, IndexNode, ImageNode, Node, Document)}
 _KIND, _FIELDS, _OBJECT = "kind", "fields", "obj"
 _MISSPELT = "metadata_seperator"
-"""LlamaIndex 0.13 writes it in addition to ``metadata_separator``, and reads only this one."""
+"""LlamaIndex 0.13 also writes ``metadata_separator``, and reads only this misspelt field."""
 DOCUMENT_FIELDS = ("document_id", "doc_id", "ref_doc_id")
-"""Metadata fields by which LlamaIndex users filter for a node's document."""
+"""Metadata fields with the id of a node's document, which LlamaIndex users filter by."""
 
 
 def as_passage(node: BaseNode) -> Passage:
@@ -33,7 +33,7 @@ def as_passage(node: BaseNode) -> Passage:
 
     The node's metadata and its document's id can be filtered by. The rest of the node is stored in
     a reserved field: relationships, excluded keys, templates, and an IndexNode's ``obj`` if that is
-    a node. Live objects, such as retrievers, are not stored. Raises TypeError for other values.
+    a node. Other objects, such as retrievers, are not stored. Raises TypeError for other types.
     """
     if not isinstance(node, BaseNode):
         raise TypeError(f"expected a node, got {type(node).__name__}: {node!r:.80}")
@@ -64,7 +64,7 @@ def _node_to_dict(node: BaseNode) -> dict[str, Any]:
 
 
 def _node_from_dict(payload: Mapping[str, Any], defaults: Mapping[str, Any]) -> BaseNode:
-    """Restore a node; ``defaults`` are the fields that the payload leaves out."""
+    """Restore a node from ``_node_to_dict``; ``defaults`` are fields that were left out."""
     node_type = _NODE_TYPES.get(payload[_KIND], TextNode)
     node: BaseNode = node_type.from_dict({**defaults, **payload[_FIELDS]})
     if _OBJECT in payload and isinstance(node, IndexNode):
@@ -79,13 +79,13 @@ def stack_embeddings(nodes: Sequence[BaseNode]) -> Vectors:
         if row.shape != rows[0].shape:
             raise VectorError(
                 f"embeddings must have one shape, got {row.shape} for node {node.node_id!r} and "
-                f"{rows[0].shape} for node {nodes[0].node_id!r}: they are of different models"
+                f"{rows[0].shape} for node {nodes[0].node_id!r}: encode all by one model"
             )
     return np.stack(rows)
 
 
 def as_node(passage: Passage) -> BaseNode:
-    """Convert a passage to a new node; one that was not made from a node becomes a TextNode."""
+    """Convert a passage to a new node of its original type; TextNode if it wasn't a node."""
     metadata = dict(passage.metadata)
     payload = metadata.pop(PAYLOAD, None)
     if not isinstance(payload, dict) or _KIND not in payload:
@@ -107,7 +107,7 @@ def nodes_from_hits(hits: Hits) -> list[NodeWithScore]:
 
 
 def is_reference(passage: Passage) -> bool:
-    """Return whether a passage was an IndexNode or ImageNode, which VectorStoreIndex tracks."""
+    """Return whether a passage was made from an IndexNode or ImageNode."""
     payload = passage.metadata.get(PAYLOAD)
     kinds = (IndexNode.class_name(), ImageNode.class_name())
     return isinstance(payload, dict) and payload.get(_KIND) in kinds

@@ -1,4 +1,4 @@
-"""Options of a single LlamaIndex query, translated to settings of the core's ``Retriever``."""
+"""Options of a single LlamaIndex query, translated to settings of ``twofold.Retriever``."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from twofold.types import Mode
 
 
 class QueryOptions(TypedDict, total=False):
-    """Options of a ``TwofoldRetriever``, or of single queries. None keeps the setting.
+    """Options of a ``TwofoldRetriever``, or of single queries. None keeps the current value.
 
     ``filters`` replace the retriever's filters. ``weights`` is the dense share, or a pair of dense
     and lexical shares. ``min_score`` is on the fusion's scale, ``min_dense`` and ``min_lexical`` on
@@ -68,12 +68,12 @@ def query_options(**options: Unpack[QueryOptions]) -> Iterator[None]:
 
 
 def refuse_unknown(options: Mapping[str, Any]) -> None:
-    """Raise TypeError for an unknown option, and suggest the nearest known one."""
+    """Raise TypeError for an option that ``QueryOptions`` lacks, and suggest the nearest."""
     core.refuse_unknown(list(options), PER_QUERY, _ALIASES)
 
 
 def configure(retriever: Retriever, options: Mapping[str, Any]) -> Retriever:
-    """Return a copy of the core's retriever with those options that are not None."""
+    """Return a copy of ``retriever`` with those ``options`` that are not None."""
     refuse_unknown(options)
     settings = {_CORE_NAMES.get(name, name): value for name, value in options.items()}
     settings["where"] = as_where(settings.get("where"))
@@ -81,6 +81,6 @@ def configure(retriever: Retriever, options: Mapping[str, Any]) -> Retriever:
 
 
 def apply_query_options(retriever: Retriever) -> Retriever:
-    """Return the core's retriever with the options of the enclosing ``query_options`` block."""
+    """Return ``retriever`` with the options of the enclosing ``query_options`` block, if any."""
     options = _active.get()
     return configure(retriever, options) if options else retriever

@@ -19,12 +19,12 @@ dispatcher = instrument.get_dispatcher(__name__)  # type: ignore[attr-defined]  
 class TwofoldReranker(BaseNodePostprocessor):
     """Reorders nodes with a reranker, and replaces their scores.
 
-    Returns copies; nodes with equal scores keep their order. A ``TwofoldRetriever`` doesn't need
-    it: it takes ``reranker=`` and reranks its own candidates.
+    Returns copies; nodes with equal scores keep their order. With a ``TwofoldRetriever``, pass
+    ``reranker=`` to the retriever instead.
 
     Args:
         reranker: A reranker of ``twofold.rerank``, or the name or folder of a cross-encoder. It
-            reads the text that LlamaIndex would embed. Nodes below its threshold are dropped.
+            reads the text that LlamaIndex would embed. Scores below its threshold drop a node.
         top_n: The number of nodes to return. None returns all.
         score_key: Metadata field for the previous score. None leaves it out.
 

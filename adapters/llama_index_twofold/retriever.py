@@ -33,7 +33,7 @@ dispatcher = instrument.get_dispatcher(__name__)  # type: ignore[attr-defined]  
 class TwofoldRetriever(BaseRetriever):
     """Hybrid, dense or lexical retrieval from a twofold index.
 
-    ``with_options`` changes options for single queries, and ``query_options`` does so for
+    ``with_options`` changes options for single queries, and ``query_options`` those of
     retrievers inside engines. Returned nodes are new copies, best first, with Python floats as
     scores; higher is better.
 
@@ -41,7 +41,7 @@ class TwofoldRetriever(BaseRetriever):
         index: A twofold ``Index``. Pass this or ``retriever``.
         retriever: A configured ``twofold.Retriever``.
         callback_manager: See ``BaseRetriever``, also for ``object_map`` and ``verbose``.
-        objects: IndexNodes with objects that retrieved nodes lead to.
+        objects: IndexNodes whose ``obj``, a node or a retriever, answers in their place.
         **options: See ``QueryOptions``.
 
     Example:
@@ -86,10 +86,10 @@ class TwofoldRetriever(BaseRetriever):
     ) -> "TwofoldRetriever":
         """Index nodes in the folder ``path``, or a temporary one, and retrieve from it.
 
-        ``encoder`` is a model name, a twofold encoder or a LlamaIndex embedding; None indexes words
-        only. ``metric`` and ``analyzer`` are those of ``Index.open``. ``objects`` are IndexNodes
-        with objects, in addition to those among the nodes; live objects are not stored, so pass
-        them again after reopening the index.
+        ``encoder`` is a model name, a twofold encoder or a LlamaIndex embedding; with None, search
+        is lexical only. ``metric`` and ``analyzer`` are those of ``Index.open``. ``objects`` are
+        IndexNodes with an ``obj``, in addition to those in ``nodes``. An ``obj`` that isn't a node
+        is not stored, so pass it again after reopening the index.
         """
         refuse_unknown(options)  # before any work
         linked = [node for node in nodes if isinstance(node, IndexNode) and node.obj is not None]
@@ -101,7 +101,7 @@ class TwofoldRetriever(BaseRetriever):
 
     @property
     def retriever(self) -> Retriever:
-        """The core's retriever, with this object's settings."""
+        """The ``twofold.Retriever`` with this object's settings."""
         return self._retriever
 
     @property
@@ -110,13 +110,13 @@ class TwofoldRetriever(BaseRetriever):
         return self._retriever.index
 
     def with_options(self, **options: Unpack[QueryOptions]) -> "TwofoldRetriever":
-        """Return a copy with these options, over the same index."""
+        """Return a copy over the same index, with these options changed."""
         other = copy.copy(self)
         other._use(configure(self._retriever, options))
         return other
 
     def _use(self, retriever: Retriever) -> None:
-        """Set the core's retriever. Its own observer takes precedence over LlamaIndex's events."""
+        """Set the ``twofold.Retriever``; its observer, if any, replaces LlamaIndex's events."""
         self._retriever = retriever
         events = EncoderEvents(retriever.index)
         observer = retriever.observer if retriever.observer is not None else events
@@ -162,7 +162,7 @@ class TwofoldRetriever(BaseRetriever):
 
 
 def _has_vector(bundle: QueryBundle, retriever: Retriever) -> bool:
-    """Return whether a bundle has a vector, or strings to encode in place of the query."""
+    """Return whether a dense search uses a bundle's vector or custom strings, not its text."""
     given = bundle.embedding is not None or bool(bundle.custom_embedding_strs)
     return given and retriever.mode != "lexical"
 

@@ -17,13 +17,13 @@ dispatcher = instrument.get_dispatcher(__name__)  # type: ignore[attr-defined]  
 
 
 class EncoderEvents:
-    """An observer that sends embedding events; LlamaIndex embeddings send theirs themselves."""
+    """Observer that sends embedding events of twofold encoders; LlamaIndex's send their own."""
 
     def __init__(self, index: Any) -> None:
         self._index = index
 
     def stage(self, name: Stage) -> AbstractContextManager[Report | None]:
-        """Open a stage; only the encoding of queries sends events."""
+        """Return the context of a search stage; only the stage "encode" sends events."""
         encoder = getattr(self._index, "encoder", None) if name == "encode" else None
         sends_events = encoder is not None and not isinstance(encoder, EmbeddingEncoder)
         return self._encoding_events(encoder) if sends_events else nullcontext()
@@ -42,7 +42,7 @@ def retrieval_events(
 ) -> Iterator[Callable[[Sequence[list[NodeWithScore]]], None]]:
     """Send the events of ``BaseRetriever.retrieve`` for each query.
 
-    Yields a function to call with the nodes of each query.
+    Yields a function to call with a list of the nodes of each query.
     """
     for query in queries:
         dispatcher.event(RetrievalStartEvent(str_or_query_bundle=query))

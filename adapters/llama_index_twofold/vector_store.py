@@ -59,13 +59,13 @@ class TwofoldVectorStore(BasePydanticVectorStore):
         index: A twofold ``Index``. Pass this, ``retriever`` or ``path``.
         retriever: A configured ``twofold.Retriever``, whose settings apply to all queries.
         path: The index folder; created if missing. None creates a temporary one.
-        embed_model: Encodes nodes without an embedding. Opening an index with another model than
-            the one that filled it is refused.
+        embed_model: The model that encodes nodes without an embedding. It must be the model that
+            encoded the stored nodes.
         metric: See ``Index.open``.
         analyzer: See ``Index.open``.
-        strict_node_ids: Whether ``node_ids`` always restrict a query. By default they don't if
-            they name IndexNodes and ImageNodes only, because ``VectorStoreIndex.as_retriever``
-            passes these by itself.
+        strict_node_ids: Whether ``node_ids`` always restrict a query. By default, ids of IndexNodes
+            and ImageNodes alone don't, because ``VectorStoreIndex.as_retriever`` always passes
+            them.
         **fields: Fields of the base class.
 
     Example:
@@ -120,7 +120,7 @@ class TwofoldVectorStore(BasePydanticVectorStore):
 
     @property
     def client(self) -> Any:
-        """The index."""
+        """The twofold index, under the name that LlamaIndex uses."""
         return self.index
 
     @property
@@ -130,7 +130,7 @@ class TwofoldVectorStore(BasePydanticVectorStore):
 
     @property
     def retriever(self) -> Retriever:
-        """The core's retriever, whose settings apply to all queries."""
+        """The ``twofold.Retriever`` whose settings apply to all queries."""
         retriever: Retriever = self._retriever
         return retriever
 
@@ -138,7 +138,7 @@ class TwofoldVectorStore(BasePydanticVectorStore):
         """Add nodes, replacing stored ones with the same ids, and return their ids.
 
         Of several nodes with one id, the last is stored. Raises VectorError, before anything is
-        written, if a node has no embedding and the store no model.
+        written, if a node has no embedding and the store has no model.
         """
         refuse_unknown(list(kwargs), (), {})
         last = {passage.id: (passage, node) for node in nodes for passage in [as_passage(node)]}
@@ -147,8 +147,8 @@ class TwofoldVectorStore(BasePydanticVectorStore):
         others = [pair for pair in last.values() if not dense or pair[1].embedding is None]
         if others and dense and self.index.encoder is None:
             raise VectorError(
-                f"node {others[0][0].id!r} has no embedding, and the store no model: pass nodes "
-                "with embeddings, as VectorStoreIndex does, or TwofoldVectorStore(embed_model=...)"
+                f"node {others[0][0].id!r} has no embedding, and the store has no model: pass "
+                "nodes with embeddings, as VectorStoreIndex does, or the store's embed_model="
             )
         if embedded:
             vectors = stack_embeddings([node for _, node in embedded])
@@ -176,7 +176,7 @@ class TwofoldVectorStore(BasePydanticVectorStore):
         filters: MetadataFilters | None = None,
         **delete_kwargs: Any,
     ) -> None:
-        """Delete the nodes that match the ids and the filters. Raises InputError without either."""
+        """Delete nodes that match both ids and filters. Raises InputError if both are None."""
         refuse_unknown(list(delete_kwargs), (), {})
         self.index.delete(node_ids, where=restrict_where(filters))
 
@@ -195,7 +195,7 @@ class TwofoldVectorStore(BasePydanticVectorStore):
     def get_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None
     ) -> list[BaseNode]:
-        """Return the nodes that match the ids and the filters, or all; unknown ids are ignored."""
+        """Return nodes that match both ids and filters; None matches all. Ignores unknown ids."""
         where = restrict_where(filters)
         if where is None and node_ids is None:
             where = {}
@@ -250,7 +250,7 @@ class TwofoldVectorStore(BasePydanticVectorStore):
         return retriever.retrieve(text or None, vector=vector)
 
     def _restricting_ids(self, node_ids: list[str] | None) -> list[str] | None:
-        """Return the ids that a query is restricted to, or None."""
+        """Return the ids that a query is restricted to, or None for no restriction."""
         if not node_ids:
             return None
         if self.strict_node_ids:
@@ -307,7 +307,7 @@ def _query_vector(retriever: Retriever, query: VectorStoreQuery) -> Vectors | No
 
 
 def _configure_hybrid(retriever: Retriever, query: VectorStoreQuery) -> Retriever:
-    """Set the dense share, and raise the depth to the number of nodes asked for."""
+    """Set the dense share; set the depth to at least the number of nodes to return."""
     count = max(query.similarity_top_k, query.sparse_top_k or 0)
     default = retriever.depth if retriever.depth is not None else DEPTH
     depth = retriever.depth if count <= default else count

@@ -1,4 +1,4 @@
-"""Functions that both framework adapters share: options, warnings, new and imported indexes."""
+"""Shared by both framework adapters: checks of options, log of warnings, new indexes, FAISS."""
 
 import logging
 import os
@@ -28,28 +28,28 @@ _logged: WeakKeyDictionary[Searchable, set[str]] = WeakKeyDictionary()
 
 
 def refuse_unknown(given: Sequence[str], known: Sequence[str], aliases: Mapping[str, str]) -> None:
-    """Raise TypeError for an argument that isn't known, and suggest the nearest known one.
+    """Raise TypeError if a name in ``given`` isn't in ``known``, and suggest the nearest that is.
 
-    ``aliases`` map other libraries' names to known ones.
+    ``aliases`` maps argument names of other libraries to names in ``known``.
     """
     unknown = next((name for name in given if name not in known), None)
     if unknown is None:
         return
     if unknown in _RETRIEVER_OPTIONS and unknown not in aliases:
         raise TypeError(
-            f"{unknown!r} is an option of the core's retriever: pass "
+            f"{unknown!r} is an option of twofold.Retriever: pass "
             f"retriever=Retriever(index, {unknown}=...)"
         )
     hint = did_you_mean(aliases.get(unknown, unknown), known, 0.4)
-    listed = f": use one of {', '.join(known)}" if known else ": this takes none"
+    listed = f": use one of {', '.join(known)}" if known else ": no options are accepted here"
     raise TypeError(f"unknown argument {unknown!r}{hint or listed}")
 
 
 def configure(retriever: Retriever, options: Mapping[str, Any]) -> Retriever:
-    """Return the retriever with those of the options that aren't None.
+    """Return a copy of ``retriever`` with those ``options`` that aren't None.
 
-    ``weights`` stands for ``dense_weight``: the dense leg's share, or the shares of the dense and
-    the lexical leg. ``preset`` replaces the retriever's fusion and weight.
+    The option ``weights`` sets ``dense_weight``. It is the dense leg's share, or a pair of dense
+    and lexical shares. ``preset`` replaces the retriever's fusion and weight.
 
     Raises:
         QueryError: An option is invalid.
@@ -68,20 +68,20 @@ def configure(retriever: Retriever, options: Mapping[str, Any]) -> Retriever:
 
 
 def _dense_share(weights: Any) -> Any:
-    """Return the dense leg's share of a pair of weights, or a single weight as it is."""
+    """Return the dense leg's share of a (dense, lexical) pair; return a single weight unchanged."""
     if not isinstance(weights, list | tuple | np.ndarray):
         return weights
     valid = len(weights) == 2 and all(is_number(weight) and weight >= 0 for weight in weights)
     if not valid or not sum(weights):
         raise TypeError(
             "weights must be the shares of the dense and the lexical leg, such as (0.7, 0.3), or "
-            f"the dense one's alone, got {weights!r}"
+            f"the dense share alone, such as 0.7, got {weights!r}"
         )
     return float(weights[0] / sum(weights))
 
 
 def log_warnings(logger: logging.Logger, index: Searchable, hits: Hits) -> None:
-    """Log the hits' warnings: the first time for an index as warnings, then at debug level."""
+    """Log the warnings of ``hits``; each at level WARNING once per index, and then at DEBUG."""
     logged = _logged.setdefault(index, set())
     for text in hits.warnings:
         level = logging.DEBUG if text in logged else logging.WARNING
@@ -99,10 +99,10 @@ def create_filled_index(
     dim: Literal["first"] | None = None,
     vectors: Vectors | None = None,
 ) -> Index:
-    """Open an index, add passages, and release the write lock.
+    """Open an index, add passages, release the write lock, and return the index.
 
     A notebook cell can therefore run twice, and another process can write. ``vectors`` (n, dim) are
-    those of the first n passages; the others are encoded. Other arguments are as for `Index.open`.
+    those of the first n passages; later passages are encoded. Other arguments: see `Index.open`.
     """
     count = len(vectors) if vectors is not None else 0
     index = Index.open(path, encoder=encoder, dim=dim, metric=metric, analyzer=analyzer)
@@ -124,17 +124,17 @@ def create_filled_index(
 def read_faiss_vectors(index: Any) -> tuple[list[int], Vectors, Metric]:
     """Read the vectors of a flat FAISS index, or of an ``IndexIDMap`` over one.
 
-    Returns FAISS's number of each vector (its position, or its id in the map), the vectors (n, dim)
-    in that order, and FAISS's metric. Raises InputError for another metric than the inner product
-    and L2, and for an index of codes (PQ, LSH and others), which lack the original vectors.
+    Returns FAISS's id of each vector (its position, or its id in the map), the vectors (n, dim) in
+    the same order, and the metric. Raises InputError for a metric other than inner product and L2,
+    and for an index that stores codes instead of vectors (PQ, LSH and others).
     """
     import faiss
 
     name, metric = type(index).__name__, _FAISS_METRICS.get(index.metric_type)
     if metric is None:
         raise InputError(
-            f"{name} compares by FAISS's metric {index.metric_type}, and only the inner product "
-            "and L2 can be imported: index the texts anew"
+            f"{name} has FAISS's metric {index.metric_type}, and only inner product and L2 can be "
+            "imported: index the texts anew"
         )
     ids = list(range(index.ntotal))
     if hasattr(index, "id_map"):

@@ -122,7 +122,7 @@ def test_scores_are_plain_floats_and_documents_fresh_copies(retriever):
 def test_a_score_of_the_documents_own_is_kept():
     own = [Document(id="1", page_content="a text", metadata={"score": "high"})]
     made = TwofoldRetriever.from_documents(own, encoder="hashing")
-    with pytest.warns(UserWarning, match="already has a field 'score', which is kept"):
+    with pytest.warns(UserWarning, match="field 'score' exists already and is kept"):
         assert made.invoke("text")[0].metadata["score"] == "high"
     named = TwofoldRetriever(index=made.index, score_key="relevance")
     assert isinstance(named.invoke("text")[0].metadata["relevance"], float)

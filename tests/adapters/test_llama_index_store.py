@@ -169,8 +169,8 @@ def test_vectors_are_the_nodes_own_or_the_models(tmp_path):
 def test_bad_nodes_are_refused_before_anything_is_written(store):
     before = ask(store).ids
     for bad, message in (
-        (TextNode(id_="x", text="x"), "no embedding, and the store no model"),
-        (TextNode(id_="x", text="x", embedding=[1.0]), "of different models|dimensions"),
+        (TextNode(id_="x", text="x"), "no embedding, and the store has no model"),
+        (TextNode(id_="x", text="x", embedding=[1.0]), "encode all by one model|dimensions"),
         (TextNode(id_="x", text="x", embedding=[float("nan"), 1.0]), "finite|NaN"),
         (TextNode(id_="x", text="x", embedding=[0.0, 0.0]), "zero length"),
     ):

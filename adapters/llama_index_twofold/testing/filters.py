@@ -70,11 +70,11 @@ MEANINGS: dict[str, Callable[[Any, Any], bool]] = {
     "text_match": lambda value, given: given in value,
     "text_match_insensitive": lambda value, given: given.lower() in value.lower(),
 }
-"""The operators on a present value, as LlamaIndex's own stores define them."""
+"""Operators on a field's value and a filter's, as LlamaIndex's own stores define them."""
 
 
 def expected_ids(key: str, name: str, value: Any) -> list[str]:
-    """Return the nodes that match a condition; a missing field matches only != and nin."""
+    """Return the ids in METADATA that match; a missing field matches only != and nin."""
     if name == "is_empty":
         return [id_ for id_, fields in METADATA.items() if fields.get(key) in (None, "", [])]
     missing = name in ("!=", "nin")
@@ -96,7 +96,7 @@ def combine(condition: str, *parts: Any) -> MetadataFilters:
 
 
 class FilterSuite(StoreSuite):
-    """Filters behave as in LlamaIndex's own stores, and can be nested."""
+    """Tests that filters behave as in LlamaIndex's own stores, and can be nested."""
 
     @pytest.fixture
     def filled(self, store: Store) -> Store:

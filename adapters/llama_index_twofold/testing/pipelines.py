@@ -24,7 +24,7 @@ def documents(*texts: str) -> list[Document]:
 
 
 class PipelineSuite(StoreSuite):
-    """A store works in an index and in a pipeline, also after saving and loading."""
+    """Tests a store in an index and a pipeline, also after saving and loading."""
 
     def load_store(self, folder: Path) -> Store:
         """Return the store that ``StorageContext.persist`` saved in a folder."""
@@ -45,7 +45,7 @@ class PipelineSuite(StoreSuite):
         )
 
     def find_texts(self, index: VectorStoreIndex, query: str, count: int = 2) -> list[str]:
-        """Return the texts of the best nodes."""
+        """Return the texts of the best ``count`` nodes for a query."""
         retriever = index.as_retriever(similarity_top_k=count)
         return [found.text for found in retriever.retrieve(query)]
 

@@ -29,7 +29,7 @@ QUERY = "how do plants make food"
 
 
 class RetrieverSuite:
-    """A retriever finds the first of three short texts for ``QUERY``."""
+    """Tests a retriever over three short texts, the first of which answers ``QUERY``."""
 
     def make_retriever(self, nodes: Sequence[BaseNode], count: int) -> BaseRetriever:
         """Return a retriever of the best ``count`` of these nodes, which have no vectors."""
@@ -152,7 +152,7 @@ class EventRecorder(BaseEventHandler):
 
 
 def ids_and_scores(found: Sequence[NodeWithScore]) -> list[tuple[str, float | None]]:
-    """Return ids and scores."""
+    """Return the ids and scores of nodes."""
     return [(node.node_id, node.score) for node in found]
 
 

@@ -30,7 +30,7 @@ VECTORS = [[1.0, 0.0], [0.0, 1.0], [0.8, 0.6], [-1.0, 0.2]]
 
 
 def node(place: int, *, document: str | None = "doc", **changes: Any) -> TextNode:
-    """Return a node of the document ``{document}{place // 2}``; ``changes`` override fields."""
+    """Return test node n{place} of document {document}{place // 2}; ``changes`` set fields."""
     fields: dict[str, Any] = {
         "id_": f"n{place}",
         "text": TEXTS[place % len(TEXTS)],
@@ -76,7 +76,7 @@ class StoreSuite:
 
 
 def query_store(store: Store, **query: Any) -> VectorStoreQueryResult:
-    """Query a store. By default the vector is near n0, and ten nodes are asked for."""
+    """Query a store, by default for the ten nodes nearest to a vector near n0."""
     defaults = {"query_embedding": [1.0, 0.1], "query_str": "apples", "similarity_top_k": 10}
     return store.query(VectorStoreQuery(**{**defaults, **query}))
 
@@ -88,7 +88,7 @@ def ids(result: VectorStoreQueryResult) -> list[str]:
 
 
 class VectorStoreSuite(StoreSuite):
-    """A store adds, deletes, queries, and returns nodes unchanged."""
+    """Tests that a store adds, deletes, finds, and returns nodes unchanged."""
 
     def test_an_empty_store_answers_with_empty_lists(self, store: Store) -> None:
         result = query_store(store)
@@ -242,7 +242,7 @@ class VectorStoreSuite(StoreSuite):
 
 
 def query_in_mode(store: Store, mode: VectorStoreQueryMode) -> VectorStoreQueryResult | None:
-    """Query a store in a mode. Return None if it refuses the mode by name."""
+    """Query a store in a mode. Return None if it raises an error that names the mode."""
     try:
         return query_store(store, mode=mode, similarity_top_k=2)
     except (NotImplementedError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""The command line."""
+"""The command line ``twofold``."""
 
 from twofold.cli.app import app
 

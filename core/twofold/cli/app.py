@@ -41,7 +41,7 @@ _ANALYZER = (
     "on PYTHONPATH ('package.module:function'), or 'none'."
 )
 _KINDS = "auto, flat, hnsw, ivf, ivf-pq or one-bit; with a codec after a colon, such as flat:int8."
-_TITLE_WEIGHT = "How often the terms of a title count."
+_TITLE_WEIGHT = "How many times each term of a title counts."
 
 
 def _print_version(wanted: bool) -> None:
@@ -73,9 +73,9 @@ def index(
     kind: Annotated[str | None, Option(help="Dense index type.", show_default="auto")] = None,
     as_json: Json = False,
 ) -> None:
-    """Add a corpus to an index, and update passages that are stored.
+    """Add a corpus to an index, replacing stored passages with the same ids.
 
-    Deletes passages of a folder's file that the file no longer has, and nothing else.
+    If CORPUS is a folder, also deletes stored passages that one of its files no longer has.
     """
     index_type = index_type_from_name(kind) if kind is not None else None
     passages = Corpus.from_path(
@@ -126,7 +126,7 @@ def reanalyze(
     title_weight: Annotated[int | None, Option(help=_TITLE_WEIGHT)] = None,
     as_json: Json = False,
 ) -> None:
-    """Rebuild the lexical leg with another analyzer; nothing is encoded."""
+    """Rebuild the lexical leg with another analyzer. The vectors stay as they are."""
     with open_index(folder) as target:
         started = time.perf_counter()
         target.reanalyze(analyzer, title_weight=title_weight)
@@ -143,7 +143,7 @@ def reindex(
     kind: Annotated[str, Argument(metavar="KIND", help=_KINDS)],
     as_json: Json = False,
 ) -> None:
-    """Change the type of the dense index; nothing is encoded."""
+    """Change the type of the dense index. The passages are not encoded again."""
     with open_index(folder) as target:
         started = time.perf_counter()
         chosen = target.reindex(kind)
@@ -161,7 +161,7 @@ def reencode(
     metric: Metric = None,
     as_json: Json = False,
 ) -> None:
-    """Change the encoder; the old vectors serve until all passages have new ones."""
+    """Encode all passages with another model. Until the end, searches use the old vectors."""
     with open_index(folder) as target:
         started = time.perf_counter()
         with progress("encoding", len(target), quiet=as_json) as report:
@@ -182,7 +182,7 @@ def recall(
     effort: Annotated[float, Option(help="Factor of the search effort.")] = 1.0,
     as_json: Json = False,
 ) -> None:
-    """Measure the recall of the dense leg against an exact search, and its latency."""
+    """Measure the dense leg's recall against an exact search, and the latency of both."""
     with open_index(folder, read_only=True) as target:
         texts = list(read_queries(queries).values()) if queries is not None else None
         found = target.recall(sample, k=k, queries=texts, effort=effort)
@@ -191,7 +191,7 @@ def recall(
             {**asdict(found), "kind": index_type_as_dict(target.index_type)},
             f"{folder}: recall@{found.k} {found.mean:.4f} ({found.low:.4f} to "
             f"{found.high:.4f}) by {target.index_type} for {found.queries} queries, "
-            f"{found.milliseconds:.2f} ms each; exactly {found.exact_milliseconds:.2f} ms",
+            f"{found.milliseconds:.2f} ms each; exact search {found.exact_milliseconds:.2f} ms",
         )
 
 
@@ -201,7 +201,7 @@ def copy(
     overwrite: Annotated[bool, Option("--overwrite", help="Replace an index there.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Copy an index; others may read and write it meanwhile."""
+    """Copy an index, which other processes may read and write meanwhile."""
     with open_index(folder, read_only=True) as source:
         source.copy(to, overwrite=overwrite)
         value = {"to": str(to), "passages": len(source)}
@@ -210,7 +210,7 @@ def copy(
 
 def verify(
     folder: Folder,
-    deep: Annotated[bool, Option("--deep", help="Also rebuild and compare.")] = False,
+    deep: Annotated[bool, Option("--deep", help="Also rebuild and compare indexes.")] = False,
     as_json: Json = False,
 ) -> None:
     """Check every byte of an index; the exit code is 1 if anything is damaged."""
@@ -228,7 +228,7 @@ def verify(
 
 
 def _find_outdated(target: Index, ids: set[str]) -> list[str]:
-    """Return the ids of stored passages whose file was read again and no longer has them."""
+    """Return ids of stored passages that aren't in ``ids``, though parts of their file are."""
     sources = {id_.rpartition("#")[0] for id_ in ids}
     return [
         passage.id

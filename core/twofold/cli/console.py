@@ -1,4 +1,4 @@
-"""Output, errors and exit codes of all commands, and the options that several of them share."""
+"""Output, errors and exit codes of all commands, and the options that several commands share."""
 
 import json
 import shlex
@@ -95,7 +95,7 @@ def report_errors() -> Iterator[None]:
 
 
 def print_error(kind: str, message: object) -> None:
-    """Print a line on standard error."""
+    """Print ``kind: message`` as a line on standard error."""
     err.print(f"{kind}: {message}", markup=False, soft_wrap=True)
 
 
@@ -112,7 +112,8 @@ def print_result(as_json: bool, value: Any, *texts: RenderableType) -> None:
 def progress(label: str, total: int, *, quiet: bool) -> Iterator[Callable[..., None] | None]:
     """Draw a progress bar on standard error.
 
-    Yields a function of the number done and optionally another label; None if nothing is drawn.
+    Yields a function that sets the number done and optionally a new label. Yields None if
+    ``quiet``, or if standard error is no terminal.
     """
     if quiet or not err.is_terminal:
         yield None
@@ -136,7 +137,7 @@ def retriever_options(
     delta: float | None,
     rerank: str | None,
 ) -> dict[str, Any]:
-    """Return the arguments of a ``Retriever`` for these options, where None was not given."""
+    """Convert command-line options, None if unset, to keyword arguments of ``Retriever``."""
     scorer = None
     if (scoring, k1, b, delta) != (None, None, None, None):
         name = scoring if scoring is not None else "lucene"
@@ -150,13 +151,13 @@ def retriever_options(
 
 
 def profiles_command(folder: object, name: str | None) -> str:
-    """Return the command that activates a profile, or the defaults for None."""
+    """Return the shell command that activates a profile; ``name`` None means the defaults."""
     chosen = name if name is not None else DEFAULT
     return shlex.join(["twofold", "profiles", str(folder), "--use", chosen])
 
 
 def check_target(path: Path | None) -> None:
-    """Raise InputError if no file can be written to ``path``."""
+    """Raise InputError if ``path`` is a folder, or lies in a folder that doesn't exist."""
     if path is None:
         return
     if not path.parent.is_dir():

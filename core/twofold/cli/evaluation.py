@@ -22,7 +22,7 @@ _MODE = "Search mode; repeatable. The first is compared with the others. Default
 _MEASURE = "Measure, in the syntax of ir_measures; repeatable. The first is compared."
 _K = "Hits to retrieve and measure. Default: 10, and up to 100 for measures that need more."
 _AGAINST = "TREC run of another system; repeatable."
-_PER_QUERY = "Write each query's values as TSV; - prints them."
+_PER_QUERY = "Write each query's measures as TSV; - prints them."
 _RUN = "Write the hits as TREC runs, a file per mode."
 _REPORT = "Write a Markdown report."
 _PLOT = "Plot the difference by query as .png."
@@ -96,7 +96,7 @@ def evaluation(
 
 
 def _write_runs(path: Path, results: Sequence[ev.Evaluation]) -> None:
-    """Write a single run to ``path``, and several to files with the mode in their name."""
+    """Write one run to ``path``, or several to files with the mode added to the name."""
     first, dot, rest = path.name.partition(".")
     for result in results:
         target = path

@@ -15,7 +15,7 @@ from twofold.errors import InputError
 from twofold.protocols import Encoder
 
 _MODEL = "A model's name or folder; 'NAME?max_length=128' sets options."
-_FORM = "onnx keeps vectors, int8 nearly; static is the smallest."
+_FORM = "onnx gives equal vectors, onnx-int8 similar ones; static is smallest."
 _TARGET = "The page (.html) or picture (.png) to write."
 _QUERY = "Query to show with its hits; repeatable."
 
@@ -35,9 +35,9 @@ def export(
     dim: Annotated[int | None, Option(help="Dimensions, for static.", show_default="256")] = None,
     as_json: Json = False,
 ) -> None:
-    """Export a model for --encoder that runs faster on a CPU: ONNX, or a vector per token."""
+    """Export a model that encodes faster on a CPU, as ONNX or as a static model."""
     if dim is not None and form is not Form.STATIC:
-        raise InputError("--dim is for --as static: give 'MODEL?dim=N' for the others")
+        raise InputError("--dim is for --as static: for ONNX, pass MODEL as 'NAME?dim=N'")
     started = time.perf_counter()
     name, options = parse_spec(model)
     encoder: Encoder
@@ -84,7 +84,7 @@ def draw_map(
     k: Annotated[int, Option("-k", help="Hits per leg.")] = 10,
     as_json: Json = False,
 ) -> None:
-    """Draw the passages of an index in two dimensions, and queries among their hits."""
+    """Draw the passages of an index in two dimensions, with queries and their hits."""
     from twofold.map import CorpusMap, format_from_path  # may lack its extra
 
     format_from_path(target)

@@ -22,12 +22,12 @@ _SHOWN, _LISTED = 3, 10  # queries won and lost that are shown in tables, and li
 
 
 def make_table(*columns: Column | str, caption: str | None = None) -> Table:
-    """Return an empty table in the style of all commands."""
+    """Return a table without rows, in the style that all commands share."""
     return Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, caption=caption)
 
 
 def number_columns(*names: str, no_wrap: bool = False) -> list[Column]:
-    """Return right-aligned columns."""
+    """Return right-aligned columns with these headings."""
     return [Column(name, justify="right", no_wrap=no_wrap) for name in names]
 
 
@@ -42,7 +42,7 @@ def interval_bounds(interval: Interval) -> list[float | None]:
 
 
 def hits_table(hits: Hits, *, explained: bool) -> Table | str:
-    """Return hits with ranks and scores by leg, and an excerpt or an explanation."""
+    """Return a table of hits: score, rank and score per leg, excerpt, and reasons if asked."""
     if not len(hits):
         return "nothing found"
     legs: list[Leg] = list(hits[0].legs) if len(hits[0].legs) > 1 else []
@@ -83,7 +83,7 @@ def why_not_table(absence: WhyNot) -> Group:
 
 
 def hits_as_dict(hits: Hits, *, explained: bool) -> dict[str, Any]:
-    """Return hits as JSON values, with the evidence behind each if ``explained``."""
+    """Return hits as JSON values; with terms, meaning and reason of each if ``explained``."""
     explanations = hits.explain(meaning=explained).to_dict()["hits"]
     rows: list[dict[str, Any]] = []
     for hit, explanation in zip(hits, explanations, strict=True):
@@ -102,7 +102,7 @@ def hits_as_dict(hits: Hits, *, explained: bool) -> dict[str, Any]:
 
 
 def measures_table(evaluations: Sequence[Evaluation]) -> Table:
-    """Return the mean of each measure above its interval, one row per evaluation."""
+    """Return a table with a row per evaluation: each measure's mean, above its interval."""
     table = make_table(
         Column(f"{evaluations[0].queries:,} queries", overflow="fold"),
         *number_columns(*evaluations[0].measures, no_wrap=True),
@@ -119,7 +119,7 @@ def measures_table(evaluations: Sequence[Evaluation]) -> Table:
 
 
 def differences_table(comparison: Comparison) -> Table:
-    """Return the subject's mean differences from the others, with intervals and p values."""
+    """Return a table of mean differences, subject minus each other system, with p values."""
     p = "p (Holm)" if len(comparison.differences) > 1 else "p"
     head = Text(f"{comparison.measure}, {comparison.subject.name} minus")
     table = make_table(
@@ -140,7 +140,7 @@ def differences_table(comparison: Comparison) -> Table:
 
 
 def extremes_table(comparison: Comparison) -> Group:
-    """Return the queries that were won and lost by most, a few per comparison."""
+    """Return tables of the queries that the subject won and lost by the largest margins."""
     tables: list[Table] = []
     for row in comparison.differences:
         head = Text(f"{comparison.subject.name} against {row.other.name}")
@@ -157,7 +157,7 @@ def extremes_table(comparison: Comparison) -> Group:
 
 
 def per_query_values(evaluations: Sequence[Evaluation]) -> str:
-    """Return each query's values in each evaluation as tab-separated lines with a header."""
+    """Return each query's measures in each evaluation as TSV lines with a header."""
     names = list(evaluations[0].measures)
     lines = ["\t".join(["query", "system", *names, "text"])]
     for query_id in evaluations[0].per_query:
@@ -171,7 +171,7 @@ def per_query_values(evaluations: Sequence[Evaluation]) -> str:
 
 
 def evaluation_as_dict(evaluation: Evaluation, *, values: bool) -> dict[str, Any]:
-    """Return an evaluation as JSON values, with those of each query if ``values``."""
+    """Return an evaluation as JSON values, with each query's measures if ``values``."""
     found: dict[str, Any] = {
         "queries": evaluation.queries,
         "measures": dict(evaluation.measures),
@@ -204,7 +204,7 @@ def comparison_as_dict(comparison: Comparison) -> dict[str, Any]:
 
 
 def gains_table(measure: str, gains: Sequence[Gain], forgotten: Gain | None) -> Table:
-    """Return the gains of held-out queries by mode and group, and those of control queries."""
+    """Return a table of ``measure`` before and after, of held-out and of control queries."""
     table = make_table(
         f"{measure}, held out", *number_columns("queries", "before", "after", "gain")
     )
@@ -233,7 +233,7 @@ def _format_bounds(interval: Interval, form: str) -> str:
 
 
 def _format_leg_score(found: LegScore) -> str:
-    """Return a leg's rank and score, with a dash for a hit that it didn't list."""
+    """Return a hit's rank and score in a leg; the rank is a dash if the leg didn't list it."""
     rank = f"{found.rank}." if found.rank is not None else "-"
     return f"{rank} ({found.score:.3f})"
 
@@ -251,7 +251,7 @@ def _excerpt(highlights: Highlights) -> Text:
 
 
 def _printable(text: str) -> str:
-    """Replace control characters, which a terminal may obey, and line breaks by blanks."""
+    """Replace line breaks and control characters, which a terminal may obey, by blanks."""
     return "".join(char if char.isprintable() else " " for char in text)
 
 

@@ -61,12 +61,12 @@ _TRAININGS = {
     "teacher": ("--full",),
     "generate": (_ADAPTER, "--full"),
 }
-"""The trainings that an option is for; the others refuse it."""
+"""By option name, the kinds of training that accept it; other kinds refuse it."""
 _PROPENSITY = "Position bias of clicks: eta in position ** -eta, or 'estimated'. Default: 1."
 _GENERATE = "Also train on queries generated from passages; repeatable."
 _ACTIVATE = "Use an accepted result at once."
-_FULL = "Fine-tune the encoder itself; with --to."
-_RERANKER = "Fine-tune a copy of this cross-encoder instead; with --to."
+_FULL = "Fine-tune the encoder itself; needs --to."
+_RERANKER = "Fine-tune a copy of this cross-encoder instead; needs --to."
 _BATCH = "Pairs per step. Default: 128, --full 32, --reranker 16."
 _IDENTITY_L2 = "L2 penalty that keeps the adapter near the identity. Default: 0.003."
 _NAME = "Name of the saved query adapter and its profile, which must be new."
@@ -119,7 +119,7 @@ def train(
         if plot is not None:
             check_plot_path(plot)
         if full and reranker is not None:
-            raise InputError("--full and --reranker are two trainings: leave one of them out")
+            raise InputError("--full and --reranker are two trainings: omit one of them")
         trainer = _Trainer(index, files, activate, as_json)
         kind = "--full" if full else "--reranker" if reranker is not None else _ADAPTER
         _check_options(kind, options)
@@ -142,7 +142,7 @@ def train(
         if plot is not None and trained.gains:
             training.plot_curves(trained, plot)
         elif plot is not None:
-            print_error("warning", f"nothing to draw in {plot}: there were no epochs")
+            print_error("warning", f"{plot} isn't written: there were no epochs to plot")
         if report is not None:
             date = dt.datetime.now(tz=dt.timezone.utc).date().isoformat()
             text = training.training_report(trained, title=str(folder), date=date)
@@ -153,7 +153,7 @@ def train(
 
 @dataclass(frozen=True, slots=True)
 class _TrainingFiles:
-    """The files and generators that ``train`` was given; InputError if they don't go together."""
+    """Input files and query generators of ``train``; InputError for an invalid combination."""
 
     queries: Path | None
     qrels: Path | None
@@ -172,7 +172,7 @@ class _TrainingFiles:
             )
         needs_queries = self.qrels is not None or self.id_triples is not None
         if needs_queries != (self.queries is not None):
-            raise InputError("--queries has the texts of --qrels and --id-triples: give both")
+            raise InputError("--qrels or --id-triples, and --queries, need each other: give both")
         if self.propensity is not None and self.clicks is None:
             raise InputError("--propensity goes with --clicks: give both")
         self._click_plan()
@@ -196,10 +196,10 @@ class _TrainingFiles:
         return training.ClickPlan(propensity=power)
 
     def read(self, index: Index) -> tuple[training.TrainingSet, training.TrainingSet | None]:
-        """Return judged examples, and extra ones that are only trained on.
+        """Return judged examples, and generated ones that are only trained on, or None.
 
-        Generated queries are extra, and must find their passage. Without files, they are the judged
-        examples.
+        A generated query is kept if a search with it finds its passage. Without files, the
+        generated examples are the judged ones.
         """
         extra = None
         if self.generators:
@@ -226,7 +226,7 @@ class _TrainingFiles:
 
 @dataclass(frozen=True, slots=True)
 class _Trainer:
-    """Trains on an index, and prints the outcome. ``activate`` puts an accepted result to use."""
+    """Trains on an index, and prints the outcome. If ``activate``, an accepted result is used."""
 
     index: Index
     files: _TrainingFiles
@@ -264,7 +264,7 @@ class _Trainer:
         return trained
 
     def train_encoder(self, to: Path, plan: training.EncoderPlan) -> training.FineTunedModel:
-        """Fine-tune the encoder, and print the outcome as text; ``reencode`` comes next."""
+        """Fine-tune the encoder, and print the outcome; under ``as_json``, ``reencode`` does."""
         examples, extra = self.files.read(self.index)
         if self.activate:
             self.index.profiles.use(self.index.profiles.active)  # takes the write lock early
@@ -276,7 +276,7 @@ class _Trainer:
         return tuned
 
     def reencode(self, tuned: training.FineTunedModel) -> None:
-        """Encode the index anew with an accepted model, and print how to go back."""
+        """Encode all passages with an accepted model if ``activate``; print how to undo it."""
         before, encoded = self.index.encoder_name, 0
         # An absolute path, because the index may be opened from another folder.
         model = str(tuned.folder.resolve()) if tuned.folder is not None else ""
@@ -294,7 +294,7 @@ class _Trainer:
     def train_reranker(
         self, to: Path, base: str, plan: training.RerankerPlan
     ) -> training.FineTunedModel:
-        """Fine-tune a cross-encoder."""
+        """Fine-tune a copy of the cross-encoder ``base`` in ``to``, and print the outcome."""
         examples, _ = self.files.read(self.index)
         reranker, show = reranker_from_name(base), self._epoch_printer(plan)
         tuned = training.train_reranker(
@@ -318,7 +318,7 @@ class _Trainer:
 def _format_outcome(
     trained: training.TrainedAdapter | training.FineTunedModel,
 ) -> list[Table | str]:
-    """Return the table of the gains, if any were measured, and why the result was accepted."""
+    """Return a table of the gains, if any, and the reason to accept or reject the result."""
     table = gains_table(trained.measure, trained.gains, trained.forgotten)
     return [table, trained.reason] if trained.gains else [trained.reason]
 
@@ -329,12 +329,12 @@ def _format_epoch(epoch: training.Epoch, measure: str = "nDCG@10") -> str:
 
 
 def _select_given(options: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """Return the options that were given; the plan has defaults for the others."""
+    """Return those of the named options that were set; the plan has defaults for the rest."""
     return {name: options[name] for name in names if options[name] is not None}
 
 
 def _check_options(kind: str, options: Mapping[str, Any]) -> None:
-    """Raise InputError for an option that the training would ignore."""
+    """Raise InputError for an option that this kind of training would ignore."""
     for name, trainings in _TRAININGS.items():
         if options[name] not in (None, (), []) and kind not in trainings:
             option, allowed = "--" + name.replace("_", "-"), " and ".join(trainings)

@@ -88,7 +88,7 @@ def profiles(
 
 
 def _drop_profile(index: Index, name: str) -> None:
-    """Drop a profile, and its query adapter unless another profile has it."""
+    """Delete a profile, and its query adapter unless another profile uses it."""
     adapter = index.profiles[name].query_adapter if name in index.profiles else None
     index.profiles.drop(name)
     others = {profile.query_adapter for profile in index.profiles.values()}
@@ -99,12 +99,12 @@ def _drop_profile(index: Index, name: str) -> None:
 def _profiles_table(
     index: Index, compared: dict[str, tuning.ProfileComparison], measure: str
 ) -> Table:
-    """Return the profiles, with a star at the active one, and how they compare."""
+    """Return a table of the profiles, a star at the active one, with ``measure`` if compared."""
     heads = ("", "profile", "fusion", "depth", "scoring", "title weight", "query adapter")
     table = make_table(*(Column(head, overflow="fold") for head in heads))
     if compared:
         table.add_column(measure, justify="right")
-        table.add_column("from the one in use", justify="right")
+        table.add_column("gain over the active one", justify="right")
     saved, active = dict(index.profiles), index.profiles.active
     for name in (DEFAULT, *saved):
         cells = ["the library's defaults", "", "", "", ""]
@@ -138,11 +138,11 @@ def _stages_table(result: tuning.TuningResult) -> Table:
 
 
 def _folds_table(result: tuning.TuningResult) -> Table:
-    """Return the profile chosen without each fold, and its measure on the fold."""
+    """Return a row per fold: the profile chosen on the other folds, measured on this one."""
     table = make_table(
         "held out",
         *number_columns("before", "after"),
-        Column("chosen by the others", overflow="fold"),
+        Column("chosen on the other folds", overflow="fold"),
     )
     for fold in result.folds:
         means = f"{fold.before:.4f}", f"{fold.after:.4f}"

@@ -15,12 +15,12 @@ from twofold.types import Vectors
 
 _LENGTH_RATIO = 1.25
 _PROBE = "Ünïcode TEXT, x²=49;  don't 中文 ひらがな 🙂 naïve_id42"
-"""Tokenizers differ in case, accents, spaces, scripts, digits and symbols."""
+"""Has what tokenizers differ in: case, accents, spaces, scripts, digits and symbols."""
 _TOKENIZED_AT_ONCE = 1024  # texts; the tokens of an abstract take about 50 kB
 
 
 def check_texts(texts: Sequence[str]) -> list[str]:
-    """Return the texts as a list; raise InputError unless all are valid strings."""
+    """Return the texts as a list; raise InputError unless all are strings of valid Unicode."""
     if isinstance(texts, str):
         raise InputError(f"texts must be a sequence of strings, got one string: {texts!r:.40}")
     texts = list(texts)
@@ -33,15 +33,15 @@ def check_texts(texts: Sequence[str]) -> list[str]:
             except UnicodeEncodeError as error:
                 raise InputError(
                     f"text {position} has a lone surrogate at {error.start}: "
-                    "decode it with errors='replace'"
+                    "decode its bytes with errors='replace'"
                 ) from None
     return texts
 
 
 def fill_zero_vectors(vectors: Vectors, metric: Metric) -> Vectors:
-    """Replace zero vectors (n, dim) by a fixed unit vector, in place, if the metric is cosine.
+    """Replace the zero rows of ``vectors`` (n, dim) by a fixed unit vector, in place, for cosine.
 
-    A text without tokens has a zero vector, for which cosine is undefined.
+    A text without tokens has a zero vector, whose cosine is undefined. Other metrics keep it.
     """
     if metric is Metric.COSINE:
         vectors[~vectors.any(axis=1)] = 1 / np.sqrt(vectors.shape[1])
@@ -49,10 +49,10 @@ def fill_zero_vectors(vectors: Vectors, metric: Metric) -> Vectors:
 
 
 def batch_by_tokens(sizes: NDArray[np.int64], budget: int) -> list[NDArray[np.int64]]:
-    """Return positions of texts in batches of similar length, longest first.
+    """Split n texts into batches of similar length; return each batch's positions, longest first.
 
-    ``sizes`` (n,) are in tokens. A batch has at most ``budget`` tokens, padding included; a longer
-    text is a batch by itself.
+    ``sizes`` (n,) are the texts' lengths in tokens. A batch has at most ``budget`` tokens, padding
+    included; a longer text is a batch by itself.
     """
     order = np.argsort(-sizes, kind="stable")
     batches: list[NDArray[np.int64]] = []
@@ -65,7 +65,7 @@ def batch_by_tokens(sizes: NDArray[np.int64], budget: int) -> list[NDArray[np.in
 
 
 def group_by_length(sizes: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Yield positions of texts that differ by at most a quarter in length, longest first."""
+    """Yield positions of texts whose lengths ``sizes`` differ by at most 25%, longest first."""
     order = np.argsort(-sizes, kind="stable")
     start = 0
     while start < len(order):
@@ -77,7 +77,7 @@ def group_by_length(sizes: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
 
 @contextmanager
 def progress_bar(total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
-    """Draw a bar on standard error if ``shown``; yield the function that advances it."""
+    """Draw a bar on standard error if ``shown``; yield a function that advances it by a count."""
     if not shown:
         yield lambda _: None
         return
@@ -90,7 +90,7 @@ def progress_bar(total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
 
 
 def copy_fast_tokenizer(tokenizer: Any) -> Any:
-    """Return a copy of the underlying fast tokenizer, or None if the tokenizer has none.
+    """Return a copy of the fast tokenizer inside a transformers tokenizer, or None without one.
 
     The copy neither truncates nor pads. Every call of a transformers tokenizer sets both, so the
     original can't be shared between threads.
@@ -126,7 +126,7 @@ class TokenCounter:
 
 
 def fingerprint_tokenizer(tokenizer: Any) -> str:
-    """Return a hash of a tokenizer's vocabulary and its ids of a probe text, "" for None."""
+    """Return a hash of a tokenizer's vocabulary and its token ids of a fixed text; "" for None."""
     if tokenizer is None:
         return ""
     fast = copy_fast_tokenizer(tokenizer)

@@ -24,20 +24,20 @@ _WORD = "a"  # any token, to find the special tokens around a text
 def distill(
     model: str | Path, folder: str | Path, *, dim: int = 256, options: ModelOptions = AS_SAVED
 ) -> SentenceTransformerEncoder:
-    """Write a static model in sentence-transformers' format, hundreds of times as fast.
+    """Distill a model into a static one, which encodes hundreds of times as fast; return it.
 
     The recipe is Model2Vec (Tulkens & van Dongen 2024, "Model2Vec: Fast State-of-the-Art Static
-    Embeddings"). Every token of the vocabulary is encoded by the passage tower. The vectors are
-    reduced by principal components and weighted by a / (a + p), the smooth inverse frequency of
-    Arora, Liang & Ma (ICLR 2017). p follows Zipf's law from the token's rank in the vocabulary,
-    which is ordered by frequency. A text's vector is the normalized mean of its tokens' vectors.
-    Needs no texts and downloads nothing else.
+    Embeddings"). The passage tower encodes every token of the vocabulary. The vectors are reduced
+    to principal components and weighted by a / (a + p), the smooth inverse frequency of Arora,
+    Liang & Ma (ICLR 2017). The token's probability p is estimated by Zipf's law, with its position
+    in the vocabulary as rank. A text's vector is the normalized mean of its tokens' vectors. No
+    training texts are needed. The files have sentence-transformers' format.
 
     Args:
         model: The name or folder of the model to distill.
         folder: The folder to write: new, empty, or an earlier distilled model.
         dim: The number of dimensions, at most the model's.
-        options: Options of the model to distill.
+        options: Options for loading the model to distill.
 
     Raises:
         InputError: The folder has other files, ``dim`` is out of range, or the model has no fast
@@ -56,7 +56,7 @@ def distill(
     original = ready.tokenizer("document")
     tokenizer = copy_fast_tokenizer(original)
     if tokenizer is None or not hasattr(original, "backend_tokenizer"):
-        raise InputError(f"{str(model)!r} can't be distilled: it has no transformer tokenizer")
+        raise InputError(f"{str(model)!r} can't be distilled: its tokenizer is not a fast one")
     vocabulary: dict[str, int] = tokenizer.get_vocab()
     special = set(original.all_special_ids) - {original.unk_token_id}
     used = {number for token, number in vocabulary.items() if not _UNUSED.fullmatch(token)}
@@ -74,7 +74,7 @@ def distill(
 def _encode_tokens(
     ready: LoadedModel, tokenizer: Any, token_ids: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Return the model's vector for each token as a text, float64 (n, dim)."""
+    """Encode each token as a text of its own, with special tokens; return float64 (n, dim)."""
     import torch
 
     bare = tokenizer.encode(_WORD, add_special_tokens=False).ids
@@ -97,7 +97,7 @@ def _encode_tokens(
 
 
 def _reduce_dimensions(vectors: NDArray[np.float64], dim: int) -> NDArray[np.float64]:
-    """Return the first principal components (n, dim) of the centered vectors."""
+    """Center the vectors, and project them to their first ``dim`` principal axes (n, dim)."""
     centered = vectors - vectors.mean(axis=0)
     _, axes = np.linalg.eigh(centered.T @ centered)
     axes = axes[:, ::-1][:, :dim]
@@ -107,7 +107,7 @@ def _reduce_dimensions(vectors: NDArray[np.float64], dim: int) -> NDArray[np.flo
 
 
 def _weight_by_frequency(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the vectors (n, dim), ordered by frequency, times smooth inverse frequency."""
+    """Weight token vectors (n, dim), most frequent token first, by smooth inverse frequency."""
     shares = 1 / np.arange(1, len(vectors) + 1)
     shares /= shares.sum()
     return np.asarray(vectors * (_SIF / (_SIF + shares))[:, None])

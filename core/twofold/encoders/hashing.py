@@ -18,11 +18,11 @@ class HashingEncoder:
 
     Feature hashing with signs (Weinberger et al., ICML 2009) into 255 dimensions, plus a constant.
     The vectors are the same on every machine. There is no model to download, so tests, examples and
-    tutorials use it. Its dense leg knows words only: it finds no synonyms.
+    tutorials use it. A dense search finds shared words only, no synonyms.
 
     Attributes:
-        name: The spec by which an index finds the encoder again.
-        dim: The vectors' dimensions.
+        name: The spec that ``encoder_from_name`` takes.
+        dim: The number of dimensions of the vectors.
         identity: Name, dimensions, metric and fingerprint, which an index stores.
 
     Example:
@@ -46,9 +46,8 @@ class HashingEncoder:
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
         """Return one unit vector per passage, float32 (n, 256).
 
-        Words are case-folded and hashed with their sign; a text without words gets the constant
-        dimension alone, which gives it a direction under cosine.
-        The numbers don't depend on the other texts.
+        Each word is case-folded and hashed to a dimension and a sign. A text without words has only
+        the constant dimension, so that its cosine is defined.
         """
         vectors = np.zeros((len(texts), self.dim))
         vectors[:, 0] = _BIAS

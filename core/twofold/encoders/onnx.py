@@ -56,7 +56,7 @@ _MIN_INT8_COSINE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class OnnxTower:
-    """The files and options of one tower; ``max_length`` is in tokens, None for no limit."""
+    """Files and options of an exported tower; ``max_length`` in tokens, None for no limit."""
 
     graph: str
     tokenizer: str
@@ -94,7 +94,7 @@ class OnnxManifest:
         return state.hexdigest()
 
     def write(self, folder: Path) -> None:
-        """Write ``encoder.json``, after all other files."""
+        """Write ``encoder.json`` to an exported folder whose other files are complete."""
         header = {"kind": _KIND, "format": _FORMAT, "fingerprint": self.fingerprint(folder)}
         text = json.dumps(header | asdict(self), indent=2, ensure_ascii=False)
         (folder / _FILE).write_text(text + "\n", encoding="utf-8")
@@ -122,10 +122,10 @@ class OnnxManifest:
 
 
 class OnnxEncoder:
-    """A model that ``OnnxEncoder.export`` wrote to a folder. Needs the extra ``onnx``.
+    """Runs a model that ``OnnxEncoder.export`` wrote to a folder. Needs the extra ``onnx``.
 
-    Each text is run alone and unpadded, so that its vector doesn't depend on the other texts. Under
-    int8 it would, because activations are scaled by the contents of a run.
+    Each text is run alone and unpadded, so that its vector doesn't depend on the other texts. In a
+    batch, an int8 model would scale the activations of all texts together.
 
     Args:
         folder: The exported folder.
@@ -230,7 +230,7 @@ class OnnxEncoder:
         return self._encode(texts, self._manifest.passage)
 
     def count_truncated(self, texts: Sequence[str]) -> int:
-        """Return how many passages are longer than the model reads."""
+        """Return how many passages have more tokens than the model reads."""
         tower = self._manifest.passage
         if tower.max_length is None:
             return 0
@@ -259,7 +259,7 @@ class OnnxEncoder:
         return fill_zero_vectors(vectors, self._manifest.metric)
 
     def _open(self, tower: OnnxTower) -> tuple[Any, Any]:
-        """Return a tower's session and tokenizer, shared by towers with the same files."""
+        """Return a tower's ONNX session and tokenizer, shared by towers with the same files."""
         files = (tower.graph, tower.tokenizer)
         if files not in self._opened:
             ort = _import_onnxruntime()
@@ -323,8 +323,8 @@ def _write_tower(work: Path, tower: OnnxTower, ready: LoadedModel, task: Task) -
     tokenizer = copy_fast_tokenizer(original)
     if tokenizer is None:
         raise InputError(
-            f"{tower.tokenizer} can't be written: the model's {type(original).__name__} is not a "
-            "fast tokenizer"
+            f"the model can't be exported: its tokenizer {type(original).__name__} isn't a fast "
+            "tokenizer; use SentenceTransformerEncoder"
         )
     if tower.max_length is not None:
         side = getattr(original, "truncation_side", "right")
@@ -334,7 +334,7 @@ def _write_tower(work: Path, tower: OnnxTower, ready: LoadedModel, task: Task) -
 
 
 def _write_graph(path: Path, ready: LoadedModel, task: Task) -> None:
-    """Trace one tower with one short text; the number of tokens stays variable.
+    """Write a tower as an ONNX graph, traced with a short text; its input length is variable.
 
     Uses the older of torch's two exporters. Graphs of the newer one are a sixth slower on a CPU,
     because they split LayerNorm and GELU.
@@ -378,9 +378,9 @@ def _write_graph(path: Path, ready: LoadedModel, task: Task) -> None:
 
 
 def _quantize(path: Path) -> None:
-    """Replace a graph by one with 8-bit weights per channel and dynamic activations.
+    """Quantize a graph's file in place: int8 weights per channel, dynamic activations.
 
-    Weights use 7 of their bits, because sums of 8-bit products overflow on CPUs without VNNI.
+    Weights use 7 of the 8 bits, because sums of 8-bit products overflow on CPUs without VNNI.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -401,7 +401,7 @@ def _quantize(path: Path) -> None:
 
 
 def _least_cosine(exported: Encoder, model: Encoder) -> float:
-    """Return the least cosine of exported and original probe vectors, NaN if one is zero."""
+    """Return the lowest cosine of both encoders' vectors of _PROBES; NaN if one is zero."""
     cosines = []
     for method in ("encode_queries", "encode_passages"):
         first, second = (getattr(encoder, method)(_PROBES) for encoder in (exported, model))

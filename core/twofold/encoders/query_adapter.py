@@ -14,12 +14,12 @@ from twofold.types import Vectors
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QueryAdapter:
-    """Maps a query vector q to ``matrix @ q``, while the passages' vectors stay as they are.
+    """Maps a query vector q to ``matrix @ q``. The passages' vectors are not mapped.
 
     Args:
-        matrix: The map (dim, dim), finite. The identity changes nothing.
-        model: The fingerprint of the encoder it was trained for, "" if that has none.
-        metadata: How it was trained, as JSON values.
+        matrix: The matrix (dim, dim) of finite numbers. The identity changes nothing.
+        model: The fingerprint of the encoder that the matrix was trained for, "" if unknown.
+        metadata: A description of the training, as JSON values.
     """
 
     matrix: NDArray[np.float32]
@@ -47,15 +47,15 @@ class QueryAdapter:
 
     @property
     def strength(self) -> float:
-        """The distance of the matrix from the identity, relative to the identity's norm."""
+        """The Frobenius norm of matrix - identity, divided by that of the identity."""
         return float(np.linalg.norm(self.matrix - np.eye(self.dim))) / math.sqrt(self.dim)
 
     def __call__(self, vectors: Vectors) -> Vectors:
-        """Return the adapted query vectors, of shape (n, dim) or (dim,) as given."""
+        """Return query vectors (n, dim), or one vector (dim,), multiplied by the matrix."""
         given = np.asarray(vectors)
         if given.ndim not in (1, 2) or given.shape[-1] != self.dim:
             raise VectorError(
-                f"query vectors must have shape (n, {self.dim}) for this adapter, got {given.shape}"
+                f"query vectors for this adapter must have shape (n, {self.dim}), got {given.shape}"
             )
         return np.asarray(given.astype(np.float64) @ self._transposed, np.float32)
 

@@ -27,7 +27,7 @@ class NamedEncoder(Encoder, Protocol):
 
     @property
     def name(self) -> str:
-        """The spec that ``encoder_from_name`` takes."""
+        """The spec by which ``encoder_from_name`` makes this encoder."""
 
     @property
     def identity(self) -> EncoderIdentity:
@@ -44,7 +44,7 @@ class TowersEncoder:
     def __init__(self, queries: NamedEncoder, passages: NamedEncoder) -> None:
         for role, tower in (("queries", queries), ("passages", passages)):
             if isinstance(tower, TowersEncoder):
-                raise InputError(f"the tower for {role} must be one model, got two towers")
+                raise InputError(f"the tower for {role} must be one model, got a TowersEncoder")
             if getattr(type(tower), "identity", None) is None or not hasattr(tower, "name"):
                 kind = type(tower).__name__
                 raise InputError(f"the tower for {role} must have a name and identity, got {kind}")
@@ -58,7 +58,7 @@ class TowersEncoder:
 
     @cached_property
     def identity(self) -> EncoderIdentity:
-        """Name, dimensions, metric, and a fingerprint of both fingerprints."""
+        """Name, dimensions, metric, and a hash of the fingerprints of both towers."""
         first, second = self.queries.identity, self.passages.identity
         if (first.dim, first.metric) != (second.dim, second.metric):
             raise InputError(
@@ -81,21 +81,18 @@ class TowersEncoder:
         return self.passages.encode_passages(texts)
 
     def count_truncated(self, texts: Sequence[str]) -> int:
-        """Return how many passages are longer than the passage tower reads."""
+        """Return how many passages have more tokens than the passage tower reads."""
         count = getattr(self.passages, "count_truncated", None)
         return int(count(texts)) if count is not None else 0
 
 
 def encoder_from_name(name: str) -> NamedEncoder:
-    """Return the encoder of a spec, without loading the model.
+    """Return the encoder that a spec names; its model is loaded when it first encodes.
 
     Args:
         name: An encoder's ``name``: ``"model"``, ``"model?pooling=cls&max_length=128"`` with the
             fields of ModelOptions, ``"query-model | passage-model"``, ``"hashing"``, or the folder
             of an exported model.
-
-    Returns:
-        The encoder. Its model is loaded when it first encodes.
 
     Raises:
         EncoderNotFoundError: A path doesn't exist.
@@ -125,6 +122,6 @@ def _single_encoder(spec: str) -> NamedEncoder:
         return SentenceTransformerEncoder(model, options=options)
     if options != AS_SAVED:
         raise InputError(
-            f"{model} is an exported model: its options were fixed by its export, so remove them"
+            f"{model} is an exported model, whose options were fixed by its export: pass {model!r}"
         )
     return OnnxEncoder(model)

@@ -51,8 +51,8 @@ class SentenceTransformerEncoder:
     Args:
         model: A folder, an installed model package, or a name on the Hugging Face hub.
         options: Options that override how the model was saved.
-        device: A torch device. A sequence, such as ``["cuda:0", "cuda:1"]``, starts a process for
-            each when passages are first encoded, until ``close``. A script that uses it needs
+        device: A torch device. For a sequence, such as ``["cuda:0", "cuda:1"]``, encoding passages
+            starts one process per device, until ``close``. A script with such a sequence needs
             ``if __name__ == "__main__":``.
         batch_tokens: The most tokens in a batch, padding included. Default: 1,024 on a CPU (512
             for queries), 32,768 elsewhere.
@@ -125,12 +125,12 @@ class SentenceTransformerEncoder:
         return self._encode(texts, "document")
 
     def count_truncated(self, texts: Sequence[str]) -> int:
-        """Return how many passages are longer than the model reads."""
+        """Return how many passages have more tokens than the model reads."""
         counts, max_length = self._count_tokens(texts, "document")
         return int((counts > max_length).sum()) if counts is not None else 0
 
     def close(self) -> None:
-        """Stop the processes, if any. They start again when needed."""
+        """Stop the processes of several devices. Encoding passages starts them again."""
         with self._load_lock:
             if self._stop_pool is not None:
                 self._stop_pool()
@@ -150,7 +150,7 @@ class SentenceTransformerEncoder:
     def _encode_batches(
         self, ready: LoadedModel, texts: list[str], task: Task
     ) -> Iterator[tuple[NDArray[np.int64], Vectors]]:
-        """Yield positions of texts and their vectors."""
+        """Encode texts in batches; yield the positions and the vectors of each batch's texts."""
         model = ready.model
         encode = partial(
             model.encode_query if task == "query" else model.encode_document,
@@ -184,7 +184,7 @@ class SentenceTransformerEncoder:
     def _count_tokens(
         self, texts: Sequence[str], task: Task
     ) -> tuple[NDArray[np.int64] | None, float]:
-        """Return the tokens of each text (n,) and how many are read, or None if all are."""
+        """Return each text's number of tokens (n,) and the model's limit; (None, inf) for none."""
         ready, counter = self.loaded, self._token_counter(task)
         max_length = ready.max_length(task)
         if max_length is None or counter is None:
@@ -220,7 +220,7 @@ class SentenceTransformerEncoder:
 
 @contextmanager
 def _limit_process_threads(processes: int) -> Iterator[None]:
-    """Divide the cores among the CPU processes that the block starts."""
+    """Divide the CPU cores among the ``processes`` on CPU that the block starts."""
     before = os.environ.get("OMP_NUM_THREADS")
     if processes:
         os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // processes))

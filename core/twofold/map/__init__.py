@@ -1,4 +1,4 @@
-"""Corpus maps: the passages of an index in two dimensions, with queries among their hits."""
+"""Corpus maps: scatter plots of an index's passages, with queries and lines to their hits."""
 
 from importlib.util import find_spec
 

@@ -17,7 +17,7 @@ from twofold.types import Passage, Vectors
 from twofold.validation import did_you_mean
 
 MISSING, OTHER = -1, -2
-"""Codes of passages without a value, and of those whose value is too rare for a color."""
+"""Codes of passages without a value, and of passages whose value is too rare for a color."""
 _MAX_CATEGORIES = 12
 _MAX_CLUSTERS = 8  # color alone distinguishes no more
 _CLUSTER_WORDS = 3
@@ -35,7 +35,7 @@ class Categories:
     codes: NDArray[np.int64]
 
     def groups(self) -> Iterator[tuple[int, str, NDArray[np.int64]]]:
-        """Yield the code, name and passages of each category in use, the gray ones last."""
+        """Yield the code, name and passages' positions of each used category, gray ones last."""
         for code, name in [*enumerate(self.names), (OTHER, "other"), (MISSING, "missing")]:
             positions = np.flatnonzero(self.codes == code)
             if len(positions):
@@ -44,7 +44,7 @@ class Categories:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """A numeric field as colors: one value per passage (n,), NaN where it has none."""
+    """Values of a numeric field for a color scale: one per passage (n,), NaN for none."""
 
     title: str
     values: NDArray[np.float64]
@@ -56,7 +56,7 @@ Coloring = Categories | Scale
 def color_by_field(field: str, passages: Sequence[Passage]) -> Coloring:
     """Color passages by a metadata field; ``a.b`` is field b of the object a.
 
-    Finite numbers make a scale. Other values make categories, the most frequent with names.
+    A field of finite numbers gives a Scale. Others give Categories of the 12 most frequent values.
     """
     values = [flatten_metadata(passage.metadata).get(field) for passage in passages]
     present = [value for value in values if value is not None]
@@ -72,13 +72,13 @@ def color_by_field(field: str, passages: Sequence[Passage]) -> Coloring:
 
 
 def check_field(field: str, fields: Sequence[str]) -> None:
-    """Raise InputError unless ``field`` is one of the index's metadata fields."""
+    """Raise InputError unless ``field`` is in ``fields``, the index's metadata fields."""
     if field in fields:
         return
     known = f"the fields are {', '.join(map(repr, fields))}" if fields else "there is no metadata"
     raise InputError(
-        f"no passage has the field {field!r} to color by{did_you_mean(field, fields, 0.4)}; "
-        f"{known}; without a field, clusters are colored"
+        f"no passage has the field {field!r} to color by: {known}; leave the field out to color "
+        f"clusters{did_you_mean(field, fields, 0.4)}"
     )
 
 
@@ -100,8 +100,8 @@ def cluster_passages(
 ) -> Categories:
     """Group passages by k-means (Lloyd, 1982; seeded as k-means++), the largest cluster first.
 
-    ``vectors`` are (n, dim). The number of clusters grows with the square root of the passages, up
-    to eight. The analyzer keeps stop words and inflected forms out of the clusters' names.
+    ``vectors`` are (n, dim). The number of clusters is sqrt(n / 2), at most eight. ``analyzer``
+    removes stop words, and all but one inflected form, from the clusters' names.
     """
     from sklearn.cluster import KMeans
 
@@ -118,10 +118,10 @@ def cluster_passages(
 def _name_clusters(
     passages: Sequence[Passage], codes: NDArray[np.int64], clusters: int, analyzer: Analyzer | None
 ) -> tuple[str, ...]:
-    """Name each cluster by its most distinctive words.
+    """Name each cluster by its most distinctive words; ``codes`` (n,) are the cluster numbers.
 
     A word in a share p of the cluster's passages and q of all passages is ranked by p log(p / q),
-    its part of the Kullback-Leibler divergence. Neither stop words nor rare words rank high.
+    its term of the Kullback-Leibler divergence. Neither stop words nor rare words rank high.
     """
     from sklearn.feature_extraction.text import CountVectorizer
 
@@ -146,7 +146,7 @@ def _name_clusters(
 
 
 def _drop_variants(words: Sequence[str], analyzer: Analyzer | None) -> list[str]:
-    """Return the words without stop words and without other forms of an earlier word."""
+    """Drop words that ``analyzer`` stops, or maps to the same terms as an earlier word."""
     if analyzer is None:
         return list(words)
     first: dict[tuple[str, ...], str] = {}

@@ -1,4 +1,4 @@
-"""Maps an index to two dimensions, with queries among their hits."""
+"""Draws the passages of an index in two dimensions, with queries and their hits."""
 
 import os
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ from twofold.types import LegHits, Vectors
 from twofold.validation import check_choice, check_integer, check_queries
 
 _BATCH = 10_000
-"""Vectors read at once."""
+"""The number of vectors read at once."""
 
 
 class CorpusMap(MapData):
-    """The passages of an index in two dimensions, which can be written as a page or a picture."""
+    """The passages of an index in two dimensions, which can be written as HTML or PNG."""
 
     __slots__ = ()
 
@@ -43,12 +43,12 @@ class CorpusMap(MapData):
 
         Args:
             index: An `Index`, or an `EncodedBackend` over another engine, with vectors.
-            queries: Texts to show among their hits.
+            queries: Query texts to show, with lines to their hits.
             vectors: The queries' vectors (m, dim). Default: encoded by the index's encoder.
             color: The metadata field to color by. Default: clusters of similar passages.
             method: The projection, ``"pca"`` or ``"umap"``.
-            sample: The number of passages to draw and to fit the projection to. Hits are shown in
-                addition and don't affect it.
+            sample: The number of passages to draw and to fit the projection to. Hits outside the
+                sample are drawn too, and don't affect the projection.
             k: The number of hits to show for each query and leg.
             seed: The seed of the sample, the clusters and UMAP.
             title: The title. Default: the name of the index's folder.
@@ -56,7 +56,7 @@ class CorpusMap(MapData):
         Raises:
             InputError: An argument is invalid, or the index has no vectors.
             QueryError: A query is invalid or can't be encoded.
-            IndexMismatchError: The encoder isn't the index's own.
+            EncoderMismatchError: The encoder isn't the one that produced the stored vectors.
         """
         check_choice("method", method, METHODS)
         check_integer("sample", sample)
@@ -67,8 +67,8 @@ class CorpusMap(MapData):
             if "dense" not in scope.capabilities.modes:
                 modes = ", ".join(repr(mode) for mode in scope.capabilities.modes)
                 raise InputError(
-                    f"the index {path or ''} has no vectors to map, it serves {modes}: make it "
-                    "with an encoder, or with dim= and your vectors"
+                    f"the index {path or ''} has no vectors to map, only the modes {modes}: create "
+                    "it with an encoder, or with dim= and your own vectors"
                 )
             encoded = _encode_queries(scope, queries, vectors)
             statistics = scope.require_statistics("a map")
@@ -128,28 +128,28 @@ class CorpusMap(MapData):
 
 
 def _encode_queries(scope: SearchScope, queries: Sequence[str], vectors: Vectors | None) -> Vectors:
-    """Check the queries; return their vectors (m, dim), given or encoded."""
+    """Check the queries; return ``vectors``, or by default the encoded queries (m, dim)."""
     if isinstance(queries, str):
         raise QueryError(f"queries must be a list of texts, got the string {queries!r:.80}")
     vectors = np.asarray(vectors) if vectors is not None else None
     check_queries(queries, vectors)
     for query in queries:
         if not query.strip():
-            raise QueryError(f"a query on a map must be a text with words, got {query!r:.80}")
+            raise QueryError(f"a query on a map must not be blank, got {query!r:.80}")
     if vectors is not None:
         return vectors
     if not len(queries):
         return np.empty((0, scope.session.corpus.dim or 0), np.float32)
     if not scope.can_encode:
         raise QueryError(
-            f"the index has no encoder for the text {queries[0]!r:.80}: pass the queries' vectors= "
-            "too, or map it without queries"
+            f"the index has no encoder for the query {queries[0]!r:.80}: pass the queries' vectors "
+            "as vectors=, or pass no queries"
         )
     return scope.encode_queries(queries)
 
 
 def _keys_with_vectors(scope: SearchScope, keys: Keys) -> Keys:
-    """Return the keys of passages with a vector, reading some vectors at a time."""
+    """Return those of ``keys`` whose passages have a vector, read in batches."""
     parts = [keys[:0]]
     for start in range(0, len(keys), _BATCH):
         fetched = scope.session.fetch(keys[start : start + _BATCH], texts=False, vectors=True)
@@ -160,7 +160,7 @@ def _keys_with_vectors(scope: SearchScope, keys: Keys) -> Keys:
 def _search_legs(
     scope: SearchScope, queries: Sequence[str], vectors: Vectors, k: int
 ) -> list[tuple[LegHits, LegHits]]:
-    """Return each query's dense and lexical hits; the latter are empty without a lexical leg."""
+    """Return each query's dense and lexical hits; no lexical ones without a lexical leg."""
     if not len(queries):
         return []
     dense = scope.session.search_dense(vectors, k, None, 1.0)
@@ -171,7 +171,7 @@ def _search_legs(
 
 
 def _link_hits(shown: Keys, hits: LegHits) -> Links:
-    """Return hits as positions among the keys shown (ascending)."""
+    """Link hits to their positions in ``shown``, the ascending keys of the passages drawn."""
     placed = np.isin(hits.keys, shown)
     positions, ranks = np.searchsorted(shown, hits.keys[placed]), np.flatnonzero(placed) + 1
     return Links(positions, ranks, hits.scores[placed], int((~placed).sum()))

@@ -72,7 +72,7 @@ def render_html(data: MapData) -> str:
 
 
 def _passage_traces(data: MapData, texts: list[str]) -> Iterator[Any]:
-    """Yield a trace for each category, or one with a color bar."""
+    """Yield Plotly traces of the passages: one per category, or one with a color bar."""
     import plotly.graph_objects as go
 
     scatter = go.Scatter if len(data.passages) <= _MAX_SVG_POINTS else go.Scattergl
@@ -109,7 +109,7 @@ def _passage_traces(data: MapData, texts: list[str]) -> Iterator[Any]:
 
 
 def _query_traces(data: MapData, texts: list[str]) -> Iterator[Any]:
-    """Yield the lines from queries to hits, and then the stars, so that nothing covers them."""
+    """Yield traces of the lines from queries to hits; last the queries' stars, to be on top."""
     import plotly.graph_objects as go
 
     stars: list[Any] = []
@@ -181,7 +181,7 @@ def _layout(data: MapData) -> dict[str, Any]:
 
 
 def _hover_texts(data: MapData) -> list[str]:
-    """Return each passage's hover box: id, title, text, and ranks and scores as a hit."""
+    """Return each passage's hover text as HTML: id, title, text, ranks and scores as a hit."""
     texts: list[str] = []
     for passage in data.passages:
         lines = [f"<i>{escape(shorten_line(passage.id, _LINE_WIDTH))}</i>"]
@@ -198,10 +198,10 @@ def _hover_texts(data: MapData) -> list[str]:
 
 
 def _wrap(text: str, width: int, limit: int) -> list[str]:
-    """Return a text as escaped lines, shortened to ``limit`` characters."""
+    """Return HTML-escaped lines of a text that is shortened to ``limit`` characters."""
     return [escape(line) for line in wrap(shorten_line(text, limit), width)]
 
 
 def _bold(lines: list[str]) -> str:
-    """Return escaped lines as a bold label. Plotly ends a tag at the end of a line."""
+    """Return escaped lines as a bold label. In Plotly, a tag ends with its line."""
     return "<br>".join(f"<b>{line}</b>" for line in lines)

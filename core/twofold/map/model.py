@@ -1,4 +1,4 @@
-"""The data of a corpus map, and the colors and labels that both renderers give it."""
+"""The data of a corpus map, and the colors and labels that both renderers use."""
 
 import os
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ class Links:
 
 @dataclass(frozen=True, slots=True)
 class QueryPlace:
-    """A query at ``point`` (2,), with its dense and lexical hits."""
+    """A query drawn at ``point`` (2,), with its dense and lexical hits."""
 
     text: str
     point: Points
@@ -62,13 +62,13 @@ class MapData:
 
     Attributes:
         title: The title of the map.
-        method: The projection.
+        method: The projection, ``"pca"`` or ``"umap"``.
         shares: The axes' shares of the variance; None under UMAP, and if all vectors are equal.
         total: The number of passages in the index.
-        unplaced: How many of them have no vector.
-        passages: The passages shown.
-        points: Their points (n, 2).
-        coloring: Their colors, and the legend.
+        unplaced: The number of passages in the index without a vector.
+        passages: The n passages shown.
+        points: The points of ``passages`` (n, 2).
+        coloring: The colors of ``passages``, and their legend.
         queries: The queries shown.
     """
 
@@ -94,14 +94,14 @@ def format_from_path(path: str | os.PathLike[str]) -> FileFormat:
 
 
 def category_style(code: int) -> tuple[str, bool]:
-    """Return a category's color, and whether it is drawn as squares because all colors are used."""
+    """Return a category's color, and whether its points are squares, as all colors are in use."""
     return (GRAYS[code], False) if code < 0 else (COLORS[code % len(COLORS)], code >= len(COLORS))
 
 
 def group_links(query: QueryPlace) -> Iterator[tuple[LinkKind, str, Rows]]:
-    """Yield a query's hits by the legs that found them, those of both legs first.
+    """Yield a query's hits as groups: found by both legs, by the dense only, by the lexical only.
 
-    They are a kind, a label for the legend, and positions (h,) in the map's passages.
+    A group is its kind, its label in the legend, and positions (h,) in the map's passages.
     """
     dense, lexical = query.dense.positions, query.lexical.positions
     shared = np.isin(dense, lexical)
@@ -116,7 +116,7 @@ def group_links(query: QueryPlace) -> Iterator[tuple[LinkKind, str, Rows]]:
 
 
 def numbered_queries(data: MapData) -> Iterator[tuple[str, str, QueryPlace]]:
-    """Yield each query with its number and label; the number is "" for a single query."""
+    """Yield number, label and place of each query; the number is "" if there is one query."""
     several = len(data.queries) > 1
     for number, query in enumerate(data.queries, 1):
         number_text, prefix = (str(number), f"{number} · ") if several else ("", "")
@@ -124,12 +124,12 @@ def numbered_queries(data: MapData) -> Iterator[tuple[str, str, QueryPlace]]:
 
 
 def map_title(data: MapData, width: int) -> str:
-    """Return the title of a map, in one line."""
+    """Return a map's title in one line of at most ``width`` characters."""
     return shorten_line(f"The passages of {data.title} in two dimensions", width)
 
 
 def map_subtitle(data: MapData) -> str:
-    """Return how many passages are shown, the projection, and what has no vector."""
+    """Return a line with the passages shown, the projection, and the number without a vector."""
     shown, total = len(data.passages), data.total
     count = "passage" if total == 1 else "passages"
     parts = [f"{shown:,} of {total:,} {count} shown" if shown < total else f"all {total:,} {count}"]
@@ -148,7 +148,7 @@ def map_subtitle(data: MapData) -> str:
 
 
 def axis_titles(data: MapData) -> tuple[str, str]:
-    """Return the titles of the two axes, "" if they have no meaning."""
+    """Return the titles of the two axes, "" if the axes have no meaning."""
     if data.method == "umap" or data.shares is None:
         return "", ""
     first, second = data.shares

@@ -98,7 +98,7 @@ def _draw_query(
 
 
 def _summarize_queries(data: MapData, queries: list[list[_Handle]]) -> list[_Handle]:
-    """Return legend entries with one line for each of the first queries and each kind of link."""
+    """Return a legend with a line for each of the first queries, and one for each kind of hit."""
     stars = [
         (handles[-1][0], shorten_line(label, _LABEL_WIDTH))
         for handles, (_, label, _) in zip(queries, model.numbered_queries(data), strict=True)
@@ -143,7 +143,7 @@ def _draw_legend(side: Any, handles: list[_Handle]) -> None:
 
 
 def _legend_heading(text: str) -> _Handle:
-    """Return a legend entry with an invisible handle."""
+    """Return a legend entry of a text alone, with an invisible handle."""
     from matplotlib.lines import Line2D
 
     return Line2D([], [], ls="", visible=False), text

@@ -26,16 +26,16 @@ Projection = tuple[Points, Points, tuple[float, float] | None]
 def project(
     vectors: Vectors, fitted: Mask, queries: Vectors, method: Method, seed: int
 ) -> Projection:
-    """Fit a projection to the ``fitted`` ones of ``vectors`` (n, dim), and apply it to all.
+    """Fit a projection to the ``fitted`` rows of ``vectors`` (n, dim); project all and ``queries``.
 
-    ``queries`` (m, dim) affect the axes only if the passages vary along fewer than two. Their
-    differences from the passages then give the missing axes. Raises InputError if UMAP has fewer
-    than 4 passages to fit to.
+    ``queries`` (m, dim) affect the axes only if the passages vary along fewer than two axes. The
+    offsets of the queries from the passages' mean then give the missing axes. Raises InputError if
+    UMAP has fewer than 4 passages to fit to.
     """
     if method == "umap" and fitted.sum() < _MIN_UMAP:
         raise InputError(
-            f"UMAP needs {_MIN_UMAP} passages with vectors or more, and there are {fitted.sum()}: "
-            "use method 'pca'"
+            f"UMAP needs {_MIN_UMAP} passages with vectors, and there are {fitted.sum()}: pass "
+            "method='pca'"
         )
     with limit_native_threads():
         if method == "pca" or not np.ptp(vectors[fitted], axis=0).any():
@@ -60,7 +60,7 @@ def _project_pca(vectors: Vectors, fitted: Mask, queries: Vectors) -> Projection
 
 
 def _principal_axes(known: NDArray[np.float64]) -> tuple[Points, tuple[float, float] | None]:
-    """Return up to two axes (a, dim) along which rows vary, and their shares of the variance."""
+    """Return the first a <= 2 principal axes (a, dim) of rows, and two shares of the variance."""
     from sklearn.decomposition import PCA
 
     if not np.ptp(known, axis=0).any():

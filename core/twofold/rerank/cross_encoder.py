@@ -1,4 +1,4 @@
-"""Rerankers by sentence-transformers' cross-encoders."""
+"""Rerankers that use cross-encoders of sentence-transformers."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ Activation = Literal["sigmoid", "identity"]
 _OPTIONS = ("candidates", "threshold", "batch_tokens", "max_length", "device", "activation")
 _CHARACTERS_PER_TOKEN = 4  # for a model without a tokenizer
 _MAX_QUERY_SHARE = 3 / 4
-"""The largest share of the model's input for which a query is never cut."""
+"""A query that takes at most this share of the model's input is never truncated."""
 _UNLIMITED = 10**9  # a tokenizer without a length limit reports more
 
 _model_locks: WeakKeyDictionary[Any, threading.Lock] = WeakKeyDictionary()
@@ -60,18 +60,18 @@ class CrossEncoderReranker:
 
     The scores equal those of ``CrossEncoder.predict``. The model's activation is the sigmoid unless
     another was saved, so that scores lie in [0, 1]. They are calibrated probabilities only if the
-    model was trained for that. Scores vary with the batch by float noise only, and equal calls give
-    equal bits. Thread-safe: threads take turns by batches.
+    model was trained for that. A pair's score depends on its batch by rounding errors only, and
+    equal calls give equal scores. Thread-safe: threads take turns, batch by batch.
 
     Args:
         model: A CrossEncoder, or the folder, installed package or hub name of one that is loaded
             when first used. It must give one score per pair.
-        candidates: The number of passages to score for a query, or k if that is larger.
+        candidates: The number of best passages to score per query; k if k is larger.
         threshold: Hits with a lower score are dropped. None keeps all.
         batch_tokens: The most tokens in a batch, padding included. Default: 1,024 on a CPU, 32,768
             elsewhere. A longer pair is a batch by itself.
-        max_length: The most tokens of a pair. The passage is truncated, and the query only if it
-            takes more than three quarters. Default: the model's limit.
+        max_length: The most tokens of a pair. In a longer pair the passage is truncated, and a
+            query only if it takes more than 3/4 of them. Default: the model's limit.
         device: A torch device, for a model given by name.
         activation: ``"sigmoid"``, ``"identity"`` for logits, or None for the model's own.
 
@@ -130,7 +130,7 @@ class CrossEncoderReranker:
 
     @property
     def identity(self) -> RerankerIdentity:
-        """Name and fingerprint. Hashes all weights."""
+        """The name, and a hash of weights, tokenizer and options, computed on each access."""
         model, _ = self._load()
         with _model_lock(model):
             state = hash_weights(model)
@@ -154,11 +154,11 @@ class CrossEncoderReranker:
         texts: Sequence[Sequence[str]],
         progress: Callable[[int], None] | None = None,
     ) -> list[Scores]:
-        """Return the scores of each query's candidates, float64 (n_i,).
+        """Return a list with the scores of query i's n_i candidates, float64 (n_i,), for each i.
 
         Args:
-            queries: The queries (n,).
-            texts: The candidates' texts for each query (n, n_i).
+            queries: The texts of the n queries.
+            texts: For each query, the texts of its candidates.
             progress: Called after each batch with the number of pairs scored so far.
 
         Raises:
@@ -199,7 +199,7 @@ class CrossEncoderReranker:
         return list(np.split(scores, np.cumsum(counts)[:-1]))
 
     def _predict(self, model: Any, pairs: list[tuple[str, str]], *, keep_query: bool) -> Scores:
-        """Score one batch; ``keep_query`` truncates passages only."""
+        """Score one batch of pairs; if ``keep_query``, only passages are truncated."""
         from torch import nn
 
         text: dict[str, Any] = {"truncation": "only_second"} if keep_query else {}
@@ -247,7 +247,7 @@ class CrossEncoderReranker:
             return self._loaded
 
     def _length_limit(self, model: Any) -> int | None:
-        """Return how many tokens of a pair are read, or None if there is no limit."""
+        """Return the most tokens of a pair that are read, or None for no limit."""
         given = model.max_seq_length
         limit = int(given) if given is not None and given <= _UNLIMITED else None
         if self.max_length is None:
@@ -264,11 +264,11 @@ class CrossEncoderReranker:
 
 
 def reranker_from_name(name: str | Path) -> CrossEncoderReranker:
-    """Return the reranker of a spec, without loading the model.
+    """Return the reranker that a spec names; its model is loaded when it first scores.
 
     Args:
-        name: A model, or ``"model?candidates=30&threshold=0.5"`` with the arguments of
-            CrossEncoderReranker.
+        name: A model's name or folder, or ``"model?candidates=30&threshold=0.5"`` with
+            arguments of CrossEncoderReranker.
 
     Raises:
         EncoderNotFoundError: A path doesn't exist.
@@ -314,10 +314,10 @@ class _PairCounter:
     def measure(
         self, queries: Sequence[str], texts: Sequence[Sequence[str]]
     ) -> tuple[NDArray[np.int64], Mask]:
-        """Return how many tokens the model reads of each pair (n,), query by query.
+        """Return the tokens read of each pair (n,), and whether its query must be kept (n,).
 
-        Also returns for which pairs only the passage may be truncated (n,), because truncating the
-        longer text would shorten the query too.
+        Pairs are ordered by query. In a pair whose query must be kept, only the passage is
+        truncated; by default, the model truncates the longer text, here the query too.
         """
         counts = [len(passages) for passages in texts]
         query = np.repeat(self._count([self._prompt + query for query in queries]), counts)
@@ -331,7 +331,7 @@ class _PairCounter:
         return np.minimum(total, self._max_length), keep_query & self._two_texts
 
     def _count(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        """Return the tokens of each text without special tokens, int64 (n,)."""
+        """Return the number of tokens of each text without special tokens, int64 (n,)."""
         unique: dict[str, int] = {}
         positions = [unique.setdefault(text, len(unique)) for text in texts]
         if self._counter is None:
@@ -377,7 +377,7 @@ def _default_prompt(model: Any) -> str | None:
 def _model_lock(model: Any) -> threading.Lock:
     """Return the lock for calls of a model, shared by all rerankers that use it.
 
-    Every call sets the tokenizer's truncation and padding, so two can't run at once.
+    Every call sets the tokenizer's truncation and padding, so calls can't run concurrently.
     """
     with _model_locks_lock:
         return _model_locks.setdefault(model, threading.Lock())

@@ -300,7 +300,7 @@ def test_a_folder_of_any_name_comes_back_by_its_own(models, tmp_path):
         ("m?dim=3&dim=4", "is repeated"),
         ("m?", "no options after"),
         ("?dim=3", "names no model"),
-        ("", "given by its name or folder"),
+        ("", "must be a name or a folder's path"),
         ("a | b | c", "must have 2 towers, .*got 3"),
         ("m?zzz=1", "use one of pooling, max_length"),
     ],

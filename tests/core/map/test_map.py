@@ -148,7 +148,7 @@ def test_an_unknown_field_is_told_with_the_near_one(index):
     index.upsert([{"id": "1", "text": "x", "metadata": {"year": 1, "author": {"name": "A"}}}])
     index.upsert([{"id": "2", "text": "gone", "metadata": {"yeast": 1}}])
     index.delete(ids=["2"])
-    with pytest.raises(InputError, match="'yeer'.*did you mean 'year'.*'author', 'author.name'"):
+    with pytest.raises(InputError, match="'yeer'.*'author', 'author.name'.*did you mean 'year'"):
         CorpusMap.from_index(index, color="yeer")
     with pytest.raises(InputError, match="no passage has the field 'yeast'"):
         CorpusMap.from_index(index, color="yeast")
@@ -213,7 +213,7 @@ def test_vectors_of_one_dimension_lie_on_a_line(tmp_path):
 def test_what_has_no_vectors_is_refused(tmp_path, index):
     with Index.open(tmp_path / "words", encoder=None) as words:
         words.upsert(["text"])
-        with pytest.raises(InputError, match="no vectors to map, it serves 'lexical'"):
+        with pytest.raises(InputError, match="no vectors to map, only the modes 'lexical'"):
             CorpusMap.from_index(words)
     with pytest.raises(InputError, match="holds no passage with a vector: add passages"):
         CorpusMap.from_index(index)
@@ -226,7 +226,7 @@ def test_what_has_no_vectors_is_refused(tmp_path, index):
 def test_vectors_of_the_caller_ask_for_vectors_of_queries(tmp_path):
     vectors = np.random.default_rng(3).normal(size=(12, 5)).astype(np.float32)
     with own_vectors(tmp_path, vectors, "cosine", analyzer="english") as index:
-        with pytest.raises(QueryError, match="no encoder for the text 'word4'.*vectors="):
+        with pytest.raises(QueryError, match="no encoder for the query 'word4'.*vectors="):
             CorpusMap.from_index(index, ["word4"])
         drawn = CorpusMap.from_index(index, ["word4"], vectors=3 * vectors[7:8], k=2)
         with pytest.raises(QueryError, match="2 texts came with 1 vectors"):
@@ -269,7 +269,7 @@ def test_arguments_that_mean_nothing_are_refused(index):
     index.upsert(["one", "two", "three"])
     for arguments, message in [
         ({"queries": "text"}, "queries must be a list of texts"),
-        ({"queries": [" "]}, "a text with words, got ' '"),
+        ({"queries": [" "]}, "must not be blank, got ' '"),
         ({"queries": ["\ud800"]}, "surrogate"),
         ({"method": "tsne"}, "method must be one of 'pca', 'umap', got 'tsne'"),
         ({"sample": 0}, "sample must be .*got 0"),

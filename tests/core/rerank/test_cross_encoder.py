@@ -319,7 +319,7 @@ def test_bad_arguments_say_what_is_wanted(folder, model):
         ("m?candidates=3&candidates=4", "is repeated"),
         ("m?", "the reranker 'm[?]' has no options"),
         ("?candidates=3", "names no model"),
-        ("", "given by its name or folder"),
+        ("", "must be a name or a folder's path"),
     ],
 )
 def test_a_bad_spec_says_what_is_wanted(spec, message):

@@ -421,7 +421,7 @@ def test_tune_and_settings_on_the_command_line(files):
     assert compared["poor"]["mean"] == pytest.approx(mean_of(folder, judged, poor), abs=1e-9)
     gain = compared["default"]["mean"] - compared[active]["mean"]
     assert compared["default"]["gain"] == pytest.approx(gain, abs=1e-9)
-    assert "from the one in use" in run("profiles", folder, *judged).stdout
+    assert "gain over the active one" in run("profiles", folder, *judged).stdout
     assert run("profiles", folder, *judged[:2]).exit_code == 2
     listed = run("profiles", folder).stdout
     assert "the library's defaults" in listed
