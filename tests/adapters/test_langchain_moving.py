@@ -263,7 +263,7 @@ def test_an_ensemble_s_filter_holds_and_documents_of_one_leg_come_too(documents,
     assert found
     assert {each.metadata["year"] for each in found} <= {1990, 1991, 2000}
     moved.index.close()
-    with pytest.raises(TypeError, match="not BM25Retriever, BM25Retriever"):
+    with pytest.raises(TypeError, match="got BM25Retriever, BM25Retriever"):
         from_ensemble(EnsembleRetriever(retrievers=[words, words]))
 
 

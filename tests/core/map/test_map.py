@@ -148,7 +148,7 @@ def test_an_unknown_field_is_told_with_the_near_one(index):
     index.upsert([{"id": "1", "text": "x", "metadata": {"year": 1, "author": {"name": "A"}}}])
     index.upsert([{"id": "2", "text": "gone", "metadata": {"yeast": 1}}])
     index.delete(ids=["2"])
-    with pytest.raises(InputError, match="'yeer'.*did you mean 'year'.*'author', 'author.name'"):
+    with pytest.raises(InputError, match="'yeer'.*'author', 'author.name'.*did you mean 'year'"):
         CorpusMap.from_index(index, color="yeer")
     with pytest.raises(InputError, match="no passage has the field 'yeast'"):
         CorpusMap.from_index(index, color="yeast")
@@ -213,7 +213,7 @@ def test_vectors_of_one_dimension_lie_on_a_line(tmp_path):
 def test_what_has_no_vectors_is_refused(tmp_path, index):
     with Index.open(tmp_path / "words", encoder=None) as words:
         words.upsert(["text"])
-        with pytest.raises(InputError, match="no vectors to map, it serves 'lexical'"):
+        with pytest.raises(InputError, match="no vectors to map, only the modes 'lexical'"):
             CorpusMap.from_index(words)
     with pytest.raises(InputError, match="holds no passage with a vector: add passages"):
         CorpusMap.from_index(index)
