@@ -42,7 +42,7 @@ def retrieval_events(
 ) -> Iterator[Callable[[Sequence[list[NodeWithScore]]], None]]:
     """Send the events of ``BaseRetriever.retrieve`` for each query.
 
-    Yields a function to call with a list of the nodes of each query.
+    Yields a function to call once, with the list of result nodes of every query.
     """
     for query in queries:
         dispatcher.event(RetrievalStartEvent(str_or_query_bundle=query))

@@ -83,7 +83,7 @@ class Analyzer(Protocol):
 
     @property
     def name(self) -> str:
-        """A stable name, such as ``"english"``."""
+        """A name that an index stores to find the analyzer again, such as ``"english"``."""
 
     @property
     def version(self) -> int:

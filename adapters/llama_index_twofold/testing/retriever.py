@@ -37,7 +37,7 @@ class RetrieverSuite:
 
     @pytest.fixture
     def retriever(self) -> BaseRetriever:
-        """A retriever that returns two of the three texts."""
+        """A retriever over three texts of your choice that returns two nodes."""
         return self.make_retriever([TextNode(id_=id_, text=t) for id_, t in TEXTS.items()], 2)
 
     def test_nodes_come_best_first_with_plain_scores(self, retriever: BaseRetriever) -> None:

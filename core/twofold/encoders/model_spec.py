@@ -140,7 +140,10 @@ def split_spec(
     """
     model, mark, query = spec.partition("?")
     if not model:
-        raise InputError(f"the {kind} {spec!r} names no model: use 'model?{names[0]}=...'")
+        raise InputError(
+            f"the {kind} {spec!r} names no model: put its name before the '?', as in "
+            f"'my-model?{names[0]}=...'"
+        )
     if mark and not query:
         raise InputError(f"the {kind} {spec!r} has no options after '?': remove the '?'")
     values: dict[str, Any] = {}

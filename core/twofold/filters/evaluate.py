@@ -115,7 +115,7 @@ def _equals_any(cells: Cells, values: Sequence[Any], segment: ColumnSegment) -> 
 
 
 def _compare(cells: Cells, name: Operator, value: float | str, segment: ColumnSegment) -> Flags:
-    """Return which cells satisfy the comparison ``name`` with ``value``; never other types."""
+    """Return which cells satisfy ``name`` with ``value``; cells of another type never do."""
     compare = _COMPARE[name]
     if isinstance(value, str):
         # Codes have the order of their strings. If no cell has the string itself, the bound lies

@@ -116,7 +116,7 @@ class BM25L(BM25):
         return np.asarray(np.log((corpus.passages + 1) / (frequencies + 0.5)))
 
     def tf_weight(self, frequencies: _Counts, lengths: _Counts, average_length: float) -> _Floats:
-        """Return (k1 + 1) * (c + delta) / (k1 + c + delta)."""
+        """Return (k1 + 1) * (c + delta) / (k1 + c + delta), with c as above."""
         tf, norm = frequencies.astype(np.float64), self.length_norm(lengths, average_length)
         shifted = tf / norm + self.delta
         return np.asarray((self.k1 + 1) * shifted / (self.k1 + shifted))

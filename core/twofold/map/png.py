@@ -47,7 +47,7 @@ def render_png(data: MapData) -> bytes:
 
 
 def _draw_passages(data: MapData, axes: Any, side: Any) -> list[_Handle]:
-    """Draw the passages; return their legend entries."""
+    """Draw passages on ``axes``, and a color bar on ``side``; return their legend entries."""
     coloring = data.coloring
     dots = {"s": _POINT_AREA, "alpha": 0.65, "linewidths": 0}
     handles = [_legend_heading(coloring.title)]

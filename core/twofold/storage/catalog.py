@@ -102,7 +102,7 @@ class CatalogReader:
         return IndexSettings.from_json(text)
 
     def state(self) -> State:
-        """Return the identity and counters of the generation."""
+        """Return the index's identity, and its generation, passages, segments and other counts."""
         *counters, digest, checksum = self._select_state(f"{_COUNTERS}, checksum")
         values: tuple[Any, ...] = (*counters, int(digest) if digest.isdecimal() else -1)
         state = State(*values)

@@ -153,7 +153,9 @@ def append_vectors(path: Path, count: int, vectors: Vectors) -> None:
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     with os.fdopen(handle, "r+b") as file:
         if file.seek(0, os.SEEK_END) < committed:
-            raise CorruptIndexError(f"{path} is shorter than the vectors committed to it")
+            raise CorruptIndexError(
+                f"{path} is shorter than its vectors: restore the index from a copy"
+            )
         file.truncate(committed)
         file.seek(committed)
         file.write(np.ascontiguousarray(vectors, "<f4").tobytes())

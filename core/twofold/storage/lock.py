@@ -65,8 +65,8 @@ class WriteLock:
             in_process = any(lock.held and lock._path == self._path for lock in _LOCKS)
             holder = "another Index of this process" if in_process else "another process"
             raise IndexLockedError(
-                f"{holder} writes to {self._path.parent}: call close() on that Index first, or "
-                "delete the last reference to it (readers need no lock)"
+                f"{holder} holds the write lock of {self._path.parent}: call close() on the Index "
+                "there, or delete the last reference to it (reading needs no lock)"
             ) from None
         self._handle, self._folder = handle, folder
 

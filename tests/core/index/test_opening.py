@@ -81,7 +81,7 @@ def test_one_writer_and_read_only(tmp_path):
         writer.upsert(["x"])
         with Index.open(path) as second:
             assert len(second) == 1
-            with pytest.raises(IndexLockedError, match="another Index of this process writes"):
+            with pytest.raises(IndexLockedError, match="another Index of this process holds"):
                 second.upsert(["y"])
             writer.upsert(["z"])
             assert len(second) == 2

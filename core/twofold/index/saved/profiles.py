@@ -35,9 +35,9 @@ DEFAULT = "default"
 class SearchProfiles(SavedCollection[SearchProfile]):
     """The saved profiles of an index by name. One of them may be active.
 
-    Every change is one commit, which readers see from their next query on. If a profile has
-    another title weight than the postings, ``use`` rebuilds the postings, as ``Index.reanalyze``
-    does.
+    Every change is one commit, which readers see from their next query on. If the
+    title weight of a profile isn't the one that the postings were built with, ``use`` rebuilds
+    them, as ``Index.reanalyze`` does.
     """
 
     _stem = "tuned"
@@ -90,7 +90,8 @@ class SearchProfiles(SavedCollection[SearchProfile]):
             check_known("profile", name, records)
             if name == before.active_profile:
                 raise InputError(
-                    f"profile {name!r} is active: use another one first, or None for the defaults"
+                    f"profile {name!r} is active: first call profiles.use(another), or "
+                    "profiles.use(None) for the defaults"
                 )
             del records[name]
             transaction.change = Change(settings=replace(before, profiles=json.dumps(records)))

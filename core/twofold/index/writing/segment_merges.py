@@ -51,8 +51,8 @@ def merge_segments(
     for segment in stored:
         if segment.lost:
             raise IndexMismatchError(
-                f"a {segment_type.leg} segment is damaged, and the analyzer that built it can't "
-                "be loaded: pass it as analyzer=, or use another one with Index.reanalyze"
+                f"a {segment_type.leg} segment is damaged, and its analyzer, which rebuilds it, "
+                "can't be loaded: pass Index.open(analyzer=...), or call Index.reanalyze(another)"
             )
         live = live_mask(segment.content, dead)
         count = int(live.sum())

@@ -191,7 +191,7 @@ class IndexWriter:
 
 
 def _put_change(catalog: CatalogWriter, change: Change, snapshot: Snapshot) -> int:
-    """Write passages and vector sets; return by how much the digest changes."""
+    """Write passages and vector set records; return what to add to the state's digest."""
     if change.vector_set is not None and change.vector_set != snapshot.vector_set:
         catalog.put_vector_set(change.vector_set)
     fill, pending = change.fill, snapshot.pending

@@ -54,7 +54,10 @@ def _sink(scores, docs, order, size, score, doc):
 
 @njit()
 def push(scores, docs, order, size, k, score, doc):
-    """Push a document on a heap of at most k, the worst at its root; return the heap's size."""
+    """Push onto a heap of at most k, and return its size; ``order`` breaks ties.
+
+    The lowest score is at the root.
+    """
     if size < k:
         at = size
         scores[at] = score
