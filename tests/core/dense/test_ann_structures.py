@@ -212,7 +212,7 @@ def test_recall_is_measured_and_can_be_low(copy):
             with pytest.raises(QueryError):
                 index.recall(**bad)
     with Index.open(None, encoder=HashingEncoder()) as empty:
-        with pytest.raises(QueryError, match="no vectors"):
+        with pytest.raises(QueryError, match="needs stored vectors"):
             empty.recall()
 
 
