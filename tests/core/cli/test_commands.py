@@ -295,7 +295,7 @@ def test_scoring_functions_and_their_parameters(built):
         (("--k1", -1), "k1 must be a number >= 0, got -1.0"),
         (("--b", 2), "b must be a number >= 0 and <= 1"),
         (("--delta", 1), "scorer 'lucene' takes only k1, b, got 'delta'"),
-        (("--scoring", "tfidf", "--k1", 1), "takes sublinear, got 'k1'"),
+        (("--scoring", "tfidf", "--k1", 1), "takes only sublinear, got 'k1'"),
         (("--scoring", "bm26"), "got 'bm26'; did you mean"),
     ):
         result = run("search", built, "plants", *options)
