@@ -22,6 +22,8 @@ _Second = TypeVar("_Second")
 _CORES = os.cpu_count() or 1  # read once, because os.cpu_count() reads a file
 _forked = False
 _loop: ContextVar[Any] = ContextVar("loop", default=None)  # that waits for this thread
+_forking = threading.Lock()  # one fork at a time
+_told: "list[Forkable]" = []  # the objects that wait for the fork to end
 _held: list[Any] = []  # locks taken for the time of a fork
 _COMPILATION = 60.0  # seconds that a fork waits for a compilation
 _forkables: "WeakSet[Forkable]" = WeakSet()
@@ -181,7 +183,9 @@ class ForkSafeLock(Forkable):
 
 def _before_fork() -> None:
     """Wait for other threads' imports and compilations, which a child could never finish."""
-    for owner in list(_forkables):
+    _forking.acquire()
+    _told.extend(_forkables)
+    for owner in _told:
         owner.before_fork()
     for module in list(sys.modules.values()):
         spec = getattr(module, "__spec__", None)
@@ -195,10 +199,15 @@ def _before_fork() -> None:
 
 
 def _after_fork(*, in_child: bool = False) -> None:
+    global _forking
     while _held:
         _held.pop().release()
-    for owner in list(_forkables):
-        owner.after_fork(in_child=in_child)
+    while _told:
+        _told.pop().after_fork(in_child=in_child)
+    if in_child:
+        _forking = threading.Lock()
+    else:
+        _forking.release()
 
 
 def _after_fork_in_child() -> None:

@@ -90,7 +90,8 @@ def text_field(path: Path, number: int, record: dict[str, Any], name: str) -> st
 
 def id_field(path: Path, number: int, record: dict[str, Any]) -> str:
     """Return ``_id`` or ``id``, an integer as its digits; an empty string if there is none."""
-    value = record.get("_id", record.get("id"))
+    value = record.get("_id")
+    value = record.get("id") if value is None else value
     if value is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, str | int):

@@ -13,7 +13,7 @@ from twofold.types import Run, Scores
 from twofold.validation import check_integer, is_number
 
 Qrels = Mapping[str, Mapping[str, int]]
-"""Query id to passage id to relevance grade; grades above 0 are relevant."""
+"""Query id to passage id to grade; passages of grades above 0 are relevant, others are not."""
 PerQuery = dict[str, dict[str, float]]
 """Query id to measure to value."""
 MEASURES = ("nDCG@10", "R@100", "RR@10", "AP")
@@ -110,7 +110,12 @@ def compute_measures(
 
     names = ", ".join(map(str, measures))
     try:
-        result: Any = ir_measures.calc(list(measures), qrels, run)
+        # trec_eval ends the process if a query has only grades below 0.
+        counted = {
+            query_id: {passage_id: max(int(grade), 0) for passage_id, grade in grades.items()}
+            for query_id, grades in qrels.items()
+        }
+        result: Any = ir_measures.calc(list(measures), counted, run)
     except (
         ValueError,
         TypeError,

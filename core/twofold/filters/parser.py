@@ -83,7 +83,10 @@ def parse_filter(where: Where) -> Filter:
         raise FilterError(
             f"a filter must be a mapping such as {{'year': {{'$gte': 2019}}}}, got {where!r:.80}"
         )
-    return And(tuple(_parse_entry(name, value) for name, value in where.items()))
+    try:
+        return And(tuple(_parse_entry(name, value) for name, value in where.items()))
+    except RecursionError:
+        raise FilterError("the filter is nested too deeply: use fewer levels") from None
 
 
 def _parse_entry(name: object, value: Any) -> Filter:
@@ -111,6 +114,8 @@ def _parse_entry(name: object, value: Any) -> Filter:
 def _parse_id(value: Any) -> Filter:
     """Parse a filter on the passage id."""
     conditions = value if isinstance(value, Mapping) else {"$eq": value}
+    if not conditions:
+        raise FilterError(f"field {ID!r} has an empty filter: pass an operator or an id")
     for name, operand in conditions.items():
         if name not in _ID_OPERATORS:
             raise _unknown_operator(str(name), _ID_OPERATORS, f"on {ID}")
@@ -138,9 +143,17 @@ def _parse_condition(field: str, name: object, operand: Any) -> Filter:
     is_valid, description = _OPERANDS[operator]
     if not is_valid(operand):
         raise FilterError(
-            f"{operator.value} on field {field!r} takes {description}, got {operand!r:.80}"
+            f"{operator.value} on field {field!r} takes {description}, got {_shorten(operand)}"
         )
     return Condition(field, operator, operand)
+
+
+def _shorten(value: object) -> str:
+    """Return the start of a value's repr; Python has none for integers of many digits."""
+    try:
+        return f"{value!r:.80}"
+    except ValueError:
+        return f"a value with an integer of more than {_MAX_BITS:,} bits"
 
 
 def _unknown_operator(name: str, known: Sequence[str], place: str) -> FilterError:

@@ -11,9 +11,9 @@ from twofold.storage import (
     Version,
     WriteLock,
     check_local_disk,
+    create_head,
     read_head,
     sync_folder,
-    write_head,
 )
 
 
@@ -83,7 +83,7 @@ class Layout:
             Catalog.create(self.catalog, settings)
             version = self._read_version()
             if version[1] == 0:  # nothing was committed yet, so HEAD holds nothing to lose
-                write_head(self.head, version)
+                create_head(self.head, version)
             sync_folder(self.folder)
             sync_folder(self.folder.resolve().parent)
         finally:

@@ -174,17 +174,27 @@ def map_vectors(path: Path, count: int, dim: int) -> Vectors:
     return np.frombuffer(buffer, "<f4").reshape(count, dim)
 
 
+def create_head(path: Path, version: Version) -> None:
+    """Create the file that records the last version, or replace it, whole or not at all."""
+    write_atomic(path, lambda file: file.write(_pack_version(version)))
+
+
+def _pack_version(version: Version) -> bytes:
+    """Return the bytes of a slot."""
+    identity, generation = version
+    record = generation.to_bytes(8, "little") + bytes.fromhex(identity)
+    return record + content_hash(record)
+
+
 def write_head(path: Path, version: Version, *, folder: int | None = None) -> None:
     """Record a version durably, alternating between two slots.
 
     ``folder`` is a handle of the file's folder: it is used even if another folder takes the path.
     """
-    identity, generation = version
-    record = generation.to_bytes(8, "little") + bytes.fromhex(identity)
     name = path if folder is None else path.name
     handle = os.open(name, os.O_RDWR | os.O_CREAT, 0o644, dir_fd=folder)
     try:
-        os.pwrite(handle, record + content_hash(record), generation % 2 * _SLOT)
+        os.pwrite(handle, _pack_version(version), version[1] % 2 * _SLOT)
         os.fsync(handle)
     finally:
         os.close(handle)

@@ -1,4 +1,5 @@
 import gzip
+import json
 import math
 
 import ir_measures
@@ -211,3 +212,9 @@ def test_packed_files_are_read_like_others(tmp_path):
         read_qrels(broken)
     with pytest.raises(CorpusError, match="there is no file"):
         read_run(tmp_path / "none.gz")
+
+
+@pytest.mark.parametrize(("record", "wanted"), [({"_id": None, "id": "5"}, "5"), ({"id": 0}, "0")])
+def test_an_id_of_null_is_no_id(tmp_path, record, wanted):
+    (tmp_path / "c.jsonl").write_text(json.dumps({**record, "text": "a text"}) + "\n")
+    assert [each.id for each in Corpus.from_path(tmp_path / "c.jsonl")] == [wanted]

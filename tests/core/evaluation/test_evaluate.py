@@ -330,3 +330,14 @@ def test_results_print_short(library, claims):
 def test_what_is_no_retriever_is_not_measured():
     with pytest.raises(InputError, match="pass its .retriever"):
         evaluate(object(), {"q": "text"}, {"q": {"d": 1}})
+
+
+@pytest.mark.parametrize("grade", [-1, -2, -100])
+def test_a_query_of_grades_below_zero_alone_counts_as_one_without_relevant_passages(grade):
+    qrels = {"q1": {"1": 1, "2": grade}, "q2": {"1": grade, "2": grade}}
+    run = {"q1": {"1": 2.0, "2": 1.0}, "q2": {"1": 2.0, "2": 1.0}}
+    names = ["nDCG@10", "AP", "RR@10", "R@100"]
+    found = evaluate_run(run, qrels, names, name="run")
+    assert found.per_query["q1"] == dict.fromkeys(names, 1.0)
+    assert found.per_query["q2"] == dict.fromkeys(names, 0.0)
+    assert found.measures == dict.fromkeys(names, 0.5)

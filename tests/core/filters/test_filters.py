@@ -83,6 +83,14 @@ def test_payload_is_not_a_field():
     assert part.fields.tolist() == ["x"]
 
 
+def nest(name, depth):
+    """A filter of so many levels."""
+    where = {"year": 1}
+    for _ in range(depth):
+        where = {name: where}
+    return where
+
+
 @pytest.mark.parametrize(
     ("where", "words"),
     [
@@ -102,6 +110,10 @@ def test_payload_is_not_a_field():
         ({"$and": {"a": 1}}, "takes a list"),
         ([("a", 1)], "a filter must be a mapping"),
         ({1: 2}, "field names of a filter must be strings"),
+        ({"$id": {}}, "empty filter"),
+        ({"year": 10**5000}, "takes a value or a list, got a value with an integer of more than"),
+        ({"year": {"$in": [1, -(10**5000)]}}, "an integer of more than"),
+        (nest("$not", 3000), "nested too deeply"),
     ],
 )
 def test_what_is_no_filter_is_refused(where, words):

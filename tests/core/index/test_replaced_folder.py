@@ -292,3 +292,31 @@ def test_readers_beside_replacements_never_mix_two_indexes(tmp_path):
             reader.join()
     assert problems == []
     assert {text.split()[0] for text in answered} == set(names)
+
+
+def test_a_writer_killed_while_it_creates_an_index_leaves_one_that_opens(tmp_path, monkeypatch):
+    """At every file that it renames or opens on its way."""
+    from twofold.storage import files
+
+    for step in range(1, 8):
+        path, left = tmp_path / f"i{step}", [step]
+
+        def fail(plain, left=left):
+            def counted(*arguments, **options):
+                left[0] -= 1
+                if left[0] == 0:
+                    raise KeyboardInterrupt
+                return plain(*arguments, **options)
+
+            return counted
+
+        monkeypatch.setattr(files.os, "fsync", fail(os.fsync))
+        monkeypatch.setattr(files.os, "open", fail(os.open))
+        try:
+            with Index.open(path, encoder=None):
+                pass
+        except KeyboardInterrupt:
+            pass
+        monkeypatch.undo()
+        fill(path, "new", encoder=None)
+        check(path, 41)
