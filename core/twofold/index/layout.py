@@ -30,7 +30,12 @@ class Layout:
         self.adapters = folder / "adapters"  # created with the first query adapter
 
     def adapter_file(self, name: str) -> Path:
-        """Return the path of a query adapter."""
+        """Return the path of a query adapter; raise CorruptIndexError for a name with folders."""
+        if "/" in name or os.sep in name:
+            raise CorruptIndexError(
+                f"{self.folder} is damaged: {name!r} is no name of a query adapter; restore the "
+                "index from a copy"
+            )
         return self.adapters / f"{name}.adapter"
 
     def vector_file(self, name: str) -> Path:

@@ -122,8 +122,7 @@ class IndexWriter:
             self.layout.delete_files(
                 self._lock.folder,
                 lambda name: (
-                    name.startswith(f"{snapshot.state.identity}-")
-                    and name.removesuffix(".tmp") not in snapshot.files
+                    name.startswith(f"{snapshot.state.identity}-") and name not in snapshot.files
                 ),
             )
             if head != snapshot.version:
