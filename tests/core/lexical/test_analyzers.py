@@ -30,6 +30,9 @@ odd = st.text(
     | st.sampled_from("\uff76\uff9e\u1100\u1161\u11a8\uac00\u0e01\u0e33\u0e34\u0915\u093c\u093f")
     | st.sampled_from("\u0660\u0663\u4e00\u6587\u30fc'\u2019-_.#+ \x00\u200d\u202e\U0001f600")
     | st.sampled_from("\U0001d400\U00016fe4")
+    | st.sampled_from("\u00ad\u200b\u200c\u2060\ufeff\u2011\u2013\u00b4\u00a0\u202f,123")
+    | st.sampled_from('\u05d0\u05e9\ufb2a\u05b8\u05f4"\u0640\u064e\u0627\u0653\u066c\ufe0f')
+    | st.sampled_from("\U0001f3fd\U0001f1e9\U0001f1ea\u2764\u20e3")
 )
 any_text = st.text() | odd
 
@@ -277,9 +280,8 @@ def test_stacked_marks_take_linear_time(language):
 
 
 def test_no_term_is_empty_even_where_a_stemmer_leaves_nothing():
-    arabic = analyzer_from_name("ar")
-    assert arabic.passage_terms("\u0640") == ["\u0640"]
-    assert arabic.passage_terms("\u0651") != arabic.passage_terms("\u0640")
+    nepali = analyzer_from_name("ne")
+    assert nepali.passage_terms("\u091b") == ["\u091b"]
 
 
 def test_functions_that_fail(tmp_path, monkeypatch):

@@ -9,10 +9,11 @@ from itertools import chain
 
 from twofold.errors import InputError
 from twofold.lexical.analysis.languages import LANGUAGES, Language
-from twofold.lexical.analysis.normalization import align, fold, normalize
+from twofold.lexical.analysis.normalization import align, fold, normalize, replace_blanks
 from twofold.lexical.analysis.tokenizer import (
     identifier_spans,
     is_run,
+    join_abbreviation,
     split_identifier,
     split_lowercase,
     split_run,
@@ -20,7 +21,7 @@ from twofold.lexical.analysis.tokenizer import (
 )
 from twofold.types import TermSpan
 
-_VERSION = 2
+_VERSION = 3
 _MAX_CACHED_LENGTH = 64  # characters of the longest chunk to cache; longer ones rarely repeat
 _MAX_CACHED_CHUNKS = 1 << 17  # chunks cached for each language and thread: 31 MB of short words
 _LOCAL = threading.local()  # PyStemmer objects must not be shared between threads
@@ -30,8 +31,10 @@ _LOCAL = threading.local()  # PyStemmer objects must not be shared between threa
 class LanguageAnalyzer:
     """Splits text into Unicode words, folds and stems them by the rules of a language.
 
-    Applies NFKC and casefold, and keeps one-character words ("vitamin D"). Identifiers are found
-    whole and in parts ("CVE-2024-1234", "getUserName", "C++"). A run of Chinese, Japanese, Korean,
+    Applies NFKC and casefold, and keeps one-character words ("vitamin D") and emoji. Invisible
+    characters and vowel points are ignored; typographic hyphens and apostrophes are plain ones.
+    Identifiers are found whole and in parts ("CVE-2024-1234", "getUserName", "C++"), and numbers
+    also without the separators of thousands. A run of Chinese, Japanese, Korean,
     Thai, Lao, Khmer or Burmese becomes its characters and their pairs. Stop words are indexed, and
     dropped from a query unless nothing else is left. Stemmers: Porter, Snowball (2001).
     """
@@ -52,15 +55,16 @@ class LanguageAnalyzer:
     def passage_terms(self, text: str) -> list[str]:
         """Return the terms of ``text``, repeats included."""
         # No term contains whitespace, and most chunks between whitespace repeat.
-        return list(chain.from_iterable(map(_thread_cache(self).__getitem__, text.split())))
+        chunks = replace_blanks(text).split()
+        return list(chain.from_iterable(map(_thread_cache(self).__getitem__, chunks)))
 
     def query_terms(self, text: str) -> list[str]:
         """Return the terms of a query without stop words."""
-        return self._terms(text, query=True)
+        return self._terms(replace_blanks(text), query=True)
 
     def spans(self, text: str) -> list[TermSpan]:
         """Return the spans of the ``passage_terms`` in ``text``, sorted by start."""
-        found = sorted(self._pieces(text), key=lambda piece: (piece[1], -piece[2]))
+        found = sorted(self._pieces(replace_blanks(text)), key=lambda piece: (piece[1], -piece[2]))
         stems = map(_stemmer(self.language.stemmer), [word for word, _, _ in found])
         return [TermSpan(stem, *piece[1:]) for stem, piece in zip(stems, found, strict=True)]
 
@@ -68,6 +72,8 @@ class LanguageAnalyzer:
         language = self.language
         text = normalize(text, language)
         words: list[str] = _pattern(language).findall(fold(text, language))
+        if '"' in text:
+            words = list(map(join_abbreviation, words))
         pieces = [piece for piece, _, _ in identifier_spans(text)]
         if pieces:  # folded at once: none contains a space
             pieces = fold(" ".join(pieces), language).split(" ")
@@ -90,7 +96,7 @@ class LanguageAnalyzer:
         folded = align(text, language, folded=True)
         for found in _pattern(language).finditer(folded.text):
             if not is_run(found[0]):
-                yield (found[0], *folded.span(found.start(), found.end()))
+                yield (join_abbreviation(found[0]), *folded.span(found.start(), found.end()))
                 continue
             for piece, start, end in split_run(found[0], query=False):
                 yield (piece, *folded.span(found.start() + start, found.start() + end))

@@ -1,4 +1,4 @@
-"""Unicode normalization: NFKC, casefold, and removal of accents."""
+"""Unicode normalization: ignored characters, NFKC, casefold, and removal of accents."""
 
 import re
 import unicodedata
@@ -7,9 +7,19 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 
+from twofold.lexical.analysis.characters import (
+    GROUPING_BLANKS,
+    IGNORED,
+    REPLACED,
+    VOWEL_POINTS,
+    ZERO_WIDTH_NON_JOINER,
+)
 from twofold.lexical.analysis.languages import Language
 
-_APOSTROPHES = str.maketrans({"\u2019": "'", "\u02bc": "'", "\uff07": "'"})
+_IGNORED = re.compile(f"[{''.join(sorted(IGNORED))}]+")
+_GROUPED_DIGITS = re.compile(rf"(?<=\d)[{GROUPING_BLANKS}](?=\d{{3}}(?!\d))")
+_REPLACED = str.maketrans(REPLACED)
+_VOWEL_POINTS = re.compile(f"[{VOWEL_POINTS}]+")
 _DOTLESS = str.maketrans({"I": "\u0131", "\u0130": "i"})
 # Persian is often typed on Arabic keyboards.
 _PERSIAN = str.maketrans({"\u064a": "\u06cc", "\u0643": "\u06a9"})
@@ -22,13 +32,33 @@ _MARKS = "\u0300-\u036f"
 _OTHER_DIGIT = re.compile(r"(?![0-9])\d")  # decimal digits of other scripts
 
 
+def replace_blanks(text: str) -> str:
+    """Return ``text`` with a comma for each unbreakable blank between groups of digits."""
+    return text if text.isascii() else _GROUPED_DIGITS.sub(",", text)
+
+
 def normalize(text: str, language: Language) -> str:
-    """Return ``text`` in NFKC with ASCII apostrophes and digits, case kept."""
+    """Return ``text`` in NFKC with ASCII hyphens, apostrophes and digits, case kept.
+
+    Ignored characters and the vowel points of Hebrew and Arabic are removed.
+    """
     if text.isascii():
         return text
+    return _compose(_IGNORED.sub("", _replace(text, language)), language)
+
+
+def _replace(text: str, language: Language) -> str:
+    """Replace characters one by one."""
+    if language.code == "fa":
+        text = text.replace(ZERO_WIDTH_NON_JOINER, "-")
+    return text.translate(_REPLACED)
+
+
+def _compose(text: str, language: Language) -> str:
+    """Return NFKC with ASCII digits and without vowel points."""
     # NFKC takes quadratic time in the marks on a character; no language uses so many.
     text = _stacked().sub(r"\1", text)
-    text = unicodedata.normalize("NFKC", text).translate(_APOSTROPHES)
+    text = _VOWEL_POINTS.sub("", unicodedata.normalize("NFKC", text))
     if language.code == "fa":
         text = text.translate(_PERSIAN)
     return _OTHER_DIGIT.sub(lambda found: str(unicodedata.digit(found[0])), text)
@@ -74,16 +104,19 @@ def align(text: str, language: Language, *, folded: bool) -> Alignment:
     if text.isascii():
         changed = fold(normalize(text, language), language) if folded else text
         return Alignment(changed, range(len(text)), range(1, len(text) + 1))
+    text = _replace(text, language)
+    kept = [at for at, char in enumerate(text) if char not in IGNORED]
+    text = _IGNORED.sub("", text)
     out: list[str] = []
     starts: list[int] = []
     ends: list[int] = []
     for found in _cluster().finditer(text):
-        changed = normalize(found[0], language)
+        changed = _compose(found[0], language)
         if folded:
             changed = fold(changed, language)
         out.append(changed)
-        starts += [found.start()] * len(changed)
-        ends += [found.end()] * len(changed)
+        starts += [kept[found.start()]] * len(changed)
+        ends += [kept[found.end() - 1] + 1] * len(changed)
     return Alignment("".join(out), starts, ends)
 
 

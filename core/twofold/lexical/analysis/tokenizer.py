@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
 
+from twofold.lexical.analysis.characters import EMOJI, FLAG_LETTERS
+
 # Han, kana, Hangul: written without spaces, or with long compounds.
 _CJK = "\u1100-\u11ff\u2e80-\u2fdf\u3005\u3007\u3040-\u30ff\u3130-\u318f\u31f0-\u31ff" + (
     "\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
@@ -15,12 +17,19 @@ _SOUTHEAST = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
 _CJK_START = re.compile(rf"[{_CJK}]")
 _RUN_START = re.compile(rf"[{_CJK}{_SOUTHEAST}]")
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{2})")
-_ALPHABETIC = "A-Za-z0-9\u00c0-\u024f\u0370-\u03ff\u0400-\u04ff"
+_HEBREW = "\u05d0-\u05ea\u05ef-\u05f2"
+_ARABIC = "\u0620-\u064a\u066e-\u06d3\u06ee-\u06fc"
+_ALPHABETIC = f"A-Za-z0-9\u00c0-\u024f\u0370-\u03ff\u0400-\u04ff{_HEBREW}{_ARABIC}"
 _JOINED = rf"[{_ALPHABETIC}]+(?:[-_.][{_ALPHABETIC}]+)+"
 _HUMPED = r"[A-Za-z0-9]*(?:[a-z][A-Z]|[A-Z]{2}[a-z]{2})[A-Za-z0-9]*"
 _SIGNED = r"[A-Za-z](?:\+\+|#)(?![\w+#])"
+# Numbers with grouped digits: 1,234,567.8 and 1'234 and, in India, 12,34,567; 1.234.567,8.
+_COMMAS = r"[0-9]{1,3}(?:(?:,[0-9]{3})+|(?:,[0-9]{2})+,[0-9]{3}|(?:'[0-9]{3})+)(?![,']?[0-9])"
+_POINTS = rf"[0-9]{{1,3}}(?:\.[0-9]{{3}}){{2,}}(?:,[0-9]+)?(?![-_.,]?[{_ALPHABETIC}])"
+_GROUPED = rf"(?:{_COMMAS}(?:\.[0-9]+)?|{_POINTS})"
 # Tried only where a word starts: at every letter, it would take quadratic time.
-_IDENTIFIER = re.compile(rf"(?<![{_ALPHABETIC}])(?:{_JOINED}|{_HUMPED}|{_SIGNED})")
+_IDENTIFIER = re.compile(rf"(?<![{_ALPHABETIC}])(?:{_GROUPED}|{_JOINED}|{_HUMPED}|{_SIGNED})")
+_NUMBER = re.compile(_GROUPED)
 _LOWER = re.compile(r"[a-z0-9]+(?:[-_.][a-z0-9]+)*")
 _SEPARATOR = re.compile(r"[-_.]")
 _BETWEEN_DIGITS = re.compile(r"(?<=\d)[-_.](?=\d)")
@@ -37,15 +46,23 @@ def is_run(word: str) -> bool:
 def word_pattern(*, splits: bool, elides: bool) -> re.Pattern[str]:
     """Return the pattern of a run, or of a word of letters, digits and marks.
 
-    ``splits`` separates words at apostrophes. ``elides`` drops a lone letter before one.
+    An emoji is a word. ``splits`` separates words at apostrophes. ``elides`` drops a lone letter
+    before one. A Hebrew abbreviation keeps its quote, which ``join_abbreviation`` takes out.
     """
     # Python's \w leaves out combining marks, without which Hindi words fall apart.
     marks = _marks(0, 0x10000)
     letters = rf"(?:(?![{_CJK}{_SOUTHEAST}])(?:[^\W_]|[{marks}]))+"
     inner = "" if splits else f"(?:'{letters})*"
+    inner += rf'(?:(?<=[{_HEBREW}])"(?=[{_HEBREW}]){letters})*'
     particle = r"(?!(?<![^\W_])[^\W_]'(?=[^\W_]))" if elides else ""
     word = f"{particle}{letters}{inner}"
-    return re.compile(rf"[{_CJK}]+|[{_SOUTHEAST}]+|{word}")
+    emoji = f"[{EMOJI}]|[{FLAG_LETTERS}]{{1,2}}"
+    return re.compile(rf"[{_CJK}]+|[{_SOUTHEAST}]+|{word}|{emoji}")
+
+
+def join_abbreviation(word: str) -> str:
+    """Return a word without the quote of a Hebrew abbreviation."""
+    return word.replace('"', "")
 
 
 def split_run(run: str, *, query: bool) -> Iterator[Piece]:
@@ -88,10 +105,13 @@ def split_identifier(whole: str) -> list[Piece]:
     """Return the terms of an identifier that splitting the text into words leaves out.
 
     "pandas.DataFrame" is also one word without its separators (between digits they stay, as
-    dots), "DataFrame" is also two words, and "C++" and "C#" are more than a C.
+    dots), "DataFrame" is also two words, and "C++" and "C#" are more than a C. "1,234.50" is also
+    1234 and 1234.50.
     """
     if whole[-1] in "+#":
         return [(whole, 0, len(whole))]
+    if _NUMBER.fullmatch(whole):
+        return _split_number(whole)
     pieces: list[Piece] = []
     parts = _SEPARATOR.split(whole)
     if len(parts) > 1:
@@ -107,4 +127,16 @@ def split_identifier(whole: str) -> list[Piece]:
             pieces.append((hump, start, start + len(hump)))
             start += len(hump)
         at += len(part) + 1
+    return pieces
+
+
+def _split_number(whole: str) -> list[Piece]:
+    """Return a number without the separators of its groups, and its integer part."""
+    separators = [char for char in whole if not char.isdigit()]
+    decimals = len(separators) > 1 and separators[-1] != separators[0]
+    integer, _, fraction = whole.rpartition(separators[-1]) if decimals else (whole, "", "")
+    digits = integer.replace(separators[0], "")
+    pieces = [(digits, 0, len(integer))]
+    if decimals:
+        pieces.append((f"{digits}.{fraction}", 0, len(whole)))
     return pieces
