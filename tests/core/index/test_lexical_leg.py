@@ -118,7 +118,7 @@ def test_other_versions_and_other_terms_are_refused(tmp_path):
     with opened(tmp_path / "i") as index:
         index.upsert(PLANTS)
     older = LanguageAnalyzer(language_from_name("en"), version=1)
-    with pytest.raises(IndexMismatchError, match=r"version 2 .* and this is version 1"):
+    with pytest.raises(IndexMismatchError, match=r"version 3 .* and this is version 1"):
         opened(tmp_path / "i", analyzer=older)
 
 
