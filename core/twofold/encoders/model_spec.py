@@ -1,6 +1,7 @@
 """Model specs, such as ``model?pooling=cls``, the options in them, and where models are found."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
@@ -74,6 +75,54 @@ def check_model_name(model: str | Path) -> str:
     if not isinstance(model, str | Path) or not str(model):
         raise InputError(f"a model must be a name or a folder's path, got {model!r}")
     return str(model)
+
+
+def absolute_model(model: str | Path) -> str:
+    """Return a model's name, or its folder as an absolute path, so that changing folders is safe.
+
+    Raises InputError for another type or "".
+    """
+    name = check_model_name(model)
+    if not is_folder(name) and name.startswith("~"):
+        name = os.fspath(Path(name).expanduser())
+    return os.path.normpath(Path(name).absolute()) if is_folder(name) else name
+
+
+def absolute_spec(spec: str) -> str:
+    """Return the spec of an encoder with absolute paths for the model folders in it."""
+    return spec if spec == HashingEncoder.name else _replace_models(spec, absolute_model)
+
+
+def find_moved_models(spec: str, home: str, folder: Path) -> str:
+    """Return ``spec`` with the new places of model folders that moved together with an index.
+
+    Args:
+        spec: The spec of an encoder, with absolute paths.
+        home: The index's folder when the spec was stored.
+        folder: The index's folder now.
+    """
+
+    def find(model: str) -> str:
+        path, near = Path(model), Path(home).parent
+        if not path.is_absolute() or not path.is_relative_to(near) or is_folder(model):
+            return model
+        moved = os.path.normpath(folder / os.path.relpath(path, home))
+        return moved if is_folder(moved) else model
+
+    return _replace_models(spec, find)
+
+
+def _replace_models(spec: str, change: Callable[[str], str]) -> str:
+    """Return a spec with ``change`` applied to the name or folder of each model."""
+    if is_folder(spec):
+        return format_spec(change(spec), {})
+    towers = []
+    for tower in spec.split(TOWER_SEPARATOR):
+        name, mark, options = tower.partition("?")
+        model = unquote(name)
+        changed = change(model) if model else model
+        towers.append(tower if changed == model else format_spec(changed, {}) + mark + options)
+    return TOWER_SEPARATOR.join(towers)
 
 
 def resolve_model_source(name: str) -> str:

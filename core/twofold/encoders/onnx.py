@@ -28,7 +28,7 @@ from twofold.encoders.model_loading import (
     check_output_folder,
     write_folder,
 )
-from twofold.encoders.model_spec import AS_SAVED, ModelOptions, check_model_name, format_spec
+from twofold.encoders.model_spec import AS_SAVED, ModelOptions, absolute_model, format_spec
 from twofold.encoders.sentence_transformer import SentenceTransformerEncoder
 from twofold.errors import EncoderNotFoundError, EncoderWarning, InputError, MissingExtraError
 from twofold.protocols import Encoder
@@ -143,9 +143,9 @@ class OnnxEncoder:
     ) -> None:
         if threads is not None:
             check_integer("threads", threads)
-        self.name = format_spec(check_model_name(folder), {})
+        self._folder = Path(absolute_model(folder))
+        self.name = format_spec(str(self._folder), {})
         self.progress = progress
-        self._folder = Path(folder)
         self._threads = threads if threads is not None else os.cpu_count() or 1
         self._manifest, self._fingerprint = OnnxManifest.read(self._folder)
         self._opened: dict[tuple[str, str], tuple[Any, Any]] = {}

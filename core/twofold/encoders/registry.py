@@ -92,7 +92,7 @@ def encoder_from_name(name: str) -> NamedEncoder:
     Args:
         name: An encoder's ``name``: ``"model"``, ``"model?pooling=cls&max_length=128"`` with the
             fields of ModelOptions, ``"query-model | passage-model"``, ``"hashing"``, or the folder
-            of an exported model.
+            of an exported model. A relative folder becomes absolute in the encoder's name.
 
     Raises:
         EncoderNotFoundError: A path doesn't exist.

@@ -26,7 +26,7 @@ from twofold.encoders.model_loading import LoadedModel, Task, load_model
 from twofold.encoders.model_spec import (
     AS_SAVED,
     ModelOptions,
-    check_model_name,
+    absolute_model,
     format_spec,
     resolve_model_source,
 )
@@ -79,7 +79,7 @@ class SentenceTransformerEncoder:
         single = device is None or isinstance(device, str)
         if not single and not device:
             raise InputError("device must name at least one device, got an empty sequence")
-        self._title = check_model_name(model)
+        self._title = absolute_model(model)
         self.name = format_spec(self._title, asdict(options))
         self.progress = progress
         self._source = resolve_model_source(self._title)

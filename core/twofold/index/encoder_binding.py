@@ -4,11 +4,13 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from json import dumps
+from pathlib import Path
 
 import numpy as np
 
 from twofold.concurrency import ForkSafeLock
 from twofold.encoders import encoder_from_name
+from twofold.encoders.model_spec import find_moved_models
 from twofold.errors import EncoderMismatchError, EncoderWarning, QueryError, VectorError
 from twofold.protocols import Encoder
 from twofold.similarity import Metric
@@ -39,15 +41,16 @@ class EncoderBinding:
         given: The encoder passed to ``Index.open``, if any.
     """
 
-    def __init__(self, given: Encoder | None) -> None:
+    def __init__(self, given: Encoder | None, folder: Path) -> None:
         self.given = given
+        self._folder = folder
         self._by_name: dict[str, Encoder] = {}
         self._by_vector_set: dict[int, Encoder] = {}
         self._lock = ForkSafeLock()
 
     def renew(self) -> "EncoderBinding":
         """Return a binding for another index, with the same passed encoder, not yet checked."""
-        return EncoderBinding(self.given)
+        return EncoderBinding(self.given, self._folder)
 
     def has_encoder(self, settings: IndexSettings) -> bool:
         """Return whether an encoder was passed or is named in the settings."""
@@ -73,7 +76,8 @@ class EncoderBinding:
                 "name: pass it to Index.open as encoder=, or pass vectors instead of texts"
             )
         if name not in self._by_name:
-            self._by_name[name] = encoder_from_name(name)
+            moved = find_moved_models(name, settings.home, self._folder) if settings.home else name
+            self._by_name[name] = encoder_from_name(moved)
         return self._by_name[name]
 
     def encode_queries(
@@ -165,6 +169,14 @@ def new_vector_set(number: int, encoder: Encoder, metric: Metric) -> VectorSetRe
 def canary_dim(record: VectorSetRecord) -> int:
     """Return the dimensions of a vector set's canaries."""
     return len(record.canaries) // (4 * len(CANARIES))
+
+
+def has_fingerprint(identity: EncoderIdentity | None, stored: VectorSetRecord) -> bool:
+    """Return whether an encoder's fingerprint is known and that of the stored vectors."""
+    known = stored.to_identity()
+    if known is None or identity is None:
+        return False
+    return known.fingerprint == identity.fingerprint
 
 
 def has_drifted(encoder: Encoder, stored: VectorSetRecord, metric: Metric) -> bool:

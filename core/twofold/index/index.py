@@ -105,7 +105,7 @@ class Index:
                 self._catalog,
                 layout,
                 [analyzer] if analyzer is not None else [],
-                EncoderBinding(options.load_encoder(settings)),
+                EncoderBinding(options.load_encoder(settings), layout.folder),
                 options.check,
             )
             self._writer = IndexWriter(self._catalog, layout, self._snapshots, read_only=read_only)
@@ -383,7 +383,9 @@ class Index:
             EncoderNotFoundError: There is no model of that name.
         """
         self._writer.begin()
-        encoded = Reencoding(self._writer, self._encoder_binding).run(encoder, metric, progress)
+        encoded = Reencoding(self._writer, self._encoder_binding, self._layout.folder).run(
+            encoder, metric, progress
+        )
         update_agreement(self._writer)
         return encoded
 

@@ -2,9 +2,11 @@
 
 import os
 from enum import Enum
+from pathlib import Path
 from typing import Literal, cast
 
 from twofold.encoders import DEFAULT_ENCODER, encoder_from_name
+from twofold.encoders.model_spec import absolute_spec
 from twofold.errors import IndexMismatchError, IndexNotFoundError, InputError
 from twofold.index.analyzer_binding import check_analyzer, check_title_weight, with_analyzer
 from twofold.index.layout import Layout
@@ -44,6 +46,8 @@ class OpenOptions:
         if encoder is not None and not isinstance(encoder, str | AsStored):
             self.encoder_object = check_encoder(encoder)
             encoder = encoder_name(encoder)
+        elif isinstance(encoder, str):
+            encoder = absolute_spec(encoder)
         if dim is not None and dim != "first" and not (is_integer(dim) and dim > 0):
             raise InputError(f"dim must be an integer >= 1 or 'first', got {dim!r}")
         if analyzer is not None and not isinstance(analyzer, AsStored):
@@ -58,7 +62,7 @@ class OpenOptions:
         self.title_weight = title_weight
         self.head = head
 
-    def to_settings(self) -> IndexSettings:
+    def to_settings(self, folder: Path) -> IndexSettings:
         """Return the settings of a new index; raise InputError if it would have no leg."""
         name, analyzer = self.encoder, self.analyzer
         if isinstance(name, AsStored):
@@ -78,6 +82,7 @@ class OpenOptions:
             encoder=name,
             named=name is not None
             and (self.encoder_object is None or has_identity(self.encoder_object)),
+            home=str(folder) if name is not None else "",
             dim=self.dim,
             metric=metric,
         )
@@ -173,7 +178,7 @@ def ensure_index(layout: Layout, options: OpenOptions, *, create: bool) -> None:
         if layout.catalog.exists():
             return  # opening it will report what is wrong
         raise IndexNotFoundError(f"there is no index at {folder}")
-    layout.create(options.to_settings())
+    layout.create(options.to_settings(folder))
 
 
 def _mismatch(name: str, stored: object, given: object) -> IndexMismatchError:

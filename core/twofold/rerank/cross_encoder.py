@@ -19,6 +19,7 @@ from twofold.encoders.batching import (
 )
 from twofold.encoders.model_loading import hash_weights, quiet_loading
 from twofold.encoders.model_spec import (
+    absolute_model,
     check_model_name,
     format_spec,
     is_folder,
@@ -104,7 +105,7 @@ class CrossEncoderReranker:
         if self.activation is not None:
             check_choice("activation", self.activation, get_args(Activation))
         if isinstance(self.model, str | Path):
-            object.__setattr__(self, "_title", check_model_name(self.model))
+            object.__setattr__(self, "_title", absolute_model(self.model))
             object.__setattr__(self, "_source", resolve_model_source(self._title))
             return
         from sentence_transformers import CrossEncoder

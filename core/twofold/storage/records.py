@@ -42,6 +42,7 @@ class IndexSettings:
         dense: Whether the index has a dense leg.
         encoder: Name of the encoder. None for vectors from the caller or without a dense leg.
         named: Whether the encoder can be loaded by that name.
+        home: The index's folder when the encoder was named. Models beside it may move with it.
         dim: Dimensions of the vectors, None until they are known.
         metric: Similarity of the vectors, None until it is known.
         analyzer: Language or import path. None without a lexical leg.
@@ -63,6 +64,7 @@ class IndexSettings:
     dense: bool = True
     encoder: str | None = None
     named: bool = False
+    home: str = ""
     dim: int | None = None
     metric: Metric | None = None
     analyzer: str | None = None

@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from twofold.index.encoder_binding import (
     encode_passages,
     encoder_identity,
     has_drifted,
+    has_fingerprint,
     new_vector_set,
 )
 from twofold.index.open_options import check_encoder, encoder_name, has_identity
@@ -37,9 +39,10 @@ class Reencoding:
     another encoder replaces it. Passages added meanwhile have larger rows, so they are reached too.
     """
 
-    def __init__(self, writer: IndexWriter, encoder_binding: EncoderBinding) -> None:
+    def __init__(self, writer: IndexWriter, encoder_binding: EncoderBinding, folder: Path) -> None:
         self._writer = writer
         self._encoder_binding = encoder_binding
+        self._folder = folder
 
     def run(
         self,
@@ -56,15 +59,16 @@ class Reencoding:
         with self._writer.snapshots.view() as view:
             stored, settings = view.snapshot.vector_set, view.snapshot.settings
             if stored is not None and chosen is settings.metric:
-                same = identity is not None and identity == stored.to_identity()
+                same = has_fingerprint(identity, stored)
                 if same and not has_drifted(model, stored, chosen):
                     return 0
             record = _resume_or_start(view.snapshot, model, chosen)
         target = replace(
             settings,
             dense=True,
-            encoder=encoder if isinstance(encoder, str) else encoder_name(model),
+            encoder=encoder_name(model),
             named=by_name or has_identity(model),
+            home=str(self._folder),
             dim=canary_dim(record),
             metric=chosen,
         )
@@ -106,6 +110,7 @@ class Reencoding:
                         dense=True,
                         encoder=target.encoder,
                         named=target.named,
+                        home=target.home,
                         dim=target.dim,
                         metric=target.metric,
                         agreement=None,  # it was the other model's
