@@ -30,15 +30,14 @@ def lucene(documents, query, k1=1.2, b=0.75):
 
 def okapi(documents, query, k1=1.5, b=0.75, epsilon=0.25):
     """Score as the Okapi formula of rank-bm25's readme does, in plain loops."""
-    filled = {key: terms for key, terms in documents.items() if terms}
-    if not filled:
+    if not any(documents.values()):
         return {}
-    average = sum(map(len, filled.values())) / len(filled)
-    frequency = Counter(term for terms in filled.values() for term in set(terms))
-    idf = {t: math.log(len(filled) - n + 0.5) - math.log(n + 0.5) for t, n in frequency.items()}
+    average = sum(map(len, documents.values())) / len(documents)
+    frequency = Counter(term for terms in documents.values() for term in set(terms))
+    idf = {t: math.log(len(documents) - n + 0.5) - math.log(n + 0.5) for t, n in frequency.items()}
     floor = epsilon * sum(idf.values()) / len(idf)
     scores = {}
-    for key, terms in filled.items():
+    for key, terms in documents.items():
         counts, score = Counter(terms), 0.0
         for term in query:
             if term in idf:

@@ -23,7 +23,7 @@ class PassageError(InputError):
 
 
 class VectorError(InputError):
-    """Vectors have a wrong shape or dtype, non-finite values, or length zero under cosine."""
+    """Vectors have a wrong shape or dtype, or values that aren't finite."""
 
 
 class FilterError(InputError):

@@ -101,7 +101,7 @@ class TermStatistics:
     """Statistics of the stored passages, for scoring functions.
 
     Attributes:
-        passages: Number of passages with terms.
+        passages: Number of passages with terms, or of all for a scorer with ``counts_empty``.
         average_length: Mean length of these passages in terms.
         frequencies: Returns the document frequency of every term, in no particular order.
     """
@@ -115,7 +115,9 @@ class TermStatistics:
 class Scorer(Protocol):
     """A lexical scoring function: the sum over shared terms of query count * idf * tf_weight.
 
-    Scorers are immutable and hashable. Results are cached, so equal scorers must score alike.
+    Scorers are immutable and hashable. Results are cached, so equal scorers must score alike. With
+    an optional attribute ``counts_empty`` that is true, passages without terms count in the number
+    of passages and their mean length, as in rank-bm25; Lucene leaves them out.
     """
 
     def __hash__(self) -> int: ...

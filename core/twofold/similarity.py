@@ -32,6 +32,12 @@ class Metric(str, Enum):
             names = ", ".join(repr(member.value) for member in cls)
             raise InputError(f"unknown metric {name!r}: use one of {names}") from None
 
+    def compares(self, vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Return for each of ``vectors`` (n, dim) whether it has scores: cosine needs a length."""
+        if self is not Metric.COSINE:
+            return np.ones(len(vectors), np.bool_)
+        return np.asarray(vectors.any(axis=1))
+
     def prepare(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return ``vectors`` (n, dim) as the index stores them: of unit length if cosine.
 
@@ -45,8 +51,8 @@ class Metric(str, Enum):
         if not norms.all():
             position = int(np.flatnonzero(norms == 0)[0])
             raise VectorError(
-                f"vector {position} has zero length, which cosine can't compare: leave that "
-                "passage out or use metric='dot'"
+                f"vector {position} has length zero, which has no cosine: leave that vector out, "
+                "or use metric='dot'"
             )
         return np.asarray(wide / norms[:, None], np.float32)
 

@@ -1,10 +1,12 @@
 """Checks of arguments, shared by all packages: each raises an error that says what to pass."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twofold.errors import InputError, PassageError, QueryError, TwofoldError, VectorError
 from twofold.types import MODES, Mode, Passage, PassageLike, Vectors
@@ -149,12 +151,52 @@ def check_effort(effort: object) -> None:
         )
 
 
-def check_vectors(vectors: Vectors, dim: int, count: int) -> Vectors:
+def as_array(given: object) -> NDArray[Any]:
+    """Return an array, a tensor of torch or nested lists of numbers as an array of numbers.
+
+    Raises VectorError for anything else, such as a None in place of a vector.
+    """
+    if isinstance(given, np.ndarray) and given.dtype.kind in "fiu":
+        return given
+    listed = list(given) if isinstance(given, list | tuple) else []
+    for position, row in enumerate(listed):
+        if row is None:
+            raise VectorError(f"vector {position} is None: pass a vector for every passage")
+    try:
+        array = np.asarray([_detach(row) for row in listed] if listed else _detach(given))
+    except Exception as error:  # a stranger's __array__ may raise anything
+        raise VectorError(f"vectors must be an array of floats: {error}") from error
+    if array.dtype.kind not in "fiu" and array.size:
+        raise VectorError(f"vectors must be an array of floats, got {array.dtype}: {given!r:.80}")
+    return array
+
+
+def _detach(given: Any) -> Any:
+    """Return a tensor of torch as an array, and other objects unchanged.
+
+    numpy takes no tensor that needs a gradient, and has no bfloat16.
+    """
+    if not hasattr(given, "detach"):
+        return given
+    tensor = given.detach().cpu()
+    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+
+
+def check_vectors(
+    vectors: object, dim: int, count: int, describe: Callable[[int], str] = str
+) -> Vectors:
     """Return ``vectors``, floats of any width, as contiguous float32 of shape (count, dim).
 
-    Raises VectorError if the shape or type is wrong, or a value is not finite as float32.
+    Args:
+        vectors: What `as_array` takes.
+        dim: The dimensions expected.
+        count: The number of vectors expected.
+        describe: Returns how messages name the vector at a position.
+
+    Raises:
+        VectorError: The shape or type is wrong, or a value is not finite as float32.
     """
-    given = np.asarray(vectors)
+    given = as_array(vectors)
     if given.ndim != 2 or given.shape != (count, dim):
         raise VectorError(f"vectors must have shape ({count}, {dim}), got {given.shape}")
     if given.dtype.kind != "f":
@@ -165,7 +207,9 @@ def check_vectors(vectors: Vectors, dim: int, count: int) -> Vectors:
         finite = np.isfinite(out[start : start + _BLOCK]).all(axis=1)
         if not finite.all():
             position = start + int(np.flatnonzero(~finite)[0])
-            raise VectorError(f"vector {position} has a value that is NaN or infinite as float32")
+            raise VectorError(
+                f"vector {describe(position)} has a value that is NaN or infinite as float32"
+            )
     return out
 
 
@@ -206,8 +250,8 @@ def check_scorer(scorer: object) -> None:
 def check_query_vector(vector: object) -> Vectors:
     """Return a query vector as an array of shape (dim,), or raise QueryError."""
     try:
-        array = np.asarray(vector)
-    except ValueError as error:  # nested lists of several lengths
+        array = as_array(vector)
+    except VectorError as error:  # such as nested lists of several lengths
         raise QueryError(f"a query vector must be numbers of shape (dim,): {error}") from None
     if array.ndim != 1 or array.dtype.kind not in "fiu":
         raise QueryError(
@@ -215,6 +259,14 @@ def check_query_vector(vector: object) -> Vectors:
             f"{array.shape}; retrieve_many takes several of shape (n, dim)"
         )
     return array
+
+
+def check_query_vectors(vectors: object) -> Vectors:
+    """Return query vectors as an array of numbers, or raise QueryError."""
+    try:
+        return as_array(vectors)
+    except VectorError as error:
+        raise QueryError(f"query vectors must be numbers of shape (n, dim): {error}") from None
 
 
 def check_queries(queries: Sequence[str] | None, vectors: Vectors | None) -> int:

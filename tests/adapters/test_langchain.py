@@ -1,7 +1,5 @@
 import asyncio
-import copy
 import json
-import pickle
 import time
 
 import numpy as np
@@ -40,13 +38,6 @@ def test_documents_may_come_from_a_generator():
     made = TwofoldRetriever.from_documents((each for each in DOCUMENTS), encoder="hashing")
     assert len(made.invoke("press")) == len(DOCUMENTS)
     made.index.close()
-
-
-def test_a_retriever_is_not_copied_with_its_index(retriever):
-    for copied in (pickle.dumps, copy.deepcopy):
-        with pytest.raises(TypeError, match="an index can't be pickled or deep-copied: open '"):
-            copied(retriever)
-    assert retriever.invoke("press")
 
 
 async def test_k_filter_and_mode_work_at_every_call_sync_and_async(retriever):

@@ -231,12 +231,12 @@ def test_other_misfits_are_refused(make):
         (np.ones((1, 4), np.float32), r"shape \(1, 3\), got \(1, 4\)"),
         (np.ones(3, np.float32), r"got \(3,\)"),
         (np.ones((1, 3), np.int64), "floats, best float32, got int64"),
-        (np.zeros((1, 3), np.float32), "zero length"),
+        (np.zeros((1, 3), np.float32), "length zero"),
         (np.full((1, 3), 1e300), "infinite as float32"),
     ]:
         with pytest.raises(VectorError, match=words):
             index.add(np.arange(1), ["a"], bad)
-    with pytest.raises(QueryError, match="zero length"):
+    with pytest.raises(QueryError, match="length zero"):
         index.search(np.zeros((1, 3), np.float32), 1)
 
 

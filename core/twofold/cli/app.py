@@ -96,7 +96,7 @@ def index(
         with progress("indexing", count, quiet=as_json) as report:
             result = target.upsert(passages, progress=report)
         outdated = _find_outdated(target, set(result.ids)) if passages.folder else []
-        names = ("added", "updated", "unchanged", "truncated", "empty")
+        names = ("added", "updated", "unchanged", "truncated", "empty", "undirected")
         value: dict[str, Any] = {name: getattr(result, name) for name in names}
         value |= {
             "removed": target.delete(outdated) if outdated else 0,

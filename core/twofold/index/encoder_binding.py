@@ -16,7 +16,7 @@ from twofold.protocols import Encoder
 from twofold.similarity import Metric
 from twofold.storage import IndexSettings, VectorSetRecord
 from twofold.types import EncoderIdentity, Vectors
-from twofold.validation import check_vectors
+from twofold.validation import as_array, check_vectors
 
 CANARIES = (
     "Plants make their food from sunlight, water and carbon dioxide.",
@@ -217,9 +217,9 @@ def _compare_canaries(encoder: Encoder, stored: VectorSetRecord, metric: Metric)
 
 def check_encoded(vectors: Vectors, count: int, dim: int | None, method: str) -> Vectors:
     """Return an encoder's vectors as float32; raise VectorError, naming ``method``."""
-    array = np.asarray(vectors)
-    expected = dim if dim is not None else (array.shape[1] if array.ndim == 2 else -1)
     try:
+        array = as_array(vectors)
+        expected = dim if dim is not None else (array.shape[1] if array.ndim == 2 else -1)
         return check_vectors(array, expected, count)
     except VectorError as error:
         raise VectorError(f"the encoder's {method}: {error}") from None

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, NoReturn
+from typing import Any, Literal
 
 import numpy as np
 
@@ -92,6 +92,7 @@ class Index:
         self, layout: Layout, options: OpenOptions, temporary: Path | None, *, read_only: bool
     ) -> None:
         self._layout = layout
+        self._temporary = temporary
         self._catalog = Catalog(layout.catalog, read_only=read_only)
         try:
             with self._catalog.read_transaction() as reader:
@@ -295,10 +296,10 @@ class Index:
             passages = list(passages)
         settings = self._settings()
         planner = UpsertPlanner(settings, self._encoder_binding, vectors)
-        planner.check_vectors(len(passages) if isinstance(passages, Sequence) else None)
+        planner.check_vectors(passages if isinstance(passages, Sequence) else None)
         encoded = vectors is None and self._encoder_binding.has_encoder(settings)
         ids: list[str] = []
-        counts = np.zeros(5, np.int64)
+        counts = np.zeros(6, np.int64)
         size = ENCODED_BATCH if encoded else BATCH
         for batch in PassageValidator().iterate_batches(passages, size):
             with self._writer.transaction() as transaction:
@@ -314,6 +315,13 @@ class Index:
         if result.empty:
             warnings.warn(
                 f"{result.empty:,} passages have no words: they are stored, but no leg finds them",
+                DegradedWarning,
+                stacklevel=2,
+            )
+        if result.undirected:
+            warnings.warn(
+                f"{result.undirected:,} passages have a vector of length zero, which has no "
+                "cosine: they are stored, and only words find them",
                 DegradedWarning,
                 stacklevel=2,
             )
@@ -523,10 +531,24 @@ class Index:
     ) -> None:
         self.close()
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            f"an index can't be pickled or deep-copied: open {str(self.path)!r} where it is needed"
-        )
+    def __copy__(self) -> "Index":
+        """Return this object, which copies of a retriever share."""
+        return self
+
+    def __deepcopy__(self, memo: object) -> "Index":
+        """Return this object, which copies of a retriever share."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the folder's path, which is opened again. A temporary index can't be pickled."""
+        if self._temporary is not None:
+            raise TypeError(
+                "an index in a temporary folder can't be pickled: pass Index.open a path, which "
+                "another process can open"
+            )
+        given = self._encoder_binding.given
+        encoder = given if given is not None else AS_STORED
+        return _reopen, (str(self.path), encoder, self._writer.read_only)
 
     def __repr__(self) -> str:
         return f"Index.open({str(self.path)!r})"
@@ -534,3 +556,8 @@ class Index:
     def _settings(self) -> IndexSettings:
         with self.view() as view:
             return view.snapshot.settings
+
+
+def _reopen(path: str, encoder: Encoder | AsStored, read_only: object) -> Index:
+    """Open a pickled index in the process that unpickles it."""
+    return Index.open(path, encoder=encoder, create=False, read_only=bool(read_only))

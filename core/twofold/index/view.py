@@ -130,9 +130,10 @@ class BoundEncoder:
         if self._checked is None:
             self.binding.check(settings, vector_set)
             self._checked = self.binding.encoder(settings, vector_set)
-        vectors: Vectors = np.asarray(self._checked.encode_queries(list(texts)))
-        valid = vectors.dtype == np.float32 and vectors.shape == (len(texts), settings.dim)
-        if valid and np.isfinite(vectors).all():
+        vectors = self._checked.encode_queries(list(texts))
+        shape = (len(texts), settings.dim)
+        valid = isinstance(vectors, np.ndarray) and vectors.dtype == np.float32
+        if valid and vectors.shape == shape and np.isfinite(vectors).all():
             return vectors
         return check_encoded(vectors, len(texts), settings.dim, "encode_queries")
 

@@ -28,8 +28,8 @@ class PostingsIndex:
     """An incremental inverted index in memory, or over memory-mapped segments.
 
     Hits and scores depend on the live passages alone: statistics are integers that stay exact
-    under deletes, and scores are sums of fixed-point integers. Statistics exclude passages without
-    terms. ``scorer`` is used for queries that name none.
+    under deletes, and scores are sums of fixed-point integers. Passages without terms
+    count for the scoring functions that count them. ``scorer`` is used for queries that name none.
     """
 
     def __init__(
@@ -159,7 +159,8 @@ class PostingsIndex:
         from twofold.lexical.kernels import forward
 
         queries = self._weight([query], scorer)
-        scorer, average_length = queries.scorer, queries.collection.average_length
+        scorer = queries.scorer
+        average_length = queries.collection.average_length(scorer)
         missing = scorer.missing_term_weight
         matches: list[TermMatch] = []
         for number, live in enumerate(queries.collection.segments):

@@ -99,17 +99,33 @@ class CollectionStatistics:
         sizes = [len(live) for live in self.segments]
         self.by_size = sorted(range(len(sizes)), key=sizes.__getitem__, reverse=True)
         self.largest = max(sizes, default=0)
-        self.passages = sum(segment.passages for segment in self.segments)
-        length = sum(segment.length for segment in self.segments)
-        self.average_length = length / self.passages if self.passages else 1.0
+        self._worded = sum(segment.passages for segment in self.segments)
+        self._length = sum(segment.length for segment in self.segments)
+        self._all: int | None = None
         self._frequencies: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
         self._norms: tuple[Scorer, list[Scores]] | None = None
 
-    @property
-    def term_statistics(self) -> TermStatistics:
-        """The statistics for scoring functions."""
+    def term_statistics(self, scorer: Scorer) -> TermStatistics:
+        """Return the statistics for a scoring function."""
         # Not cached: a reference cycle would keep memory maps alive.
-        return TermStatistics(self.passages, self.average_length, self._live_frequencies)
+        return TermStatistics(
+            self._count_passages(scorer), self.average_length(scorer), self._live_frequencies
+        )
+
+    def average_length(self, scorer: Scorer) -> float:
+        """Return the mean length of the passages that a scoring function counts."""
+        return self._length / max(self._count_passages(scorer), 1) if self._length else 1.0
+
+    def _count_passages(self, scorer: Scorer) -> int:
+        """Return how many passages a scoring function counts: all, or those with terms."""
+        if not getattr(scorer, "counts_empty", False):
+            return self._worded
+        if self._all is None:
+            self._all = sum(
+                len(live) if live.live is None else int(np.count_nonzero(live.live))
+                for live in self.segments
+            )
+        return self._all
 
     def norms(self, scorer: Scorer) -> list[Scores]:
         """Return 1 / length of each document's vector of weight * idf, for each segment."""
@@ -119,12 +135,12 @@ class CollectionStatistics:
         if known is not None and known[0] == scorer:
             return known[1]
         numbers, totals = self._count_terms()
-        idf = scorer.idf(np.maximum(totals, 1), self.term_statistics)[numbers]
+        idf = scorer.idf(np.maximum(totals, 1), self.term_statistics(scorer))[numbers]
         norms: list[Scores] = []
         start = 0
         for live in self.segments:
             terms = len(live.segment.vocabulary)
-            table = live.weight_table(scorer, self.average_length)
+            table = live.weight_table(scorer, self.average_length(scorer))
             of_terms = idf[start : start + terms]
             lengths = forward.vector_lengths(live.segment.forward, table, of_terms)
             norms.append(1 / np.where(lengths > 0, lengths, 1.0))

@@ -80,7 +80,7 @@ def weight_queries(
     known = frequencies > 0
     idf = np.zeros(len(numbers))
     if known.any():
-        idf[known] = scorer.idf(frequencies[known], collection.term_statistics)
+        idf[known] = scorer.idf(frequencies[known], collection.term_statistics(scorer))
     idf = idf[expand]
     weights = _cosine_weights(counts, idf, query_ptr, scorer) if scorer.cosine else counts * idf
     names = tuple(numbers)
@@ -93,8 +93,9 @@ def weight_queries(
         for start, end in pairwise(query_ptr.tolist())
     ]
     norms = collection.norms(scorer) if scorer.cosine else [_NO_NORMS] * len(collection.segments)
+    average_length = collection.average_length(scorer)
     arrays = [
-        (live.segment.forward, live.weight_table(scorer, collection.average_length), of_segment)
+        (live.segment.forward, live.weight_table(scorer, average_length), of_segment)
         for live, of_segment in zip(collection.segments, norms, strict=True)
     ]
     return WeightedQueries(query_ptr, *of_terms, scales, missing_scores, arrays, scorer, collection)

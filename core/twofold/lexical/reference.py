@@ -52,12 +52,11 @@ class RankBM25Index:
         return np.array([of_rows.get(row, 0.0) for row in rows.tolist()], np.float64)
 
     def _all_scores(self, terms: Sequence[str]) -> dict[int, float]:
-        """Return the score of every row that has terms."""
+        """Return the score of every row, or none if no row has terms."""
         from rank_bm25 import BM25Okapi
 
-        rows = [row for row, (_, words) in self._passages.items() if words]
-        if not rows:
+        if not any(words for _, words in self._passages.values()):
             return {}
         if self._engine is None:
-            self._engine = BM25Okapi([self._passages[row][1] for row in rows])
-        return dict(zip(rows, self._engine.get_scores(terms).tolist(), strict=True))
+            self._engine = BM25Okapi([words for _, words in self._passages.values()])
+        return dict(zip(self._passages, self._engine.get_scores(terms).tolist(), strict=True))

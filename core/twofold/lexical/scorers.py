@@ -2,7 +2,8 @@
 
 A score is a sum over the terms that query and passage share: a term's idf, times a weight that
 grows with its frequency and shrinks with the passage's length. Each query may name its scoring
-function. The variants: Kamphuis et al., Which BM25 Do You Mean? (ECIR 2020).
+function. All but Lucene's BM25 count passages without terms, as the libraries do that they equal.
+The variants: Kamphuis et al., Which BM25 Do You Mean? (ECIR 2020).
 """
 
 import math
@@ -42,6 +43,7 @@ class BM25:
     k1: float = 1.2
     b: float = 0.75
     cosine: ClassVar[bool] = False
+    counts_empty: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -75,6 +77,8 @@ class RobertsonBM25(BM25):
     Robertson et al., Okapi at TREC-3 (1994). Equals bm25s's ``robertson``.
     """
 
+    counts_empty: ClassVar[bool] = True
+
     def idf(self, frequencies: _Counts, corpus: TermStatistics) -> _Floats:
         """Return ln((N - n + 0.5) / (n + 0.5)), at least 0."""
         odds = (corpus.passages - frequencies + 0.5) / (frequencies + 0.5)
@@ -88,6 +92,8 @@ class ATIREBM25(BM25):
     Trotman, Jia and Crane, Towards an Efficient and Effective Search Engine (2012). Equals bm25s's
     ``atire``.
     """
+
+    counts_empty: ClassVar[bool] = True
 
     def idf(self, frequencies: _Counts, corpus: TermStatistics) -> _Floats:
         """Return ln(N / n)."""
@@ -110,6 +116,7 @@ class BM25L(BM25):
 
     delta: float = 0.5
     shared_only: bool = False
+    counts_empty: ClassVar[bool] = True
 
     def idf(self, frequencies: _Counts, corpus: TermStatistics) -> _Floats:
         """Return ln((N + 1) / (n + 0.5))."""
@@ -140,6 +147,7 @@ class BM25Plus(BM25):
 
     delta: float = 1.0
     shared_only: bool = False
+    counts_empty: ClassVar[bool] = True
 
     def idf(self, frequencies: _Counts, corpus: TermStatistics) -> _Floats:
         """Return ln((N + 1) / n)."""
@@ -180,6 +188,7 @@ class OkapiBM25L(BM25):
 
     k1: float = 1.5
     delta: float = 0.5
+    counts_empty: ClassVar[bool] = True
 
     def idf(self, frequencies: _Counts, corpus: TermStatistics) -> _Floats:
         """Return ln((N + 1) / (n + 0.5))."""
@@ -202,6 +211,7 @@ class TfIdf:
 
     sublinear: bool = False
     cosine: ClassVar[bool] = True
+    counts_empty: ClassVar[bool] = True
     missing_term_weight: ClassVar[float] = 0.0
 
     def idf(self, frequencies: _Counts, corpus: TermStatistics) -> _Floats:

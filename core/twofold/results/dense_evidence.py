@@ -92,11 +92,17 @@ def measure_dense_evidence(
 
     ``keys`` are the keys of ``passages``. All sentences are encoded in one call.
     """
-    none = np.empty(0, np.int64)
+    none, metric = np.empty(0, np.int64), scope.session.corpus.metric
+    usable = np.ones(len(variants.vectors), np.bool_)
+    if metric is not None:
+        usable = metric.compares(variants.vectors)
+    if not usable[0]:
+        return [None] * len(passages)
     completed = scope.session.complete(
-        [Completion(None, vector, keys, none) for vector in variants.vectors]
+        [Completion(None, vector, keys, none) for vector in variants.vectors[usable]]
     )
-    scores = np.array([query.dense for query in completed])
+    scores = np.zeros((len(usable), len(keys)))  # 0 where the other words have no cosine
+    scores[usable] = [query.dense for query in completed]
     parts = [sentences(passage.text) or [passage.title] for passage in passages]
     texts = [sentence for part in parts for sentence in part]
     sentence_scores = _score_texts(scope, variants.vectors[0], texts)

@@ -13,6 +13,7 @@ from twofold.fusion import LegScores
 from twofold.protocols import Observer, Scorer, Stage
 from twofold.retriever.candidates import CandidateSet, LegResults, QueryInput, merge_legs
 from twofold.retriever.search_plan import SearchPlan
+from twofold.similarity import Metric
 from twofold.types import Leg, LegHits, Vectors
 from twofold.validation import check_queries
 
@@ -45,17 +46,32 @@ def encode_inputs(
         for name, needed in needs.items():
             if needed:
                 raise QueryError(f"{name} needs a query text, got a vector only: pass both")
-        return [QueryInput(None, vector, True) for vector in vectors]
+        return [_query_input(scope, None, vector, given=True) for vector in vectors]
     if options.mode == "lexical":
         return [QueryInput(text, None) for text in texts]
     if vectors is not None:
-        return [QueryInput(text, vector, True) for text, vector in zip(texts, vectors, strict=True)]
+        return [
+            _query_input(scope, text, vector, given=True)
+            for text, vector in zip(texts, vectors, strict=True)
+        ]
     spoken = [text for text in texts if text.strip()]
     if not spoken:
         return [QueryInput(text, None) for text in texts]
     with options.observer.stage("encode") if options.observer is not None else nullcontext():
         encoded = iter(scope.encode_queries(spoken))
-    return [QueryInput(text, next(encoded) if text.strip() else None) for text in texts]
+    return [
+        _query_input(scope, text, next(encoded)) if text.strip() else QueryInput(text, None)
+        for text in texts
+    ]
+
+
+def _query_input(
+    scope: SearchScope, text: str | None, vector: Vectors, *, given: bool = False
+) -> QueryInput:
+    """Return a query; its vector is None if it has no cosine, which the metric needs."""
+    if scope.session.corpus.metric is Metric.COSINE and not vector.any():
+        return QueryInput(text, None)
+    return QueryInput(text, vector, given)
 
 
 def search_legs(
@@ -115,16 +131,37 @@ def _search_halves(
 def complete_legs(
     scope: SearchScope, plan: SearchPlan, queries: Sequence[QueryInput], found: Sequence[LegResults]
 ) -> list[CandidateSet]:
-    """Score all passages of the lists ``found`` by both legs, in one call, and fuse the scores."""
-    if any(len(lists) < 2 for lists in found):
-        return [
-            CandidateSet.from_one_leg(leg, hits) for lists in found for leg, hits in lists.items()
-        ]
+    """Score all passages of the lists ``found`` by both legs, in one call, and fuse the scores.
+
+    A query without a vector has the lexical leg's scores.
+    """
+    alone = [_only_leg(query, lists) for query, lists in zip(queries, found, strict=True)]
+    if all(alone):
+        return [CandidateSet.from_one_leg(*one) for one in alone if one is not None]
+    fused = [at for at, one in enumerate(alone) if one is None]
+    scored = iter(
+        score_candidates(
+            scope, [queries[at] for at in fused], [found[at] for at in fused], plan.scorer
+        )
+    )
     candidates = []
-    for keys, legs in score_candidates(scope, queries, found, plan.scorer):
-        fused = plan.fusion.fuse(legs["dense"], legs["lexical"])
-        candidates.append(CandidateSet(keys, legs, fused, fused.scores))
+    for one in alone:
+        if one is not None:
+            candidates.append(CandidateSet.from_one_leg(*one))
+            continue
+        keys, legs = next(scored)
+        fusion = plan.fusion.fuse(legs["dense"], legs["lexical"])
+        candidates.append(CandidateSet(keys, legs, fusion, fusion.scores))
     return candidates
+
+
+def _only_leg(query: QueryInput, lists: LegResults) -> tuple[Leg, LegHits] | None:
+    """Return the leg that alone scores a query with its hits, or None if both do."""
+    if len(lists) == 1:
+        return next(iter(lists.items()))
+    if query.vector is None and len(lists["lexical"].keys):
+        return "lexical", lists["lexical"]
+    return None
 
 
 def score_candidates(

@@ -281,7 +281,8 @@ def _missing_legs(
     """Return a warning for each leg that found nothing or was not searched."""
     mode, text = plan.options.mode, query.text
     empty = [leg for leg, hits in lists.items() if not len(hits.keys)]
-    if not empty and not (mode == "hybrid" and text is None):
+    undirected = query.vector is None and mode != "lexical" and (text is None or text.strip())
+    if not empty and not undirected and not (mode == "hybrid" and text is None):
         return ()
     if len(empty) == len(lists):
         if plan.where is not None:
@@ -293,7 +294,12 @@ def _missing_legs(
     warnings: list[str] = []
     if mode == "hybrid" and text is None:
         warnings.append("the lexical leg was not searched: the query is a vector without a text")
-    if "dense" in empty:
+    if undirected:
+        warnings.append(
+            "the dense leg was not searched: the query's vector has length zero, which has no "
+            "cosine"
+        )
+    elif "dense" in empty:
         warnings.append("the dense leg found nothing: no passage that was searched has a vector")
     if "lexical" in empty:
         warnings.append("the lexical leg found nothing: no passage shares a word with the query")

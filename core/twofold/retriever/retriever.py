@@ -4,8 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, TypedDict
 
-import numpy as np
-
 from twofold.backend import Searchable
 from twofold.protocols import Scorer
 from twofold.results.hits import Hits
@@ -13,7 +11,7 @@ from twofold.retriever.pipeline import run_search
 from twofold.retriever.search_plan import SearchOptions
 from twofold.retriever.why_not import explain_absence
 from twofold.types import Mode, Vectors, Where
-from twofold.validation import check_mode, check_query_vector
+from twofold.validation import check_mode, check_query_vector, check_query_vectors
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -136,7 +134,7 @@ class Retriever(SearchOptions):
             FilterError: The filter is invalid.
         """
         return self._search(
-            queries, None if vectors is None else np.asarray(vectors), options, progress
+            queries, None if vectors is None else check_query_vectors(vectors), options, progress
         )
 
     def _search(

@@ -172,11 +172,15 @@ def test_bad_passages_leave_the_index_as_it_was(index, passages, error, words):
 @pytest.mark.parametrize(
     ("vectors", "words"),
     [
-        (np.full((2, 4), np.nan, np.float32), "vector 0 has a value that is NaN"),
+        (np.full((2, 4), np.nan, np.float32), "vector 0, of passage 'a', has a value that is NaN"),
         (np.ones((2, 5), np.float32), r"must have shape \(2, 4\), got \(2, 5\)"),
         (np.ones((3, 4), np.float32), r"must have shape \(2, 4\), got \(3, 4\)"),
         (np.ones((2, 4), np.int32), "vectors must be floats"),
-        (np.array([[1, 0, 0, 0], [0, 0, 0, 0]], np.float32), "vector 1 has zero length"),
+        ([[1.0, 0, 0, 0], None], "vector 1 is None: pass a vector for every passage"),
+        ([[1.0, 0, 0, 0], [1.0]], "vectors must be an array of floats"),
+        ([[1.0, 0, 0, 0], [1.0, 0, 0, np.inf]], "vector 1, of passage 'b', has a value that is"),
+        ([["a"] * 4, ["b"] * 4], "vectors must be an array of floats, got <U1"),
+        (object(), "vectors must be an array of floats, got object"),
         (np.ones(4, np.float32), r"got \(4,\)"),
         (None, "no encoder, and 2 texts have no stored vector"),
     ],
@@ -239,11 +243,12 @@ def test_vectors_don_t_bypass_the_contract_with_the_model(tmp_path):
         Index.open(tmp_path / "i", encoder="all-MiniLM-L6-v2")
 
 
-def test_a_zero_vector_anywhere_is_seen_before_anything_is_written(index):
+def test_a_nan_anywhere_is_seen_before_anything_is_written(index):
     vectors = np.ones((2000, 256), np.float32)
-    vectors[1500] = 0
-    with pytest.raises(VectorError, match="vector 1500 has zero length"):
-        index.upsert([f"text {n}" for n in range(2000)], vectors=vectors)
+    vectors[1500, 7] = np.nan
+    passages = [{"id": f"p{n}", "text": f"text {n}"} for n in range(2000)]
+    with pytest.raises(VectorError, match="vector 1500, of passage 'p1500', has a value"):
+        index.upsert(passages, vectors=vectors)
     with pytest.raises(PassageError, match="put it into a list"):
         index.upsert({"id": "a", "text": "x"}, vectors=vectors[:2])
     assert len(index) == 0

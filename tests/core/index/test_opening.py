@@ -2,10 +2,11 @@
 
 import copy
 import pickle
+import shutil
 
 import pytest
 
-from twofold import Index, Metric, Retriever
+from twofold import HashingEncoder, Index, Metric, Retriever
 from twofold.errors import (
     EncoderNotFoundError,
     IndexClosedError,
@@ -148,9 +149,28 @@ def test_a_relative_path_stays_where_it_was_opened(tmp_path, monkeypatch):
         assert other.verify(deep=True).ok
 
 
-def test_an_index_is_neither_pickled_nor_deep_copied(index):
-    index.upsert(["a text"])
-    for copied in (pickle.dumps, copy.deepcopy, copy.copy):
-        with pytest.raises(TypeError, match="can't be pickled or deep-copied: open '.*' where"):
-            copied(index)
-    assert len(index) == 1
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_pickled_index_is_opened_again(tmp_path, read_only):
+    with Index.open(tmp_path / "i", encoder=HashingEncoder()) as index:
+        index.upsert([{"id": "1", "text": "red apple"}])
+    with Index.open(tmp_path / "i", encoder=HashingEncoder(), read_only=read_only) as index:
+        again = pickle.loads(pickle.dumps(index))
+        index.close()
+    with again:
+        assert Retriever(again).retrieve("apple").ids == ["1"]
+        if read_only:
+            with pytest.raises(ReadOnlyError):
+                again.upsert(["more"])
+        else:
+            assert again.upsert(["more"]).added == 1
+        stored = pickle.dumps(again)
+    shutil.rmtree(tmp_path / "i")
+    with pytest.raises(IndexNotFoundError, match="there is no index at"):
+        pickle.loads(stored)
+
+
+def test_copies_share_an_open_index_and_a_temporary_one_is_not_pickled():
+    with Index.open(None, encoder=None) as index:
+        assert copy.copy(index) is copy.deepcopy(index) is index
+        with pytest.raises(TypeError, match="in a temporary folder can't be pickled: pass Index"):
+            pickle.dumps(index)

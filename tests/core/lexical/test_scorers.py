@@ -44,13 +44,15 @@ def random_documents(seed):
     return [rng.choices(words, weights, k=rng.randint(1, 30)) for _ in range(150)]
 
 
-@pytest.fixture(params=["scifact", "random 1", "random 2"])
+@pytest.fixture(params=["scifact", "random 1", "random 2", "with empty documents"])
 def corpus(request, abstracts, claims):
     """Documents as lists of terms, with queries."""
     if request.param == "scifact":
         documents = [f"{each['title']} {each['text']}".lower().split() for each in abstracts[:400]]
         return documents, [claim.lower().split() for claim in claims[:25]]
     documents = random_documents(request.param)
+    if request.param == "with empty documents":
+        documents = [terms if n % 9 else [] for n, terms in enumerate(documents)]
     rng = random.Random(request.param + " queries")
     return documents, [rng.choices([f"w{n}" for n in range(45)], k=4) for _ in range(25)]
 
@@ -100,11 +102,16 @@ def test_rank_bm25(corpus, name, scorer):
 def test_bm25s(corpus, method, scorer):
     documents, queries = corpus
     theirs = bm25s.BM25(method=method, k1=K1, b=B, delta=0.7, dtype="float64")
-    theirs.index(documents, show_progress=False)
+    # Lucene counts no empty documents, and bm25s does.
+    counted = [bool(terms) or scorer.counts_empty for terms in documents]
+    theirs.index([terms for terms, count in zip(documents, counted, strict=True) if count])
 
     def expected(query):
         known = [term for term in query if term in theirs.vocab_dict]
-        return theirs.get_scores(known) if known else np.zeros(len(documents))
+        scores = np.zeros(len(documents))
+        if known:
+            scores[counted] = theirs.get_scores(known)
+        return scores
 
     compared(documents, queries, scorer, expected)
 

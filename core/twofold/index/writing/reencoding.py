@@ -29,7 +29,7 @@ from twofold.protocols import Encoder
 from twofold.segments import find_positions
 from twofold.similarity import Metric
 from twofold.storage import IndexSettings, StoredPassage, VectorSetRecord, map_vectors
-from twofold.types import Vectors
+from twofold.types import Rows, Vectors
 
 
 class Reencoding:
@@ -85,22 +85,23 @@ class Reencoding:
         assert target.dim is not None
         assert target.metric is not None
         encoded, done, more = 0, 0, True
+        reached = 0  # the first row that no batch has had
         while more:
             with self._writer.transaction() as transaction:
                 view, snapshot = transaction.view, transaction.snapshot
                 pending, active = snapshot.pending, snapshot.vector_set
                 if pending is not None and pending.record.number != record.number:
-                    pending = None  # another encoder's, which this one replaces
+                    pending, reached = None, 0  # another encoder's, which this one replaces
                 if pending is None and active is not None and active.number >= record.number:
                     record = replace(record, number=active.number + 1)  # added meanwhile
                 blocks = pending.blocks if pending is not None else ()
-                start = int(blocks[-1].rows[-1]) + 1 if blocks else 0
+                start = max(reached, int(blocks[-1].rows[-1]) + 1 if blocks else 0)
                 rest = view.reader.passages_between(start, snapshot.state.next_row)
                 # Blank passages have no vector, and must not end a batch early.
                 batch = list(islice((p for p in rest if p.encoded_text), ENCODED_BATCH))
                 known = self._find_known(view, pending, batch, start, target.dim)
-                new, vectors = _encode_batch(encoder, batch, known, target.metric, target.dim)
-                rows = np.array([passage.row for passage in batch], np.int64)
+                new, rows, vectors = _encode_batch(encoder, batch, known, target.metric, target.dim)
+                reached = batch[-1].row + 1 if batch else reached
                 more = len(batch) == ENCODED_BATCH
                 settings = snapshot.settings
                 if not more:
@@ -173,11 +174,15 @@ def _encode_batch(
     known: dict[bytes, Vectors],
     metric: Metric,
     dim: int,
-) -> tuple[int, Vectors]:
-    """Return how many texts were encoded, and the vectors (n, dim) of the batch."""
+) -> tuple[int, Rows, Vectors]:
+    """Return how many texts were encoded, the rows with a vector, and the vectors (n, dim)."""
     texts = {p.content: p.encoded_text for p in batch if p.content not in known}
     if texts:
-        vectors = metric.prepare(encode_passages(encoder, list(texts.values()), dim))
-        known = known | dict(zip(texts, vectors, strict=True))
-    out = [known[passage.content] for passage in batch]
-    return len(texts), np.stack(out) if out else np.empty((0, dim), np.float32)
+        encoded = encode_passages(encoder, list(texts.values()), dim)
+        usable = metric.compares(encoded)
+        contents = [content for content, use in zip(texts, usable, strict=True) if use]
+        known = known | dict(zip(contents, metric.prepare(encoded[usable]), strict=True))
+    out = [(passage.row, known[passage.content]) for passage in batch if passage.content in known]
+    if not out:
+        return len(texts), np.empty(0, np.int64), np.empty((0, dim), np.float32)
+    return len(texts), np.array([row for row, _ in out]), np.stack([vector for _, vector in out])

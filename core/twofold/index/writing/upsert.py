@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -17,8 +18,8 @@ from twofold.index.view import IndexView
 from twofold.index.writing.commit import Change
 from twofold.similarity import Metric
 from twofold.storage import IndexSettings, StoredPassage, VectorSetRecord
-from twofold.types import Passage, Rows, Vectors
-from twofold.validation import check_vectors
+from twofold.types import Passage, PassageLike, Rows, Vectors
+from twofold.validation import as_array, as_passage, check_vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class UpsertResult:
         unchanged: How many were stored already with the same content.
         truncated: How many texts are longer than the encoder reads.
         empty: How many passages have no words, so that no leg finds them.
+        undirected: How many passages have a vector of length zero, which has no cosine, so that
+            only words find them.
 
     Example:
         >>> from twofold import Index
@@ -46,6 +49,7 @@ class UpsertResult:
     unchanged: int
     truncated: int
     empty: int
+    undirected: int
 
 
 class UpsertPlanner:
@@ -59,8 +63,8 @@ class UpsertPlanner:
         self._vectors = vectors
         self._used = 0
 
-    def check_vectors(self, passages: int | None) -> None:
-        """Check the vectors passed, for this number of passages if known; raise VectorError."""
+    def check_vectors(self, passages: Sequence[PassageLike] | None) -> None:
+        """Check the vectors passed, for these passages if known; raise VectorError."""
         if self._vectors is None:
             return
         if not self._settings.dense:
@@ -68,25 +72,15 @@ class UpsertPlanner:
                 "this index has no dense leg and takes no vectors: it was made with encoder=None "
                 "and no dim"
             )
-        vectors = np.asarray(self._vectors)
+        vectors = as_array(self._vectors)
         dim = self._settings.dim
         expected = dim if dim is not None else (vectors.shape[1] if vectors.ndim == 2 else -1)
-        count = passages if passages is not None else len(vectors)
-        self._vectors = check_vectors(vectors, expected, count)
-        if self._metric() is Metric.COSINE:
-            lengths = np.einsum("ij,ij->i", self._vectors, self._vectors, dtype=np.float64)
-            if not lengths.all():
-                position = int(np.flatnonzero(lengths == 0)[0])
-                raise VectorError(f"vector {position} has zero length, which has no cosine")
-
-    def _metric(self) -> Metric:
-        """Return the metric that the index has or will get."""
-        if self._settings.metric is not None:
-            return self._settings.metric
-        if not self._encoder_binding.has_encoder(self._settings):
-            return Metric.COSINE
-        identity = encoder_identity(self._encoder_binding.encoder(self._settings, None))
-        return identity.metric if identity is not None else Metric.COSINE
+        if passages is None:
+            self._vectors = check_vectors(vectors, expected, len(vectors))
+        else:
+            self._vectors = check_vectors(
+                vectors, expected, len(passages), partial(_describe_vector, passages)
+            )
 
     def plan(
         self, batch: Sequence[tuple[Passage, str]], view: IndexView
@@ -120,14 +114,15 @@ class UpsertPlanner:
         deleted = tuple(stored[passage.id] for passage in added if passage.id in stored)
         counts = (len(added) - len(deleted), len(deleted), len(batch) - len(added))
         if not added:
-            return None, (*counts, 0, 0)
+            return None, (*counts, 0, 0, 0)
         truncated = 0
         rows, vectors = np.empty(0, np.int64), np.empty((0, settings.dim or 0), np.float32)
         if settings.dense and vector_set is not None:
             assert settings.metric is not None  # set by _start_vector_set
             if given is not None:
                 rows = np.array([passage.row for passage in added], np.int64)
-                vectors = settings.metric.prepare(given[changed])
+                usable = settings.metric.compares(given[changed])
+                rows, vectors = rows[usable], settings.metric.prepare(given[changed][usable])
             else:
                 rows, vectors, truncated = self._encode(added, stored, view, settings, vector_set)
             if settings.dim is None and len(rows):
@@ -135,10 +130,14 @@ class UpsertPlanner:
             if not len(rows) and view.snapshot.vector_set is None:
                 settings, vector_set = view.snapshot.settings, None
         with_vector = set(rows.tolist())
-        wordless = {passage.id for passage, _ in batch if not passage.content and given is None}
+        undirected = sum(
+            p.row not in with_vector and (given is not None or bool(p.encoded_text))
+            for p in (added if settings.dense else ())
+        )
+        wordless = {passage.id for passage, _ in batch if not passage.content}
         empty = sum(p.id in wordless and p.row not in with_vector for p in added)
         change = Change(added, deleted, rows, vectors, settings, vector_set)
-        return change, (*counts, truncated, empty)
+        return change, (*counts, truncated, empty, undirected)
 
     def _next_vectors(self, count: int) -> Vectors | None:
         if self._vectors is None:
@@ -176,7 +175,8 @@ class UpsertPlanner:
         """Return the added rows with a vector, their vectors (n, dim), and how many are truncated.
 
         A passage whose text is unchanged keeps its vector. Otherwise the vector of a stored
-        passage of the same text is used, or the text is encoded once.
+        passage of the same text is used, or the text is encoded once. A vector without a cosine is
+        left out.
         """
         retained = _find_retained(added, stored, view)
         others = [p for p in added if p.row not in retained and p.encoded_text]
@@ -191,13 +191,16 @@ class UpsertPlanner:
                 )
             new = list(texts.values())
             encoded = self._encoder_binding.encode_passages(new, settings, vector_set)
+            assert settings.metric is not None  # set by _start_vector_set
+            usable = settings.metric.compares(encoded)
+            contents = [content for content, use in zip(texts, usable, strict=True) if use]
             # Stored vectors stay as they are: normalizing twice would change their last bits.
-            encoded = settings.metric.prepare(encoded) if settings.metric is not None else encoded
+            encoded = settings.metric.prepare(encoded[usable])
             encoder = self._encoder_binding.encoder(settings, vector_set)
             count = getattr(encoder, "count_truncated", None)
             truncated = int(count(new)) if count is not None else 0
-            known |= dict(zip(texts, encoded, strict=True))
-        vectors = retained | {passage.row: known[passage.content] for passage in others}
+            known |= dict(zip(contents, encoded, strict=True))
+        vectors = retained | {p.row: known[p.content] for p in others if p.content in known}
         rows = np.array(sorted(vectors), np.int64)
         if not len(rows):
             return rows, np.empty((0, settings.dim or 0), np.float32), truncated
@@ -226,10 +229,20 @@ def _differs(stored: StoredPassage | None, passage: Passage, metadata: str) -> b
 def _vector_differs(stored: StoredPassage, vector: Vectors, view: IndexView) -> bool:
     """Return whether ``vector`` differs from the one stored for a passage."""
     dense, metric = view.snapshot.dense, view.snapshot.settings.metric
-    if dense is None or metric is None:
+    if metric is None:
         return True
+    usable = bool(metric.compares(vector[None, :])[0])
+    if dense is None:
+        return usable
     before, found = dense.vectors(np.array([stored.row]))
-    return not found[0] or not np.array_equal(before, metric.prepare(vector[None, :]))
+    if not usable or not found[0]:
+        return usable or bool(found[0])
+    return not np.array_equal(before, metric.prepare(vector[None, :]))
+
+
+def _describe_vector(passages: Sequence[PassageLike], position: int) -> str:
+    """Return how a message names the vector of a passage."""
+    return f"{position}, of passage {as_passage(passages[position]).id!r},"
 
 
 def _find_retained(

@@ -61,7 +61,7 @@ class IndexWriter:
         self._catalog = catalog
         self.layout = layout
         self.snapshots = snapshots
-        self._read_only = read_only
+        self.read_only = read_only
         self._closed = False
         self._lock = WriteLock(layout.lock)
         self.turn = ForkSafeLock(reentrant=True)
@@ -77,7 +77,7 @@ class IndexWriter:
         Raises IndexClosedError, ReadOnlyError, and IndexLockedError if there is another writer.
         """
         self.check_open()
-        if self._read_only:
+        if self.read_only:
             raise ReadOnlyError(f"{self.layout.folder} was opened with read_only=True")
         with self.turn:
             if self._lock.held and not self._lock.is_current():
