@@ -1,6 +1,5 @@
 """Conversion between LangChain documents and twofold passages."""
 
-import copy
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -8,13 +7,18 @@ from typing import Any
 from langchain_core.documents import Document
 
 from twofold import Passage
+from twofold import integrations as core
 from twofold.errors import PassageError
 from twofold.results.hits import Hits
 from twofold.types import PAYLOAD
+from twofold.validation import check_iterable
 
 
-def as_passage(document: Document) -> Passage:
+def as_passage(document: Document, new_id: object = None) -> Passage:
     """Convert a document to a passage. Without an id, the index derives one from the content.
+
+    Scores, explanations and titles that a search added to the metadata are left out again, unless
+    they were changed since. ``new_id`` takes precedence over the document's id.
 
     Raises:
         TypeError: ``document`` is not a LangChain ``Document``.
@@ -22,16 +26,19 @@ def as_passage(document: Document) -> Passage:
     """
     if not isinstance(document, Document):
         raise TypeError(f"expected a Document, got {type(document).__name__}: {document!r:.80}")
-    if PAYLOAD in document.metadata:
+    new_id = document.id if new_id is None else new_id
+    metadata, title = core.own_metadata(document), core.own_title(document)
+    return _as_passage(document.page_content, metadata, new_id, title)
+
+
+def _as_passage(text: str, metadata: Any, passage_id: object, title: str = "") -> Passage:
+    metadata = {} if metadata is None else metadata
+    if isinstance(metadata, dict) and PAYLOAD in metadata:
         raise PassageError(
             f"metadata must not have a field {PAYLOAD!r}, which twofold reserves: rename it in the "
-            f"document with text {document.page_content!r:.40}"
+            f"document with text {text!r:.40}"
         )
-    return Passage(
-        id=document.id if document.id is not None else "",
-        text=document.page_content,
-        metadata=document.metadata,
-    )
+    return Passage(text, core.as_id(passage_id), title, metadata)
 
 
 def passages_from_texts(
@@ -39,14 +46,11 @@ def passages_from_texts(
     metadatas: Iterable[dict[str, Any] | None] | None,
     ids: Iterable[str | None] | None,
 ) -> list[Passage]:
-    """Make passages of texts, metadata and ids. Raises ValueError if the lengths differ."""
+    """Make passages of texts, metadata and ids. Raises InputError if the lengths differ."""
+    check_iterable(texts)
     texts = list(texts)
-    values = list(metadatas) if metadatas is not None else [None for _ in texts]
-    if len(values) != len(texts):
-        raise ValueError(f"got {len(values)} metadatas for {len(texts)} texts")
-    pairs = zip(texts, values, strict=True)
-    documents = [Document(page_content=text, metadata=value or {}) for text, value in pairs]
-    return passages_from_documents(documents, ids)
+    values = core.match_values("metadatas", metadatas, texts, "texts")
+    return list(map(_as_passage, texts, values, core.match_values("ids", ids, texts, "texts")))
 
 
 def passages_from_documents(
@@ -54,18 +58,11 @@ def passages_from_documents(
 ) -> list[Passage]:
     """Convert documents to passages. ``ids`` replace the documents' ids, except where None.
 
-    Raises ValueError if the lengths differ.
+    Raises InputError if the lengths differ.
     """
+    check_iterable(documents)
     documents = list(documents)
-    if ids is not None:
-        ids = list(ids)
-        if len(ids) != len(documents):
-            raise ValueError(f"got {len(ids)} ids for {len(documents)} documents")
-        documents = [
-            Document(id=new_id or doc.id, page_content=doc.page_content, metadata=doc.metadata)
-            for doc, new_id in zip(documents, ids, strict=True)
-        ]
-    return [as_passage(document) for document in documents]
+    return list(map(as_passage, documents, core.match_values("ids", ids, documents, "documents")))
 
 
 def as_document(passage: Passage) -> Document:
@@ -75,17 +72,17 @@ def as_document(passage: Passage) -> Document:
     """
     metadata: dict[str, Any] = dict(passage.metadata)
     metadata.pop(PAYLOAD, None)
-    if passage.title:
-        metadata.setdefault("title", passage.title)
-    return Document(id=passage.id, page_content=passage.text, metadata=metadata)
+    document = Document(id=passage.id, page_content=passage.text, metadata=metadata)
+    core.add_title(document, passage.title)
+    return document
 
 
 def copy_with_metadata(document: Document, key: str | None, value: object) -> Document:
     """Return a deep copy of a document with a metadata field set; ``key`` None sets nothing."""
-    metadata = copy.deepcopy(document.metadata)
+    document = document.model_copy(deep=True)
     if key is not None:
-        metadata[key] = value
-    return Document(id=document.id, page_content=document.page_content, metadata=metadata)
+        core.add_field(document, key, value)
+    return document
 
 
 def _add_metadata(document: Document, key: str | None, value: object) -> None:
@@ -98,7 +95,7 @@ def _add_metadata(document: Document, key: str | None, value: object) -> None:
             stacklevel=2,
         )
     elif key is not None:
-        document.metadata[key] = value
+        core.add_field(document, key, value)
 
 
 def documents_from_hits(

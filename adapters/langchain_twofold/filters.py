@@ -13,6 +13,7 @@ from langchain_core.structured_query import (
 )
 
 from twofold.errors import FilterError
+from twofold.metadata import to_json_value
 
 _FAISS_OPERATORS = {"$neq": "$ne"}
 _SEQUENCES = (list, tuple, set, frozenset)
@@ -32,9 +33,10 @@ def where_of_faiss(filter: Mapping[str, Any] | None) -> dict[str, Any] | None:  
     """Convert a filter of langchain-community's FAISS store to a ``where``.
 
     A list matches any of its values, and ``$neq`` means not equal. All entries of a mapping must
-    hold; FAISS ignores entries next to ``$and``, ``$or`` or ``$not``. Unknown operators are refused
-    later, by the search. Raises TypeError for a function, which an index can't evaluate, and
-    FilterError for other values that are not mappings.
+    hold; FAISS ignores entries next to ``$and``, ``$or`` or ``$not``. An empty ``$and`` matches
+    everything, an empty ``$or`` nothing. Unknown operators are refused later, by the search. Raises
+    TypeError for a function, which an index can't evaluate, and FilterError for other values that
+    are not mappings.
     """
     if filter is None:
         return None
@@ -50,8 +52,13 @@ def where_of_faiss(filter: Mapping[str, Any] | None) -> dict[str, Any] | None:  
 
 def _faiss_clause(name: str, value: Any) -> dict[str, Any]:
     """Convert one filter entry. A value of a wrong type is unchanged; the search refuses it."""
+    value = to_json_value(value)
+    if name in ("$and", "$or") and isinstance(value, _SEQUENCES):
+        if not value:  # all of none hold, and none of them does
+            return {} if name == "$and" else {"$not": {}}
+        return {name: list(map(_faiss_operand, value))}
     if name in ("$and", "$or"):
-        return {name: list(map(_faiss_operand, value)) if isinstance(value, _SEQUENCES) else value}
+        return {name: value}
     if name == "$not":
         return {name: _faiss_operand(value)}
     if isinstance(value, Mapping):

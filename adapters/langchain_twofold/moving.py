@@ -5,7 +5,7 @@ The objects are recognised by their attributes, so langchain-community is not re
 
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from langchain_twofold.vector_store import TwofoldVectorStore
 from twofold import Encoder, Index, Metric, Passage, Retriever
 from twofold.fusion import EnsembleFusion
 from twofold.index import AS_STORED
-from twofold.integrations import create_filled_index, read_faiss_vectors
+from twofold.integrations import create_filled_index, read_faiss_vectors, with_distinct_ids
 from twofold.lexical import AnalyzerLike, OkapiBM25
 from twofold.types import Vectors
 
@@ -66,7 +66,7 @@ def from_bm25_retriever(
     _check_attributes(retriever, ("vectorizer", "docs", "preprocess_func", "k"), "a BM25Retriever")
     index = create_filled_index(
         path,
-        _passages_with_distinct_ids(retriever.docs, ()),
+        with_distinct_ids(map(as_passage, retriever.docs)),
         encoder=as_encoder(encoder),
         metric=None,
         analyzer=analyzer if analyzer is not None else _bm25_analyzer(retriever),
@@ -116,7 +116,7 @@ def from_ensemble(
             stacklevel=2,
         )
     missing = [document for text, document in reversed(by_text.items()) if text not in dense_texts]
-    passages += _passages_with_distinct_ids(missing, [passage.id for passage in passages])
+    passages += with_distinct_ids(map(as_passage, missing), [p.id for p in passages])
     analyzer = analyzer if analyzer is not None else _bm25_analyzer(lexical)
     index = _create_index(path, contents, passages, analyzer)
     weights = dict(zip(map(id, members), ensemble.weights, strict=True))
@@ -213,17 +213,6 @@ def _refuse_unsupported(ensemble: Any, dense: Any) -> None:
             "threshold for the dense leg: TwofoldRetriever(retriever=dataclasses.replace("
             "result.retriever, min_dense=...))"
         )
-
-
-def _passages_with_distinct_ids(
-    documents: Iterable[Document], taken: Iterable[str]
-) -> list[Passage]:
-    """Convert documents to passages; a taken id is replaced by one derived from the text."""
-    seen, passages = set(taken), []
-    for passage in map(as_passage, documents):
-        passages.append(replace(passage, id="") if passage.id in seen else passage)
-        seen.add(passage.id)
-    return passages
 
 
 def _bm25_analyzer(retriever: Any) -> Any:

@@ -29,7 +29,7 @@ from twofold import Encoder, Metric, Retriever
 from twofold.errors import QueryError
 from twofold.filters import parse_filter
 from twofold.index import AS_STORED, AsStored
-from twofold.integrations import create_filled_index, log_warnings, run_embedded
+from twofold.integrations import as_ids, create_filled_index, log_warnings, run_embedded
 from twofold.lexical import AnalyzerLike
 from twofold.types import Mode
 from twofold.validation import check_queries
@@ -122,19 +122,28 @@ class TwofoldRetriever(BaseRetriever):
         path: str | os.PathLike[str] | None = None,
         metric: Metric | str | None = None,
         analyzer: AnalyzerLike | AsStored | None = AS_STORED,
+        replace: bool = False,
         **settings: Any,
     ) -> "TwofoldRetriever":
         """Index documents in the folder ``path``, or a temporary one, and return its retriever.
 
         ``encoder`` is a model name, a twofold encoder or LangChain ``Embeddings``; with None,
         search is lexical only. ``metric`` and ``analyzer`` are those of ``Index.open``, and
-        ``settings`` are fields of this class.
+        ``settings`` are fields of this class. The index keeps what ``path`` already holds, such as
+        the chunks of an earlier splitting; with ``replace``, the documents replace all of it in one
+        commit.
         """
-        refuse_unknown(settings, [*cls.model_fields, "encoder", "path", "metric", "analyzer"])
+        options = ("encoder", "path", "metric", "analyzer", "replace")
+        refuse_unknown(settings, [*cls.model_fields, *options])
         passages = passages_from_documents(documents)
         cls(index=PendingIndex.from_options(encoder, analyzer), **settings)  # checks the settings
         index = create_filled_index(
-            path, passages, encoder=as_encoder(encoder), metric=metric, analyzer=analyzer
+            path,
+            passages,
+            encoder=as_encoder(encoder),
+            metric=metric,
+            analyzer=analyzer,
+            replace=replace,
         )
         return cls(index=index, **settings)
 
@@ -314,14 +323,14 @@ class TwofoldIndex(TwofoldRetriever, DocumentIndex):
         refuse_unknown(kwargs, ("ids",))
         if ids is None:
             raise ValueError("delete needs ids: to delete all, call index.delete(where={})")
-        known = [document_id for document_id in dict.fromkeys(ids) if document_id in self.index]
+        known = list(dict.fromkeys(passage.id for passage in self.index.get(as_ids(ids))))
         self.index.delete(known)
         return DeleteResponse(num_deleted=len(known), succeeded=known, failed=[], num_failed=0)
 
     def get(self, ids: Sequence[str], /, **kwargs: Any) -> list[Document]:
         """Return the documents with these ids; unknown ids are ignored."""
         refuse_unknown(kwargs, ("ids",))
-        return [as_document(passage) for passage in self.index.get(ids)]
+        return [as_document(passage) for passage in self.index.get(as_ids(ids))]
 
 
 def _check_query(query: str) -> Exception | None:

@@ -24,7 +24,7 @@ from twofold import Encoder, Index, Metric, Passage, ReciprocalRank, Retriever, 
 from twofold.concurrency import run_in_thread
 from twofold.fusion import Fusion, GuardedFusion, MinMax, Rank, TheoreticalMinMax
 from twofold.index import AS_STORED, AsStored
-from twofold.integrations import create_filled_index, run_embedded
+from twofold.integrations import as_ids, create_filled_index, run_embedded
 from twofold.lexical import AnalyzerLike
 from twofold.results.hits import Hits
 from twofold.retriever import plan_search
@@ -35,7 +35,7 @@ Model = Embeddings | Encoder | str | None
 Found = TypeVar("Found")
 ScoredDocuments = list[tuple[Document, float]]
 
-_OPEN_OPTIONS = ("ids", "path", "metric", "analyzer")
+_OPEN_OPTIONS = ("ids", "path", "metric", "analyzer", "replace")
 _FUSION_OPTIONS = ("mode", "weights", "preset", "reranker")
 _MERGE_BATCH = 4096  # passages with vectors copied at a time
 
@@ -79,35 +79,37 @@ class TwofoldVectorStore(VectorStore):
         path: Folder = None,
         metric: Metric | str | None = None,
         analyzer: AnalyzerLike | AsStored | None = AS_STORED,
+        replace: bool = False,
         **kwargs: Any,
     ) -> Self:
         """Index texts in the folder ``path``, or a temporary one, and return the store.
 
         ``embedding`` is LangChain ``Embeddings``, a twofold encoder or a model name; None uses the
-        default model. An id of None is derived from the text. ``metric`` and ``analyzer`` are
-        those of ``Index.open``.
+        default model. An id of None is derived from text and metadata, so that equal texts are one
+        document. ``metric`` and ``analyzer`` are those of ``Index.open``.
+
+        The index keeps what ``path`` already holds, such as the chunks of an earlier splitting.
+        With ``replace``, the texts replace all of it in one commit.
         """
-        refuse_unknown(kwargs, _OPEN_OPTIONS)
-        index = create_filled_index(
-            path,
-            passages_from_texts(texts, metadatas, ids),
-            encoder=as_encoder(embedding) if embedding is not None else AS_STORED,
-            metric=metric,
-            analyzer=analyzer,
-        )
-        return cls(index)
+        encoder = as_encoder(embedding) if embedding is not None else AS_STORED
+        options = {"path": path, "metric": metric, "analyzer": analyzer, "replace": replace}
+        return cls._fill(passages_from_texts(texts, metadatas, ids), encoder, {**options, **kwargs})
 
     @classmethod
     def from_documents(
-        cls, documents: Iterable[Document], embedding: Model = None, **kwargs: Any
+        cls,
+        documents: Iterable[Document],
+        embedding: Model = None,
+        *,
+        ids: Iterable[str | None] | None = None,
+        **kwargs: Any,
     ) -> Self:
-        """Index documents; the other arguments are those of ``from_texts``."""
-        documents = list(documents)
-        if kwargs.get("ids") is None:
-            kwargs["ids"] = [document.id for document in documents]
-        texts = [document.page_content for document in documents]
-        metadatas = [document.metadata for document in documents]
-        return cls.from_texts(texts, embedding, metadatas, **kwargs)
+        """Index documents; the other arguments are those of ``from_texts``.
+
+        Chunks of an earlier splitting stay in ``path`` beside the new ones, unless ``replace``.
+        """
+        encoder = as_encoder(embedding) if embedding is not None else AS_STORED
+        return cls._fill(passages_from_documents(documents, ids), encoder, kwargs)
 
     @classmethod
     async def afrom_documents(cls, *args: Any, **kwargs: Any) -> Self:
@@ -125,6 +127,7 @@ class TwofoldVectorStore(VectorStore):
         path: Folder = None,
         metric: Metric | str | None = None,
         analyzer: AnalyzerLike | AsStored | None = AS_STORED,
+        replace: bool = False,
         **kwargs: Any,
     ) -> Self:
         """Index (text, vector) pairs; the other arguments are those of ``from_texts``.
@@ -132,18 +135,21 @@ class TwofoldVectorStore(VectorStore):
         ``embedding`` is the model that encoded the texts, and encodes the queries. With None, dense
         searches need a query vector.
         """
-        refuse_unknown(kwargs, _OPEN_OPTIONS)
         passages, vectors = _split_pairs(text_embeddings, metadatas, ids)
-        index = create_filled_index(
-            path,
-            passages,
-            encoder=as_encoder(embedding),
-            dim="first" if embedding is None else None,
-            metric=metric,
-            analyzer=analyzer,
-            vectors=vectors,
-        )
-        return cls(index)
+        options = {"path": path, "metric": metric, "analyzer": analyzer, "replace": replace}
+        return cls._fill(passages, as_encoder(embedding), {**options, **kwargs}, vectors)
+
+    @classmethod
+    def _fill(
+        cls,
+        passages: list[Passage],
+        encoder: Any,
+        options: dict[str, Any],
+        vectors: Vectors | None = None,
+    ) -> Self:
+        refuse_unknown(options, _OPEN_OPTIONS)
+        options = {**options, "encoder": encoder, "dim": "first" if encoder is None else None}
+        return cls(create_filled_index(passages=passages, vectors=vectors, **options))
 
     @classmethod
     async def afrom_embeddings(cls, *args: Any, **kwargs: Any) -> Self:
@@ -170,7 +176,7 @@ class TwofoldVectorStore(VectorStore):
         """Add documents, replacing stored ones with the same ids, and return the ids.
 
         ``ids`` take precedence over the documents' ids; a document without one gets an id derived
-        from its content.
+        from text and metadata, so that equal documents are one, in one call or in several.
         """
         refuse_unknown(kwargs, ("ids", "batch_size"))
         return list(self.index.upsert(passages_from_documents(documents, ids)).ids)
@@ -203,12 +209,12 @@ class TwofoldVectorStore(VectorStore):
         refuse_unknown(kwargs, ("ids",))
         if ids is None:
             raise ValueError("delete needs ids: to delete all, call index.delete(where={})")
-        self.index.delete(ids)
+        self.index.delete(as_ids(ids))
         return True
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """Return the documents with these ids; unknown ids are ignored."""
-        return [as_document(passage) for passage in self.index.get(ids)]
+        return [as_document(passage) for passage in self.index.get(as_ids(ids))]
 
     async def aget_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """Run ``get_by_ids`` without blocking the event loop."""

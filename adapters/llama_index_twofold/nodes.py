@@ -7,6 +7,7 @@ import numpy as np
 from llama_index.core.schema import (
     BaseNode,
     Document,
+    ImageDocument,
     ImageNode,
     IndexNode,
     MetadataMode,
@@ -16,12 +17,19 @@ from llama_index.core.schema import (
 )
 
 from twofold import Passage
-from twofold.errors import VectorError
+from twofold.errors import PassageError, VectorError
+from twofold.integrations import add_title, own_metadata, own_title
+from twofold.metadata import to_json_metadata
 from twofold.results.hits import Hits
 from twofold.types import PAYLOAD, Vectors
 
-_NODE_TYPES = {kind.class_name(): kind for kind in (TextNode, IndexNode, ImageNode, Node, Document)}
+_NODE_TYPES = {
+    kind.class_name(): kind
+    for kind in (TextNode, IndexNode, ImageNode, Node, Document, ImageDocument)
+}
+_NEAREST = tuple(reversed(_NODE_TYPES.items()))
 _KIND, _FIELDS, _OBJECT = "kind", "fields", "obj"
+_RESOURCES = ("text_resource", "image_resource", "audio_resource", "video_resource")
 _MISSPELT = "metadata_seperator"
 """LlamaIndex 0.13 also writes ``metadata_separator``, and reads only this misspelt field."""
 DOCUMENT_FIELDS = ("document_id", "doc_id", "ref_doc_id")
@@ -32,11 +40,18 @@ def as_passage(node: BaseNode) -> Passage:
     """Convert a node to a passage whose text is what LlamaIndex would embed.
 
     The node's metadata and its document's id can be filtered by. The rest of the node is stored in
-    a reserved field: relationships, excluded keys, templates, and an IndexNode's ``obj`` if that is
-    a node. Other objects, such as retrievers, are not stored. Raises TypeError for other types.
+    a reserved field: relationships, excluded keys, templates, pictures and other media, and an
+    IndexNode's ``obj`` if that is a node. Other objects, such as retrievers, are not stored. A
+    title or score that a search added to the metadata is left out again. Raises TypeError for
+    other types, and PassageError for an empty node id.
     """
     if not isinstance(node, BaseNode):
         raise TypeError(f"expected a node, got {type(node).__name__}: {node!r:.80}")
+    if not node.node_id:
+        raise PassageError(f"a node's id must be a string that isn't empty, got {node!r:.80}")
+    title, kept = own_title(node), to_json_metadata(own_metadata(node), repr(node.node_id))
+    if kept is not node.metadata:
+        node = node.model_copy(update={"metadata": kept})
     text = node.get_content(metadata_mode=MetadataMode.EMBED)
     payload = _node_to_dict(node)
     fields = payload[_FIELDS]
@@ -49,17 +64,25 @@ def as_passage(node: BaseNode) -> Passage:
     if node.ref_doc_id is not None:
         metadata |= dict.fromkeys(DOCUMENT_FIELDS, node.ref_doc_id)
     metadata[PAYLOAD] = payload
-    return Passage(id=node.node_id, text=text, metadata=metadata)
+    return Passage(id=node.node_id, text=text, title=title, metadata=metadata)
 
 
 def _node_to_dict(node: BaseNode) -> dict[str, Any]:
-    """Return a node as JSON values, without its embedding."""
+    """Return a node, without its embedding, as values that the index converts to JSON."""
     linked = node.obj if isinstance(node, IndexNode) else None
     if linked is not None:
         node = node.model_copy(update={"obj": None})
-    fields: dict[str, Any] = node.model_dump(mode="json", exclude={"embedding"})
+    fields: dict[str, Any] = node.model_dump(exclude={"embedding"})
+    fields["metadata"] = node.metadata
+    for name in _RESOURCES if isinstance(node, Node) else ():
+        if (resource := getattr(node, name)) is not None:
+            data = resource.data.decode() if resource.data is not None else None  # it is base64
+            fields[name] = {**resource.model_dump(mode="json"), "data": data}
     fields.pop(_MISSPELT, None)
-    payload = {_KIND: fields.pop("class_name"), _FIELDS: fields}
+    kind = fields.pop("class_name")
+    if kind not in _NODE_TYPES:  # a subclass is stored as the nearest type that is known
+        kind = next((k for k, known in _NEAREST if isinstance(node, known)), kind)
+    payload = {_KIND: kind, _FIELDS: fields}
     return {**payload, _OBJECT: _node_to_dict(linked)} if isinstance(linked, BaseNode) else payload
 
 
@@ -89,13 +112,14 @@ def as_node(passage: Passage) -> BaseNode:
     metadata = dict(passage.metadata)
     payload = metadata.pop(PAYLOAD, None)
     if not isinstance(payload, dict) or _KIND not in payload:
-        if passage.title:
-            metadata.setdefault("title", passage.title)
-        return TextNode(id_=passage.id, text=passage.text, metadata=metadata)
-    for name in DOCUMENT_FIELDS:
-        metadata.pop(name, None)
+        payload = {_KIND: TextNode.class_name(), _FIELDS: {}}
+    else:
+        for name in DOCUMENT_FIELDS:
+            metadata.pop(name, None)
     defaults = {"id_": passage.id, "metadata": metadata, "text": passage.text}
-    return _node_from_dict(payload, defaults)
+    node = _node_from_dict(payload, defaults)
+    add_title(node, passage.title)
+    return node
 
 
 def nodes_from_hits(hits: Hits) -> list[NodeWithScore]:

@@ -76,7 +76,8 @@ def configure(retriever: Retriever, options: Mapping[str, Any]) -> Retriever:
     """Return a copy of ``retriever`` with those ``options`` that are not None."""
     refuse_unknown(options)
     settings = {_CORE_NAMES.get(name, name): value for name, value in options.items()}
-    settings["where"] = as_where(settings.get("where"))
+    where = as_where(given := settings.get("where"))
+    settings["where"] = {} if where is None and given is not None else where
     return core.configure(retriever, settings)
 
 

@@ -10,6 +10,7 @@ from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRan
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
+from twofold.integrations import add_field
 from twofold.protocols import Reranker
 from twofold.rerank import as_reranker
 
@@ -82,5 +83,5 @@ class TwofoldReranker(BaseNodePostprocessor):
     def _copy(self, found: NodeWithScore, score: float) -> NodeWithScore:
         node = found.node.model_copy(deep=True)
         if self.score_key is not None:
-            node.metadata[self.score_key] = found.score
+            add_field(node, self.score_key, found.score)
         return NodeWithScore(node=node, score=score)

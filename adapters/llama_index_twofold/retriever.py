@@ -82,6 +82,7 @@ class TwofoldRetriever(BaseRetriever):
         metric: Metric | str | None = None,
         analyzer: AnalyzerLike | AsStored | None = AS_STORED,
         objects: Sequence[IndexNode] = (),
+        replace: bool = False,
         **options: Unpack[QueryOptions],
     ) -> "TwofoldRetriever":
         """Index nodes in the folder ``path``, or a temporary one, and retrieve from it.
@@ -89,13 +90,20 @@ class TwofoldRetriever(BaseRetriever):
         ``encoder`` is a model name, a twofold encoder or a LlamaIndex embedding; with None, search
         is lexical only. ``metric`` and ``analyzer`` are those of ``Index.open``. ``objects`` are
         IndexNodes with an ``obj``, in addition to those in ``nodes``. An ``obj`` that isn't a node
-        is not stored, so pass it again after reopening the index.
+        is not stored, so pass it again after reopening the index. The index keeps what ``path``
+        already holds, such as the nodes of an earlier splitting; with ``replace``, the nodes
+        replace all of it in one commit.
         """
         refuse_unknown(options)  # before any work
         linked = [node for node in nodes if isinstance(node, IndexNode) and node.obj is not None]
         passages = [as_passage(node) for node in nodes]
         index = create_filled_index(
-            path, passages, encoder=as_encoder(encoder), metric=metric, analyzer=analyzer
+            path,
+            passages,
+            encoder=as_encoder(encoder),
+            metric=metric,
+            analyzer=analyzer,
+            replace=replace,
         )
         return cls(index, objects=[*linked, *objects], **options)
 

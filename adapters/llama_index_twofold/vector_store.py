@@ -27,13 +27,14 @@ from llama_index_twofold.filters import restrict_where
 from llama_index_twofold.nodes import as_node, as_passage, is_reference, stack_embeddings
 from twofold import Encoder, Index, Metric, Passage, Retriever
 from twofold.concurrency import run_in_thread
-from twofold.errors import VectorError
+from twofold.errors import QueryError, VectorError
 from twofold.index import AS_STORED, AsStored
-from twofold.integrations import log_warnings, refuse_unknown
+from twofold.integrations import log_warnings, refuse_unknown, stored_vectors
 from twofold.lexical import AnalyzerLike
 from twofold.results.hits import Hits
 from twofold.retriever import DEPTH
 from twofold.types import Mode, Vectors
+from twofold.validation import check_integer
 
 logger = logging.getLogger(__name__)
 
@@ -41,10 +42,11 @@ _MODES: dict[VectorStoreQueryMode, Mode] = {
     VectorStoreQueryMode.DEFAULT: "dense",
     VectorStoreQueryMode.MMR: "dense",
     VectorStoreQueryMode.HYBRID: "hybrid",
+    VectorStoreQueryMode.SEMANTIC_HYBRID: "hybrid",
     VectorStoreQueryMode.SPARSE: "lexical",
     VectorStoreQueryMode.TEXT_SEARCH: "lexical",
 }
-_QUERY_ARGUMENTS = ("mmr_threshold", "mmr_prefetch_k", "mmr_prefetch_factor")
+_QUERY_ARGUMENTS = ("mmr_threshold", "mmr_prefetch_k", "mmr_prefetch_factor", "include_embeddings")
 _MMR_THRESHOLD = 0.5
 
 
@@ -52,8 +54,9 @@ class TwofoldVectorStore(BasePydanticVectorStore):
     """Nodes, vectors and words in one folder, for ``VectorStoreIndex`` and ingestion pipelines.
 
     Writes are on disk when the call returns. The query modes ``default`` and ``mmr`` search the
-    dense leg, ``sparse`` and ``text_search`` the lexical leg, and ``hybrid`` both. Higher
-    similarities are better under every metric.
+    dense leg, ``sparse`` and ``text_search`` the lexical leg, and ``hybrid`` both.
+    ``semantic_hybrid`` is hybrid with the retriever's reranker. Higher similarities are better
+    under every metric.
 
     Args:
         index: A twofold ``Index``. Pass this, ``retriever`` or ``path``.
@@ -193,13 +196,26 @@ class TwofoldVectorStore(BasePydanticVectorStore):
         await run_in_thread(self.clear)
 
     def get_nodes(
-        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None
+        self,
+        node_ids: list[str] | None = None,
+        filters: MetadataFilters | None = None,
+        *,
+        include_embeddings: bool = False,
     ) -> list[BaseNode]:
-        """Return nodes that match both ids and filters; None matches all. Ignores unknown ids."""
-        where = restrict_where(filters)
-        if where is None and node_ids is None:
-            where = {}
-        return [as_node(passage) for passage in self.index.get(node_ids, where=where)]
+        """Return nodes that match both ids and filters; None matches all. Ignores unknown ids.
+
+        ``include_embeddings`` sets the nodes' embeddings to the stored vectors, which have length 1
+        under the cosine metric.
+        """
+        passages = self.index.get(node_ids, where=restrict_where(filters) or {})
+        return self._as_nodes(passages, include_embeddings)
+
+    def _as_nodes(self, passages: Sequence[Passage], include_embeddings: bool) -> list[BaseNode]:
+        nodes, ids = [as_node(passage) for passage in passages], [p.id for p in passages]
+        if include_embeddings:
+            for node, vector in zip(nodes, stored_vectors(self.index, ids), strict=True):
+                node.embedding = vector
+        return nodes
 
     async def aget_nodes(self, *args: Any, **kwargs: Any) -> list[BaseNode]:
         """Run ``get_nodes`` without blocking the event loop."""
@@ -208,40 +224,57 @@ class TwofoldVectorStore(BasePydanticVectorStore):
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """Return the best nodes with their similarities and ids.
 
-        Filters, ``doc_ids`` and ``node_ids`` apply before the search. In hybrid mode ``alpha`` is
-        the dense share; None leaves it to the fusion. For ``mmr``, ``kwargs`` may have
+        Filters, ``doc_ids`` and ``node_ids`` apply before the search. Without a text and an
+        embedding, they alone select: all nodes that match, in the order of ``node_ids`` or else as
+        stored, up to ``similarity_top_k``, without similarities. In hybrid mode ``alpha`` is the
+        dense share; None leaves it to the fusion. For ``mmr``, ``kwargs`` may have
         ``mmr_threshold``, which overrides the query's, and the number of candidates as
-        ``mmr_prefetch_k`` or ``mmr_prefetch_factor``. Raises NotImplementedError for other modes.
+        ``mmr_prefetch_k`` or ``mmr_prefetch_factor``. For ``include_embeddings`` see ``get_nodes``.
+        Raises NotImplementedError for other modes.
         """
-        hits = self._search(query, kwargs)
-        if hits is None:
-            return VectorStoreQueryResult(nodes=[], similarities=[], ids=[])
-        log_warnings(logger, self.index, hits)
-        nodes = [as_node(passage) for passage in hits.passages]
-        return VectorStoreQueryResult(nodes=nodes, similarities=hits.scores.tolist(), ids=hits.ids)
+        refuse_unknown(list(kwargs), _QUERY_ARGUMENTS, {"lambda_mult": "mmr_threshold"})
+        passages, similarities = self._search(query, kwargs)
+        nodes = self._as_nodes(passages, bool(kwargs.get("include_embeddings")))
+        ids = [passage.id for passage in passages]
+        return VectorStoreQueryResult(nodes=nodes, similarities=similarities, ids=ids)
 
     async def aquery(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """Run ``query`` without blocking the event loop."""
         return await run_in_thread(self.query, query, **kwargs)
 
-    def _search(self, query: VectorStoreQuery, arguments: Mapping[str, Any]) -> Hits | None:
-        """Return the hits of a query, or None if it has neither a vector nor a text."""
-        refuse_unknown(list(arguments), _QUERY_ARGUMENTS, {"lambda_mult": "mmr_threshold"})
-        text = (query.query_str or "").strip()
-        vector = _query_vector(self.retriever, query)
-        if vector is None and not text:
-            return None
+    def _search(
+        self, query: VectorStoreQuery, arguments: Mapping[str, Any]
+    ) -> tuple[Sequence[Passage], list[float] | None]:
+        """Return the passages that a query finds, and their similarities if it has any."""
         if query.mode not in _MODES:
             supported = ", ".join(mode.value for mode in _MODES)
             raise NotImplementedError(
                 f"query mode {query.mode.value!r} is not supported: use one of {supported}"
             )
+        ids = query.node_ids or None  # VectorStoreIndex.as_retriever passes [] for no restriction
+        selects = any(value is not None for value in (query.filters, query.doc_ids, ids))
+        if selects and query.query_str is None and query.query_embedding is None:
+            check_integer("similarity_top_k", query.similarity_top_k, error=QueryError)
+            where = restrict_where(query.filters, documents=query.doc_ids) or {}
+            return self.index.get(ids, where=where)[: query.similarity_top_k], None
+        hits = self._find_hits(query, arguments)
+        if hits is None:
+            return [], []
+        log_warnings(logger, self.index, hits)
+        return hits.passages, hits.scores.tolist()
+
+    def _find_hits(self, query: VectorStoreQuery, arguments: Mapping[str, Any]) -> Hits | None:
+        """Return the hits of a query, or None if it has neither a vector nor words."""
+        text = (query.query_str or "").strip()
+        vector = _query_vector(self.retriever, query)
+        if vector is None and not text:
+            return None
         mode, node_ids = _MODES[query.mode], self._restricting_ids(query.node_ids)
         where = restrict_where(query.filters, ids=node_ids, documents=query.doc_ids)
         k = {"hybrid": query.hybrid_top_k, "lexical": query.sparse_top_k}.get(mode)
         k = k if k is not None else query.similarity_top_k
         retriever = replace(self.retriever, mode=mode, k=k, where=where)
-        if query.mode is VectorStoreQueryMode.HYBRID:
+        if mode == "hybrid":
             retriever = _configure_hybrid(retriever, query)
         if query.mode is VectorStoreQueryMode.MMR:
             retriever = _configure_mmr(retriever, query, arguments)
@@ -308,6 +341,11 @@ def _query_vector(retriever: Retriever, query: VectorStoreQuery) -> Vectors | No
 
 def _configure_hybrid(retriever: Retriever, query: VectorStoreQuery) -> Retriever:
     """Set the dense share; set the depth to at least the number of nodes to return."""
+    if query.mode is VectorStoreQueryMode.SEMANTIC_HYBRID and retriever.reranker is None:
+        raise QueryError(
+            "query mode 'semantic_hybrid' reranks, and the store has no reranker: pass "
+            "retriever=Retriever(index, reranker=...), or use mode 'hybrid'"
+        )
     count = max(query.similarity_top_k, query.sparse_top_k or 0)
     default = retriever.depth if retriever.depth is not None else DEPTH
     depth = retriever.depth if count <= default else count
@@ -321,8 +359,12 @@ def _configure_mmr(
     """Set the diversity to 1 - ``mmr_threshold``, and the number of candidates."""
     thresholds = [arguments.get("mmr_threshold"), query.mmr_threshold, _MMR_THRESHOLD]
     threshold = next(value for value in thresholds if value is not None)
-    depth = arguments.get("mmr_prefetch_k")
-    if depth is None and arguments.get("mmr_prefetch_factor") is not None:
-        depth = int(arguments["mmr_prefetch_factor"] * retriever.k)
+    depth, factor = arguments.get("mmr_prefetch_k"), arguments.get("mmr_prefetch_factor")
+    if depth is not None and factor is not None:
+        raise QueryError(
+            "pass mmr_prefetch_k or mmr_prefetch_factor, not both, got "
+            f"mmr_prefetch_k={depth!r} and mmr_prefetch_factor={factor!r}"
+        )
+    depth = int(factor * retriever.k) if factor is not None else depth
     depth = depth if depth is not None else retriever.depth
     return replace(retriever, diversity=1 - threshold, depth=depth)

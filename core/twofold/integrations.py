@@ -2,9 +2,10 @@
 
 import logging
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import fields, replace
+from itertools import count
 from typing import Any, Literal, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -14,16 +15,21 @@ from twofold.backend import Searchable
 from twofold.concurrency import run_in_thread
 from twofold.errors import InputError
 from twofold.index.index import Index
-from twofold.index.open_options import AsStored
+from twofold.index.open_options import AS_STORED, AsStored
+from twofold.index.writing.passage_input import derive_id
 from twofold.lexical import AnalyzerLike
+from twofold.metadata import encode_metadata
 from twofold.protocols import Encoder
 from twofold.results.hits import Hits
 from twofold.retriever.retriever import Retriever
 from twofold.similarity import Metric
-from twofold.types import PassageLike, Vectors
-from twofold.validation import did_you_mean, is_number
+from twofold.types import Passage, PassageLike, Vectors
+from twofold.validation import did_you_mean, is_integer, is_number
 
 _RETRIEVER_OPTIONS = tuple(field.name for field in fields(Retriever) if field.init)
+_ADDED = "_twofold_added"
+"""Entry of an item's ``__dict__``: for each field added, its value and the field before, if any."""
+_TITLE = "_twofold_title"
 _FAISS_METRICS = {0: Metric.DOT, 1: Metric.EUCLIDEAN}
 """FAISS's METRIC_INNER_PRODUCT and METRIC_L2; twofold has none of its other metrics."""
 _Embedded = Mapping[str, Sequence[float] | BaseException]
@@ -147,28 +153,124 @@ def log_warnings(logger: logging.Logger, index: Searchable, hits: Hits) -> None:
         logger.log(level, "%r: %s", hits.query, text)
 
 
+def as_id(value: Any) -> Any:
+    """Return an id as the index takes it: an integer as its digits, and None as ""."""
+    return "" if value is None else str(int(value)) if is_integer(value) else value
+
+
+def as_ids(ids: Any) -> Any:
+    """Return ids for ``Index.get`` or ``delete`` as by ``as_id``; another value unchanged."""
+    is_list = isinstance(ids, Iterable) and not isinstance(ids, str | bytes | Mapping)
+    return list(map(as_id, ids)) if is_list else ids
+
+
+def match_values(
+    name: str, values: Iterable[Any] | None, items: Sequence[Any], noun: str
+) -> Sequence[Any]:
+    """Return as many values as ``items``: those given, or None for each; or raise InputError."""
+    values = [None] * len(items) if values is None else list(values)
+    if len(values) != len(items):
+        raise InputError(f"got {len(values)} {name} for {len(items)} {noun}: pass one for each")
+    return values
+
+
+def stored_vectors(index: Searchable, ids: Sequence[str]) -> list[list[float] | None]:
+    """Return the stored vector of each passage as numbers; None for one without a vector."""
+    with index.open_search() as scope:
+        found = scope.session.fetch(ids=ids, texts=False, vectors=True)
+    assert found.vectors is not None
+    assert found.has_vector is not None
+    rows = zip(found.ids, found.vectors, found.has_vector, strict=True)
+    known = {name: vector.tolist() for name, vector, has_vector in rows if has_vector}
+    return [known.get(name) for name in ids]
+
+
+def with_distinct_ids(passages: Iterable[Passage], taken: Iterable[str] = ()) -> list[Passage]:
+    """Give each passage an id of its own; one that is ``taken`` is replaced by the content's id.
+
+    Equal passages stay several, as in a retriever that doesn't compare them: they get numbers.
+    """
+    seen, distinct = set(taken), []
+    for passage in passages:
+        name = passage.id
+        if not name or name in seen:
+            name = derived = derive_id(passage, encode_metadata(passage.metadata, repr(name)))
+            numbers = count(2)
+            while name in seen:
+                name = f"{derived}-{next(numbers)}"
+        seen.add(name)
+        distinct.append(replace(passage, id=name))
+    return distinct
+
+
+def add_field(item: Any, key: str, value: object) -> None:
+    """Set a metadata field of a document or node that is returned, such as its score.
+
+    The item remembers it, also in copies, and ``own_metadata`` leaves it out. The mark is an entry
+    of the item's ``__dict__``, which pydantic ignores in comparisons and when it serializes.
+    """
+    added: dict[str, tuple[object, dict[str, Any]]] = item.__dict__.get(_ADDED, {})
+    before = {name: item.metadata[name] for name in (key,) if name in item.metadata}
+    _, original = added.get(key, (None, before))
+    item.metadata[key] = value
+    item.__dict__[_ADDED] = {**added, key: (value, original)}
+
+
+def add_title(item: Any, title: str) -> None:
+    """Add a passage's title to the metadata of a document or node, unless it has one already."""
+    if title:
+        item.__dict__[_TITLE] = title
+        if "title" not in item.metadata:
+            add_field(item, "title", title)
+
+
+def own_title(item: Any) -> str:
+    """Return the title that ``add_title`` was given for a document or node, "" without one."""
+    title: str = item.__dict__.get(_TITLE, "")
+    return title
+
+
+def own_metadata(item: Any) -> dict[str, Any]:
+    """Return the metadata of a document or node without fields that ``add_field`` has set.
+
+    A field that was changed since is the user's, and one that was overwritten has its old value.
+    """
+    added: dict[str, tuple[object, dict[str, Any]]] = item.__dict__.get(_ADDED, {})
+    metadata: dict[str, Any] = item.metadata
+    if not added:
+        return metadata
+    kept: dict[str, Any] = {}
+    for key, value in metadata.items():
+        mark, original = added.get(key, (None, {}))
+        same = value is mark or (type(value) is type(mark) and value == mark)
+        kept |= original if key in added and same else {key: value}
+    return kept
+
+
 def create_filled_index(
-    path: str | os.PathLike[str] | None,
-    passages: Sequence[PassageLike],
+    path: str | os.PathLike[str] | None = None,
+    passages: Sequence[PassageLike] = (),
     *,
     encoder: Encoder | str | AsStored | None,
-    metric: Metric | str | None,
-    analyzer: AnalyzerLike | AsStored | None,
+    metric: Metric | str | None = None,
+    analyzer: AnalyzerLike | AsStored | None = AS_STORED,
     dim: Literal["first"] | None = None,
     vectors: Vectors | None = None,
+    replace: bool = False,
 ) -> Index:
     """Open an index, add passages, release the write lock, and return the index.
 
     A notebook cell can therefore run twice, and another process can write. ``vectors`` (n, dim) are
-    those of the first n passages; later passages are encoded. Other arguments: see `Index.open`.
+    those of the first n passages; later passages are encoded, in another commit. ``replace``
+    deletes all other passages. Other arguments: see `Index.open`.
     """
-    count = len(vectors) if vectors is not None else 0
+    first = len(vectors) if vectors is not None else 0
     index = Index.open(path, encoder=encoder, dim=dim, metric=metric, analyzer=analyzer)
     try:
-        if count:
-            index.upsert(passages[:count], vectors=vectors)
-        if len(passages) > count:
-            index.upsert(passages[count:])
+        if first:
+            index.upsert(passages[:first], vectors=vectors, replace_all=replace)
+        if len(passages) > first or (replace and not first):
+            index.upsert(passages[first:], replace_all=replace and not first)
         if path is None:
             return index
         loaded = index.encoder if encoder is not None else None  # so that no model loads twice

@@ -33,7 +33,8 @@ MODES: tuple[Mode, ...] = ("hybrid", "dense", "lexical")
 class Passage:
     """The unit that is indexed and returned.
 
-    ``metadata`` is any JSON object. If ``id`` is empty, the index derives one from the content.
+    ``metadata`` is a dict of JSON values, or of values that ``twofold.metadata`` converts to JSON.
+    If ``id`` is empty, the index derives one from title, text and metadata.
 
     Example:
         >>> from twofold import Passage

@@ -91,6 +91,17 @@ def check_choice(
     raise error(f"{name} must be one of {listed}, got {value!r:.80}{hint}")
 
 
+def check_iterable(items: object) -> None:
+    """Raise PassageError if something else than an iterable is passed, such as one passage."""
+    if not isinstance(items, Iterable):
+        raise PassageError(f"pass an iterable of passages or texts, got {items!r:.80}")
+    if isinstance(items, str | bytes | Mapping | Passage):
+        raise PassageError(
+            f"pass an iterable of passages or texts, got one {type(items).__name__}: put it into a "
+            "list"
+        )
+
+
 def as_passage(item: PassageLike) -> Passage:
     """Return ``item`` as a Passage: a string is a text, a mapping has a passage's fields.
 

@@ -231,7 +231,7 @@ def test_adding_again_replaces_in_both_legs(store):
     assert len(store.index) == 5
     assert "a" not in ids(store.similarity_search("day", k=5, mode="lexical"))
     assert ids(store.similarity_search("bicycle", k=1)) == ["a"]
-    with pytest.raises(ValueError, match="1 ids for 2 documents"):
+    with pytest.raises(ValueError, match="1 ids for 2 texts"):
         store.add_texts(["x", "y"], ids=["1"])
     with pytest.raises(ValueError, match="2 metadatas for 1 texts"):
         store.add_texts(["x"], [{}, {}])
@@ -318,7 +318,7 @@ def test_wrong_settings_are_refused_before_anything_is_indexed(tmp_path):
     path = tmp_path / "i"
     for given, words in [
         ({"metadatas": [{}]}, "1 metadatas for 5 texts"),
-        ({"ids": ["a"]}, "1 ids for 5 documents"),
+        ({"ids": ["a"]}, "1 ids for 5 texts"),
         ({"distance_strategy": "COSINE"}, "did you mean 'metric'"),
         ({"metadatas": [{"_payload": 1}] * 5}, "a field '_payload'"),
     ]:

@@ -131,7 +131,7 @@ def test_each_candidate_is_compared_with_all_that_were_picked(store):
 
 
 def test_modes_that_arent_served_say_so(store):
-    for mode in ("svm", "semantic_hybrid"):
+    for mode in ("svm", "logistic_regression"):
         with pytest.raises(NotImplementedError, match=f"{mode}.*is not supported: .* default, mmr"):
             ask(store, mode)
 

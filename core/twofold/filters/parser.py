@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Any
 
 from twofold.errors import FilterError
+from twofold.metadata import advice_on, to_json_value
 from twofold.types import Where
 from twofold.validation import did_you_mean
 
@@ -74,7 +75,8 @@ _MAX_BITS = 10_000  # of the largest integer that is compared; Python can't prin
 def parse_filter(where: Where) -> Filter:
     """Parse a ``where`` mapping into a tree of conditions.
 
-    A bare value means ``$eq``. Several fields or operators are combined with ``$and``.
+    A bare value means ``$eq``. Several fields or operators are combined with ``$and``. Values are
+    converted as in ``twofold.metadata``, so that a date finds what was stored as a date.
 
     Raises:
         FilterError: An operator is unknown, or an operand has the wrong type.
@@ -140,10 +142,13 @@ def _parse_condition(field: str, name: object, operand: Any) -> Filter:
     operator = Operator(name)
     if operator in _LISTS and isinstance(operand, set | frozenset):
         operand = sorted(operand, key=repr)
+    operand = to_json_value(operand)
     is_valid, description = _OPERANDS[operator]
     if not is_valid(operand):
+        advice = f": {advice}" if (advice := advice_on(operand)) else ""
         raise FilterError(
             f"{operator.value} on field {field!r} takes {description}, got {_shorten(operand)}"
+            f"{advice}"
         )
     return Condition(field, operator, operand)
 

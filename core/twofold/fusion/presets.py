@@ -125,7 +125,7 @@ PRESETS: dict[str, Preset] = {
 
 def preset_from_name(name: str) -> Preset:
     """Return the preset called ``name``; raise InputError for an unknown name."""
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         hint = did_you_mean(name, PRESETS)
         raise InputError(f"unknown preset {name!r}: use one of {', '.join(PRESETS)}{hint}")
     return PRESETS[name]

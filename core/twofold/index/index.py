@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -50,7 +51,6 @@ from twofold.index.writing.passage_input import (
     BATCH,
     ENCODED_BATCH,
     PassageValidator,
-    check_iterable,
 )
 from twofold.index.writing.reencoding import Reencoding
 from twofold.index.writing.upsert import UpsertPlanner, UpsertResult
@@ -60,6 +60,7 @@ from twofold.protocols import Encoder
 from twofold.similarity import Metric
 from twofold.storage import Catalog, IndexSettings, read_head, storage_errors
 from twofold.types import Mode, Passage, PassageLike, Vectors, Where
+from twofold.validation import check_iterable
 
 
 def close_index(
@@ -269,9 +270,14 @@ class Index:
         passages: Iterable[PassageLike],
         *,
         vectors: Vectors | None = None,
+        replace_all: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> UpsertResult:
         """Add passages; replace those stored under the same ids.
+
+        A passage without an id gets one from its title, text and metadata. The same content is
+        therefore one passage, whether it is passed in one call or in several. Metadata values are
+        converted to JSON as ``twofold.metadata`` describes.
 
         Passages are committed in batches of hundreds, each as a whole. A call that was stopped
         can be repeated: unchanged passages are skipped, and stored texts are not encoded again. A
@@ -283,6 +289,8 @@ class Index:
         Args:
             passages: The passages.
             vectors: Their vectors (n, dim), used instead of encoding.
+            replace_all: Delete all other passages. Everything is one commit, so that a reader sees
+                the old passages or the new ones.
             progress: Called with the number of passages committed so far.
 
         Raises:
@@ -301,14 +309,19 @@ class Index:
         ids: list[str] = []
         counts = np.zeros(6, np.int64)
         size = ENCODED_BATCH if encoded else BATCH
-        for batch in PassageValidator().iterate_batches(passages, size):
+        batches = PassageValidator().iterate_batches(passages, size)
+        if replace_all:
+            batches = iter([list(chain.from_iterable(batches))])
+        for batch in batches:
             with self._writer.transaction() as transaction:
-                transaction.change, batch_counts = planner.plan(batch, transaction.view)
+                transaction.change, batch_counts = planner.plan(
+                    batch, transaction.view, replace_all=replace_all
+                )
             ids += [passage.id for passage, _ in batch]
             counts += batch_counts
             if progress is not None:
                 progress(len(ids))
-        compact = len(ids) > size and 2 * int(counts[0]) >= len(self)
+        compact = replace_all or (len(ids) > size and 2 * int(counts[0]) >= len(self))
         build_structures(self._writer, compact=compact)
         update_agreement(self._writer, encode=vectors is None)
         result = UpsertResult(tuple(ids), *counts.tolist())

@@ -123,9 +123,9 @@ def resolve_folder(path: str | os.PathLike[str] | None) -> Path:
     """Return an absolute path, which a later change of directory doesn't affect.
 
     Raises:
-        InputError: The path is empty, which would mean the current folder.
+        InputError: The path is empty, which would mean the current folder, or it is no path.
     """
-    name = os.fspath(path) if path is not None else ""
-    if not name:
-        raise InputError("path is empty: pass a folder, or None for a temporary index")
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        raise InputError(f"path must be a folder, or None for a temporary index, got {path!r:.80}")
+    name = os.fspath(path)
     return Path(name).absolute()

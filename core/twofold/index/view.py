@@ -1,7 +1,7 @@
 """Sessions of the local index: one generation, searched and read as a whole."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import overload
@@ -492,8 +492,11 @@ class SnapshotProvider:
 
 def checked_ids(ids: Iterable[str]) -> list[str]:
     """Return ``ids`` as a list; raise InputError for an id that no passage can have."""
-    if isinstance(ids, str):
-        raise InputError(f"ids must be a list of ids, got the string {ids!r}")
+    if isinstance(ids, str | bytes | Mapping) or not isinstance(ids, Iterable):
+        raise InputError(
+            f"ids must be a list of ids, got {type(ids).__name__} {ids!r:.80}; a filter is passed "
+            "as where="
+        )
     checked = list(ids)
     for passage_id in checked:
         if not isinstance(passage_id, str) or any("\ud800" <= c <= "\udfff" for c in passage_id):

@@ -57,6 +57,9 @@ class SearchOptions:
         check_integer("k", self.k, error=QueryError)
         if self.depth is not None:
             check_integer("depth", self.depth, error=QueryError)
+        for name in ("strict", "exact"):
+            if not isinstance(getattr(self, name), bool):
+                raise QueryError(f"{name} must be True or False, got {getattr(self, name)!r:.80}")
         check_scorer(self.scorer)
         check_effort(self.effort)
         check_fusion(self.fusion)

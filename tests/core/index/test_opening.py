@@ -62,7 +62,7 @@ def test_where_there_is_no_index(tmp_path):
         Index.open(tmp_path / "folder" / "photo.jpg")
     with pytest.raises(EncoderNotFoundError, match="no model folder"):
         Index.open(tmp_path / "new", encoder="./no/such/model")
-    with pytest.raises(InputError, match="path is empty"):
+    with pytest.raises(InputError, match="path must be a folder"):
         Index.open("")
     with pytest.raises(InputError, match="encode_queries and encode_passages"):
         Index.open(tmp_path / "new", encoder=print)

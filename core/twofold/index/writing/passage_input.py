@@ -1,14 +1,14 @@
 """Validation of the passages passed to an upsert, before anything is written."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Any
 
 import xxhash
 
 from twofold.errors import PassageError
+from twofold.metadata import encode_metadata
 from twofold.types import Passage, PassageLike
 from twofold.validation import as_passage
 
@@ -23,14 +23,13 @@ MAX_BYTES = 10_000_000
 class PassageValidator:
     """Checks the passages of one call, and gives ids to those without.
 
-    A generated id is the hash of title, text and metadata, so a repeated call generates the same
-    ids. Equal passages within a call get numbered ids.
+    A generated id is the hash of title, text and metadata. Passages of the same content are
+    therefore one passage, in one call or in several.
     """
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._max_bytes = max_bytes
-        self._seen: set[str] = set()
-        self._repeats: dict[str, int] = {}
+        self._given: set[str] = set()
 
     def iterate_batches(
         self, items: Iterable[PassageLike], size: int
@@ -51,12 +50,12 @@ class PassageValidator:
         name = repr(passage.id) if passage.id else f"with text {passage.text!r:.40}"
         for field in ("id", "title", "text"):
             self._check_text(name, field, getattr(passage, field))
-        metadata = _metadata_to_json(passage.metadata, name)
+        metadata = encode_metadata(passage.metadata, name)
         if not passage.id:
-            passage = replace(passage, id=self._generate_id(passage, metadata))
-        if passage.id in self._seen:
+            return replace(passage, id=derive_id(passage, metadata)), metadata
+        if passage.id in self._given:
             raise PassageError(f"passage id {passage.id!r} is given twice in one call")
-        self._seen.add(passage.id)
+        self._given.add(passage.id)
         return passage, metadata
 
     def _check_text(self, name: str, field: str, value: object) -> None:
@@ -78,46 +77,8 @@ class PassageValidator:
                 f"{size:,}: split it into passages"
             )
 
-    def _generate_id(self, passage: Passage, metadata: str) -> str:
-        content = json.dumps([passage.title, passage.text, metadata])
-        base = xxhash.xxh3_128_hexdigest(content.encode())
-        count = self._repeats.get(base, 0) + 1
-        self._repeats[base] = count
-        return base if count == 1 else f"{base}-{count}"
 
-
-def check_iterable(items: object) -> None:
-    """Raise PassageError if a single passage is passed instead of an iterable."""
-    if isinstance(items, str | bytes | Mapping | Passage):
-        raise PassageError(
-            f"upsert takes an iterable of passages, got one {type(items).__name__}: put it into "
-            "a list"
-        )
-
-
-def _metadata_to_json(metadata: Any, name: str) -> str:
-    """Return metadata as JSON that decodes to an equal value."""
-    if isinstance(metadata, dict) and not metadata:
-        return "{}"
-    if not isinstance(metadata, dict) or not _has_string_keys(metadata):
-        raise PassageError(
-            f"passage {name}: metadata must be a dict with string keys, got {metadata!r:.60}"
-        )
-    try:
-        text = json.dumps(metadata, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        text.encode()
-    except (TypeError, ValueError) as error:
-        raise PassageError(
-            f"passage {name}: metadata can't be stored as JSON ({error}): use strings, finite "
-            "numbers, booleans, None, lists and dicts"
-        ) from None
-    return text
-
-
-def _has_string_keys(value: Any) -> bool:
-    """Return whether all keys, nested ones too, are strings; JSON would convert other keys."""
-    if isinstance(value, dict):
-        return all(isinstance(k, str) and _has_string_keys(v) for k, v in value.items())
-    if isinstance(value, list | tuple):
-        return all(_has_string_keys(item) for item in value)
-    return True
+def derive_id(passage: Passage, metadata: str) -> str:
+    """Return the id of a passage without one: the hash of title, text and metadata as JSON."""
+    content = json.dumps([passage.title, passage.text, metadata])
+    return xxhash.xxh3_128_hexdigest(content.encode())

@@ -30,7 +30,7 @@ class UpsertResult:
         ids: The passages' ids in the order passed, generated ones included.
         added: How many passages are new.
         updated: How many replaced a stored passage.
-        unchanged: How many were stored already with the same content.
+        unchanged: How many were stored already, or passed before, with the same content.
         truncated: How many texts are longer than the encoder reads.
         empty: How many passages have no words, so that no leg finds them.
         undirected: How many passages have a vector of length zero, which has no cosine, so that
@@ -83,14 +83,17 @@ class UpsertPlanner:
             )
 
     def plan(
-        self, batch: Sequence[tuple[Passage, str]], view: IndexView
+        self, batch: Sequence[tuple[Passage, str]], view: IndexView, *, replace_all: bool = False
     ) -> tuple[Change | None, tuple[int, ...]]:
         """Return the change that stores a batch of (passage, metadata as JSON), None for none.
 
-        Also returns the batch's counts, in the order of the fields of `UpsertResult`.
+        Of several passages with one id, the last counts. ``replace_all`` deletes all stored
+        passages that aren't in the batch. Also returns the batch's counts, in the order of the
+        fields of `UpsertResult`.
         """
         given = self._next_vectors(len(batch))
-        stored = view.reader.passages_by_id([passage.id for passage, _ in batch])
+        last = {passage.id: position for position, (passage, _) in enumerate(batch)}
+        stored = view.reader.passages_by_id(list(last))
         settings, vector_set = view.snapshot.settings, view.snapshot.vector_set
         if settings.dense and vector_set is None:
             pending = view.snapshot.pending
@@ -102,9 +105,9 @@ class UpsertPlanner:
             )
         changed = [
             position
-            for position, (passage, metadata) in enumerate(batch)
-            if _differs(stored.get(passage.id), passage, metadata)
-            or (given is not None and _vector_differs(stored[passage.id], given[position], view))
+            for name, position in last.items()
+            if _differs(stored.get(name), *batch[position])
+            or (given is not None and _vector_differs(stored[name], given[position], view))
         ]
         first = view.snapshot.state.next_row
         added = tuple(
@@ -113,8 +116,11 @@ class UpsertPlanner:
         )
         deleted = tuple(stored[passage.id] for passage in added if passage.id in stored)
         counts = (len(added) - len(deleted), len(deleted), len(batch) - len(added))
+        if replace_all:
+            everything = view.reader.passages_between(0, view.snapshot.state.next_row)
+            deleted += tuple(passage for passage in everything if passage.id not in last)
         if not added:
-            return None, (*counts, 0, 0, 0)
+            return Change(deleted=deleted) if deleted else None, (*counts, 0, 0, 0)
         truncated = 0
         rows, vectors = np.empty(0, np.int64), np.empty((0, settings.dim or 0), np.float32)
         if settings.dense and vector_set is not None:
