@@ -103,6 +103,8 @@ def compute_measures(
 ) -> tuple[dict[str, float], PerQuery]:
     """Return each measure's mean over all judged queries, and its value for each query.
 
+    All measures see the order of ``order_as_trec_eval``, whichever library computes them.
+
     Raises:
         InputError: A measure can't be computed here, or is no mean over queries, such as a count.
     """
@@ -115,7 +117,12 @@ def compute_measures(
             query_id: {passage_id: max(int(grade), 0) for passage_id, grade in grades.items()}
             for query_id, grades in qrels.items()
         }
-        result: Any = ir_measures.calc(list(measures), counted, run)
+        # The libraries behind ir_measures break ties in different ways, so they get none.
+        untied = {
+            query_id: run_from_ranking(order_as_trec_eval(scores))
+            for query_id, scores in run.items()
+        }
+        result: Any = ir_measures.calc(list(measures), counted, untied)
     except (
         ValueError,
         TypeError,
@@ -147,6 +154,18 @@ def measure_rankings(rankings: Mapping[str, Sequence[str]], qrels: Qrels, measur
     run = {query_id: run_from_ranking(ids) for query_id, ids in rankings.items()}
     _, per_query = compute_measures([parsed], qrels, run)
     return np.array([per_query[query_id][str(parsed)] for query_id in rankings])
+
+
+def order_as_trec_eval(scores: Mapping[str, float]) -> list[str]:
+    """Return passage ids as trec_eval orders them, which ignores ranks.
+
+    The higher score comes first. Scores are compared in single precision, and of equal scores the
+    greater id comes first.
+    """
+    with np.errstate(over="ignore"):
+        single = np.fromiter(scores.values(), np.float64, len(scores)).astype(np.float32)
+    ordered = sorted(zip(single.tolist(), scores, strict=True), reverse=True)
+    return [passage_id for _, passage_id in ordered]
 
 
 def run_from_ranking(ids: Sequence[str]) -> dict[str, float]:
