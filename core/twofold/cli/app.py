@@ -1,12 +1,16 @@
 """The command line ``twofold``, and its commands that write or check an index."""
 
+import io
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Argument, Exit, Option, Typer
+from typer.core import TyperGroup
 
 from twofold import __version__
 from twofold.cli.console import (
@@ -20,6 +24,7 @@ from twofold.cli.console import (
     progress,
     report_errors,
 )
+from twofold.cli.escaping import escape_controls
 from twofold.cli.evaluation import evaluation
 from twofold.cli.export import draw_map, export
 from twofold.cli.search import search
@@ -30,7 +35,36 @@ from twofold.dense import index_type_as_dict, index_type_from_name
 from twofold.index import AS_STORED, Index
 from twofold.index.writing.passage_input import PassageValidator
 
-app = Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+class _Commands(TyperGroup):
+    """The commands, which escape the control characters of arguments that they don't understand."""
+
+    def make_context(self, *args: Any, **options: Any) -> Any:  # typer's signature
+        """Parse the options before the command."""
+        with _escaped_messages():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Parse the command's arguments, and run it."""
+        with _escaped_messages():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _escaped_messages() -> Iterator[None]:
+    """Escape the control characters in the message of a usage error."""
+    try:
+        yield
+    except Exception as error:
+        message = getattr(error, "message", None)
+        if isinstance(message, str):
+            error.message = escape_controls(message)  # type: ignore[attr-defined]
+        raise
+
+
+app = Typer(
+    cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
 _CORPUS = "A BEIR folder, a .jsonl[.gz] file, or a folder of .txt and .md files."
 _ENCODER = (
     "A model's name or folder, 'hashing', or 'none'; 'NAME?pooling=cls' sets options, "
@@ -241,6 +275,14 @@ def _find_outdated(target: Index, ids: set[str]) -> list[str]:
 
 def _none_from_name(name: str) -> str | None:
     return None if name == "none" else name
+
+
+def main() -> None:
+    """Run the command line. Characters that a stream's encoding lacks are printed as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    app(prog_name="twofold")
 
 
 app.command("map")(report_errors()(draw_map))

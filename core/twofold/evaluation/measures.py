@@ -111,18 +111,9 @@ def compute_measures(
     import ir_measures
 
     names = ", ".join(map(str, measures))
+    grades, scores = _number_ids(qrels, run)
     try:
-        # trec_eval ends the process if a query has only grades below 0.
-        counted = {
-            query_id: {passage_id: max(int(grade), 0) for passage_id, grade in grades.items()}
-            for query_id, grades in qrels.items()
-        }
-        # The libraries behind ir_measures break ties in different ways, so they get none.
-        untied = {
-            query_id: run_from_ranking(order_as_trec_eval(scores))
-            for query_id, scores in run.items()
-        }
-        result: Any = ir_measures.calc(list(measures), counted, untied)
+        result: Any = ir_measures.calc(list(measures), grades, scores)
     except (
         ValueError,
         TypeError,
@@ -132,9 +123,10 @@ def compute_measures(
         CalledProcessError,
     ) as error:
         raise InputError(f"ir_measures can't compute {names} here: {error}") from error
-    per_query: PerQuery = {query_id: {} for query_id in qrels}
+    by_number: PerQuery = {number: {} for number in grades}
     for metric in result.per_query:
-        per_query[metric.query_id][str(metric.measure)] = float(metric.value)
+        by_number[metric.query_id][str(metric.measure)] = float(metric.value)
+    per_query = dict(zip(qrels, by_number.values(), strict=True))
     means: dict[str, float] = {}
     for measure in measures:
         name, mean = str(measure), float(result.aggregated[measure])
@@ -146,6 +138,23 @@ def compute_measures(
             )
         means[name] = mean
     return means, per_query
+
+
+def _number_ids(qrels: Qrels, run: Run) -> tuple[dict[str, dict[str, int]], Run]:
+    """Return qrels and the run of the judged queries with numbers for ids, and without ties.
+
+    The libraries behind ir_measures break ties in different ways, and cut ids at NUL or at blanks.
+    Grades below 0 become 0, because trec_eval ends the process if a query has no others.
+    """
+    grades: dict[str, dict[str, int]] = {}
+    scores: Run = {}
+    for number, (query_id, judged) in enumerate(qrels.items()):
+        ranking = order_as_trec_eval(run[query_id]) if query_id in run else []
+        numbers = {id_: str(n) for n, id_ in enumerate(dict.fromkeys([*judged, *ranking]))}
+        grades[str(number)] = {numbers[id_]: max(int(grade), 0) for id_, grade in judged.items()}
+        if query_id in run:
+            scores[str(number)] = run_from_ranking([numbers[id_] for id_ in ranking])
+    return grades, scores
 
 
 def measure_rankings(rankings: Mapping[str, Sequence[str]], qrels: Qrels, measure: str) -> Scores:

@@ -390,3 +390,13 @@ def test_of_tied_passages_the_greater_id_is_first_in_every_measure(measure, run,
     for relevant in run:
         value = measured({"q": run}, {"q": {relevant: 1}}, [measure]).measures[measure]
         assert (value == 1) == (relevant == first)
+
+
+@pytest.mark.parametrize("odd", ["a\0", "a b", "a\tb", "a\n", "\ud800", ""])
+@pytest.mark.parametrize("measure", ["RR@10", "AP", "nDCG@10", "Compat(p=0.5)"])
+def test_any_id_is_measured(measure, odd):
+    """trec_eval reads C strings, which end at NUL."""
+    run = {f"q{odd}1": {f"{odd}1": 1.0, f"{odd}2": 0.5}, f"q{odd}2": {f"{odd}2": 1.0}}
+    judged = {f"q{odd}1": {f"{odd}1": 1}, f"q{odd}2": {f"{odd}1": 1}}
+    found = measured(run, judged, [measure]).per_query
+    assert found == {f"q{odd}1": {measure: 1.0}, f"q{odd}2": {measure: 0.0}}
