@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,11 +28,20 @@ from twofold.cli.console import (
 from twofold.cli.escaping import escape_controls
 from twofold.cli.evaluation import evaluation
 from twofold.cli.export import draw_map, export
+from twofold.cli.folders import describe_folder, folder_as_dict
 from twofold.cli.search import search
 from twofold.cli.training import train
 from twofold.cli.tuning import profiles, tune
-from twofold.corpus import Corpus, Splitting, read_queries
+from twofold.corpus import (
+    Corpus,
+    FolderReport,
+    Outdated,
+    Splitting,
+    find_outdated,
+    read_queries,
+)
 from twofold.dense import index_type_as_dict, index_type_from_name
+from twofold.errors import CorpusError
 from twofold.index import AS_STORED, Index
 from twofold.index.writing.passage_input import PassageValidator
 
@@ -75,6 +85,8 @@ _ANALYZER = (
     "on PYTHONPATH ('package.module:function'), or 'none'."
 )
 _KINDS = "auto, flat, hnsw, ivf, ivf-pq or one-bit; with a codec after a colon, such as flat:int8."
+_NAME = "Name of a folder in the index; pass the old one if the folder has moved."
+_ALLOW_EMPTY = "Accept a folder without text files: all its passages are deleted."
 _TITLE_WEIGHT = "How many times each term of a title counts."
 
 
@@ -100,6 +112,8 @@ def index(
     metric: Metric = None,
     analyzer: Annotated[str | None, Option(help=_ANALYZER)] = None,
     title_weight: Annotated[int | None, Option(help=_TITLE_WEIGHT, show_default="1")] = None,
+    name: Annotated[str | None, Option(help=_NAME, show_default="its own and a hash")] = None,
+    allow_empty: Annotated[bool, Option("--allow-empty", help=_ALLOW_EMPTY)] = False,
     size: Annotated[int, Option(help="Maximum characters per passage of a split file.")] = 1000,
     overlap: Annotated[
         int | None, Option(help="Overlap in characters.", show_default="150")
@@ -109,14 +123,14 @@ def index(
 ) -> None:
     """Add a corpus to an index, replacing stored passages with the same ids.
 
-    If CORPUS is a folder, also deletes stored passages that one of its files no longer has.
+    If CORPUS is a folder of text files, passages that its files no longer have are deleted, also
+    those of files that are gone. Passages from elsewhere are kept.
     """
     index_type = index_type_from_name(kind) if kind is not None else None
-    passages = Corpus.from_path(
-        corpus, Splitting(size, overlap if overlap is not None else min(150, size // 4))
-    )
+    splitting = Splitting(size, overlap if overlap is not None else min(150, size // 4))
+    passages = _open_corpus(corpus, splitting, name, to, allow_empty=allow_empty)
     validator = PassageValidator()
-    count = sum(1 for passage in passages if validator.validate(passage))
+    ids = [validator.validate(passage)[0].id for passage in passages]
     started = time.perf_counter()
     with Index.open(
         to,
@@ -125,20 +139,26 @@ def index(
         analyzer=AS_STORED if analyzer is None else _none_from_name(analyzer),
         title_weight=title_weight,
     ) as target:
+        report, outdated = FolderReport((), (), ()), Outdated()
+        if passages.folder is not None:
+            report = passages.report()
+            outdated = find_outdated(target, passages, ids, report)
         if index_type is not None:
             target.reindex(index_type)
-        with progress("indexing", count, quiet=as_json) as report:
-            result = target.upsert(passages, progress=report)
-        outdated = _find_outdated(target, set(result.ids)) if passages.folder else []
+        with progress("indexing", len(ids), quiet=as_json) as show:
+            result = target.upsert(passages, progress=show)
+        deleted = [*chain(*outdated.missing.values(), *outdated.shortened.values())]
         names = ("added", "updated", "unchanged", "truncated", "empty")
         value: dict[str, Any] = {name: getattr(result, name) for name in names}
         value |= {
-            "removed": target.delete(outdated) if outdated else 0,
+            "removed": target.delete(deleted) if deleted else 0,
             "passages": len(target),
             "modes": target.modes,
             "kind": index_type_as_dict(target.index_type) if "dense" in target.modes else None,
             "seconds": time.perf_counter() - started,
         }
+    if passages.folder is not None:
+        value |= folder_as_dict(passages.name, report, outdated)
     text = (
         f"{to}: {value['passages']:,} passages ({value['added']:,} added, {value['updated']:,} "
         f"updated, {value['removed']:,} removed, {value['unchanged']:,} unchanged) in "
@@ -151,7 +171,7 @@ def index(
             f"; {value['truncated']:,} texts are longer than the encoder reads and were "
             "truncated: split them into shorter passages"
         )
-    print_result(as_json, value, text)
+    print_result(as_json, value, text, *describe_folder(report, outdated))
 
 
 def reanalyze(
@@ -261,16 +281,19 @@ def verify(
             raise Exit(DAMAGE)
 
 
-def _find_outdated(target: Index, ids: set[str]) -> list[str]:
-    """Return ids of stored passages that aren't in ``ids``, though parts of their file are."""
-    sources = {id_.rpartition("#")[0] for id_ in ids}
-    return [
-        passage.id
-        for passage in target
-        if passage.id not in ids
-        and passage.metadata.get("source") in sources
-        and passage.id == f"{passage.metadata['source']}#{passage.metadata.get('part')}"
-    ]
+def _open_corpus(
+    path: Path, splitting: Splitting, name: str | None, to: Path, *, allow_empty: bool
+) -> Corpus:
+    """Return the corpus; for a folder without one, say how its passages in ``to`` are deleted."""
+    try:
+        return Corpus.from_path(path, splitting, name=name, allow_empty=allow_empty)
+    except CorpusError as error:
+        if path.is_dir() and to.is_dir():
+            raise CorpusError(
+                f"{error}; if its files are gone for good, --allow-empty deletes their passages "
+                f"from {to}"
+            ) from error
+        raise
 
 
 def _none_from_name(name: str) -> str | None:
