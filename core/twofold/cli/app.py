@@ -15,10 +15,12 @@ from typer.core import TyperGroup
 
 from twofold import __version__
 from twofold.cli.console import (
+    BROKEN_PIPE,
     DAMAGE,
     Folder,
     Json,
     Metric,
+    discard_output,
     open_index,
     out,
     print_result,
@@ -305,7 +307,11 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    app(prog_name="twofold")
+    try:
+        app(prog_name="twofold")
+    except BrokenPipeError:
+        discard_output()
+        sys.exit(BROKEN_PIPE)
 
 
 app.command("map")(report_errors()(draw_map))

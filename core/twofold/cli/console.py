@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import os
 import shlex
 import sys
 import traceback
@@ -23,10 +24,21 @@ from twofold.index import DEFAULT, Index
 from twofold.lexical import SCORERS, scorer_from_name
 from twofold.rerank import reranker_from_name
 
-DAMAGE, COULD_NOT_RUN, INTERRUPTED = 1, 2, 130  # exit codes
+DAMAGE, COULD_NOT_RUN, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141  # exit codes
 _PIPE_WIDTH = 160  # columns where output goes to a file or a pipe
-out = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
-err = Console(stderr=True, highlight=False, emoji=False)
+
+
+class _Output(Console):
+    """An output stream, whose reader may stop before everything is printed."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise BrokenPipeError, where rich exits with the code for damage."""
+        raise BrokenPipeError
+
+
+_is_terminal = sys.stdout is not None and sys.stdout.isatty()
+out = _Output(highlight=False, emoji=False, width=None if _is_terminal else _PIPE_WIDTH)
+err = _Output(stderr=True, highlight=False, emoji=False)
 
 
 class ModeName(str, Enum):
@@ -74,7 +86,8 @@ def report_errors() -> Iterator[None]:
     """Print errors and warnings on standard error, each warning once, and set the exit code.
 
     The exit code is 1 for damage and 2 for any other error, also for a fault in this program,
-    which is reported by its type and place.
+    which is reported by its type and place. It is 141, as of commands that SIGPIPE ends, if the
+    reader of the output stops early.
     """
     printed: set[str] = set()
 
@@ -90,6 +103,9 @@ def report_errors() -> Iterator[None]:
         except CorruptIndexError as error:
             print_error("damage", error)
             raise Exit(DAMAGE) from error
+        except BrokenPipeError as error:
+            discard_output()
+            raise Exit(BROKEN_PIPE) from error
         except (TwofoldError, OSError) as error:
             print_error("error", error)
             raise Exit(COULD_NOT_RUN) from error
@@ -109,6 +125,21 @@ def print_error(kind: str, message: object) -> None:
     err.print(text, markup=False, soft_wrap=True)
 
 
+def print_raw(text: str) -> None:
+    """Write text, which has no control characters of data, on standard output as it is."""
+    out.file.write(text)
+    out.file.flush()
+
+
+def discard_output() -> None:
+    """Send what is still buffered nowhere, so that the end of the program doesn't fail."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
 def _describe_fault(error: Exception) -> str:
     """Return an unexpected error on one line, with the place where it was raised."""
     place = traceback.extract_tb(error.__traceback__)[-1]
@@ -124,9 +155,9 @@ def print_result(as_json: bool, value: Any, *texts: RenderableType) -> None:
     Control characters are escaped. The JSON is ASCII if standard output isn't UTF-8.
     """
     if as_json:
-        encoding = codecs.lookup(sys.stdout.encoding or "utf-8").name
+        encoding = codecs.lookup(out.encoding).name
         text = json.dumps(value, ensure_ascii=not encoding.startswith("utf"))
-        sys.stdout.write(escape_json(text) + "\n")
+        print_raw(escape_json(text) + "\n")
         return
     for shown in texts:
         if isinstance(shown, str):

@@ -17,12 +17,14 @@ from twofold.storage import content_hash
 TEXT, MARKDOWN = (".txt", ".text"), (".md", ".markdown")
 EMPTY, BINARY, HIDDEN, LINK = "empty", "binary", "hidden", "linked folder"
 NO_FILE, UNREADABLE, UNKNOWN = "no file", "unreadable", "unknown encoding"
-TEXT_FILE_REASONS = (EMPTY, BINARY, UNKNOWN, UNREADABLE, NO_FILE, LINK)
+BAD_NAME = "bad name"
+TEXT_FILE_REASONS = (EMPTY, BINARY, UNKNOWN, BAD_NAME, UNREADABLE, NO_FILE, LINK)
 """Why something is left out that may have text; the other reasons are suffixes and ``hidden``."""
 _PROBLEMS = {
     UNREADABLE: "the system can't read it",
     UNKNOWN: "neither Unicode nor Windows-1252; convert it to UTF-8",
-    BINARY: "it has NUL characters, so it is no text",
+    BINARY: "it has NUL characters, so it is no text, or UTF-16 without a byte order mark",
+    BAD_NAME: "its name is not UTF-8; rename it",
 }
 """By reason, the message for a text file that is left out although it may have text."""
 _FALLBACK = "cp1252"
@@ -49,6 +51,7 @@ class SkippedFile:
     - ``binary``: it has NUL characters.
     - ``unknown encoding``: it is neither Unicode nor Windows-1252.
     - ``unreadable``: the system refuses to read it. ``detail`` says why.
+    - ``bad name``: its name is not UTF-8, so that ids of its passages would be no text.
     - ``no file``: a broken link, or a device.
     - ``linked folder``: a link to a folder, which isn't followed, so that no loop is endless.
     """
@@ -207,7 +210,7 @@ def _read_file(path: Path, source: str) -> TextFile | SkippedFile:
     try:
         source.encode()
     except UnicodeEncodeError:
-        return SkippedFile(source, UNKNOWN, "its name is not UTF-8")
+        return SkippedFile(source, BAD_NAME)
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would wait for its writer
             return SkippedFile(source, NO_FILE)

@@ -122,7 +122,8 @@ def read_passages(path: Path) -> Iterator[Passage]:
         metadata = record.get("metadata")
         if metadata is not None and not isinstance(metadata, dict):
             raise line_error(path, number, f"metadata must be a JSON object, got {metadata!r:.60}")
-        text = "contents" if record.get("text") is None and "contents" in record else "text"
+        absent = record.get("text") is None and record.get("contents") is not None
+        text = "contents" if absent else "text"
         others = {
             name: value
             for name, value in record.items()

@@ -208,7 +208,7 @@ def test_what_is_left_out_is_counted_by_reason(docs, tmp_path):
     assert set(line.removeprefix("left out: ").split(", ")) == counts
     assert done.stderr.splitlines() == [
         f"warning: {docs}: left out 1 file, such as 'n.txt': it has NUL characters, so it is no "
-        "text",
+        "text, or UTF-16 without a byte order mark",
         f"warning: {docs}: read 1 file as Windows-1252, such as 'latin.txt': not Unicode; convert "
         "to UTF-8 if the text is wrong",
     ]

@@ -183,3 +183,49 @@ def test_a_filter_that_cannot_be_read_is_an_error(files, where):
     assert done.exit_code == 2
     assert done.stderr.startswith("error: ")
     assert len(done.stderr) < 500
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("search", "i", "apple"),
+        ("search", "i", "apple", "--json"),
+        ("search", "none", "x"),
+        ("--version",),
+    ],
+)
+def test_a_reader_that_stops_early_is_no_damage(files, arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "twofold", *arguments],
+        stdout=writer,
+        stderr=writer if "none" in arguments else subprocess.PIPE,
+        check=False,
+        cwd=files,
+    )
+    os.close(writer)
+    assert done.returncode == 141
+    assert not done.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_without_standard_output_a_command_still_runs(files, options):
+    shell = f"{sys.executable} -m twofold verify i {' '.join(options)} >&-"
+    done = subprocess.run(shell, shell=True, capture_output=True, check=False, cwd=files)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device of Linux")
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_full_disk_is_an_error(files, options):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "twofold", "verify", "i", *options],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+            cwd=files,
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"error: [Errno 28]")

@@ -261,7 +261,10 @@ def test_contents_is_the_text_if_there_is_no_text(tmp_path, record, text, metada
     assert list(corpus) == [Passage(text, "1", "", metadata)]
 
 
-@pytest.mark.parametrize("text", ['{"id": "1", "contents": 3}', '{"id": "1", "body": "x"}'])
+@pytest.mark.parametrize(
+    "text",
+    ['{"id": "1", "contents": 3}', '{"id": "1", "body": "x"}', '{"text": null, "contents": null}'],
+)
 def test_a_record_without_text_is_refused(tmp_path, text):
     with pytest.raises(CorpusError, match="line 1: '(text|contents)' must be a string"):
         list(Corpus.from_path(write(tmp_path / "c.jsonl", text)))
