@@ -35,8 +35,8 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+(.+?)[ \t]*#*[ \t]*$", re.MULTILINE)
-_FENCED = re.compile(r"^ {0,3}(```|~~~).*?(?:^ {0,3}\1|\Z)", re.MULTILINE | re.DOTALL)
+_HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+(\S.*)$", re.MULTILINE)
+_FENCED = re.compile(r"^ {0,3}(```(?![^\n]*`)|~~~).*?(?:^ {0,3}\1|\Z)", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +98,16 @@ class TextFile:
         """The first heading outside of code blocks if this is Markdown, else the file's name."""
         if self.is_markdown:
             plain = self.text.replace("\r\n", "\n").replace("\r", "\n")
-            heading = _HEADING.search(_FENCED.sub("", plain))
-            if heading is not None:
-                return heading[1]
+            for heading in _HEADING.finditer(_FENCED.sub("", plain)):
+                if title := _strip_closing(heading[1].rstrip()):
+                    return title
         return Path(self.source).stem
+
+
+def _strip_closing(heading: str) -> str:
+    """Return a heading without the number signs that may close it; ``C#`` keeps its own."""
+    text = heading.rstrip("#")
+    return text.rstrip() if not text or text[-1].isspace() else heading
 
 
 def read_text_files(folder: Path) -> Iterator[TextFile | SkippedFile]:
@@ -122,13 +128,16 @@ def read_text_files(folder: Path) -> Iterator[TextFile | SkippedFile]:
 
 def report_folder(folder: Path) -> FolderReport:
     """Read all text files below ``folder``, and report which give passages."""
-    files = list(read_text_files(folder))
-    texts = [file for file in files if isinstance(file, TextFile)]
-    return FolderReport(
-        tuple(file.source for file in texts),
-        tuple(file.source for file in texts if file.guessed),
-        tuple(file for file in files if isinstance(file, SkippedFile)),
-    )
+    read: list[str] = []
+    guessed: list[str] = []
+    skipped: list[SkippedFile] = []
+    for file in read_text_files(folder):
+        if isinstance(file, SkippedFile):
+            skipped.append(file)
+            continue
+        read.append(file.source)
+        guessed += [file.source] if file.guessed else []
+    return FolderReport(tuple(read), tuple(guessed), tuple(skipped))
 
 
 def has_text_files(folder: Path) -> bool:

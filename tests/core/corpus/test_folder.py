@@ -161,11 +161,17 @@ def test_what_the_system_refuses_is_left_out_and_told(tmp_path):
         ("a.md", "#\n\ntext", "a"),
         ("a.md", "#hashtag", "a"),
         ("a.md", "C# is no heading", "a"),
+        ("a.md", "# Using C#", "Using C#"),
+        ("a.md", "# ##\n# The Title \t #### \t", "The Title"),
+        ("a.md", "```one line``` of code\n# The Title", "The Title"),
+        ("a.md", f"# The{' ' * 100_000}Title{' #' * 50_000}x\n", "many blanks"),
         ("sub/a.b.txt", "# The Title", "a.b"),
     ],
 )
 def test_titles_are_the_first_heading_or_the_name(tmp_path, source, text, title):
     fill(tmp_path, {source: text})
+    if title == "many blanks":  # read in a moment, in the length that it has
+        title = text[2:].rstrip()
     assert {passage.title for passage in Corpus.from_path(tmp_path)} == {title}
     assert not any("\ufeff" in passage.text for passage in Corpus.from_path(tmp_path))
 
