@@ -149,7 +149,9 @@ def index(
             target.reindex(index_type)
         with progress("indexing", len(ids), quiet=as_json) as show:
             result = target.upsert(passages, progress=show)
-        deleted = [*chain(*outdated.missing.values(), *outdated.shortened.values())]
+        stored = set(result.ids)  # a file may have come back meanwhile
+        groups = *outdated.missing.values(), *outdated.shortened.values()
+        deleted = [passage_id for passage_id in chain(*groups) if passage_id not in stored]
         names = ("added", "updated", "unchanged", "truncated", "empty")
         value: dict[str, Any] = {name: getattr(result, name) for name in names}
         value |= {

@@ -45,6 +45,7 @@ def find_outdated(
     current = set(ids)
     sources = {passage_id.rpartition("#")[0] for passage_id in current}
     failed = {file.source for file in report.skipped if file.reason == UNREADABLE}
+    failed |= set(report.read) - sources  # could be read only after ``ids`` were collected
     outdated = Outdated()
     for passage in stored:
         metadata = passage.metadata

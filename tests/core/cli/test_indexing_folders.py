@@ -173,6 +173,13 @@ def test_passages_below_a_folder_that_cannot_be_read_are_kept(tmp_path, unreadab
     assert missing == everything - {"a.txt#0", *kept}
 
 
+def test_a_file_that_could_not_be_read_for_a_moment_keeps_its_passages(docs):
+    corpus = Corpus.from_path(docs)
+    found = find_outdated(list(corpus), corpus, ["b.md#0", "sub/long.txt#0"], corpus.report())
+    assert found.unreadable == {"a.txt": ["a.txt#0"]}
+    assert found.missing == {}
+
+
 def test_a_folder_that_lost_all_its_files_needs_a_word(docs, tmp_path):
     target = tmp_path / "i"
     index(docs, target)
