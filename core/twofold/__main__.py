@@ -1,5 +1,5 @@
 """``python -m twofold`` is the command ``twofold``."""
 
-from twofold.cli import app
+from twofold.cli import main
 
-app(prog_name="twofold")
+main()

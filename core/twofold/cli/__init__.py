@@ -1,5 +1,5 @@
 """The command line ``twofold``."""
 
-from twofold.cli.app import app
+from twofold.cli.app import app, main
 
-__all__ = ["app"]
+__all__ = ["app", "main"]

@@ -1,36 +1,82 @@
 """The command line ``twofold``, and its commands that write or check an index."""
 
+import io
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Argument, Exit, Option, Typer
+from typer.core import TyperGroup
 
 from twofold import __version__
 from twofold.cli.console import (
+    BROKEN_PIPE,
     DAMAGE,
     Folder,
     Json,
     Metric,
+    discard_output,
     open_index,
     out,
     print_result,
     progress,
     report_errors,
 )
+from twofold.cli.escaping import escape_controls
 from twofold.cli.evaluation import evaluation
 from twofold.cli.export import draw_map, export
+from twofold.cli.folders import describe_folder, folder_as_dict
 from twofold.cli.search import search
 from twofold.cli.training import train
 from twofold.cli.tuning import profiles, tune
-from twofold.corpus import Corpus, Splitting, read_queries
+from twofold.corpus import (
+    Corpus,
+    FolderReport,
+    Outdated,
+    Splitting,
+    find_outdated,
+    read_queries,
+)
 from twofold.dense import index_type_as_dict, index_type_from_name
+from twofold.errors import CorpusError
 from twofold.index import AS_STORED, Index
 from twofold.index.writing.passage_input import PassageValidator
 
-app = Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+class _Commands(TyperGroup):
+    """The commands, which escape the control characters of arguments that they don't understand."""
+
+    def make_context(self, *args: Any, **options: Any) -> Any:  # typer's signature
+        """Parse the options before the command."""
+        with _escaped_messages():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Parse the command's arguments, and run it."""
+        with _escaped_messages():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _escaped_messages() -> Iterator[None]:
+    """Escape the control characters in the message of a usage error."""
+    try:
+        yield
+    except Exception as error:
+        message = getattr(error, "message", None)
+        if isinstance(message, str):
+            error.message = escape_controls(message)  # type: ignore[attr-defined]
+        raise
+
+
+app = Typer(
+    cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
 _CORPUS = "A BEIR folder, a .jsonl[.gz] file, or a folder of .txt and .md files."
 _ENCODER = (
     "A model's name or folder, 'hashing', or 'none'; 'NAME?pooling=cls' sets options, "
@@ -41,6 +87,8 @@ _ANALYZER = (
     "on PYTHONPATH ('package.module:function'), or 'none'."
 )
 _KINDS = "auto, flat, hnsw, ivf, ivf-pq or one-bit; with a codec after a colon, such as flat:int8."
+_NAME = "Name of a folder in the index; pass the old one if the folder has moved."
+_ALLOW_EMPTY = "Accept a folder without text files: all its passages are deleted."
 _TITLE_WEIGHT = "How many times each term of a title counts."
 
 
@@ -66,6 +114,8 @@ def index(
     metric: Metric = None,
     analyzer: Annotated[str | None, Option(help=_ANALYZER)] = None,
     title_weight: Annotated[int | None, Option(help=_TITLE_WEIGHT, show_default="1")] = None,
+    name: Annotated[str | None, Option(help=_NAME, show_default="its own and a hash")] = None,
+    allow_empty: Annotated[bool, Option("--allow-empty", help=_ALLOW_EMPTY)] = False,
     size: Annotated[int, Option(help="Maximum characters per passage of a split file.")] = 1000,
     overlap: Annotated[
         int | None, Option(help="Overlap in characters.", show_default="150")
@@ -75,14 +125,14 @@ def index(
 ) -> None:
     """Add a corpus to an index, replacing stored passages with the same ids.
 
-    If CORPUS is a folder, also deletes stored passages that one of its files no longer has.
+    If CORPUS is a folder of text files, passages that its files no longer have are deleted, also
+    those of files that are gone. Passages from elsewhere are kept.
     """
     index_type = index_type_from_name(kind) if kind is not None else None
-    passages = Corpus.from_path(
-        corpus, Splitting(size, overlap if overlap is not None else min(150, size // 4))
-    )
+    splitting = Splitting(size, overlap if overlap is not None else min(150, size // 4))
+    passages = _open_corpus(corpus, splitting, name, to, allow_empty=allow_empty)
     validator = PassageValidator()
-    count = sum(1 for passage in passages if validator.validate(passage))
+    ids = [validator.validate(passage)[0].id for passage in passages]
     started = time.perf_counter()
     with Index.open(
         to,
@@ -91,20 +141,28 @@ def index(
         analyzer=AS_STORED if analyzer is None else _none_from_name(analyzer),
         title_weight=title_weight,
     ) as target:
+        report, outdated = FolderReport((), (), ()), Outdated()
+        if passages.folder is not None:
+            report = passages.report()
+            outdated = find_outdated(target, passages, ids, report)
         if index_type is not None:
             target.reindex(index_type)
-        with progress("indexing", count, quiet=as_json) as report:
-            result = target.upsert(passages, progress=report)
-        outdated = _find_outdated(target, set(result.ids)) if passages.folder else []
+        with progress("indexing", len(ids), quiet=as_json) as show:
+            result = target.upsert(passages, progress=show)
+        stored = set(result.ids)  # a file may have come back meanwhile
+        groups = *outdated.missing.values(), *outdated.shortened.values()
+        deleted = [passage_id for passage_id in chain(*groups) if passage_id not in stored]
         names = ("added", "updated", "unchanged", "truncated", "empty", "undirected")
         value: dict[str, Any] = {name: getattr(result, name) for name in names}
         value |= {
-            "removed": target.delete(outdated) if outdated else 0,
+            "removed": target.delete(deleted) if deleted else 0,
             "passages": len(target),
             "modes": target.modes,
             "kind": index_type_as_dict(target.index_type) if "dense" in target.modes else None,
             "seconds": time.perf_counter() - started,
         }
+    if passages.folder is not None:
+        value |= folder_as_dict(passages.name, report, outdated)
     text = (
         f"{to}: {value['passages']:,} passages ({value['added']:,} added, {value['updated']:,} "
         f"updated, {value['removed']:,} removed, {value['unchanged']:,} unchanged) in "
@@ -117,7 +175,7 @@ def index(
             f"; {value['truncated']:,} texts are longer than the encoder reads and were "
             "truncated: split them into shorter passages"
         )
-    print_result(as_json, value, text)
+    print_result(as_json, value, text, *describe_folder(report, outdated))
 
 
 def reanalyze(
@@ -227,20 +285,35 @@ def verify(
             raise Exit(DAMAGE)
 
 
-def _find_outdated(target: Index, ids: set[str]) -> list[str]:
-    """Return ids of stored passages that aren't in ``ids``, though parts of their file are."""
-    sources = {id_.rpartition("#")[0] for id_ in ids}
-    return [
-        passage.id
-        for passage in target
-        if passage.id not in ids
-        and passage.metadata.get("source") in sources
-        and passage.id == f"{passage.metadata['source']}#{passage.metadata.get('part')}"
-    ]
+def _open_corpus(
+    path: Path, splitting: Splitting, name: str | None, to: Path, *, allow_empty: bool
+) -> Corpus:
+    """Return the corpus; for a folder without one, say how its passages in ``to`` are deleted."""
+    try:
+        return Corpus.from_path(path, splitting, name=name, allow_empty=allow_empty)
+    except CorpusError as error:
+        if path.is_dir() and to.is_dir():
+            raise CorpusError(
+                f"{error}; if its files are gone for good, --allow-empty deletes their passages "
+                f"from {to}"
+            ) from error
+        raise
 
 
 def _none_from_name(name: str) -> str | None:
     return None if name == "none" else name
+
+
+def main() -> None:
+    """Run the command line. Characters that a stream's encoding lacks are printed as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        app(prog_name="twofold")
+    except BrokenPipeError:
+        discard_output()
+        sys.exit(BROKEN_PIPE)
 
 
 app.command("map")(report_errors()(draw_map))

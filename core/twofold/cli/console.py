@@ -1,8 +1,11 @@
 """Output, errors and exit codes of all commands, and the options that several commands share."""
 
+import codecs
 import json
+import os
 import shlex
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,18 +15,30 @@ from typing import Annotated, Any
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from typer import Argument, Exit, Option
+from typer import Abort, Argument, Exit, Option
 
+from twofold.cli.escaping import Escaped, escape_json, escape_lines
 from twofold.errors import CorruptIndexError, InputError, TwofoldError
 from twofold.fusion import FUSIONS, PRESETS, fusion_from_name
 from twofold.index import DEFAULT, Index
 from twofold.lexical import SCORERS, scorer_from_name
 from twofold.rerank import reranker_from_name
 
-DAMAGE, COULD_NOT_RUN, INTERRUPTED = 1, 2, 130  # exit codes
+DAMAGE, COULD_NOT_RUN, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141  # exit codes
 _PIPE_WIDTH = 160  # columns where output goes to a file or a pipe
-out = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
-err = Console(stderr=True, highlight=False)
+
+
+class _Output(Console):
+    """An output stream, whose reader may stop before everything is printed."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise BrokenPipeError, where rich exits with the code for damage."""
+        raise BrokenPipeError
+
+
+_is_terminal = sys.stdout is not None and sys.stdout.isatty()
+out = _Output(highlight=False, emoji=False, width=None if _is_terminal else _PIPE_WIDTH)
+err = _Output(stderr=True, highlight=False, emoji=False)
 
 
 class ModeName(str, Enum):
@@ -70,7 +85,9 @@ def open_index(folder: Path, *, read_only: bool = False) -> Index:
 def report_errors() -> Iterator[None]:
     """Print errors and warnings on standard error, each warning once, and set the exit code.
 
-    The exit code is 1 for damage and 2 for any other error.
+    The exit code is 1 for damage and 2 for any other error, also for a fault in this program,
+    which is reported by its type and place. It is 141, as of commands that SIGPIPE ends, if the
+    reader of the output stops early.
     """
     printed: set[str] = set()
 
@@ -86,26 +103,67 @@ def report_errors() -> Iterator[None]:
         except CorruptIndexError as error:
             print_error("damage", error)
             raise Exit(DAMAGE) from error
+        except BrokenPipeError as error:
+            discard_output()
+            raise Exit(BROKEN_PIPE) from error
         except (TwofoldError, OSError) as error:
             print_error("error", error)
             raise Exit(COULD_NOT_RUN) from error
         except KeyboardInterrupt as error:
             print_error("stopped", "committed work is kept; run the command again to continue")
             raise Exit(INTERRUPTED) from error
+        except (Exit, Abort):
+            raise
+        except Exception as error:
+            print_error("error", _describe_fault(error))
+            raise Exit(COULD_NOT_RUN) from error
 
 
 def print_error(kind: str, message: object) -> None:
-    """Print ``kind: message`` as a line on standard error."""
-    err.print(f"{kind}: {message}", markup=False, soft_wrap=True)
+    """Print ``kind: message`` on standard error; further lines of the message are indented."""
+    text = escape_lines(f"{kind}: {message}").replace("\n", "\n  ")
+    err.print(text, markup=False, soft_wrap=True)
+
+
+def print_raw(text: str) -> None:
+    """Write text, which has no control characters of data, on standard output as it is."""
+    out.file.write(text)
+    out.file.flush()
+
+
+def discard_output() -> None:
+    """Send what is still buffered nowhere, so that the end of the program doesn't fail."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def _describe_fault(error: Exception) -> str:
+    """Return an unexpected error on one line, with the place where it was raised."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"unexpected {type(error).__name__}: {error} ({Path(place.filename).name}, line "
+        f"{place.lineno}): this is a fault in twofold; please report it with the command"
+    )
 
 
 def print_result(as_json: bool, value: Any, *texts: RenderableType) -> None:
-    """Print ``value`` as JSON, or ``texts`` for people, on standard output."""
+    """Print ``value`` as JSON, or ``texts`` for people, on standard output.
+
+    Control characters are escaped. The JSON is ASCII if standard output isn't UTF-8.
+    """
     if as_json:
-        sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+        encoding = codecs.lookup(out.encoding).name
+        text = json.dumps(value, ensure_ascii=not encoding.startswith("utf"))
+        print_raw(escape_json(text) + "\n")
         return
-    for text in texts:
-        out.print(text, markup=False, soft_wrap=isinstance(text, str))
+    for shown in texts:
+        if isinstance(shown, str):
+            out.print(escape_lines(shown), markup=False, soft_wrap=True)
+        else:
+            out.print(Escaped(shown), markup=False)
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """The command ``eval``."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
@@ -123,7 +122,7 @@ def _print_results(
         console.print_result(True, value)
         return
     if values:
-        sys.stdout.write(tables.per_query_values([*by_mode, *by_run]))
+        console.print_raw(tables.per_query_values([*by_mode, *by_run]))
     console.print_result(False, None, tables.measures_table([*by_mode, *by_run]))
     if comparison is not None:
         differences = tables.differences_table(comparison), tables.extremes_table(comparison)

@@ -81,6 +81,6 @@ def _parse_filter(text: str | None) -> dict[str, Any] | None:
         return None
     try:
         value: dict[str, Any] = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise QueryError(f"--where must be JSON, such as '{{\"year\": 2021}}': {error}") from None
     return value

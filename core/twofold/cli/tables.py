@@ -1,6 +1,7 @@
 """Formats results as tables for people and as JSON values."""
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from rich.console import Group
 from rich.table import Column, Table
 from rich.text import Text
 
+from twofold.cli.escaping import escape_controls
 from twofold.evaluation import Comparison, Evaluation, Interval, QueryDifference
 from twofold.evaluation.report import format_p_value
 from twofold.results import WhyNot
@@ -17,6 +19,7 @@ from twofold.results.hits import Hits
 from twofold.training import Gain
 from twofold.types import Leg, LegScore
 
+_SPACE = re.compile(r"\s")
 _EXCERPT, _QUERY_TEXT = 160, 100  # characters shown
 _SHOWN, _LISTED = 3, 10  # queries won and lost that are shown in tables, and listed in JSON
 
@@ -64,13 +67,15 @@ def hits_table(hits: Hits, *, explained: bool) -> Table | str:
             cell.append(f"\n{explanations[place].reason}", style="italic")
             lines = (*explanations[place].shares, *explanations[place].details)
             cell.append("".join(f"\n  {_printable(line)}" for line in lines), "dim")
-        table.add_row(str(hit.rank), Text(_one_line(hit.id)), f"{hit.score:.4f}", *shares, cell)
+        table.add_row(
+            str(hit.rank), Text(escape_controls(hit.id)), f"{hit.score:.4f}", *shares, cell
+        )
     return table
 
 
 def why_not_table(absence: WhyNot) -> Group:
     """Return why a passage is no hit: reasons, scores and ranks by leg, and advice."""
-    head = Text(f"{_one_line(absence.passage_id)}: ", style="bold")
+    head = Text(f"{escape_controls(absence.passage_id)}: ", style="bold")
     head.append(_printable("; ".join(absence.reasons)), style="not bold")
     if not absence.legs:
         return Group(head)
@@ -114,7 +119,7 @@ def measures_table(evaluations: Sequence[Evaluation]) -> Table:
             cell = Text(f"{value:.4f}")
             cell.append(f"\n{_format_bounds(evaluation.interval(name), '.3f')}", style="dim")
             cells.append(cell)
-        table.add_row(Text(evaluation.name), *cells)
+        table.add_row(Text(escape_controls(evaluation.name)), *cells)
     return table
 
 
@@ -129,7 +134,7 @@ def differences_table(comparison: Comparison) -> Table:
     )
     for row in comparison.differences:
         table.add_row(
-            Text(row.other.name),
+            Text(escape_controls(row.other.name)),
             f"{row.interval.mean:+.4f}",
             _format_bounds(row.interval, "+.3f"),
             format_p_value(row.adjusted_p),
@@ -150,7 +155,7 @@ def extremes_table(comparison: Comparison) -> Group:
                 values = f"{word} {query.subject:.3f} : {query.other:.3f}"
                 text = _one_line(query.text)
                 text = text if len(text) <= _QUERY_TEXT else f"{text[:_QUERY_TEXT]} …"
-                table.add_row(values, Text(_one_line(query.query_id)), Text(text))
+                table.add_row(values, Text(escape_controls(query.query_id)), Text(text))
         if table.rows:
             tables.append(table)
     return Group(*tables)
@@ -165,7 +170,9 @@ def per_query_values(evaluations: Sequence[Evaluation]) -> str:
             values = (repr(evaluation.per_query[query_id][name]) for name in names)
             text = _one_line(evaluation.texts.get(query_id, ""))
             lines.append(
-                "\t".join([_one_line(query_id), _one_line(evaluation.name), *values, text])
+                "\t".join(
+                    [escape_controls(query_id), escape_controls(evaluation.name), *values, text]
+                )
             )
     return "\n".join(lines) + "\n"
 
@@ -251,10 +258,10 @@ def _excerpt(highlights: Highlights) -> Text:
 
 
 def _printable(text: str) -> str:
-    """Replace line breaks and control characters, which a terminal may obey, by blanks."""
-    return "".join(char if char.isprintable() else " " for char in text)
+    """Return text with line breaks and tabs as blanks, and other control characters escaped."""
+    return escape_controls(_SPACE.sub(" ", text))
 
 
 def _one_line(text: str) -> str:
     """Return printable text on one line, with single blanks."""
-    return " ".join(_printable(text).split())
+    return escape_controls(" ".join(text.split()))

@@ -1,17 +1,24 @@
 """Reads a corpus from a BEIR folder, a file of JSON lines or a folder of text files."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from twofold.corpus.folder import (
+    FolderReport,
+    SkippedFile,
+    TextFile,
+    folder_name,
+    has_text_files,
+    read_text_files,
+    report_folder,
+    warn_of_losses,
+)
 from twofold.corpus.reading import read_passages
-from twofold.errors import CorpusError
+from twofold.errors import CorpusError, InputError
 from twofold.types import Passage
 from twofold.validation import check_integer
 
-_TEXT, _MARKDOWN = {".txt", ".text"}, {".md", ".markdown"}
-_HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*\s*$", re.MULTILINE)
 _BEIR = ("corpus.jsonl", "corpus.jsonl.gz")
 _JSON_LINES = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
 
@@ -38,6 +45,15 @@ class Corpus:
 
     One of ``lines`` (a file of JSON lines) and ``folder`` (text and Markdown files) is set.
 
+    The passages of a folder have the ids ``source#part`` and the metadata ``source`` (path of the
+    file below the folder), ``folder`` (the corpus's ``name``), ``part`` (from 0), ``start`` and
+    ``end``. The last two are character offsets: ``text[start:end]`` is the passage's text, if
+    ``text`` is the file as decoded, with its line breaks as they are and without byte order mark
+    (``open(path, encoding="utf-8-sig", newline="").read()``).
+
+    Files are UTF-8, or UTF-16 or UTF-32 with a byte order mark. Others are read as Windows-1252.
+    Iterating warns of these, and of text files that can't be read. ``report`` has all files.
+
     Example:
         >>> from pathlib import Path
         >>> from twofold import Corpus
@@ -49,25 +65,51 @@ class Corpus:
     lines: Path | None
     folder: Path | None
     splitting: Splitting
+    name: str = ""
 
     @classmethod
-    def from_path(cls, path: Path, splitting: Splitting | None = None) -> "Corpus":
+    def from_path(
+        cls,
+        path: Path,
+        splitting: Splitting | None = None,
+        *,
+        name: str | None = None,
+        allow_empty: bool = False,
+    ) -> "Corpus":
         """Return the corpus at ``path``.
 
         Args:
             path: A BEIR folder, a .jsonl[.gz] file or a folder of .txt and .md files.
             splitting: How to split text files.
+            name: Name of a folder of text files, stored with its passages. Default: the folder's
+                own name and a hash of its absolute path, which changes if the folder moves.
+            allow_empty: Accept a folder without text files.
 
         Raises:
             CorpusError: There is no corpus at ``path``.
+            InputError: The name is blank, or ``path`` is no folder of text files.
         """
         splitting = splitting if splitting is not None else Splitting()
+        try:
+            corpus = cls._find(path, splitting, allow_empty=allow_empty)
+        except OSError as error:
+            raise CorpusError(f"{path} can't be read: {error.strerror}") from error
+        if name is None:
+            return corpus
+        if corpus.folder is None:
+            raise InputError(f"name is for folders of text files, not for {path}: leave it out")
+        if not isinstance(name, str) or not name.strip():
+            raise InputError(f"name must be text that isn't blank, got {name!r:.80}")
+        return cls(None, path, splitting, name)
+
+    @classmethod
+    def _find(cls, path: Path, splitting: Splitting, *, allow_empty: bool) -> "Corpus":
         if path.is_dir():
             for name in _BEIR:
                 if (path / name).is_file():
                     return cls(path / name, None, splitting)
-            if find_text_files(path):
-                return cls(None, path, splitting)
+            if has_text_files(path) or allow_empty:
+                return cls(None, path, splitting, folder_name(path))
             raise CorpusError(
                 f"{path} has no corpus: it has neither {_BEIR[0]}[.gz] nor .txt or .md files"
             )
@@ -84,42 +126,37 @@ class Corpus:
         if self.lines is not None:
             return read_passages(self.lines)
         assert self.folder is not None  # one of the two is set
-        return read_folder(self.folder, self.splitting)
+        return _read_folder(self.folder, self.splitting, self.name)
+
+    def report(self) -> FolderReport:
+        """Read a folder's files, and return which of them give passages and why others don't.
+
+        The report of a file of JSON lines is empty, because such a file is read as a whole.
+        """
+        return report_folder(self.folder) if self.folder is not None else FolderReport((), (), ())
 
 
-def find_text_files(folder: Path) -> list[Path]:
-    """Return all text and Markdown files below ``folder``, sorted, without hidden ones."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in _TEXT | _MARKDOWN
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-
-
-def read_folder(folder: Path, splitting: Splitting) -> Iterator[Passage]:
-    """Yield the passages of all text files, titled by first heading or file name.
-
-    Their metadata is ``source`` (path below the folder), ``part`` (from 0), ``start`` and ``end``
-    (character offsets in the file). Raises CorpusError for a file that isn't readable UTF-8.
-    """
+def _read_folder(folder: Path, splitting: Splitting, name: str) -> Iterator[Passage]:
+    """Yield the passages of all text files, and warn of text files that couldn't be read."""
     from semantic_text_splitter import MarkdownSplitter, TextSplitter
 
-    for path in find_text_files(folder):
-        source = path.relative_to(folder).as_posix()
-        try:
-            text = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            problem = f"{error.reason} at byte {error.start}"
-            raise CorpusError(f"{path} is not UTF-8: {problem}") from None
-        except OSError as error:
-            raise CorpusError(f"{path} can't be read: {error}") from error
-        markdown = path.suffix.lower() in _MARKDOWN
-        heading = _HEADING.search(text) if markdown else None
-        title = heading[1] if heading is not None else path.stem
-        splitter_type = MarkdownSplitter if markdown else TextSplitter
-        splitter = splitter_type(splitting.size, overlap=splitting.overlap)
-        for part, (start, chunk) in enumerate(splitter.chunk_indices(text)):
-            metadata = {"source": source, "part": part, "start": start, "end": start + len(chunk)}
-            yield Passage(id=f"{source}#{part}", title=title, text=chunk, metadata=metadata)
+    guessed: list[str] = []
+    skipped: list[SkippedFile] = []
+    for file in read_text_files(folder):
+        if not isinstance(file, TextFile):
+            skipped.append(file)
+            continue
+        guessed += [file.source] if file.guessed else []
+        splitter_type = MarkdownSplitter if file.is_markdown else TextSplitter
+        splitter, title = splitter_type(splitting.size, overlap=splitting.overlap), file.title
+        for part, (start, chunk) in enumerate(splitter.chunk_indices(file.text)):
+            metadata = {
+                "source": file.source,
+                "folder": name,
+                "part": part,
+                "start": start,
+                "end": start + len(chunk),
+            }
+            passage_id = f"{file.source}#{part}"
+            yield Passage(id=passage_id, title=title, text=chunk, metadata=metadata)
+    warn_of_losses(folder, guessed, skipped, stacklevel=2)

@@ -10,7 +10,7 @@ from twofold.corpus.reading import (
     line_error,
     open_file,
     read_json_lines,
-    read_lines,
+    read_rows,
     text_field,
 )
 from twofold.errors import CorpusError, InputError
@@ -23,9 +23,10 @@ Qrels = dict[str, dict[str, int]]
 
 
 def read_queries(path: FilePath) -> Queries:
-    """Read queries from JSON lines (``_id``, ``text``) or tab-separated ids and texts.
+    """Read queries from JSON lines (``_id``, ``id`` or ``docid``; ``text``) or from a table.
 
-    Raises CorpusError naming the line.
+    A table (.tsv or .txt) has ids and texts separated by tabs. A header is recognised by its names,
+    such as ``query-id`` and ``text``. Raises CorpusError naming the line.
     """
     path = Path(path)
     queries: Queries = {}
@@ -41,21 +42,22 @@ def read_queries(path: FilePath) -> Queries:
 
 
 def read_qrels(path: FilePath) -> Qrels:
-    """Read judgments in BEIR's three tab-separated columns with a header, or in TREC's four.
+    """Read judgments in BEIR's three tab-separated columns, or in TREC's four.
 
-    A judgment may be repeated with the same grade. Raises CorpusError naming the line.
+    A header is recognised by its names, such as ``query-id``, ``corpus-id`` and ``score``. A
+    judgment may be repeated with the same grade. Raises CorpusError naming the line.
     """
     path = Path(path)
     qrels: Qrels = {}
-    for number, line in read_lines(path):
-        columns = line.split("\t") if "\t" in line else line.split()
+    headers = ("query", "passage", "grade"), ("query", "iteration", "passage", "grade")
+    for number, line in read_rows(path, *headers):
+        trimmed = line.rstrip()
+        columns = trimmed.split("\t") if "\t" in trimmed else trimmed.split()
         if len(columns) == 4:  # TREC: query, iteration, passage, grade
             del columns[1]
         if len(columns) != 3:
             raise line_error(path, number, f"expected query, passage and grade, got {line!r:.60}")
         query_id, passage_id, text = columns
-        if number == 1 and not any(char.isdigit() for char in text):
-            continue  # the header
         try:
             grade = int(text.removesuffix(".0"))
         except ValueError:
@@ -89,11 +91,13 @@ def write_qrels(path: FilePath, qrels: Mapping[str, Mapping[str, int]]) -> None:
 def read_run(path: FilePath) -> Run:
     """Read a run in TREC's six columns: query, Q0, passage, rank, score and name.
 
-    As in trec_eval, the scores alone determine the order. Raises CorpusError naming the line.
+    A header is recognised by names such as these. As in trec_eval, the scores alone
+    determine the order. Raises CorpusError naming the line.
     """
     path = Path(path)
     run: Run = {}
-    for number, line in read_lines(path):
+    header = "query", "iteration", "passage", "rank", "score", "run"
+    for number, line in read_rows(path, header):
         columns = line.split()
         if len(columns) != 6:
             expected = "query, Q0, passage, rank, score and name"
@@ -143,7 +147,7 @@ def _read_query_lines(path: Path) -> Iterator[tuple[int, str, str]]:
     """Yield (line number, query id, text) of each query in a file."""
     name = path.with_suffix("") if path.suffix == ".gz" else path
     if name.suffix in (".tsv", ".txt"):
-        for number, line in read_lines(path):
+        for number, line in read_rows(path, ("query", "text")):
             query_id, tab, text = line.partition("\t")
             if not tab:
                 raise line_error(path, number, "no tab between query id and text")

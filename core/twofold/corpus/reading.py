@@ -2,9 +2,11 @@
 
 import gzip
 import json
+import math
 import os
+import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,12 +14,34 @@ from twofold.errors import CorpusError
 from twofold.types import Passage
 
 FilePath = str | os.PathLike[str]
-_PASSAGE_FIELDS = ("_id", "id", "title", "text", "metadata")
+ID_FIELDS = ("_id", "id", "docid")
+"""Names of the field that has the id of a passage or a query."""
+MAX_DEPTH = 100
+"""The deepest nesting of JSON that is read."""
+_PASSAGE_FIELDS = (*ID_FIELDS, "title", "text", "metadata")
+_BOM = b"\xef\xbb\xbf"
+# Bytes without which a line has no non-finite number and no half surrogate pair.
+_SUSPECT = re.compile(rb"NaN|Infinity|\\u[dD][89a-fA-F]|\d[eE]\+?\d\d\d|\d{309}")
+_SEPARATORS = re.compile(r"[-_. ]")
+_PARTS = r"(passage|document|doc|psg|text|p|d)?(id|no)?"
+_COLUMNS = {
+    "query": r"(query|q|topic|question|anchor)(id|no|text)?|id",
+    "iteration": r"iter|iteration|q0|0|unused",
+    "passage": r"[a-z]*(id|no)|passage|document|doc|corpus",
+    "grade": r"[a-z]*(score|grade|rel|relevance|relevancy|label|judge?ment|qrel)s?",
+    "rank": r"rank|position",
+    "score": r"[a-z]*(score|sim|similarity)",
+    "run": r"run|[a-z]*(id|name)|tag|system",
+    "text": r"(query|q|topic|question)?(text|title|contents?)|query|question|topic",
+    "positive": rf"{_PARTS}(pos|positive|relevant){_PARTS}",
+    "negative": rf"{_PARTS}(hard)?(neg|negative|nonrelevant|irrelevant){_PARTS}",
+}
+"""By the kind of a column, a pattern of its names in headers, in small letters."""
 
 
-def open_file(path: Path, mode: Literal["rb", "rt", "wt"]) -> Any:
-    """Open a file, with gzip if its name ends in .gz. Text is UTF-8, without byte order mark."""
-    encoding = {"rb": None, "rt": "utf-8-sig", "wt": "utf-8"}[mode]
+def open_file(path: Path, mode: Literal["rb", "wt"]) -> Any:
+    """Open a file, with gzip if its name ends in .gz. Text is written as UTF-8."""
+    encoding = "utf-8" if mode == "wt" else None
     if path.suffix == ".gz":
         return gzip.open(path, mode, encoding=encoding)
     return path.open(mode, encoding=encoding)
@@ -29,17 +53,41 @@ def line_error(path: Path, number: int, problem: str) -> CorpusError:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line number from 1, line) of non-blank lines; raise CorpusError if unreadable."""
-    try:
-        with open_file(path, "rt") as file:
-            text: str = file.read()
-    except FileNotFoundError:
-        raise CorpusError(f"there is no file {path}") from None
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise CorpusError(f"{path} can't be read: {error}") from error
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            yield number, line.rstrip("\r")
+    """Yield (line number from 1, line) of non-blank lines; raise CorpusError naming the line."""
+    for number, line in read_raw_lines(path):
+        try:
+            text = line.removeprefix(_BOM if number == 1 else b"").decode()
+        except UnicodeDecodeError as error:
+            raise line_error(path, number, f"not UTF-8 ({error.reason})") from None
+        if text.strip():
+            yield number, text.rstrip("\r\n")
+
+
+def read_rows(path: Path, *headers: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """Yield (line number, line) of the non-blank lines of a table, without its header.
+
+    ``headers`` are the headers that the first line may be, as in ``is_header``.
+    """
+    first = True
+    for number, line in read_lines(path):
+        columns = line.split("\t") if "\t" in line else line.split()
+        if not (first and any(is_header(columns, kinds) for kinds in headers)):
+            yield number, line
+        first = False
+
+
+def is_header(columns: Sequence[str], kinds: Sequence[str]) -> bool:
+    """Return whether each column of a line has a name that is usual for a column of its kind.
+
+    For example, ``query-id``, ``docno`` and ``relevance`` are usual names for a query, a passage
+    and a grade. The kinds are the keys of ``_COLUMNS``. Blank columns at the end don't count.
+    """
+    names = [_SEPARATORS.sub("", column).lower() for column in columns]
+    while names and not names[-1].strip():
+        names.pop()
+    return len(names) == len(kinds) and all(
+        re.fullmatch(_COLUMNS[kind], name.strip()) for kind, name in zip(kinds, names, strict=True)
+    )
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -63,19 +111,35 @@ def read_raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def read_passages(path: Path) -> Iterator[Passage]:
-    """Yield the passages of a file in BEIR's format: ``_id`` or ``id``, ``title``, ``text``.
+    """Yield the passages of a file of JSON lines, as in BEIR's, MIRACL's and pyserini's corpora.
 
-    Other fields become metadata. Raises CorpusError naming the line.
+    The id is the field ``_id``, ``id`` or ``docid``, and the text is ``text``, or ``contents`` if
+    there is no ``text``. ``title`` and ``metadata`` are optional. Other fields become metadata.
+    Raises CorpusError naming the line, also for an id that an earlier line has.
     """
+    seen: set[str] = set()
     for number, record in read_json_lines(path):
         metadata = record.get("metadata")
         if metadata is not None and not isinstance(metadata, dict):
             raise line_error(path, number, f"metadata must be a JSON object, got {metadata!r:.60}")
-        others = {name: value for name, value in record.items() if name not in _PASSAGE_FIELDS}
+        absent = record.get("text") is None and record.get("contents") is not None
+        text = "contents" if absent else "text"
+        others = {
+            name: value
+            for name, value in record.items()
+            if name not in _PASSAGE_FIELDS and name != text
+        }
+        passage_id = id_field(path, number, record)
+        if passage_id in seen:
+            raise line_error(
+                path, number, f"passage id {passage_id!r} is given twice: an earlier line has it"
+            )
+        if passage_id:
+            seen.add(passage_id)
         yield Passage(
-            id=id_field(path, number, record),
+            id=passage_id,
             title="" if record.get("title") is None else text_field(path, number, record, "title"),
-            text=text_field(path, number, record, "text"),
+            text=text_field(path, number, record, text),
             metadata=others | (metadata or {}),
         )
 
@@ -89,23 +153,70 @@ def text_field(path: Path, number: int, record: dict[str, Any], name: str) -> st
 
 
 def id_field(path: Path, number: int, record: dict[str, Any]) -> str:
-    """Return ``_id`` or ``id``, an integer as its digits; an empty string if there is none."""
-    value = record.get("_id")
-    value = record.get("id") if value is None else value
-    if value is None:
-        return ""
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise line_error(path, number, f"an id must be a string or an integer, got {value!r:.60}")
-    return str(value)
+    """Return the id of a record, an integer as its digits; an empty string if there is none.
+
+    Raises CorpusError if two of ``ID_FIELDS`` are given and differ. A null counts as not given.
+    """
+    found: dict[str, str] = {}
+    for name in ID_FIELDS:
+        value = record.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            problem = f"an id must be a string or an integer, got {value!r:.60}"
+            raise line_error(path, number, problem)
+        found[name] = str(value)
+    if len(set(found.values())) > 1:
+        given = " and ".join(f"{name!r} {value!r:.60}" for name, value in found.items())
+        problem = f"two different ids, {given}: keep the id, and rename the other field"
+        raise line_error(path, number, problem)
+    return next(iter(found.values()), "")
+
+
+def find_json_problem(value: Any) -> str | None:
+    """Return what keeps a parsed JSON value from being stored, None if nothing does.
+
+    Strings with half a surrogate pair are no text, NaN and infinite numbers are no JSON, and
+    values nested more than ``MAX_DEPTH`` deep can't be written again.
+    """
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH + 1):
+        inner: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                inner += [*item, *item.values()]
+            elif isinstance(item, list):
+                inner += item
+            elif isinstance(item, str) and any("\ud800" <= char <= "\udfff" for char in item):
+                return f"{item!r:.60} has half a surrogate pair, which is not valid text"
+            elif isinstance(item, float) and not math.isfinite(item):
+                return f"numbers must be finite, got {item!r}"
+        level = inner
+        if not level:
+            return None
+    return f"nested more than {MAX_DEPTH} levels deep"
+
+
+def describe_json_error(error: ValueError | RecursionError) -> str:
+    """Return what is wrong with text that json.loads refused with ``error``."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"not UTF-8 ({error.reason})"
+    if isinstance(error, RecursionError):
+        return f"nested more than {MAX_DEPTH} levels deep"
+    if isinstance(error, json.JSONDecodeError):
+        return f"not JSON ({error})"
+    return f"a number can't be read ({error})"  # an integer of thousands of digits
 
 
 def _parse_object(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         record = json.loads(line)
-    except UnicodeDecodeError as error:
-        raise line_error(path, number, f"not UTF-8 ({error.reason})") from None
-    except json.JSONDecodeError as error:
-        raise line_error(path, number, f"not JSON ({error})") from None
+    except (ValueError, RecursionError) as error:
+        raise line_error(path, number, describe_json_error(error)) from None
     if not isinstance(record, dict):
         raise line_error(path, number, f"must be a JSON object, got {record!r:.60}")
+    if _SUSPECT.search(line) or line.count(b"[") + line.count(b"{") > MAX_DEPTH:
+        problem = find_json_problem(record)
+        if problem is not None:
+            raise line_error(path, number, problem)
     return record

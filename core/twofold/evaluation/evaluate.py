@@ -38,7 +38,8 @@ def evaluate(
     """Retrieve passages for each judged query and measure the rankings.
 
     A query without hits counts as 0. Measures without a cutoff, such as AP, use all hits retrieved.
-    Most measures break ties as trec_eval does: the greater id first, whatever the ranks.
+    All measures break ties as trec_eval does: scores are compared in single precision, and of equal
+    scores the greater id comes first, whatever the ranks.
 
     Fewer than ``k`` hits are retrieved if more would change the ranking: rerankers rerank at least
     k passages, and fusions of ranked lists depend on which lists a passage is in.
@@ -109,7 +110,7 @@ def evaluate_run(
     """Measure the run of any system: query id to passage id to score.
 
     A judged query that the run lacks counts as 0. With ``queries`` (query id to text), only they
-    are measured. The other arguments are those of ``evaluate``.
+    are measured. The other arguments are those of ``evaluate``, and so is the order of ties.
 
     Raises:
         InputError: The judgments, a score or a measure can't be used, or no query of the run is

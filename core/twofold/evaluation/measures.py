@@ -103,19 +103,17 @@ def compute_measures(
 ) -> tuple[dict[str, float], PerQuery]:
     """Return each measure's mean over all judged queries, and its value for each query.
 
+    All measures see the order of ``order_as_trec_eval``, whichever library computes them.
+
     Raises:
         InputError: A measure can't be computed here, or is no mean over queries, such as a count.
     """
     import ir_measures
 
     names = ", ".join(map(str, measures))
+    grades, scores = _number_ids(qrels, run)
     try:
-        # trec_eval ends the process if a query has only grades below 0.
-        counted = {
-            query_id: {passage_id: max(int(grade), 0) for passage_id, grade in grades.items()}
-            for query_id, grades in qrels.items()
-        }
-        result: Any = ir_measures.calc(list(measures), counted, run)
+        result: Any = ir_measures.calc(list(measures), grades, scores)
     except (
         ValueError,
         TypeError,
@@ -125,9 +123,10 @@ def compute_measures(
         CalledProcessError,
     ) as error:
         raise InputError(f"ir_measures can't compute {names} here: {error}") from error
-    per_query: PerQuery = {query_id: {} for query_id in qrels}
+    by_number: PerQuery = {number: {} for number in grades}
     for metric in result.per_query:
-        per_query[metric.query_id][str(metric.measure)] = float(metric.value)
+        by_number[metric.query_id][str(metric.measure)] = float(metric.value)
+    per_query = dict(zip(qrels, by_number.values(), strict=True))
     means: dict[str, float] = {}
     for measure in measures:
         name, mean = str(measure), float(result.aggregated[measure])
@@ -141,12 +140,41 @@ def compute_measures(
     return means, per_query
 
 
+def _number_ids(qrels: Qrels, run: Run) -> tuple[dict[str, dict[str, int]], Run]:
+    """Return qrels and the run of the judged queries with numbers for ids, and without ties.
+
+    The libraries behind ir_measures break ties in different ways, and cut ids at NUL or at blanks.
+    Grades below 0 become 0, because trec_eval ends the process if a query has no others.
+    """
+    grades: dict[str, dict[str, int]] = {}
+    scores: Run = {}
+    for number, (query_id, judged) in enumerate(qrels.items()):
+        ranking = order_as_trec_eval(run[query_id]) if query_id in run else []
+        numbers = {id_: str(n) for n, id_ in enumerate(dict.fromkeys([*judged, *ranking]))}
+        grades[str(number)] = {numbers[id_]: max(int(grade), 0) for id_, grade in judged.items()}
+        if query_id in run:
+            scores[str(number)] = run_from_ranking([numbers[id_] for id_ in ranking])
+    return grades, scores
+
+
 def measure_rankings(rankings: Mapping[str, Sequence[str]], qrels: Qrels, measure: str) -> Scores:
     """Return a measure of each ranking (n,); ``rankings``: query id to passage ids, best first."""
     parsed = parse_measure(measure)
     run = {query_id: run_from_ranking(ids) for query_id, ids in rankings.items()}
     _, per_query = compute_measures([parsed], qrels, run)
     return np.array([per_query[query_id][str(parsed)] for query_id in rankings])
+
+
+def order_as_trec_eval(scores: Mapping[str, float]) -> list[str]:
+    """Return passage ids as trec_eval orders them, which ignores ranks.
+
+    The higher score comes first. Scores are compared in single precision, and of equal scores the
+    greater id comes first.
+    """
+    with np.errstate(over="ignore"):
+        single = np.fromiter(scores.values(), np.float64, len(scores)).astype(np.float32)
+    ordered = sorted(zip(single.tolist(), scores, strict=True), reverse=True)
+    return [passage_id for _, passage_id in ordered]
 
 
 def run_from_ranking(ids: Sequence[str]) -> dict[str, float]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twofold import Index, Retriever
+from twofold import Index, Passage, Retriever
 from twofold.corpus import (
     Corpus,
     Splitting,
@@ -22,7 +22,8 @@ from twofold.evaluation import evaluate
 
 
 def write(path, text):
-    path.write_text(text, encoding="utf-8")
+    """Write text as UTF-8; of a surrogate escape, its byte."""
+    path.write_bytes(text.encode(errors="surrogateescape"))
     return path
 
 
@@ -44,6 +45,10 @@ def test_queries_as_json_lines_and_by_tab(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
+        ("a.tsv", "q1\td1\thigh\nq2\td2\t1\n", "line 1: grade must be an integer, got 'high'"),
+        ("a.tsv", "q1\td1\t\nq2\td2\t1\n", "line 1: expected query, passage and grade"),
+        ("a.tsv", "qid\tdocid\trel\nqid\tdocid\trel\n", "line 2: grade must be an integer"),
+        ("a.tsv", "q1\td1\t1\nq2\tcaf\udce9\t1\n", "line 2: not UTF-8"),
         ("a.tsv", "q1\td1\t1\nq2\td2\thigh\n", "line 2: grade must be an integer, got 'high'"),
         ("a.tsv", "q1\td1\t1\nq2 d2\n", "line 2: expected query, passage and grade"),
         ("a.tsv", "query-id\tcorpus-id\tscore\n", "has no judgments"),
@@ -84,9 +89,6 @@ def test_splitting_is_checked(tmp_path):
             Splitting(size, overlap)
     with pytest.raises(CorpusError, match="has no corpus"):
         Corpus.from_path(tmp_path)
-    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
-    with pytest.raises(CorpusError, match=r"latin.txt is not UTF-8.*at byte 3"):
-        list(Corpus.from_path(tmp_path))
 
 
 def test_a_corpus_is_read_as_often_as_wanted(tmp_path):
@@ -218,3 +220,131 @@ def test_packed_files_are_read_like_others(tmp_path):
 def test_an_id_of_null_is_no_id(tmp_path, record, wanted):
     (tmp_path / "c.jsonl").write_text(json.dumps({**record, "text": "a text"}) + "\n")
     assert [each.id for each in Corpus.from_path(tmp_path / "c.jsonl")] == [wanted]
+
+
+@pytest.mark.parametrize(
+    ("record", "wanted"),
+    [
+        ({"docid": "7#1"}, "7#1"),
+        ({"docid": 7}, "7"),
+        ({"_id": None, "id": None, "docid": "x"}, "x"),
+        ({"_id": "7", "id": 7, "docid": "7"}, "7"),
+    ],
+)
+def test_the_id_is_one_of_three_fields(tmp_path, record, wanted):
+    line = json.dumps({**record, "text": "a text", "lang": "en"})
+    (passage,) = Corpus.from_path(write(tmp_path / "c.jsonl", line))
+    assert passage == Passage("a text", wanted, "", {"lang": "en"})
+    assert read_queries(write(tmp_path / "q.jsonl", line)) == {wanted: "a text"}
+
+
+@pytest.mark.parametrize(
+    "record", [{"_id": "1", "docid": "2"}, {"_id": "1", "id": "2"}, {"id": 1, "docid": "01"}]
+)
+def test_two_different_ids_are_refused(tmp_path, record):
+    lines = f'{{"text": "a"}}\n{json.dumps({**record, "text": "b"})}'
+    with pytest.raises(CorpusError, match="line 2: two different ids, '.*id' '1' and '.*id' '"):
+        list(Corpus.from_path(write(tmp_path / "c.jsonl", lines)))
+
+
+@pytest.mark.parametrize(
+    ("record", "text", "metadata"),
+    [
+        ({"contents": "c"}, "c", {}),
+        ({"contents": "c", "text": None}, "c", {}),
+        ({"contents": "c", "text": "t"}, "t", {"contents": "c"}),
+        ({"contents": "c", "text": "", "year": 1}, "", {"contents": "c", "year": 1}),
+    ],
+)
+def test_contents_is_the_text_if_there_is_no_text(tmp_path, record, text, metadata):
+    corpus = Corpus.from_path(write(tmp_path / "c.jsonl", json.dumps({"id": "1", **record})))
+    assert list(corpus) == [Passage(text, "1", "", metadata)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"id": "1", "contents": 3}', '{"id": "1", "body": "x"}', '{"text": null, "contents": null}'],
+)
+def test_a_record_without_text_is_refused(tmp_path, text):
+    with pytest.raises(CorpusError, match="line 1: '(text|contents)' must be a string"):
+        list(Corpus.from_path(write(tmp_path / "c.jsonl", text)))
+
+
+HEADERS = [
+    "query-id\tcorpus-id\tscore",
+    "query_id\tdoc_id\trelevance",
+    "qid 0 docno rel",
+    "Topic\titer\tDocument\tJudgment",
+    "query id\tproduct id\tesci label\t",
+    "qid\tpid\tgrade",
+]
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_a_header_of_judgments_is_known_by_its_names(tmp_path, header):
+    for rows in ("q1 0 d1 1\n", "q1\td1\t1\t\n", "\nq1\t0\td1\t1 \r\n"):
+        for text in (f"\ufeff{header}\n{rows}", f"\n{header}\r\n{rows}", rows):
+            assert read_qrels(write(tmp_path / "a.tsv", text)) == {"q1": {"d1": 1}}
+
+
+@pytest.mark.parametrize(
+    "header", ["id\ttext", "query_id\tquery", "qid\tQuestion", "Q-ID\tTitle\t"]
+)
+def test_a_header_of_queries_is_known_by_its_names(tmp_path, header):
+    path = write(tmp_path / "q.tsv", f"{header}\n7\tseven\n")
+    assert read_queries(path) == {"7": "seven"}
+    with pytest.raises(CorpusError, match="line 2: duplicate query"):
+        read_queries(write(path, "7\tseven\n7\teight\n"))
+
+
+def test_what_is_no_header_is_a_query(tmp_path):
+    lines = "id\ta text about ids\nquery\ttext of a query\n"
+    wanted = {"id": "a text about ids", "query": "text of a query"}
+    assert read_queries(write(tmp_path / "q.tsv", lines)) == wanted
+
+
+def test_a_header_of_a_run_is_known_by_its_names(tmp_path):
+    lines = "qid Q0 docno rank score run_name\nq1 Q0 d1 1 0.5 x\n"
+    assert read_run(write(tmp_path / "a.run", lines)) == {"q1": {"d1": 0.5}}
+
+
+DEEP = '{"a": ' * 101 + "1" + "}" * 101
+BAD_JSON = [
+    ('{"id": "2", "text": "x", "n": NaN}', "numbers must be finite, got nan"),
+    ('{"id": "2", "text": "x", "n": [1, -Infinity]}', "numbers must be finite, got -inf"),
+    ('{"id": "2", "text": "x", "n": {"a": 1e999}}', "numbers must be finite, got inf"),
+    (f'{{"id": "2", "text": "x", "n": 1{"0" * 400}.0}}', "numbers must be finite, got inf"),
+    (f'{{"id": "2", "text": "x", "n": {"1" * 5000}}}', "a number can't be read"),
+    (r'{"id": "2", "text": "a \ud800 b"}', "half a surrogate pair"),
+    (r'{"id": "\uDFFF", "text": "x"}', "half a surrogate pair"),
+    (r'{"id": "2", "text": "x", "\ude00\ud83d": 1}', "half a surrogate pair"),
+    (f'{{"id": "2", "text": "x", "n": {DEEP}}}', "nested more than 100 levels deep"),
+    ("[" * 100_000, "nested more than 100 levels deep"),
+    ('{"id": "2", "text": "caf\udce9"}', "not UTF-8"),
+]
+
+
+@pytest.mark.parametrize(("line", "words"), BAD_JSON)
+@pytest.mark.parametrize("read", [lambda path: list(Corpus.from_path(path)), read_queries])
+def test_bad_json_names_file_and_line(tmp_path, read, line, words):
+    path = write(tmp_path / "c.jsonl", f'{{"id": "1", "text": "x"}}\n\n{line}\n')
+    with pytest.raises(CorpusError, match=f"c.jsonl, line 3: .*{words}"):
+        read(path)
+
+
+def test_odd_but_valid_json_is_read(tmp_path):
+    metadata = {"a": "NaN Infinity", "b": 1e100, "c": "\U0001f600", "d": [[["deep"]]], "e": "1e999"}
+    lines = json.dumps({"id": "1", "text": "x", "metadata": metadata})
+    assert next(iter(Corpus.from_path(write(tmp_path / "c.jsonl", lines)))).metadata == metadata
+
+
+@pytest.mark.parametrize("ids", [("7", "8", "7"), (7, 8, "7"), ("\u00e4", "8", "\u00e4")])
+def test_an_id_given_twice_names_file_and_line(tmp_path, ids):
+    lines = "\n".join(json.dumps({"_id": each, "text": f"t{n}"}) for n, each in enumerate(ids))
+    with pytest.raises(CorpusError, match=f"c.jsonl, line 3: passage id '{ids[2]}' is given twice"):
+        list(Corpus.from_path(write(tmp_path / "c.jsonl", lines)))
+
+
+def test_passages_without_ids_may_repeat(tmp_path):
+    path = write(tmp_path / "c.jsonl", '{"text": "a"}\n{"text": "a"}\n{"id": null, "text": "a"}')
+    assert len(list(Corpus.from_path(path))) == 3

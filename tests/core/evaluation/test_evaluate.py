@@ -3,6 +3,7 @@ import math
 import ir_measures
 import numpy as np
 import pytest
+import pytrec_eval
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -50,7 +51,7 @@ def test_values_are_the_formulas_and_means_are_ir_measures_own(judged, run):
         for measure, value in values.items():
             expected = effectiveness(measure, judged[query_id], run.get(query_id, {}))
             assert value == pytest.approx(expected, abs=1e-6), (query_id, measure)
-    wanted = [ir_measures.parse_measure(each) for each in (*TAKEN, "RR@10")]
+    wanted = [ir_measures.parse_measure(each) for each in TAKEN]
     own = ir_measures.calc_aggregate(
         wanted,
         [ir_measures.Qrel(q, p, grade) for q, each in judged.items() for p, grade in each.items()],
@@ -58,7 +59,7 @@ def test_values_are_the_formulas_and_means_are_ir_measures_own(judged, run):
         # In this form of a run, a query without hits can't be written down.
         or [ir_measures.ScoredDoc("nobody", "d", 0.0)],
     )
-    ours = measured(run, judged, (*TAKEN, "RR@10"))
+    ours = measured(run, judged)
     assert ours.measures == pytest.approx({str(each): own[each] for each in wanted})
     for measure, mean in ours.measures.items():
         assert ours.values(measure).mean() == pytest.approx(mean)
@@ -341,3 +342,61 @@ def test_a_query_of_grades_below_zero_alone_counts_as_one_without_relevant_passa
     assert found.per_query["q1"] == dict.fromkeys(names, 1.0)
     assert found.per_query["q2"] == dict.fromkeys(names, 0.0)
     assert found.measures == dict.fromkeys(names, 0.5)
+
+
+tied_scores = st.sampled_from([-1.0, 0.0, 0.5, 0.5 + 1e-12, 1.0, 1.0 + 1e-9, 1e300, 1e301])
+tied_ids = st.sampled_from(["a", "ab", "Z", "10", "9", "\u00e4", "\uffee", "\U0001f600"])
+tied_runs = st.dictionaries(tied_ids, tied_scores, min_size=1)
+tied_qrels = st.dictionaries(tied_ids, st.integers(0, 2), min_size=1)
+
+
+@settings(deadline=None)
+@given(st.tuples(tied_runs, tied_runs), st.tuples(tied_qrels, tied_qrels), st.integers(1, 9))
+def test_all_measures_order_ties_as_trec_eval_does(runs, judged, cutoff):
+    """MS MARCO's RR@k, Judged, Compat and Accuracy order ties in other ways by themselves."""
+    run, qrels = ({f"q{n}": each for n, each in enumerate(two)} for two in (runs, judged))
+    theirs = pytrec_eval.RelevanceEvaluator(
+        qrels, {"recip_rank", f"ndcg_cut.{cutoff}", f"P.{cutoff}", "map"}
+    ).evaluate(run)
+    names = ["RR", f"RR@{cutoff}", f"nDCG@{cutoff}", f"P@{cutoff}", "AP", f"Judged@{cutoff}"]
+    found = measured(run, qrels, names).per_query
+    for query_id, wanted in theirs.items():
+        ours, reciprocal = found[query_id], wanted["recip_rank"]
+        assert ours["RR"] == pytest.approx(reciprocal)
+        assert ours[f"RR@{cutoff}"] == pytest.approx(reciprocal * (reciprocal > 0.99 / cutoff))
+        assert ours[f"nDCG@{cutoff}"] == pytest.approx(wanted[f"ndcg_cut_{cutoff}"])
+        assert ours[f"P@{cutoff}"] == pytest.approx(wanted[f"P_{cutoff}"])
+        assert ours["AP"] == pytest.approx(wanted["map"])
+        grades = {passage_id: int(passage_id in qrels[query_id]) for passage_id in run[query_id]}
+        every = pytrec_eval.RelevanceEvaluator({query_id: grades}, {f"P.{cutoff}"})
+        hits = every.evaluate({query_id: run[query_id]})[query_id][f"P_{cutoff}"] * cutoff
+        share = hits / min(cutoff, len(run[query_id]))
+        assert ours[f"Judged@{cutoff}"] == pytest.approx(share)
+
+
+@pytest.mark.parametrize("measure", ["RR@10", "RR", "nDCG@1", "P@1", "Compat(p=0.5)", "Accuracy"])
+@pytest.mark.parametrize(
+    ("run", "first"),
+    [
+        ({"a": 1.0, "b": 1.0}, "b"),
+        ({"b": 1.0, "a": 1.0}, "b"),
+        ({"a": 0.7 + 1e-12, "b": 0.7}, "b"),  # equal in single precision
+        ({"a": -1.0, "b": -1.0}, "b"),
+        ({"10": 2.0, "9": 2.0}, "9"),
+        ({"b": 1.0, "a": 1.1}, "a"),
+    ],
+)
+def test_of_tied_passages_the_greater_id_is_first_in_every_measure(measure, run, first):
+    for relevant in run:
+        value = measured({"q": run}, {"q": {relevant: 1}}, [measure]).measures[measure]
+        assert (value == 1) == (relevant == first)
+
+
+@pytest.mark.parametrize("odd", ["a\0", "a b", "a\tb", "a\n", "\ud800", ""])
+@pytest.mark.parametrize("measure", ["RR@10", "AP", "nDCG@10", "Compat(p=0.5)"])
+def test_any_id_is_measured(measure, odd):
+    """trec_eval reads C strings, which end at NUL."""
+    run = {f"q{odd}1": {f"{odd}1": 1.0, f"{odd}2": 0.5}, f"q{odd}2": {f"{odd}2": 1.0}}
+    judged = {f"q{odd}1": {f"{odd}1": 1}, f"q{odd}2": {f"{odd}1": 1}}
+    found = measured(run, judged, [measure]).per_query
+    assert found == {f"q{odd}1": {measure: 1.0}, f"q{odd}2": {measure: 0.0}}

@@ -102,6 +102,31 @@ def test_bad_triples_name_the_line(tmp_path, text, said):
         read_triples(write(tmp_path / "t.tsv", text))
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        "query\tpositive\tnegative",
+        "Query\tPositive Passage\tNegative Passage",
+        "qid\tpos_id\tneg_id",
+        "query_id\tpid-pos\tpid-neg",
+        "anchor\tpos_doc\thard_negative",
+        "question\tdoc_positive\tdoc_negative\t",
+    ],
+)
+def test_a_header_of_triples_is_known_by_its_names(tmp_path, header):
+    for start in ("", "\ufeff", "\n\n"):
+        path = write(tmp_path / "t.tsv", f"{start}{header}\n1\t10\t11\n")
+        assert list(read_triples(path).queries.values()) == ["1"]
+        assert list(read_id_triples(path, {"1": "one"}).queries) == ["1"]
+
+
+def test_what_is_no_header_is_an_example(tmp_path):
+    rows = [("query", "a positive example", "negative"), ("query", "positive", "a bird")]
+    assert texts(read_triples(write(tmp_path / "t.tsv", as_lines(rows)))) == {
+        "query": ({"a positive example", "positive"}, {"negative", "a bird"})
+    }
+
+
 def test_files_that_are_not_there_or_cut_short(tmp_path):
     cut = tmp_path / "cut.gz"
     cut.write_bytes(gzip.compress(as_lines(ROWS * 50).encode())[:60])
@@ -167,8 +192,13 @@ def test_an_id_with_two_texts_keeps_the_first_and_says_so(tmp_path):
         ('[{"question": "a", "positive_ctxs": [{"text": "a", "psg_id": 1.5}]}]', "'psg_id'"),
         ('[{"question": "a"}, 5]', "record 2: expected a JSON object"),
         ('[{"question": "a"}]', "has no query with a relevant passage"),
-        ('[{"question": ', "is not JSON"),
+        ('[{"question": ', "q.json: not JSON"),
         ('{"question": "a"}\n{"question": 3}', "line 2: 'question' must be text"),
+        ('[{"question": "a"}, {"question": "b", "x": NaN}]', "record 2: numbers must be finite"),
+        ('[{"question": "a"}, {"question": "\\ud800"}]', "record 2: .* half a surrogate pair"),
+        ('[{"question": "a", "x": ' + "[" * 200 + "]" * 200 + "}]", "record 1: nested more than"),
+        ("[" * 100_000, "q.json: nested more than"),
+        ('{"question": "a"}\n{"question": "b", "x": NaN}', "line 2: numbers must be finite"),
     ],
 )
 def test_bad_dpr_names_the_record(tmp_path, text, said):

@@ -7,7 +7,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from twofold.corpus.reading import FilePath, open_file, read_json_lines, read_raw_lines
+from twofold.corpus.reading import (
+    FilePath,
+    describe_json_error,
+    find_json_problem,
+    open_file,
+    read_json_lines,
+    read_raw_lines,
+    read_rows,
+)
 from twofold.errors import CorpusError, DegradedWarning
 from twofold.storage import content_hash
 from twofold.training.data.examples import Example, TrainingSet
@@ -88,6 +96,7 @@ class ExampleBuilder:
 def read_triples(path: FilePath) -> TrainingSet:
     """Read lines of query, positive and negative as texts, separated by tabs, plain or .gz.
 
+    A header is recognised by its names, such as ``query``, ``positive`` and ``negative``.
     Lines with the same query make one example. Ids are derived from texts as an index derives them.
     Negatives that are positives of the same query are dropped with a DegradedWarning. Raises
     CorpusError for a malformed line. Format: Bajaj et al., MS MARCO (2016).
@@ -103,6 +112,7 @@ def read_triples(path: FilePath) -> TrainingSet:
 def read_id_triples(path: FilePath, queries: Mapping[str, str]) -> TrainingSet:
     """Read lines of query, positive and negative as ids, separated by tabs, plain or .gz.
 
+    A header is recognised by its names, such as ``qid``, ``pos_id`` and ``neg_id``.
     ``queries`` maps ids to texts. Queries without a text and negatives that are positives of the
     same query are dropped with a DegradedWarning. Raises CorpusError for a malformed line.
     """
@@ -127,16 +137,12 @@ def read_id_triples(path: FilePath, queries: Mapping[str, str]) -> TrainingSet:
 
 def _read_rows(path: Path) -> Iterator[list[str]]:
     """Yield the three columns of each line; the file may be larger than memory."""
-    for number, line in read_raw_lines(path):
-        try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise CorpusError(f"{path}, line {number}: not UTF-8 ({error.reason})") from None
+    for number, text in read_rows(path, ("query", "positive", "negative")):
         fields = [field.strip() for field in text.split("\t")]
         if len(fields) != 3 or not all(fields):
             raise CorpusError(
                 f"{path}, line {number}: expected query, positive and negative, separated by tabs "
-                f"and none of them blank, got {text.rstrip()!r:.80}"
+                f"and none of them blank, got {text!r:.80}"
             )
         yield fields
 
@@ -229,12 +235,13 @@ def _read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             records = json.load(file)
     except (OSError, EOFError, zlib.error) as error:
         raise CorpusError(f"{path} can't be read: {error}") from error
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"{path} is not UTF-8: {error.reason}") from None
-    except json.JSONDecodeError as error:
-        raise CorpusError(f"{path} is not JSON: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise CorpusError(f"{path}: {describe_json_error(error)}") from None
     for number, record in enumerate(records, start=1):
         place = f"{path}, record {number}"
         if not isinstance(record, dict):
             raise CorpusError(f"{place}: expected a JSON object, got {record!r:.60}")
+        problem = find_json_problem(record)
+        if problem is not None:
+            raise CorpusError(f"{place}: {problem}")
         yield place, record

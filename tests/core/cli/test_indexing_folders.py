@@ -1,0 +1,231 @@
+"""Indexing a folder again: what its files no longer have is deleted, nothing else, and all told."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from twofold import Index
+from twofold.cli import app
+from twofold.corpus import Corpus, FolderReport, SkippedFile, Splitting, find_outdated
+
+pytestmark = pytest.mark.filterwarnings("default::twofold.errors.DegradedWarning")
+LONG = " ".join(f"Sentence {n} is here." for n in range(60))
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(each) for each in arguments])
+
+
+def index(folder, target, *options):
+    """Index a folder; return what is told as JSON."""
+    options = ("--encoder", "none", "--size", 200, "--json", *options)
+    done = run("index", folder, "--to", target, *options)
+    assert done.exit_code == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def stored(target):
+    with Index.open(target, create=False, read_only=True) as opened:
+        return {passage.id: passage.text for passage in opened}
+
+
+@pytest.fixture
+def docs(tmp_path):
+    folder = tmp_path / "docs"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a.txt").write_text("the secret of a")
+    (folder / "b.md").write_text("# B\n\nabout b")
+    (folder / "sub" / "long.txt").write_text(LONG)
+    return folder
+
+
+CHANGES = {
+    "emptied": lambda path: path.write_text(""),
+    "blanked": lambda path: path.write_bytes(b"\xef\xbb\xbf \r\n"),
+    "deleted": lambda path: path.unlink(),
+    "hidden": lambda path: path.rename(path.with_name(".a.txt")),
+    "renamed to another type": lambda path: path.rename(path.with_suffix(".bak")),
+    "made binary": lambda path: path.write_bytes(b"\0\1\2"),
+    "made unreadable text": lambda path: path.write_bytes(b"\xff\xfea"),
+    "made a broken link": lambda path: (path.unlink(), path.symlink_to("nowhere")),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("source", ["a.txt", "sub/long.txt"])
+def test_passages_of_a_file_without_text_are_deleted(docs, tmp_path, change, source):
+    target = tmp_path / "i"
+    index(docs, target)
+    before = stored(target)
+    CHANGES[change](docs / source)
+    told = index(docs, target)
+    left = {id_: text for id_, text in before.items() if not id_.startswith(f"{source}#")}
+    assert stored(target) == left
+    lost = len(before) - len(left)
+    assert told["missing"] == {"files": 1, "passages": lost}
+    assert (told["removed"], told["passages"]) == (lost, len(left))
+    assert told["shortened"] == told["unreadable"] == {"files": 0, "passages": 0}
+    again = index(docs, target)
+    assert again["removed"] == again["missing"]["files"] == 0
+
+
+def test_a_renamed_file_and_a_deleted_folder(docs, tmp_path):
+    target = tmp_path / "i"
+    count = index(docs, target)["passages"]
+    (docs / "a.txt").rename(docs / "z.txt")
+    (docs / "sub" / "long.txt").unlink()
+    (docs / "sub").rmdir()
+    done = run("index", docs, "--to", target)
+    assert f"2 files gone or without text: {count - 1} passages deleted\n" in done.stdout
+    assert set(stored(target)) == {"z.txt#0", "b.md#0"}
+
+
+def test_a_shorter_file(docs, tmp_path):
+    count = index(docs, tmp_path / "i")["passages"]
+    (docs / "sub" / "long.txt").write_text(LONG[:190])
+    done = run("index", docs, "--to", tmp_path / "i", "--size", 200)
+    assert f"1 file shorter: {count - 3} passages deleted\n" in done.stdout
+
+
+def test_passages_from_elsewhere_are_never_deleted(docs, tmp_path):
+    target = tmp_path / "i"
+    others = tmp_path / "x" / "docs"  # of the same name
+    others.mkdir(parents=True)
+    (others / "other.txt").write_text("another folder")
+    (others / "gone.txt").write_text("soon gone")
+    rows = [
+        {"id": "a.txt#7", "text": "like a part", "metadata": {"source": "a.txt", "part": 7}},
+        {"id": "n.txt#0", "text": "no folder", "metadata": {"source": "n.txt", "part": 0}},
+        {"id": "o", "text": "odd", "metadata": {"source": 3, "part": None, "folder": ["docs"]}},
+        {"id": "3#0", "text": "odd", "metadata": {"source": 3, "part": 0, "folder": "docs"}},
+        {"text": "plain"},
+    ]
+    lines = tmp_path / "c.jsonl"
+    lines.write_text("\n".join(map(json.dumps, rows)))
+    for corpus in (docs, others, lines):
+        index(corpus, target)
+    before = stored(target)
+    assert len(before) == 7 + len(list(Corpus.from_path(docs, Splitting(200, 50))))
+    for path in (docs / "a.txt", others / "gone.txt"):
+        path.unlink()
+    assert index(docs, target)["removed"] == 1
+    assert index(lines, target)["removed"] == 0
+    after = stored(target)
+    assert {*before} - {*after} == {"a.txt#0"}
+    assert index(others, target)["removed"] == 1
+    assert {*after} - {*stored(target)} == {"gone.txt#0"}
+
+
+def test_two_folders_with_files_of_the_same_name_do_not_replace_each_other(docs, tmp_path):
+    target, others = tmp_path / "i", tmp_path / "others"
+    others.mkdir()
+    (others / "a.txt").write_text("another a")
+    index(docs, target)
+    before = stored(target)
+    done = run("index", others, "--to", target)
+    assert done.exit_code == 2
+    name = Corpus.from_path(docs).name
+    assert f"the index has 'a.txt#0' from another folder, '{name}'" in done.stderr
+    assert stored(target) == before
+
+
+def test_a_folder_that_has_moved_keeps_its_name(docs, tmp_path):
+    target = tmp_path / "i"
+    first = index(docs, target)
+    name, count = first["folder"], first["passages"]
+    moved = docs.rename(tmp_path / "moved")
+    (moved / "b.md").unlink()
+    assert run("index", moved, "--to", target).exit_code == 2
+    told = index(moved, target, "--name", name)
+    assert (told["unchanged"], told["removed"], told["folder"]) == (count - 1, 1, name)
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").is_file(), reason="needs a file of Linux")
+def test_passages_of_a_file_that_cannot_be_read_now_are_kept(docs, tmp_path):
+    target = tmp_path / "i"
+    index(docs, target)
+    before = stored(target)
+    (docs / "a.txt").unlink()
+    (docs / "a.txt").symlink_to("/proc/self/mem")
+    done = run("index", docs, "--to", target, "--size", 200)
+    assert "1 file unreadable: 1 passage kept\n" in done.stdout
+    assert "left out 1 file, such as 'a.txt'" in done.stderr
+    assert stored(target) == before
+
+
+@pytest.mark.parametrize(
+    ("unreadable", "kept"),
+    [("sub", ["sub/a.txt#0", "sub/x/b.txt#0"]), ("sub/x", ["sub/x/b.txt#0"])],
+)
+def test_passages_below_a_folder_that_cannot_be_read_are_kept(tmp_path, unreadable, kept):
+    """Root can read every folder, so that the report is made by hand here."""
+    for source in ("a.txt", "sub/a.txt", "sub/x/b.txt", "subway.txt"):
+        (tmp_path / source).parent.mkdir(exist_ok=True)
+        (tmp_path / source).write_text("text")
+    corpus = Corpus.from_path(tmp_path)
+    report = FolderReport(("a.txt",), (), (SkippedFile(unreadable, "unreadable"),))
+    found = find_outdated(list(corpus), corpus, ["a.txt#0"], report)
+    assert [id_ for ids in found.unreadable.values() for id_ in ids] == kept
+    everything = {"a.txt#0", "sub/a.txt#0", "sub/x/b.txt#0", "subway.txt#0"}
+    missing = {id_ for ids in found.missing.values() for id_ in ids}
+    assert missing == everything - {"a.txt#0", *kept}
+
+
+def test_a_file_that_could_not_be_read_for_a_moment_keeps_its_passages(docs):
+    corpus = Corpus.from_path(docs)
+    found = find_outdated(list(corpus), corpus, ["b.md#0", "sub/long.txt#0"], corpus.report())
+    assert found.unreadable == {"a.txt": ["a.txt#0"]}
+    assert found.missing == {}
+
+
+def test_a_folder_that_lost_all_its_files_needs_a_word(docs, tmp_path):
+    target = tmp_path / "i"
+    index(docs, target)
+    for path in [*docs.rglob("*.txt"), *docs.rglob("*.md")]:
+        path.unlink()
+    before = stored(target)
+    done = run("index", docs, "--to", target)
+    assert done.exit_code == 2
+    assert "--allow-empty deletes their passages" in done.stderr
+    assert stored(target) == before
+    told = index(docs, target, "--allow-empty")
+    assert told["missing"] == {"files": 3, "passages": len(before)}
+    assert stored(target) == {}
+
+
+def test_what_is_left_out_is_counted_by_reason(docs, tmp_path):
+    for name, data in {
+        "p.png": b"x",
+        "q.PNG": b"x",
+        "r.pdf": b"x",
+        "Makefile": b"x",
+        ".hidden.txt": b"x",
+        "e.txt": b"",
+        "n.txt": b"a\0b",
+        "latin.txt": b"caf\xe9",
+    }.items():
+        (docs / name).write_bytes(data)
+    done = run("index", docs, "--to", tmp_path / "i", "--encoder", "none")
+    assert done.exit_code == 0
+    line = done.stdout.splitlines()[-1]
+    assert line.startswith("left out: 2 .png, ")
+    counts = {"2 .png", "1 .pdf", "1 no suffix", "1 hidden", "1 empty", "1 binary"}
+    assert set(line.removeprefix("left out: ").split(", ")) == counts
+    assert done.stderr.splitlines() == [
+        f"warning: {docs}: left out 1 file, such as 'n.txt': it has NUL characters, so it is no "
+        "text, or UTF-16 without a byte order mark",
+        f"warning: {docs}: read 1 file as Windows-1252, such as 'latin.txt': not Unicode; convert "
+        "to UTF-8 if the text is wrong",
+    ]
+    told = index(docs, tmp_path / "i")
+    assert told["skipped"] == {".png": 2, ".pdf": 1, "no suffix": 1, "hidden": 1, "empty": 1} | {
+        "binary": 1
+    }
+    assert {(file["source"], file["reason"]) for file in told["skipped_files"]} == {
+        ("e.txt", "empty"),
+        ("n.txt", "binary"),
+    }
+    assert told["guessed"] == ["latin.txt"]
+    assert told["files"] == 4
