@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -30,8 +31,13 @@ SCRIPTS = {
         "Soup is salted at the start.\n['bread.txt', 'soup.txt']",
     ],
     "llama_index_auto_merging.py": ["section: A honey bee that has found flowers"],
+    "dspy_retriever.py": ["glucose", "2 demonstrations", "found: 100.0"],
+    "haystack_retriever.py": [
+        "[kettle] Descale the kettle with vinegar.\n[new-kettle]",
+        "kettle?\n[new-kettle] The new kettle descales itself.",
+    ],
 }
-
+NEEDS = {"dspy_retriever.py": "dspy", "haystack_retriever.py": "haystack"}
 
 WITH_A_MODEL = {
     "langchain_rag.py": ["tiny read: Answer from these passages", "[leaf] Plants make"],
@@ -63,7 +69,9 @@ def printed(name, *arguments, **environment):
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_example(name):
-    said = printed(name)
+    if name in NEEDS and find_spec(NEEDS[name]) is None:
+        pytest.skip(f"{NEEDS[name]} is not installed")
+    said = printed(name, HAYSTACK_TELEMETRY_ENABLED="False")
     for words in SCRIPTS[name]:
         assert words in said
 
