@@ -20,12 +20,14 @@ from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import get_config_list
 from pydantic import ConfigDict, Field, model_validator
+from typing_extensions import Self
 
 from langchain_twofold.documents import as_document, documents_from_hits, passages_from_documents
 from langchain_twofold.embeddings import as_encoder, find_async_embed
 from langchain_twofold.options import PER_CALL, PendingIndex, configure, refuse_unknown
-from langchain_twofold.tracing import create_child_runs, langsmith_params, update_langsmith_params
+from langchain_twofold.tracing import create_child_runs, langsmith_params
 from twofold import Encoder, Metric, Retriever
+from twofold.concurrency import run_in_thread
 from twofold.errors import QueryError
 from twofold.filters import parse_filter
 from twofold.index import AS_STORED, AsStored
@@ -52,8 +54,8 @@ class TwofoldRetriever(BaseRetriever):
         retriever: A configured ``twofold.Retriever``.
         k: The number of documents to return.
         filter: A twofold ``where``, or a filter in the syntax of LangChain's FAISS store.
-        mode: ``"hybrid"``, ``"dense"`` or ``"lexical"``. Default: hybrid if the index has both
-            legs.
+        mode: ``"hybrid"``, ``"dense"`` or ``"lexical"``. None is hybrid if the index has both legs
+            at the time of a search.
         weights: The dense share, or a pair of dense and lexical shares.
         min_score: The lowest score to return.
         preset: The fusion of another library, such as ``"langchain"``, in place of ``weights``.
@@ -75,7 +77,7 @@ class TwofoldRetriever(BaseRetriever):
     retriever: Any
     k: int = Field(default=10, ge=1)
     filter: dict[str, Any] | None = None
-    mode: Mode = "hybrid"
+    mode: Mode | None = None
     weights: Any = None
     min_score: float | None = None
     preset: str | None = None
@@ -95,7 +97,7 @@ class TwofoldRetriever(BaseRetriever):
         if (index := values.pop("index", None)) is not None:
             if "retriever" in values:
                 raise ValueError("pass index= or retriever=, not both")
-            values["retriever"] = Retriever(index, mode=values.get("mode", index.modes[0]))
+            values["retriever"] = Retriever(index, mode=values.get("mode"))
         try:
             refuse_unknown(values, [*cls.model_fields, "index"])
         except TypeError as error:
@@ -123,7 +125,7 @@ class TwofoldRetriever(BaseRetriever):
         metric: Metric | str | None = None,
         analyzer: AnalyzerLike | AsStored | None = AS_STORED,
         **settings: Any,
-    ) -> "TwofoldRetriever":
+    ) -> Self:
         """Index documents in the folder ``path``, or a temporary one, and return its retriever.
 
         ``encoder`` is a model name, a twofold encoder or LangChain ``Embeddings``; with None,
@@ -137,6 +139,11 @@ class TwofoldRetriever(BaseRetriever):
             path, passages, encoder=as_encoder(encoder), metric=metric, analyzer=analyzer
         )
         return cls(index=index, **settings)
+
+    @classmethod
+    async def afrom_documents(cls, *args: Any, **kwargs: Any) -> Self:
+        """Run ``from_documents`` without blocking the event loop."""
+        return await run_in_thread(cls.from_documents, *args, **kwargs)
 
     @property
     def index(self) -> Any:
@@ -224,7 +231,6 @@ class TwofoldRetriever(BaseRetriever):
             retriever = replace(retriever, observer=observer)
         answers = retriever.retrieve_many(queries)
         for hits in answers:
-            update_langsmith_params(self.index, hits.info.generation)
             log_warnings(logger, self.index, hits)
         return [documents_from_hits(hits, self.score_key, self.explanation_key) for hits in answers]
 

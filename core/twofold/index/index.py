@@ -201,12 +201,18 @@ class Index:
         return self._encoder_binding.encoder(settings, vector_set)
 
     @property
-    def given_encoder(self) -> Encoder | None:
-        """The encoder object passed to ``open`` or ``reencode``, None if it is looked up by name.
+    def loaded_encoder(self) -> Encoder | None:
+        """The encoder if it was passed or used before, else None. Reads no file."""
+        latest = self._snapshots.latest
+        vector_set = latest.vector_set if latest is not None else None
+        return self._encoder_binding.find_loaded(self.last_settings, vector_set)
 
-        Reads no file.
-        """
-        return self._encoder_binding.given
+    @property
+    def last_settings(self) -> IndexSettings:
+        """The settings of the last generation that was read. Reads no file."""
+        self._writer.check_open()
+        latest = self._snapshots.latest
+        return latest.settings if latest is not None else self._opened
 
     @property
     def encoder_name(self) -> str | None:
@@ -236,9 +242,7 @@ class Index:
     @property
     def capabilities(self) -> Capabilities:
         """The modes and features that a retriever can use, as of the last generation read."""
-        self._writer.check_open()
-        latest = self._snapshots.latest
-        return CAPABILITIES[served_modes(latest.settings if latest is not None else self._opened)]
+        return CAPABILITIES[served_modes(self.last_settings)]
 
     @property
     def index_type(self) -> IndexType:
