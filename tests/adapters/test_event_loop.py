@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import inspect
 import os
@@ -31,7 +32,7 @@ import langchain_twofold as lc
 import llama_index_twofold as li
 from loop_watch import watched_loops
 from twofold import HashingEncoder, Index, Retriever
-from twofold.errors import QueryError
+from twofold.errors import EncoderNotFoundError, QueryError
 from twofold.index import AS_STORED
 
 HASHING = HashingEncoder()
@@ -394,24 +395,31 @@ def _tokenizer(monkeypatch):
 
 @pytest.mark.usefixtures("_tokenizer")
 @pytest.mark.filterwarnings("ignore:astream_log is deprecated")
-@pytest.mark.parametrize("state", ["fresh", "warm", "changed"])
 @pytest.mark.parametrize("kind", ["named", "object"])
 @pytest.mark.parametrize(
     ("framework", "case"), [(name, case) for name, cases in CASES.items() for case in cases]
 )
-async def test_no_async_method_blocks_the_loop(folders, tmp_path, framework, case, kind, state):
-    encoder = ENCODERS[framework, kind]
-    shutil.copytree(folders / f"{framework}{kind}", tmp_path / "index")
-    index = Index.open(tmp_path / "index", encoder=encoder)
-    if state != "fresh":
-        await asyncio.to_thread(Retriever(index).retrieve, "kind3")
-    if state == "changed":
-        await asyncio.to_thread(write, tmp_path / "index", encoder)
-    with watched_loops():
-        found = await CASES[framework][case](index, tmp_path / "new")
-    method = case.split(".")[1]
-    if "embed" not in method and method not in ("acall", "aclear", "adelete", "adelete_nodes"):
-        assert "kind7" in str(found)
+async def test_no_async_method_blocks_the_loop(folders, tmp_path, framework, case, kind):
+    path, encoder, method = tmp_path / "index", ENCODERS[framework, kind], case.split(".")[1]
+    silent = "embed" in method or method in ("acall", "aclear", "adelete", "adelete_nodes")
+
+    async def run(index, state):
+        with watched_loops():
+            found = await CASES[framework][case](index, tmp_path / state)
+        assert silent or "kind7" in str(found)
+
+    shutil.copytree(folders / f"{framework}{kind}", path)
+    index = Index.open(path, encoder=encoder)
+    await run(index, "fresh")
+    await asyncio.to_thread(Retriever(index).retrieve, "kind3")
+    await run(index, "warm")
+    index.close()
+    shutil.rmtree(path)
+    shutil.copytree(folders / f"{framework}{kind}", path)
+    index = Index.open(path, encoder=encoder)
+    await asyncio.to_thread(Retriever(index).retrieve, "kind3")
+    await asyncio.to_thread(write, path, encoder)
+    await run(index, "changed")
     index.close()
 
 
@@ -553,6 +561,26 @@ async def test_tracing_and_embeddings_know_the_model_without_a_read(folders, tmp
     index.close()
 
 
+MISSING = {
+    "TwofoldEmbeddings": lambda: lc.TwofoldEmbeddings("/no/such/model").aembed_query("kind7"),
+    "TwofoldEmbedding": lambda: li.TwofoldEmbedding("/no/such/model").aget_query_embedding("kind7"),
+    "lc.TwofoldReranker": lambda: lc.TwofoldReranker(reranker="/no/such/model").acompress_documents(
+        DOCUMENTS, "kind7"
+    ),
+    "li.TwofoldReranker": lambda: li.TwofoldReranker(reranker="/no/such/model").apostprocess_nodes(
+        [NodeWithScore(node=NODES[7])], query_str="kind7"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISSING)
+async def test_a_model_s_name_is_looked_up_in_the_thread(name):
+    with watched_loops(), pytest.raises(EncoderNotFoundError, match="/no/such/model"):
+        await MISSING[name]()
+    with pytest.raises(EncoderNotFoundError, match="/no/such/model"):
+        await asyncio.to_thread(MISSING[name])  # where the constructor refuses it
+
+
 def test_an_index_whose_encoder_is_missing_serves_words(folders, tmp_path):
     shutil.copytree(folders / "lcobject", tmp_path / "i")
     with Index.open(tmp_path / "i") as index:
@@ -561,6 +589,48 @@ def test_an_index_whose_encoder_is_missing_serves_words(folders, tmp_path):
         assert lexical.invoke("kind7")[0].id == "7"
         with pytest.raises(QueryError, match="pass it to Index.open"):
             STORE(index).embeddings.embed_query("kind7")
+
+
+@pytest.mark.parametrize("framework", ["lc", "li"])
+@pytest.mark.parametrize("temporary", [True, False])
+async def test_an_index_that_is_dropped_on_the_loop_is_closed_in_a_thread(
+    tmp_path, framework, temporary
+):
+    path = None if temporary else tmp_path / "i"
+    with watched_loops():
+        if framework == "lc":
+            made = await STORE.afrom_texts(["tea of kind7"], "hashing", path=path)
+        else:
+            made = await li.TwofoldVectorStore.aopen(path=path, embed_model="hashing")
+        path = made.index.path
+        await asyncio.to_thread(made.index.upsert, ["another tea"])
+        del made
+        gc.collect()
+        if not temporary:  # the lock is free at once
+            other = await asyncio.to_thread(Index.open, path)
+            await asyncio.to_thread(other.upsert, ["green tea"])
+            del other
+            gc.collect()
+        gone = path if temporary else path / "catalog.sqlite-wal"
+        while await asyncio.to_thread(gone.exists):
+            await asyncio.sleep(0)
+
+
+def test_an_index_whose_loop_has_ended_is_closed_at_exit(tmp_path):
+    script = """
+import asyncio, sys
+from twofold import Index
+
+async def main():
+    index = Index.open(None, encoder=None)
+    print(index.path)
+
+loop = asyncio.new_event_loop()
+loop.run_until_complete(main())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not Path(done.stdout.strip()).exists()
 
 
 CHILD = """

@@ -16,6 +16,7 @@ from typing import Literal, NoReturn
 import numpy as np
 
 from twofold.backend import Capabilities, SearchScope
+from twofold.concurrency import caller_pool, runs_event_loop
 from twofold.dense import (
     Auto,
     Flat,
@@ -72,6 +73,24 @@ def close_index(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def close_unused(
+    catalog: Catalog, writer: IndexWriter, temporary: Path | None, process: int
+) -> None:
+    """Close an index that nobody refers to; if an event loop runs in this thread, in another one.
+
+    The write lock is released at once.
+    """
+    if not runs_event_loop():
+        close_index(catalog, writer, temporary, process)
+        return
+    import asyncio
+
+    writer.close()
+    loop = asyncio.get_running_loop()
+    close = weakref.finalize(loop, close_index, catalog, writer, temporary, process)
+    loop.call_soon(lambda: caller_pool().submit(close))  # the pool's lock may be held just now
+
+
 class Index:
     """A durable hybrid index: passages with a dense leg and a lexical leg, committed together.
 
@@ -115,7 +134,7 @@ class Index:
             self._catalog.close()
             raise
         self._finalizer = weakref.finalize(
-            self, close_index, self._catalog, self._writer, temporary, os.getpid()
+            self, close_unused, self._catalog, self._writer, temporary, os.getpid()
         )
 
     @classmethod
@@ -512,7 +531,10 @@ class Index:
 
     def close(self) -> None:
         """Release the write lock and all files; a temporary index is deleted."""
-        self._finalizer()
+        unclosed = self._finalizer.detach()
+        if unclosed is not None:
+            _, _, arguments, _ = unclosed
+            close_index(*arguments)
 
     def __enter__(self) -> "Index":
         return self
