@@ -34,7 +34,7 @@ from twofold.index import AS_STORED, AsStored
 from twofold.integrations import create_filled_index, log_warnings, run_embedded
 from twofold.lexical import AnalyzerLike
 from twofold.types import Mode
-from twofold.validation import check_queries
+from twofold.validation import check_mode, check_queries
 
 Configs = RunnableConfig | list[RunnableConfig] | None
 Answer = list[Document] | Exception
@@ -134,7 +134,10 @@ class TwofoldRetriever(BaseRetriever):
         """
         refuse_unknown(settings, [*cls.model_fields, "encoder", "path", "metric", "analyzer"])
         passages = passages_from_documents(documents)
-        cls(index=PendingIndex.from_options(encoder, analyzer), **settings)  # checks the settings
+        pending = PendingIndex.from_options(encoder, analyzer)
+        cls(index=pending, **settings)  # checks the settings
+        if settings.get("mode") is not None:
+            check_mode(settings["mode"], pending.modes)  # which no constructor on a loop does
         index = create_filled_index(
             path, passages, encoder=as_encoder(encoder), metric=metric, analyzer=analyzer
         )

@@ -14,7 +14,7 @@ from twofold.backend import Searchable
 from twofold.concurrency import run_in_thread, runs_event_loop
 from twofold.errors import InputError
 from twofold.index.index import Index
-from twofold.index.open_options import AsStored
+from twofold.index.open_options import AsStored, encoder_name
 from twofold.lexical import AnalyzerLike
 from twofold.protocols import Encoder, Reranker
 from twofold.rerank import as_reranker
@@ -72,9 +72,10 @@ def loaded_encoder(index: Any) -> Encoder | None:
 
 def last_encoder_name(index: Any) -> str | None:
     """Return the encoder's name as of the last read, None without an encoder. Reads no file."""
-    if isinstance(index, Index):
-        return index.last_settings.encoder
-    return getattr(index.encoder, "name", None)
+    encoder = loaded_encoder(index)
+    if encoder is not None:
+        return encoder_name(encoder)
+    return index.last_settings.encoder if isinstance(index, Index) else None
 
 
 def find_mode(retriever: Retriever) -> Mode:

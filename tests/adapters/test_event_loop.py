@@ -547,6 +547,24 @@ async def test_a_mode_that_the_index_lacks_is_refused_by_the_search(tmp_path, mo
             assert "kind7" in str(await waiting.ainvoke("kind7"))
 
 
+@pytest.mark.parametrize("options", [{"encoder": None}, {"encoder": "hashing", "analyzer": None}])
+async def test_a_notebook_is_told_of_a_wrong_mode_before_any_work(tmp_path, options):
+    with pytest.raises(QueryError, match="can't serve mode 'hybrid'"):
+        lc.TwofoldRetriever.from_documents(DOCUMENTS, path=tmp_path / "i", mode="hybrid", **options)
+    assert not (tmp_path / "i").exists()
+
+
+def test_an_encoder_passed_for_vectors_of_the_caller_is_known(tmp_path):
+    with Index.open(tmp_path / "i", encoder=None, dim=len(VECTOR)) as index:
+        index.upsert(["tea of kind7"], vectors=[VECTOR])
+    with Index.open(tmp_path / "i") as index:
+        assert STORE(index).embeddings is None
+        assert "ls_embedding_model" not in retriever(index)._get_ls_params()
+    with Index.open(tmp_path / "i", encoder=HASHING) as index:
+        assert STORE(index).embeddings.embed_query("kind7") == VECTOR
+        assert retriever(index)._get_ls_params()["ls_embedding_model"] == "hashing"
+
+
 async def test_tracing_and_embeddings_know_the_model_without_a_read(folders, tmp_path):
     shutil.copytree(folders / "lcnamed", tmp_path / "i")
     index = Index.open(tmp_path / "i")
