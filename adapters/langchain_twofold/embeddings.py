@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from langchain_core.embeddings import Embeddings
 
-from twofold import Encoder, Retriever
-from twofold.concurrency import call_in_loop, map_threads
+from twofold import Encoder, Index, Retriever
+from twofold.concurrency import call_in_loop, map_threads, runs_event_loop
 from twofold.encoders import encoder_from_name
-from twofold.integrations import given_encoder, known_embeddings
+from twofold.errors import QueryError
+from twofold.integrations import known_embeddings, last_encoder_name, loaded_encoder
 from twofold.types import Vectors
 
 _CONCURRENT_QUERIES = 8
@@ -76,15 +77,28 @@ class TwofoldEmbeddings(Embeddings):
     Queries and passages are encoded with the model's separate prompts or towers.
 
     Args:
-        encoder: A twofold encoder, or a model name.
+        encoder: A twofold encoder, a model name, or an ``Index`` for its encoder.
 
     Example:
         >>> len(TwofoldEmbeddings("hashing").embed_query("green tea"))
         256
     """
 
-    def __init__(self, encoder: Encoder | str) -> None:
-        self.encoder = encoder_from_name(encoder) if isinstance(encoder, str) else encoder
+    def __init__(self, encoder: Encoder | Index | str) -> None:
+        self._source = encoder
+        if isinstance(encoder, str) and not runs_event_loop():
+            _ = self.encoder  # raises for an unknown name
+
+    @property
+    def encoder(self) -> Encoder:
+        """The twofold encoder."""
+        source = self._source
+        if isinstance(source, str):
+            source = self._source = encoder_from_name(source)
+        encoder = source.encoder if isinstance(source, Index) else source
+        if encoder is None:
+            raise QueryError(f"{source!r} has no encoder: pass vectors instead of texts")
+        return encoder
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Return one vector per text, as Python floats."""
@@ -103,7 +117,7 @@ def find_async_embed(
     retriever: Retriever, mode: str | None = None
 ) -> Callable[[str], Awaitable[list[float]]] | None:
     """Return the function that embeds a query of a retriever, None if it isn't LangChain's."""
-    encoder = given_encoder(retriever.index)
+    encoder = loaded_encoder(retriever.index)
     if (mode or retriever.mode) == "lexical" or not isinstance(encoder, EmbeddingsEncoder):
         return None
     return encoder.embeddings.aembed_query
@@ -116,10 +130,11 @@ def as_encoder(encoder: object) -> Any:
     return EmbeddingsEncoder(encoder) if isinstance(encoder, Embeddings) else encoder
 
 
-def as_embeddings(encoder: Encoder | None) -> Embeddings | None:
-    """Convert an encoder to LangChain ``Embeddings``; None stays None."""
-    if encoder is None:
-        return None
+def embeddings_of(index: Any) -> Embeddings | None:
+    """Return the encoder of an index or backend as ``Embeddings``, or None. Reads no file."""
+    encoder = loaded_encoder(index)
     if isinstance(encoder, EmbeddingsEncoder):
         return encoder.embeddings
-    return TwofoldEmbeddings(encoder)
+    if isinstance(index, Index):
+        return TwofoldEmbeddings(index) if last_encoder_name(index) is not None else None
+    return TwofoldEmbeddings(encoder) if encoder is not None else None

@@ -9,6 +9,7 @@ from langchain_core.documents import BaseDocumentCompressor, Document
 from pydantic import ConfigDict, Field, field_validator
 
 from langchain_twofold.documents import copy_with_metadata
+from twofold.integrations import check_reranker
 from twofold.protocols import Reranker
 from twofold.rerank import as_reranker
 
@@ -37,8 +38,8 @@ class TwofoldReranker(BaseDocumentCompressor):
 
     @field_validator("reranker")
     @classmethod
-    def _load(cls, reranker: Any) -> Reranker:
-        return as_reranker(reranker)
+    def _load(cls, reranker: Any) -> Reranker | str:
+        return check_reranker(reranker)
 
     def compress_documents(
         self,
@@ -49,6 +50,7 @@ class TwofoldReranker(BaseDocumentCompressor):
         """Return copies of the documents kept, best first. Equal scores keep the input order."""
         if not documents:
             return []
+        self.reranker = as_reranker(self.reranker)
         (scores,) = self.reranker.rerank([query], [[doc.page_content for doc in documents]])
         threshold = self.reranker.threshold
         order = np.argsort(-scores, kind="stable").tolist()

@@ -20,19 +20,21 @@ from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import get_config_list
 from pydantic import ConfigDict, Field, model_validator
+from typing_extensions import Self
 
 from langchain_twofold.documents import as_document, documents_from_hits, passages_from_documents
 from langchain_twofold.embeddings import as_encoder, find_async_embed
 from langchain_twofold.options import PER_CALL, PendingIndex, configure, refuse_unknown
-from langchain_twofold.tracing import create_child_runs, langsmith_params, update_langsmith_params
+from langchain_twofold.tracing import create_child_runs, langsmith_params
 from twofold import Encoder, Metric, Retriever
+from twofold.concurrency import run_in_thread
 from twofold.errors import QueryError
 from twofold.filters import parse_filter
 from twofold.index import AS_STORED, AsStored
 from twofold.integrations import as_ids, create_filled_index, log_warnings, run_embedded
 from twofold.lexical import AnalyzerLike
 from twofold.types import Mode
-from twofold.validation import check_queries
+from twofold.validation import check_mode, check_queries
 
 Configs = RunnableConfig | list[RunnableConfig] | None
 Answer = list[Document] | Exception
@@ -52,8 +54,8 @@ class TwofoldRetriever(BaseRetriever):
         retriever: A configured ``twofold.Retriever``.
         k: The number of documents to return.
         filter: A twofold ``where``, or a filter in the syntax of LangChain's FAISS store.
-        mode: ``"hybrid"``, ``"dense"`` or ``"lexical"``. Default: hybrid if the index has both
-            legs.
+        mode: ``"hybrid"``, ``"dense"`` or ``"lexical"``. None is hybrid if the index has both legs
+            at the time of a search.
         weights: The dense share, or a pair of dense and lexical shares.
         min_score: The lowest score to return.
         preset: The fusion of another library, such as ``"langchain"``, in place of ``weights``.
@@ -75,7 +77,7 @@ class TwofoldRetriever(BaseRetriever):
     retriever: Any
     k: int = Field(default=10, ge=1)
     filter: dict[str, Any] | None = None
-    mode: Mode = "hybrid"
+    mode: Mode | None = None
     weights: Any = None
     min_score: float | None = None
     preset: str | None = None
@@ -95,7 +97,7 @@ class TwofoldRetriever(BaseRetriever):
         if (index := values.pop("index", None)) is not None:
             if "retriever" in values:
                 raise ValueError("pass index= or retriever=, not both")
-            values["retriever"] = Retriever(index, mode=values.get("mode", index.modes[0]))
+            values["retriever"] = Retriever(index, mode=values.get("mode"))
         try:
             refuse_unknown(values, [*cls.model_fields, "index"])
         except TypeError as error:
@@ -124,7 +126,7 @@ class TwofoldRetriever(BaseRetriever):
         analyzer: AnalyzerLike | AsStored | None = AS_STORED,
         replace: bool = False,
         **settings: Any,
-    ) -> "TwofoldRetriever":
+    ) -> Self:
         """Index documents in the folder ``path``, or a temporary one, and return its retriever.
 
         ``encoder`` is a model name, a twofold encoder or LangChain ``Embeddings``; with None,
@@ -136,7 +138,10 @@ class TwofoldRetriever(BaseRetriever):
         options = ("encoder", "path", "metric", "analyzer", "replace")
         refuse_unknown(settings, [*cls.model_fields, *options])
         passages = passages_from_documents(documents)
-        cls(index=PendingIndex.from_options(encoder, analyzer), **settings)  # checks the settings
+        pending = PendingIndex.from_options(encoder, analyzer)
+        cls(index=pending, **settings)  # checks the settings
+        if settings.get("mode") is not None:
+            check_mode(settings["mode"], pending.modes)  # which no constructor on a loop does
         index = create_filled_index(
             path,
             passages,
@@ -146,6 +151,11 @@ class TwofoldRetriever(BaseRetriever):
             replace=replace,
         )
         return cls(index=index, **settings)
+
+    @classmethod
+    async def afrom_documents(cls, *args: Any, **kwargs: Any) -> Self:
+        """Run ``from_documents`` without blocking the event loop."""
+        return await run_in_thread(cls.from_documents, *args, **kwargs)
 
     @property
     def index(self) -> Any:
@@ -233,7 +243,6 @@ class TwofoldRetriever(BaseRetriever):
             retriever = replace(retriever, observer=observer)
         answers = retriever.retrieve_many(queries)
         for hits in answers:
-            update_langsmith_params(self.index, hits.info.generation)
             log_warnings(logger, self.index, hits)
         return [documents_from_hits(hits, self.score_key, self.explanation_key) for hits in answers]
 

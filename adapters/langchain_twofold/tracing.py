@@ -3,15 +3,12 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.retrievers import LangSmithRetrieverParams
 
+from twofold.integrations import last_encoder_name, loaded_encoder
 from twofold.protocols import Report, Stage
-
-_params: WeakKeyDictionary[Any, tuple[int | None, LangSmithRetrieverParams]] = WeakKeyDictionary()
-"""Index to a generation, and the tracing parameters read from that generation."""
 
 _RUN_NAMES = {
     "encode": "twofold encoder",
@@ -68,22 +65,14 @@ def create_child_runs(
 
 
 def langsmith_params(index: Any) -> LangSmithRetrieverParams:
-    """Return an index's tracing parameters for LangSmith, as cached by the last query.
+    """Return an index's tracing parameters for LangSmith, as far as they are in memory.
 
     A run starts on the event loop, where reading the index's catalog would block.
     """
-    return _params[index][1] if index in _params else update_langsmith_params(index, None)
-
-
-def update_langsmith_params(index: Any, generation: int | None) -> LangSmithRetrieverParams:
-    """Read the tracing parameters of an index generation, and cache them."""
-    cached = _params.get(index)
-    if cached is not None and cached[0] == generation:
-        return cached[1]
     params = LangSmithRetrieverParams(ls_vector_store_provider="twofold")
-    encoder = index.encoder
+    encoder, name = loaded_encoder(index), last_encoder_name(index)
     if encoder is not None:
         params["ls_embedding_provider"] = type(encoder).__name__
-        params["ls_embedding_model"] = encoder.name
-    _params[index] = (generation, params)
+    if name is not None:
+        params["ls_embedding_model"] = name
     return params

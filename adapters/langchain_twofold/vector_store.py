@@ -18,13 +18,13 @@ from langchain_twofold.documents import (
     passages_from_documents,
     passages_from_texts,
 )
-from langchain_twofold.embeddings import as_embeddings, as_encoder, find_async_embed
+from langchain_twofold.embeddings import as_encoder, embeddings_of, find_async_embed
 from langchain_twofold.options import configure_search, refuse_unknown
 from twofold import Encoder, Index, Metric, Passage, ReciprocalRank, Retriever, WeightedSum
 from twofold.concurrency import run_in_thread
 from twofold.fusion import Fusion, GuardedFusion, MinMax, Rank, TheoreticalMinMax
 from twofold.index import AS_STORED, AsStored
-from twofold.integrations import as_ids, create_filled_index, run_embedded
+from twofold.integrations import as_ids, create_filled_index, find_mode, run_embedded
 from twofold.lexical import AnalyzerLike
 from twofold.results.hits import Hits
 from twofold.retriever import plan_search
@@ -65,7 +65,7 @@ class TwofoldVectorStore(VectorStore):
         if (index is None) == (retriever is None):
             raise ValueError("pass index= (a twofold Index) or retriever= (a twofold Retriever)")
         if retriever is None and index is not None:
-            retriever = Retriever(index, mode=index.modes[0], k=4)
+            retriever = Retriever(index, mode=None, k=4)
         self.retriever: Any = retriever
 
     @classmethod
@@ -164,7 +164,7 @@ class TwofoldVectorStore(VectorStore):
     @property
     def embeddings(self) -> Embeddings | None:
         """The index's encoder as LangChain ``Embeddings``, or None without an encoder."""
-        return as_embeddings(self.index.encoder)
+        return embeddings_of(self.index)
 
     def add_documents(
         self,
@@ -355,7 +355,7 @@ class TwofoldVectorStore(VectorStore):
         """Return a retriever whose scores are comparable across queries."""
         retriever: Retriever = self.retriever
         fuses = any(options.get(name) is not None for name in _FUSION_OPTIONS)
-        if retriever.mode == "hybrid" and retriever.reranker is None and not fuses:
+        if not fuses and retriever.reranker is None and find_mode(retriever) == "hybrid":
             retriever = replace(retriever, mode="dense", min_lexical=None)
         return configure_search(retriever, options)
 
@@ -373,18 +373,24 @@ class TwofoldVectorStore(VectorStore):
         embeddings: Embeddings | Encoder | str | None = None,
         index_name: str = "index",
         *,
+        read_only: bool = False,
         allow_dangerous_deserialization: bool = False,  # noqa: ARG003  # nothing is unpickled
         **kwargs: Any,
     ) -> Self:
         """Open an index folder, the target of ``save_local`` or the ``path`` of ``from_texts``.
 
         ``embeddings`` must be the model that filled the index; None loads the model that the index
-        names. Raises IndexNotFoundError if the folder has no index.
+        names. ``read_only`` refuses writes. Raises IndexNotFoundError if the folder has no index.
         """
-        refuse_unknown(kwargs, ("embeddings", "allow_dangerous_deserialization"))
+        refuse_unknown(kwargs, ("embeddings", "read_only", "allow_dangerous_deserialization"))
         _check_index_name(index_name)
         encoder = as_encoder(embeddings) if embeddings is not None else AS_STORED
-        return cls(Index.open(folder_path, encoder=encoder, create=False))
+        return cls(Index.open(folder_path, encoder=encoder, create=False, read_only=read_only))
+
+    @classmethod
+    async def aload_local(cls, *args: Any, **kwargs: Any) -> Self:
+        """Run ``load_local`` without blocking the event loop."""
+        return await run_in_thread(cls.load_local, *args, **kwargs)
 
     def merge_from(self, target: "TwofoldVectorStore") -> None:
         """Add another store's documents with their vectors, replacing those with the same ids.
@@ -424,16 +430,16 @@ def select_relevance_score_fn(retriever: Retriever) -> Callable[[float], float]:
     Unbounded scores, such as dot products, become (1 + s / (1 + abs(s))) / 2.
     """
     with retriever.index.open_search() as scope:
-        metric, fusion = scope.session.corpus.metric, plan_search(scope, retriever.options).fusion
+        metric, plan = scope.session.corpus.metric, plan_search(scope, retriever.options)
     if retriever.reranker is not None:
         return _squash
-    if retriever.mode == "lexical":
+    if plan.mode == "lexical":
         return lambda score: max(score, 0.0) / (1 + max(score, 0.0))
-    if retriever.mode == "dense" and metric is Metric.COSINE:
+    if plan.mode == "dense" and metric is Metric.COSINE:
         return lambda score: (1 + score) / 2
-    if retriever.mode == "dense" and metric is Metric.EUCLIDEAN:
+    if plan.mode == "dense" and metric is Metric.EUCLIDEAN:
         return lambda score: 1 / (1 - score)
-    if retriever.mode == "hybrid" and _is_within_unit_interval(fusion):
+    if plan.mode == "hybrid" and _is_within_unit_interval(plan.fusion):
         return lambda score: min(max(score, 0.0), 1.0)
     return _squash
 

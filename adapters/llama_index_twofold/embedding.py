@@ -8,9 +8,9 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import PrivateAttr
 
 from twofold import Encoder, Retriever
-from twofold.concurrency import call_in_loop, run_in_thread
+from twofold.concurrency import call_in_loop, run_in_thread, runs_event_loop
 from twofold.encoders import encoder_from_name
-from twofold.integrations import given_encoder, known_embeddings
+from twofold.integrations import known_embeddings, loaded_encoder
 from twofold.types import Vectors
 
 
@@ -64,16 +64,18 @@ class TwofoldEmbedding(BaseEmbedding):
         256
     """
 
-    _encoder: Encoder = PrivateAttr()
+    _encoder: Encoder | str = PrivateAttr()
 
     def __init__(
         self, encoder: Encoder | str, *, embed_batch_size: int = 256, **settings: Any
     ) -> None:
-        resolved = encoder_from_name(encoder) if isinstance(encoder, str) else encoder
-        name = getattr(resolved, "name", type(resolved).__qualname__)
-        settings.setdefault("model_name", str(name))
+        if isinstance(encoder, str) and not runs_event_loop():
+            encoder = encoder_from_name(encoder)
+        kind = type(encoder).__qualname__
+        name = encoder if isinstance(encoder, str) else str(getattr(encoder, "name", kind))
+        settings.setdefault("model_name", name)
         super().__init__(embed_batch_size=embed_batch_size, **settings)
-        self._encoder = resolved
+        self._encoder = encoder
 
     @classmethod
     def class_name(cls) -> str:
@@ -83,17 +85,19 @@ class TwofoldEmbedding(BaseEmbedding):
     @property
     def encoder(self) -> Encoder:
         """The twofold encoder."""
+        if isinstance(self._encoder, str):
+            self._encoder = encoder_from_name(self._encoder)
         return self._encoder
 
     def _get_query_embedding(self, query: str) -> list[float]:
-        vector: list[float] = self._encoder.encode_queries([query])[0].tolist()
+        vector: list[float] = self.encoder.encode_queries([query])[0].tolist()
         return vector
 
     def _get_text_embedding(self, text: str) -> list[float]:
         return self._get_text_embeddings([text])[0]
 
     def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
-        vectors: list[list[float]] = self._encoder.encode_passages(texts).tolist()
+        vectors: list[list[float]] = self.encoder.encode_passages(texts).tolist()
         return vectors
 
     async def _aget_query_embedding(self, query: str) -> list[float]:
@@ -108,7 +112,7 @@ class TwofoldEmbedding(BaseEmbedding):
 
 def find_async_embed(retriever: Retriever) -> Callable[[str], Awaitable[list[float]]] | None:
     """Return the function that embeds a query of a retriever, None if it isn't LlamaIndex's."""
-    encoder = given_encoder(retriever.index)
+    encoder = loaded_encoder(retriever.index)
     if retriever.mode == "lexical" or not isinstance(encoder, EmbeddingEncoder):
         return None
     return encoder.embedding.aget_query_embedding

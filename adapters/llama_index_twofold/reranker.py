@@ -10,7 +10,7 @@ from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRan
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
-from twofold.integrations import add_field
+from twofold.integrations import add_field, check_reranker
 from twofold.protocols import Reranker
 from twofold.rerank import as_reranker
 
@@ -39,8 +39,8 @@ class TwofoldReranker(BaseNodePostprocessor):
 
     @field_validator("reranker")
     @classmethod
-    def _load(cls, reranker: Any) -> Reranker:
-        return as_reranker(reranker)
+    def _load(cls, reranker: Any) -> Reranker | str:
+        return check_reranker(reranker)
 
     @classmethod
     def class_name(cls) -> str:
@@ -54,6 +54,7 @@ class TwofoldReranker(BaseNodePostprocessor):
             raise ValueError("a reranker needs the query: pass query_bundle= or query_str=")
         if not nodes:
             return []
+        self.reranker = as_reranker(self.reranker)
         count = self.top_n if self.top_n is not None else len(nodes)
         model = str(getattr(self.reranker, "name", type(self.reranker).__name__))
         dispatcher.event(

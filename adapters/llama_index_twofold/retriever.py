@@ -13,15 +13,16 @@ from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.schema import BaseNode, IndexNode, NodeWithScore, QueryBundle
-from typing_extensions import Unpack
+from typing_extensions import Self, Unpack
 
 from llama_index_twofold.embedding import as_encoder, find_async_embed
 from llama_index_twofold.nodes import as_passage, nodes_from_hits
 from llama_index_twofold.options import QueryOptions, apply_query_options, configure, refuse_unknown
 from llama_index_twofold.tracing import EncoderEvents, retrieval_events
 from twofold import Encoder, Index, Metric, Retriever
+from twofold.concurrency import run_in_thread
 from twofold.index import AS_STORED, AsStored
-from twofold.integrations import create_filled_index, log_warnings, run_embedded
+from twofold.integrations import create_filled_index, find_mode, log_warnings, run_embedded
 from twofold.lexical import AnalyzerLike
 from twofold.types import Vectors
 
@@ -67,8 +68,7 @@ class TwofoldRetriever(BaseRetriever):
             raise ValueError("pass index= (a twofold Index) or retriever= (a twofold Retriever)")
         if retriever is None:
             assert index is not None  # one of the two is given
-            mode = options.get("mode")
-            retriever = Retriever(index, mode=mode if mode is not None else index.modes[0])
+            retriever = Retriever(index, mode=options.get("mode"))
         self._use(configure(retriever, options))
         super().__init__(callback_manager, object_map, objects, verbose)
 
@@ -84,7 +84,7 @@ class TwofoldRetriever(BaseRetriever):
         objects: Sequence[IndexNode] = (),
         replace: bool = False,
         **options: Unpack[QueryOptions],
-    ) -> "TwofoldRetriever":
+    ) -> Self:
         """Index nodes in the folder ``path``, or a temporary one, and retrieve from it.
 
         ``encoder`` is a model name, a twofold encoder or a LlamaIndex embedding; with None, search
@@ -106,6 +106,11 @@ class TwofoldRetriever(BaseRetriever):
             replace=replace,
         )
         return cls(index, objects=[*linked, *objects], **options)
+
+    @classmethod
+    async def afrom_nodes(cls, *args: Any, **kwargs: Any) -> Self:
+        """Run ``from_nodes`` without blocking the event loop."""
+        return await run_in_thread(cls.from_nodes, *args, **kwargs)
 
     @property
     def retriever(self) -> Retriever:
@@ -160,7 +165,7 @@ class TwofoldRetriever(BaseRetriever):
     ) -> Found:
         """Await the embeddings of bundles without a vector, then call ``function`` in a thread."""
         retriever = apply_query_options(self._retriever)
-        rest = [bundle for bundle in bundles if not _has_vector(bundle, retriever)]
+        rest = [bundle for bundle in bundles if not _has_vector(bundle)]
         texts = [bundle.query_str.strip() for bundle in rest]
         return await run_embedded(find_async_embed(retriever), texts, function, queries)
 
@@ -168,7 +173,9 @@ class TwofoldRetriever(BaseRetriever):
         """Search for all texts at once, and for bundles with vectors one by one."""
         retriever = apply_query_options(self._observed)
         texts = [bundle.query_str.strip() for bundle in bundles]
-        with_vector = [i for i, bundle in enumerate(bundles) if _has_vector(bundle, retriever)]
+        with_vector = [i for i, bundle in enumerate(bundles) if _has_vector(bundle)]
+        if with_vector and find_mode(retriever) == "lexical":
+            with_vector = []
         rest = [i for i in range(len(bundles)) if i not in with_vector]
         found = retriever.retrieve_many([texts[i] for i in rest])
         answers = dict(zip(rest, found, strict=True))
@@ -179,10 +186,9 @@ class TwofoldRetriever(BaseRetriever):
         return [nodes_from_hits(answers[i]) for i in range(len(bundles))]
 
 
-def _has_vector(bundle: QueryBundle, retriever: Retriever) -> bool:
+def _has_vector(bundle: QueryBundle) -> bool:
     """Return whether a dense search uses a bundle's vector or custom strings, not its text."""
-    given = bundle.embedding is not None or bool(bundle.custom_embedding_strs)
-    return given and retriever.mode != "lexical"
+    return bundle.embedding is not None or bool(bundle.custom_embedding_strs)
 
 
 def _query_vector(bundle: QueryBundle, retriever: Retriever) -> Vectors:

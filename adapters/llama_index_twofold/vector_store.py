@@ -66,6 +66,7 @@ class TwofoldVectorStore(BasePydanticVectorStore):
             encoded the stored nodes.
         metric: See ``Index.open``.
         analyzer: See ``Index.open``.
+        read_only: Whether to refuse writes to the folder ``path``.
         strict_node_ids: Whether ``node_ids`` always restrict a query. By default, ids of IndexNodes
             and ImageNodes alone don't, because ``VectorStoreIndex.as_retriever`` always passes
             them.
@@ -95,11 +96,14 @@ class TwofoldVectorStore(BasePydanticVectorStore):
         embed_model: Encoder | BaseEmbedding | str | None = None,
         metric: Metric | str | None = None,
         analyzer: AnalyzerLike | AsStored | None = AS_STORED,
+        read_only: bool = False,
         strict_node_ids: bool = False,
         **fields: Any,
     ) -> None:
         if sum(source is not None for source in (index, retriever, path)) > 1:
             raise ValueError("pass only one of index=, retriever= and path=")
+        if read_only and path is None:
+            raise ValueError("read_only=True needs path=: otherwise pass it to Index.open")
         if retriever is None and index is None:
             index = Index.open(
                 path,
@@ -107,14 +111,20 @@ class TwofoldVectorStore(BasePydanticVectorStore):
                 dim="first" if embed_model is None else None,
                 metric=metric,
                 analyzer=analyzer,
+                read_only=read_only,
             )
         if retriever is None:
             assert index is not None  # given, or just opened
-            retriever = Retriever(index, mode=index.modes[0])
+            retriever = Retriever(index, mode=None)
         searched: Any = retriever.index
         path = str(searched.path)
         super().__init__(**{**fields, "path": path, "strict_node_ids": strict_node_ids})
         self._retriever = retriever
+
+    @classmethod
+    async def aopen(cls, *args: Any, **kwargs: Any) -> Self:
+        """Construct a store, such as that of a ``path``, without blocking the event loop."""
+        return await run_in_thread(cls, *args, **kwargs)
 
     @classmethod
     def class_name(cls) -> str:
@@ -305,11 +315,20 @@ class TwofoldVectorStore(BasePydanticVectorStore):
         fs: Any = None,
         *,
         embed_model: Encoder | BaseEmbedding | str | None = None,
+        read_only: bool = False,
     ) -> Self:
-        """Open a folder that ``persist`` wrote. Raises IndexNotFoundError if it has no index."""
+        """Open a folder that ``persist`` wrote. Raises IndexNotFoundError if it has no index.
+
+        ``read_only`` refuses writes.
+        """
         _check_local(fs)
         encoder = as_encoder(embed_model) if embed_model is not None else AS_STORED
-        return cls(Index.open(persist_path, encoder=encoder, create=False))
+        return cls(Index.open(persist_path, encoder=encoder, create=False, read_only=read_only))
+
+    @classmethod
+    async def afrom_persist_path(cls, *args: Any, **kwargs: Any) -> Self:
+        """Run ``from_persist_path`` without blocking the event loop."""
+        return await run_in_thread(cls.from_persist_path, *args, **kwargs)
 
     @classmethod
     def from_persist_dir(
@@ -319,10 +338,16 @@ class TwofoldVectorStore(BasePydanticVectorStore):
         fs: Any = None,
         *,
         embed_model: Encoder | BaseEmbedding | str | None = None,
+        read_only: bool = False,
     ) -> Self:
         """Open a folder that ``StorageContext.persist(persist_dir)`` wrote."""
         path = Path(persist_dir) / f"{namespace}__{DEFAULT_PERSIST_FNAME}"
-        return cls.from_persist_path(str(path), fs, embed_model=embed_model)
+        return cls.from_persist_path(str(path), fs, embed_model=embed_model, read_only=read_only)
+
+    @classmethod
+    async def afrom_persist_dir(cls, *args: Any, **kwargs: Any) -> Self:
+        """Run ``from_persist_dir`` without blocking the event loop."""
+        return await run_in_thread(cls.from_persist_dir, *args, **kwargs)
 
 
 def _check_local(fs: Any) -> None:

@@ -82,6 +82,12 @@ def call_in_loop(
     return asyncio.run_coroutine_threadsafe(awaited(*args), loop).result()
 
 
+def runs_event_loop() -> bool:
+    """Return whether an event loop runs in this thread, which reading a file would block."""
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None
+
+
 def map_threads(
     function: Callable[[_First], _Second], items: Sequence[_First], threads: int
 ) -> Iterator[_Second]:

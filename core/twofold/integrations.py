@@ -12,18 +12,19 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from twofold.backend import Searchable
-from twofold.concurrency import run_in_thread
+from twofold.concurrency import run_in_thread, runs_event_loop
 from twofold.errors import InputError
 from twofold.index.index import Index
-from twofold.index.open_options import AS_STORED, AsStored
+from twofold.index.open_options import AS_STORED, AsStored, encoder_name
 from twofold.index.writing.passage_input import derive_id
 from twofold.lexical import AnalyzerLike
 from twofold.metadata import encode_metadata
-from twofold.protocols import Encoder
+from twofold.protocols import Encoder, Reranker
+from twofold.rerank import as_reranker
 from twofold.results.hits import Hits
 from twofold.retriever.retriever import Retriever
 from twofold.similarity import Metric
-from twofold.types import Passage, PassageLike, Vectors
+from twofold.types import Mode, Passage, PassageLike, Vectors
 from twofold.validation import did_you_mean, is_integer, is_number
 
 _RETRIEVER_OPTIONS = tuple(field.name for field in fields(Retriever) if field.init)
@@ -69,10 +70,26 @@ async def run_embedded(
         _embedded.reset(token)
 
 
-def given_encoder(index: Any) -> Encoder | None:
-    """Return the encoder object of an index or backend, without reading any file."""
-    found: Encoder | None = index.given_encoder if isinstance(index, Index) else index.encoder
+def loaded_encoder(index: Any) -> Encoder | None:
+    """Return the encoder of an index or backend, None if not in memory. Reads no file."""
+    found: Encoder | None = index.loaded_encoder if isinstance(index, Index) else index.encoder
     return found
+
+
+def last_encoder_name(index: Any) -> str | None:
+    """Return the encoder's name as of the last read, None without an encoder. Reads no file."""
+    encoder = loaded_encoder(index)
+    if encoder is not None:
+        return encoder_name(encoder)
+    return index.last_settings.encoder if isinstance(index, Index) else None
+
+
+def find_mode(retriever: Retriever) -> Mode:
+    """Return the mode in which a retriever would search now. May read a file."""
+    if retriever.mode is not None:
+        return retriever.mode
+    with retriever.index.open_search() as scope:
+        return scope.capabilities.modes[0]
 
 
 def known_embeddings(texts: Sequence[str]) -> dict[str, Sequence[float]]:
@@ -89,6 +106,13 @@ def known_embeddings(texts: Sequence[str]) -> dict[str, Sequence[float]]:
         if vector is not None:
             known[text] = vector
     return known
+
+
+def check_reranker(reranker: object) -> Reranker | str:
+    """Return a reranker, made from its name if need be; a name where that would block a loop."""
+    if isinstance(reranker, str) and runs_event_loop():
+        return reranker
+    return as_reranker(reranker)
 
 
 def refuse_unknown(given: Sequence[str], known: Sequence[str], aliases: Mapping[str, str]) -> None:

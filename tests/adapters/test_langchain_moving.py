@@ -223,7 +223,7 @@ def test_bm25_s_default_is_plain_splitting(documents, claims):
     assert moved.invoke("zzz nothing") == []  # where it gives the last four documents
     assert len(retriever.invoke("zzz nothing")) == 4
     both = TwofoldRetriever(index=moved.index, k=4)
-    assert both.mode == "hybrid"
+    assert both.retriever.retrieve(claims[1]).info.mode == "hybrid"
     assert len(both.invoke("zzz nothing")) == 4
     moved.index.close()
     unnamed = BM25Retriever.from_documents(documents[:3], preprocess_func=lambda text: [text])

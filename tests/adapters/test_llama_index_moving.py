@@ -74,7 +74,7 @@ def test_from_an_index_over_the_simple_store(nodes, asked, tmp_path):
         same(answer(after, query), answer(before, query))
     assert store.get_nodes([nodes[0].node_id])[0].metadata == nodes[0].metadata
     better = TwofoldRetriever(index=store.index, similarity_top_k=5)
-    assert better.retriever.mode == "hybrid"
+    assert better.retriever.retrieve(asked[0]).info.mode == "hybrid"
     assert any(answer(better, query) != answer(before, query) for query in asked)
 
 
@@ -138,7 +138,7 @@ def test_from_a_bm25_retriever(nodes, asked, skip):
         wanted = [(own, score) for own, score in answer(theirs, query) if score > 0]
         same(answer(ours, query), wanted)
     both = TwofoldRetriever(index=from_bm25_retriever(theirs, embed_model=MODEL).index)
-    assert both.retriever.mode == "hybrid"
+    assert both.retriever.retrieve(asked[0]).info.mode == "hybrid"
 
 
 def test_a_filter_of_a_bm25_retriever_leaks_nothing(nodes, asked):

@@ -88,7 +88,7 @@ def test_each_option_by_each_way(retriever, given, core):
         assert told(asyncio.run(retriever.aretrieve(QUERY))) == wanted
         assert told(retriever.retrieve_many([QUERY])[0]) == wanted
     assert len(retriever.retrieve(QUERY)) == 3
-    assert retriever.retriever == Retriever(retriever.index, k=3)
+    assert retriever.retriever == Retriever(retriever.index, mode=None, k=3)
 
 
 def test_they_reach_a_retriever_inside_engines(retriever):

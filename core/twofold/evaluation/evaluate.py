@@ -76,6 +76,7 @@ def evaluate(
     check_qrels(qrels)
     texts = judged_queries(queries, qrels, stacklevel=2)
     measured = replace(retriever, k=_largest_k(retriever, k))
+    mode = _plan(measured).mode
     retrieved = min(k, measured.k)
     _warn_of_cutoffs(parsed, retrieved, limited=retrieved < k)
     results = measured.retrieve_many(list(texts.values()))
@@ -86,11 +87,11 @@ def evaluate(
     judged = {query_id: dict(qrels[query_id]) for query_id in texts}
     means, per_query = compute_measures(parsed, judged, run)
     return Evaluation(
-        mode=retriever.mode,
+        mode=mode,
         queries=len(texts),
         measures=means,
         run=run,
-        name=name if name is not None else retriever.mode,
+        name=name if name is not None else mode,
         per_query=per_query,
         texts=texts,
         settings=_describe_settings(measured),
@@ -160,7 +161,7 @@ def _largest_k(retriever: Retriever, k: int) -> int:
     if retriever.reranker is not None:
         return max(retriever.k, min(k, retriever.reranker.candidates))
     plan = _plan(retriever)
-    if retriever.mode != "hybrid" or not isinstance(plan.fusion, EnsembleFusion | QueryFusion):
+    if plan.mode != "hybrid" or not isinstance(plan.fusion, EnsembleFusion | QueryFusion):
         return k
     return max(retriever.k, min(k, plan.depth))  # a preset's depth is the retriever's k
 
@@ -182,10 +183,10 @@ def _warn_of_cutoffs(measures: Sequence[Any], k: int, *, limited: bool) -> None:
 def _describe_settings(retriever: Retriever) -> str:
     """Return a retriever's settings on one line, without the index."""
     plan = _plan(retriever)
-    options = retriever.options
+    options = plan.options
     values: dict[str, Any] = {field.name: getattr(options, field.name) for field in fields(options)}
     values["scorer"] = plan.scorer
-    if retriever.mode == "hybrid":
+    if plan.mode == "hybrid":
         values |= {"fusion": plan.fusion, "depth": plan.depth}
     return ", ".join(
         f"{name}={value!r}"

@@ -61,12 +61,21 @@ class EncoderBinding:
         known = stored is not None and stored.number in self._by_vector_set
         return known or self.given is not None or (settings.encoder is not None and settings.named)
 
-    def encoder(self, settings: IndexSettings, stored: VectorSetRecord | None) -> Encoder:
-        """Return the encoder of a vector set; raise QueryError if there is none."""
+    def find_loaded(
+        self, settings: IndexSettings, stored: VectorSetRecord | None
+    ) -> Encoder | None:
+        """Return the encoder of a vector set if it was passed or used before, else None."""
         if stored is not None and stored.number in self._by_vector_set:
             return self._by_vector_set[stored.number]
         if self.given is not None:
             return self.given
+        return self._by_name.get(settings.encoder) if settings.encoder is not None else None
+
+    def encoder(self, settings: IndexSettings, stored: VectorSetRecord | None) -> Encoder:
+        """Return the encoder of a vector set; raise QueryError if there is none."""
+        found = self.find_loaded(settings, stored)
+        if found is not None:
+            return found
         name = settings.encoder
         if name is None:
             raise QueryError("this index has no encoder: pass vectors instead of texts")
@@ -77,7 +86,7 @@ class EncoderBinding:
             )
         if name not in self._by_name:
             moved = find_moved_models(name, settings.home, self._folder) if settings.home else name
-            self._by_name[name] = encoder_from_name(moved)
+            self._by_name.setdefault(name, encoder_from_name(moved))
         return self._by_name[name]
 
     def encode_queries(

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from twofold.backend import Capabilities, SearchScope
+from twofold.concurrency import caller_pool, runs_event_loop
 from twofold.dense import (
     Auto,
     Flat,
@@ -73,6 +74,24 @@ def close_index(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def close_unused(
+    catalog: Catalog, writer: IndexWriter, temporary: Path | None, process: int
+) -> None:
+    """Close an index that nobody refers to; if an event loop runs in this thread, in another one.
+
+    The write lock is released at once.
+    """
+    if not runs_event_loop():
+        close_index(catalog, writer, temporary, process)
+        return
+    import asyncio
+
+    writer.close()
+    loop = asyncio.get_running_loop()
+    close = weakref.finalize(loop, close_index, catalog, writer, temporary, process)
+    loop.call_soon(lambda: caller_pool().submit(close))  # the pool's lock may be held just now
+
+
 class Index:
     """A durable hybrid index: passages with a dense leg and a lexical leg, committed together.
 
@@ -117,7 +136,7 @@ class Index:
             self._catalog.close()
             raise
         self._finalizer = weakref.finalize(
-            self, close_index, self._catalog, self._writer, temporary, os.getpid()
+            self, close_unused, self._catalog, self._writer, temporary, os.getpid()
         )
 
     @classmethod
@@ -203,12 +222,18 @@ class Index:
         return self._encoder_binding.encoder(settings, vector_set)
 
     @property
-    def given_encoder(self) -> Encoder | None:
-        """The encoder object passed to ``open`` or ``reencode``, None if it is looked up by name.
+    def loaded_encoder(self) -> Encoder | None:
+        """The encoder if it was passed or used before, else None. Reads no file."""
+        latest = self._snapshots.latest
+        vector_set = latest.vector_set if latest is not None else None
+        return self._encoder_binding.find_loaded(self.last_settings, vector_set)
 
-        Reads no file.
-        """
-        return self._encoder_binding.given
+    @property
+    def last_settings(self) -> IndexSettings:
+        """The settings of the last generation that was read. Reads no file."""
+        self._writer.check_open()
+        latest = self._snapshots.latest
+        return latest.settings if latest is not None else self._opened
 
     @property
     def encoder_name(self) -> str | None:
@@ -238,9 +263,7 @@ class Index:
     @property
     def capabilities(self) -> Capabilities:
         """The modes and features that a retriever can use, as of the last generation read."""
-        self._writer.check_open()
-        latest = self._snapshots.latest
-        return CAPABILITIES[served_modes(latest.settings if latest is not None else self._opened)]
+        return CAPABILITIES[served_modes(self.last_settings)]
 
     @property
     def index_type(self) -> IndexType:
@@ -531,7 +554,10 @@ class Index:
 
     def close(self) -> None:
         """Release the write lock and all files; a temporary index is deleted."""
-        self._finalizer()
+        unclosed = self._finalizer.detach()
+        if unclosed is not None:
+            _, _, arguments, _ = unclosed
+            close_index(*arguments)
 
     def __enter__(self) -> "Index":
         return self

@@ -39,7 +39,7 @@ def encode_inputs(
     if texts is None:
         assert vectors is not None  # one of the two is given
         needs = {
-            "mode 'lexical'": options.mode == "lexical",
+            "mode 'lexical'": plan.mode == "lexical",
             "min_lexical": options.min_lexical is not None,
             "a reranker": options.reranker is not None,
         }
@@ -47,7 +47,7 @@ def encode_inputs(
             if needed:
                 raise QueryError(f"{name} needs a query text, got a vector only: pass both")
         return [_query_input(scope, None, vector, given=True) for vector in vectors]
-    if options.mode == "lexical":
+    if plan.mode == "lexical":
         return [QueryInput(text, None) for text in texts]
     if vectors is not None:
         return [
@@ -81,7 +81,7 @@ def search_legs(
 
     FAISS and numba release the GIL, so that the two searches overlap.
     """
-    mode, session, observer = plan.options.mode, scope.session, plan.options.observer
+    mode, session, observer = plan.mode, scope.session, plan.options.observer
     texts = [query.text for query in queries if query.text is not None]
     vectors = [query.vector for query in queries if query.vector is not None]
     dense: Callable[[], list[LegHits]] = list

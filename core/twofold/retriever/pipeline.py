@@ -247,7 +247,7 @@ def fetch_hits(
         answered = AnsweredQuery(weakref.ref(target), scope.reopen, plan, query.query, query.limit)
         info = HitsInfo(
             query.query.text,
-            plan.options.mode,
+            plan.mode,
             generation,
             tuple(leg for leg, hits in lists.items() if len(hits.keys)),
             tuple(warnings),
@@ -279,7 +279,7 @@ def _missing_legs(
     scope: SearchScope, plan: SearchPlan, query: QueryInput, lists: LegResults
 ) -> tuple[str, ...]:
     """Return a warning for each leg that found nothing or was not searched."""
-    mode, text = plan.options.mode, query.text
+    mode, text = plan.mode, query.text
     empty = [leg for leg, hits in lists.items() if not len(hits.keys)]
     undirected = query.vector is None and mode != "lexical" and (text is None or text.strip())
     if not empty and not undirected and not (mode == "hybrid" and text is None):

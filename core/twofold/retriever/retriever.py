@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, TypedDict
 
 from twofold.backend import Searchable
+from twofold.concurrency import runs_event_loop
 from twofold.protocols import Scorer
 from twofold.results.hits import Hits
 from twofold.retriever.pipeline import run_search
@@ -41,7 +42,8 @@ class Retriever(SearchOptions):
 
     Args:
         index: An `Index`, or an `EncodedBackend` over another engine.
-        mode: ``"hybrid"``, ``"dense"`` or ``"lexical"``.
+        mode: ``"hybrid"``, ``"dense"`` or ``"lexical"``. None is hybrid if the index has both legs
+            at the time of a search, else the leg that it has.
         k: The number of hits.
         where: A filter for every query.
         fusion: The fusion of both legs. Default: the active profile's, else `GuardedFusion`.
@@ -81,10 +83,11 @@ class Retriever(SearchOptions):
         # The options without the index: hits keep them, and must not keep the index.
         options = {option.name: getattr(self, option.name) for option in fields(SearchOptions)}
         object.__setattr__(self, "options", SearchOptions(**options))
-        if self.mode not in self.index.capabilities.modes:
+        known = self.mode in (None, *self.index.capabilities.modes)
+        if not known and not runs_event_loop():  # a search refuses the mode, too
             with self.index.open_search():  # learns of legs that another process has added
                 pass
-            check_mode(self.mode, self.index.capabilities.modes)
+            check_mode(str(self.mode), self.index.capabilities.modes)
 
     def retrieve(
         self,
@@ -151,6 +154,4 @@ class Retriever(SearchOptions):
             if unknown:
                 raise TypeError(f"retrieve() got an unexpected option {unknown.pop()!r}")
             options = replace(options, **given)  # type: ignore[arg-type]
-            if options.mode != self.mode:
-                check_mode(options.mode, self.index.capabilities.modes)
         return run_search(self.index, options, texts, vectors, explain_absence, progress)

@@ -1,7 +1,7 @@
 """The options of a search, and the plan to which they resolve in one generation."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from twofold.backend import SearchScope
 from twofold.errors import QueryError
@@ -14,6 +14,7 @@ from twofold.validation import (
     check_effort,
     check_fusion,
     check_integer,
+    check_mode,
     check_number,
     check_scorer,
 )
@@ -31,7 +32,7 @@ class SearchOptions:
         QueryError: An option is invalid, or two contradict each other.
     """
 
-    mode: Mode = "hybrid"
+    mode: Mode | None = "hybrid"
     k: int = 10
     where: Where | None = None
     fusion: Fusion | None = None
@@ -53,7 +54,8 @@ class SearchOptions:
     observer: Observer | None = None
 
     def __post_init__(self) -> None:
-        check_choice("mode", self.mode, MODES, error=QueryError)
+        if self.mode is not None:
+            check_choice("mode", self.mode, MODES, error=QueryError)
         check_integer("k", self.k, error=QueryError)
         if self.depth is not None:
             check_integer("depth", self.depth, error=QueryError)
@@ -77,7 +79,7 @@ class SearchOptions:
                 "reranker must be an object with rerank, candidates and threshold, such as "
                 f"CrossEncoderReranker(model), got {self.reranker!r:.80}"
             )
-        other = {"dense": "min_lexical", "lexical": "min_dense"}.get(self.mode)
+        other = {"dense": "min_lexical", "lexical": "min_dense"}.get(self.mode or "")
         if other is not None and getattr(self, other) is not None:
             raise QueryError(f"mode {self.mode!r} has no scores for {other}: leave it out")
         self._check_selection()
@@ -114,6 +116,7 @@ class SearchPlan:
 
     Attributes:
         options: The options of the call.
+        mode: The mode of the search.
         fusion: The fusion in use.
         depth: Candidates that each leg adds to the fusion.
         scorer: The lexical scoring function, None for the engine's own.
@@ -123,6 +126,7 @@ class SearchPlan:
     """
 
     options: SearchOptions
+    mode: Mode
     fusion: Fusion
     depth: int
     scorer: Scorer | None
@@ -138,6 +142,12 @@ def plan_search(scope: SearchScope, options: SearchOptions) -> SearchPlan:
         QueryError: The engine can't do what the options ask for.
         FilterError: The filter is invalid.
     """
+    modes = scope.capabilities.modes
+    mode = options.mode if options.mode is not None else modes[0]
+    if mode not in modes:
+        check_mode(mode, modes)
+    if options.mode is None:
+        options = replace(options, mode=mode)
     fusion, depth, scorer = options.fusion, options.depth, options.scorer
     profile = scope.profile
     if options.preset is not None:
@@ -160,12 +170,13 @@ def plan_search(scope: SearchScope, options: SearchOptions) -> SearchPlan:
         raise QueryError(f"this backend takes no scoring function: leave out scorer={scorer!r}")
     where = parse_filter(options.where) if options.where is not None else None
     limit = int(options.k)
-    if options.mode == "hybrid" or options.reranker is not None or options.selects:
+    if mode == "hybrid" or options.reranker is not None or options.selects:
         limit = max(limit, int(depth))
         if options.reranker is not None:
             limit = max(limit, int(options.reranker.candidates))
     effort = math.inf if options.exact else options.effort
-    return SearchPlan(options, fusion, int(depth), scorer, where, cap_limit(scope, limit), effort)
+    limit = cap_limit(scope, limit)
+    return SearchPlan(options, mode, fusion, int(depth), scorer, where, limit, effort)
 
 
 def cap_limit(scope: SearchScope, limit: int) -> int:

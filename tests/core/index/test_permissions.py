@@ -1,10 +1,7 @@
 """Indexes in folders that the user can read and not write."""
 
-import ctypes
 import json
-import os
 import shutil
-import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +10,7 @@ import pytest
 
 import twofold
 from twofold import Index, Retriever
+from unwritable import WRITE, allow, drop_override, forbid, run
 
 CHILD = """
 import json, sys
@@ -37,43 +35,12 @@ print(json.dumps(out))
 FINE = [["7"], "text topic3", 20, True, "ReadOnlyError"]
 
 
-def drop_override():
-    """Take root's right to ignore permissions from this process's program."""
-    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
-        ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
-
-
-def run(*arguments, **environment):
-    done = subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        preexec_fn=drop_override,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-def forbid(path, rights):
-    """Take rights from a file or from a folder and all in it."""
-    found = [path, *path.rglob("*")] if path.is_dir() else [path]
-    for each in found:
-        each.chmod(each.stat().st_mode & ~rights)
-
-
-WRITE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
-
-
 @pytest.fixture
 def path(tmp_path):
     with Index.open(tmp_path / "i", encoder="hashing") as index:
         index.upsert({"id": f"{n}", "text": f"text topic{n}"} for n in range(20))
     yield tmp_path / "i"
-    for each in (tmp_path / "i").rglob("*"):
-        each.chmod(0o700)
-    (tmp_path / "i").chmod(0o700)
+    allow(tmp_path / "i")
 
 
 @pytest.mark.parametrize(
@@ -153,7 +120,6 @@ def test_without_a_place_for_compiled_code_queries_are_answered(path, tmp_path):
     try:
         found = run("-c", CHILD, path, PYTHONPATH=str(tmp_path / "lib"), HOME="/nonexistent")
     finally:
-        for each in (tmp_path / "lib", *(tmp_path / "lib").rglob("*")):
-            each.chmod(0o700)
+        allow(tmp_path / "lib")
     assert found["True"] == FINE
     assert Retriever(Index.open(path, read_only=True), k=1).retrieve("topic7").ids == ["7"]

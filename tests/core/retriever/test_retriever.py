@@ -233,3 +233,32 @@ def test_another_share_of_the_dense_leg(library, claims):
         Retriever(library, dense_weight=2)
     with pytest.raises(QueryError, match="has its own fusion and weights"):
         Retriever(library, preset="langchain", dense_weight=0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "mode", "refused"),
+    [
+        ({"encoder": "hashing"}, "hybrid", {}),
+        ({"encoder": "hashing", "analyzer": None}, "dense", {"min_lexical": 0.1}),
+        ({"encoder": None}, "lexical", {"min_dense": 0.1}),
+    ],
+)
+def test_without_a_mode_each_search_uses_the_legs_that_there_are(options, mode, refused):
+    with Index.open(None, **options) as index:
+        index.upsert(["green tea", "black coffee"])
+        retriever = Retriever(index, mode=None)
+        hits = retriever.retrieve("green tea")
+        assert (hits.info.mode, hits.ids) == (
+            mode,
+            Retriever(index, mode=mode).retrieve("green tea").ids,
+        )
+        assert hits.why_not(index.get(where={})[1].id) is not None
+        for name, least in refused.items():
+            with pytest.raises(QueryError, match=f"mode '{mode}' has no scores for {name}"):
+                replace(retriever, **{name: least}).retrieve("green tea")
+        if mode != "hybrid":
+            with pytest.raises(QueryError, match="can't serve mode 'hybrid'"):
+                retriever.retrieve("green tea", mode="hybrid")
+            add = index.reencode if mode == "lexical" else index.reanalyze
+            add("hashing" if mode == "lexical" else "english")
+            assert retriever.retrieve("green tea").info.mode == "hybrid"
