@@ -27,7 +27,7 @@ from langchain_twofold.embeddings import as_encoder, find_async_embed
 from langchain_twofold.options import PER_CALL, PendingIndex, configure, refuse_unknown
 from langchain_twofold.tracing import create_child_runs, langsmith_params
 from twofold import Encoder, Metric, Retriever
-from twofold.concurrency import run_in_thread
+from twofold.concurrency import run_in_thread, run_write
 from twofold.errors import QueryError
 from twofold.filters import parse_filter
 from twofold.index import AS_STORED, AsStored
@@ -326,6 +326,10 @@ class TwofoldIndex(TwofoldRetriever, DocumentIndex):
         refuse_unknown(kwargs, ())
         stored = self.index.upsert(passages_from_documents(items))
         return UpsertResponse(succeeded=list(stored.ids), failed=[])
+
+    async def aupsert(self, items: Sequence[Document], /, **kwargs: Any) -> UpsertResponse:
+        """Run ``upsert`` without blocking the event loop."""
+        return await run_write(self.upsert, items, **kwargs)
 
     def delete(self, ids: list[str] | None = None, **kwargs: Any) -> DeleteResponse:
         """Delete documents; unknown ids are ignored. Raises ValueError if ``ids`` is None."""

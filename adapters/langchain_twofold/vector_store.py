@@ -21,7 +21,7 @@ from langchain_twofold.documents import (
 from langchain_twofold.embeddings import as_encoder, embeddings_of, find_async_embed
 from langchain_twofold.options import configure_search, refuse_unknown
 from twofold import Encoder, Index, Metric, Passage, ReciprocalRank, Retriever, WeightedSum
-from twofold.concurrency import run_in_thread
+from twofold.concurrency import run_in_thread, run_write
 from twofold.fusion import Fusion, GuardedFusion, MinMax, Rank, TheoreticalMinMax
 from twofold.index import AS_STORED, AsStored
 from twofold.integrations import as_ids, create_filled_index, find_mode, run_embedded
@@ -112,9 +112,14 @@ class TwofoldVectorStore(VectorStore):
         return cls._fill(passages_from_documents(documents, ids), encoder, kwargs)
 
     @classmethod
+    async def afrom_texts(cls, *args: Any, **kwargs: Any) -> Self:
+        """Run ``from_texts`` without blocking the event loop."""
+        return await run_write(cls.from_texts, *args, **kwargs)
+
+    @classmethod
     async def afrom_documents(cls, *args: Any, **kwargs: Any) -> Self:
         """Run ``from_documents`` without blocking the event loop."""
-        return await run_in_thread(cls.from_documents, *args, **kwargs)
+        return await run_write(cls.from_documents, *args, **kwargs)
 
     @classmethod
     def from_embeddings(
@@ -154,7 +159,7 @@ class TwofoldVectorStore(VectorStore):
     @classmethod
     async def afrom_embeddings(cls, *args: Any, **kwargs: Any) -> Self:
         """Run ``from_embeddings`` without blocking the event loop."""
-        return await run_in_thread(cls.from_embeddings, *args, **kwargs)
+        return await run_write(cls.from_embeddings, *args, **kwargs)
 
     @property
     def index(self) -> Any:
@@ -192,6 +197,14 @@ class TwofoldVectorStore(VectorStore):
         """Add texts with metadata; the rest is as in ``add_documents``."""
         refuse_unknown(kwargs, ("ids", "batch_size"))
         return list(self.index.upsert(passages_from_texts(texts, metadatas, ids)).ids)
+
+    async def aadd_documents(self, *args: Any, **kwargs: Any) -> list[str]:
+        """Run ``add_documents`` without blocking the event loop."""
+        return await run_write(self.add_documents, *args, **kwargs)
+
+    async def aadd_texts(self, *args: Any, **kwargs: Any) -> list[str]:
+        """Run ``add_texts`` without blocking the event loop."""
+        return await run_write(self.add_texts, *args, **kwargs)
 
     def add_embeddings(
         self,

@@ -178,6 +178,6 @@ def _bm25s_scorer(engine: Any) -> Scorer:
             f"bm25s with method={engine.method!r} and idf_method={engine.idf_method!r} is not "
             "supported: both methods must be the same"
         )
-    name = {"lucene": "bm25"}.get(engine.method, engine.method)
+    name = {"lucene": "bm25s"}.get(engine.method, engine.method)
     delta = engine.delta if name in ("bm25l", "bm25+") else None
     return scorer_from_name(name, k1=engine.k1, b=engine.b, delta=delta)

@@ -126,6 +126,11 @@ class TwofoldVectorStore(BasePydanticVectorStore):
         """Construct a store, such as that of a ``path``, without blocking the event loop."""
         return await run_in_thread(cls, *args, **kwargs)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the retriever, whose index is opened again."""
+        fields = {name: getattr(self, name) for name in type(self).model_fields if name != "path"}
+        return _restore_store, (type(self), self.retriever, fields)
+
     @classmethod
     def class_name(cls) -> str:
         """Return the name for LlamaIndex's serialization."""
@@ -234,7 +239,8 @@ class TwofoldVectorStore(BasePydanticVectorStore):
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """Return the best nodes with their similarities and ids.
 
-        Filters, ``doc_ids`` and ``node_ids`` apply before the search. Without a text and an
+        Filters, ``doc_ids`` and ``node_ids`` apply before the search, beside the retriever's own
+        ``where``. Without a text and an
         embedding, they alone select: all nodes that match, in the order of ``node_ids`` or else as
         stored, up to ``similarity_top_k``, without similarities. In hybrid mode ``alpha`` is the
         dense share; None leaves it to the fusion. For ``mmr``, ``kwargs`` may have
@@ -259,13 +265,14 @@ class TwofoldVectorStore(BasePydanticVectorStore):
         if query.mode not in _MODES:
             supported = ", ".join(mode.value for mode in _MODES)
             raise NotImplementedError(
-                f"query mode {query.mode.value!r} is not supported: use one of {supported}"
+                f"query mode {str(query.mode)!r} is not supported: use one of {supported}"
             )
+        query = replace(query, mode=VectorStoreQueryMode(query.mode))  # may be a string
         ids = query.node_ids or None  # VectorStoreIndex.as_retriever passes [] for no restriction
         selects = any(value is not None for value in (query.filters, query.doc_ids, ids))
         if selects and query.query_str is None and query.query_embedding is None:
             check_integer("similarity_top_k", query.similarity_top_k, error=QueryError)
-            where = restrict_where(query.filters, documents=query.doc_ids) or {}
+            where = self._restrict(restrict_where(query.filters, documents=query.doc_ids)) or {}
             return self.index.get(ids, where=where)[: query.similarity_top_k], None
         hits = self._find_hits(query, arguments)
         if hits is None:
@@ -280,7 +287,7 @@ class TwofoldVectorStore(BasePydanticVectorStore):
         if vector is None and not text:
             return None
         mode, node_ids = _MODES[query.mode], self._restricting_ids(query.node_ids)
-        where = restrict_where(query.filters, ids=node_ids, documents=query.doc_ids)
+        where = self._restrict(restrict_where(query.filters, ids=node_ids, documents=query.doc_ids))
         k = {"hybrid": query.hybrid_top_k, "lexical": query.sparse_top_k}.get(mode)
         k = k if k is not None else query.similarity_top_k
         retriever = replace(self.retriever, mode=mode, k=k, where=where)
@@ -291,6 +298,11 @@ class TwofoldVectorStore(BasePydanticVectorStore):
         if mode == "lexical":
             return retriever.retrieve(text) if text else None
         return retriever.retrieve(text or None, vector=vector)
+
+    def _restrict(self, where: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """Return a filter that also requires the retriever's own."""
+        parts = [part for part in (self.retriever.where, where) if part is not None]
+        return {"$and": parts} if len(parts) > 1 else next(iter(parts), None)
 
     def _restricting_ids(self, node_ids: list[str] | None) -> list[str] | None:
         """Return the ids that a query is restricted to, or None for no restriction."""
@@ -393,3 +405,9 @@ def _configure_mmr(
     depth = int(factor * retriever.k) if factor is not None else depth
     depth = depth if depth is not None else retriever.depth
     return replace(retriever, diversity=1 - threshold, depth=depth)
+
+
+def _restore_store(
+    store_type: type[TwofoldVectorStore], retriever: Retriever, fields: dict[str, Any]
+) -> TwofoldVectorStore:
+    return store_type(retriever=retriever, **fields)

@@ -59,12 +59,22 @@ def caller_pool() -> ThreadPoolExecutor:
 
 async def run_in_thread(function: Callable[..., _First], *args: Any, **kwargs: Any) -> _First:
     """Call ``function`` in the caller pool, with the current context variables."""
+    return await _run_in_executor(caller_pool(), partial(function, *args, **kwargs))
+
+
+async def run_write(function: Callable[..., _First], *args: Any, **kwargs: Any) -> _First:
+    """Call ``function`` in the loop's own threads, so that a long write never delays a search."""
+    return await _run_in_executor(None, partial(function, *args, **kwargs))
+
+
+async def _run_in_executor(
+    executor: ThreadPoolExecutor | None, function: Callable[[], _First]
+) -> _First:
     import asyncio  # imported here, because synchronous programs don't need it
 
     loop, context = asyncio.get_running_loop(), copy_context()
     context.run(_loop.set, loop)
-    run = partial(context.run, function, *args, **kwargs)
-    return await loop.run_in_executor(caller_pool(), run)
+    return await loop.run_in_executor(executor, context.run, function)
 
 
 def call_in_loop(

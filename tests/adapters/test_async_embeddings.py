@@ -177,3 +177,16 @@ async def test_a_vector_of_the_query_and_words_alone_need_no_service(remote_node
     assert gate.calls == 0
     with pytest.raises(ConnectionError, match="no route"):
         await retriever.aretrieve("fail")
+
+
+async def test_async_writes_of_langchain_await_the_embedding():
+    store = await langchain_twofold.TwofoldVectorStore.afrom_texts(TEXTS, Remote())
+    await store.aadd_texts(["a text more"])
+    await store.aadd_documents([Document("a document more")])
+    assert len(store.index) == len(TEXTS) + 2
+    assert store.index.verify().vectors == len(TEXTS) + 2
+    pairs = [("a pair", HASHING.encode_passages(["a pair"])[0].tolist())]
+    other = await langchain_twofold.TwofoldVectorStore.afrom_embeddings(pairs, Remote())
+    target = langchain_twofold.TwofoldIndex(index=other.index)
+    await target.aupsert([Document("an upserted document")])
+    assert len(other.index) == 2

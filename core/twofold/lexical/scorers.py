@@ -71,6 +71,13 @@ class BM25:
 
 
 @dataclass(frozen=True, slots=True)
+class CountAllBM25(BM25):
+    """Lucene's BM25 with passages without terms in the statistics. Equals bm25s's ``lucene``."""
+
+    counts_empty: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
 class RobertsonBM25(BM25):
     """BM25 with idf = ln((N - n + 0.5) / (n + 0.5)), or 0 for terms in over half of the passages.
 
@@ -231,6 +238,7 @@ class TfIdf:
 SCORERS: dict[str, type[Scorer]] = {
     "bm25": BM25,
     "lucene": BM25,
+    "bm25s": CountAllBM25,
     "robertson": RobertsonBM25,
     "atire": ATIREBM25,
     "bm25l": BM25L,

@@ -15,6 +15,7 @@ from twofold.lexical import (
     BM25L,
     SCORERS,
     BM25Plus,
+    CountAllBM25,
     FunctionAnalyzer,
     OkapiBM25,
     OkapiBM25L,
@@ -93,6 +94,7 @@ def test_rank_bm25(corpus, name, scorer):
     ("method", "scorer"),
     [
         ("lucene", BM25(K1, B)),
+        ("lucene", CountAllBM25(K1, B)),
         ("robertson", RobertsonBM25(K1, B)),
         ("atire", ATIREBM25(K1, B)),
         ("bm25l", BM25L(K1, B, delta=0.7)),
