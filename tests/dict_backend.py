@@ -126,6 +126,14 @@ class DictSession:
     def metadata_fields(self):
         return sorted({name for one in self.passages for name in one.metadata})
 
+    def field_types(self, field):
+        names = {bool: "booleans", str: "strings", int: "numbers", float: "numbers", list: "lists"}
+        return frozenset(
+            names.get(type(each.metadata[field]), "objects")
+            for each in self.passages
+            if field in each.metadata
+        )
+
     def term_matches(self, text, keys, scorer):
         return [self._explain(split_words(text), key) for key in keys.tolist()]
 

@@ -205,6 +205,9 @@ class CorpusStatistics(Protocol):
     def metadata_fields(self) -> list[str]:
         """Return the names of all metadata fields, sorted."""
 
+    def field_types(self, field: str) -> frozenset[str]:
+        """Return the types of a field's values, such as "numbers"; none if no passage has it."""
+
 
 class TermExplainer(Protocol):
     """Explanations of lexical scores by terms, which a session may implement."""

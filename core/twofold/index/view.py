@@ -26,7 +26,7 @@ from twofold.errors import (
     QueryError,
     RebuildWarning,
 )
-from twofold.filters import Filter, match_rows, parse_filter
+from twofold.filters import Filter, match_rows, parse_filter, type_name
 from twofold.index.encoder_binding import EncoderBinding, check_encoded
 from twofold.index.layout import Layout
 from twofold.index.saved_records import active_profile, default_title_weight
@@ -308,6 +308,15 @@ class IndexView:
             live = ~np.isin(segment.rows, self.snapshot.dead)
             names |= set(segment.used_fields(live[segment.docs]))
         return sorted(names)
+
+    def field_types(self, field: str) -> frozenset[str]:
+        """Return the types of a field's values, such as "numbers"; none if no passage has it."""
+        names: set[str] = set()
+        for segment in self.snapshot.columns:
+            span = segment.field(field)
+            live = ~np.isin(segment.rows[segment.docs[span]], self.snapshot.dead)
+            names |= {type_name(each) for each in np.unique(segment.cells.types[span][live])}
+        return frozenset(names)
 
     # TermExplainer
 

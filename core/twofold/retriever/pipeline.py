@@ -10,6 +10,7 @@ import numpy as np
 
 from twofold.backend import Searchable, SearchScope
 from twofold.errors import QueryError
+from twofold.filters import find_mismatches
 from twofold.fusion import is_depth_invariant
 from twofold.fusion.base import add_candidate
 from twofold.protocols import Reranker
@@ -287,8 +288,11 @@ def _missing_legs(
     if len(empty) == len(lists):
         if plan.where is not None:
             statistics = scope.statistics
-            if statistics is None or not len(statistics.list_keys(plan.where)):
+            if statistics is None:
                 return ("the filter matches no passage",)
+            if not len(statistics.list_keys(plan.where)):
+                reasons = find_mismatches(plan.where, statistics.field_types)
+                return ("the filter matches no passage", *reasons)
         if text is not None and not text.strip():
             return ("the query is empty",)
     warnings: list[str] = []

@@ -122,6 +122,10 @@ def test_warnings_say_the_true_reason(library):
     assert retriever.retrieve("cells", where={"year": 1}).warnings == (
         "the filter matches no passage",
     )
+    assert retriever.retrieve("cells", where={"jear": 1}).warnings == (
+        "the filter matches no passage",
+        "no passage has the field 'jear'",
+    )
     assert retriever.retrieve(" ").warnings == ("the query is empty",)
     vector = library.encode_queries(["cells"])[0]
     assert len(retriever.retrieve(" ", vector=vector)) == 10
