@@ -16,7 +16,7 @@ from langchain_twofold import TwofoldIndex, TwofoldVectorStore
 from llama_index_twofold import TwofoldVectorStore as NodeStore
 from twofold import Index, Passage
 from twofold.corpus.reading import read_passages
-from twofold.errors import FilterError, PassageError
+from twofold.errors import CorpusError, FilterError, PassageError
 
 
 class Colour(str, Enum):
@@ -193,7 +193,7 @@ def test_json_lines_have_the_same_contract(tmp_path, number):
         index.upsert(read_passages(path))
         assert index.get(["a"])[0].metadata == given
         path.write_text(f'{{"_id": "b", "text": "tea", "year": [{number}]}}\n')
-        with pytest.raises(PassageError, match=r"passage 'b': metadata\[.year.\]\[0\]"):
+        with pytest.raises(CorpusError, match=r"corpus.jsonl, line 1: numbers must be finite"):
             index.upsert(read_passages(path))
 
 

@@ -296,7 +296,7 @@ def test_hostile_text_never_corrupts(tmp_path, analyzer):
         assert lexical(index, "plain").ids == ["plain"]
         assert index.verify(deep=True).ok
     with opened(tmp_path / "i", analyzer=AS_STORED) as index:
-        assert len(index.get(HOSTILE)) == len(HOSTILE) == len(index) - 1
+        assert len(index.get(list(HOSTILE))) == len(HOSTILE) == len(index) - 1
         assert lexical(index, "plain").ids == ["plain"]
         assert "megabyte" in lexical(index, HOSTILE["megabyte"]).ids
         index.delete(HOSTILE)
