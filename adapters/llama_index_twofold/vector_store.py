@@ -264,8 +264,9 @@ class TwofoldVectorStore(BasePydanticVectorStore):
         """Return the passages that a query finds, and their similarities if it has any."""
         if query.mode not in _MODES:
             supported = ", ".join(mode.value for mode in _MODES)
+            name = getattr(query.mode, "value", query.mode)
             raise NotImplementedError(
-                f"query mode {str(query.mode)!r} is not supported: use one of {supported}"
+                f"query mode {name!r} is not supported: use one of {supported}"
             )
         query = replace(query, mode=VectorStoreQueryMode(query.mode))  # may be a string
         ids = query.node_ids or None  # VectorStoreIndex.as_retriever passes [] for no restriction

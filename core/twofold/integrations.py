@@ -263,12 +263,12 @@ def own_metadata(item: Any) -> dict[str, Any]:
     metadata: dict[str, Any] = item.metadata
     if not added:
         return metadata
-    own: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for key, value in metadata.items():
         mark, original = added.get(key, (None, {}))
         same = value is mark or (type(value) is type(mark) and value == mark)
-        own |= original if key in added and same else {key: value}
-    return own
+        result |= original if key in added and same else {key: value}
+    return result
 
 
 def create_filled_index(

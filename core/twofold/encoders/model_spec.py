@@ -103,8 +103,8 @@ def find_moved_models(spec: str, home: str, folder: Path) -> str:
     """
 
     def find(model: str) -> str:
-        path, beside = Path(model), Path(home).parent
-        if not path.is_absolute() or not path.is_relative_to(beside) or is_folder(model):
+        path, parent = Path(model), Path(home).parent
+        if not path.is_absolute() or not path.is_relative_to(parent) or is_folder(model):
             return model
         moved = os.path.normpath(folder / os.path.relpath(path, home))
         return moved if is_folder(moved) else model

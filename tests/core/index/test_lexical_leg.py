@@ -299,7 +299,7 @@ def test_hostile_text_never_corrupts(tmp_path, analyzer):
         assert len(index.get(list(HOSTILE))) == len(HOSTILE) == len(index) - 1
         assert lexical(index, "plain").ids == ["plain"]
         assert "megabyte" in lexical(index, HOSTILE["megabyte"]).ids
-        index.delete(HOSTILE)
+        index.delete(list(HOSTILE))
         assert lexical(index, "word").ids == ["plain"]
 
 
