@@ -27,7 +27,7 @@ from langchain_twofold.embeddings import as_encoder, find_async_embed
 from langchain_twofold.options import PER_CALL, PendingIndex, configure, refuse_unknown
 from langchain_twofold.tracing import create_child_runs, langsmith_params
 from twofold import Encoder, Metric, Retriever
-from twofold.concurrency import run_in_thread, run_write
+from twofold.concurrency import run_write
 from twofold.errors import QueryError
 from twofold.filters import parse_filter
 from twofold.index import AS_STORED, AsStored
@@ -155,7 +155,7 @@ class TwofoldRetriever(BaseRetriever):
     @classmethod
     async def afrom_documents(cls, *args: Any, **kwargs: Any) -> Self:
         """Run ``from_documents`` without blocking the event loop."""
-        return await run_in_thread(cls.from_documents, *args, **kwargs)
+        return await run_write(cls.from_documents, *args, **kwargs)
 
     @property
     def index(self) -> Any:
@@ -339,6 +339,10 @@ class TwofoldIndex(TwofoldRetriever, DocumentIndex):
         known = list(dict.fromkeys(passage.id for passage in self.index.get(as_ids(ids))))
         self.index.delete(known)
         return DeleteResponse(num_deleted=len(known), succeeded=known, failed=[], num_failed=0)
+
+    async def adelete(self, ids: list[str] | None = None, **kwargs: Any) -> DeleteResponse:
+        """Run ``delete`` without blocking the event loop."""
+        return await run_write(self.delete, ids, **kwargs)
 
     def get(self, ids: Sequence[str], /, **kwargs: Any) -> list[Document]:
         """Return the documents with these ids; unknown ids are ignored."""

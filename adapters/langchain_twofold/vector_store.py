@@ -48,8 +48,8 @@ class TwofoldVectorStore(VectorStore):
     dense leg, and so do searches by relevance score or ``score_threshold`` unless ``mode`` is set.
     Higher scores are better under every metric; a Euclidean score is the negative distance.
 
-    Async searches run in the adapter's own threads. Async writes run in the event loop's default
-    executor, so that a long write never delays a search.
+    Async searches run in the adapter's own threads, and async writes in others, so that a long
+    write never delays a search. A write that has begun runs to its end, also if it is cancelled.
 
     Args:
         index: A twofold ``Index``. Pass this or ``retriever``.
@@ -224,6 +224,10 @@ class TwofoldVectorStore(VectorStore):
             raise ValueError("delete needs ids: to delete all, call index.delete(where={})")
         self.index.delete(as_ids(ids))
         return True
+
+    async def adelete(self, ids: list[str] | None = None, **kwargs: Any) -> bool:
+        """Run ``delete`` without blocking the event loop."""
+        return await run_write(self.delete, ids, **kwargs)
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """Return the documents with these ids; unknown ids are ignored."""

@@ -20,7 +20,7 @@ from llama_index_twofold.nodes import as_passage, nodes_from_hits
 from llama_index_twofold.options import QueryOptions, apply_query_options, configure, refuse_unknown
 from llama_index_twofold.tracing import EncoderEvents, retrieval_events
 from twofold import Encoder, Index, Metric, Retriever
-from twofold.concurrency import run_in_thread
+from twofold.concurrency import run_write
 from twofold.index import AS_STORED, AsStored
 from twofold.integrations import create_filled_index, find_mode, log_warnings, run_embedded
 from twofold.lexical import AnalyzerLike
@@ -110,7 +110,7 @@ class TwofoldRetriever(BaseRetriever):
     @classmethod
     async def afrom_nodes(cls, *args: Any, **kwargs: Any) -> Self:
         """Run ``from_nodes`` without blocking the event loop."""
-        return await run_in_thread(cls.from_nodes, *args, **kwargs)
+        return await run_write(cls.from_nodes, *args, **kwargs)
 
     @property
     def retriever(self) -> Retriever:

@@ -26,7 +26,7 @@ from llama_index_twofold.embedding import as_encoder
 from llama_index_twofold.filters import restrict_where
 from llama_index_twofold.nodes import as_node, as_passage, is_reference, stack_embeddings
 from twofold import Encoder, Index, Metric, Passage, Retriever
-from twofold.concurrency import run_in_thread
+from twofold.concurrency import run_in_thread, run_write
 from twofold.errors import QueryError, VectorError
 from twofold.index import AS_STORED, AsStored
 from twofold.integrations import log_warnings, refuse_unknown, stored_vectors
@@ -177,7 +177,7 @@ class TwofoldVectorStore(BasePydanticVectorStore):
 
     async def async_add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
         """Run ``add`` without blocking the event loop."""
-        return await run_in_thread(self.add, nodes, **kwargs)
+        return await run_write(self.add, nodes, **kwargs)
 
     def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
         """Delete all nodes of a document; an unknown id is ignored."""
@@ -186,7 +186,7 @@ class TwofoldVectorStore(BasePydanticVectorStore):
 
     async def adelete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
         """Run ``delete`` without blocking the event loop."""
-        await run_in_thread(self.delete, ref_doc_id, **delete_kwargs)
+        await run_write(self.delete, ref_doc_id, **delete_kwargs)
 
     def delete_nodes(
         self,
@@ -200,7 +200,7 @@ class TwofoldVectorStore(BasePydanticVectorStore):
 
     async def adelete_nodes(self, *args: Any, **delete_kwargs: Any) -> None:
         """Run ``delete_nodes`` without blocking the event loop."""
-        await run_in_thread(self.delete_nodes, *args, **delete_kwargs)
+        await run_write(self.delete_nodes, *args, **delete_kwargs)
 
     def clear(self) -> None:
         """Delete all nodes."""
@@ -208,7 +208,7 @@ class TwofoldVectorStore(BasePydanticVectorStore):
 
     async def aclear(self) -> None:
         """Run ``clear`` without blocking the event loop."""
-        await run_in_thread(self.clear)
+        await run_write(self.clear)
 
     def get_nodes(
         self,

@@ -57,19 +57,30 @@ def caller_pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(_CORES, thread_name_prefix="twofold-caller")
 
 
+@cache
+def _write_pool() -> ThreadPoolExecutor:
+    """Return the thread pool that runs whole writes for an event loop.
+
+    A write may wait for an embedding that needs a thread of the loop, so it must hold none. In the
+    caller pool, long writes would delay searches.
+    """
+    return ThreadPoolExecutor(_CORES, thread_name_prefix="twofold-writer")
+
+
 async def run_in_thread(function: Callable[..., _First], *args: Any, **kwargs: Any) -> _First:
     """Call ``function`` in the caller pool, with the current context variables."""
     return await _run_in_executor(caller_pool(), partial(function, *args, **kwargs))
 
 
 async def run_write(function: Callable[..., _First], *args: Any, **kwargs: Any) -> _First:
-    """Call ``function`` in the loop's own threads, so that a long write never delays a search."""
-    return await _run_in_executor(None, partial(function, *args, **kwargs))
+    """Call ``function`` in the pool of writes, with the current context variables.
+
+    A write that has begun runs to its end, also if the awaiting task is cancelled.
+    """
+    return await _run_in_executor(_write_pool(), partial(function, *args, **kwargs))
 
 
-async def _run_in_executor(
-    executor: ThreadPoolExecutor | None, function: Callable[[], _First]
-) -> _First:
+async def _run_in_executor(executor: ThreadPoolExecutor, function: Callable[[], _First]) -> _First:
     import asyncio  # imported here, because synchronous programs don't need it
 
     loop, context = asyncio.get_running_loop(), copy_context()
@@ -232,6 +243,7 @@ def _after_fork_in_child() -> None:
     _forked = True
     _leg_pool.cache_clear()
     caller_pool.cache_clear()
+    _write_pool.cache_clear()
     _after_fork(in_child=True)
     # Locks of modules that another thread has begun to import since.
     getattr(importlib._bootstrap, "_module_locks", {}).clear()

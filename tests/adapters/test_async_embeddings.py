@@ -11,7 +11,7 @@ from llama_index.core.schema import QueryBundle, TextNode
 
 import langchain_twofold
 import llama_index_twofold
-from twofold import HashingEncoder
+from twofold import HashingEncoder, Index
 
 HASHING = HashingEncoder()
 TEXTS = [f"passage about topic{n}" for n in range(30)]
@@ -190,3 +190,43 @@ async def test_async_writes_of_langchain_await_the_embedding():
     target = langchain_twofold.TwofoldIndex(index=other.index)
     await target.aupsert([Document("an upserted document")])
     assert len(other.index) == 2
+
+
+class Threaded(Embeddings):
+    """Has no async methods, so that LangChain calls it in the loop's own threads."""
+
+    def embed_documents(self, texts):
+        return HASHING.encode_passages(texts).tolist()
+
+    def embed_query(self, text):
+        return HASHING.encode_queries([text])[0].tolist()
+
+
+class ThreadedEmbedding(RemoteEmbedding):
+    async def _aget_text_embedding(self, text):
+        return await asyncio.to_thread(lambda: HASHING.encode_passages([text])[0].tolist())
+
+
+MORE = 50  # writes at once, more than the threads of a loop
+
+
+async def test_more_writes_than_threads_of_langchain_all_end():
+    store = langchain_twofold.TwofoldVectorStore.from_texts(["first"], Threaded())
+    target = langchain_twofold.TwofoldIndex(index=store.index)
+    writes = [store.aadd_texts([f"text {n}"]) for n in range(MORE)]
+    writes += [store.adelete(["none"]) for _ in range(MORE)]
+    writes += [target.aupsert([Document(f"document {n}")]) for n in range(MORE)]
+    writes += [target.adelete(["none"]) for _ in range(MORE)]
+    await asyncio.wait_for(asyncio.gather(*writes), 120)
+    assert len(store.index) == 1 + 2 * MORE
+
+
+async def test_more_writes_than_threads_of_llama_index_all_end():
+    encoder = llama_index_twofold.EmbeddingEncoder(ThreadedEmbedding())
+    with Index.open(None, encoder=encoder) as index:
+        store = llama_index_twofold.TwofoldVectorStore(index=index)
+        nodes = [TextNode(id_=str(n), text=f"text {n}") for n in range(MORE)]
+        writes = [store.async_add([node]) for node in nodes]
+        writes += [store.adelete_nodes(["none"]) for _ in range(MORE)]
+        await asyncio.wait_for(asyncio.gather(*writes), 120)
+        assert len(index) == MORE
