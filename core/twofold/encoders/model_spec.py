@@ -84,7 +84,7 @@ def absolute_model(model: str | Path) -> str:
     """
     name = check_model_name(model)
     if not is_folder(name) and name.startswith("~"):
-        name = os.fspath(Path(name).expanduser())
+        name = os.path.expanduser(name)  # noqa: PTH111  # Path raises for an unknown user
     return os.path.normpath(Path(name).absolute()) if is_folder(name) else name
 
 

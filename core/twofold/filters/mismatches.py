@@ -38,7 +38,7 @@ def find_mismatches(where: Filter, field_types: Callable[[str], frozenset[str]])
             found.append(f"no passage has the field {condition.field!r}")
             continue
         wanted = _wanted_types(condition)
-        if stored.isdisjoint(wanted):
+        if wanted and stored.isdisjoint(wanted):
             found.append(
                 f"the field {condition.field!r} has {' and '.join(sorted(stored))}, and "
                 f"{condition.operator.value} compares it with {' and '.join(sorted(wanted))}"

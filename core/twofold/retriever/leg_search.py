@@ -69,7 +69,8 @@ def _query_input(
     scope: SearchScope, text: str | None, vector: Vectors, *, given: bool = False
 ) -> QueryInput:
     """Return a query; its vector is None if it has no cosine, which the metric needs."""
-    if scope.session.corpus.metric is Metric.COSINE and not vector.any():
+    corpus = scope.session.corpus
+    if corpus.metric is Metric.COSINE and not vector.any() and vector.shape == (corpus.dim,):
         return QueryInput(text, None)
     return QueryInput(text, vector, given)
 

@@ -127,8 +127,9 @@ def test_the_name_of_a_reranker_is_absolute(work, monkeypatch):
 def test_a_home_folder_is_expanded(work, monkeypatch):
     monkeypatch.setenv("HOME", str(work))
     assert encoder_from_name("~/models/first").name == str(work / "models" / "first")
-    with pytest.raises(EncoderNotFoundError, match="there is no model folder .*none"):
-        encoder_from_name("~/none")
+    for name in ("~/none", "~no-such-user/none"):
+        with pytest.raises(EncoderNotFoundError, match="there is no model folder .*none"):
+            encoder_from_name(name)
 
 
 def test_a_folder_named_as_an_encoder_is_not_taken_for_it(work):

@@ -29,6 +29,7 @@ UNEXPLAINED = [
     {"year": 1999},
     {"year": "1999"},
     {"name": {"$gt": "z"}},
+    {"name": {"$in": []}},
     {"$id": "none"},
     {"$not": {"jear": {"$exists": False}}},
     {"name": {"$exists": False}},

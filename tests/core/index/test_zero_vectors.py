@@ -77,6 +77,13 @@ def test_a_zero_vector_alone_finds_nothing_with_a_warning(index):
     assert (len(many[0]), many[1].ids[0]) == (0, "0")
 
 
+@pytest.mark.parametrize("vector", [[], [0.0], [0.0] * 3])
+def test_a_zero_vector_of_other_dimensions_is_refused(index, vector):
+    for query in ("plum", None):
+        with pytest.raises(QueryError, match="must have shape"):
+            Retriever(index).retrieve(query, vector=vector)
+
+
 @pytest.mark.parametrize("zeros", [[0], [3], [0, 1, 2], [0, 1, 2, 3]])
 def test_callers_may_pass_zero_vectors(tmp_path, zeros):
     vectors = np.ones((4, 3), np.float32)
