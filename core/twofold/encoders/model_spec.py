@@ -78,14 +78,14 @@ def check_model_name(model: str | Path) -> str:
 
 
 def absolute_model(model: str | Path) -> str:
-    """Return a model's name, or its folder as an absolute path, so that changing folders is safe.
+    """Return a model's name, or its folder as an absolute path without links.
 
     Raises InputError for another type or "".
     """
     name = check_model_name(model)
     if not is_folder(name) and name.startswith("~"):
         name = os.path.expanduser(name)  # noqa: PTH111  # Path raises for an unknown user
-    return os.path.normpath(Path(name).absolute()) if is_folder(name) else name
+    return str(Path(name).resolve()) if is_folder(name) else name
 
 
 def absolute_spec(spec: str) -> str:
@@ -98,7 +98,7 @@ def find_moved_models(spec: str, home: str, folder: Path) -> str:
 
     Args:
         spec: The spec of an encoder, with absolute paths.
-        home: The index's folder when the spec was stored.
+        home: The index's folder when the spec was stored, without links.
         folder: The index's folder now.
     """
 
@@ -106,7 +106,7 @@ def find_moved_models(spec: str, home: str, folder: Path) -> str:
         path, parent = Path(model), Path(home).parent
         if not path.is_absolute() or not path.is_relative_to(parent) or is_folder(model):
             return model
-        moved = os.path.normpath(folder / os.path.relpath(path, home))
+        moved = os.path.normpath(folder.resolve() / os.path.relpath(path, home))
         return moved if is_folder(moved) else model
 
     return _replace_models(spec, find)

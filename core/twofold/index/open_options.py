@@ -82,7 +82,7 @@ class OpenOptions:
             encoder=name,
             named=name is not None
             and (self.encoder_object is None or has_identity(self.encoder_object)),
-            home=str(folder) if name is not None else "",
+            home=str(folder.resolve()) if name is not None else "",
             dim=self.dim,
             metric=metric,
         )

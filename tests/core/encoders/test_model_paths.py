@@ -74,6 +74,20 @@ def test_an_index_and_the_model_beside_it_may_move(work, monkeypatch, spec):
         assert index.reencode(spec) == 0
 
 
+@pytest.mark.parametrize("spec", ["link/../first", "link/first", "models/first"])
+def test_a_model_behind_a_link_is_the_one_that_was_meant(work, monkeypatch, spec):
+    """``link/..`` is the folder above the link's target, as the system has it."""
+    Path("link").symlink_to("models/a%b" if ".." in spec else "models")
+    Path("first").mkdir()  # what link/../first would be without the link
+    with Index.open("index", encoder=spec) as index:
+        index.upsert(TEXTS)
+    monkeypatch.chdir(work.parent)
+    (work.parent / "elsewhere").symlink_to(work)
+    work.rename(work.parent / "moved")
+    with Index.open("moved/index") as index:
+        assert len(Retriever(index, mode="dense").retrieve("apple")) == 3
+
+
 def test_a_new_encoder_moves_with_the_index_from_its_new_place(work, monkeypatch):
     with Index.open("index", encoder="hashing") as index:
         index.upsert(TEXTS)

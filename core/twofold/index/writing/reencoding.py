@@ -68,7 +68,7 @@ class Reencoding:
             dense=True,
             encoder=encoder_name(model),
             named=by_name or has_identity(model),
-            home=str(self._folder),
+            home=str(self._folder.resolve()),
             dim=canary_dim(record),
             metric=chosen,
         )
@@ -179,7 +179,7 @@ def _encode_batch(
     texts = {p.content: p.encoded_text for p in batch if p.content not in known}
     if texts:
         encoded = encode_passages(encoder, list(texts.values()), dim)
-        usable = metric.compares(encoded)
+        usable = metric.can_compare(encoded)
         contents = [content for content, use in zip(texts, usable, strict=True) if use]
         known = known | dict(zip(contents, metric.prepare(encoded[usable]), strict=True))
     out = [(passage.row, known[passage.content]) for passage in batch if passage.content in known]
