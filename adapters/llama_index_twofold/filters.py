@@ -53,10 +53,14 @@ def as_where(filters: Filters) -> Mapping[str, Any] | None:
 
 
 def restrict_where(
-    filters: Filters, *, ids: Sequence[str] | None = None, documents: Sequence[str] | None = None
+    filters: Filters,
+    *,
+    ids: Sequence[str] | None = None,
+    documents: Sequence[str] | None = None,
+    where: Mapping[str, Any] | None = None,
 ) -> Mapping[str, Any] | None:
-    """Return a ``where`` of ``filters`` that also requires one of the node or document ids."""
-    parts = [as_where(filters)]
+    """Return ``filters`` that also require ``where``, and one of the node or document ids."""
+    parts = [where, as_where(filters)]
     if ids is not None:
         parts.append({"$id": {"$in": list(ids)}})
     if documents is not None:

@@ -273,8 +273,10 @@ class TwofoldVectorStore(BasePydanticVectorStore):
         selects = any(value is not None for value in (query.filters, query.doc_ids, ids))
         if selects and query.query_str is None and query.query_embedding is None:
             check_integer("similarity_top_k", query.similarity_top_k, error=QueryError)
-            where = self._restrict(restrict_where(query.filters, documents=query.doc_ids)) or {}
-            return self.index.get(ids, where=where)[: query.similarity_top_k], None
+            where = restrict_where(
+                query.filters, documents=query.doc_ids, where=self.retriever.where
+            )
+            return self.index.get(ids, where=where or {})[: query.similarity_top_k], None
         hits = self._find_hits(query, arguments)
         if hits is None:
             return [], []
@@ -288,7 +290,9 @@ class TwofoldVectorStore(BasePydanticVectorStore):
         if vector is None and not text:
             return None
         mode, node_ids = _MODES[query.mode], self._restricting_ids(query.node_ids)
-        where = self._restrict(restrict_where(query.filters, ids=node_ids, documents=query.doc_ids))
+        where = restrict_where(
+            query.filters, ids=node_ids, documents=query.doc_ids, where=self.retriever.where
+        )
         k = {"hybrid": query.hybrid_top_k, "lexical": query.sparse_top_k}.get(mode)
         k = k if k is not None else query.similarity_top_k
         retriever = replace(self.retriever, mode=mode, k=k, where=where)
@@ -299,11 +303,6 @@ class TwofoldVectorStore(BasePydanticVectorStore):
         if mode == "lexical":
             return retriever.retrieve(text) if text else None
         return retriever.retrieve(text or None, vector=vector)
-
-    def _restrict(self, where: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-        """Return a filter that also requires the retriever's own."""
-        parts = [part for part in (self.retriever.where, where) if part is not None]
-        return {"$and": parts} if len(parts) > 1 else next(iter(parts), None)
 
     def _restricting_ids(self, node_ids: list[str] | None) -> list[str] | None:
         """Return the ids that a query is restricted to, or None for no restriction."""

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from twofold.errors import CorpusError
+from twofold.metadata import MAX_DEPTH
 from twofold.types import Passage
 
 FilePath = str | os.PathLike[str]
 ID_FIELDS = ("_id", "id", "docid")
 """Names of the field that has the id of a passage or a query."""
-MAX_DEPTH = 100
-"""The deepest nesting of JSON that is read."""
 _PASSAGE_FIELDS = (*ID_FIELDS, "title", "text", "metadata")
 _BOM = b"\xef\xbb\xbf"
 # Bytes without which a line has no non-finite number and no half surrogate pair.
