@@ -32,7 +32,7 @@ class Metric(str, Enum):
             names = ", ".join(repr(member.value) for member in cls)
             raise InputError(f"unknown metric {name!r}: use one of {names}") from None
 
-    def compares(self, vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
+    def can_compare(self, vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Return for each of ``vectors`` (n, dim) whether it has scores: cosine needs a length."""
         if self is not Metric.COSINE:
             return np.ones(len(vectors), np.bool_)

@@ -152,7 +152,7 @@ def index(
         stored = set(result.ids)  # a file may have come back meanwhile
         groups = *outdated.missing.values(), *outdated.shortened.values()
         deleted = [passage_id for passage_id in chain(*groups) if passage_id not in stored]
-        names = ("added", "updated", "unchanged", "truncated", "empty", "undirected")
+        names = ("added", "updated", "unchanged", "truncated", "empty", "zero_vectors")
         value: dict[str, Any] = {name: getattr(result, name) for name in names}
         value |= {
             "removed": target.delete(deleted) if deleted else 0,

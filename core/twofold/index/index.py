@@ -304,7 +304,8 @@ class Index:
 
         Passages are committed in batches of hundreds, each as a whole. A call that was stopped
         can be repeated: unchanged passages are skipped, and stored texts are not encoded again. A
-        list is checked before anything is written, a generator batch by batch.
+        list is checked before anything is written, a generator batch by batch. With
+        ``replace_all``, all are one batch in memory, and a call that was stopped has stored none.
 
         ``agreement`` is measured again once half of 50 or more passages have changed. This encodes
         about 100 sentences, none if ``vectors`` are passed.
@@ -354,9 +355,9 @@ class Index:
                 DegradedWarning,
                 stacklevel=2,
             )
-        if result.undirected:
+        if result.zero_vectors:
             warnings.warn(
-                f"{result.undirected:,} passages have a vector of length zero, which has no "
+                f"{result.zero_vectors:,} passages have a vector of length zero, which has no "
                 "cosine: they are stored, and only words find them",
                 DegradedWarning,
                 stacklevel=2,

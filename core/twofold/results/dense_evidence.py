@@ -95,7 +95,7 @@ def measure_dense_evidence(
     none, metric = np.empty(0, np.int64), scope.session.corpus.metric
     usable = np.ones(len(variants.vectors), np.bool_)
     if metric is not None:
-        usable = metric.compares(variants.vectors)
+        usable = metric.can_compare(variants.vectors)
     if not usable[0]:
         return [None] * len(passages)
     completed = scope.session.complete(

@@ -19,6 +19,8 @@ from twofold.validation import check_queries
 
 SPLIT = 32
 """Fewest queries in each half of a lexical batch for which a second thread pays."""
+_VANISHING = 2.0**-150
+"""The largest number that float32 rounds to zero."""
 PARALLEL = 10_000
 """Passages from which one query searches both legs in parallel."""
 
@@ -70,7 +72,8 @@ def _query_input(
 ) -> QueryInput:
     """Return a query; its vector is None if it has no cosine, which the metric needs."""
     corpus = scope.session.corpus
-    if corpus.metric is Metric.COSINE and not vector.any() and vector.shape == (corpus.dim,):
+    needs_length = corpus.metric is Metric.COSINE and vector.shape == (corpus.dim,)
+    if needs_length and (np.abs(vector) <= _VANISHING).all():  # false for NaN, which is refused
         return QueryInput(text, None)
     return QueryInput(text, vector, given)
 

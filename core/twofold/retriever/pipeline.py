@@ -282,8 +282,8 @@ def _missing_legs(
     """Return a warning for each leg that found nothing or was not searched."""
     mode, text = plan.mode, query.text
     empty = [leg for leg, hits in lists.items() if not len(hits.keys)]
-    undirected = query.vector is None and mode != "lexical" and (text is None or text.strip())
-    if not empty and not undirected and not (mode == "hybrid" and text is None):
+    zero_vector = query.vector is None and mode != "lexical" and (text is None or text.strip())
+    if not empty and not zero_vector and not (mode == "hybrid" and text is None):
         return ()
     if len(empty) == len(lists):
         if plan.where is not None:
@@ -298,7 +298,7 @@ def _missing_legs(
     warnings: list[str] = []
     if mode == "hybrid" and text is None:
         warnings.append("the lexical leg was not searched: the query is a vector without a text")
-    if undirected:
+    if zero_vector:
         warnings.append(
             "the dense leg was not searched: the query's vector has length zero, which has no "
             "cosine"

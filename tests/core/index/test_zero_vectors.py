@@ -28,7 +28,7 @@ def index():
     with Index.open(None, encoder=Flaky(), metric="cosine") as opened:
         with pytest.warns(DegradedWarning, match="1 passages have a vector of length zero"):
             result = opened.upsert(PASSAGES)
-        assert (result.added, result.undirected, result.empty) == (4, 1, 0)
+        assert (result.added, result.zero_vectors, result.empty) == (4, 1, 0)
         yield opened
 
 
@@ -77,6 +77,13 @@ def test_a_zero_vector_alone_finds_nothing_with_a_warning(index):
     assert (len(many[0]), many[1].ids[0]) == (0, "0")
 
 
+@pytest.mark.parametrize("vector", [[0, 0], [1e-60, -1e-60], [2.0**-150, 0.0]])
+def test_a_query_vector_that_is_zero_in_float32_asks_the_words(index, vector):
+    hits = Retriever(index).retrieve("plum", vector=np.array(vector))
+    assert set(hits.ids) == {"2", "3"}
+    assert "length zero" in hits.warnings[0]
+
+
 @pytest.mark.parametrize("vector", [[], [0.0], [0.0] * 3])
 def test_a_zero_vector_of_other_dimensions_is_refused(index, vector):
     for query in ("plum", None):
@@ -90,12 +97,12 @@ def test_callers_may_pass_zero_vectors(tmp_path, zeros):
     vectors[zeros] = 0
     with Index.open(tmp_path / "i", dim="first", metric="cosine") as index:
         with pytest.warns(DegradedWarning, match=f"{len(zeros)} passages have a vector of"):
-            assert index.upsert(PASSAGES, vectors=vectors).undirected == len(zeros)
+            assert index.upsert(PASSAGES, vectors=vectors).zero_vectors == len(zeros)
         assert index.upsert(PASSAGES, vectors=vectors).unchanged == 4
         assert index.verify(deep=True).ok
         assert [hit.id for hit in Retriever(index, mode="lexical").retrieve("apple")] == ["0"]
         replaced = index.upsert(PASSAGES, vectors=np.ones((4, 3), np.float32))
-        assert (replaced.updated, replaced.undirected) == (len(zeros), 0)
+        assert (replaced.updated, replaced.zero_vectors) == (len(zeros), 0)
         found = Retriever(index, mode="dense").retrieve(vector=np.ones(3, np.float32))
         assert len(found) == 4
 
@@ -103,7 +110,7 @@ def test_callers_may_pass_zero_vectors(tmp_path, zeros):
 def test_zero_vectors_stay_under_dot_and_euclidean():
     for metric in ("dot", "euclidean"):
         with Index.open(None, dim=2, metric=metric) as index:
-            assert index.upsert(PASSAGES, vectors=np.zeros((4, 2), np.float32)).undirected == 0
+            assert index.upsert(PASSAGES, vectors=np.zeros((4, 2), np.float32)).zero_vectors == 0
             assert len(Retriever(index, mode="dense").retrieve(vector=np.zeros(2))) == 4
 
 

@@ -33,8 +33,8 @@ class UpsertResult:
         unchanged: How many were stored already, or passed before, with the same content.
         truncated: How many texts are longer than the encoder reads.
         empty: How many passages have no words, so that no leg finds them.
-        undirected: How many passages have a vector of length zero, which has no cosine, so that
-            only words find them.
+        zero_vectors: Under cosine, how many passages have a vector of length zero, which has no
+            cosine, so that only words find them.
 
     Example:
         >>> from twofold import Index
@@ -49,7 +49,7 @@ class UpsertResult:
     unchanged: int
     truncated: int
     empty: int
-    undirected: int
+    zero_vectors: int
 
 
 class UpsertPlanner:
@@ -127,7 +127,7 @@ class UpsertPlanner:
             assert settings.metric is not None  # set by _start_vector_set
             if given is not None:
                 rows = np.array([passage.row for passage in added], np.int64)
-                usable = settings.metric.compares(given[changed])
+                usable = settings.metric.can_compare(given[changed])
                 rows, vectors = rows[usable], settings.metric.prepare(given[changed][usable])
             else:
                 rows, vectors, truncated = self._encode(added, stored, view, settings, vector_set)
@@ -136,14 +136,14 @@ class UpsertPlanner:
             if not len(rows) and view.snapshot.vector_set is None:
                 settings, vector_set = view.snapshot.settings, None
         with_vector = set(rows.tolist())
-        undirected = sum(
+        zero_vectors = sum(
             p.row not in with_vector and (given is not None or bool(p.encoded_text))
             for p in (added if settings.dense else ())
         )
         wordless = {passage.id for passage, _ in batch if not passage.content}
         empty = sum(p.id in wordless and p.row not in with_vector for p in added)
         change = Change(added, deleted, rows, vectors, settings, vector_set)
-        return change, (*counts, truncated, empty, undirected)
+        return change, (*counts, truncated, empty, zero_vectors)
 
     def _next_vectors(self, count: int) -> Vectors | None:
         if self._vectors is None:
@@ -198,7 +198,7 @@ class UpsertPlanner:
             new = list(texts.values())
             encoded = self._encoder_binding.encode_passages(new, settings, vector_set)
             assert settings.metric is not None  # set by _start_vector_set
-            usable = settings.metric.compares(encoded)
+            usable = settings.metric.can_compare(encoded)
             contents = [content for content, use in zip(texts, usable, strict=True) if use]
             # Stored vectors stay as they are: normalizing twice would change their last bits.
             encoded = settings.metric.prepare(encoded[usable])
@@ -237,7 +237,7 @@ def _vector_differs(stored: StoredPassage, vector: Vectors, view: IndexView) -> 
     dense, metric = view.snapshot.dense, view.snapshot.settings.metric
     if metric is None:
         return True
-    usable = bool(metric.compares(vector[None, :])[0])
+    usable = bool(metric.can_compare(vector[None, :])[0])
     if dense is None:
         return usable
     before, found = dense.vectors(np.array([stored.row]))
