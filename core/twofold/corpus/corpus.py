@@ -138,8 +138,6 @@ class Corpus:
 
 def _read_folder(folder: Path, splitting: Splitting, name: str) -> Iterator[Passage]:
     """Yield the passages of all text files, and warn of text files that couldn't be read."""
-    from semantic_text_splitter import MarkdownSplitter, TextSplitter
-
     guessed: list[str] = []
     skipped: list[SkippedFile] = []
     for file in read_text_files(folder):
@@ -147,9 +145,8 @@ def _read_folder(folder: Path, splitting: Splitting, name: str) -> Iterator[Pass
             skipped.append(file)
             continue
         guessed += [file.source] if file.guessed else []
-        splitter_type = MarkdownSplitter if file.is_markdown else TextSplitter
-        splitter, title = splitter_type(splitting.size, overlap=splitting.overlap), file.title
-        for part, (start, chunk) in enumerate(splitter.chunk_indices(file.text)):
+        title = file.title
+        for part, (start, chunk) in enumerate(_split_file(file, splitting)):
             metadata = {
                 "source": file.source,
                 "folder": name,
@@ -160,3 +157,19 @@ def _read_folder(folder: Path, splitting: Splitting, name: str) -> Iterator[Pass
             passage_id = f"{file.source}#{part}"
             yield Passage(id=passage_id, title=title, text=chunk, metadata=metadata)
     warn_of_losses(folder, guessed, skipped, stacklevel=2)
+
+
+def _split_file(file: TextFile, splitting: Splitting) -> list[tuple[int, str]]:
+    """Return the start and the text of each chunk of a file."""
+    from semantic_text_splitter import MarkdownSplitter, TextSplitter
+
+    plain = TextSplitter(splitting.size, overlap=splitting.overlap)
+    if not file.is_markdown:
+        return plain.chunk_indices(file.text)
+    markdown = MarkdownSplitter(splitting.size, overlap=splitting.overlap)
+    try:
+        return markdown.chunk_indices(file.text)
+    except BaseException as error:  # a panic of its Rust code is no Exception
+        if type(error).__name__ != "PanicException":
+            raise
+        return plain.chunk_indices(file.text)  # where a chunk starts before the last one

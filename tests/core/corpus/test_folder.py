@@ -5,7 +5,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from twofold.corpus import Corpus, FolderReport, SkippedFile, Splitting
@@ -182,6 +182,7 @@ marks = st.sampled_from(["utf-8", "utf-8-sig", "utf-16"])
 
 
 @settings(deadline=None)
+@example([("\u2028\n\n \U0001f600\n\n\u0301\rGr\xfc\xdfe\r\na\u0301# e", "")], "utf-8", "a.md")
 @given(st.lists(st.tuples(words, breaks), min_size=1), marks, st.sampled_from(["a.txt", "a.md"]))
 def test_offsets_are_those_of_the_file_as_decoded(tmp_path_factory, parts, encoding, name):
     text = "".join(word + end for word, end in parts)
