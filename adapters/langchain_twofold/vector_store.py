@@ -49,7 +49,7 @@ class TwofoldVectorStore(VectorStore):
     Higher scores are better under every metric; a Euclidean score is the negative distance.
 
     Async searches run in the adapter's own threads, and async writes in others, so that a long
-    write never delays a search. A write that has begun runs to its end, also if it is cancelled.
+    write never delays a search. A write that is cancelled before its commit stores nothing.
 
     Args:
         index: A twofold ``Index``. Pass this or ``retriever``.

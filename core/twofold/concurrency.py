@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar, copy_context
 from functools import cache, cached_property, partial
@@ -22,6 +22,7 @@ _Second = TypeVar("_Second")
 _CORES = os.cpu_count() or 1  # read once, because os.cpu_count() reads a file
 _forked = False
 _loop: ContextVar[Any] = ContextVar("loop", default=None)  # that waits for this thread
+_awaited: "ContextVar[_AwaitedWrite | None]" = ContextVar("awaited", default=None)
 _forking = threading.Lock()  # one fork at a time
 _told: "list[Forkable]" = []  # the objects that wait for the fork to end
 _held: list[Any] = []  # locks taken for the time of a fork
@@ -75,9 +76,50 @@ async def run_in_thread(function: Callable[..., _First], *args: Any, **kwargs: A
 async def run_write(function: Callable[..., _First], *args: Any, **kwargs: Any) -> _First:
     """Call ``function`` in the pool of writes, with the current context variables.
 
-    A write that has begun runs to its end, also if the awaiting task is cancelled.
+    If the awaiting task is cancelled, ``check_cancelled`` raises in the function.
     """
-    return await _run_in_executor(_write_pool(), partial(function, *args, **kwargs))
+    import asyncio
+
+    write = _AwaitedWrite()
+    token = _awaited.set(write)
+    try:
+        return await _run_in_executor(_write_pool(), partial(function, *args, **kwargs))
+    except asyncio.CancelledError:
+        write.cancel()
+        raise
+    finally:
+        _awaited.reset(token)
+
+
+class _AwaitedWrite:
+    """A write in a thread that an event loop awaits."""
+
+    def __init__(self) -> None:
+        self.cancelled = False
+        self._lock = threading.Lock()
+        self._embedding: Future[Any] | None = None
+
+    def cancel(self) -> None:
+        """Cancel the write, and the embedding call that it waits for."""
+        with self._lock:
+            self.cancelled = True
+            if self._embedding is not None:
+                self._embedding.cancel()
+
+    def result(self, embedding: "Future[_First]") -> _First:
+        """Wait for an embedding call of the write, which ``cancel`` ends."""
+        with self._lock:
+            self._embedding = embedding
+            if self.cancelled:
+                embedding.cancel()
+        return embedding.result()
+
+
+def check_cancelled() -> None:
+    """Raise CancelledError if this thread runs a write whose awaiting task was cancelled."""
+    write = _awaited.get()
+    if write is not None and write.cancelled:
+        raise CancelledError
 
 
 async def _run_in_executor(executor: ThreadPoolExecutor, function: Callable[[], _First]) -> _First:
@@ -100,7 +142,8 @@ def call_in_loop(
     loop = _loop.get()
     if loop is None:
         return plain(*args)
-    return asyncio.run_coroutine_threadsafe(awaited(*args), loop).result()
+    future, write = asyncio.run_coroutine_threadsafe(awaited(*args), loop), _awaited.get()
+    return future.result() if write is None else write.result(future)
 
 
 def runs_event_loop() -> bool:

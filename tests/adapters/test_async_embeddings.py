@@ -1,6 +1,7 @@
 """Embedding services are awaited in the event loop, so that many queries wait at once."""
 
 import asyncio
+import threading
 
 import pytest
 from langchain_core.documents import Document
@@ -190,6 +191,67 @@ async def test_async_writes_of_langchain_await_the_embedding():
     target = langchain_twofold.TwofoldIndex(index=other.index)
     await target.aupsert([Document("an upserted document")])
     assert len(other.index) == 2
+
+
+class SlowService(Remote):
+    """Embeds documents that mention "slow" only after ``gate`` has opened."""
+
+    async def aembed_documents(self, texts):
+        if any("slow" in text for text in texts):
+            await self.gate.wait()
+        return await super().aembed_documents(texts)
+
+
+class SlowModel(HashingEncoder):
+    """Encodes passages that mention "slow" only after ``opened`` is set."""
+
+    def __init__(self):
+        super().__init__()
+        self.started, self.opened = threading.Event(), threading.Event()
+
+    def encode_passages(self, texts):
+        if any("slow" in text for text in texts):
+            self.started.set()
+            self.opened.wait(60)
+        return super().encode_passages(texts)
+
+
+async def test_a_cancelled_write_ends_the_call_of_the_service_and_stores_nothing():
+    service = SlowService()
+    store = await langchain_twofold.TwofoldVectorStore.afrom_texts(["stored"], service)
+    service.gate.expected = 2
+    task = asyncio.create_task(store.aadd_texts(["slow text"]))
+    while not service.gate.waiting:
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await store.aadd_texts(["another text"])  # waits for the turn of the cancelled write to end
+    assert {passage.text for passage in store.index.get(where={})} == {"stored", "another text"}
+    assert not [name for name in asyncio.all_tasks() if name is not asyncio.current_task()]
+
+
+@pytest.mark.parametrize("framework", ["langchain", "llama_index"])
+async def test_a_write_that_is_cancelled_while_it_encodes_stores_nothing(framework):
+    model = SlowModel()
+    index = Index.open(None, encoder=model)
+    index.upsert([{"id": "1", "text": "stored"}])
+    if framework == "langchain":
+        langchain_store = langchain_twofold.TwofoldVectorStore(index)
+        write = langchain_store.aadd_texts(["slow text"])
+    else:
+        llama_store = llama_index_twofold.TwofoldVectorStore(index)
+        write = llama_store.async_add([TextNode(text="slow text")])
+    task = asyncio.create_task(write)
+    while not model.started.is_set():
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    model.opened.set()
+    assert index.upsert([{"id": "2", "text": "another text"}]).added == 1
+    assert {passage.text for passage in index.get(where={})} == {"stored", "another text"}
+    index.verify()
 
 
 class Threaded(Embeddings):

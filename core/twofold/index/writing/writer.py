@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from twofold.concurrency import ForkSafeLock
+from twofold.concurrency import ForkSafeLock, check_cancelled
 from twofold.errors import IndexClosedError, IndexLockedError, ReadOnlyError
 from twofold.index.layout import Layout
 from twofold.index.snapshot import Snapshot
@@ -183,6 +183,7 @@ class IndexWriter:
             )
             catalog.put_state(state)
             self._check_current()
+            check_cancelled()
         write_head(self.layout.head, (state.identity, state.generation), folder=self._lock.folder)
         disowned = snapshot.files - {record.file for plan in plans for record in plan.records}
         if disowned:
