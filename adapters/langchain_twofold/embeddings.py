@@ -11,6 +11,7 @@ from twofold import Encoder, Index, Retriever
 from twofold.concurrency import call_in_loop, map_threads, runs_event_loop
 from twofold.encoders import encoder_from_name
 from twofold.errors import QueryError
+from twofold.index.open_options import check_encoder
 from twofold.integrations import known_embeddings, last_encoder_name, loaded_encoder
 from twofold.types import Vectors
 
@@ -85,7 +86,7 @@ class TwofoldEmbeddings(Embeddings):
     """
 
     def __init__(self, encoder: Encoder | Index | str) -> None:
-        self._source = encoder
+        self._source = encoder if isinstance(encoder, str | Index) else check_encoder(encoder)
         if isinstance(encoder, str) and not runs_event_loop():
             _ = self.encoder  # raises for an unknown name
 

@@ -5,10 +5,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pydantic import ValidationError
+
 from langchain_twofold.filters import where_of_faiss
 from twofold import Retriever
 from twofold import integrations as core
 from twofold.backend import Capabilities
+from twofold.errors import InputError, QueryError
 from twofold.types import MODES, Mode
 
 PER_CALL = ("k", "filter", "mode", "weights", "min_score", "reranker", "preset", "exact")
@@ -53,6 +56,17 @@ def refuse_unknown(names: Iterable[str], known: Sequence[str]) -> None:
     """Raise TypeError if one of ``names`` isn't in ``known``, and suggest the nearest that is."""
     # LangChain forwards verbose to every query.
     core.refuse_unknown([name for name in names if name != "verbose"], known, _ALIASES)
+
+
+def as_input_error(error: ValidationError) -> InputError:
+    """Return the error for a setting that pydantic refuses, without pydantic's own words."""
+    detail = error.errors(include_url=False)[0]
+    cause, name = detail.get("ctx", {}).get("error"), ".".join(map(str, detail["loc"]))
+    if isinstance(cause, InputError):
+        return cause
+    if not name:
+        return QueryError(str(cause if cause is not None else detail["msg"]))
+    return QueryError(f"{name}: {detail['msg'].lower()}, got {detail['input']!r:.80}")
 
 
 def configure(retriever: Retriever, options: Mapping[str, Any]) -> Retriever:

@@ -19,12 +19,18 @@ from langchain_core.indexing.base import DocumentIndex
 from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import get_config_list
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import Self
 
 from langchain_twofold.documents import as_document, documents_from_hits, passages_from_documents
 from langchain_twofold.embeddings import as_encoder, find_async_embed
-from langchain_twofold.options import PER_CALL, PendingIndex, configure, refuse_unknown
+from langchain_twofold.options import (
+    PER_CALL,
+    PendingIndex,
+    as_input_error,
+    configure,
+    refuse_unknown,
+)
 from langchain_twofold.tracing import create_child_runs, langsmith_params
 from twofold import Encoder, Metric, Retriever
 from twofold.concurrency import run_write
@@ -85,9 +91,13 @@ class TwofoldRetriever(BaseRetriever):
     score_key: str | None = "score"
     explanation_key: str | None = None
 
-    if TYPE_CHECKING:  # index= is handled by the validator below, which a type checker can't see
-
-        def __init__(self, *, index: Any = None, **settings: Any) -> None: ...
+    def __init__(self, *, index: Any = None, **settings: Any) -> None:
+        if index is not None:
+            settings["index"] = index
+        try:
+            super().__init__(**settings)
+        except ValidationError as error:
+            raise as_input_error(error) from None
 
     @model_validator(mode="before")
     @classmethod

@@ -10,6 +10,7 @@ from llama_index.core.bridge.pydantic import PrivateAttr
 from twofold import Encoder, Retriever
 from twofold.concurrency import call_in_loop, run_in_thread, runs_event_loop
 from twofold.encoders import encoder_from_name
+from twofold.index.open_options import check_encoder
 from twofold.integrations import known_embeddings, loaded_encoder
 from twofold.types import Vectors
 
@@ -75,7 +76,7 @@ class TwofoldEmbedding(BaseEmbedding):
         name = encoder if isinstance(encoder, str) else str(getattr(encoder, "name", kind))
         settings.setdefault("model_name", name)
         super().__init__(embed_batch_size=embed_batch_size, **settings)
-        self._encoder = encoder
+        self._encoder = encoder if isinstance(encoder, str) else check_encoder(encoder)
 
     @classmethod
     def class_name(cls) -> str:

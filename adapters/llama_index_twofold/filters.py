@@ -10,6 +10,8 @@ from llama_index.core.vector_stores import (
     MetadataFilters,
 )
 
+from twofold.integrations import as_ids
+
 Filters = MetadataFilters | Mapping[str, Any] | None
 """LlamaIndex filters, or a ``where``, twofold's filter syntax."""
 
@@ -62,9 +64,9 @@ def restrict_where(
     """Return ``filters`` that also require ``where``, and one of the node or document ids."""
     parts = [where, as_where(filters)]
     if ids is not None:
-        parts.append({"$id": {"$in": list(ids)}})
+        parts.append({"$id": {"$in": as_ids(ids)}})
     if documents is not None:
-        parts.append({"ref_doc_id": {"$in": list(documents)}})
+        parts.append({"ref_doc_id": {"$in": as_ids(documents)}})
     present = [part for part in parts if part is not None]
     return {"$and": present} if len(present) > 1 else next(iter(present), None)
 

@@ -27,14 +27,21 @@ from llama_index_twofold.filters import restrict_where
 from llama_index_twofold.nodes import as_node, as_passage, is_reference, stack_embeddings
 from twofold import Encoder, Index, Metric, Passage, Retriever
 from twofold.concurrency import run_in_thread, run_write
-from twofold.errors import QueryError, VectorError
+from twofold.errors import InputError, QueryError, VectorError
 from twofold.index import AS_STORED, AsStored
-from twofold.integrations import log_warnings, refuse_unknown, stored_vectors
+from twofold.integrations import (
+    as_id,
+    as_ids,
+    log_warnings,
+    refuse_unknown,
+    select_passages,
+    stored_vectors,
+)
 from twofold.lexical import AnalyzerLike
 from twofold.results.hits import Hits
 from twofold.retriever import DEPTH
 from twofold.types import Mode, Vectors
-from twofold.validation import check_integer
+from twofold.validation import check_integer, check_number
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +55,7 @@ _MODES: dict[VectorStoreQueryMode, Mode] = {
 }
 _QUERY_ARGUMENTS = ("mmr_threshold", "mmr_prefetch_k", "mmr_prefetch_factor", "include_embeddings")
 _MMR_THRESHOLD = 0.5
+_MAX_CANDIDATES = 2**31 - 1
 
 
 class TwofoldVectorStore(BasePydanticVectorStore):
@@ -182,7 +190,10 @@ class TwofoldVectorStore(BasePydanticVectorStore):
     def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
         """Delete all nodes of a document; an unknown id is ignored."""
         refuse_unknown(list(delete_kwargs), (), {})
-        self.index.delete(where={"ref_doc_id": ref_doc_id})
+        name = as_id(ref_doc_id)
+        if not isinstance(name, str) or not name:
+            raise InputError(f"ref_doc_id must be the id of a document, got {ref_doc_id!r}")
+        self.index.delete(where={"ref_doc_id": name})
 
     async def adelete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
         """Run ``delete`` without blocking the event loop."""
@@ -196,7 +207,7 @@ class TwofoldVectorStore(BasePydanticVectorStore):
     ) -> None:
         """Delete nodes that match both ids and filters. Raises InputError if both are None."""
         refuse_unknown(list(delete_kwargs), (), {})
-        self.index.delete(node_ids, where=restrict_where(filters))
+        self.index.delete(as_ids(node_ids), where=restrict_where(filters))
 
     async def adelete_nodes(self, *args: Any, **delete_kwargs: Any) -> None:
         """Run ``delete_nodes`` without blocking the event loop."""
@@ -222,7 +233,7 @@ class TwofoldVectorStore(BasePydanticVectorStore):
         ``include_embeddings`` sets the nodes' embeddings to the stored vectors, which have length 1
         under the cosine metric.
         """
-        passages = self.index.get(node_ids, where=restrict_where(filters) or {})
+        passages = self.index.get(as_ids(node_ids), where=restrict_where(filters) or {})
         return self._as_nodes(passages, include_embeddings)
 
     def _as_nodes(self, passages: Sequence[Passage], include_embeddings: bool) -> list[BaseNode]:
@@ -271,12 +282,12 @@ class TwofoldVectorStore(BasePydanticVectorStore):
         query = replace(query, mode=VectorStoreQueryMode(query.mode))  # may be a string
         ids = query.node_ids or None  # VectorStoreIndex.as_retriever passes [] for no restriction
         selects = any(value is not None for value in (query.filters, query.doc_ids, ids))
-        if selects and query.query_str is None and query.query_embedding is None:
+        if selects and not (query.query_str or "").strip() and query.query_embedding is None:
             check_integer("similarity_top_k", query.similarity_top_k, error=QueryError)
             where = restrict_where(
                 query.filters, documents=query.doc_ids, where=self.retriever.where
             )
-            return self.index.get(ids, where=where or {})[: query.similarity_top_k], None
+            return select_passages(self.index, ids, where or {}, query.similarity_top_k), None
         hits = self._find_hits(query, arguments)
         if hits is None:
             return [], []
@@ -310,7 +321,7 @@ class TwofoldVectorStore(BasePydanticVectorStore):
             return None
         if self.strict_node_ids:
             return node_ids
-        passages: list[Passage] = self.index.get(node_ids)
+        passages: list[Passage] = self.index.get(as_ids(node_ids))
         return None if passages and all(map(is_reference, passages)) else node_ids
 
     def persist(self, persist_path: str, fs: Any = None) -> None:
@@ -396,13 +407,16 @@ def _configure_mmr(
     """Set the diversity to 1 - ``mmr_threshold``, and the number of candidates."""
     thresholds = [arguments.get("mmr_threshold"), query.mmr_threshold, _MMR_THRESHOLD]
     threshold = next(value for value in thresholds if value is not None)
+    check_number("mmr_threshold", threshold, 0, 1, error=QueryError)
     depth, factor = arguments.get("mmr_prefetch_k"), arguments.get("mmr_prefetch_factor")
     if depth is not None and factor is not None:
         raise QueryError(
             "pass mmr_prefetch_k or mmr_prefetch_factor, not both, got "
             f"mmr_prefetch_k={depth!r} and mmr_prefetch_factor={factor!r}"
         )
-    depth = int(factor * retriever.k) if factor is not None else depth
+    if factor is not None:
+        check_number("mmr_prefetch_factor", factor, 1, error=QueryError)
+        depth = int(min(factor * retriever.k, _MAX_CANDIDATES))
     depth = depth if depth is not None else retriever.depth
     return replace(retriever, diversity=1 - threshold, depth=depth)
 

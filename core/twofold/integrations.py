@@ -14,6 +14,7 @@ import numpy as np
 from twofold.backend import Searchable
 from twofold.concurrency import run_in_thread, runs_event_loop
 from twofold.errors import InputError
+from twofold.filters import parse_filter
 from twofold.index.index import Index
 from twofold.index.open_options import AS_STORED, AsStored, encoder_name
 from twofold.index.writing.passage_input import derive_id
@@ -24,7 +25,7 @@ from twofold.rerank import as_reranker
 from twofold.results.hits import Hits
 from twofold.retriever.retriever import Retriever
 from twofold.similarity import Metric
-from twofold.types import Mode, Passage, PassageLike, Vectors
+from twofold.types import Mode, Passage, PassageLike, Vectors, Where
 from twofold.validation import did_you_mean, is_integer, is_number
 
 _RETRIEVER_OPTIONS = tuple(field.name for field in fields(Retriever) if field.init)
@@ -188,11 +189,27 @@ def as_ids(ids: Any) -> Any:
     return list(map(as_id, ids)) if is_list else ids
 
 
+def select_passages(
+    index: Any, ids: Sequence[str] | None, where: Where, count: int
+) -> Sequence[Passage]:
+    """Return up to ``count`` passages that match ids and filter, as stored or in the ids' order."""
+    if ids is not None:
+        found: Sequence[Passage] = index.get(as_ids(ids), where=where)
+        return found[:count]
+    with index.open_search() as scope:
+        statistics = scope.require_statistics("selecting passages by a filter alone")
+        return list(scope.session.fetch(statistics.list_keys(parse_filter(where))[:count]).passages)
+
+
 def match_values(
     name: str, values: Iterable[Any] | None, items: Sequence[Any], noun: str
 ) -> Sequence[Any]:
     """Return as many values as ``items``: those given, or None for each; or raise InputError."""
-    values = [None] * len(items) if values is None else list(values)
+    if values is None:
+        return [None] * len(items)
+    if not isinstance(values, Iterable) or isinstance(values, str | bytes | Mapping):
+        raise InputError(f"{name} must be a list, or None, got {values!r:.80}")
+    values = list(values)
     if len(values) != len(items):
         raise InputError(f"got {len(values)} {name} for {len(items)} {noun}: pass one for each")
     return values

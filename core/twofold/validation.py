@@ -1,8 +1,10 @@
 """Checks of arguments, shared by all packages: each raises an error that says what to pass."""
 
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,11 @@ def did_you_mean(word: object, known: Iterable[str], cutoff: float = 0.6) -> str
 def is_integer(value: object) -> bool:
     """Return whether ``value`` is a Python or numpy integer; booleans are not."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def is_bool(value: object) -> bool:
+    """Return whether ``value`` is a Python or numpy boolean."""
+    return isinstance(value, bool | np.bool_)
 
 
 def is_number(value: object) -> bool:
@@ -89,6 +96,14 @@ def check_choice(
     listed = ", ".join(repr(choice) for choice in known)
     hint = did_you_mean(value, known)
     raise error(f"{name} must be one of {listed}, got {value!r:.80}{hint}")
+
+
+def as_path(name: str, value: object, expected: str = "the path of a file or folder") -> Path:
+    """Return a path; raise InputError, saying what is ``expected``, for a value that is none."""
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise InputError(f"{name} must be {expected}, got {value!r:.80}")
+    return Path(path)
 
 
 def check_iterable(items: object) -> None:

@@ -14,10 +14,10 @@ from twofold.corpus.folder import (
     report_folder,
     warn_of_losses,
 )
-from twofold.corpus.reading import read_passages
+from twofold.corpus.reading import FilePath, read_passages
 from twofold.errors import CorpusError, InputError
 from twofold.types import Passage
-from twofold.validation import check_integer
+from twofold.validation import as_path, check_integer
 
 _BEIR = ("corpus.jsonl", "corpus.jsonl.gz")
 _JSON_LINES = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
@@ -58,7 +58,7 @@ class Corpus:
         >>> from pathlib import Path
         >>> from twofold import Corpus
         >>> _ = Path("corpus.jsonl").write_text('{"_id": "1", "text": "Plants make food."}')
-        >>> [passage.id for passage in Corpus.from_path(Path("corpus.jsonl"))]
+        >>> [passage.id for passage in Corpus.from_path("corpus.jsonl")]
         ['1']
     """
 
@@ -70,7 +70,7 @@ class Corpus:
     @classmethod
     def from_path(
         cls,
-        path: Path,
+        path: FilePath,
         splitting: Splitting | None = None,
         *,
         name: str | None = None,
@@ -90,6 +90,7 @@ class Corpus:
             InputError: The name is blank, or ``path`` is no folder of text files.
         """
         splitting = splitting if splitting is not None else Splitting()
+        path = as_path("path", path)
         try:
             corpus = cls._find(path, splitting, allow_empty=allow_empty)
         except OSError as error:

@@ -15,6 +15,7 @@ from twofold.corpus.reading import (
 )
 from twofold.errors import CorpusError, InputError
 from twofold.types import Run
+from twofold.validation import as_path
 
 Queries = dict[str, str]
 """Query id to text."""
@@ -28,7 +29,7 @@ def read_queries(path: FilePath) -> Queries:
     A table (.tsv or .txt) has ids and texts separated by tabs. A header is recognised by its names,
     such as ``query-id`` and ``text``. Raises CorpusError naming the line.
     """
-    path = Path(path)
+    path = as_path("path", path)
     queries: Queries = {}
     for number, query_id, text in _read_query_lines(path):
         if not query_id:
@@ -47,7 +48,7 @@ def read_qrels(path: FilePath) -> Qrels:
     A header is recognised by its names, such as ``query-id``, ``corpus-id`` and ``score``. A
     judgment may be repeated with the same grade. Raises CorpusError naming the line.
     """
-    path = Path(path)
+    path = as_path("path", path)
     qrels: Qrels = {}
     headers = ("query", "passage", "grade"), ("query", "iteration", "passage", "grade")
     for number, line in read_rows(path, *headers):
@@ -84,7 +85,7 @@ def write_qrels(path: FilePath, qrels: Mapping[str, Mapping[str, int]]) -> None:
         for passage_id, grade in grades.items():
             _check_column("passage id", passage_id)
             lines.append(f"{query_id} 0 {passage_id} {int(grade)}\n")
-    with open_file(Path(path), "wt") as file:
+    with open_file(as_path("path", path), "wt") as file:
         file.writelines(lines)
 
 
@@ -94,7 +95,7 @@ def read_run(path: FilePath) -> Run:
     A header is recognised by names such as these. As in trec_eval, the scores alone
     determine the order. Raises CorpusError naming the line.
     """
-    path = Path(path)
+    path = as_path("path", path)
     run: Run = {}
     header = "query", "iteration", "passage", "rank", "score", "run"
     for number, line in read_rows(path, header):
@@ -139,7 +140,7 @@ def write_run(path: FilePath, run: Mapping[str, Mapping[str, float]], name: str)
                     f"{query_id!r}"
                 )
             lines.append(f"{query_id} Q0 {passage_id} {rank} {float(score)!r} {name}\n")
-    with open_file(Path(path), "wt") as file:
+    with open_file(as_path("path", path), "wt") as file:
         file.writelines(lines)
 
 

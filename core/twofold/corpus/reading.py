@@ -154,12 +154,13 @@ def text_field(path: Path, number: int, record: dict[str, Any], name: str) -> st
 def id_field(path: Path, number: int, record: dict[str, Any]) -> str:
     """Return the id of a record, an integer as its digits; an empty string if there is none.
 
-    Raises CorpusError if two of ``ID_FIELDS`` are given and differ. A null counts as not given.
+    Raises CorpusError if two of ``ID_FIELDS`` are given and differ. A null or an empty string
+    counts as not given.
     """
     found: dict[str, str] = {}
     for name in ID_FIELDS:
         value = record.get(name)
-        if value is None:
+        if value is None or value == "":
             continue
         if isinstance(value, bool) or not isinstance(value, str | int):
             problem = f"an id must be a string or an integer, got {value!r:.60}"

@@ -12,7 +12,7 @@ from twofold.encoders.model_loading import LoadedModel, check_output_folder, wri
 from twofold.encoders.model_spec import AS_SAVED, ModelOptions
 from twofold.encoders.sentence_transformer import SentenceTransformerEncoder
 from twofold.errors import InputError
-from twofold.validation import check_integer
+from twofold.validation import as_path, check_integer
 
 _SIF = 1e-4
 """Arora's a: a token with this frequency gets half the weight of a rare one."""
@@ -47,7 +47,7 @@ def distill(
     from sentence_transformers.base.modules import Normalize
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
-    target = Path(folder)
+    target = as_path("folder", folder)
     check_output_folder(target, _is_static_folder)
     check_integer("dim", dim)
     ready = SentenceTransformerEncoder(model, options=options).loaded

@@ -34,7 +34,7 @@ from twofold.errors import EncoderNotFoundError, EncoderWarning, InputError, Mis
 from twofold.protocols import Encoder
 from twofold.similarity import Metric
 from twofold.types import EncoderIdentity, Vectors
-from twofold.validation import check_choice, check_integer
+from twofold.validation import as_path, check_choice, check_integer
 
 Precision = Literal["float32", "int8"]
 _FILE = "encoder.json"
@@ -173,7 +173,7 @@ class OnnxEncoder:
             InputError: The folder has other files, or the graph's vectors differ from the model's.
         """
         check_choice("precision", precision, get_args(Precision))
-        check_output_folder(Path(folder), is_onnx_folder)
+        check_output_folder(as_path("folder", folder), is_onnx_folder)
         _import_onnxruntime()
         try:
             import onnx  # noqa: F401 - used by torch and by the quantizer

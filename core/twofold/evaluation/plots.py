@@ -3,7 +3,6 @@
 import os
 import warnings
 from importlib.util import find_spec
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from twofold.errors import InputError, MissingExtraError
 from twofold.evaluation.comparison import Comparison, Difference
 from twofold.evaluation.report import format_interval, format_p_value
+from twofold.validation import as_path
 
 DPI = 150
 # Okabe and Ito's blue and vermilion (2008), which color-blind people can tell apart.
@@ -21,7 +21,7 @@ _MAX_NAME = 32  # characters of a system's name
 
 def check_plot_path(path: str | os.PathLike[str]) -> None:
     """Raise InputError unless the path ends in .png, MissingExtraError without Matplotlib."""
-    if Path(path).suffix.lower() != ".png":
+    if as_path("path", path).suffix.lower() != ".png":
         raise InputError(f"a plot's path must end in .png, got {str(path)!r}")
     if find_spec("matplotlib") is None:
         raise MissingExtraError("plots need matplotlib: pip install 'twofold[plot]'")

@@ -41,7 +41,7 @@ def find_mismatches(where: Filter, field_types: Callable[[str], frozenset[str]])
         if wanted and stored.isdisjoint(wanted):
             found.append(
                 f"the field {condition.field!r} has {' and '.join(sorted(stored))}, and "
-                f"{condition.operator.value} compares it with {' and '.join(sorted(wanted))}"
+                f"{condition.operator.value} {_verb(condition)} {' and '.join(sorted(wanted))}"
             )
     return list(dict.fromkeys(found))
 
@@ -56,6 +56,10 @@ def _conditions(where: Filter) -> Iterator[Condition]:
                 yield from _conditions(part)
         case Not():
             return
+
+
+def _verb(condition: Condition) -> str:
+    return "looks into" if condition.operator in _OF_ELEMENTS else "compares it with"
 
 
 def _wanted_types(condition: Condition) -> frozenset[str]:

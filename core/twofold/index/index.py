@@ -180,7 +180,7 @@ class Index:
                 another version.
         """
         temporary = Path(tempfile.mkdtemp(prefix="twofold-")) if path is None else None
-        layout = Layout(temporary if temporary is not None else resolve_folder(path))
+        layout = Layout(resolve_folder(path if path is not None else str(temporary)))
         try:
             with storage_errors(layout.folder):
                 head = read_head(layout.head)

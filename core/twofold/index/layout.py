@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from twofold.errors import CorruptIndexError, InputError, ReadOnlyError
+from twofold.errors import CorruptIndexError, ReadOnlyError
 from twofold.storage import (
     Catalog,
     IndexSettings,
@@ -15,6 +15,7 @@ from twofold.storage import (
     read_head,
     sync_folder,
 )
+from twofold.validation import as_path
 
 
 class Layout:
@@ -119,13 +120,10 @@ class Layout:
             raise CorruptIndexError(f"{self.folder} has lost its HEAD file: restore it from a copy")
 
 
-def resolve_folder(path: str | os.PathLike[str] | None) -> Path:
+def resolve_folder(path: str | os.PathLike[str]) -> Path:
     """Return an absolute path, which a later change of directory doesn't affect.
 
     Raises:
-        InputError: The path is empty, which would mean the current folder, or it is no path.
+        InputError: The path is empty, which would mean the current folder, or it can't be one.
     """
-    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
-        raise InputError(f"path must be a folder, or None for a temporary index, got {path!r:.80}")
-    name = os.fspath(path)
-    return Path(name).absolute()
+    return as_path("path", path, "a folder, or None for a temporary index").absolute()

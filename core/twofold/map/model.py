@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from textwrap import shorten
 from typing import Literal
 
@@ -13,6 +12,7 @@ from twofold.errors import InputError
 from twofold.map.colors import MISSING, OTHER, Coloring
 from twofold.map.projection import Method, Points
 from twofold.types import Passage, Rows, Scores
+from twofold.validation import as_path
 
 FileFormat = Literal["html", "png"]
 LinkKind = Literal["both", "dense", "lexical"]
@@ -85,7 +85,7 @@ class MapData:
 
 def format_from_path(path: str | os.PathLike[str]) -> FileFormat:
     """Return the file format of a path's suffix; raise InputError unless it is .html or .png."""
-    suffix = Path(path).suffix.lower()
+    suffix = as_path("path", path).suffix.lower()
     if suffix in (".html", ".htm"):
         return "html"
     if suffix == ".png":

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import overload
+from typing import Any, NoReturn, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twofold.backend import Keys, SearchScope
+from twofold.errors import QueryError
 from twofold.protocols import Scorer
 from twofold.results.dense_evidence import (
     DenseEvidence,
@@ -172,6 +173,20 @@ class Hits(Sequence[Hit]):
     def __iter__(self) -> Iterator[Hit]:
         return (self[position] for position in range(len(self)))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the hits with their passages, but not the index, so that none can be explained."""
+        context = QueryContext(_refuse_reopening, None, None, _refuse_explaining)
+        ids, passages = list(self._ids), list(self._passages)
+        duplicates = [list(group) for group in self._duplicates]
+        fields = (self.info, self.scores, dict(self._legs), self._keys, ids, passages, context)
+        return type(self), (*fields, self._fused, duplicates)
+
+    def __deepcopy__(self, memo: object) -> "Hits":
+        return self  # which nothing changes
+
+    def __copy__(self) -> "Hits":
+        return self
+
     def __repr__(self) -> str:
         best = f", best {self._ids[0]!r} {float(self.scores[0]):.3f}" if len(self) else ""
         return f"<{len(self)} {self.info.mode} hits for {self.query!r}{best}>"
@@ -277,3 +292,14 @@ class Hits(Sequence[Hit]):
                 return
             keys = scope.find_keys(self._ids)
             yield scope, np.array([keys.get(hit, -1) for hit in self._ids], np.int64)
+
+
+def _refuse_reopening() -> NoReturn:
+    raise QueryError(
+        "unpickled hits have no index to explain them with: explain them in the process that "
+        "searched, or search again"
+    )
+
+
+def _refuse_explaining(passage_id: str, hits: Hits) -> NoReturn:  # noqa: ARG001  # as in QueryContext
+    _refuse_reopening()

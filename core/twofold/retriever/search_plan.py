@@ -17,6 +17,7 @@ from twofold.validation import (
     check_mode,
     check_number,
     check_scorer,
+    is_bool,
 )
 
 DEPTH = 100
@@ -60,7 +61,7 @@ class SearchOptions:
         if self.depth is not None:
             check_integer("depth", self.depth, error=QueryError)
         for name in ("strict", "exact"):
-            if not isinstance(getattr(self, name), bool):
+            if not is_bool(getattr(self, name)):
                 raise QueryError(f"{name} must be True or False, got {getattr(self, name)!r:.80}")
         check_scorer(self.scorer)
         check_effort(self.effort)

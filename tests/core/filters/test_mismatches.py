@@ -17,7 +17,7 @@ WHERE = [
     ({"ok": "true"}, "the field 'ok' has booleans, and $eq compares it with strings"),
     ({"ok": 1}, "the field 'ok' has booleans, and $eq compares it with numbers"),
     ({"tags": "x"}, "the field 'tags' has lists, and $eq compares it with strings"),
-    ({"name": {"$contains": "a"}}, "has strings, and $contains compares it with lists"),
+    ({"name": {"$contains": "a"}}, "has strings, and $contains looks into lists"),
     ({"day": {"$lt": 20260301}}, "the field 'day' has strings, and $lt compares it with numbers"),
     ({"big": {"$text": "1"}}, "the field 'big' has numbers, and $text compares it with strings"),
     ({"in": 1}, "the field 'in' has objects, and $eq compares it with numbers"),

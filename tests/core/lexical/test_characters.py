@@ -80,6 +80,12 @@ FOUND = [
     ("english", "12,34,567 rupees", "1234567"),
     ("german", "1.000.000 Menschen", "1000000"),
     ("german", "1.234.567,89", "1234567.89"),
+    ("german", "mit 1.000 Sitzen", "1000"),
+    ("german", "zu 12.500,50 Euro", "12500"),
+    ("german", "zu 12.500,50 Euro", "12500.50"),
+    ("turkish", "1.250 lira", "1250"),
+    ("spanish", "(2.300)", "2300"),
+    ("english", "written in C\u266f", "C#"),
     ("german", "25'000 Franken", "25000"),
     ("german", "25\u2019000 Franken", "25000"),
     ("french", "25\u202f000 habitants", "25000"),
@@ -112,6 +118,8 @@ DIFFERENT = [
     ("english", "new york", "newyork"),
     ("english", "1, 000", "1000"),  # a list
     ("english", "version 1.000", "1000"),  # decimals
+    ("german", "Version 1.0000", "10000"),
+    ("german", "3.14", "314"),
     ("english", "12,50", "1250"),
     ("english", "1,0000", "10000"),
     ("english", "12345,678", "12345678"),

@@ -33,6 +33,7 @@ REPLACED = (
     | dict.fromkeys(_APOSTROPHES, "'")
     | dict.fromkeys(_QUOTES, '"')
     | {"\u066b": ".", "\u066c": ",", "\u060c": ","}  # Arabic decimal, thousands and list commas
+    | {"\u266f": "#"}  # the sharp of music, written for that of C#
 )
 """Characters of a text and the ASCII characters that they stand for."""
 

@@ -21,7 +21,7 @@ from twofold.lexical.analysis.tokenizer import (
 )
 from twofold.types import TermSpan
 
-_VERSION = 3
+_VERSION = 4
 _MAX_CACHED_LENGTH = 64  # characters of the longest chunk to cache; longer ones rarely repeat
 _MAX_CACHED_CHUNKS = 1 << 17  # chunks cached for each language and thread: 31 MB of short words
 _LOCAL = threading.local()  # PyStemmer objects must not be shared between threads
@@ -74,7 +74,7 @@ class LanguageAnalyzer:
         words: list[str] = _pattern(language).findall(fold(text, language))
         if '"' in text:
             words = list(map(join_abbreviation, words))
-        pieces = [piece for piece, _, _ in identifier_spans(text)]
+        pieces = [piece for piece, _, _ in identifier_spans(text, points=language.points)]
         if pieces:  # folded at once: none contains a space
             pieces = fold(" ".join(pieces), language).split(" ")
         runs: list[str] = []
@@ -101,7 +101,7 @@ class LanguageAnalyzer:
             for piece, start, end in split_run(found[0], query=False):
                 yield (piece, *folded.span(found.start() + start, found.start() + end))
         cased = align(text, language, folded=False)
-        for piece, start, end in identifier_spans(cased.text):
+        for piece, start, end in identifier_spans(cased.text, points=language.points):
             yield (fold(piece, language), *cased.span(start, end))
 
 
@@ -117,13 +117,14 @@ class _ChunkCache(dict[str, list[str]]):
         self._analyzer = analyzer
         self._stem = _stemmer(analyzer.language.stemmer)
         self._plain = not analyzer.language.dotless
+        self._points = analyzer.language.points
 
     def __missing__(self, chunk: str) -> list[str]:
         word = chunk.strip('.,;:()"')
         if self._plain and word.isascii() and word.isalpha() and word[1:].islower():
             terms = [self._stem(word.lower())]
         elif (parts := split_lowercase(word)) and self._plain:
-            pieces = [piece for piece, _, _ in split_identifier(word)]
+            pieces = [piece for piece, _, _ in split_identifier(word, points=self._points)]
             terms = [*map(self._stem, parts + pieces)]
         else:
             terms = self._analyzer._terms(chunk, query=False)

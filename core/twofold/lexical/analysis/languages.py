@@ -16,7 +16,7 @@ class Language:
     ``stemmer`` names a Snowball algorithm. ``folds`` removes accents, so that "cafe" finds
     "caf\u00e9", except from ``letters``. ``splits`` separates words at apostrophes, and ``elides``
     drops a lone letter before one, as in French "l'eau". With ``dotless``, I is the capital of
-    dotless \u0131, as in Turkish.
+    dotless \u0131, as in Turkish. ``points`` group the digits of numbers, as in German 1.234.
     """
 
     name: str
@@ -27,6 +27,7 @@ class Language:
     splits: bool = False
     elides: bool = False
     dotless: bool = False
+    points: bool = False
 
     def stop_words(self) -> frozenset[str]:
         """Return the published list of stop words, which may be empty."""
@@ -43,28 +44,28 @@ _ALL = (
     MULTILINGUAL,
     _stemmed("arabic", "ar"),
     _stemmed("armenian", "hy"),
-    _stemmed("basque", "eu", folds=True, letters="\u00f1"),
+    _stemmed("basque", "eu", folds=True, letters="\u00f1", points=True),
     Language("bengali", "bn"),
     Language("bulgarian", "bg"),
-    _stemmed("catalan", "ca", folds=True, splits=True, elides=True),
+    _stemmed("catalan", "ca", folds=True, splits=True, elides=True, points=True),
     Language("chinese", "zh", stemmer="english", folds=True),
     _stemmed("czech", "cs"),
-    _stemmed("danish", "da"),
-    _stemmed("dutch", "nl", folds=True),
+    _stemmed("danish", "da", points=True),
+    _stemmed("dutch", "nl", folds=True, points=True),
     _stemmed("english", "en", folds=True),
     _stemmed("esperanto", "eo"),
     _stemmed("estonian", "et"),
     _stemmed("finnish", "fi"),
     _stemmed("french", "fr", folds=True, splits=True, elides=True),
-    Language("galician", "gl", folds=True, letters="\u00f1"),
-    _stemmed("german", "de", folds=True),
-    _stemmed("greek", "el", folds=True),
+    Language("galician", "gl", folds=True, letters="\u00f1", points=True),
+    _stemmed("german", "de", folds=True, points=True),
+    _stemmed("greek", "el", folds=True, points=True),
     Language("hebrew", "he"),
     _stemmed("hindi", "hi"),
     _stemmed("hungarian", "hu"),
-    _stemmed("indonesian", "id"),
+    _stemmed("indonesian", "id", points=True),
     _stemmed("irish", "ga", splits=True, elides=True),
-    _stemmed("italian", "it", folds=True, splits=True, elides=True),
+    _stemmed("italian", "it", folds=True, splits=True, elides=True, points=True),
     Language("japanese", "ja", stemmer="english", folds=True),
     Language("korean", "ko", stemmer="english", folds=True),
     Language("latvian", "lv"),
@@ -73,19 +74,19 @@ _ALL = (
     _stemmed("norwegian", "no"),
     _stemmed("persian", "fa"),
     _stemmed("polish", "pl"),
-    _stemmed("portuguese", "pt", folds=True),
-    _stemmed("romanian", "ro", folds=True),
+    _stemmed("portuguese", "pt", folds=True, points=True),
+    _stemmed("romanian", "ro", folds=True, points=True),
     _stemmed("russian", "ru"),
-    _stemmed("serbian", "sr"),
+    _stemmed("serbian", "sr", points=True),
     _stemmed("sesotho", "st"),
-    _stemmed("spanish", "es", folds=True, letters="\u00f1"),
+    _stemmed("spanish", "es", folds=True, letters="\u00f1", points=True),
     _stemmed("swedish", "sv"),
     _stemmed("tamil", "ta"),
     Language("telugu", "te"),
     Language("thai", "th", stemmer="english", folds=True),
-    _stemmed("turkish", "tr", splits=True, dotless=True),
+    _stemmed("turkish", "tr", splits=True, dotless=True, points=True),
     Language("ukrainian", "uk"),
-    Language("vietnamese", "vi"),
+    Language("vietnamese", "vi", points=True),
     _stemmed("yiddish", "yi"),
 )
 LANGUAGES = {language.name: language for language in _ALL}

@@ -23,13 +23,20 @@ _ALPHABETIC = f"A-Za-z0-9\u00c0-\u024f\u0370-\u03ff\u0400-\u04ff{_HEBREW}{_ARABI
 _JOINED = rf"[{_ALPHABETIC}]+(?:[-_.][{_ALPHABETIC}]+)+"
 _HUMPED = r"[A-Za-z0-9]*(?:[a-z][A-Z]|[A-Z]{2}[a-z]{2})[A-Za-z0-9]*"
 _SIGNED = r"[A-Za-z](?:\+\+|#)(?![\w+#])"
-# Numbers with grouped digits: 1,234,567.8 and 1'234 and, in India, 12,34,567; 1.234.567,8.
+# Numbers with grouped digits: 1,234,567.8 and 1'234 and, in India, 12,34,567; 1.234.567,8. One
+# point alone is a decimal point, except in languages where it groups digits: 1.234.
 _COMMAS = r"[0-9]{1,3}(?:(?:,[0-9]{3})+|(?:,[0-9]{2})+,[0-9]{3}|(?:'[0-9]{3})+)(?![,']?[0-9])"
-_POINTS = rf"[0-9]{{1,3}}(?:\.[0-9]{{3}}){{2,}}(?:,[0-9]+)?(?![-_.,]?[{_ALPHABETIC}])"
-_GROUPED = rf"(?:{_COMMAS}(?:\.[0-9]+)?|{_POINTS})"
+_GROUPED, _GROUPED_BY_POINTS = (
+    rf"(?:{_COMMAS}(?:\.[0-9]+)?|[0-9]{{1,3}}(?:\.[0-9]{{3}}){{{groups},}}(?:,[0-9]+)?"
+    rf"(?![-_.,]?[{_ALPHABETIC}]))"
+    for groups in (2, 1)
+)
 # Tried only where a word starts: at every letter, it would take quadratic time.
-_IDENTIFIER = re.compile(rf"(?<![{_ALPHABETIC}])(?:{_GROUPED}|{_JOINED}|{_HUMPED}|{_SIGNED})")
-_NUMBER = re.compile(_GROUPED)
+_IDENTIFIER, _IDENTIFIER_BY_POINTS = (
+    re.compile(rf"(?<![{_ALPHABETIC}])(?:{grouped}|{_JOINED}|{_HUMPED}|{_SIGNED})")
+    for grouped in (_GROUPED, _GROUPED_BY_POINTS)
+)
+_NUMBER, _NUMBER_BY_POINTS = map(re.compile, (_GROUPED, _GROUPED_BY_POINTS))
 _LOWER = re.compile(r"[a-z0-9]+(?:[-_.][a-z0-9]+)*")
 _SEPARATOR = re.compile(r"[-_.]")
 _BETWEEN_DIGITS = re.compile(r"(?<=\d)[-_.](?=\d)")
@@ -89,10 +96,13 @@ def _marks(start: int, end: int) -> str:
     return re.escape("".join(char for char in chars if unicodedata.category(char)[0] == "M"))
 
 
-def identifier_spans(text: str) -> Iterator[Piece]:
-    """Yield the pieces of each identifier with their spans in the text."""
-    for found in _IDENTIFIER.finditer(text):
-        for piece, start, end in split_identifier(found[0]):
+def identifier_spans(text: str, *, points: bool) -> Iterator[Piece]:
+    """Yield the pieces of each identifier with their spans in the text.
+
+    ``points`` is whether one point groups the digits of a number, as in German 1.234.
+    """
+    for found in (_IDENTIFIER_BY_POINTS if points else _IDENTIFIER).finditer(text):
+        for piece, start, end in split_identifier(found[0], points=points):
             yield piece, found.start() + start, found.start() + end
 
 
@@ -101,16 +111,16 @@ def split_lowercase(word: str) -> list[str]:
     return _SEPARATOR.split(word) if _LOWER.fullmatch(word) else []
 
 
-def split_identifier(whole: str) -> list[Piece]:
+def split_identifier(whole: str, *, points: bool) -> list[Piece]:
     """Return the terms of an identifier that splitting the text into words leaves out.
 
     "pandas.DataFrame" is also one word without its separators (between digits they stay, as
     dots), "DataFrame" is also two words, and "C++" and "C#" are more than a C. "1,234.50" is also
-    1234 and 1234.50.
+    1234 and 1234.50. For ``points`` see ``identifier_spans``.
     """
     if whole[-1] in "+#":
         return [(whole, 0, len(whole))]
-    if _NUMBER.fullmatch(whole):
+    if (_NUMBER_BY_POINTS if points else _NUMBER).fullmatch(whole):
         return _split_number(whole)
     pieces: list[Piece] = []
     parts = _SEPARATOR.split(whole)

@@ -5,7 +5,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +13,7 @@ from twofold.corpus.reading import FilePath, read_json_lines
 from twofold.errors import CorpusError, InputError
 from twofold.training.data.examples import Example, TrainingSet
 from twofold.training.data.splitting import normalize_query
-from twofold.validation import check_integer, check_number, is_number
+from twofold.validation import as_path, check_integer, check_number, is_number
 
 _MAX_ITERATIONS, _TOLERANCE = 5000, 1e-7  # of EM
 
@@ -143,7 +142,7 @@ def read_clicks(path: FilePath) -> tuple[Session, ...]:
     ``shown`` and ``clicked`` are lists of ids. The optional ``dwell`` maps ids to seconds. Raises
     CorpusError for a file that can't be read or has no sessions, and for a malformed line.
     """
-    path = Path(path)
+    path = as_path("path", path)
     sessions: list[Session] = []
     for number, record in read_json_lines(path):
         shown, clicked = (_as_ids(record.get(name)) for name in ("shown", "clicked"))

@@ -20,6 +20,7 @@ from twofold.errors import CorpusError, DegradedWarning
 from twofold.storage import content_hash
 from twofold.training.data.examples import Example, TrainingSet
 from twofold.types import Passage
+from twofold.validation import as_path
 
 _BEFORE_JSON = b"\xef\xbb\xbf \t\r\n"
 """Bytes that may precede the first bracket: a UTF-8 byte order mark and spaces."""
@@ -101,7 +102,7 @@ def read_triples(path: FilePath) -> TrainingSet:
     Negatives that are positives of the same query are dropped with a DegradedWarning. Raises
     CorpusError for a malformed line. Format: Bajaj et al., MS MARCO (2016).
     """
-    path = Path(path)
+    path = as_path("path", path)
     builder = ExampleBuilder("triples")
     for query, positive, negative in _read_rows(path):
         good, bad = builder.add_passage(positive), builder.add_passage(negative)
@@ -116,7 +117,7 @@ def read_id_triples(path: FilePath, queries: Mapping[str, str]) -> TrainingSet:
     ``queries`` maps ids to texts. Queries without a text and negatives that are positives of the
     same query are dropped with a DegradedWarning. Raises CorpusError for a malformed line.
     """
-    path = Path(path)
+    path = as_path("path", path)
     builder = ExampleBuilder("triples")
     missing: dict[str, None] = {}
     for query_id, positive, negative in _read_rows(path):
@@ -159,7 +160,7 @@ def read_dpr(path: FilePath) -> TrainingSet:
     Questions without a positive, negatives that are positives, and all but the first text of an id
     are dropped, each with a DegradedWarning. Raises CorpusError for a malformed record.
     """
-    path = Path(path)
+    path = as_path("path", path)
     builder = ExampleBuilder("dpr")
     for place, record in _read_records(path):
         question = record.get("question")

@@ -36,6 +36,7 @@ from twofold.training.finetuning.pair_dataset import ANCHOR, PairDataset
 from twofold.training.finetuning.plans import EncoderPlan
 from twofold.training.negatives import MinedNegatives, Mining, mine
 from twofold.types import Scores
+from twofold.validation import as_path
 
 _MIN_PROBABILITY, _MAX_PROBABILITY = 1e-6, 1 - 1e-6
 """Range of a teacher's probabilities, whose logits then lie within -13.8 and 13.8."""
@@ -233,4 +234,6 @@ def train_encoder(
         return EncoderTask(index, split.train, evaluator, plan)
 
     fingerprint = encoder.identity.fingerprint
-    return fine_tune(index, training_set, Path(to), plan, build_task, fingerprint, progress, extra)
+    return fine_tune(
+        index, training_set, as_path("to", to), plan, build_task, fingerprint, progress, extra
+    )

@@ -25,6 +25,7 @@ from twofold.training.finetuning.loop import (
 from twofold.training.finetuning.plans import RerankerPlan
 from twofold.training.negatives import mine
 from twofold.types import Scores
+from twofold.validation import as_path
 
 
 class RerankerTask(FineTuningTask):
@@ -139,4 +140,6 @@ def train_reranker(
 
     plan = plan if plan is not None else RerankerPlan()
     fingerprint = base.identity.fingerprint
-    return fine_tune(index, training_set, Path(to), plan, build_task, fingerprint, progress)
+    return fine_tune(
+        index, training_set, as_path("to", to), plan, build_task, fingerprint, progress
+    )
