@@ -1,7 +1,8 @@
 """Checks that the analyzer is the one that built the stored postings."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+import os
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from twofold.errors import IndexMismatchError, InputError
 from twofold.lexical import analyzer_fingerprint, analyzer_from_name
@@ -10,7 +11,52 @@ from twofold.storage import IndexSettings
 from twofold.types import TermSpan
 from twofold.validation import check_integer
 
+TRUST_VARIABLE = "TWOFOLD_TRUST"
+"""Environment variable with the names of trusted modules, separated by commas."""
 _MAX_TITLE_WEIGHT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyzerSources:
+    """The analyzers that an index may use beside those of languages.
+
+    Attributes:
+        given: Analyzers passed by the caller.
+        trust: Modules from which an analyzer that the index names may be imported, beside those in
+            the environment variable.
+    """
+
+    given: list[Analyzer]
+    trust: frozenset[str] = frozenset()
+
+    @property
+    def modules(self) -> frozenset[str]:
+        """The trusted modules, and those of the given analyzers."""
+        names = [analyzer.name for analyzer in self.given if ":" in analyzer.name]
+        return self.trust | {name.partition(":")[0] for name in names}
+
+    def check(self, name: str) -> None:
+        """Raise IndexMismatchError unless the index may import an analyzer of this name."""
+        module, is_imported, _ = name.partition(":")
+        from_environment = os.environ.get(TRUST_VARIABLE, "").split(",")
+        if not is_imported or module in self.trust or module in map(str.strip, from_environment):
+            return
+        raise IndexMismatchError(
+            f"the index names the analyzer {name!r}, which is code that would be imported and run: "
+            "pass the function as analyzer=, or if you trust the index, pass "
+            f"trust={{{module!r}}} or set {TRUST_VARIABLE}={module}"
+        )
+
+
+def check_trust(modules: Collection[str]) -> frozenset[str]:
+    """Return names of modules as a set; raise InputError for anything else."""
+    if isinstance(modules, Collection) and not isinstance(modules, str | bytes):
+        names = list(modules)
+        if all(isinstance(name, str) and name and ":" not in name for name in names):
+            return frozenset(names)
+    raise InputError(
+        f"trust must be a set of modules' names, such as {{'my.analyzers'}}, got {modules!r:.80}"
+    )
 
 
 class StoredAnalyzer:
@@ -21,13 +67,13 @@ class StoredAnalyzer:
 
     Args:
         settings: The index's settings.
-        given: Analyzers passed by the caller. The one that built the index takes precedence over
-            the look-up by name.
+        sources: An analyzer given there that built the index takes precedence over the look-up by
+            name.
     """
 
-    def __init__(self, settings: IndexSettings, given: Sequence[Analyzer]) -> None:
+    def __init__(self, settings: IndexSettings, sources: AnalyzerSources) -> None:
         self._settings = settings
-        self._given = tuple(given)
+        self._sources = sources
         self._analyzer: Analyzer | None = None
 
     @property
@@ -55,11 +101,12 @@ class StoredAnalyzer:
 
     def _load(self) -> Analyzer:
         if self._analyzer is None:
-            matching = [a for a in self._given if _is_builder(self._settings, a)]
+            matching = [a for a in self._sources.given if _is_builder(self._settings, a)]
             self._analyzer = matching[-1] if matching else self._look_up()
         return self._analyzer
 
     def _look_up(self) -> Analyzer:
+        self._sources.check(self.name)
         try:
             analyzer = analyzer_from_name(self.name)
         except InputError as error:

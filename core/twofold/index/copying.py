@@ -13,6 +13,7 @@ from twofold.storage import (
     WriteLock,
     check_local_disk,
     exchange_paths,
+    make_folders,
     sync_folder,
     write_head,
 )
@@ -34,7 +35,7 @@ def copy_index(
     if exists and not (overwrite and Layout(target).catalog.is_file()):
         problem = "not an index" if overwrite else "not empty"
         raise InputError(f"{target} is {problem}: pass the path of a new or empty folder")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folders(target.parent)
     check_local_disk(target.parent)
     copy, lock = Layout(_sibling(target, "copying")), WriteLock(Layout(target).lock)
     try:
@@ -107,7 +108,7 @@ def _write(layout: Layout, view: IndexView, copy: Layout) -> None:
     for path in (copy.catalog, *(path for folder in folders for path in folder.iterdir())):
         with path.open("rb") as file:
             os.fsync(file.fileno())
-    for folder in (*folders, copy.folder):
-        sync_folder(folder)
     with Catalog(copy.catalog, read_only=True).read_transaction() as reader:
         write_head(copy.head, reader.version())
+    for folder in (*folders, copy.folder):
+        sync_folder(folder)

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from itertools import chain
@@ -121,11 +121,10 @@ class Index:
                 vector_set = reader.vector_set()
             options.check(settings)
             self._opened = settings
-            analyzer = options.given_analyzer
             self._snapshots = SnapshotProvider(
                 self._catalog,
                 layout,
-                [analyzer] if analyzer is not None else [],
+                options.analyzer_sources,
                 EncoderBinding(options.load_encoder(settings), layout.folder),
                 options.check,
             )
@@ -151,6 +150,7 @@ class Index:
         title_weight: int | None = None,
         create: bool = True,
         read_only: bool = False,
+        trust: Collection[str] = (),
     ) -> "Index":
         """Open the index in a folder, or create it there.
 
@@ -163,12 +163,15 @@ class Index:
             dim: Dimensions of vectors that the caller passes; ``"first"``: as in the first ones.
             metric: The similarity of vectors. A new index uses the model's own by default.
             analyzer: A language's name or code (``twofold.lexical.LANGUAGES``), an `Analyzer`, or
-                a function from a text to its terms. The function is stored by its import path and
-                imported on opening, so open such an index only if you trust its source. A new
-                index uses ``"english"`` by default; None makes one without a lexical leg.
+                a function from a text to its terms. The function is stored by its import path:
+                pass it again on opening, or see ``trust``. A new index uses ``"english"`` by
+                default; None makes one without a lexical leg.
             title_weight: How many times each term of a title counts. Default: 1.
             create: Whether to create the index if there is none.
             read_only: Whether to refuse writes.
+            trust: Modules that may be imported to find the analyzer that the index names, such as
+                ``{"my.analyzers"}``. The environment variable ``TWOFOLD_TRUST`` adds others,
+                separated by commas. Analyzers of languages need no trust.
 
         Raises:
             InputError: An argument is invalid.
@@ -184,7 +187,7 @@ class Index:
         try:
             with storage_errors(layout.folder):
                 head = read_head(layout.head)
-            options = OpenOptions(encoder, dim, metric, analyzer, title_weight, head)
+            options = OpenOptions(encoder, dim, metric, analyzer, title_weight, trust, head)
             with storage_errors(layout.folder):
                 ensure_index(layout, options, create=create and not read_only)
             return cls(layout, options, temporary, read_only=read_only)
@@ -401,7 +404,9 @@ class Index:
                 settings=with_analyzer(before, new, weight),
                 reanalyzed=LexicalSegmentType(new, weight),
             )
-            self._snapshots.analyzers.append(new)  # each generation uses the one that built it
+            self._snapshots.analyzers.given.append(
+                new
+            )  # each generation uses the one that built it
         update_agreement(self._writer, encode=False)
 
     def reencode(
@@ -588,7 +593,8 @@ class Index:
             )
         given = self._encoder_binding.given
         encoder = given if given is not None else AS_STORED
-        return _reopen, (str(self.path), encoder, self._writer.read_only)
+        trust = self._snapshots.analyzers.modules
+        return _reopen, (str(self.path), encoder, self._writer.read_only, trust)
 
     def __repr__(self) -> str:
         return f"Index.open({str(self.path)!r})"
@@ -598,6 +604,8 @@ class Index:
             return view.snapshot.settings
 
 
-def _reopen(path: str, encoder: Encoder | AsStored, read_only: object) -> Index:
+def _reopen(
+    path: str, encoder: Encoder | AsStored, read_only: object, trust: Collection[str]
+) -> Index:
     """Open a pickled index in the process that unpickles it."""
-    return Index.open(path, encoder=encoder, create=False, read_only=bool(read_only))
+    return Index.open(path, encoder=encoder, create=False, read_only=bool(read_only), trust=trust)

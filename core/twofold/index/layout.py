@@ -12,6 +12,7 @@ from twofold.storage import (
     WriteLock,
     check_local_disk,
     create_head,
+    make_folders,
     read_head,
     sync_folder,
 )
@@ -79,7 +80,7 @@ class Layout:
 
     def create(self, settings: IndexSettings) -> None:
         """Create the files of an empty index with these settings."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folders(self.folder)
         check_local_disk(self.folder)
         lock = WriteLock(self.lock)
         lock.acquire()
@@ -91,7 +92,7 @@ class Layout:
             if version[1] == 0:  # nothing was committed yet, so HEAD holds nothing to lose
                 create_head(self.head, version)
             sync_folder(self.folder)
-            sync_folder(self.folder.resolve().parent)
+            sync_folder(self.folder.resolve().parent)  # a killed process may have made the folder
         finally:
             lock.release()
 

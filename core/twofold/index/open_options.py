@@ -1,6 +1,7 @@
 """The arguments of `Index.open`: checked, and stored as the settings of a new index."""
 
 import os
+from collections.abc import Collection
 from enum import Enum
 from pathlib import Path
 from typing import Literal, cast
@@ -8,7 +9,13 @@ from typing import Literal, cast
 from twofold.encoders import DEFAULT_ENCODER, encoder_from_name
 from twofold.encoders.model_spec import absolute_spec
 from twofold.errors import IndexMismatchError, IndexNotFoundError, InputError
-from twofold.index.analyzer_binding import check_analyzer, check_title_weight, with_analyzer
+from twofold.index.analyzer_binding import (
+    AnalyzerSources,
+    check_analyzer,
+    check_title_weight,
+    check_trust,
+    with_analyzer,
+)
 from twofold.index.layout import Layout
 from twofold.lexical import AnalyzerLike, analyzer_from_name, as_analyzer
 from twofold.protocols import Analyzer, Encoder
@@ -40,6 +47,7 @@ class OpenOptions:
         metric: Metric | str | None,
         analyzer: AnalyzerLike | AsStored | None,
         title_weight: int | None,
+        trust: Collection[str],
         head: Version | None,
     ) -> None:
         self.encoder_object: Encoder | None = None
@@ -60,6 +68,7 @@ class OpenOptions:
         self.metric = Metric.from_name(metric) if metric is not None else None
         self.analyzer: Analyzer | AsStored | None = analyzer
         self.title_weight = title_weight
+        self.trust = check_trust(trust)
         self.head = head
 
     def to_settings(self, folder: Path) -> IndexSettings:
@@ -124,6 +133,12 @@ class OpenOptions:
     def given_analyzer(self) -> Analyzer | None:
         """The analyzer that was passed, None if none was."""
         return None if isinstance(self.analyzer, AsStored) else self.analyzer
+
+    @property
+    def analyzer_sources(self) -> AnalyzerSources:
+        """The analyzer that was passed, and the modules trusted to have the stored one."""
+        analyzer = self.given_analyzer
+        return AnalyzerSources([analyzer] if analyzer is not None else [], self.trust)
 
     def names_another(self, stored: IndexSettings) -> bool:
         """Return whether an encoder was passed whose name differs from the stored one."""

@@ -88,11 +88,13 @@ class ActiveQueryAdapter:
     """The query adapter of the active profile, or the ``problem`` that prevents its use.
 
     Both are None if the profile names no adapter. ``key`` identifies adapter and vector set.
+    ``damaged`` is whether the adapter is missing or has changed, rather than of another model.
     """
 
     key: tuple[object, ...]
     adapter: QueryAdapter | None
     problem: str | None = None
+    damaged: bool = False
 
 
 def adapter_records(settings: IndexSettings) -> dict[str, dict[str, Any]]:
@@ -145,14 +147,15 @@ def load_active_adapter(
         return ActiveQueryAdapter((), None)
     record = adapter_records(settings).get(name)
     if record is None:
-        return ActiveQueryAdapter((name,), None, f"there is no query adapter {name!r}")
+        problem = f"there is no query adapter {name!r}"
+        return ActiveQueryAdapter((name,), None, problem, damaged=True)
     key = (name, record["hash"], record["set"], vector_set)
     if before is not None and before.key == key:
         return before
     try:
         adapter = read_adapter(layout, name, record["hash"])
     except CorruptIndexError as error:
-        return ActiveQueryAdapter(key, None, str(error))
+        return ActiveQueryAdapter(key, None, str(error), damaged=True)
     if not _is_for_vector_set(adapter, record["set"], settings, vector_set):
         problem = f"query adapter {name!r} was trained for another model"
         return ActiveQueryAdapter(key, None, problem)

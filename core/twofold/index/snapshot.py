@@ -1,6 +1,6 @@
 """Snapshots: one generation of an index in memory, immutable."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,7 +9,7 @@ import numpy as np
 
 from twofold.errors import CorruptIndexError, IndexMismatchError
 from twofold.filters import ColumnSegment
-from twofold.index.analyzer_binding import StoredAnalyzer
+from twofold.index.analyzer_binding import AnalyzerSources, StoredAnalyzer
 from twofold.index.dense_leg import DenseLeg
 from twofold.index.layout import Layout
 from twofold.index.saved_records import ActiveQueryAdapter, load_active_adapter
@@ -20,7 +20,6 @@ from twofold.index.segment_types import (
     SegmentType,
 )
 from twofold.lexical import LiveSegment, PostingsIndex
-from twofold.protocols import Analyzer
 from twofold.segments import ids_at
 from twofold.storage import (
     BlockRecord,
@@ -110,8 +109,9 @@ class Snapshot:
     def damage(self) -> list[str]:
         """Descriptions of what was missing or damaged when this generation was loaded."""
         missing = self.dense.missing if self.dense is not None else []
-        problem = self.active_adapter.problem
-        return self.rebuilt + missing + ([problem] if problem is not None else [])
+        adapter = self.active_adapter
+        broken = [adapter.problem] if adapter.damaged and adapter.problem is not None else []
+        return self.rebuilt + missing + broken
 
     @property
     def rebuilt(self) -> list[str]:
@@ -128,15 +128,15 @@ class Snapshot:
 
 
 def load_snapshot(
-    reader: CatalogReader, layout: Layout, before: Snapshot | None, given: Sequence[Analyzer] = ()
+    reader: CatalogReader, layout: Layout, before: Snapshot | None, analyzers: AnalyzerSources
 ) -> Snapshot:
     """Load the generation of a read transaction.
 
-    Reuses what an earlier snapshot (``before``) has loaded; ``given`` are the analyzers passed.
+    Reuses what an earlier snapshot (``before``) has loaded.
     Missing or damaged segments are rebuilt in memory and listed in ``Snapshot.damage``.
     """
     settings = reader.settings()
-    segment_types = _segment_types(settings, before, given)
+    segment_types = _segment_types(settings, before, analyzers)
     known = before.segments if before is not None else {}
     segments: dict[int, LoadedSegment] = {}
     structures: list[SegmentRecord] = []
@@ -197,14 +197,14 @@ def load_snapshot(
 
 
 def _segment_types(
-    settings: IndexSettings, before: Snapshot | None, given: Sequence[Analyzer]
+    settings: IndexSettings, before: Snapshot | None, analyzers: AnalyzerSources
 ) -> Mapping[str, SegmentType]:
     """Return the segment types by leg, those of ``before`` if the analyzer is the same."""
     if before is not None and _analyzer_key(before.settings) == _analyzer_key(settings):
         return before.segment_types
     segment_types: dict[str, SegmentType] = {"columns": ColumnSegmentType()}
     if settings.analyzer is not None:
-        analyzer = StoredAnalyzer(settings, given)
+        analyzer = StoredAnalyzer(settings, analyzers)
         segment_types["lexical"] = LexicalSegmentType(analyzer, settings.title_weight)
     return segment_types
 

@@ -1,16 +1,16 @@
 """Verification: compares every byte with its checksum, and the parts with each other."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from twofold.errors import CorruptIndexError
+from twofold.index.analyzer_binding import AnalyzerSources
 from twofold.index.layout import Layout
 from twofold.index.saved_records import adapter_records, find_adapter_problem
 from twofold.index.segment_types import live_mask
 from twofold.index.snapshot import LoadedSegment, Snapshot, load_snapshot
-from twofold.protocols import Analyzer
 from twofold.storage import Catalog, CatalogReader, read_head
 
 _TRIES = 5
@@ -39,7 +39,7 @@ class Verification:
 
 
 def verify(
-    catalog: Catalog, layout: Layout, analyzers: Sequence[Analyzer], *, deep: bool
+    catalog: Catalog, layout: Layout, analyzers: AnalyzerSources, *, deep: bool
 ) -> Verification:
     """Read the newest generation from disk and verify it.
 
@@ -55,7 +55,7 @@ def verify(
 
 
 def _verify_once(
-    catalog: Catalog, layout: Layout, analyzers: Sequence[Analyzer], *, deep: bool
+    catalog: Catalog, layout: Layout, analyzers: AnalyzerSources, *, deep: bool
 ) -> Verification:
     problems: list[str] = []
     try:

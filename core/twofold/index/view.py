@@ -27,13 +27,14 @@ from twofold.errors import (
     RebuildWarning,
 )
 from twofold.filters import Filter, match_rows, parse_filter, type_name
+from twofold.index.analyzer_binding import AnalyzerSources
 from twofold.index.encoder_binding import EncoderBinding, check_encoded
 from twofold.index.layout import Layout
 from twofold.index.saved_records import active_profile, default_title_weight
 from twofold.index.segment_types import LexicalSegmentType
 from twofold.index.snapshot import Snapshot, load_snapshot
 from twofold.lexical import LiveSegment, PostingsIndex
-from twofold.protocols import Analyzer, Encoder, Scorer, SpanAnalyzer
+from twofold.protocols import Encoder, Scorer, SpanAnalyzer
 from twofold.segments import ids_at
 from twofold.similarity import Metric
 from twofold.storage import (
@@ -417,7 +418,7 @@ class SnapshotProvider:
     sessions see the new one, unless ``check`` raises for its settings.
 
     Attributes:
-        analyzers: The analyzers that the caller has passed.
+        analyzers: The analyzers that the caller has passed or trusts.
         encoder_binding: The encoders of the index that is now in the folder.
     """
 
@@ -425,7 +426,7 @@ class SnapshotProvider:
         self,
         catalog: Catalog,
         layout: Layout,
-        analyzers: list[Analyzer],
+        analyzers: AnalyzerSources,
         encoder_binding: EncoderBinding,
         check: Callable[[IndexSettings], None],
     ) -> None:

@@ -76,6 +76,18 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def make_folders(folder: Path) -> None:
+    """Create a folder and the missing ones above it, durably."""
+    missing: list[Path] = []
+    path = folder
+    while not path.exists():
+        missing.append(path)
+        path = path.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in reversed(missing):
+        sync_folder(path.parent)
+
+
 def map_file(path: Path, size: int) -> Any:
     """Memory-map the first ``size`` bytes of a file; raise ValueError if it is shorter."""
     if size == 0:

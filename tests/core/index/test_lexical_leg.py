@@ -78,7 +78,7 @@ with Index.open(sys.argv[1], encoder=None, analyzer=mine.cut) as index:
     reading = """
 import sys
 from twofold import Index, Retriever
-with Index.open(sys.argv[1]) as index:
+with Index.open(sys.argv[1], trust={"mine"}) as index:
     print(Retriever(index, mode="lexical").retrieve("a b").ids)
     print(Retriever(index, mode="lexical").retrieve("a").ids)
 """
@@ -118,7 +118,7 @@ def test_other_versions_and_other_terms_are_refused(tmp_path):
     with opened(tmp_path / "i") as index:
         index.upsert(PLANTS)
     older = LanguageAnalyzer(language_from_name("en"), version=1)
-    with pytest.raises(IndexMismatchError, match=r"version 3 .* and this is version 1"):
+    with pytest.raises(IndexMismatchError, match=r"version 4 .* and this is version 1"):
         opened(tmp_path / "i", analyzer=older)
 
 

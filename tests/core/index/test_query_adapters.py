@@ -127,6 +127,7 @@ def test_another_model_is_not_adapted(filled):
     with pytest.warns(DegradedWarning, match="trained for another model"):
         filled.reencode(Other())
         assert dense(filled) == pytest.approx(plain, abs=1e-6)
+    assert filled.verify(deep=True).ok  # a profile that is out of use is no damage
 
 
 def dense_of(encoder):

@@ -16,7 +16,7 @@ from twofold.index.saved.collection import (
 )
 from twofold.index.saved_records import adapter_records, pack_adapter, profile_records, read_adapter
 from twofold.index.writing.commit import Change
-from twofold.storage import content_hash, write_atomic
+from twofold.storage import content_hash, make_folders, write_atomic
 
 _UNSAFE = set('/\\:*?"<>|')
 _MAX_BYTES = 200  # file systems allow 255
@@ -61,7 +61,7 @@ class QueryAdapters(SavedCollection[QueryAdapter]):
                     f"({identity.name!r}): train an adapter on this index"
                 )
             data = pack_adapter(adapter)
-            self._writer.layout.adapters.mkdir(exist_ok=True)
+            make_folders(self._writer.layout.adapters)
             write_atomic(self._writer.layout.adapter_file(name), lambda file: file.write(data))
             records[name] = {"hash": content_hash(data).hex(), "set": vector_set.number}
             transaction.change = Change(

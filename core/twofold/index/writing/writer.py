@@ -20,6 +20,7 @@ from twofold.storage import (
     WriteLock,
     check_local_disk,
     file_key,
+    make_folders,
     read_head,
     storage_errors,
     write_head,
@@ -113,7 +114,7 @@ class IndexWriter:
         self._lock.acquire()
         try:
             for folder in (self.layout.vectors, self.layout.segments):
-                folder.mkdir(exist_ok=True)  # some copying tools omit empty folders
+                make_folders(folder)  # some copying tools omit empty folders
             with self.snapshots.view() as view:
                 snapshot = view.snapshot
             self._check_current()

@@ -150,8 +150,7 @@ def _wrap_function(function: Callable[[str], Iterable[str]], path: str) -> Funct
 def _import_object(path: str) -> Any:
     """Import an object; raise InputError unless it is a function or analyzer of a user's module.
 
-    The path may come from an untrusted index, so nothing of the standard library is returned. This
-    is no sandbox: importing a module already runs it.
+    Nothing of the standard library is returned. This is no sandbox: importing a module runs it.
     """
     module, _, names = path.partition(":")
     try:
