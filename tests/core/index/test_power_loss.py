@@ -1,4 +1,4 @@
-"""Every new name of a file or folder is synced, as a power loss under strict POSIX rules demands."""
+"""Every new name of a file or folder is synced, which strict POSIX rules demand."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ def calls(monkeypatch):
     real = os.fsync
 
     def fsync(handle):
-        synced.append(Path(os.readlink(f"/proc/self/fd/{handle}")))
+        synced.append(Path(f"/proc/self/fd/{handle}").readlink())
         real(handle)
 
     monkeypatch.setattr(os, "fsync", fsync)
