@@ -251,9 +251,9 @@ class TwofoldVectorStore(BasePydanticVectorStore):
         """Return the best nodes with their similarities and ids.
 
         Filters, ``doc_ids`` and ``node_ids`` apply before the search, beside the retriever's own
-        ``where``. Without a text and an
-        embedding, they alone select: all nodes that match, in the order of ``node_ids`` or else as
-        stored, up to ``similarity_top_k``, without similarities. In hybrid mode ``alpha`` is the
+        ``where``. Without a text (None or blank) and an embedding, they alone select: all nodes
+        that match, in the order of ``node_ids`` or else as stored, up to ``similarity_top_k``,
+        without similarities. In hybrid mode ``alpha`` is the
         dense share; None leaves it to the fusion. For ``mmr``, ``kwargs`` may have
         ``mmr_threshold``, which overrides the query's, and the number of candidates as
         ``mmr_prefetch_k`` or ``mmr_prefetch_factor``. For ``include_embeddings`` see ``get_nodes``.

@@ -1,6 +1,6 @@
 """Building blocks of index segments: packed strings, row look-up and the merge policy."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -11,6 +11,9 @@ from twofold.types import Mask, Rows
 
 MERGE_FACTOR = 4
 """Segments of one size tier that are merged into one."""
+_FEW = 8  # strings that are scanned for, which is faster than to hash all others first
+_HASHED = 1 << 16  # strings hashed at a time
+_BASE = 0x9E3779B97F4A7C15  # odd, so that no power of it is 0
 AscendingRows = NDArray[np.uint32] | Rows
 """Row numbers in ascending order."""
 
@@ -82,6 +85,62 @@ class PackedStrings:
         ranks = np.empty(len(strings), np.uint32)
         ranks[by_string] = np.arange(len(strings), dtype=np.uint32)
         return ranks
+
+
+class StringLookup:
+    """Finds strings among packed ones, by hash after the first few."""
+
+    def __init__(self) -> None:
+        self._hashes: NDArray[np.uint64] | None = None  # ascending
+        self._order: NDArray[np.int64] = np.empty(0, np.int64)
+        self._looked_up = 0
+
+    def find(
+        self, strings: PackedStrings, wanted: Sequence[str], hashes: NDArray[np.uint64]
+    ) -> Iterator[tuple[int, int]]:
+        """Yield (position in ``wanted``, position in ``strings``) of each equal pair.
+
+        Args:
+            strings: The packed strings, the same ones in every call.
+            wanted: The strings to find.
+            hashes: Their ``hash_strings``.
+        """
+        self._looked_up += len(wanted)
+        if self._hashes is None and self._looked_up <= _FEW:
+            for at, string in enumerate(wanted):
+                yield from ((at, position) for position in strings.find(string))
+            return
+        if self._hashes is None:
+            unsorted = hash_strings(strings)
+            self._order = np.argsort(unsorted, kind="stable")
+            self._hashes = unsorted[self._order]
+        if not len(self._hashes):
+            return
+        first = np.searchsorted(self._hashes, hashes)
+        found = self._hashes[np.minimum(first, len(self._hashes) - 1)] == hashes
+        for at in np.flatnonzero(found).tolist():
+            last = np.searchsorted(self._hashes, hashes[at], "right")
+            for position in self._order[first[at] : last].tolist():
+                if strings[position] == wanted[at]:
+                    yield at, position
+
+
+def hash_strings(strings: PackedStrings) -> NDArray[np.uint64]:
+    """Return a 64-bit polynomial hash of the bytes of each string."""
+    lengths = np.diff(strings.offsets)
+    powers = np.full(int(lengths.max(initial=0)) + 1, _BASE, np.uint64)
+    powers[0] = 1
+    np.cumprod(powers, out=powers)
+    hashes = np.empty(len(strings), np.uint64)
+    for start in range(0, len(strings), _HASHED):
+        offsets = strings.offsets[start : start + _HASHED + 1]
+        starts, counts = offsets[:-1] - offsets[0], lengths[start : start + _HASHED]
+        places = np.arange(offsets[-1] - offsets[0]) - np.repeat(starts, counts)
+        sums = np.zeros(len(places) + 1, np.uint64)
+        data = strings.data[offsets[0] : offsets[-1]].astype(np.uint64) + np.uint64(1)
+        np.cumsum(data * powers[places], out=sums[1:])
+        hashes[start : start + _HASHED] = sums[offsets[1:] - offsets[0]] - sums[starts]
+    return hashes
 
 
 def run_offsets(lengths: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:

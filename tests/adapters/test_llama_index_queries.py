@@ -57,8 +57,9 @@ def ask(store, mode="default", arguments=None, **fields):
         ({"filters": {"topic": "none"}}, []),
         ({"node_ids": []}, []),
         ({}, []),
-        ({"query_str": "", "filters": FRUIT}, []),
-        ({"query_str": "  ", "node_ids": ["n0"]}, []),
+        ({"query_str": "", "filters": FRUIT}, ["n0", "n2"]),
+        ({"query_str": "  ", "node_ids": ["n0"]}, ["n0"]),
+        ({"query_str": ""}, []),
     ],
 )
 def test_filters_alone_select(store, mode, fields, found):

@@ -3,7 +3,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twofold import segments as tiers
-from twofold.segments import PackedStrings, allowed_flags, find_positions
+from twofold.segments import (
+    PackedStrings,
+    StringLookup,
+    allowed_flags,
+    find_positions,
+    hash_strings,
+)
 
 
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=300))
@@ -46,3 +52,39 @@ def test_packed_strings_read_back(strings):
     assert [strings[n] for n in sorted(range(len(strings)), key=ranks.__getitem__)] == sorted(
         strings
     )
+
+
+@given(
+    st.lists(st.text(max_size=6), max_size=40),
+    st.lists(st.text(max_size=6), max_size=40),
+    st.lists(st.booleans(), min_size=3, max_size=3),
+)
+def test_strings_are_found_in_few_and_in_many_looked_up(held, others, whole):
+    lookup, packed = StringLookup(), PackedStrings.from_strings(held)
+    for is_whole in whole:  # a few are scanned for, until many were looked up
+        wanted = others + held if is_whole else (others + held)[-3:]
+        found = lookup.find(packed, wanted, hash_strings(PackedStrings.from_strings(wanted)))
+        expected = [
+            (at, place)
+            for at, string in enumerate(wanted)
+            for place, other in enumerate(held)
+            if other == string
+        ]
+        assert sorted(found) == expected
+
+
+def test_strings_with_the_same_hash_are_told_apart():
+    # Thue and Morse's words collide under every polynomial hash modulo 2^64.
+    first = "a"
+    for _ in range(11):
+        first += first.translate(_SWAPPED)
+    second = first.translate(_SWAPPED)
+    packed = PackedStrings.from_strings([first, second])
+    hashes = hash_strings(packed)
+    assert hashes[0] == hashes[1]
+    wanted = [second, first, *map(str, range(20))]
+    found = StringLookup().find(packed, wanted, hash_strings(PackedStrings.from_strings(wanted)))
+    assert sorted(found) == [(0, 1), (1, 0)]
+
+
+_SWAPPED = str.maketrans("ab", "ba")

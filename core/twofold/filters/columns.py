@@ -1,15 +1,15 @@
 """Immutable segments of typed metadata columns, which filters are evaluated on."""
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twofold.filters.values import ValueType, encode_value, flatten_metadata
-from twofold.segments import PackedStrings, run_offsets
+from twofold.segments import PackedStrings, StringLookup, run_offsets
 from twofold.types import Metadata, Rows
 
 Flags = NDArray[np.bool_]
@@ -78,6 +78,9 @@ class ColumnSegment:
     cells: Cells
     list_ptr: NDArray[np.int64]
     elements: Cells
+    _lookup: StringLookup = field(
+        default_factory=StringLookup, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def build(cls, rows: Rows, ids: Sequence[str], metadata: Sequence[Metadata]) -> "ColumnSegment":
@@ -179,6 +182,15 @@ class ColumnSegment:
         if number == len(self.fields) or self.fields[number] != name:
             return slice(0, 0)
         return slice(int(self.field_ptr[number]), int(self.field_ptr[number + 1]))
+
+    def find_ids(
+        self, wanted: Sequence[str], hashes: NDArray[np.uint64]
+    ) -> Iterator[tuple[int, int]]:
+        """Yield (position in ``wanted``, position in ``rows``) of each row with a wanted id.
+
+        ``hashes`` are the ``hash_strings`` of ``wanted``.
+        """
+        return self._lookup.find(self.ids, wanted, hashes)
 
     def used_fields(self, keep: Flags) -> list[str]:
         """Return the names of the fields of the cells that ``keep`` flags."""

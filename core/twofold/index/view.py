@@ -35,7 +35,7 @@ from twofold.index.segment_types import LexicalSegmentType
 from twofold.index.snapshot import Snapshot, load_snapshot
 from twofold.lexical import LiveSegment, PostingsIndex
 from twofold.protocols import Encoder, Scorer, SpanAnalyzer
-from twofold.segments import ids_at
+from twofold.segments import PackedStrings, hash_strings, ids_at
 from twofold.similarity import Metric
 from twofold.storage import (
     Catalog,
@@ -389,14 +389,34 @@ class IndexView:
         snapshot = replace(self.snapshot, lexical=postings)
         return IndexView(replace(self._context, snapshot=snapshot), self.reader)
 
+    def passages_by_id(self, ids: Sequence[str]) -> dict[str, StoredPassage]:
+        """Return the passages with these ids; unknown ids are left out.
+
+        An id that SQLite's index doesn't find is looked up in the columns, whose bytes are verified
+        when they are loaded. A changed bit in SQLite's index would hide the passage.
+        """
+        found = self.reader.passages_by_id(ids)
+        missing = [name for name in dict.fromkeys(ids) if name not in found]
+        rows = self._find_rows(missing) if missing else np.empty(0, np.int64)
+        hidden = [StoredPassage(*fields) for fields in self.reader.passages_by_row(rows.tolist())]
+        if not {passage.id for passage in hidden} <= set(missing):
+            raise CorruptIndexError(
+                "the columns and the catalog have other ids for the same passages: restore the "
+                "index from a copy"
+            )
+        return found | {passage.id: passage for passage in hidden}
+
     def _find_rows(self, ids: Sequence[str]) -> Rows:
-        """Return the rows of these ids, leaving out unknown ones."""
-        rows: list[int] = []
-        for passage_id in ids:
-            for segment in self.snapshot.columns:
-                found = segment.rows[segment.ids.find(passage_id)]
-                rows += found[~np.isin(found, self.snapshot.dead)].tolist()
-        return np.array(rows, np.int64)
+        """Return the rows of these ids in their order, leaving out unknown ones."""
+        hashes = hash_strings(PackedStrings.from_strings(ids))
+        pairs = [
+            (at, segment.rows[position])
+            for segment in self.snapshot.columns
+            for at, position in segment.find_ids(ids, hashes)
+        ]
+        places, rows = np.array(pairs, np.int64).reshape(-1, 2).T
+        live = ~np.isin(rows, self.snapshot.dead)
+        return rows[live][np.argsort(places[live], kind="stable")]
 
     def _postings(self) -> PostingsIndex:
         if self.snapshot.lexical is None:
@@ -527,7 +547,7 @@ def find_passages(
     """Return the passages with these ids (None: any id) that match ``where`` (None: all)."""
     allowed = view.mask(parse_filter(where)) if where is not None else None
     if ids is not None:
-        found = view.reader.passages_by_id(ids).values()
+        found = view.passages_by_id(ids).values()
         return tuple(p for p in found if allowed is None or allowed[p.row])
     assert allowed is not None  # one of the two is given
     rows = np.flatnonzero(allowed).tolist()

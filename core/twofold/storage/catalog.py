@@ -165,9 +165,19 @@ class CatalogReader:
         return out
 
     def passages_by_id(self, ids: Sequence[str]) -> dict[str, StoredPassage]:
-        """Return the passages with these ids; unknown ids are left out."""
-        rows = _verify_passages(self._select_in(f"{_SELECT_PASSAGES} WHERE id", ids))
-        return {fields[1]: StoredPassage(*fields) for fields in rows}
+        """Return those passages with these ids that the table's index finds, if it is intact."""
+        wanted = set(ids)
+        try:
+            rows = self._select_in(f"{_SELECT_PASSAGES} WHERE id", ids)
+        except sqlite3.DatabaseError as error:
+            if type(error) is not sqlite3.DatabaseError:  # a subclass: it is locked, for example
+                raise
+            return {}
+        return {
+            fields[1]: StoredPassage(*fields)
+            for *fields, checksum in rows
+            if fields[1] in wanted and passage_checksum(*fields) == checksum
+        }
 
     def passages_by_row(self, rows: Sequence[int]) -> list[PassageFields]:
         """Return the fields of the passages with these rows, in this order; all must exist."""
@@ -190,13 +200,15 @@ class CatalogReader:
 
     def rows_with_content(self, contents: Sequence[bytes]) -> dict[bytes, int]:
         """Return the first stored row by content hash; unknown hashes are left out."""
-        return dict(
+        found: dict[bytes, int] = dict(
             self._select_in(
                 "SELECT content, min(row) FROM passages WHERE content",
                 contents,
                 " GROUP BY content",
             )
         )
+        passages = self.passages_by_row(list(found.values()))  # whose checksums are verified
+        return {content: row for row, *_, content in passages if found.get(content) == row}
 
     def check(self) -> list[str]:
         """Return the problems that SQLite's integrity check finds."""

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sqlite3
 import warnings
 
 import numpy as np
@@ -295,3 +296,48 @@ def test_folders_that_a_copy_left_out_are_made_again(tmp_path):
     with Index.open(tmp_path / "i") as index:
         index.upsert(["more"])
         assert index.verify(deep=True).ok
+
+
+@pytest.mark.parametrize("table", ["sqlite_autoindex_passages_1", "passages_content"])
+def test_flipped_bits_in_an_index_of_sqlite_hide_and_change_nothing(tmp_path, abstracts, table):
+    path = tmp_path / "index"
+    texts = {a["_id"]: a["text"] for a in abstracts[:40]}
+    with Index.open(path, encoder=Encoder()) as index:
+        index.upsert([{"id": name, "text": text} for name, text in texts.items()])
+        before = _vectors(index, texts)
+    with sqlite3.connect(path / "catalog.sqlite") as database:
+        query = "SELECT rootpage FROM sqlite_master WHERE name = ?"
+        (page,) = database.execute(query, (table,)).fetchone()
+        (size,) = database.execute("PRAGMA page_size").fetchone()
+    intact = (path / "catalog.sqlite").read_bytes()
+    seen = 0
+    for at in range((page - 1) * size + 100, page * size, 97):
+        for bit in (0, 5):
+            data = bytearray(intact)
+            data[at] ^= 1 << bit
+            copy = tmp_path / f"{at}-{bit}"
+            shutil.copytree(path, copy)
+            (copy / "catalog.sqlite").write_bytes(data)
+            with Index.open(copy, encoder=Encoder()) as index:
+                assert {p.id: p.text for p in index.get(list(texts))} == texts
+                assert all(name in index for name in texts)
+                try:
+                    result = index.upsert([{"id": n, "text": t} for n, t in texts.items()])
+                    assert (result.added, result.unchanged) == (0, len(texts))
+                    result = index.upsert(
+                        [{"id": f"other {n}", "text": t} for n, t in texts.items()]
+                    )
+                    assert result.added == len(texts)
+                    assert np.array_equal(_vectors(index, [f"other {n}" for n in texts]), before)
+                    assert index.delete(list(texts)) == len(texts)
+                    assert len(index) == len(texts)
+                    seen += 1
+                except CorruptIndexError:
+                    assert {p.id: p.text for p in index.get(list(texts))} == texts
+            shutil.rmtree(copy)
+    assert seen > 10
+
+
+def _vectors(index, names):
+    with index.open_search() as scope:
+        return scope.session.fetch(ids=list(names), texts=False, vectors=True).vectors

@@ -93,7 +93,7 @@ class UpsertPlanner:
         """
         given = self._next_vectors(len(batch))
         last = {passage.id: position for position, (passage, _) in enumerate(batch)}
-        stored = view.reader.passages_by_id(list(last))
+        stored = view.passages_by_id(list(last))
         settings, vector_set = view.snapshot.settings, view.snapshot.vector_set
         if settings.dense and vector_set is None:
             pending = view.snapshot.pending
