@@ -9,6 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.filters.values import ValueType, encode_value, flatten_metadata
+from twofold.segment_checks import (
+    check_ascending,
+    check_below,
+    check_offsets,
+    check_strings,
+    check_type,
+)
 from twofold.segments import PackedStrings, StringLookup, run_offsets
 from twofold.types import Metadata, Rows
 
@@ -160,7 +167,29 @@ class ColumnSegment:
             values[name] = PackedStrings(arrays[f"{name}_offsets"], arrays[f"{name}_data"])
         for name in _CELLS:
             values[name] = Cells(*(arrays[f"{name}_{part}"] for part in _CELL_ARRAYS))
-        return cls(**values)
+        segment = cls(**values)
+        segment._check()
+        return segment
+
+    def _check(self) -> None:
+        """Raise CorruptIndexError unless every array is in the bounds that filters rely on."""
+        check_type("rows", self.rows, None, np.uint32)
+        check_ascending("rows", self.rows)
+        check_strings("ids", self.ids, len(self.rows))
+        check_strings("fields", self.fields)
+        check_strings("strings", self.strings)
+        for name in _CELLS:
+            cells: Cells = getattr(self, name)
+            check_type(f"{name}_types", cells.types, None, np.uint8)
+            check_below(f"{name}_types", cells.types, max(ValueType) + 1, minimum=1)
+            check_type(f"{name}_numbers", cells.numbers, len(cells), np.float64)
+            check_type(f"{name}_codes", cells.codes, len(cells), np.uint32)
+            check_below(f"{name}_codes", cells.codes, len(self.strings))
+        check_type("docs", self.docs, len(self.cells), np.uint32)
+        check_below("docs", self.docs, len(self.rows))
+        check_offsets("field_ptr", self.field_ptr, len(self.fields), len(self.cells))
+        check_ascending("docs", self.docs, self.field_ptr)
+        check_offsets("list_ptr", self.list_ptr, len(self.cells), len(self.elements))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the content as named arrays, for storage."""

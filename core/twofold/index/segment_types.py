@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from twofold.errors import CorruptIndexError
 from twofold.filters import ColumnSegment
 from twofold.lexical import PostingsSegment
 from twofold.protocols import Analyzer
@@ -48,8 +49,11 @@ class SegmentType(ABC):
         return merged
 
     def load(self, arrays: Mapping[str, NDArray[Any]]) -> SegmentContent:
-        """Return the segment stored as ``arrays``."""
-        loaded: SegmentContent = self.content.from_arrays(arrays)
+        """Return the segment stored as ``arrays``; raise CorruptIndexError for wrong ones."""
+        try:
+            loaded: SegmentContent = self.content.from_arrays(arrays)
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            raise CorruptIndexError(f"its arrays are not valid: {error}") from error
         return loaded
 
 

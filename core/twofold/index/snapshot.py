@@ -228,7 +228,11 @@ def _load_segment(
             data = map_file(layout.segment_file(record.file), record.size)
         if content_hash(data) != record.hash:
             raise CorruptIndexError("its bytes are not those that were written")
-        return LoadedSegment(record, segment_type.load(unpack_arrays(data)))
+        content = segment_type.load(unpack_arrays(data))
+        rows = content.rows
+        if (len(rows), *rows[[0, -1]].tolist()) != (record.rows, record.first, record.last):
+            raise CorruptIndexError("it has other rows than its record says")
+        return LoadedSegment(record, content)
     except (OSError, ValueError) as error:  # CorruptIndexError is an OSError
         try:
             content = segment_type.build(list(reader.passages_between(record.first, record.last)))

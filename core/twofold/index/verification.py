@@ -9,7 +9,7 @@ from twofold.errors import CorruptIndexError
 from twofold.index.analyzer_binding import AnalyzerSources
 from twofold.index.layout import Layout
 from twofold.index.saved_records import adapter_records, find_adapter_problem
-from twofold.index.segment_types import live_mask
+from twofold.index.segment_types import SegmentContent, live_mask
 from twofold.index.snapshot import LoadedSegment, Snapshot, load_snapshot
 from twofold.storage import Catalog, CatalogReader, read_head
 
@@ -125,14 +125,26 @@ def _verify_passages(reader: CatalogReader, snapshot: Snapshot) -> list[str]:
 
 
 def _equals_rebuilt(reader: CatalogReader, snapshot: Snapshot, segment: LoadedSegment) -> bool:
-    """Return whether a segment equals one rebuilt from its passages."""
-    record = segment.record
+    """Return whether a segment equals one rebuilt from its passages.
+
+    Merging derives the postings from the forward index. So the stored arrays are compared with
+    those of a merge of all rows, and those of the live rows with rebuilt ones.
+    """
+    record, content = segment.record, segment.content
     segment_type = snapshot.segment_types[record.leg]
-    live = live_mask(segment.content, snapshot.dead)
+    live = live_mask(content, snapshot.dead)
     if not live.any():
         return True
+    every = np.ones(len(live), np.bool_)
     rebuilt = segment_type.build(list(reader.passages_between(record.first, record.last)))
     rebuilt = segment_type.merge([rebuilt], [np.ones(len(rebuilt.rows), np.bool_)])
-    expected = rebuilt.arrays()
-    stored = segment_type.merge([segment.content], [live]).arrays()
-    return all(np.array_equal(array, expected[name]) for name, array in stored.items())
+    merged = segment_type.merge([content], [live])
+    pairs = ((content, segment_type.merge([content], [every])), (merged, rebuilt))
+    return all(_equal_arrays(first, second) for first, second in pairs)
+
+
+def _equal_arrays(first: SegmentContent, second: SegmentContent) -> bool:
+    arrays, others = first.arrays(), second.arrays()
+    return arrays.keys() == others.keys() and all(
+        np.array_equal(array, others[name]) for name, array in arrays.items()
+    )

@@ -11,6 +11,14 @@ from numpy.typing import NDArray
 
 from twofold.errors import InputError
 from twofold.lexical.vocabulary import Hashes, Vocabulary
+from twofold.segment_checks import (
+    check_ascending,
+    check_below,
+    check_offsets,
+    check_ranks,
+    check_strings,
+    check_type,
+)
 from twofold.segments import PackedStrings, run_offsets
 from twofold.types import Rows
 
@@ -143,7 +151,37 @@ class PostingsSegment:
         ids = PackedStrings(plain.pop("id_offsets"), plain.pop("id_data"))
         terms = PackedStrings(plain.pop("term_offsets"), plain.pop("term_data"))
         hashes: Hashes = plain.pop("term_hashes")
-        return cls(ids=ids, vocabulary=Vocabulary(hashes, terms), **plain)
+        segment = cls(ids=ids, vocabulary=Vocabulary(hashes, terms), **plain)
+        segment._check()
+        return segment
+
+    def _check(self) -> None:
+        """Raise CorruptIndexError unless every array is in the bounds that kernels rely on."""
+        count, terms, pairs = len(self.rows), len(self.vocabulary), len(self.pair_tf)
+        for name, length in (
+            *(("rows", None), ("lengths", count), ("order", count)),
+            *(("pair_tf", None), ("pair_length", pairs), ("post_doc", None), ("long_terms", None)),
+            ("fwd_term", len(self.post_doc)),
+        ):
+            check_type(name, getattr(self, name), length, np.uint32)
+        codes = np.uint16 if pairs <= 1 << 16 else np.uint32
+        for name in ("post_code", "fwd_code", "bound_code"):
+            length = len(self.post_doc) if name != "bound_code" else None
+            check_type(name, getattr(self, name), length, codes)
+            check_below(name, getattr(self, name), pairs)
+        self.vocabulary.check()
+        check_strings("id_data", self.ids, count)
+        check_offsets("post_ptr", self.post_ptr, terms, len(self.post_doc))
+        check_offsets("fwd_ptr", self.fwd_ptr, count, len(self.fwd_term))
+        check_offsets("bound_ptr", self.bound_ptr, len(self.long_terms), len(self.bound_code))
+        check_below("post_doc", self.post_doc, count)
+        check_below("fwd_term", self.fwd_term, terms)
+        check_below("long_terms", self.long_terms, terms)
+        check_ascending("rows", self.rows)
+        check_ascending("long_terms", self.long_terms)
+        check_ascending("post_doc", self.post_doc, self.post_ptr)
+        check_ascending("fwd_term", self.fwd_term, self.fwd_ptr)
+        check_ranks("order", self.order, count)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the segment as named arrays, for storage."""

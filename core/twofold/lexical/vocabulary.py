@@ -7,7 +7,8 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from twofold.errors import InputError
+from twofold.errors import CorruptIndexError, InputError
+from twofold.segment_checks import check_strings, check_type
 from twofold.segments import PackedStrings
 
 _Ints = NDArray[np.int64]
@@ -65,6 +66,18 @@ class Vocabulary:
         distinct = by_hash[is_first]
         packed = PackedStrings.concatenate(strings).take(distinct)
         return cls(np.ascontiguousarray(hashes[:, distinct]), packed), new_numbers
+
+    def check(self) -> None:
+        """Raise CorruptIndexError unless each term has a hash, and the hashes ascend."""
+        check_strings("term_data", self.terms)
+        if self.hashes.shape != (2, len(self)):
+            raise CorruptIndexError("its terms have no hashes")
+        high, low = self.hashes
+        for half in (high, low):
+            check_type("term_hashes", half, len(self), np.uint64)
+        same = high[1:] == high[:-1]
+        if not ((high[1:] > high[:-1]) | (same & (low[1:] > low[:-1]))).all():
+            raise CorruptIndexError("its terms are not in the order of their hashes")
 
     def __len__(self) -> int:
         return len(self.terms)

@@ -134,7 +134,17 @@ def pack_arrays(arrays: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def unpack_arrays(buffer: Any) -> dict[str, NDArray[Any]]:
-    """Return read-only views of the arrays in a buffer, whose checksum the caller has verified."""
+    """Return read-only views of the arrays in a buffer, whose checksum the caller has verified.
+
+    Raises CorruptIndexError for a buffer that ``pack_arrays`` can't have made.
+    """
+    try:
+        return _unpack_arrays(buffer)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise CorruptIndexError(f"its header is not valid: {error}") from error
+
+
+def _unpack_arrays(buffer: Any) -> dict[str, NDArray[Any]]:
     view = memoryview(buffer)
     if bytes(view[: len(_MAGIC)]) != _MAGIC:
         raise CorruptIndexError("a segment has a wrong header: restore the index from a copy")
