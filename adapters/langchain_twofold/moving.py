@@ -22,15 +22,11 @@ from twofold.fusion import EnsembleFusion
 from twofold.index import AS_STORED
 from twofold.integrations import create_filled_index, read_faiss_vectors, with_distinct_ids
 from twofold.lexical import AnalyzerLike, OkapiBM25
+from twofold.lexical.analysis.bm25_retrievers import split_words
 from twofold.types import Vectors
 
 Folder = str | os.PathLike[str] | None
 _DEFAULT_PREPROCESSOR_MODULE = "langchain_community.retrievers.bm25"
-
-
-def split_words(text: str) -> list[str]:
-    """Split a text at whitespace, as BM25Retriever does by default."""
-    return text.split()
 
 
 def from_faiss(store: Any, *, path: Folder = None) -> TwofoldVectorStore:

@@ -4,9 +4,7 @@ The objects are recognised by their attributes, so no integration package is req
 """
 
 import os
-import re
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -22,21 +20,12 @@ from llama_index_twofold.vector_store import TwofoldVectorStore
 from twofold import Encoder, Index, Metric, Retriever
 from twofold.integrations import read_faiss_vectors
 from twofold.lexical import AnalyzerLike, scorer_from_name
+from twofold.lexical.analysis.bm25_retrievers import english_stems, english_words
 from twofold.protocols import Scorer
 from twofold.types import Vectors
 
 Folder = str | os.PathLike[str] | None
 Model = Encoder | BaseEmbedding | str | None
-
-_WORD = re.compile(r"(?u)\b\w\w+\b")
-_STOP_WORDS = frozenset(
-    {
-        *("a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is"),
-        *("it", "no", "not", "of", "on", "or", "such", "that", "the", "their", "then", "there"),
-        *("these", "they", "this", "to", "was", "will", "with"),
-    }
-)
-"""Lucene's English stop words, which bm25s leaves out."""
 
 
 def from_index(index: VectorStoreIndex, *, path: Folder = None) -> TwofoldVectorStore:
@@ -130,24 +119,6 @@ def from_bm25_retriever(
     k, scorer = retriever.similarity_top_k, _bm25s_scorer(engine)
     core = Retriever(index, mode="lexical", k=k, where=where, scorer=scorer)
     return TwofoldRetriever(retriever=core)
-
-
-def english_words(text: str) -> list[str]:
-    """Split a text into the terms of llama-index-retrievers-bm25 without stemming."""
-    return [word for word in _WORD.findall(text.lower()) if word not in _STOP_WORDS]
-
-
-def english_stems(text: str) -> list[str]:
-    """Return the stems of ``english_words`` by Snowball's English stemmer."""
-    stems: list[str] = _load_stemmer().stemWords(english_words(text))
-    return stems
-
-
-@cache
-def _load_stemmer() -> Any:
-    import Stemmer
-
-    return Stemmer.Stemmer("english")
 
 
 def _create_store(

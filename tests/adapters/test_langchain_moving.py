@@ -17,9 +17,9 @@ from langchain_twofold import (
     from_ensemble,
     from_faiss,
 )
-from langchain_twofold.moving import split_words
 from twofold import HashingEncoder, Index
 from twofold.errors import InputError
+from twofold.lexical.analysis.bm25_retrievers import split_words
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # langchain-community is being sunset
@@ -218,7 +218,7 @@ def test_a_bm25_retriever_gives_the_same_documents(documents, claims):
 def test_bm25_s_default_is_plain_splitting(documents, claims):
     retriever = BM25Retriever.from_documents(documents)
     moved = from_bm25_retriever(retriever, encoder=Hashed())
-    assert moved.index.analyzer == "langchain_twofold.moving:split_words"
+    assert moved.index.analyzer == "twofold.lexical.analysis.bm25_retrievers:split_words"
     assert ids(moved.invoke(claims[1])) == ids(retriever.invoke(claims[1]))
     assert moved.invoke("zzz nothing") == []  # where it gives the last four documents
     assert len(retriever.invoke("zzz nothing")) == 4

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from twofold.errors import IndexMismatchError, InputError
 from twofold.lexical import analyzer_fingerprint, analyzer_from_name
+from twofold.lexical.analysis import bm25_retrievers
 from twofold.protocols import Analyzer, SpanAnalyzer
 from twofold.storage import IndexSettings
 from twofold.types import TermSpan
@@ -39,7 +40,8 @@ class AnalyzerSources:
         """Raise IndexMismatchError unless the index may import an analyzer of this name."""
         module, is_imported, _ = name.partition(":")
         from_environment = os.environ.get(TRUST_VARIABLE, "").split(",")
-        if not is_imported or module in self.trust or module in map(str.strip, from_environment):
+        trusted = {bm25_retrievers.__name__, *self.trust, *map(str.strip, from_environment)}
+        if not is_imported or module in trusted:
             return
         raise IndexMismatchError(
             f"the index names the analyzer {name!r}, which is code that would be imported and run: "

@@ -10,6 +10,7 @@ import pytest
 
 from twofold import Index, Retriever
 from twofold.errors import IndexMismatchError, InputError
+from twofold.index.analyzer_binding import AnalyzerSources
 from twofold.lexical import analyzer_from_name
 
 PASSAGES = [{"id": "1", "text": "a b|c"}, {"id": "2", "text": "d|e f"}]
@@ -132,3 +133,20 @@ def test_the_command_line_imports_nothing_that_lies_in_the_current_folder(tmp_pa
 
 def test_a_name_chosen_by_the_caller_is_imported_without_an_index(folder):
     assert analyzer_from_name("strange_cut:cut").passage_terms("x|y") == ["x", "y"]
+
+
+@pytest.mark.parametrize("name", ["split_words", "english_words", "english_stems"])
+def test_the_analyzers_of_moved_retrievers_need_no_trust(tmp_path, name):
+    path = f"twofold.lexical.analysis.bm25_retrievers:{name}"
+    with Index.open(tmp_path / "i", encoder=None, analyzer=path) as index:
+        index.upsert(["green teas", "black coffee"])
+    with Index.open(tmp_path / "i") as index:
+        assert [p.text for p in Retriever(index, mode="lexical").retrieve("teas").passages] == [
+            "green teas"
+        ]
+
+
+@pytest.mark.parametrize("name", ["encoders:encoder_from_name", "cli.app:main", "index:Index"])
+def test_other_functions_of_the_library_need_trust(name):
+    with pytest.raises(IndexMismatchError, match="would be imported and run"):
+        AnalyzerSources([]).check(f"twofold.{name}")
