@@ -404,9 +404,8 @@ class Index:
                 settings=with_analyzer(before, new, weight),
                 reanalyzed=LexicalSegmentType(new, weight),
             )
-            self._snapshots.analyzers.given.append(
-                new
-            )  # each generation uses the one that built it
+            # Each generation uses the one that built it.
+            self._snapshots.analyzers.given.append(new)
         update_agreement(self._writer, encode=False)
 
     def reencode(
