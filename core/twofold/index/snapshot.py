@@ -230,7 +230,8 @@ def _load_segment(
             raise CorruptIndexError("its bytes are not those that were written")
         content = segment_type.load(unpack_arrays(data))
         rows = content.rows
-        if (len(rows), *rows[[0, -1]].tolist()) != (record.rows, record.first, record.last):
+        ends = [int(rows[0]), int(rows[-1])] if len(rows) else []
+        if len(rows) != record.rows or ends != [record.first, record.last]:
             raise CorruptIndexError("it has other rows than its record says")
         return LoadedSegment(record, content)
     except (OSError, ValueError) as error:  # CorruptIndexError is an OSError

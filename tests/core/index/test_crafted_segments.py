@@ -16,6 +16,7 @@ import pytest
 
 from twofold import Index, Retriever
 from twofold.errors import RebuildWarning, TwofoldError
+from twofold.filters import ColumnSegment
 from twofold.storage import content_hash, pack_arrays, unpack_arrays
 from twofold.storage.records import SegmentRecord, field_values
 
@@ -131,6 +132,18 @@ def outcome(path, right):
                 return "verified"
     assert found == right
     return "equal"  # deleted rows alone differ
+
+
+def test_a_segment_without_rows_is_rebuilt(tmp_path):
+    build(tmp_path / "index")
+    with Index.open(tmp_path / "index") as index:
+        right = answers(index)
+    with sqlite3.connect(tmp_path / "index" / "catalog.sqlite") as database:
+        numbers = dict(database.execute("SELECT leg, number FROM segments").fetchall())
+    database.close()
+    empty = ColumnSegment.build(np.empty(0, np.int64), [], [])
+    rewrite(tmp_path / "index", numbers["columns"], empty.arrays())
+    assert outcome(tmp_path / "index", right) == "rebuilt"
 
 
 @pytest.mark.parametrize("step", [6, pytest.param(1, marks=pytest.mark.slow)])
