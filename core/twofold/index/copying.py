@@ -5,18 +5,11 @@ import shutil
 from pathlib import Path
 
 from twofold.errors import CorruptIndexError, InputError
+from twofold.index.folder_swap import new_index_folder
 from twofold.index.layout import Layout
 from twofold.index.saved_records import adapter_records
 from twofold.index.view import IndexView, SnapshotProvider
-from twofold.storage import (
-    Catalog,
-    WriteLock,
-    check_local_disk,
-    exchange_paths,
-    make_folders,
-    sync_folder,
-    write_head,
-)
+from twofold.storage import Catalog, sync_folder, write_head
 
 _TRIES = 20
 
@@ -26,51 +19,12 @@ def copy_index(
 ) -> None:
     """Copy the newest generation to a new or empty folder, or over another index.
 
-    The copy appears as a whole or not at all. An index that is overwritten is moved away first,
-    and deleted at the end.
+    The copy appears as a whole or not at all.
     """
     if target.resolve() == layout.folder.resolve():
         raise InputError(f"{target} is the index itself: pass another folder to copy it to")
-    exists = target.exists() and (not target.is_dir() or bool(os.listdir(target)))
-    if exists and not (overwrite and Layout(target).catalog.is_file()):
-        problem = "not an index" if overwrite else "not empty"
-        raise InputError(f"{target} is {problem}: pass the path of a new or empty folder")
-    make_folders(target.parent)
-    check_local_disk(target.parent)
-    copy, lock = Layout(_sibling(target, "copying")), WriteLock(Layout(target).lock)
-    try:
-        if exists:
-            lock.acquire()  # held until the other index is moved away
+    with new_index_folder(target, overwrite=overwrite) as copy:
         _write_newest(layout, snapshots, copy)
-        if exists:
-            _replace(target, copy.folder)
-        else:
-            copy.folder.replace(target)
-            sync_folder(target.parent)
-    finally:
-        lock.release()
-        shutil.rmtree(copy.folder, ignore_errors=True)
-
-
-def _replace(target: Path, new: Path) -> None:
-    """Replace a folder by another one, in one step where the system can."""
-    if exchange_paths(target, new):
-        sync_folder(target.parent)
-        return
-    old = _sibling(target, "replaced")
-    target.replace(old)
-    try:
-        new.replace(target)
-    except BaseException:
-        old.replace(target)
-        raise
-    sync_folder(target.parent)
-    shutil.rmtree(old)
-
-
-def _sibling(target: Path, suffix: str) -> Path:
-    """Return the path of a temporary folder next to ``target``."""
-    return target.with_name(f"{target.name}.{os.getpid()}.{suffix}")
 
 
 def _write_newest(layout: Layout, snapshots: SnapshotProvider, copy: Layout) -> None:
@@ -78,6 +32,7 @@ def _write_newest(layout: Layout, snapshots: SnapshotProvider, copy: Layout) -> 
     missing = ""
     for _ in range(_TRIES):
         shutil.rmtree(copy.folder, ignore_errors=True)
+        copy.folder.mkdir(exist_ok=True)
         try:
             with snapshots.view() as view:
                 _write(layout, view, copy)
@@ -90,8 +45,8 @@ def _write_newest(layout: Layout, snapshots: SnapshotProvider, copy: Layout) -> 
 
 def _write(layout: Layout, view: IndexView, copy: Layout) -> None:
     """Copy the files of the generation of ``view``, and write HEAD last."""
-    for folder in (copy.folder, copy.vectors, copy.segments):
-        folder.mkdir()
+    copy.vectors.mkdir()
+    copy.segments.mkdir()
     view.reader.copy_to(copy.catalog)
     for name in sorted(view.snapshot.files):
         source, target = layout.segment_file(name), copy.segment_file(name)
@@ -104,11 +59,20 @@ def _write(layout: Layout, view: IndexView, copy: Layout) -> None:
     for name in adapters:
         if layout.adapter_file(name).exists():  # a user may have deleted it
             shutil.copyfile(layout.adapter_file(name), copy.adapter_file(name))
-    folders = [copy.segments, copy.vectors, *([copy.adapters] if adapters else [])]
-    for path in (copy.catalog, *(path for folder in folders for path in folder.iterdir())):
+    finish_folder(copy)
+
+
+def finish_folder(layout: Layout) -> None:
+    """Make the files of a new index durable, and write HEAD last."""
+    folders = [path for path in (layout.segments, layout.vectors, layout.adapters) if path.is_dir()]
+    for path in (layout.catalog, *(path for folder in folders for path in folder.iterdir())):
         with path.open("rb") as file:
             os.fsync(file.fileno())
-    with Catalog(copy.catalog, read_only=True).read_transaction() as reader:
-        write_head(copy.head, reader.version())
-    for folder in (*folders, copy.folder):
+    catalog = Catalog(layout.catalog, read_only=True)
+    try:
+        with catalog.read_transaction() as reader:
+            write_head(layout.head, reader.version())
+    finally:
+        catalog.close()
+    for folder in (*folders, layout.folder):
         sync_folder(folder)

@@ -31,6 +31,7 @@ from twofold.filters import parse_filter
 from twofold.index.analyzer_binding import check_title_weight, with_analyzer
 from twofold.index.copying import copy_index
 from twofold.index.encoder_binding import EncoderBinding
+from twofold.index.folder_swap import recover_replaced
 from twofold.index.layout import Layout, resolve_folder
 from twofold.index.open_options import AS_STORED, AsStored, OpenOptions, ensure_index
 from twofold.index.recall import Recall, measure_recall
@@ -186,6 +187,8 @@ class Index:
         layout = Layout(resolve_folder(path if path is not None else str(temporary)))
         try:
             with storage_errors(layout.folder):
+                if not layout.folder.exists():
+                    recover_replaced(layout.folder)
                 head = read_head(layout.head)
             options = OpenOptions(encoder, dim, metric, analyzer, title_weight, trust, head)
             with storage_errors(layout.folder):

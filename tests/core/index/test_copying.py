@@ -1,3 +1,6 @@
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -5,7 +8,8 @@ import numpy as np
 import pytest
 
 from twofold import HashingEncoder, Index, Retriever
-from twofold.errors import CorruptIndexError, IndexLockedError, InputError
+from twofold.errors import CorruptIndexError, IndexLockedError, InputError, StorageError
+from twofold.index import copying
 
 
 def answers(index, queries):
@@ -47,8 +51,7 @@ def test_what_is_there_is_left_alone_unless_it_is_an_index(index, tmp_path):
     index.copy(tmp_path / "other", overwrite=True)
     with Index.open(tmp_path / "other") as replaced:
         assert [each.text for each in replaced] == ["a text"]
-    assert not [each for each in tmp_path.iterdir() if "copying" in each.name]
-    assert not [each for each in tmp_path.iterdir() if "replaced" in each.name]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index", "mine", "other"]
 
 
 def test_copies_beside_a_writer_are_each_one_generation(tmp_path):
@@ -96,7 +99,7 @@ def test_an_index_that_can_not_be_replaced_stays(index, tmp_path, monkeypatch):
     plain = Path.replace
 
     def failing(self, target):
-        if ".copying" in self.name:
+        if self.parent.name.endswith(".partial") and self.name == "index":
             raise OSError("no more")
         return plain(self, target)
 
@@ -104,6 +107,98 @@ def test_an_index_that_can_not_be_replaced_stays(index, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="no more"):
         index.copy(tmp_path / "other", overwrite=True)
     monkeypatch.undo()
-    with Index.open(tmp_path / "other") as kept:
-        assert [each.text for each in kept] == ["another text"]
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["index", "other"]
+    with Index.open(tmp_path / "other") as unchanged:
+        assert [passage.text for passage in unchanged] == ["another text"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index", "other"]
+
+
+KILLED = """
+import os, signal, sys, ctypes
+from pathlib import Path
+from twofold import Index
+
+plain = Path.replace
+
+def replace(self, target):
+    plain(self, target)
+    if Path(target).name == "replaced":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+if sys.argv[3] == "between renames":
+    ctypes.CDLL = lambda *_, **__: object()  # a system without renameat2
+    Path.replace = replace
+else:
+    from twofold.index import copying
+    copying.finish_folder = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+Index.open(sys.argv[1]).copy(sys.argv[2], overwrite=True)
+"""
+
+
+def copy_until_killed(source, target, place):
+    command = [sys.executable, "-c", KILLED, str(source), str(target), place]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+
+
+def test_what_killed_copies_leave_is_removed_by_the_next_one(tmp_path):
+    source, target = tmp_path / "source", tmp_path / "other"
+    with Index.open(source, encoder=None) as index:
+        index.upsert(["a text"])
+        index.copy(target)
+    for _ in range(3):
+        copy_until_killed(source, target, "in the copy")
+        assert len(list(tmp_path.glob("other.*.partial"))) == 1
+    strange = tmp_path / "other.0123456789abcdef.partially"
+    strange.mkdir()
+    with Index.open(source) as index:
+        index.copy(target, overwrite=True)
+    assert sorted(tmp_path.iterdir()) == [target, strange, source]
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_an_index_moved_away_by_a_killed_copy_is_moved_back_on_opening(tmp_path, read_only):
+    source, target = tmp_path / "source", tmp_path / "other"
+    for path in (source, target):
+        with Index.open(path, encoder=None) as index:
+            index.upsert([path.name])
+    copy_until_killed(source, target, "between renames")
+    assert not target.exists()
+    with Index.open(target, read_only=read_only) as index:
+        assert [passage.text for passage in index] == ["other"]
+        assert index.verify(deep=True).ok
+    copy_until_killed(source, target, "between renames")
+    with Index.open(source) as index:
+        index.copy(target, overwrite=True)
+    with Index.open(target) as index:
+        assert [passage.text for passage in index] == ["source"]
+    assert sorted(tmp_path.iterdir()) == [target, source]
+
+
+def test_a_copy_at_work_is_no_leftover(tmp_path, monkeypatch):
+    """Another copy to the same place begins and ends while one is being written."""
+    with Index.open(tmp_path / "source", encoder=None) as index:
+        index.upsert(["a text"])
+        plain = copying.finish_folder
+
+        def finish(layout):
+            monkeypatch.setattr(copying, "finish_folder", plain)
+            index.copy(tmp_path / "copy")
+            plain(layout)
+
+        monkeypatch.setattr(copying, "finish_folder", finish)
+        with pytest.raises(StorageError, match="not empty"):
+            index.copy(tmp_path / "copy")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "source"]
+    with Index.open(tmp_path / "copy") as copied:
+        assert [passage.text for passage in copied] == ["a text"]
+
+
+def test_a_link_to_an_index_stays_one_when_it_is_overwritten(tmp_path):
+    for name in ("source", "real"):
+        with Index.open(tmp_path / name, encoder=None) as index:
+            index.upsert([name])
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with Index.open(tmp_path / "source") as index:
+        index.copy(tmp_path / "link", overwrite=True)
+    assert (tmp_path / "link").is_symlink()
+    with Index.open(tmp_path / "real") as index:
+        assert [passage.text for passage in index] == ["source"]

@@ -49,8 +49,7 @@ def test_the_names_in_a_copy_are_synced_before_it_appears(tmp_path, calls, overw
             index.copy(target)
         calls.clear()
         index.copy(target, overwrite=overwrite)
-    working = {path for path in calls if path.parent == target.parent and path != target}
-    (folder,) = [path for path in working if path.name.endswith("copying")]
+    (folder,) = {path for path in calls if path.parent.name.endswith(".partial")}
     head = last(calls, folder / "HEAD")
     assert 0 <= head < last(calls, folder) < last(calls, target.parent)
     assert last(calls, folder / "vectors") >= 0
