@@ -86,7 +86,7 @@ def recover_replaced(target: Path) -> None:
 
 
 def _is_taken(target: Path, *, overwrite: bool) -> bool:
-    """Return whether there is an index to overwrite; raise InputError if there is something else."""
+    """Return whether there is an index to overwrite; raise InputError for anything else."""
     if not target.exists() or (target.is_dir() and next(target.iterdir(), None) is None):
         return False
     if not overwrite or not Layout(target).catalog.is_file():

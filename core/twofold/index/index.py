@@ -29,12 +29,22 @@ from twofold.dense import (
 from twofold.errors import DegradedWarning
 from twofold.filters import parse_filter
 from twofold.index.analyzer_binding import check_title_weight, with_analyzer
+from twofold.index.backup import Backup, back_up, restore_backup
 from twofold.index.copying import copy_index
 from twofold.index.encoder_binding import EncoderBinding
+from twofold.index.export import Export, export_index, import_index
 from twofold.index.folder_swap import recover_replaced
 from twofold.index.layout import Layout, resolve_folder
-from twofold.index.open_options import AS_STORED, AsStored, OpenOptions, ensure_index
+from twofold.index.open_options import (
+    AS_STORED,
+    AsStored,
+    OpenOptions,
+    as_sources,
+    check_encoder,
+    ensure_index,
+)
 from twofold.index.recall import Recall, measure_recall
+from twofold.index.repair import RepairReport, repair_index
 from twofold.index.saved.profiles import SearchProfiles
 from twofold.index.saved.query_adapters import QueryAdapters
 from twofold.index.segment_types import LexicalSegmentType
@@ -62,7 +72,7 @@ from twofold.protocols import Encoder
 from twofold.similarity import Metric
 from twofold.storage import Catalog, IndexSettings, read_head, storage_errors
 from twofold.types import Mode, Passage, PassageLike, Vectors, Where
-from twofold.validation import check_iterable
+from twofold.validation import as_path, check_iterable
 
 
 def close_index(
@@ -551,6 +561,128 @@ class Index:
         """
         self._writer.check_open()
         copy_index(self._layout, self._snapshots, resolve_folder(path), overwrite=overwrite)
+
+    def backup(self, archive: str | os.PathLike[str]) -> Backup:
+        """Add the newest generation to an archive; others may read and write meanwhile.
+
+        The archive is one tar file for all backups of an index. A backup adds the catalog and those
+        vectors and segments that the archive does not have yet. What it adds is compared with its
+        checksums first.
+
+        Args:
+            archive: The file, created if it is missing.
+
+        Returns:
+            The backup's number in the archive, and its size.
+
+        Raises:
+            InputError: The file is no archive of backups, or of another index.
+            CorruptIndexError: The index is damaged. The archive stays as it was.
+        """
+        self._writer.check_open()
+        return back_up(self._layout, self._snapshots, as_path("archive", archive).absolute())
+
+    @classmethod
+    def from_backup(
+        cls,
+        archive: str | os.PathLike[str],
+        path: str | os.PathLike[str],
+        *,
+        number: int | None = None,
+        overwrite: bool = False,
+    ) -> "Index":
+        """Restore a backup to a folder, and open it.
+
+        Args:
+            archive: The file that ``backup`` wrote.
+            path: A new or empty folder.
+            number: The backup's number, None for the newest.
+            overwrite: Allows ``path`` to hold another index, which is replaced.
+
+        Raises:
+            InputError: There is no such backup, or the folder holds something else.
+            CorruptIndexError: The archive is damaged. The folder stays as it was.
+        """
+        folder = resolve_folder(path)
+        restore_backup(
+            as_path("archive", archive).absolute(), folder, number=number, overwrite=overwrite
+        )
+        return cls.open(folder, create=False)
+
+    def export(self, folder: str | os.PathLike[str]) -> Export:
+        """Write all passages and vectors to a new folder, in a format for any version.
+
+        ``corpus.jsonl`` has a passage a line, as in BEIR. Row i of ``vectors.npy`` (n, dim) is the
+        vector of line i, NaN for a passage without one. ``export.json`` has the settings, the saved
+        profiles and the identity of the encoder. Others may read and write meanwhile.
+
+        Raises:
+            InputError: The folder exists and is not empty.
+        """
+        self._writer.check_open()
+        return export_index(self._snapshots, self._layout, resolve_folder(folder))
+
+    @classmethod
+    def from_export(
+        cls,
+        folder: str | os.PathLike[str],
+        path: str | os.PathLike[str],
+        *,
+        analyzer: AnalyzerLike | None = None,
+        trust: Collection[str] = (),
+        overwrite: bool = False,
+    ) -> "Index":
+        """Write the index that an export describes, and open it. Nothing is encoded.
+
+        Args:
+            folder: The folder that ``export`` wrote.
+            path: A new or empty folder for the index.
+            analyzer: The analyzer that the export names, if it is a function of yours.
+            trust: Modules that may be imported for it, as in ``open``.
+            overwrite: Allows ``path`` to hold another index, which is replaced.
+
+        Raises:
+            IndexNotFoundError: There is no export in the folder.
+            CorruptIndexError: The export has changed since it was written.
+            UnsupportedStorageError: A later version wrote the export.
+        """
+        sources, target = as_sources(analyzer, trust), resolve_folder(path)
+        import_index(resolve_folder(folder), target, sources, overwrite=overwrite)
+        return cls.open(target, create=False, trust=sources.modules)
+
+    @staticmethod
+    def repair(
+        path: str | os.PathLike[str],
+        to: str | os.PathLike[str],
+        *,
+        encoder: Encoder | None = None,
+        analyzer: AnalyzerLike | None = None,
+        trust: Collection[str] = (),
+    ) -> RepairReport:
+        """Save what a damaged index still holds into a new folder.
+
+        Passages and vectors whose checksums are right are saved. Postings and ANN structures are
+        built anew. Lost vectors are encoded again, if the encoder can be loaded or is passed. The
+        damaged folder is only read.
+
+        Args:
+            path: The damaged index's folder.
+            to: A new or empty folder.
+            encoder: The encoder of the stored vectors, if it can't be loaded by its name.
+            analyzer: The analyzer that the index names, if it is a function of yours.
+            trust: Modules that may be imported for it, as in ``open``.
+
+        Returns:
+            What was saved, and the ids of what was not.
+
+        Raises:
+            IndexNotFoundError: There is no index in the folder.
+            CorruptIndexError: No passage could be saved.
+            IndexLockedError: A writer has the index open.
+        """
+        checked = check_encoder(encoder) if encoder is not None else None
+        sources, layout = as_sources(analyzer, trust), Layout(resolve_folder(path))
+        return repair_index(layout, resolve_folder(to), checked, sources)
 
     def verify(self, *, deep: bool = False) -> Verification:
         """Read the whole index, compare it with its checksums, and report all damage.

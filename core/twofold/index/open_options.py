@@ -150,6 +150,12 @@ class OpenOptions:
         return encoder_from_name(cast(str, self.encoder)) if named else self.encoder_object
 
 
+def as_sources(analyzer: AnalyzerLike | None, trust: Collection[str]) -> AnalyzerSources:
+    """Return an analyzer that was passed, and the modules trusted to have the stored one."""
+    given = [as_analyzer(analyzer)] if analyzer is not None else []
+    return AnalyzerSources([*given], check_trust(trust))
+
+
 def encoder_name(encoder: Encoder) -> str:
     """Return an encoder object's name, or the name of its class."""
     return str(getattr(encoder, "name", type(encoder).__qualname__))

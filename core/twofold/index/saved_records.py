@@ -109,8 +109,8 @@ def pack_adapter(adapter: QueryAdapter) -> bytes:
     return pack_arrays({"matrix": adapter.matrix, "notes": np.frombuffer(notes, np.uint8)})
 
 
-def read_adapter(layout: Layout, name: str, digest: str) -> QueryAdapter:
-    """Read an adapter; raise CorruptIndexError if its file is missing or not of hash ``digest``."""
+def read_adapter_file(layout: Layout, name: str, digest: str) -> bytes:
+    """Read an adapter's file; raise CorruptIndexError if it is missing or of another hash."""
     path = layout.adapter_file(name)
     try:
         data = path.read_bytes()
@@ -120,7 +120,12 @@ def read_adapter(layout: Layout, name: str, digest: str) -> QueryAdapter:
         raise CorruptIndexError(f"query adapter {name!r} can't be read: {error}") from error
     if content_hash(data).hex() != digest:
         raise CorruptIndexError(f"the file of query adapter {name!r} has changed: {path}")
-    arrays = unpack_arrays(data)
+    return data
+
+
+def read_adapter(layout: Layout, name: str, digest: str) -> QueryAdapter:
+    """Read an adapter; raise CorruptIndexError if its file is missing or not of hash ``digest``."""
+    arrays = unpack_arrays(read_adapter_file(layout, name, digest))
     notes: Mapping[str, Any] = json.loads(arrays["notes"].tobytes())
     return QueryAdapter(arrays["matrix"], notes["model"], notes["card"])
 

@@ -8,7 +8,9 @@ A folder of another format is refused with a message that says to index the pass
 `FORMAT` grows with every change of what is stored.
 """
 
+from twofold.storage.archive import BackupArchive, Manifest, Part
 from twofold.storage.catalog import Catalog, CatalogKey, CatalogReader, CatalogWriter, file_key
+from twofold.storage.catalog_salvage import CatalogSalvage
 from twofold.storage.files import (
     Version,
     append_vectors,
@@ -29,6 +31,7 @@ from twofold.storage.files import (
 )
 from twofold.storage.lock import WriteLock
 from twofold.storage.records import (
+    FORMAT,
     BlockRecord,
     IndexSettings,
     PassageFields,
@@ -37,15 +40,21 @@ from twofold.storage.records import (
     StoredPassage,
     VectorSetRecord,
     encode_rows,
+    is_file_name,
 )
 
 __all__ = [
+    "FORMAT",
+    "BackupArchive",
     "BlockRecord",
     "Catalog",
     "CatalogKey",
     "CatalogReader",
+    "CatalogSalvage",
     "CatalogWriter",
     "IndexSettings",
+    "Manifest",
+    "Part",
     "PassageFields",
     "SegmentRecord",
     "State",
@@ -60,6 +69,7 @@ __all__ = [
     "encode_rows",
     "exchange_paths",
     "file_key",
+    "is_file_name",
     "make_folders",
     "map_file",
     "map_vectors",

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 import xxhash
 
@@ -220,9 +220,9 @@ class CatalogReader:
         target = sqlite3.connect(path, isolation_level=None)
         try:
             self._connection.backup(target)
-            CatalogWriter(target).put_state(replace(self.state(), identity=new_identity()))
         finally:
             target.close()
+        Catalog.renew_identity(path)
 
     def _select_settings(self) -> tuple[str, int]:
         row = self._connection.execute("SELECT value, checksum FROM settings").fetchone()
@@ -332,6 +332,15 @@ def file_key(path: Path) -> FileKey:
     return found.st_dev, found.st_ino
 
 
+def raise_translated(path: Path, error: sqlite3.DatabaseError) -> NoReturn:
+    """Raise CorruptIndexError if SQLite reports damage, StorageError for its other errors."""
+    if any(words in str(error) for words in _DAMAGE):
+        raise CorruptIndexError(
+            f"{path} is damaged ({error}): restore the index from a copy"
+        ) from error
+    raise StorageError(f"{path} can't be read or written: {error}") from error
+
+
 class _Connection(sqlite3.Connection):
     """A connection that knows the file that it has opened."""
 
@@ -394,6 +403,18 @@ class Catalog(Forkable):
                 writer.put_state(State(new_identity()))
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute("COMMIT")
+        finally:
+            connection.close()
+
+    @classmethod
+    def renew_identity(cls, path: Path) -> None:
+        """Give a copy of a catalog an identity of its own; raise CorruptIndexError if damaged."""
+        connection = sqlite3.connect(path, isolation_level=None)
+        try:
+            writer = CatalogWriter(connection)
+            writer.put_state(replace(writer.state(), identity=new_identity()))
+        except sqlite3.DatabaseError as error:
+            raise_translated(path, error)
         finally:
             connection.close()
 
@@ -461,14 +482,8 @@ class Catalog(Forkable):
 
     def raise_translated(self, error: BaseException | None) -> None:
         """Raise CorruptIndexError if SQLite reports damage, StorageError for its other errors."""
-        if not isinstance(error, sqlite3.DatabaseError):
-            return
-        message = str(error)
-        if any(words in message for words in _DAMAGE):
-            raise CorruptIndexError(
-                f"{self._path} is damaged ({error}): restore the index from a copy"
-            ) from error
-        raise StorageError(f"{self._path} can't be read or written: {error}") from error
+        if isinstance(error, sqlite3.DatabaseError):
+            raise_translated(self._path, error)
 
     def _close_idle(self) -> None:
         for connection in self._idle:

@@ -3,8 +3,9 @@
 import json
 import re
 import secrets
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, cast
 
 import numpy as np
 import xxhash
@@ -87,10 +88,35 @@ class IndexSettings:
 
     @classmethod
     def from_json(cls, text: str) -> "IndexSettings":
-        """Return the settings that ``to_json`` wrote."""
-        values = json.loads(text)
-        metric = values.pop("metric")
-        return cls(**values, metric=Metric(metric) if metric is not None else None)
+        """Return the settings that ``to_json`` wrote; raise CorruptIndexError for other values."""
+        try:
+            return cls.from_values(json.loads(text))
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            raise CorruptIndexError(
+                f"the settings in the catalog are not valid ({error}): restore the index from a "
+                "copy"
+            ) from error
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> "IndexSettings":
+        """Return the settings of JSON values; raise ValueError or TypeError for wrong ones."""
+        metric = values["metric"]
+        settings = cls(**{**values, "metric": Metric(metric) if metric is not None else None})
+        for field in fields(settings):
+            value, kind = getattr(settings, field.name), cast(Any, field.type)
+            accepted = kind | int if isinstance(value, int) and field.name == "agreement" else kind
+            if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
+                raise TypeError(f"{field.name} must be {kind}, got {value!r:.80}")
+        if settings.dim is not None and settings.dim < 1:
+            raise ValueError(f"dim must be >= 1, got {settings.dim}")
+        for name in ("index_type", "profiles", "query_adapters"):
+            records = json.loads(getattr(settings, name))
+            if not isinstance(records, dict):
+                raise TypeError(f"{name} must be a JSON object, got {records!r:.80}")
+        for record in records.values():  # of query adapters
+            if not isinstance(record["hash"], str) or not isinstance(record["set"], int):
+                raise TypeError(f"query_adapters must have hash and set, got {record!r:.80}")
+        return settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +175,14 @@ class StoredPassage:
         return row_checksum(*field_values(self))
 
     def to_passage(self) -> Passage:
-        """Return the row as a Passage."""
-        return Passage(
-            text=self.text, id=self.id, title=self.title, metadata=json.loads(self.metadata)
-        )
+        """Return the row as a Passage; raise CorruptIndexError if its metadata is no object."""
+        try:
+            metadata = json.loads(self.metadata)
+        except (ValueError, RecursionError) as error:
+            raise damaged_row_error(f"the metadata of passage {self.id!r}") from error
+        if not isinstance(metadata, dict):
+            raise damaged_row_error(f"the metadata of passage {self.id!r}")
+        return Passage(text=self.text, id=self.id, title=self.title, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,10 +266,15 @@ def encode_rows(rows: Rows) -> bytes:
     return rows.astype("<u4").tobytes()
 
 
+def is_file_name(name: str) -> bool:
+    """Return whether a vector or segment file can have this name."""
+    return _FILE_NAME.fullmatch(name) is not None
+
+
 def verify_record(name: str, stored: int, record: Any) -> Any:
     """Return ``record``; raise CorruptIndexError for a wrong checksum or file name."""
     file = getattr(record, "file", None)
-    if record.checksum != stored or (file is not None and not _FILE_NAME.fullmatch(file)):
+    if record.checksum != stored or (file is not None and not is_file_name(file)):
         raise damaged_row_error(name)
     return record
 

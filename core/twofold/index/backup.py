@@ -1,0 +1,322 @@
+"""Backups: generations of an index in one archive, to which each adds the files that are new."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import BinaryIO
+
+import xxhash
+
+from twofold.errors import CorruptIndexError, IndexLockedError, InputError
+from twofold.index.copying import finish_folder
+from twofold.index.encoder_binding import canary_dim
+from twofold.index.folder_swap import new_index_folder
+from twofold.index.layout import Layout
+from twofold.index.saved_records import adapter_records
+from twofold.index.snapshot import Snapshot
+from twofold.index.view import IndexView, SnapshotProvider
+from twofold.storage import (
+    BackupArchive,
+    BlockRecord,
+    Catalog,
+    Manifest,
+    Part,
+    WriteLock,
+    is_file_name,
+    make_folders,
+    storage_errors,
+    sync_folder,
+)
+
+_TRIES = 20
+_CHUNK = 1 << 20  # bytes read at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """One backup in an archive.
+
+    Attributes:
+        number: Its number in the archive, from 1.
+        created: When it was made, in ISO 8601 and UTC.
+        generation: The generation of the index.
+        passages: How many passages it holds.
+        vectors: How many vectors it holds.
+        size: Bytes that it needs when restored.
+        added: Bytes that it added to the archive.
+    """
+
+    number: int
+    created: str
+    generation: int
+    passages: int
+    vectors: int
+    size: int
+    added: int
+
+    @classmethod
+    def from_manifest(cls, manifest: Manifest) -> "Backup":
+        """Return the description of a manifest."""
+        parts = [part for parts in manifest.files.values() for part in parts]
+        added = [part for part in parts if part.member.startswith(f"{manifest.number:06d}/")]
+        return cls(
+            manifest.number,
+            manifest.created,
+            manifest.generation,
+            manifest.passages,
+            manifest.vectors,
+            sum(part.size for part in parts),
+            sum(part.size for part in added),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """The bytes of a file from ``start`` to ``size``, which are not in the archive yet.
+
+    ``hashes`` are those of pieces (start, stop) of the file, to verify what is read.
+    """
+
+    path: str
+    file: BinaryIO
+    start: int
+    size: int
+    hashes: tuple[tuple[int, int, bytes], ...] = ()
+
+    def verify(self) -> None:
+        """Raise CorruptIndexError if a piece that is new has changed since it was written."""
+        for start, stop, written in self.hashes:
+            if stop <= self.start:
+                continue
+            digest = xxhash.xxh3_128()
+            for chunk in self._read(start, stop):
+                digest.update(chunk)
+            if digest.digest() != written:
+                raise CorruptIndexError(
+                    f"{self.path} is not what was written: restore the index from an older backup, "
+                    "or repair it"
+                )
+
+    def read(self) -> Iterator[bytes]:
+        """Yield the bytes."""
+        return self._read(self.start, self.size)
+
+    def _read(self, start: int, stop: int) -> Iterator[bytes]:
+        self.file.seek(start)
+        while start < stop and (chunk := self.file.read(min(stop - start, _CHUNK))):
+            start += len(chunk)
+            yield chunk
+
+
+def back_up(layout: Layout, snapshots: SnapshotProvider, archive: Path) -> Backup:
+    """Add the newest generation to an archive, which is created if missing.
+
+    Raises:
+        InputError: The file is no archive, or holds backups of another index.
+        IndexLockedError: Another backup is being written to the archive.
+        CorruptIndexError: A file of the index is missing or damaged; nothing was added.
+        StorageError: The system can't read or write a file.
+    """
+    if archive.resolve().is_relative_to(layout.folder.resolve()):
+        raise InputError(f"{archive} is in the index's own folder: pass a path outside of it")
+    with storage_errors(layout.folder), _open_for_writing(archive) as opened, ExitStack() as stack:
+        catalog = archive.with_name(f"{archive.name}.catalog")
+        stack.callback(catalog.unlink, missing_ok=True)
+        manifest, sources = _open_newest(layout, snapshots, opened, catalog, stack)
+        for source in sources:
+            source.verify()
+        with opened.appending():
+            files = {path: list(parts) for path, parts in manifest.files.items()}
+            for source in sources:
+                part = opened.add_part(source.path, source.size - source.start, source.read())
+                files.setdefault(source.path, []).append(part)
+            complete = replace(manifest, files=files)
+            opened.finish(complete)
+    return Backup.from_manifest(complete)
+
+
+def list_backups(archive: Path) -> list[Backup]:
+    """Return the complete backups in an archive, oldest first.
+
+    Raises:
+        InputError: There is no such file, or it is no archive of backups.
+    """
+    with _open_for_reading(archive) as opened:
+        return [Backup.from_manifest(manifest) for manifest in opened.manifests]
+
+
+def restore_backup(archive: Path, target: Path, *, number: int | None, overwrite: bool) -> None:
+    """Write a backup to a new or empty folder, or over another index.
+
+    Raises:
+        InputError: There is no such backup, or the target holds something else.
+        CorruptIndexError: The archive is damaged; the target is as it was.
+    """
+    with _open_for_reading(archive) as opened:
+        manifest = opened.find_manifest(number)
+        with new_index_folder(target, overwrite=overwrite) as layout:
+            paths = {_target_path(layout, path): parts for path, parts in manifest.files.items()}
+            if layout.catalog not in paths:
+                raise CorruptIndexError(f"{archive} is damaged: backup {manifest.number} is empty")
+            with storage_errors(target):
+                for folder in (layout.vectors, layout.segments):
+                    folder.mkdir()
+                for path, parts in paths.items():
+                    path.parent.mkdir(exist_ok=True)
+                    with path.open("xb") as file:
+                        for chunk in opened.read_file(parts):
+                            file.write(chunk)
+                Catalog.renew_identity(layout.catalog)
+                finish_folder(layout)
+
+
+@contextmanager
+def _open_for_reading(archive: Path) -> Iterator[BackupArchive]:
+    if not archive.is_file():
+        raise InputError(f"there is no archive of backups at {archive}")
+    with storage_errors(archive), archive.open("rb") as file:
+        yield BackupArchive(archive, file)
+
+
+@contextmanager
+def _open_for_writing(archive: Path) -> Iterator[BackupArchive]:
+    """Open an archive to append to it, and lock it; create it if it is missing."""
+    if archive.exists() and not archive.is_file():
+        raise InputError(f"{archive} is not a file: pass the path of an archive of backups")
+    is_new = not archive.exists()
+    make_folders(archive.parent)
+    lock = WriteLock(archive)
+    try:
+        lock.acquire()  # creates the file
+    except IndexLockedError:
+        raise IndexLockedError(f"another backup is being written to {archive}") from None
+    try:
+        with archive.open("r+b") as file:
+            if is_new:
+                sync_folder(archive.parent)
+            yield BackupArchive(archive, file)
+    except BaseException:
+        if is_new:
+            archive.unlink(missing_ok=True)
+        raise
+    finally:
+        lock.release()
+
+
+def _open_newest(
+    layout: Layout,
+    snapshots: SnapshotProvider,
+    archive: BackupArchive,
+    catalog: Path,
+    stack: ExitStack,
+) -> tuple[Manifest, list[_Source]]:
+    """Open the files of the newest generation; start again if a writer deletes some meanwhile.
+
+    The manifest names the parts that are in the archive already.
+    """
+    missing = ""
+    for _ in range(_TRIES):
+        catalog.unlink(missing_ok=True)
+        with ExitStack() as opened:
+            try:
+                with snapshots.view() as view:
+                    found = _open_files(layout, view, archive, catalog, opened)
+            except FileNotFoundError as error:
+                missing = str(error.filename)
+            else:
+                stack.push(opened.pop_all())
+                return found
+    raise CorruptIndexError(f"{missing} is missing: restore the index from a copy")
+
+
+def _open_files(
+    layout: Layout, view: IndexView, archive: BackupArchive, catalog: Path, stack: ExitStack
+) -> tuple[Manifest, list[_Source]]:
+    snapshot = view.snapshot
+    last = archive.manifests[-1] if archive.manifests else None
+    if last is not None and last.identity != snapshot.state.identity:
+        raise InputError(
+            f"{archive.path} holds backups of another index (a copy and a restored index count as "
+            "others): pass the path of a new archive"
+        )
+    view.reader.copy_to(catalog)
+    file = stack.enter_context(catalog.open("rb"))
+    sources = [_Source(layout.catalog.name, file, 0, catalog.stat().st_size)]
+    known: dict[str, list[Part]] = {}
+    contents = [*_segment_contents(layout, snapshot), *_vector_contents(layout, snapshot)]
+    for path, size, hashes in [*contents, *_adapter_contents(layout, snapshot)]:
+        name = path.relative_to(layout.folder).as_posix()
+        parts = list(last.files.get(name, ())) if last is not None else []
+        grows = path.parent == layout.vectors  # other files are written once
+        if not grows and [part.hash for part in parts] != [hashes[0][2].hex()]:
+            parts = []
+        known[name] = parts
+        stored = sum(part.size for part in parts)
+        if stored < size or not parts:
+            file = stack.enter_context(path.open("rb"))
+            sources.append(_Source(name, file, stored, size, hashes))
+    state, now = snapshot.state, datetime.now(timezone.utc)
+    vectors = len(snapshot.dense.rows) if snapshot.dense is not None else 0
+    manifest = Manifest(
+        archive.next_number,
+        now.isoformat(timespec="seconds"),
+        state.identity,
+        state.generation,
+        state.passages,
+        vectors,
+        known,
+    )
+    return manifest, sources
+
+
+_Content = tuple[Path, int, tuple[tuple[int, int, bytes], ...]]
+"""A file, its size and the hashes of its pieces."""
+
+
+def _segment_contents(layout: Layout, snapshot: Snapshot) -> Iterator[_Content]:
+    records = [segment.record for segment in snapshot.segments.values()]
+    records += snapshot.dense.structures if snapshot.dense is not None else ()
+    for record in records:
+        if record.file is not None:
+            path = layout.segment_file(record.file)
+            yield path, record.size, ((0, record.size, record.hash),)
+
+
+def _vector_contents(layout: Layout, snapshot: Snapshot) -> Iterator[_Content]:
+    sets: list[tuple[list[BlockRecord], int]] = []
+    if snapshot.dense is not None:
+        sets.append((list(snapshot.dense.blocks.values()), snapshot.dense.dim))
+    if snapshot.pending is not None:
+        sets.append((list(snapshot.pending.blocks), canary_dim(snapshot.pending.record)))
+    for blocks, dim in sets:
+        files: dict[str, list[BlockRecord]] = {}
+        for block in blocks:
+            files.setdefault(block.file, []).append(block)
+        for name, members in files.items():
+            pieces = tuple(
+                (block.first * dim * 4, (block.first + block.count) * dim * 4, block.hash)
+                for block in members
+            )
+            yield layout.vector_file(name), max(stop for _, stop, _ in pieces), pieces
+
+
+def _adapter_contents(layout: Layout, snapshot: Snapshot) -> Iterator[_Content]:
+    for name, record in adapter_records(snapshot.settings).items():
+        path = layout.adapter_file(name)
+        if path.exists():  # a user may have deleted it
+            size = path.stat().st_size
+            yield path, size, ((0, size, bytes.fromhex(record["hash"])),)
+
+
+def _target_path(layout: Layout, path: str) -> Path:
+    """Return where a file of a backup is written; raise CorruptIndexError for other places."""
+    folder, _, name = path.rpartition("/")
+    if path == layout.catalog.name:
+        return layout.catalog
+    if folder == layout.adapters.name and name.endswith(".adapter"):
+        return layout.adapter_file(name.removesuffix(".adapter"))
+    if folder in (layout.vectors.name, layout.segments.name) and is_file_name(name):
+        return layout.folder / folder / name
+    raise CorruptIndexError(f"the archive is damaged: {path!r} is no file of an index")

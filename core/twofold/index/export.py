@@ -1,0 +1,272 @@
+"""Exports: an index's passages as JSON lines and its vectors as a NumPy array, and back.
+
+The format doesn't depend on the storage format, so another version of the library reads it. It is
+a BEIR folder: ``corpus.jsonl`` has a passage a line. Row i of ``vectors.npy`` (float32) is the
+vector of line i, NaN for a passage without one. ``export.json`` has the settings, the encoder's
+identity and the checksums of all files.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+from numpy.lib import format as npy
+
+from twofold.errors import CorruptIndexError, IndexNotFoundError, UnsupportedStorageError
+from twofold.index.analyzer_binding import AnalyzerSources
+from twofold.index.encoder_binding import CANARIES
+from twofold.index.folder_swap import new_index_folder
+from twofold.index.layout import Layout
+from twofold.index.saved_records import adapter_records, read_adapter_file
+from twofold.index.view import IndexView, SnapshotProvider
+from twofold.index.writing.new_index import Batch, IndexContent, write_index
+from twofold.index.writing.passage_input import PassageValidator
+from twofold.storage import (
+    FORMAT,
+    IndexSettings,
+    VectorSetRecord,
+    storage_errors,
+    sync_folder,
+    write_atomic,
+)
+from twofold.types import Vectors
+from twofold.validation import is_integer
+
+EXPORT_FORMAT = 1
+"""Number of the export format. Raise it when files or fields change their meaning."""
+_MANIFEST, _CORPUS, _VECTORS, _ADAPTERS = "export.json", "corpus.jsonl", "vectors.npy", "adapters"
+_BATCH = 4096  # passages read and written at a time
+_CHUNK = 1 << 20  # bytes read at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What an export holds.
+
+    Attributes:
+        generation: The generation that was exported.
+        passages: How many passages it has.
+        vectors: How many of them have a vector.
+    """
+
+    generation: int
+    passages: int
+    vectors: int
+
+
+def export_index(snapshots: SnapshotProvider, layout: Layout, target: Path) -> Export:
+    """Write the newest generation to a new or empty folder.
+
+    The folder appears as a whole or not at all. Neither the encoder nor the analyzer is needed.
+
+    Raises:
+        InputError: The folder exists and is not empty.
+        CorruptIndexError: Passages or vectors are damaged.
+        StorageError: The system can't read or write a file.
+    """
+    with (
+        new_index_folder(target, overwrite=False) as working,
+        storage_errors(target),
+        snapshots.view() as view,
+    ):
+        folder = working.folder
+        count = _write_corpus(view, folder)
+        files = [_CORPUS, *([_VECTORS] if view.snapshot.dense is not None else [])]
+        adapters = adapter_records(view.snapshot.settings)
+        if adapters:
+            (folder / _ADAPTERS).mkdir()
+        for name, record in adapters.items():
+            if not layout.adapter_file(name).exists():  # a user may have deleted it
+                continue
+            data = read_adapter_file(layout, name, record["hash"])
+            file = f"{_ADAPTERS}/{layout.adapter_file(name).name}"
+            write_atomic(folder / file, lambda out, data=data: out.write(data))  # type: ignore[misc]  # bound here
+            files.append(file)
+        exported = Export(view.snapshot.generation, view.snapshot.state.passages, count)
+        values = {
+            "format": EXPORT_FORMAT,
+            **asdict(exported),
+            "settings": json.loads(view.snapshot.settings.to_json()),
+            "vector_set": _describe_vector_set(view.snapshot.vector_set),
+            "files": {name: _hash_file(folder / name) for name in files},
+        }
+        text = json.dumps(values, indent=1, ensure_ascii=False).encode()
+        write_atomic(folder / _MANIFEST, lambda out: out.write(text))
+        for path in [folder / _ADAPTERS] if adapters else []:
+            sync_folder(path)
+        sync_folder(folder)
+    return exported
+
+
+def import_index(source: Path, target: Path, sources: AnalyzerSources, *, overwrite: bool) -> None:
+    """Write the index that an export describes to a new or empty folder, or over another index.
+
+    Vectors keep their bits. The postings are built anew.
+
+    Raises:
+        IndexNotFoundError: There is no export in the folder.
+        CorruptIndexError: A file of the export is missing or has changed.
+        UnsupportedStorageError: The export was written by a later version.
+        IndexMismatchError: The analyzer is missing, or its module isn't trusted.
+    """
+    with storage_errors(source):
+        try:
+            text = (source / _MANIFEST).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            raise IndexNotFoundError(
+                f"there is no export at {source}: it has no {_MANIFEST}"
+            ) from None
+        try:
+            values = json.loads(text)
+            number = values["format"]
+            if not is_integer(number):
+                raise ValueError(f"format must be an integer, got {number!r}")
+            if number > EXPORT_FORMAT:
+                raise UnsupportedStorageError(
+                    f"the export {source} has format {number}, but this version of twofold reads "
+                    f"format {EXPORT_FORMAT}: upgrade twofold"
+                )
+            settings = replace(IndexSettings.from_values(values["settings"]), format=FORMAT)
+            vector_set = _read_vector_set(values["vector_set"])
+            files: Mapping[str, Any] = dict(values["files"])
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            raise CorruptIndexError(f"{source / _MANIFEST} is not valid: {error}") from error
+        for name, digest in files.items():
+            _check_file(source, name, digest)
+        names = {name: Layout(target).adapter_file(name).name for name in adapter_records(settings)}
+        adapters = {
+            name: (source / _ADAPTERS / file).read_bytes()
+            for name, file in names.items()
+            if f"{_ADAPTERS}/{file}" in files
+        }
+        vectors = _map_vectors(source / _VECTORS, settings.dim) if _VECTORS in files else None
+        content = IndexContent(settings, vector_set, adapters)
+        with new_index_folder(target, overwrite=overwrite) as layout:
+            write_index(layout, content, _read_batches(source / _CORPUS, vectors), sources)
+
+
+def _write_corpus(view: IndexView, folder: Path) -> int:
+    """Write passages and vectors; return how many passages have a vector."""
+    snapshot = view.snapshot
+    dense, count = snapshot.dense, 0
+    stored = view.reader.passages_between(0, snapshot.state.next_row)
+    with (folder / _CORPUS).open("wb") as corpus, (folder / _VECTORS).open("wb") as vectors:
+        if dense is not None:
+            shape = (snapshot.state.passages, dense.dim)
+            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+            npy.write_array_header_1_0(vectors, header)
+        while batch := list(islice(stored, _BATCH)):
+            for passage in batch:
+                line = {"_id": passage.id, "title": passage.title, "text": passage.text}
+                values = {**line, "metadata": json.loads(passage.metadata)}
+                corpus.write(json.dumps(values, ensure_ascii=False).encode() + b"\n")
+            if dense is not None:
+                found, present = dense.vectors(np.array([passage.row for passage in batch]))
+                found = np.where(present[:, None], found, np.float32(np.nan))
+                vectors.write(np.ascontiguousarray(found, "<f4").tobytes())
+                count += int(present.sum())
+        for file in (corpus, vectors):
+            file.flush()
+            os.fsync(file.fileno())
+    if dense is None:
+        (folder / _VECTORS).unlink()
+    return count
+
+
+def _read_batches(corpus: Path, vectors: Vectors | None) -> Iterator[Batch]:
+    """Yield the passages of an export with their vectors."""
+    validator, start = PassageValidator(), 0
+    with corpus.open("rb") as file:
+        for batch in validator.iterate_batches(map(_read_line, file), _BATCH):
+            stop = start + len(batch)
+            some = vectors[start:stop] if vectors is not None else None
+            if some is not None and len(some) < len(batch):
+                raise CorruptIndexError(f"{corpus.parent / _VECTORS} has less rows than {_CORPUS}")
+            present = (
+                np.isfinite(some).all(axis=1)
+                if some is not None
+                else np.zeros(len(batch), np.bool_)
+            )
+            yield Batch(batch, some, np.asarray(present, np.bool_))
+            start = stop
+
+
+def _read_line(line: bytes) -> dict[str, Any]:
+    """Return a line of the corpus as a passage."""
+    try:
+        values = json.loads(line)
+        return {
+            "id": values["_id"],
+            "title": values["title"],
+            "text": values["text"],
+            "metadata": values["metadata"],
+        }
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise CorruptIndexError(f"a line of {_CORPUS} is no passage: {error}") from error
+
+
+def _describe_vector_set(record: VectorSetRecord | None) -> dict[str, Any] | None:
+    if record is None:
+        return None
+    canaries = np.frombuffer(record.canaries, "<f4").reshape(len(CANARIES), -1)
+    return {
+        "number": record.number,
+        "identity": json.loads(record.identity),
+        "canaries": canaries.tolist() if record.canaries else None,
+    }
+
+
+def _read_vector_set(values: Mapping[str, Any] | None) -> VectorSetRecord | None:
+    if values is None:
+        return None
+    number, identity = values["number"], json.dumps(values["identity"])
+    if not is_integer(number) or number < 1:
+        raise ValueError(f"vector_set.number must be an integer >= 1, got {number!r}")
+    canaries = b""
+    if values["canaries"] is not None:
+        array = np.array(values["canaries"], "<f4")
+        if array.ndim != 2 or len(array) != len(CANARIES):
+            raise ValueError(f"vector_set.canaries must have {len(CANARIES)} rows")
+        canaries = array.tobytes()
+    record = VectorSetRecord(number, identity, canaries, 1)
+    record.to_identity()
+    return record
+
+
+def _map_vectors(path: Path, dim: int | None) -> Vectors:
+    """Map the vectors (n, dim) of an export."""
+    try:
+        vectors: Vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise CorruptIndexError(f"{path} is no array of NumPy: {error}") from error
+    if vectors.dtype != np.float32 or vectors.ndim != 2 or vectors.shape[1] != dim:
+        raise CorruptIndexError(
+            f"{path} must be a float32 array of shape (n, {dim}), got {vectors.dtype} "
+            f"{vectors.shape}"
+        )
+    return vectors
+
+
+def _hash_file(path: Path) -> str:
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _check_file(source: Path, name: str, digest: object) -> None:
+    """Raise CorruptIndexError if a file of an export is missing or has changed."""
+    known = name in (_CORPUS, _VECTORS) or (
+        name.startswith(f"{_ADAPTERS}/") and name.count("/") == 1 and name.endswith(".adapter")
+    )
+    if not known or not (source / name).is_file():
+        raise CorruptIndexError(f"{source} has no file {name!r}, which its {_MANIFEST} names")
+    if _hash_file(source / name) != digest:
+        raise CorruptIndexError(f"{source / name} has changed since it was exported")

@@ -1,0 +1,368 @@
+"""Repair: saves what a damaged index still holds into a new folder."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from twofold.errors import CorruptIndexError, IndexNotFoundError, InputError, TwofoldError
+from twofold.filters import ColumnSegment
+from twofold.index.analyzer_binding import AnalyzerSources, with_analyzer
+from twofold.index.encoder_binding import EncoderBinding
+from twofold.index.folder_swap import new_index_folder
+from twofold.index.layout import Layout
+from twofold.index.open_options import DEFAULT_ANALYZER
+from twofold.index.saved_records import (
+    adapter_records,
+    find_adapter_problem,
+    profile_records,
+    read_adapter_file,
+)
+from twofold.index.segment_types import ColumnSegmentType
+from twofold.index.writing.new_index import Batch, IndexContent, write_index
+from twofold.lexical import analyzer_from_name
+from twofold.protocols import Encoder
+from twofold.storage import (
+    BlockRecord,
+    CatalogSalvage,
+    IndexSettings,
+    StoredPassage,
+    VectorSetRecord,
+    WriteLock,
+    content_hash,
+    map_file,
+    read_head,
+    storage_errors,
+    unpack_arrays,
+)
+from twofold.types import Mask, Rows, Vectors
+
+_BATCH = 1024  # passages in one commit
+
+
+@dataclass(frozen=True, slots=True)
+class RepairReport:
+    """What `Index.repair` has saved, and what it could not.
+
+    Attributes:
+        passages: How many passages were saved.
+        vectors: How many of them have a vector.
+        encoded: How many of the vectors were lost, and encoded again.
+        lost: The ids of the passages that could not be saved.
+        lost_unnamed: How many more were lost, whose ids are unknown.
+        without_vector: The ids of saved passages whose vector was lost: only words find them.
+        problems: Descriptions of what was damaged.
+    """
+
+    passages: int
+    vectors: int
+    encoded: int
+    lost: tuple[str, ...]
+    lost_unnamed: int
+    without_vector: tuple[str, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything was saved."""
+        return not (self.lost or self.lost_unnamed or self.without_vector)
+
+
+def repair_index(
+    source: Layout, target: Path, encoder: Encoder | None, sources: AnalyzerSources
+) -> RepairReport:
+    """Save what the folder of ``source`` still holds into a new or empty folder.
+
+    Postings, columns and ANN structures are built anew. Lost vectors are encoded again if the
+    encoder can be loaded. The damaged folder is only read.
+
+    Raises:
+        IndexNotFoundError: The folder has no catalog.
+        IndexLockedError: A writer has the index's lock.
+        CorruptIndexError: No passage could be saved.
+        IndexMismatchError: The analyzer is missing, or its module isn't trusted.
+    """
+    if not source.catalog.is_file():
+        raise IndexNotFoundError(f"there is no index at {source.folder}: it has no catalog")
+    if target.resolve().is_relative_to(source.folder.resolve()):
+        raise InputError(f"{target} is in the damaged index's folder: pass a path outside of it")
+    lock = WriteLock(source.lock)
+    with storage_errors(source.folder):
+        if source.lock.is_file():
+            with suppress(PermissionError):
+                lock.acquire()
+        try:
+            with new_index_folder(target, overwrite=False) as layout:
+                catalog = layout.folder.with_name("damaged.sqlite")
+                _copy_catalog(source, catalog)
+                with closing(CatalogSalvage(catalog)) as salvage:
+                    repair = _Repair(source, salvage, encoder)
+                    if not len(repair.rows):
+                        raise CorruptIndexError(
+                            f"no passage of {source.folder} could be saved: restore the index "
+                            "from a backup"
+                        )
+                    write_index(layout, repair.content, repair.batches(), sources)
+                    return repair.report()
+        finally:
+            lock.release()
+
+
+def _copy_catalog(source: Layout, catalog: Path) -> None:
+    """Copy the catalog and its log: SQLite may change files that it opens."""
+    for suffix in ("", "-wal"):
+        path = source.catalog.with_name(source.catalog.name + suffix)
+        if path.is_file():
+            shutil.copyfile(path, catalog.with_name(catalog.name + suffix))
+
+
+class _Repair:
+    """The passages and vectors of a damaged index that can be saved.
+
+    Attributes:
+        content: Settings, encoder and query adapters of the new index.
+        rows: The rows of the passages to save, ascending.
+    """
+
+    def __init__(self, layout: Layout, salvage: CatalogSalvage, encoder: Encoder | None) -> None:
+        self._layout = layout
+        self._salvage = salvage
+        self._problems = salvage.problems
+        self._binding = EncoderBinding(encoder, layout.folder)
+        self._state = salvage.state()
+        self._check_head()
+        stored, self._ids = self._find_stored()
+        held = np.isin(stored, np.array(sorted(salvage.cells), np.int64))
+        self.rows, self._lost = stored[held], stored[~held].tolist()
+        self.content = self._find_content()
+        settings = self.content.settings
+        self._dim = settings.dim if settings.dense else None
+        self._places = self._find_vectors()
+        self._had_vector = self._rows_with_vector()
+        self._encoded = 0
+        self._vectors = 0
+        self._without: list[str] = []
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield the passages with their vectors; lost vectors are encoded again if possible."""
+        for start in range(0, len(self.rows), _BATCH):
+            rows = self.rows[start : start + _BATCH]
+            passages = [self._salvage.passage(row) for row in rows.tolist()]
+            pairs = [(passage.to_passage(), passage.metadata) for passage in passages]
+            if self._dim is None:
+                yield Batch(pairs, None, np.zeros(len(rows), np.bool_))
+                continue
+            vectors, present = self._read_vectors(rows)
+            self._encode_lost(passages, vectors, present)
+            self._vectors += int(present.sum())
+            yield Batch(pairs, vectors, present)
+
+    def report(self) -> RepairReport:
+        """Return the report, after all batches were written."""
+        named = [self._ids[row] for row in self._lost if row in self._ids]
+        unnamed = len(self._lost) - len(named)
+        if self._state is not None:
+            unnamed = max(unnamed, self._state.passages - len(self.rows) - len(named))
+            digest = sum(self._salvage.passage(row).checksum for row in self.rows.tolist())
+            complete = len(self.rows) == self._state.passages
+            if complete and digest % (1 << 64) != self._state.digest:
+                self._problems.append("the saved passages are not all those of the last commit")
+        return RepairReport(
+            len(self.rows),
+            self._vectors,
+            self._encoded,
+            tuple(sorted(named)),
+            unnamed,
+            tuple(sorted(self._without)),
+            tuple(dict.fromkeys(self._problems)),
+        )
+
+    def _check_head(self) -> None:
+        try:
+            head = read_head(self._layout.head)
+        except CorruptIndexError as error:
+            self._problems.append(str(error))
+            return
+        if head is None:
+            self._problems.append("the HEAD file is missing")
+        elif self._state is not None and head[1] > self._state.generation:
+            self._problems.append(
+                f"the catalog is at generation {self._state.generation}, but generation {head[1]} "
+                "was committed: the changes since are lost"
+            )
+
+    def _find_stored(self) -> tuple[Rows, dict[int, str]]:
+        """Return the rows of the stored passages, ascending, and the ids that are known.
+
+        The columns tell them, else SQLite, else the passages that were found.
+        """
+        salvage, dead = self._salvage, self._salvage.dead_rows()
+        columns = self._load_columns()
+        if columns is not None:
+            names = {
+                row: name
+                for segment in columns
+                for row, name in zip(segment.rows.tolist(), segment.ids.tolist(), strict=True)
+            }
+            rows = np.setdiff1d(np.array(sorted(names), np.int64), dead)
+            return rows, names
+        current = salvage.current_rows()
+        if current is not None:
+            return current, salvage.damaged
+        self._problems.append(
+            "it is unknown which passages were deleted: the newest of each id is saved"
+        )
+        newest = {
+            salvage.passage(row).id: row for row in sorted(set(salvage.cells) - set(dead.tolist()))
+        }
+        lost = [row for row, name in salvage.damaged.items() if name not in newest]
+        return np.array(sorted([*newest.values(), *lost]), np.int64), salvage.damaged
+
+    def _load_columns(self) -> list[ColumnSegment] | None:
+        """Return the columns of all passages, None if some are missing or damaged."""
+        records = self._salvage.segments()
+        if records is None or self._state is None or len(records) != self._state.segments:
+            return None
+        segments: list[ColumnSegment] = []
+        for record in records:
+            if record.leg != ColumnSegmentType.leg:
+                continue
+            try:
+                data: Any = record.blob
+                if record.file is not None:
+                    data = map_file(self._layout.segment_file(record.file), record.size)
+                if content_hash(data) != record.hash:
+                    raise CorruptIndexError("its bytes are not those that were written")
+                segments.append(ColumnSegment.from_arrays(unpack_arrays(data)))
+            except (OSError, ValueError, LookupError, TypeError) as error:
+                self._problems.append(f"columns segment {record.number}: {error}")
+                return None
+        return segments
+
+    def _find_content(self) -> IndexContent:
+        """Return the settings, the vectors' encoder and the query adapters."""
+        settings = self._salvage.settings()
+        if settings is None:
+            self._problems.append(
+                f"the new index has the analyzer {DEFAULT_ANALYZER!r} and no dense leg: "
+                "Index.reanalyze and Index.reencode change this"
+            )
+            lexical = IndexSettings(dense=False)
+            return IndexContent(
+                with_analyzer(lexical, analyzer_from_name(DEFAULT_ANALYZER), 1), None
+            )
+        adapters: dict[str, bytes] = {}
+        records = adapter_records(settings)
+        for name, record in records.items():
+            problem = find_adapter_problem(self._layout, name, record["hash"])
+            if problem is None:
+                adapters[name] = read_adapter_file(self._layout, name, record["hash"])
+            else:
+                self._problems.append(problem)
+        profiles = {
+            name: values
+            for name, values in profile_records(settings).items()
+            if values.get("adapter") in (None, *adapters)
+        }
+        settings = replace(
+            settings,
+            query_adapters=json.dumps({name: records[name] for name in adapters}),
+            profiles=json.dumps(profiles),
+            active_profile=settings.active_profile if settings.active_profile in profiles else None,
+        )
+        return IndexContent(settings, self._find_vector_set(settings), adapters)
+
+    def _find_vector_set(self, settings: IndexSettings) -> VectorSetRecord | None:
+        active = [record for record in self._salvage.vector_sets() if record.active == 1]
+        if active:
+            return max(active, key=lambda record: record.number)
+        blocks = self._salvage.blocks()
+        if not blocks or settings.dim is None:
+            return None
+        self._problems.append(
+            "the identity of the encoder is lost: another encoder is not noticed any more"
+        )
+        return VectorSetRecord(blocks[-1].vector_set, "null", b"", 1)
+
+    def _find_vectors(self) -> dict[int, tuple[BlockRecord, int]]:
+        """Return where the vector of each row is: its block, and its position there."""
+        vector_set = self.content.vector_set
+        places: dict[int, tuple[BlockRecord, int]] = {}
+        if vector_set is None or self._dim is None:
+            return {}
+        for block in self._salvage.blocks():
+            if block.vector_set != vector_set.number:
+                continue
+            try:
+                changed = content_hash(self._map_block(block)) != block.hash
+            except (OSError, ValueError) as error:
+                self._problems.append(f"vector block {block.number}: {error}")
+                continue
+            if changed:
+                self._problems.append(
+                    f"vectors {block.first:,} to {block.first + block.count - 1:,} in {block.file} "
+                    "are not those that were written"
+                )
+                continue
+            places.update((row, (block, at)) for at, row in enumerate(block.rows.tolist()))
+        return places
+
+    def _map_block(self, block: BlockRecord) -> Vectors:
+        """Return the vectors (n, dim) of a block."""
+        assert self._dim is not None
+        first, last = (4 * self._dim * at for at in (block.first, block.first + block.count))
+        data = map_file(self._layout.vector_file(block.file), last)
+        return np.frombuffer(data, "<f4")[first // 4 :].reshape(block.count, self._dim)
+
+    def _rows_with_vector(self) -> set[int]:
+        """Return the rows that had a vector, as far as the blocks' records tell."""
+        rows = {row for block in self._salvage.blocks() for row in block.rows.tolist()}
+        return rows | set(self._places)
+
+    def _read_vectors(self, rows: Rows) -> tuple[Vectors, Mask]:
+        """Return the stored vectors (n, dim) of rows, and which of them there are."""
+        assert self._dim is not None
+        vectors = np.zeros((len(rows), self._dim), np.float32)
+        present = np.zeros(len(rows), np.bool_)
+        maps: dict[int, Vectors] = {}
+        for at, row in enumerate(rows.tolist()):
+            if row in self._places:
+                block, position = self._places[row]
+                if block.number not in maps:
+                    maps[block.number] = self._map_block(block)
+                vectors[at], present[at] = maps[block.number][position], True
+        return vectors, present
+
+    def _encode_lost(self, passages: list[StoredPassage], vectors: Vectors, present: Mask) -> None:
+        """Encode the passages whose vector was lost, and enter the vectors."""
+        lost = [
+            at
+            for at, passage in enumerate(passages)
+            if not present[at] and passage.encoded_text and self._has_lost(passage.row)
+        ]
+        if not lost:
+            return
+        settings, vector_set = self.content.settings, self.content.vector_set
+        try:
+            texts = [passages[at].encoded_text for at in lost]
+            encoded = self._binding.encode_passages(texts, settings, vector_set)
+        except TwofoldError as error:
+            self._problems.append(f"lost vectors can't be encoded again: {error}")
+            self._without += [passages[at].id for at in lost]
+            return
+        assert settings.metric is not None
+        usable = settings.metric.can_compare(encoded)
+        places = np.array(lost)[usable]
+        vectors[places] = settings.metric.prepare(encoded[usable])
+        present[places] = True
+        self._encoded += len(places)
+
+    def _has_lost(self, row: int) -> bool:
+        """Return whether a row without a readable vector had one."""
+        complete = self._state is not None and len(self._had_vector) >= self._state.vectors
+        return row in self._had_vector or not complete

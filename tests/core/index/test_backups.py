@@ -1,0 +1,307 @@
+"""Backups: one archive for all backups of an index, each restorable, each verified."""
+
+import json
+import os
+import tarfile
+import threading
+
+import numpy as np
+import pytest
+
+from twofold import HashingEncoder, Index, Retriever
+from twofold.encoders import QueryAdapter
+from twofold.errors import CorruptIndexError, IndexLockedError, InputError, StorageError
+from twofold.index import list_backups
+from twofold.index.writing import commit_files
+from twofold.storage import WriteLock, content_hash
+
+
+def passages(start, stop, turn=0):
+    return [
+        {"id": f"{n:04}", "text": f"word{n} turn{turn} common", "metadata": {"n": n}}
+        for n in range(start, stop)
+    ]
+
+
+def content(index):
+    return {p.id: (p.title, p.text, dict(p.metadata)) for p in index}
+
+
+def answers(index):
+    retriever = Retriever(index, k=5)
+    found = [retriever.retrieve(f"word{n} common") for n in range(0, 60, 7)]
+    return [(hits.ids, hits.scores.tolist()) for hits in found]
+
+
+@pytest.fixture(autouse=True)
+def segments_in_files(monkeypatch):
+    monkeypatch.setattr(commit_files, "IN_CATALOG", 512)
+
+
+@pytest.fixture
+def filled(tmp_path):
+    with Index.open(tmp_path / "index", encoder="hashing") as index:
+        index.upsert(passages(0, 60))
+        yield index
+
+
+def test_a_restored_backup_is_the_index_as_it_was(filled, tmp_path):
+    filled.query_adapters.save("map", QueryAdapter(np.eye(filled.dim, dtype=np.float32)))
+    before, found = content(filled), answers(filled)
+    backup = filled.backup(tmp_path / "deep" / "a.tar")
+    assert (backup.number, backup.passages, backup.vectors) == (1, 60, 60)
+    filled.delete(where={})
+    with Index.from_backup(tmp_path / "deep" / "a.tar", tmp_path / "restored") as restored:
+        assert content(restored) == before
+        assert answers(restored) == found
+        assert list(restored.query_adapters) == ["map"]
+        assert restored.verify(deep=True).problems == ()
+        restored.upsert(passages(60, 70))
+        assert len(restored) == 70
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "index", "restored"]
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a.tar"]
+
+
+def test_each_of_several_backups_can_be_restored(filled, tmp_path):
+    archive, states = tmp_path / "a.tar", []
+    for turn in range(5):
+        filled.upsert(passages(turn * 10, turn * 10 + 40, turn))
+        filled.delete([f"{turn:04}"])
+        assert filled.backup(archive).number == turn + 1
+        states.append((content(filled), answers(filled)))
+    assert [backup.passages for backup in list_backups(archive)] == [len(s[0]) for s in states]
+    for number, (stored, found) in enumerate(states, 1):
+        target = tmp_path / f"restored{number}"
+        with Index.from_backup(archive, target, number=number) as restored:
+            assert content(restored) == stored
+            assert answers(restored) == found
+            assert restored.verify(deep=True).problems == ()
+    with Index.from_backup(archive, tmp_path / "newest") as newest:
+        assert content(newest) == states[-1][0]
+
+
+def test_a_backup_adds_only_vectors_that_are_new(tmp_path):
+    rng = np.random.default_rng(0)
+    with Index.open(tmp_path / "index", dim=64, encoder=None) as index:
+        vectors = rng.standard_normal((5000, 64), np.float32)
+        index.upsert(passages(0, 5000), vectors=vectors)
+        first = index.backup(tmp_path / "a.tar")
+        index.upsert(passages(5000, 5010), vectors=vectors[:10])
+        second = index.backup(tmp_path / "a.tar")
+    assert first.added == first.size
+    with tarfile.open(tmp_path / "a.tar") as archive:
+        sizes = {member.name: member.size for member in archive}
+    vector_members = {name: size for name, size in sizes.items() if "/vectors/" in name}
+    assert sorted(vector_members.values()) == [10 * 64 * 4, 5000 * 64 * 4]
+    assert second.size > second.added
+    assert second.size - second.added >= 5000 * 64 * 4
+
+
+def test_any_tar_program_lists_and_extracts_an_archive(filled, tmp_path):
+    for _ in range(2):
+        filled.backup(tmp_path / "a.tar")
+    with tarfile.open(tmp_path / "a.tar", "r:") as archive:
+        names = archive.getnames()
+        manifest = archive.extractfile("000002/manifest.json").read()
+    assert names[0] == "twofold-backups"
+    assert json.loads(manifest.partition(b"\n")[2])["passages"] == 60
+
+
+def test_an_archive_belongs_to_one_index(filled, tmp_path):
+    filled.backup(tmp_path / "a.tar")
+    filled.copy(tmp_path / "copy")
+    with Index.open(tmp_path / "copy") as copied:
+        with pytest.raises(InputError, match="of another index"):
+            copied.backup(tmp_path / "a.tar")
+        copied.backup(tmp_path / "b.tar")
+    with Index.from_backup(tmp_path / "a.tar", tmp_path / "index2") as restored:
+        assert len(restored) == 60
+    assert len(list_backups(tmp_path / "a.tar")) == 1
+
+
+def test_other_files_are_refused_and_left_alone(filled, tmp_path):
+    notes = tmp_path / "notes.txt"
+    notes.write_text("my notes " * 200)
+    with tarfile.open(tmp_path / "other.tar", "w") as other:
+        other.add(notes, "notes.txt")
+    for path in (notes, tmp_path / "other.tar"):
+        before = path.read_bytes()
+        with pytest.raises(InputError, match="is not an archive of backups"):
+            filled.backup(path)
+        with pytest.raises(InputError, match="is not an archive of backups"):
+            Index.from_backup(path, tmp_path / "restored")
+        assert path.read_bytes() == before
+    with pytest.raises(InputError, match="own folder"):
+        filled.backup(filled.path / "a.tar")
+    with pytest.raises(InputError, match="is not a file"):
+        filled.backup(tmp_path)
+    with pytest.raises(InputError, match="there is no archive"):
+        Index.from_backup(tmp_path / "missing.tar", tmp_path / "restored")
+    (tmp_path / "empty.tar").touch()
+    with pytest.raises(InputError, match="holds no complete backup"):
+        Index.from_backup(tmp_path / "empty.tar", tmp_path / "restored")
+    filled.backup(tmp_path / "a.tar")
+    for number in (0, 2, "x"):
+        with pytest.raises(InputError, match=f"got number {number}"):
+            Index.from_backup(tmp_path / "a.tar", tmp_path / "restored", number=number)
+    with pytest.raises(InputError, match="not empty"):
+        Index.from_backup(tmp_path / "a.tar", filled.path)
+    assert not (tmp_path / "restored").exists()
+
+
+def test_a_restored_index_may_replace_another_one(filled, tmp_path):
+    filled.backup(tmp_path / "a.tar")
+    with Index.open(tmp_path / "other", encoder=None) as other:
+        other.upsert(["another"])
+        with pytest.raises(IndexLockedError):
+            Index.from_backup(tmp_path / "a.tar", tmp_path / "other", overwrite=True)
+    with Index.from_backup(tmp_path / "a.tar", tmp_path / "other", overwrite=True) as restored:
+        assert len(restored) == 60
+
+
+def test_a_damaged_index_adds_nothing_to_an_archive(filled, tmp_path):
+    archive = tmp_path / "a.tar"
+    filled.backup(archive)
+    before = archive.read_bytes()
+    filled.upsert(passages(60, 120))
+    (vectors,) = (filled.path / "vectors").iterdir()
+    data = bytearray(vectors.read_bytes())
+    data[-5] ^= 4
+    vectors.write_bytes(data)
+    with pytest.raises(CorruptIndexError, match="is not what was written"):
+        filled.backup(archive)
+    assert archive.read_bytes() == before
+    with pytest.raises(CorruptIndexError, match="is not what was written"):
+        filled.backup(tmp_path / "new.tar")
+    assert not (tmp_path / "new.tar").exists()
+
+
+def test_damage_of_an_archive_is_found_and_leaves_the_target(filled, tmp_path):
+    archive = tmp_path / "a.tar"
+    filled.backup(archive)
+    data = archive.read_bytes()
+    with Index.open(tmp_path / "target", encoder=None) as target:
+        target.upsert(["unchanged"])
+    rng = np.random.default_rng(3)
+    seen = 0
+    for place in rng.choice(len(data), 150, replace=False).tolist():
+        changed = bytearray(data)
+        changed[place] ^= 1 << int(rng.integers(8))
+        archive.write_bytes(changed)
+        try:
+            Index.from_backup(archive, tmp_path / "target", overwrite=True).close()
+        except (CorruptIndexError, InputError):
+            seen += 1
+            with Index.open(tmp_path / "target") as target:
+                assert [passage.text for passage in target] == ["unchanged"]
+        else:  # padding
+            with Index.open(tmp_path / "target") as target:
+                assert content(target) == content(filled)
+            with Index.open(tmp_path / "second", encoder=None) as other:
+                other.upsert(["unchanged"])
+                other.copy(tmp_path / "target", overwrite=True)
+    assert seen > 100
+
+
+def test_an_archive_cut_anywhere_has_the_backups_before(filled, tmp_path):
+    archive, sizes = tmp_path / "a.tar", []
+    for turn in range(3):
+        filled.upsert(passages(turn * 20, turn * 20 + 25, turn))
+        filled.backup(archive)
+        sizes.append(archive.stat().st_size)
+    data = archive.read_bytes()
+    for size in np.linspace(1, len(data), 40).astype(int).tolist():
+        archive.write_bytes(data[:size])
+        # A manifest is followed by 1,024 bytes that mark the end for tar programs.
+        complete = sum(end - 1024 <= size for end in sizes)
+        if size < 1024:
+            continue
+        assert len(list_backups(archive)) == complete
+        assert filled.backup(archive).number == complete + 1
+        with Index.from_backup(archive, tmp_path / "restored", overwrite=True) as restored:
+            assert content(restored) == content(filled)
+
+
+def test_names_in_a_crafted_archive_stay_in_the_target(filled, tmp_path):
+    archive = tmp_path / "a.tar"
+    filled.backup(archive)
+    data = archive.read_bytes()
+    with tarfile.open(archive) as opened:
+        member = opened.getmember("000001/manifest.json")
+        manifest = json.loads(opened.extractfile(member).read().partition(b"\n")[2])
+    for name in ("../evil", "/evil", "vectors/../../evil", "LOCK", "catalog.sqlite/x", "HEAD"):
+        crafted = dict(manifest)
+        crafted["files"] = {**manifest["files"], name: manifest["files"]["catalog.sqlite"]}
+        text = json.dumps(crafted).encode()
+        written = content_hash(text).hex().encode() + b"\n" + text
+        header = tarfile.TarInfo("000001/manifest.json")
+        header.size = len(written)
+        start = member.offset
+        archive.write_bytes(
+            data[:start] + header.tobuf() + written + bytes(-len(written) % 512) + bytes(1024)
+        )
+        with pytest.raises(CorruptIndexError, match="is no file of an index"):
+            Index.from_backup(archive, tmp_path / "target" / "restored")
+        assert not list(tmp_path.rglob("*evil*"))
+        assert not (tmp_path / "target" / "restored").exists()
+
+
+def test_one_process_writes_to_an_archive(filled, tmp_path):
+    filled.backup(tmp_path / "a.tar")
+    lock = WriteLock(tmp_path / "a.tar")
+    lock.acquire()
+    with pytest.raises(IndexLockedError, match="another backup is being written"):
+        filled.backup(tmp_path / "a.tar")
+    lock.release()
+    assert filled.backup(tmp_path / "a.tar").number == 2
+
+
+def test_a_full_disk_leaves_the_earlier_backups(filled, tmp_path, monkeypatch):
+    archive = tmp_path / "a.tar"
+    filled.backup(archive)
+    filled.upsert(passages(60, 90))
+    plain, calls = os.fsync, []
+
+    def failing(handle):
+        calls.append(handle)
+        if os.fstat(handle).st_ino == archive.stat().st_ino:
+            raise OSError(28, "No space left on device")
+        plain(handle)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(StorageError, match="No space left"):
+        filled.backup(archive)
+    monkeypatch.undo()
+    assert calls
+    assert [backup.passages for backup in list_backups(archive)] == [60]
+    assert filled.backup(archive).passages == 90
+
+
+def test_backups_beside_a_writer_are_each_one_generation(tmp_path):
+    with Index.open(tmp_path / "index", encoder=HashingEncoder()) as index:
+        index.upsert(passages(0, 40))
+        stop, turns = threading.Event(), [0]
+
+        def write():
+            while not stop.is_set() or turns[0] < 3:
+                turns[0] += 1
+                index.upsert(passages(0, 40, turns[0]))
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            for _ in range(6):
+                index.backup(tmp_path / "a.tar")
+        finally:
+            stop.set()
+            writer.join()
+    seen = set()
+    for number in range(1, 7):
+        target = tmp_path / f"restored{number}"
+        with Index.from_backup(tmp_path / "a.tar", target, number=number) as restored:
+            assert restored.verify(deep=True).ok
+            texts = {text.split()[1] for _, text, _ in content(restored).values()}
+            assert len(restored) == 40
+            assert len(texts) == 1
+            seen |= texts
+    assert seen
