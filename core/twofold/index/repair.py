@@ -201,9 +201,10 @@ class _Repair:
 
         The columns tell them, else SQLite, else the passages that were found.
         """
-        salvage, dead = self._salvage, self._salvage.dead_rows()
+        salvage = self._salvage
+        dead, complete = salvage.dead_rows()
         columns = self._load_columns()
-        if columns is not None:
+        if columns is not None and complete:
             names = {
                 row: name
                 for segment in columns
@@ -215,7 +216,8 @@ class _Repair:
         if current is not None:
             return current, salvage.damaged
         self._problems.append(
-            "it is unknown which passages were deleted: the newest of each id is saved"
+            "it is unknown which passages were deleted: the newest of each id is saved, and "
+            "deleted ones may be back"
         )
         newest = {
             salvage.passage(row).id: row for row in sorted(set(salvage.cells) - set(dead.tolist()))

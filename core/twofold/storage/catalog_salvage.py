@@ -118,8 +118,8 @@ class CatalogSalvage:
         records = self._records("vector_blocks", BlockRecord)[0]
         return sorted(records, key=lambda record: record.number)
 
-    def dead_rows(self) -> Rows:
-        """Return the recorded rows of deleted passages, ascending."""
+    def dead_rows(self) -> tuple[Rows, bool]:
+        """Return the recorded rows of deleted passages, ascending, and whether these are all."""
         parts = [np.empty(0, np.int64)]
         rows, complete = self._select("tombstones")
         for number, data, checksum in rows:
@@ -129,8 +129,8 @@ class CatalogSalvage:
                     continue
             complete = False
         if not complete:
-            self.problems.append("records of deletions are damaged: deleted passages may be back")
-        return np.unique(np.concatenate(parts))
+            self.problems.append("records of deletions are damaged")
+        return np.unique(np.concatenate(parts)), complete
 
     def _scan(self) -> None:
         """Find all rows in the pages."""
