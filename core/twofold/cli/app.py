@@ -16,7 +16,6 @@ from typer.core import TyperGroup
 from twofold import __version__
 from twofold.cli.console import (
     BROKEN_PIPE,
-    DAMAGE,
     Folder,
     Json,
     Metric,
@@ -32,6 +31,7 @@ from twofold.cli.evaluation import evaluation
 from twofold.cli.export import draw_map, export
 from twofold.cli.folders import describe_folder, folder_as_dict
 from twofold.cli.search import search
+from twofold.cli.storage import backup, copy, import_export, repair, restore, verify
 from twofold.cli.training import train
 from twofold.cli.tuning import profiles, tune
 from twofold.corpus import (
@@ -253,38 +253,6 @@ def recall(
         )
 
 
-def copy(
-    folder: Folder,
-    to: Annotated[Path, Option("--to", metavar="DIR", help="A new or empty folder.")],
-    overwrite: Annotated[bool, Option("--overwrite", help="Replace an index there.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Copy an index, which other processes may read and write meanwhile."""
-    with open_index(folder, read_only=True) as source:
-        source.copy(to, overwrite=overwrite)
-        value = {"to": str(to), "passages": len(source)}
-        print_result(as_json, value, f"{to}: {len(source):,} passages copied")
-
-
-def verify(
-    folder: Folder,
-    deep: Annotated[bool, Option("--deep", help="Also rebuild and compare indexes.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Check every byte of an index; the exit code is 1 if anything is damaged."""
-    with open_index(folder, read_only=True) as source:
-        report = source.verify(deep=deep)
-        verdict = "all as written" if report.ok else f"{len(report.problems)} problems"
-        text = (
-            f"{folder}: generation {report.generation}, {report.passages:,} passages, "
-            f"{report.vectors:,} vectors, {report.segments} segments: {verdict}"
-        )
-        lines = [text, *(f"  {problem}" for problem in report.problems)]
-        print_result(as_json, {**asdict(report), "ok": report.ok}, "\n".join(lines))
-        if not report.ok:
-            raise Exit(DAMAGE)
-
-
 def _open_corpus(
     path: Path, splitting: Splitting, name: str | None, to: Path, *, allow_empty: bool
 ) -> Corpus:
@@ -318,7 +286,8 @@ def main() -> None:
 
 app.command("map")(report_errors()(draw_map))
 app.command("eval")(report_errors()(evaluation))
+app.command("import")(report_errors()(import_export))
 _commands: list[Callable[..., None]] = [search, reindex, reencode, recall, export, tune, profiles]
-_commands += [train, index, reanalyze, copy, verify]
+_commands += [train, index, reanalyze, copy, backup, restore, verify, repair]
 for _command in _commands:
     app.command()(report_errors()(_command))

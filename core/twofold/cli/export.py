@@ -1,6 +1,7 @@
-"""The commands ``export`` and ``map``, which write models and pictures."""
+"""The commands ``export`` and ``map``, which write indexes, models and pictures."""
 
 import time
+from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -12,10 +13,11 @@ from twofold.encoders import OnnxEncoder, distill
 from twofold.encoders.model_spec import parse_spec
 from twofold.encoders.onnx import Precision
 from twofold.errors import InputError
+from twofold.index.layout import Layout
 from twofold.protocols import Encoder
 
-_MODEL = "A model's name or folder; 'NAME?max_length=128' sets options."
-_FORM = "onnx gives equal vectors, onnx-int8 similar ones; static is smallest."
+_SOURCE = "Folder of an index, or a model's name or folder; 'NAME?max_length=128' sets options."
+_FORM = "Of a model: onnx gives equal vectors, onnx-int8 similar ones; static is smallest."
 _TARGET = "The page (.html) or picture (.png) to write."
 _QUERY = "Query to show with its hits; repeatable."
 
@@ -29,13 +31,33 @@ class Form(str, Enum):
 
 
 def export(
-    model: Annotated[str, Argument(metavar="MODEL", help=_MODEL)],
+    source: Annotated[str, Argument(metavar="DIR|MODEL", help=_SOURCE)],
     to: Annotated[Path, Option("--to", metavar="FOLDER", help="The folder to write.")],
-    form: Annotated[Form, Option("--as", help=_FORM)] = Form.ONNX,
+    form: Annotated[Form | None, Option("--as", help=_FORM, show_default="onnx")] = None,
     dim: Annotated[int | None, Option(help="Dimensions, for static.", show_default="256")] = None,
     as_json: Json = False,
 ) -> None:
-    """Export a model that encodes faster on a CPU, as ONNX or as a static model."""
+    """Export an index as JSON lines and vectors, or a model that encodes faster on a CPU.
+
+    `twofold import` makes an index of the former, in any version. Models are exported as ONNX or as
+    a static model.
+    """
+    if Layout(Path(source)).catalog.is_file():
+        if form is not None or dim is not None:
+            raise InputError(f"--as and --dim are for models, and {source} is an index")
+        _export_index(Path(source), to, as_json=as_json)
+    else:
+        _export_model(source, to, form if form is not None else Form.ONNX, dim, as_json=as_json)
+
+
+def _export_index(folder: Path, to: Path, *, as_json: bool) -> None:
+    with open_index(folder, read_only=True) as index:
+        exported = index.export(to)
+    text = f"{to}: {exported.passages:,} passages and {exported.vectors:,} vectors exported"
+    print_result(as_json, {"folder": str(to), **asdict(exported)}, text)
+
+
+def _export_model(model: str, to: Path, form: Form, dim: int | None, *, as_json: bool) -> None:
     if dim is not None and form is not Form.STATIC:
         raise InputError("--dim is for --as static: for ONNX, pass MODEL as 'NAME?dim=N'")
     started = time.perf_counter()

@@ -241,10 +241,14 @@ def _open_files(
             f"{archive.path} holds backups of another index (a copy and a restored index count as "
             "others): pass the path of a new archive"
         )
-    view.reader.copy_to(catalog)
-    file = stack.enter_context(catalog.open("rb"))
-    sources = [_Source(layout.catalog.name, file, 0, catalog.stat().st_size)]
     known: dict[str, list[Part]] = {}
+    sources: list[_Source] = []
+    if last is not None and last.generation == snapshot.generation:
+        known[layout.catalog.name] = list(last.files[layout.catalog.name])
+    else:
+        view.reader.copy_to(catalog)
+        file = stack.enter_context(catalog.open("rb"))
+        sources.append(_Source(layout.catalog.name, file, 0, catalog.stat().st_size))
     contents = [*_segment_contents(layout, snapshot), *_vector_contents(layout, snapshot)]
     for path, size, hashes in [*contents, *_adapter_contents(layout, snapshot)]:
         name = path.relative_to(layout.folder).as_posix()

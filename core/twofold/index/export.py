@@ -47,7 +47,7 @@ _CHUNK = 1 << 20  # bytes read at a time
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What an export holds.
+    """The counts of an export.
 
     Attributes:
         generation: The generation that was exported.

@@ -47,7 +47,7 @@ _BATCH = 1024  # passages in one commit
 
 @dataclass(frozen=True, slots=True)
 class RepairReport:
-    """What `Index.repair` has saved, and what it could not.
+    """The outcome of `Index.repair`.
 
     Attributes:
         passages: How many passages were saved.

@@ -4,8 +4,8 @@ The catalog (SQLite) and the vector files are the primary data; segments are der
 Every row, file and array has a checksum. HEAD names the last committed generation, to detect a
 catalog that has lost commits. Only POSIX locks on local disks are supported.
 
-A folder of another format is refused with a message that says to index the passages again:
-`FORMAT` grows with every change of what is stored.
+`FORMAT` grows with every change of what is stored, and a folder of another format is refused.
+`tests/core/index/stored` has a folder of each format since 5, which must still open.
 """
 
 from twofold.storage.archive import BackupArchive, Manifest, Part

@@ -97,6 +97,14 @@ def test_a_backup_adds_only_vectors_that_are_new(tmp_path):
     assert second.size - second.added >= 5000 * 64 * 4
 
 
+def test_a_backup_of_the_same_generation_adds_nothing(filled, tmp_path):
+    assert filled.backup(tmp_path / "a.tar").added > 0
+    again = filled.backup(tmp_path / "a.tar")
+    assert (again.number, again.added) == (2, 0)
+    with Index.from_backup(tmp_path / "a.tar", tmp_path / "restored") as restored:
+        assert content(restored) == content(filled)
+
+
 def test_any_tar_program_lists_and_extracts_an_archive(filled, tmp_path):
     for _ in range(2):
         filled.backup(tmp_path / "a.tar")
