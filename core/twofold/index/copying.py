@@ -14,6 +14,7 @@ from twofold.storage import (
     check_local_disk,
     exchange_paths,
     make_folders,
+    storage_errors,
     sync_folder,
     write_head,
 )
@@ -35,6 +36,11 @@ def copy_index(
     if exists and not (overwrite and Layout(target).catalog.is_file()):
         problem = "not an index" if overwrite else "not empty"
         raise InputError(f"{target} is {problem}: pass the path of a new or empty folder")
+    with storage_errors(target):
+        _copy(layout, snapshots, target, exists=exists)
+
+
+def _copy(layout: Layout, snapshots: SnapshotProvider, target: Path, *, exists: bool) -> None:
     make_folders(target.parent)
     check_local_disk(target.parent)
     copy, lock = Layout(_sibling(target, "copying")), WriteLock(Layout(target).lock)

@@ -381,8 +381,9 @@ class Catalog(Forkable):
     @classmethod
     def create(cls, path: Path, settings: IndexSettings) -> None:
         """Create an empty catalog in one transaction, unless there already is one."""
-        connection = sqlite3.connect(path, isolation_level=None)
+        connection: sqlite3.Connection | None = None
         try:
+            connection = sqlite3.connect(path, isolation_level=None)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("BEGIN IMMEDIATE")
@@ -394,8 +395,12 @@ class Catalog(Forkable):
                 writer.put_state(State(new_identity()))
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute("COMMIT")
+        except sqlite3.DatabaseError as error:
+            _raise_translated(path, error)
+            raise
         finally:
-            connection.close()
+            if connection is not None:
+                connection.close()
 
     def read_transaction(self) -> "ReadTransaction":
         """Open a read transaction; raise IndexClosedError if the catalog was closed."""
@@ -461,14 +466,7 @@ class Catalog(Forkable):
 
     def raise_translated(self, error: BaseException | None) -> None:
         """Raise CorruptIndexError if SQLite reports damage, StorageError for its other errors."""
-        if not isinstance(error, sqlite3.DatabaseError):
-            return
-        message = str(error)
-        if any(words in message for words in _DAMAGE):
-            raise CorruptIndexError(
-                f"{self._path} is damaged ({error}): restore the index from a copy"
-            ) from error
-        raise StorageError(f"{self._path} can't be read or written: {error}") from error
+        _raise_translated(self._path, error)
 
     def _close_idle(self) -> None:
         for connection in self._idle:
@@ -532,6 +530,18 @@ class Catalog(Forkable):
                 f"the index at {self._path.parent} has format {number}, but this version of "
                 f"twofold reads format {FORMAT}: {advice}"
             )
+
+
+def _raise_translated(path: Path, error: BaseException | None) -> None:
+    """Raise the library's error for one of SQLite about the catalog at ``path``."""
+    if not isinstance(error, sqlite3.DatabaseError):
+        return
+    message = str(error)
+    if any(words in message for words in _DAMAGE):
+        raise CorruptIndexError(
+            f"{path} is damaged ({error}): restore the index from a copy"
+        ) from error
+    raise StorageError(f"{path} can't be read or written: {error}") from error
 
 
 class ReadTransaction:
