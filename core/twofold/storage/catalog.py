@@ -398,6 +398,8 @@ class Catalog(Forkable):
         except sqlite3.DatabaseError as error:
             _raise_translated(path, error)
             raise
+        except UnicodeDecodeError as error:
+            raise _undecodable_error(path, error) from error
         finally:
             if connection is not None:
                 connection.close()
@@ -516,6 +518,8 @@ class Catalog(Forkable):
                 ) from error
             self.raise_translated(error)
             raise
+        except UnicodeDecodeError as error:
+            raise _undecodable_error(self._path, error) from error
         connection.stamp = stamp
         return connection
 
@@ -542,6 +546,11 @@ def _raise_translated(path: Path, error: BaseException | None) -> None:
             f"{path} is damaged ({error}): restore the index from a copy"
         ) from error
     raise StorageError(f"{path} can't be read or written: {error}") from error
+
+
+def _undecodable_error(path: Path, error: UnicodeDecodeError) -> CorruptIndexError:
+    """Return the error for a damaged schema whose text SQLite puts into a message."""
+    return CorruptIndexError(f"{path} is damaged ({error}): restore the index from a copy")
 
 
 class ReadTransaction:
