@@ -15,6 +15,7 @@ from collections import Counter
 from pathlib import Path
 
 from reliability.crash_states import Disk, iterate_states, state_key, write_state
+from reliability.flips import VARIANTS, check_variant
 from reliability.shim import (
     CHANGES,
     CLOSE,
@@ -336,7 +337,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--draws", type=int, default=1, help="random states of an operation")
     parser.add_argument("--every", type=int, default=8, help="sectors between torn writes")
-    parser.add_argument("what", choices=["crashes", "kills", "failures", "reads"])
+    parser.add_argument("what", choices=["crashes", "kills", "failures", "reads", "flips"])
     parser.add_argument("names", nargs="*", default=[])
     options = parser.parse_args()
     warnings.simplefilter("error")
@@ -347,7 +348,10 @@ def main():
     fast = "/dev/shm" if os.access("/dev/shm", os.W_OK) else options.folder
     with tempfile.TemporaryDirectory(dir=fast, prefix="reliability-") as folder:
         functions = {"crashes": check_crashes, "kills": check_kills, "failures": check_failures}
-        if options.what == "reads":
+        if options.what == "flips":
+            for name in options.names or VARIANTS:
+                check_variant(name, Path(folder), options, report)
+        elif options.what == "reads":
             check_reads(Path(folder), shim, options, report)
         else:
             functions[options.what](names, Path(folder), shim, options, report)

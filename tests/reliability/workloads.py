@@ -155,23 +155,30 @@ def content_of(index):
 
 def answers_of(index):
     """Return all that an open index answers."""
-    stored = list(index)
-    ids = [passage.id for passage in stored]
-    answers = {
-        "passages": [(p.id, p.title, p.text, dict(p.metadata)) for p in stored],
-        "counts": [len(index), index.count({"odd": True}), index.count({"turn": {"$gte": 1}})],
-        "get": [p.text for p in index.get(ids[:3])],
-        "known": [f"p{n:03}" in index for n in (0, 7, 31)],
-        "setting": [index.dim, index.analyzer, index.title_weight],
-        "index type": index.index_type,
-        "profiles": (dict(index.profiles), index.profiles.active),
-        "adapters": {n: a.matrix.tobytes() for n, a in index.query_adapters.items()},
+    return {name: answer() for name, answer in answer_functions(index).items()}
+
+
+def answer_functions(index):
+    """Return functions that ask an open index for its answers, by name."""
+    ids = [f"p{n:03}" for n in (0, 3, 7, 21, 31)]
+    functions = {
+        "passages": lambda: [(p.id, p.title, p.text, dict(p.metadata)) for p in index],
+        "length": lambda: len(index),
+        "odd": lambda: index.count({"odd": True}),
+        "later": lambda: index.count({"turn": {"$gte": 1}}),
+        "named": lambda: sorted(p.id for p in index.get(where={"name": {"$in": ["press"]}})),
+        "get": lambda: [(p.id, p.text) for p in index.get(ids)],
+        "known": lambda: [name in index for name in ids],
+        "setting": lambda: [index.dim, index.analyzer, index.title_weight],
+        "index type": lambda: index.index_type,
+        "profiles": lambda: (dict(index.profiles), index.profiles.active),
+        "adapters": lambda: {n: a.matrix.tobytes() for n, a in index.query_adapters.items()},
     }
-    answers |= {f"lexical {query}": lexical_answer(index, query) for query in QUERIES}
-    if index.dim is not None:
-        answers |= {f"dense {query}": dense_answer(index, query) for query in QUERIES}
-        answers["hybrid"] = sorted(hybrid_hits(index, QUERIES[1], len(ids)).ids)
-    return answers
+    for query in QUERIES:
+        functions[f"lexical {query}"] = lambda query=query: lexical_answer(index, query)
+        functions[f"dense {query}"] = lambda query=query: dense_answer(index, query)
+    functions["hybrid"] = lambda: hybrid_answer(index, QUERIES[1])
+    return functions
 
 
 def lexical_answer(index, query):
@@ -181,16 +188,22 @@ def lexical_answer(index, query):
 
 
 def dense_answer(index, query):
-    """Return ids and scores of a dense search."""
-    vector = SmallEncoder(index.dim).encode_queries([query])[0]
+    """Return ids and scores of a dense search, None before the first vector."""
+    dim = index.dim
+    if dim is None:
+        return None
+    vector = SmallEncoder(dim).encode_queries([query])[0]
     hits = Retriever(index, mode="dense", k=8).retrieve(vector=vector)
     return [(hit.id, hit.score) for hit in hits]
 
 
-def hybrid_hits(index, query, k):
-    """Return the hits of a hybrid search."""
-    vector = SmallEncoder(index.dim).encode_queries([query])[0]
-    return Retriever(index, k=max(k, 1)).retrieve(query, vector=vector)
+def hybrid_answer(index, query):
+    """Return the ids of a hybrid search that finds all, None before the first vector."""
+    dim = index.dim
+    if dim is None:
+        return None
+    vector = SmallEncoder(dim).encode_queries([query])[0]
+    return sorted(Retriever(index, k=99).retrieve(query, vector=vector).ids)
 
 
 def check_root(workload, root, allowed, *, write=True):
