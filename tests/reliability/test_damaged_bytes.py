@@ -1,6 +1,7 @@
 """No damaged byte changes an answer unnoticed, raises another error or ends the process."""
 
 import pytest
+
 from reliability.flips import VARIANTS
 from reliability.shim import run_worker
 
