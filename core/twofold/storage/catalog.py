@@ -338,6 +338,7 @@ class _Connection(sqlite3.Connection):
     file: FileKey | None = None
     stamp: tuple[int, ...] | None = None  # of a file opened as immutable
     user = 0  # the thread that has taken it
+    for_reading = False  # SQLite opens a file so where the system refuses more, if only for once
 
 
 class Catalog(Forkable):
@@ -419,6 +420,8 @@ class Catalog(Forkable):
         except BaseException as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError) and "readonly" in str(error):
+                connection.for_reading = True
             self.raise_translated(error)
             raise
         finally:
@@ -457,9 +460,19 @@ class Catalog(Forkable):
         return connection
 
     def return_connection(self, connection: _Connection) -> None:
-        """Return a connection to the pool; close it if its transaction could not be ended."""
+        """Return a connection to the pool; close it if its transaction could not be ended.
+
+        If a write found it to be open for reading alone, the idle ones are closed as well.
+        """
         with self._lock:
-            if self._closed or connection.in_transaction or connection.file != self._file:
+            if connection.for_reading:
+                self._close_idle()
+            if (
+                self._closed
+                or connection.in_transaction
+                or connection.for_reading
+                or connection.file != self._file
+            ):
                 connection.close()
             else:
                 self._idle.append(connection)

@@ -1,5 +1,7 @@
 """Errors of the system and of SQLite come out as errors of the library."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -28,3 +30,17 @@ def test_a_query_adapter_that_can_not_be_written_is_a_storage_error(index):
         index.query_adapters.save("trained", QueryAdapter(np.eye(256, dtype=np.float32)))
     assert list(index.query_adapters) == []
     assert index.verify().ok
+
+
+def test_an_index_writes_again_once_the_system_allows_it(tmp_path, monkeypatch):
+    path = tmp_path / "index"
+    Index.open(path, encoder=HashingEncoder()).close()
+    monkeypatch.setattr("os.access", lambda _, mode: mode != os.W_OK)
+    with Index.open(path, encoder=HashingEncoder()) as index:
+        assert len(index) == 0
+        monkeypatch.undo()
+        with pytest.raises(StorageError, match="readonly database"):
+            index.upsert(["a text"])
+        index.upsert(["a text"])
+        assert [passage.text for passage in index] == ["a text"]
+        assert index.verify().ok
