@@ -7,7 +7,7 @@ DEMO_VENV ?= .venv-demo
 BENCH_VENV ?= .venv-bench
 OLDEST_VENV ?= .venv-oldest
 
-.PHONY: demo test test-all oldest browser lint types layers unit bench eval clean
+.PHONY: demo test test-all torture oldest browser lint types layers unit bench eval clean
 
 demo: $(DEMO_VENV)/.ready
 	$(DEMO_VENV)/bin/python examples/demo.py
@@ -16,8 +16,13 @@ test: lint types layers unit
 
 # Tests that measure time run alone, after the others.
 test-all: $(READY) browser oldest
-	$(BIN)/pytest -q -n 2 --dist worksteal -m "slow and not alone"
-	$(BIN)/pytest -q -m "slow and alone"
+	$(BIN)/pytest -q -n 2 --dist worksteal -m "slow and not alone and not torture"
+	$(BIN)/pytest -q -m "slow and alone and not torture"
+
+# Thousands of crashes, kills, failing calls and flipped bits, for about an hour. TORTURE_COUNTS
+# names a file that takes what was tried.
+torture: $(READY)
+	$(BIN)/pytest -q -n 2 --dist worksteal -m torture tests/reliability
 
 # Both adapters beside the oldest LangChain and LlamaIndex that they support, whose own warnings of
 # newer Python packages are no errors here. LlamaIndex's own store was another one then, and its
@@ -34,7 +39,7 @@ browser:
 	else echo "make test-all needs Chromium: sudo apt-get install chromium" >&2; exit 1; fi
 
 unit: $(READY)
-	$(BIN)/pytest -q -n 2 --dist worksteal -m "not slow"
+	$(BIN)/pytest -q -n 2 --dist worksteal -m "not slow and not torture"
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any
 
 import xxhash
 
@@ -332,21 +332,13 @@ def file_key(path: Path) -> FileKey:
     return found.st_dev, found.st_ino
 
 
-def raise_translated(path: Path, error: sqlite3.DatabaseError) -> NoReturn:
-    """Raise CorruptIndexError if SQLite reports damage, StorageError for its other errors."""
-    if any(words in str(error) for words in _DAMAGE):
-        raise CorruptIndexError(
-            f"{path} is damaged ({error}): restore the index from a copy"
-        ) from error
-    raise StorageError(f"{path} can't be read or written: {error}") from error
-
-
 class _Connection(sqlite3.Connection):
     """A connection that knows the file that it has opened."""
 
     file: FileKey | None = None
     stamp: tuple[int, ...] | None = None  # of a file opened as immutable
     user = 0  # the thread that has taken it
+    for_reading = False  # SQLite opens a file so where the system refuses more, if only for once
 
 
 class Catalog(Forkable):
@@ -390,8 +382,9 @@ class Catalog(Forkable):
     @classmethod
     def create(cls, path: Path, settings: IndexSettings) -> None:
         """Create an empty catalog in one transaction, unless there already is one."""
-        connection = sqlite3.connect(path, isolation_level=None)
+        connection: sqlite3.Connection | None = None
         try:
+            connection = sqlite3.connect(path, isolation_level=None)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("BEGIN IMMEDIATE")
@@ -403,8 +396,14 @@ class Catalog(Forkable):
                 writer.put_state(State(new_identity()))
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute("COMMIT")
+        except sqlite3.DatabaseError as error:
+            _raise_translated(path, error)
+            raise
+        except UnicodeDecodeError as error:
+            raise _undecodable_error(path, error) from error
         finally:
-            connection.close()
+            if connection is not None:
+                connection.close()
 
     @classmethod
     def renew_identity(cls, path: Path) -> None:
@@ -414,7 +413,10 @@ class Catalog(Forkable):
             writer = CatalogWriter(connection)
             writer.put_state(replace(writer.state(), identity=new_identity()))
         except sqlite3.DatabaseError as error:
-            raise_translated(path, error)
+            _raise_translated(path, error)
+            raise
+        except UnicodeDecodeError as error:
+            raise _undecodable_error(path, error) from error
         finally:
             connection.close()
 
@@ -433,6 +435,8 @@ class Catalog(Forkable):
         except BaseException as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError) and "readonly" in str(error):
+                connection.for_reading = True
             self.raise_translated(error)
             raise
         finally:
@@ -471,9 +475,19 @@ class Catalog(Forkable):
         return connection
 
     def return_connection(self, connection: _Connection) -> None:
-        """Return a connection to the pool; close it if its transaction could not be ended."""
+        """Return a connection to the pool; close it if its transaction could not be ended.
+
+        If a write found it to be open for reading alone, the idle ones are closed as well.
+        """
         with self._lock:
-            if self._closed or connection.in_transaction or connection.file != self._file:
+            if connection.for_reading:
+                self._close_idle()
+            if (
+                self._closed
+                or connection.in_transaction
+                or connection.for_reading
+                or connection.file != self._file
+            ):
                 connection.close()
             else:
                 self._idle.append(connection)
@@ -482,8 +496,7 @@ class Catalog(Forkable):
 
     def raise_translated(self, error: BaseException | None) -> None:
         """Raise CorruptIndexError if SQLite reports damage, StorageError for its other errors."""
-        if isinstance(error, sqlite3.DatabaseError):
-            raise_translated(self._path, error)
+        _raise_translated(self._path, error)
 
     def _close_idle(self) -> None:
         for connection in self._idle:
@@ -533,6 +546,8 @@ class Catalog(Forkable):
                 ) from error
             self.raise_translated(error)
             raise
+        except UnicodeDecodeError as error:
+            raise _undecodable_error(self._path, error) from error
         connection.stamp = stamp
         return connection
 
@@ -547,6 +562,23 @@ class Catalog(Forkable):
                 f"the index at {self._path.parent} has format {number}, but this version of "
                 f"twofold reads format {FORMAT}: {advice}"
             )
+
+
+def _raise_translated(path: Path, error: BaseException | None) -> None:
+    """Raise the library's error for one of SQLite about the catalog at ``path``."""
+    if not isinstance(error, sqlite3.DatabaseError):
+        return
+    message = str(error)
+    if any(words in message for words in _DAMAGE):
+        raise CorruptIndexError(
+            f"{path} is damaged ({error}): restore the index from a copy"
+        ) from error
+    raise StorageError(f"{path} can't be read or written: {error}") from error
+
+
+def _undecodable_error(path: Path, error: UnicodeDecodeError) -> CorruptIndexError:
+    """Return the error for a damaged schema whose text SQLite puts into a message."""
+    return CorruptIndexError(f"{path} is damaged ({error}): restore the index from a copy")
 
 
 class ReadTransaction:

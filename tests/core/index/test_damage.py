@@ -298,6 +298,22 @@ def test_folders_that_a_copy_left_out_are_made_again(tmp_path):
         assert index.verify(deep=True).ok
 
 
+@pytest.mark.parametrize("head", [True, False])
+def test_a_schema_that_is_not_unicode_is_damage(tmp_path, head):
+    path = tmp_path / "index"
+    with Index.open(path, encoder=None) as index:
+        index.upsert(["a text"])
+    catalog = path / "catalog.sqlite"
+    data = catalog.read_bytes()
+    at = data.index(b"CREATE INDEX passages_content ON passages")
+    names = data.index(b"passages (content)", at)
+    catalog.write_bytes(data[:names] + b"\xcc" + data[names + 1 :])
+    if not head:
+        (path / "HEAD").unlink()
+    with pytest.raises(CorruptIndexError, match="is damaged"):
+        Index.open(path, encoder=None)
+
+
 @pytest.mark.parametrize("table", ["sqlite_autoindex_passages_1", "passages_content"])
 def test_flipped_bits_in_an_index_of_sqlite_hide_and_change_nothing(tmp_path, abstracts, table):
     path = tmp_path / "index"

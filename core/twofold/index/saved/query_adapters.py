@@ -16,7 +16,7 @@ from twofold.index.saved.collection import (
 )
 from twofold.index.saved_records import adapter_records, pack_adapter, profile_records, read_adapter
 from twofold.index.writing.commit import Change
-from twofold.storage import content_hash, make_folders, write_atomic
+from twofold.storage import content_hash, make_folders, storage_errors, write_atomic
 
 _UNSAFE = set('/\\:*?"<>|')
 _MAX_BYTES = 200  # file systems allow 255
@@ -61,8 +61,9 @@ class QueryAdapters(SavedCollection[QueryAdapter]):
                     f"({identity.name!r}): train an adapter on this index"
                 )
             data = pack_adapter(adapter)
-            make_folders(self._writer.layout.adapters)
-            write_atomic(self._writer.layout.adapter_file(name), lambda file: file.write(data))
+            with storage_errors(self._writer.layout.folder):
+                make_folders(self._writer.layout.adapters)
+                write_atomic(self._writer.layout.adapter_file(name), lambda file: file.write(data))
             records[name] = {"hash": content_hash(data).hex(), "set": vector_set.number}
             transaction.change = Change(
                 settings=replace(settings, query_adapters=json.dumps(records))
@@ -88,7 +89,8 @@ class QueryAdapters(SavedCollection[QueryAdapter]):
                 del records[name]
                 changed = replace(settings, query_adapters=json.dumps(records))
                 transaction.change = Change(settings=changed)
-            self._writer.layout.adapter_file(name).unlink(missing_ok=True)
+            with storage_errors(self._writer.layout.folder):
+                self._writer.layout.adapter_file(name).unlink(missing_ok=True)
 
     def __getitem__(self, name: str) -> QueryAdapter:
         return read_adapter(self._writer.layout, name, self._records()[name]["hash"])
