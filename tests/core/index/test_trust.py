@@ -1,5 +1,6 @@
 """An index names its analyzer, but no code is imported on the word of an index alone."""
 
+import json
 import os
 import pickle
 import subprocess
@@ -8,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tiny_models import finished_folder, transformer_folder
 from twofold import Index, Retriever
-from twofold.errors import IndexMismatchError, InputError
+from twofold.errors import IndexMismatchError, InputError, TwofoldError
 from twofold.index.analyzer_binding import AnalyzerSources
 from twofold.lexical import analyzer_from_name
 
@@ -150,3 +152,46 @@ def test_the_analyzers_of_moved_retrievers_need_no_trust(tmp_path, name):
 def test_other_functions_of_the_library_need_trust(name):
     with pytest.raises(IndexMismatchError, match="would be imported and run"):
         AnalyzerSources([]).check(f"twofold.{name}")
+
+
+CODE = (
+    "from pathlib import Path\nPath(__file__).with_suffix('.ran').touch()\n"
+    "class Module:\n    @classmethod\n    def load(cls, *_, **__):\n        raise SystemExit(3)\n"
+)
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["strange_module.Module", "joblib.numpy_pickle", "pickle.Unpickler", "torch.load", "os", "x"],
+)
+def test_a_model_beside_an_index_runs_no_code(tmp_path, monkeypatch, reference):
+    """A model's modules.json names the classes of its layers, which are imported."""
+    plain = transformer_folder(tmp_path / "plain")
+    model = finished_folder(tmp_path / "model", plain)
+    with Index.open(tmp_path / "i", encoder=str(model)) as index:
+        index.upsert(PASSAGES)
+    for folder in (model, tmp_path, tmp_path / "i"):
+        (folder / "strange_module.py").write_text(CODE)
+    (model / "evil.pkl").write_bytes(pickle.dumps(Touch(str(tmp_path / "unpickled"))))
+    modules = json.loads((model / "modules.json").read_text())
+    for module in modules:
+        module["type"], module["path"] = reference, "evil.pkl"
+    (model / "modules.json").write_text(json.dumps(modules))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path / "i")
+    with Index.open(tmp_path / "i") as index:
+        with pytest.raises(TwofoldError):
+            Retriever(index).retrieve("a b")
+        assert find(index, "a b") == ["1"]
+    assert not list(tmp_path.rglob("*.ran"))
+    assert not (tmp_path / "unpickled").exists()
+
+
+class Touch:
+    """Pickled, it makes a file when it is loaded."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mknod, (self.path,)
