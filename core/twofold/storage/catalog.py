@@ -37,6 +37,8 @@ from twofold.storage.records import (
     damaged_row_error,
     encode_rows,
     field_values,
+    has_valid_types,
+    is_identity,
     new_identity,
     row_checksum,
     verify_record,
@@ -74,11 +76,13 @@ class CatalogReader:
     def version(self) -> Version:
         """Return the identity and the number of commits so far, without reading anything else."""
         identity, generation = self._select_state("identity, generation")
+        if not is_identity(identity) or not isinstance(generation, int) or generation < 0:
+            raise damaged_row_error("the state row")
         return identity, generation
 
     def key(self) -> CatalogKey:
         """Return the file, identity and generation that this transaction reads."""
-        return getattr(self._connection, "file", None), *self._select_state("identity, generation")
+        return getattr(self._connection, "file", None), *self.version()
 
     def format(self) -> int:
         """Return the storage format; raise CorruptIndexError for damaged settings of this format.
@@ -88,7 +92,7 @@ class CatalogReader:
         text, checksum = self._select_settings()
         try:
             number = int(json.loads(text)["format"])
-        except (TypeError, ValueError, KeyError):
+        except (TypeError, ValueError, LookupError, OverflowError, RecursionError):
             number = FORMAT
         if number >= FORMAT and row_checksum(text) != checksum:
             raise damaged_row_error("the settings row")
@@ -104,9 +108,10 @@ class CatalogReader:
     def state(self) -> State:
         """Return the index's identity, and its generation, passages, segments and other counts."""
         *counters, digest, checksum = self._select_state(f"{_COUNTERS}, checksum")
-        values: tuple[Any, ...] = (*counters, int(digest) if digest.isdecimal() else -1)
+        number = int(digest) if isinstance(digest, str) and digest.isdecimal() else -1
+        values: tuple[Any, ...] = (*counters, number)
         state = State(*values)
-        if row_checksum(*field_values(state)) != checksum:
+        if not has_valid_types(state) or row_checksum(*field_values(state)) != checksum:
             raise damaged_row_error("the state row")
         return state
 
@@ -226,7 +231,10 @@ class CatalogReader:
 
     def _select_settings(self) -> tuple[str, int]:
         row = self._connection.execute("SELECT value, checksum FROM settings").fetchone()
-        return row if row is not None else ("", 0)
+        if row is None or not isinstance(row[0], str):
+            return "", 0
+        text, checksum = row
+        return text, checksum
 
     def _select_state(self, columns: str) -> tuple[Any, ...]:
         row: tuple[Any, ...] | None = self._connection.execute(

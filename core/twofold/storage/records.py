@@ -17,6 +17,7 @@ from twofold.types import EncoderIdentity, Passage, Rows
 
 FORMAT = 5
 """Number of the storage format. Raise it when stored names or bytes change their meaning."""
+_IDENTITY = re.compile(r"[0-9a-f]{16}")
 _FILE_NAME = re.compile(r"[0-9a-f]{16}-[0-9]{10,20}\.[0-9a-z]{1,16}")
 
 
@@ -107,12 +108,15 @@ class IndexSettings:
             accepted = kind | int if isinstance(value, int) and field.name == "agreement" else kind
             if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
                 raise TypeError(f"{field.name} must be {kind}, got {value!r:.80}")
+            if isinstance(value, str):
+                value.encode()  # raises for half a surrogate pair
         if settings.dim is not None and settings.dim < 1:
             raise ValueError(f"dim must be >= 1, got {settings.dim}")
         for name in ("index_type", "profiles", "query_adapters"):
             records = json.loads(getattr(settings, name))
             if not isinstance(records, dict):
                 raise TypeError(f"{name} must be a JSON object, got {records!r:.80}")
+            json.dumps(records, ensure_ascii=False).encode()  # raises as above
         for record in records.values():  # of query adapters
             if not isinstance(record["hash"], str) or not isinstance(record["set"], int):
                 raise TypeError(f"query_adapters must have hash and set, got {record!r:.80}")
@@ -220,6 +224,11 @@ class BlockRecord:
     hash: bytes
 
     @property
+    def is_consistent(self) -> bool:
+        """Whether there is a row for each vector, ascending."""
+        return len(self.rows_data) == 4 * self.count > 0 and bool((np.diff(self.rows) > 0).all())
+
+    @property
     def rows(self) -> Rows:
         """The rows of the vectors, ascending."""
         return np.frombuffer(self.rows_data, "<u4").astype(np.int64)
@@ -248,12 +257,24 @@ class VectorSetRecord:
         """The checksum of all fields."""
         return row_checksum(*field_values(self))
 
+    @property
+    def is_consistent(self) -> bool:
+        """Whether the canaries are vectors, and the identity can be decoded."""
+        try:
+            self.to_identity()
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+            return False
+        return len(self.canaries) % 16 == 0
+
     def to_identity(self) -> EncoderIdentity | None:
-        """Decode the encoder's identity; None if it has none."""
+        """Decode the encoder's identity; None if it has none. Raise ValueError for a wrong one."""
         values: dict[str, Any] | None = json.loads(self.identity)
         if values is None:
             return None
-        return EncoderIdentity(**{**values, "metric": Metric(values["metric"])})
+        identity = EncoderIdentity(**{**values, "metric": Metric(values["metric"])})
+        if not has_valid_types(identity):
+            raise ValueError(f"it has values of other types: {values!r:.200}")
+        return identity
 
 
 def field_values(record: Any) -> tuple[Any, ...]:
@@ -271,10 +292,27 @@ def is_file_name(name: str) -> bool:
     return _FILE_NAME.fullmatch(name) is not None
 
 
+def is_identity(value: object) -> bool:
+    """Return whether a value can be the identity of an index."""
+    return isinstance(value, str) and _IDENTITY.fullmatch(value) is not None
+
+
+def has_valid_types(record: Any) -> bool:
+    """Return whether all fields have the declared types; integers are not negative."""
+    for field in fields(record):
+        value, kind = getattr(record, field.name), cast(Any, field.type)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            return False
+        if isinstance(value, int) and not 0 <= value < 1 << 64:
+            return False
+    return True
+
+
 def verify_record(name: str, stored: int, record: Any) -> Any:
-    """Return ``record``; raise CorruptIndexError for a wrong checksum or file name."""
+    """Return ``record``; raise CorruptIndexError for a wrong checksum, type or file name."""
     file = getattr(record, "file", None)
-    if record.checksum != stored or (file is not None and not is_file_name(file)):
+    valid = has_valid_types(record) and (file is None or is_file_name(file))
+    if not valid or record.checksum != stored or not getattr(record, "is_consistent", True):
         raise damaged_row_error(name)
     return record
 
