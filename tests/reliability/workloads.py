@@ -15,6 +15,7 @@ from twofold.errors import IndexNotFoundError, TwofoldError
 from twofold.fusion import FUSIONS
 from twofold.index.writing import commit, commit_files
 from twofold.similarity import Metric
+from twofold.training import AdapterPlan, TrainingSet, keep, train_adapter
 from twofold.types import EncoderIdentity
 
 WORDS = "plant light press wave food river stone glass horse cloud running mice".split()  # noqa: SIM905
@@ -96,6 +97,7 @@ class Workload:
         folders: The folders below the root that hold an index.
         in_catalog: Bytes up to which segments are stored in the catalog.
         garbage: Number of dead vectors up to which a vector file is not rewritten.
+        earlier: Answers that a step of two commits changes first.
     """
 
     name: str
@@ -104,6 +106,7 @@ class Workload:
     folders: tuple[str, ...] = ("index",)
     in_catalog: int = 1 << 18
     garbage: int = 1024
+    earlier: tuple[str, ...] = ()
 
     def set_constants(self):
         """Set the sizes that decide where data is stored."""
@@ -129,6 +132,16 @@ class Workload:
             found.append(self.content(root))
         context.close()
         return found
+
+    def allowed(self, contents, done, begun):
+        """Return the contents allowed after ``done`` steps, while another may have begun."""
+        before, after = contents[done], contents[begun]
+        between = []
+        if self.earlier and begun > done:
+            (name,) = self.folders
+            changed = {key: after[name][key] for key in self.earlier}
+            between = [{name: before[name] | changed}]
+        return [before, *between, *contents[done + 1 : begun + 1]]
 
     def content(self, root):
         """Return the content of each folder's index, None for a folder without one."""
@@ -276,6 +289,14 @@ def _delete(*ids, **options):
     return lambda context: context.index.delete(list(ids) or None, **options)
 
 
+def _train(context):
+    """Train a query adapter, and save it with a profile: two commits."""
+    queries = {f"q{n}": f"query {WORDS[n]} word{n}" for n in range(12)}
+    judged = TrainingSet.from_qrels(queries, {f"q{n}": {f"p{n:03}": 1} for n in range(12)})
+    plan = AdapterPlan(epochs=1, folds=2, min_queries=8, interpolations=(1.0,))
+    keep(context.index, train_adapter(context.index, judged, plan=plan))
+
+
 def _close(context):
     context.close()
 
@@ -349,6 +370,7 @@ WORKLOADS = {
                 _close,
             ),
         ),
+        Workload("training", BASE, (_train, _close), earlier=("adapters",)),
         Workload("copy", BASE, (_copy("copy"), _close), folders=("index", "copy")),
         Workload(
             "overwrite",
@@ -400,3 +422,6 @@ WORKLOADS = {
         ),
     )
 }
+
+REPEATABLE = [name for name in WORKLOADS if name != "training"]
+"""The workloads whose steps can be repeated; a repeated training is saved under another name."""
