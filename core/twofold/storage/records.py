@@ -250,10 +250,13 @@ class VectorSetRecord:
 
     def to_identity(self) -> EncoderIdentity | None:
         """Decode the encoder's identity; None if it has none."""
-        values: dict[str, Any] | None = json.loads(self.identity)
-        if values is None:
-            return None
-        return EncoderIdentity(**{**values, "metric": Metric(values["metric"])})
+        try:
+            values: dict[str, Any] | None = json.loads(self.identity)
+            if values is None:
+                return None
+            return EncoderIdentity(**{**values, "metric": Metric(values["metric"])})
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
+            raise damaged_row_error("the encoder") from error
 
 
 def field_values(record: Any) -> tuple[Any, ...]:
