@@ -37,7 +37,6 @@ with atheris.instrument_imports(include=INSTRUMENTED):
     from twofold import BM25
     from twofold.backend import SearchProfile
     from twofold.corpus import Corpus, read_qrels, read_queries, read_run
-    from twofold.dense import index_type_from_dict
     from twofold.encoders import QueryAdapter
     from twofold.errors import TwofoldError
     from twofold.filters import match_rows, parse_filter
@@ -57,6 +56,7 @@ with atheris.instrument_imports(include=INSTRUMENTED):
     from twofold.storage import (
         IndexSettings,
         StoredPassage,
+        VectorSetRecord,
         content_hash,
         pack_arrays,
         unpack_arrays,
@@ -167,7 +167,12 @@ def fuzz_settings(raw):
     default_title_weight(settings)
     profile_records(settings)
     adapter_records(settings)
-    index_type_from_dict(json.loads(settings.index_type))
+    assert IndexSettings.from_json(settings.to_json()) == settings
+
+
+def fuzz_identities(raw):
+    """Read the identity of an encoder."""
+    VectorSetRecord(1, raw.decode(errors="replace"), b"", 1).to_identity()
 
 
 def fuzz_profiles(raw):
@@ -206,6 +211,10 @@ SEEDS = {
     "qrels": [b"\0query-id\tcorpus-id\tscore\nq\tp\t1\n", b"\0q 0 p 2\n"],
     "runs": [b"\0q Q0 p 1 0.5 run\n"],
     "settings": [IndexSettings(profiles='{"a": {}}', active_profile="a").to_json().encode()],
+    "identities": [
+        b"null",
+        b'{"name": "a", "dim": 3, "metric": "cosine", "fingerprint": "x", "options": ""}',
+    ],
     "profiles": [
         json.dumps(profile_as_dict(SearchProfile(fusion, 50, BM25(0.9, 0.4), 1))).encode()
         for fusion in FUSIONS.values()
@@ -223,6 +232,7 @@ TARGETS = {
     "qrels": reader(read_qrels, "q.tsv", "q.txt", "q.tsv.gz"),
     "runs": reader(read_run, "r.txt", "r.txt.gz"),
     "settings": fuzz_settings,
+    "identities": fuzz_identities,
     "profiles": fuzz_profiles,
     "adapters": fuzz_adapters,
     "arrays": fuzz_arrays,
@@ -249,13 +259,9 @@ def main():
         with contextlib.suppress(TwofoldError):
             target(raw)
 
-    arguments = [
-        sys.argv[0],
-        str(inputs),
-        f"-max_total_time={options.seconds}",
-        "-rss_limit_mb=8192",
-    ]
-    atheris.Setup([*arguments, f"-artifact_prefix={FOLDER}/", "-print_final_stats=1"], run)
+    failed = f"-artifact_prefix={tempfile.gettempdir()}/twofold-{options.target}-"
+    limits = [f"-max_total_time={options.seconds}", "-rss_limit_mb=8192", "-print_final_stats=1"]
+    atheris.Setup([sys.argv[0], str(inputs), failed, *limits], run)
     try:
         atheris.Fuzz()
     finally:
