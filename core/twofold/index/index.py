@@ -504,7 +504,7 @@ class Index:
     def __iter__(self) -> Iterator[Passage]:
         """Yield all passages of one generation, in the order in which they were stored."""
         with self.view() as view:
-            for stored in view.reader.passages_between(0, view.snapshot.state.next_row):
+            for stored in view.passages():
                 yield stored.to_passage()
 
     def __contains__(self, passage_id: object) -> bool:
