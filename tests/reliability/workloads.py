@@ -13,6 +13,7 @@ from twofold.backend import SearchProfile
 from twofold.encoders import QueryAdapter
 from twofold.errors import IndexNotFoundError, TwofoldError
 from twofold.fusion import FUSIONS
+from twofold.index.backup import list_backups
 from twofold.index.writing import commit, commit_files
 from twofold.similarity import Metric
 from twofold.training import AdapterPlan, TrainingSet, keep, train_adapter
@@ -145,7 +146,7 @@ class Workload:
 
     def content(self, root):
         """Return the content of each folder's index, None for a folder without one."""
-        return {name: content_at(root / name) for name in self.folders}
+        return {name: CONTENTS.get(name, content_at)(root / name) for name in self.folders}
 
 
 def content_at(path):
@@ -155,6 +156,36 @@ def content_at(path):
             return content_of(index)
     except IndexNotFoundError:
         return None
+
+
+def archive_content(path):
+    """Return the content of the newest backup, None without one."""
+    if not path.exists() or not list_backups(path):
+        return None
+    return _content_of_new(path, lambda folder: Index.from_backup(path, folder))
+
+
+def export_content(path):
+    """Return the content of an export, None without one."""
+    if not path.exists():
+        return None
+    return _content_of_new(path, lambda folder: Index.from_export(path, folder))
+
+
+def _content_of_new(path, make):
+    folder = path.with_name("for-reading")
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        with make(folder) as index:
+            return content_of(index)
+    except IndexNotFoundError:
+        return None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+CONTENTS = {"backup.tar": archive_content, "export": export_content}
+"""What reads the content of a path that is no index, by its name."""
 
 
 def content_of(index):
@@ -242,8 +273,17 @@ def check_write(workload, root):
         assert Retriever(index, mode="lexical").retrieve("afterwards").ids == ["after"]
         assert dense_answer(index, "afterwards written")[0][0] == "after"
         assert index.verify(deep=True).problems == ()
+        if "backup.tar" in workload.folders:
+            index.backup(root / "backup.tar")
+        if "export" in workload.folders and not (root / "export").exists():
+            index.export(root / "export")
         if "copy" in workload.folders:
             index.copy(root / "copy", overwrite=(root / "copy" / "catalog.sqlite").exists())
+    if "backup.tar" in workload.folders:
+        content = archive_content(root / "backup.tar")
+        assert content["passages"][-1][0] == "after"
+    if "export" in workload.folders:
+        assert export_content(root / "export") is not None
     if "copy" in workload.folders:
         with Index.open(root / "copy", create=False) as copy:
             assert "after" in copy
@@ -307,6 +347,22 @@ def _reopen(context):
 
 def _copy(name, **options):
     return lambda context: context.index.copy(context.root / name, **options)
+
+
+def _backup(context):
+    context.index.backup(context.root / "backup.tar")
+
+
+def _restore(context, **options):
+    Index.from_backup(context.root / "backup.tar", context.root / "copy", **options).close()
+
+
+def _export(context):
+    context.index.export(context.root / "export")
+
+
+def _import(context):
+    Index.from_export(context.root / "export", context.root / "copy").close()
 
 
 def _other(context):
@@ -378,6 +434,23 @@ WORKLOADS = {
             (_copy("copy", overwrite=True), _close),
             folders=("index", "copy"),
         ),
+        Workload("backup", BASE, (_backup, _close), folders=("index", "backup.tar")),
+        Workload(
+            "backups",
+            (*BASE, _backup),
+            (_upsert(18, 24, 1), _backup, _delete("p003"), _backup, _close),
+            folders=("index", "backup.tar"),
+            in_catalog=1024,
+        ),
+        Workload("restore", (*BASE, _backup), (_restore, _close), folders=("index", "copy")),
+        Workload(
+            "restore over",
+            (_other, *BASE, _backup),
+            (lambda context: _restore(context, overwrite=True), _close),
+            folders=("index", "copy"),
+        ),
+        Workload("export", BASE, (_export, _close), folders=("index", "export")),
+        Workload("import", (*BASE, _export), (_import, _close), folders=("index", "copy")),
         Workload(
             "files",
             (_create, _upsert(0, 8)),
