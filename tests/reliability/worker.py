@@ -159,7 +159,9 @@ def check_kills(names, folder, shim, options, report):
 
 
 def _sample(cases, options, rng):
-    return [case for case in cases if rng.random() < options.share]
+    """Return the share of the cases that was asked for, at least one."""
+    count = max(1, round(options.share * len(cases)))
+    return [cases[at] for at in sorted(rng.sample(range(len(cases)), count))]
 
 
 def _run_and_kill(workload, root, shim, at, action):
