@@ -13,7 +13,6 @@ from reliability.shim import (
     MARK,
     MKDIR,
     OPEN,
-    RENAME,
     RMDIR,
     SYNC,
     TRUNCATE,
@@ -66,6 +65,33 @@ class File:
         return bytes(out)
 
 
+class Change:
+    """A change of names in one folder or in two, which a journal makes durable as a whole.
+
+    ``parts`` has pairs of a folder and its names: files or folders to set, None to remove.
+    """
+
+    def __init__(self, *parts):
+        self.parts = parts
+        for folder, names in parts:
+            _change(folder.entries, names)
+            folder.pending.append(self)
+
+    def names_in(self, folder):
+        """Return the names in one folder."""
+        (names,) = (names for other, names in self.parts if other is folder)
+        return names
+
+    def sync(self):
+        """Make the change durable, after the earlier ones of its folders."""
+        for folder, _ in self.parts:
+            while folder.pending[0] is not self:
+                folder.pending[0].sync()
+        for folder, names in self.parts:
+            _change(folder.synced, names)
+            folder.pending.remove(self)
+
+
 class Folder:
     """A folder: its entries, those last synced, and the changes since."""
 
@@ -74,23 +100,25 @@ class Folder:
         self.synced = {}
         self.pending = []
 
-    def change(self, **names):
-        """Set names to files or folders, None to remove them, in one step."""
-        _change(self.entries, names)
-        self.pending.append(names)
-
     def sync(self):
         """Make the names durable."""
-        self.synced = dict(self.entries)
-        self.pending.clear()
+        while self.pending:
+            self.pending[0].sync()
+        assert self.synced == self.entries
 
-    def drawn(self, rng):
-        """Return the synced names with the first of the later changes, or with any of them."""
+    def drawn(self, rng, moved):
+        """Return the synced names with the first of the later changes, or with any of them.
+
+        ``moved`` has the changes of two folders that are durable.
+        """
         out = dict(self.synced)
         last, ordered = rng.randint(0, len(self.pending)), rng.random() < 0.7
-        for place, names in enumerate(self.pending):
-            if place < last if ordered else rng.random() < 0.5:
-                _change(out, names)
+        for place, change in enumerate(self.pending):
+            chosen = place < last if ordered else rng.random() < 0.5
+            if len(change.parts) > 1:
+                chosen = change in moved
+            if chosen:
+                _change(out, change.names_in(self))
         return out
 
 
@@ -151,7 +179,7 @@ class Disk:
             self._handles[operation.handle] = folder
             return
         if name not in folder.entries:
-            folder.change(**{name: File()})
+            Change((folder, {name: File()}))
         node = folder.entries[name]
         self._handles[operation.handle] = node
         if operation.offset & os.O_TRUNC and node.data:
@@ -162,34 +190,25 @@ class Disk:
         if not name:
             return  # the folder of the log itself is made
         if operation.kind in (UNLINK, RMDIR):
-            folder.change(**{name: None})
+            Change((folder, {name: None}))
         elif operation.kind == MKDIR:
-            folder.change(**{name: Folder()})
+            Change((folder, {name: Folder()}))
         else:
             other, target = self._find(operation.second)
             node = folder.entries[name]
             back = other.entries[target] if operation.kind == EXCHANGE else None
             if folder is other:
-                folder.change(**{name: back, target: node})
-            else:  # two folders are synced one by one
-                assert operation.kind == RENAME
-                folder.change(**{name: None})
-                other.change(**{target: node})
-
-    def files(self):
-        """Return all files, those of synced and of newer names."""
-        found, seen = [], set()
-        stack = [self.top]
-        while stack:
-            node = stack.pop()
-            if id(node) in seen:
-                continue
-            seen.add(id(node))
-            if isinstance(node, File):
-                found.append(node)
+                Change((folder, {name: back, target: node}))
             else:
-                stack += [*node.entries.values(), *node.synced.values()]
-                stack += [n for names in node.pending for n in names.values() if n is not None]
+                Change((folder, {name: back}), (other, {target: node}))
+
+    def moves(self):
+        """Return the changes of two folders that are not durable, in a fixed order."""
+        found, stack = [], [self.top]
+        while stack:
+            folder = stack.pop()
+            found += [change for change in folder.pending if len(change.parts) > 1]
+            stack += [node for node in folder.entries.values() if isinstance(node, Folder)]
         return found
 
     def state(self, entries, content):
@@ -255,12 +274,16 @@ def iterate_states(disk, operation, rng, draws, every):
             changed = {id(file): content}
             yield "torn", disk.state(current, lambda node, c=changed: c.get(id(node), node.data))
     for _ in range(draws):
-        seed = rng.randrange(1 << 30)
-        memo = {}
+        memo, moved, seed = {}, set(), rng.randrange(1 << 30)
+        for change in disk.moves():
+            if rng.random() < 0.5:
+                moved.add(change)
 
-        def draw(node, seed=seed, memo=memo):
+        def draw(node, seed=seed, memo=memo, moved=moved):
             if id(node) not in memo:
-                memo[id(node)] = node.drawn(random.Random(seed + len(memo)))
+                drawing = random.Random(seed + len(memo))
+                arguments = (drawing,) if isinstance(node, File) else (drawing, moved)
+                memo[id(node)] = node.drawn(*arguments)
             return memo[id(node)]
 
         yield "drawn", disk.state(draw, draw)

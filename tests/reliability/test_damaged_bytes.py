@@ -20,7 +20,7 @@ def check(report, names, record_counts, least):
 
 
 def test_a_sample_of_damaged_bytes(shim_library, tmp_path, record_counts):
-    report = run_worker(shim_library, tmp_path, "flips", "--share", 0.006, "--seed", 1)
+    report = run_worker(shim_library, tmp_path, "flips", "--share", 0.005, "--seed", 1)
     check(report, VARIANTS, record_counts, 1500)
     for suffix in ("sqlite", "wal", "HEAD", "f32", "columns", "lexical", "dense", "adapter"):
         assert report["counts"][f"damages in {suffix}"] > 0

@@ -3,9 +3,9 @@
 import pytest
 
 from reliability.shim import run_worker
-from reliability.workloads import WORKLOADS
+from reliability.workloads import REPEATABLE
 
-GROUPS = [list(WORKLOADS)[start::3] for start in range(3)]
+GROUPS = [REPEATABLE[start::3] for start in range(3)]
 
 
 def check(report, names, record_counts, least):
@@ -17,15 +17,15 @@ def check(report, names, record_counts, least):
 
 
 def test_a_sample_of_failing_calls(shim_library, tmp_path, record_counts):
-    report = run_worker(shim_library, tmp_path, "failures", "--share", 0.025, "--seed", 1)
-    check(report, WORKLOADS, record_counts, 120)
+    report = run_worker(shim_library, tmp_path, "failures", "--share", 0.012, "--seed", 1)
+    check(report, REPEATABLE, record_counts, 100)
 
 
 def test_a_sample_of_failing_reads(shim_library, tmp_path, record_counts):
     report = run_worker(shim_library, tmp_path, "reads", "--share", 0.5, "--seed", 1)
     record_counts(report)
     assert report["failures"] == []
-    assert report["counts"]["failing reads"] >= 20
+    assert report["counts"]["failing reads"] >= 40
 
 
 @pytest.mark.torture

@@ -17,8 +17,8 @@ def check(report, names, record_counts, least):
 
 
 def test_a_sample_of_kills(shim_library, tmp_path, record_counts):
-    report = run_worker(shim_library, tmp_path, "kills", "--share", 0.05, "--seed", 1)
-    check(report, WORKLOADS, record_counts, 120)
+    report = run_worker(shim_library, tmp_path, "kills", "--share", 0.02, "--seed", 1)
+    check(report, WORKLOADS, record_counts, 100)
 
 
 @pytest.mark.torture

@@ -22,8 +22,8 @@ def check(report, names, record_counts, least):
 
 
 def test_a_sample_of_states_after_a_power_loss(shim_library, tmp_path, record_counts):
-    report = run_worker(shim_library, tmp_path, "crashes", "--share", 0.05, "--seed", 1)
-    check(report, WORKLOADS, record_counts, 300)
+    report = run_worker(shim_library, tmp_path, "crashes", "--share", 0.025, "--seed", 1)
+    check(report, WORKLOADS, record_counts, 250)
 
 
 @pytest.mark.torture

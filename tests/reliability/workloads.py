@@ -13,8 +13,10 @@ from twofold.backend import SearchProfile
 from twofold.encoders import QueryAdapter
 from twofold.errors import IndexNotFoundError, TwofoldError
 from twofold.fusion import FUSIONS
+from twofold.index.backup import list_backups
 from twofold.index.writing import commit, commit_files
 from twofold.similarity import Metric
+from twofold.training import AdapterPlan, TrainingSet, keep, train_adapter
 from twofold.types import EncoderIdentity
 
 WORDS = "plant light press wave food river stone glass horse cloud running mice".split()  # noqa: SIM905
@@ -96,6 +98,7 @@ class Workload:
         folders: The folders below the root that hold an index.
         in_catalog: Bytes up to which segments are stored in the catalog.
         garbage: Number of dead vectors up to which a vector file is not rewritten.
+        earlier: Answers that a step of two commits changes first.
     """
 
     name: str
@@ -104,6 +107,7 @@ class Workload:
     folders: tuple[str, ...] = ("index",)
     in_catalog: int = 1 << 18
     garbage: int = 1024
+    earlier: tuple[str, ...] = ()
 
     def set_constants(self):
         """Set the sizes that decide where data is stored."""
@@ -130,9 +134,19 @@ class Workload:
         context.close()
         return found
 
+    def allowed(self, contents, done, begun):
+        """Return the contents allowed after ``done`` steps, while another may have begun."""
+        before, after = contents[done], contents[begun]
+        between = []
+        if self.earlier and begun > done:
+            (name,) = self.folders
+            changed = {key: after[name][key] for key in self.earlier}
+            between = [{name: before[name] | changed}]
+        return [before, *between, *contents[done + 1 : begun + 1]]
+
     def content(self, root):
         """Return the content of each folder's index, None for a folder without one."""
-        return {name: content_at(root / name) for name in self.folders}
+        return {name: CONTENTS.get(name, content_at)(root / name) for name in self.folders}
 
 
 def content_at(path):
@@ -142,6 +156,36 @@ def content_at(path):
             return content_of(index)
     except IndexNotFoundError:
         return None
+
+
+def archive_content(path):
+    """Return the content of the newest backup, None without one."""
+    if not path.exists() or not list_backups(path):
+        return None
+    return _content_of_new(path, lambda folder: Index.from_backup(path, folder))
+
+
+def export_content(path):
+    """Return the content of an export, None without one."""
+    if not path.exists():
+        return None
+    return _content_of_new(path, lambda folder: Index.from_export(path, folder))
+
+
+def _content_of_new(path, make):
+    folder = path.with_name("for-reading")
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        with make(folder) as index:
+            return content_of(index)
+    except IndexNotFoundError:
+        return None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+CONTENTS = {"backup.tar": archive_content, "export": export_content}
+"""What reads the content of a path that is no index, by its name."""
 
 
 def content_of(index):
@@ -229,8 +273,17 @@ def check_write(workload, root):
         assert Retriever(index, mode="lexical").retrieve("afterwards").ids == ["after"]
         assert dense_answer(index, "afterwards written")[0][0] == "after"
         assert index.verify(deep=True).problems == ()
+        if "backup.tar" in workload.folders:
+            index.backup(root / "backup.tar")
+        if "export" in workload.folders and not (root / "export").exists():
+            index.export(root / "export")
         if "copy" in workload.folders:
             index.copy(root / "copy", overwrite=(root / "copy" / "catalog.sqlite").exists())
+    if "backup.tar" in workload.folders:
+        content = archive_content(root / "backup.tar")
+        assert content["passages"][-1][0] == "after"
+    if "export" in workload.folders:
+        assert export_content(root / "export") is not None
     if "copy" in workload.folders:
         with Index.open(root / "copy", create=False) as copy:
             assert "after" in copy
@@ -276,6 +329,14 @@ def _delete(*ids, **options):
     return lambda context: context.index.delete(list(ids) or None, **options)
 
 
+def _train(context):
+    """Train a query adapter, and save it with a profile: two commits."""
+    queries = {f"q{n}": f"query {WORDS[n]} word{n}" for n in range(12)}
+    judged = TrainingSet.from_qrels(queries, {f"q{n}": {f"p{n:03}": 1} for n in range(12)})
+    plan = AdapterPlan(epochs=1, folds=2, min_queries=8, interpolations=(1.0,))
+    keep(context.index, train_adapter(context.index, judged, plan=plan))
+
+
 def _close(context):
     context.close()
 
@@ -286,6 +347,22 @@ def _reopen(context):
 
 def _copy(name, **options):
     return lambda context: context.index.copy(context.root / name, **options)
+
+
+def _backup(context):
+    context.index.backup(context.root / "backup.tar")
+
+
+def _restore(context, **options):
+    Index.from_backup(context.root / "backup.tar", context.root / "copy", **options).close()
+
+
+def _export(context):
+    context.index.export(context.root / "export")
+
+
+def _import(context):
+    Index.from_export(context.root / "export", context.root / "copy").close()
 
 
 def _other(context):
@@ -349,6 +426,7 @@ WORKLOADS = {
                 _close,
             ),
         ),
+        Workload("training", BASE, (_train, _close), earlier=("adapters",)),
         Workload("copy", BASE, (_copy("copy"), _close), folders=("index", "copy")),
         Workload(
             "overwrite",
@@ -356,6 +434,23 @@ WORKLOADS = {
             (_copy("copy", overwrite=True), _close),
             folders=("index", "copy"),
         ),
+        Workload("backup", BASE, (_backup, _close), folders=("index", "backup.tar")),
+        Workload(
+            "backups",
+            (*BASE, _backup),
+            (_upsert(18, 24, 1), _backup, _delete("p003"), _backup, _close),
+            folders=("index", "backup.tar"),
+            in_catalog=1024,
+        ),
+        Workload("restore", (*BASE, _backup), (_restore, _close), folders=("index", "copy")),
+        Workload(
+            "restore over",
+            (_other, *BASE, _backup),
+            (lambda context: _restore(context, overwrite=True), _close),
+            folders=("index", "copy"),
+        ),
+        Workload("export", BASE, (_export, _close), folders=("index", "export")),
+        Workload("import", (*BASE, _export), (_import, _close), folders=("index", "copy")),
         Workload(
             "files",
             (_create, _upsert(0, 8)),
@@ -400,3 +495,6 @@ WORKLOADS = {
         ),
     )
 }
+
+REPEATABLE = [name for name in WORKLOADS if name != "training"]
+"""The workloads whose steps can be repeated; a repeated training is saved under another name."""

@@ -9,7 +9,7 @@ from twofold.index.folder_swap import new_index_folder
 from twofold.index.layout import Layout
 from twofold.index.saved_records import adapter_records
 from twofold.index.view import IndexView, SnapshotProvider
-from twofold.storage import Catalog, sync_folder, write_head
+from twofold.storage import Catalog, storage_errors, sync_folder, write_head
 
 _TRIES = 20
 
@@ -23,7 +23,7 @@ def copy_index(
     """
     if target.resolve() == layout.folder.resolve():
         raise InputError(f"{target} is the index itself: pass another folder to copy it to")
-    with new_index_folder(target, overwrite=overwrite) as copy:
+    with storage_errors(target), new_index_folder(target, overwrite=overwrite) as copy:
         _write_newest(layout, snapshots, copy)
 
 

@@ -56,7 +56,12 @@ class DenseLeg:
         assert settings.dim is not None
         self.metric = settings.metric
         self.dim = settings.dim
-        self.index_type = index_type_from_dict(json.loads(settings.index_type))
+        try:
+            self.index_type = index_type_from_dict(json.loads(settings.index_type))
+        except (LookupError, TypeError, ValueError) as error:
+            raise CorruptIndexError(
+                f"the stored index type is damaged ({error}): restore the index from a copy"
+            ) from error
         self.blocks: Mapping[int, BlockRecord] = {block.number: block for block in blocks}
         self.structures = tuple(structures)
         self._layout = layout

@@ -155,7 +155,7 @@ def _write_corpus(view: IndexView, folder: Path) -> int:
     """Write passages and vectors; return how many passages have a vector."""
     snapshot = view.snapshot
     dense, count = snapshot.dense, 0
-    stored = view.reader.passages_between(0, snapshot.state.next_row)
+    stored = view.passages()
     with (folder / _CORPUS).open("wb") as corpus, (folder / _VECTORS).open("wb") as vectors:
         if dense is not None:
             shape = (snapshot.state.passages, dense.dim)

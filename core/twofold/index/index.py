@@ -70,9 +70,19 @@ from twofold.index.writing.writer import IndexWriter
 from twofold.lexical import AnalyzerLike, as_analyzer
 from twofold.protocols import Encoder
 from twofold.similarity import Metric
-from twofold.storage import Catalog, IndexSettings, read_head, storage_errors
+from twofold.storage import (
+    Catalog,
+    IndexSettings,
+    VectorSetRecord,
+    Version,
+    read_head,
+    storage_errors,
+)
 from twofold.types import Mode, Passage, PassageLike, Vectors, Where
 from twofold.validation import as_path, check_iterable
+
+_TRIES = 20
+"""How often an index is read again that another one replaces meanwhile."""
 
 
 def close_index(
@@ -126,10 +136,7 @@ class Index:
         self._temporary = temporary
         self._catalog = Catalog(layout.catalog, read_only=read_only)
         try:
-            with self._catalog.read_transaction() as reader:
-                layout.check_head(reader.version(), options.head)
-                settings = reader.settings()
-                vector_set = reader.vector_set()
+            settings, vector_set = _read_settings(self._catalog, layout, options.head)
             options.check(settings)
             self._opened = settings
             self._snapshots = SnapshotProvider(
@@ -497,7 +504,7 @@ class Index:
     def __iter__(self) -> Iterator[Passage]:
         """Yield all passages of one generation, in the order in which they were stored."""
         with self.view() as view:
-            for stored in view.reader.passages_between(0, view.snapshot.state.next_row):
+            for stored in view.passages():
                 yield stored.to_passage()
 
     def __contains__(self, passage_id: object) -> bool:
@@ -736,6 +743,24 @@ class Index:
     def _settings(self) -> IndexSettings:
         with self.view() as view:
             return view.snapshot.settings
+
+
+def _read_settings(
+    catalog: Catalog, layout: Layout, head: Version | None
+) -> tuple[IndexSettings, VectorSetRecord | None]:
+    """Return the settings and the vector set; raise CorruptIndexError if commits are lost.
+
+    ``head`` was read before. If another index takes the folder meanwhile, both are read again.
+    """
+    for _ in range(_TRIES):
+        with catalog.read_transaction() as reader:
+            version, settings, vector_set = reader.version(), reader.settings(), reader.vector_set()
+        if head is None or head[0] == version[0]:
+            break
+        with storage_errors(layout.folder):
+            head = read_head(layout.head)
+    layout.check_head(version, head)
+    return settings, vector_set
 
 
 def _reopen(

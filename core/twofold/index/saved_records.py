@@ -10,11 +10,12 @@ import numpy as np
 
 from twofold.backend import SearchProfile
 from twofold.encoders.query_adapter import QueryAdapter
-from twofold.errors import CorruptIndexError, InputError, UnsupportedStorageError
+from twofold.errors import CorruptIndexError, UnsupportedStorageError
 from twofold.fusion import fusion_as_dict, fusion_from_dict
 from twofold.index.layout import Layout
 from twofold.lexical import scorer_as_dict, scorer_from_dict
 from twofold.storage import IndexSettings, VectorSetRecord, content_hash, pack_arrays, unpack_arrays
+from twofold.validation import check_integer
 
 
 def profile_as_dict(profile: SearchProfile) -> dict[str, Any]:
@@ -40,15 +41,21 @@ def profile_from_dict(values: Mapping[str, Any]) -> SearchProfile:
         UnsupportedStorageError: The values were written by another version of the library.
     """
     try:
-        scorer = values["scorer"]
-        return SearchProfile(
+        scorer, adapter = values["scorer"], values.get("adapter")
+        if not (adapter is None or isinstance(adapter, str)):
+            raise TypeError(f"its query adapter is {adapter!r:.80}")
+        for name in ("depth", "title_weight"):
+            check_integer(name, values[name])
+        profile = SearchProfile(
             fusion_from_dict(values["fusion"]),
             values["depth"],
             scorer_from_dict(scorer) if scorer is not None else None,
             values["title_weight"],
-            values.get("adapter"),
+            adapter,
         )
-    except (KeyError, TypeError, InputError) as error:
+        fusion_as_dict(profile.fusion)  # raises for a part that is no fusion
+        return profile
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise UnsupportedStorageError(
             f"a saved profile was written by another version of twofold ({error}): use that "
             "version, or remove it with index.profiles.drop(name)"
@@ -57,7 +64,7 @@ def profile_from_dict(values: Mapping[str, Any]) -> SearchProfile:
 
 def profile_records(settings: IndexSettings) -> dict[str, Any]:
     """Return all saved profiles as JSON values, by name."""
-    records: dict[str, Any] = json.loads(settings.profiles)
+    records: dict[str, Any] = json.loads(settings.profiles)  # a dict, as the settings check
     return records
 
 
@@ -69,7 +76,12 @@ def active_profile(settings: IndexSettings) -> SearchProfile | None:
 
 @lru_cache(maxsize=64)
 def _decode_profile(saved: str, name: str) -> SearchProfile:
-    return profile_from_dict(json.loads(saved)[name])
+    records = json.loads(saved)
+    if name not in records:
+        raise CorruptIndexError(
+            f"the active profile {name!r} is missing: restore the index from a copy"
+        )
+    return profile_from_dict(records[name])
 
 
 def default_title_weight(settings: IndexSettings) -> int:
@@ -126,8 +138,11 @@ def read_adapter_file(layout: Layout, name: str, digest: str) -> bytes:
 def read_adapter(layout: Layout, name: str, digest: str) -> QueryAdapter:
     """Read an adapter; raise CorruptIndexError if its file is missing or not of hash ``digest``."""
     arrays = unpack_arrays(read_adapter_file(layout, name, digest))
-    notes: Mapping[str, Any] = json.loads(arrays["notes"].tobytes())
-    return QueryAdapter(arrays["matrix"], notes["model"], notes["card"])
+    try:
+        notes: Mapping[str, Any] = json.loads(arrays["notes"].tobytes())
+        return QueryAdapter(arrays["matrix"], notes["model"], notes["card"])
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise CorruptIndexError(f"query adapter {name!r} is damaged: {error}") from error
 
 
 def find_adapter_problem(layout: Layout, name: str, digest: str) -> str | None:

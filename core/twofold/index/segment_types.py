@@ -52,7 +52,7 @@ class SegmentType(ABC):
         """Return the segment stored as ``arrays``; raise CorruptIndexError for wrong ones."""
         try:
             loaded: SegmentContent = self.content.from_arrays(arrays)
-        except (LookupError, TypeError, AttributeError, ValueError) as error:
+        except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
             raise CorruptIndexError(f"its arrays are not valid: {error}") from error
         return loaded
 

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import overload
 
 import numpy as np
@@ -73,8 +74,21 @@ def with_title_weight(
     kind = snapshot.segment_types["lexical"]
     assert isinstance(kind, LexicalSegmentType)
     passages = list(reader.passages_between(0, snapshot.state.next_row))
+    check_passage_count(snapshot, len(passages))
     segment = replace(kind, title_weight=title_weight).build(passages)
     return PostingsIndex(kind.analyzer, segments=[LiveSegment.from_segment(segment)])
+
+
+def check_passage_count(snapshot: Snapshot, count: int) -> None:
+    """Raise CorruptIndexError if ``count`` stored passages were read, and others committed.
+
+    A changed bit in a page or in the schema can make SQLite skip rows of a table without an error.
+    """
+    if count != snapshot.state.passages:
+        raise CorruptIndexError(
+            f"{snapshot.state.passages:,} passages were committed, and {count:,} are stored: "
+            "restore the index from a copy"
+        )
 
 
 def served_modes(settings: IndexSettings) -> tuple[Mode, ...]:
@@ -301,6 +315,21 @@ class IndexView:
         parts = [segment.rows for segment in self.snapshot.columns]
         rows = np.concatenate(parts).astype(np.int64) if parts else np.empty(0, np.int64)
         return np.sort(rows[~np.isin(rows, self.snapshot.dead)])
+
+    def passages(self, start: int = 0) -> Iterator[StoredPassage]:
+        """Yield the stored passages in the order of rows, from row ``start``.
+
+        Raises CorruptIndexError if they are not those of the columns: see `check_passage_count`.
+        """
+        keys = self.list_keys()
+        stored = self.reader.passages_between(start, self.snapshot.state.next_row)
+        for row, passage in zip_longest(keys[keys >= start].tolist(), stored):
+            if passage is None or passage.row != row:
+                raise CorruptIndexError(
+                    f"passage row {row} is missing from the catalog, or its columns: restore the "
+                    "index from a copy"
+                )
+            yield passage
 
     def metadata_fields(self) -> list[str]:
         """Return the names of all metadata fields, sorted."""

@@ -144,6 +144,8 @@ class CatalogReader:
         ):
             name = f"vector block {fields[0]}"
             blocks[fields[0]] = verify_record(name, checksum, BlockRecord(*fields))
+        if not blocks.keys() >= set(numbers):  # SQLite reads a damaged schema otherwise
+            raise damaged_row_error("the table of vector blocks")
         return [blocks[number] for number in numbers]
 
     def vector_set(self, *, active: bool = True) -> VectorSetRecord | None:
@@ -181,7 +183,7 @@ class CatalogReader:
         return {
             fields[1]: StoredPassage(*fields)
             for *fields, checksum in rows
-            if fields[1] in wanted and passage_checksum(*fields) == checksum
+            if fields[1] in wanted and _is_intact(fields, checksum)
         }
 
     def passages_by_row(self, rows: Sequence[int]) -> list[PassageFields]:
@@ -629,15 +631,19 @@ def passage_checksum(
     return digest - (1 << 64) if digest >> 63 else digest
 
 
+def _is_intact(fields: Sequence[Any], checksum: object) -> bool:
+    """Return whether the fields of a passage have this checksum."""
+    try:
+        return passage_checksum(*fields) == checksum
+    except (TypeError, AttributeError):  # a field has another type than was written
+        return False
+
+
 def _verify_passages(rows: Sequence[Any]) -> list[PassageFields]:
     """Return the fields of passages; raise CorruptIndexError for a wrong checksum."""
     passages: list[PassageFields] = []
     for *fields, checksum in rows:
-        try:
-            intact = passage_checksum(*fields) == checksum
-        except (TypeError, AttributeError):  # a field has another type than was written
-            intact = False
-        if not intact:
+        if not _is_intact(fields, checksum):
             raise damaged_row_error(f"passage {fields[1]!r}")
         passages.append(tuple(fields))
     return passages

@@ -4,6 +4,7 @@ import ctypes
 import json
 import mmap
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +26,10 @@ _NETWORK_FILESYSTEMS = {
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # constants of Linux
 _MAGIC = b"2FOLDARR"
 _ALIGNMENT = 64
+_MALFORMED: tuple[type[Exception], ...] = (ValueError, TypeError, LookupError, AttributeError)
+_MALFORMED += (ArithmeticError, RecursionError)
+"""What decoding raises for bytes that another program made."""
+_DTYPE = re.compile("[<|][biuf][1248]")
 _SLOT = 4096  # bytes from one slot of HEAD to the next, so that a torn write spares the other
 _HEAD_RECORD = 32  # bytes: generation, identity and the hash of both
 Version = tuple[str, int]
@@ -140,7 +145,7 @@ def unpack_arrays(buffer: Any) -> dict[str, NDArray[Any]]:
     """
     try:
         return _unpack_arrays(buffer)
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+    except _MALFORMED as error:
         raise CorruptIndexError(f"its header is not valid: {error}") from error
 
 
@@ -153,6 +158,8 @@ def _unpack_arrays(buffer: Any) -> dict[str, NDArray[Any]]:
     start = _align(16 + length)
     arrays: dict[str, NDArray[Any]] = {}
     for name, (dtype, shape, offset) in entries.items():
+        if not _DTYPE.fullmatch(dtype):  # numpy would parse any other text
+            raise ValueError(f"array {name!r} has the type {dtype!r}")
         count = int(np.prod(shape, dtype=np.int64))
         array = np.frombuffer(buffer, np.dtype(dtype), count, start + offset).reshape(shape)
         array.flags.writeable = False

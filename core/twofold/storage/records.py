@@ -262,18 +262,21 @@ class VectorSetRecord:
         """Whether the canaries are vectors, and the identity can be decoded."""
         try:
             self.to_identity()
-        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        except CorruptIndexError:
             return False
         return len(self.canaries) % 16 == 0
 
     def to_identity(self) -> EncoderIdentity | None:
-        """Decode the encoder's identity; None if it has none. Raise ValueError for a wrong one."""
-        values: dict[str, Any] | None = json.loads(self.identity)
-        if values is None:
-            return None
-        identity = EncoderIdentity(**{**values, "metric": Metric(values["metric"])})
+        """Decode the encoder's identity, None if it has none; raise CorruptIndexError."""
+        try:
+            values: dict[str, Any] | None = json.loads(self.identity)
+            if values is None:
+                return None
+            identity = EncoderIdentity(**{**values, "metric": Metric(values["metric"])})
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
+            raise damaged_row_error("the encoder") from error
         if not has_valid_types(identity):
-            raise ValueError(f"it has values of other types: {values!r:.200}")
+            raise damaged_row_error("the encoder")
         return identity
 
 

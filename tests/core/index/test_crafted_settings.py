@@ -154,7 +154,9 @@ def test_no_identity_of_an_encoder_raises_another_error(original, tmp_path, iden
     assert use(craft(original, tmp_path / "index", "vector_sets", change)) > 0
 
 
-@pytest.mark.parametrize("encoder", [3, True, "", "/", "../../x", "?", "a?b=c", " | ", "hashing?x=1"])
+@pytest.mark.parametrize(
+    "encoder", [3, True, "", "/", "../../x", "?", "a?b=c", " | ", "hashing?x=1"]
+)
 def test_no_name_of_an_encoder_raises_another_error(original, tmp_path, encoder):
     def change(values):
         return [json.dumps({**json.loads(values[0]), "encoder": encoder})]

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twofold import HashingEncoder, Index, Retriever
+from twofold import HashingEncoder, Index, Metric, Retriever
 from twofold.errors import CorruptIndexError, RebuildWarning
 from twofold.storage import read_head, write_head
 from twofold.storage.catalog import passage_checksum
 from twofold.storage.records import row_checksum
+from twofold.types import EncoderIdentity
 
 
 class Encoder(HashingEncoder):
@@ -357,3 +358,60 @@ def test_flipped_bits_in_an_index_of_sqlite_hide_and_change_nothing(tmp_path, ab
 def _vectors(index, names):
     with index.open_search() as scope:
         return scope.session.fetch(ids=list(names), texts=False, vectors=True).vectors
+
+
+def hide_rows(path):
+    """Damage the schema so that SQLite finds no row by its number, without an error."""
+    data = (path / "catalog.sqlite").read_bytes()
+    declared = b"row INTEGER PRIMARY KEY, id TEXT"
+    assert data.count(declared) == 1
+    changed = data.replace(declared, b"row INTEGEP PRIMARY KEY, id TEXT")
+    (path / "catalog.sqlite").write_bytes(changed)
+
+
+def hide_table(path):
+    """Let the table of passages begin at the page of an empty table."""
+    with sqlite3.connect(path / "catalog.sqlite") as database:
+        query = "SELECT rootpage FROM sqlite_master WHERE name = ?"
+        (page,) = database.execute(query, ("tombstones",)).fetchone()
+        database.execute("PRAGMA writable_schema = ON")
+        database.execute("UPDATE sqlite_master SET rootpage = ? WHERE name = 'passages'", (page,))
+    database.close()
+
+
+@pytest.mark.parametrize("hide", [hide_rows, hide_table])
+def test_passages_that_sqlite_hides_are_missed_by_all_that_reads_them(tmp_path, hide):
+    path = tmp_path / "index"
+    with Index.open(path, encoder=HashingEncoder(), title_weight=2) as index:
+        index.upsert([{"id": f"{n}", "text": f"text {n}"} for n in range(5)])
+    hide(path)
+    with Index.open(path, encoder=HashingEncoder()) as index:
+        for use in (
+            lambda: list(index),
+            lambda: index.get(["1"]),
+            lambda: index.reanalyze("german"),
+            lambda: index.reencode(NarrowEncoder()),
+            lambda: index.upsert(["another"], replace_all=True),
+            lambda: weigh_titles(index),
+            lambda: index.export(tmp_path / "export"),
+        ):
+            with pytest.raises(CorruptIndexError):
+                use()
+        try:
+            problems = index.verify().problems
+        except CorruptIndexError:
+            problems = ("refused",)
+        assert problems
+
+
+def weigh_titles(index):
+    with index.view() as view:
+        view.weigh_titles(3)
+
+
+class NarrowEncoder(HashingEncoder):
+    name, dim = "narrow", 8
+
+    @property
+    def identity(self):
+        return EncoderIdentity("narrow", 8, Metric.COSINE, "narrow")

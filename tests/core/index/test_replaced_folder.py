@@ -15,7 +15,7 @@ from twofold.errors import (
     IndexMismatchError,
     IndexNotFoundError,
 )
-from twofold.storage import read_head
+from twofold.storage import exchange_paths, read_head
 
 ENCODER = HashingEncoder()
 
@@ -320,3 +320,31 @@ def test_a_writer_killed_while_it_creates_an_index_leaves_one_that_opens(tmp_pat
         monkeypatch.undo()
         fill(path, "new", encoder=None)
         check(path, 41)
+
+
+def test_an_index_opens_while_another_takes_its_folder(tmp_path):
+    """HEAD is read before the catalog, so the two may be of two indexes."""
+    path, aside, stop = tmp_path / "index", tmp_path / "aside", threading.Event()
+    fill(path, "old")
+    fill(aside, "new")
+    exchanged, opened = 0, set()
+
+    def exchange():
+        nonlocal exchanged
+        while not stop.is_set():
+            assert exchange_paths(path, aside)
+            with Index.open(aside, read_only=True) as index:  # so that openings come between
+                assert index.get(["last"])
+            exchanged += 1
+
+    thread = threading.Thread(target=exchange)
+    thread.start()
+    try:
+        for _ in range(300):
+            with Index.open(path, read_only=True) as index:
+                opened.add(index.get(["last"])[0].text)
+    finally:
+        stop.set()
+        thread.join()
+    assert exchanged > 100
+    assert opened == {"old last", "new last"}

@@ -23,6 +23,17 @@ def test_a_copy_that_the_system_refuses_is_a_storage_error(index, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["index"]
 
 
+def test_a_copy_of_files_that_can_not_be_read_is_a_storage_error(index, tmp_path):
+    index.upsert(["a text"])
+    index.query_adapters.save("trained", QueryAdapter(np.eye(256, dtype=np.float32)))
+    file = index.path / "adapters" / "trained.adapter"
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(StorageError, match="Is a directory"):
+        index.copy(tmp_path / "copy")
+    assert [path.name for path in tmp_path.iterdir()] == ["index"]
+
+
 def test_a_query_adapter_that_can_not_be_written_is_a_storage_error(index):
     index.upsert(["a text"])
     (index.path / "adapters").write_text("a file")

@@ -96,7 +96,7 @@ class Reencoding:
                     record = replace(record, number=active.number + 1)  # added meanwhile
                 blocks = pending.blocks if pending is not None else ()
                 start = max(reached, int(blocks[-1].rows[-1]) + 1 if blocks else 0)
-                rest = view.reader.passages_between(start, snapshot.state.next_row)
+                rest = view.passages(start)
                 # Blank passages have no vector, and must not end a batch early.
                 batch = list(islice((p for p in rest if p.encoded_text), ENCODED_BATCH))
                 known = self._find_known(view, pending, batch, start, target.dim)

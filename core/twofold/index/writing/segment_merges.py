@@ -9,6 +9,7 @@ import numpy as np
 from twofold.errors import IndexMismatchError
 from twofold.index.segment_types import SegmentContent, SegmentType, live_mask
 from twofold.index.snapshot import LoadedSegment, Snapshot
+from twofold.index.view import check_passage_count
 from twofold.segments import next_merge
 from twofold.storage import CatalogReader, SegmentRecord
 from twofold.types import Rows
@@ -86,11 +87,13 @@ def rebuild_segment(
 ) -> MergeResult:
     """Rebuild one segment from all stored passages, which replaces the leg's segments."""
     contents: list[SegmentContent] = []
-    passages = reader.passages_between(0, snapshot.state.next_row)
+    passages, count = reader.passages_between(0, snapshot.state.next_row), 0
     while batch := list(islice(passages, _BATCH)):
+        count += len(batch)
         contents.append(segment_type.build(batch))
         while (run := next_merge([len(content.rows) for content in contents])) is not None:
             contents[run] = [_merge_whole(segment_type, contents[run])]
+    check_passage_count(snapshot, count)
     if len(contents) > 1:
         contents = [_merge_whole(segment_type, contents)]
     dropped = tuple(segment.record for segment in snapshot.segments_of(segment_type.leg))

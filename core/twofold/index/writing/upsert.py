@@ -117,7 +117,7 @@ class UpsertPlanner:
         deleted = tuple(stored[passage.id] for passage in added if passage.id in stored)
         counts = (len(added) - len(deleted), len(deleted), len(batch) - len(added))
         if replace_all:
-            everything = view.reader.passages_between(0, view.snapshot.state.next_row)
+            everything = view.passages()
             deleted += tuple(passage for passage in everything if passage.id not in last)
         if not added:
             return Change(deleted=deleted) if deleted else None, (*counts, 0, 0, 0)
