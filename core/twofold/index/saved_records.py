@@ -14,7 +14,14 @@ from twofold.errors import CorruptIndexError, InputError, UnsupportedStorageErro
 from twofold.fusion import fusion_as_dict, fusion_from_dict
 from twofold.index.layout import Layout
 from twofold.lexical import scorer_as_dict, scorer_from_dict
-from twofold.storage import IndexSettings, VectorSetRecord, content_hash, pack_arrays, unpack_arrays
+from twofold.storage import (
+    IndexSettings,
+    VectorSetRecord,
+    content_hash,
+    pack_arrays,
+    read_plain,
+    unpack_arrays,
+)
 
 
 def profile_as_dict(profile: SearchProfile) -> dict[str, Any]:
@@ -113,7 +120,7 @@ def read_adapter(layout: Layout, name: str, digest: str) -> QueryAdapter:
     """Read an adapter; raise CorruptIndexError if its file is missing or not of hash ``digest``."""
     path = layout.adapter_file(name)
     try:
-        data = path.read_bytes()
+        data = read_plain(path)
     except FileNotFoundError:
         raise CorruptIndexError(f"the file of query adapter {name!r} is missing: {path}") from None
     except OSError as error:
