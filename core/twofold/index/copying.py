@@ -14,6 +14,7 @@ from twofold.storage import (
     check_local_disk,
     exchange_paths,
     make_folders,
+    sync_file,
     sync_folder,
     write_head,
 )
@@ -106,8 +107,8 @@ def _write(layout: Layout, view: IndexView, copy: Layout) -> None:
             shutil.copyfile(layout.adapter_file(name), copy.adapter_file(name))
     folders = [copy.segments, copy.vectors, *([copy.adapters] if adapters else [])]
     for path in (copy.catalog, *(path for folder in folders for path in folder.iterdir())):
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+        with path.open("r+b") as file:  # Windows syncs no file that is open for reading
+            sync_file(file.fileno())
     with Catalog(copy.catalog, read_only=True).read_transaction() as reader:
         write_head(copy.head, reader.version())
     for folder in (*folders, copy.folder):
