@@ -473,7 +473,8 @@ class SnapshotProvider:
             with self._catalog.read_transaction() as reader:
                 key, context = reader.key(), self._context
                 if reader.times != self._times:
-                    self._check_overwritten(reader, key)
+                    with storage_errors(self._layout.folder):
+                        self._check_overwritten(reader, key)
                 if context is None or context.key != key:
                     with storage_errors(self._layout.folder):
                         context = self._load(reader, key)
