@@ -64,8 +64,22 @@ def encode_metadata(metadata: Any, name: str) -> str:
             return text
     except (TypeError, ValueError, RecursionError):
         pass  # found again below, with its path
-    path, problem = next(_find_refused(metadata, "metadata", MAX_DEPTH), ("metadata", _TOO_DEEP))
-    raise PassageError(f"passage {name}: {path:.300} can't be stored as JSON: {problem}")
+    raise PassageError(f"passage {name}: {_describe_refused(metadata, 'metadata')}")
+
+
+def find_json_problem(value: Any, name: str) -> str | None:
+    """Return what keeps a parsed JSON value from being stored, None if nothing does.
+
+    Strings with half a surrogate pair are no text, NaN and infinite numbers are no JSON, and
+    values nested more than ``MAX_DEPTH`` deep can't be written again. ``name`` starts the path.
+    """
+    try:
+        if _has_string_keys(value, MAX_DEPTH):
+            _ENCODER.encode(value).encode()
+            return None
+    except (TypeError, ValueError, RecursionError):
+        pass
+    return _describe_refused(value, name)
 
 
 def to_json_metadata(metadata: dict[str, Any], name: str) -> dict[str, Any]:
@@ -173,6 +187,12 @@ def _find_refused(value: Any, path: str, depth: int) -> Iterator[tuple[str, str]
         except (TypeError, ValueError):
             given = f"got {_shorten(value)} of type {type(value).__name__}"
             yield path, f"{given}: {advice_on(value) or 'pass a string'}"
+
+
+def _describe_refused(value: Any, name: str) -> str:
+    """Return the path of the first part of a value without a JSON form, and the problem."""
+    path, problem = next(_find_refused(value, name, MAX_DEPTH), (name, _TOO_DEEP))
+    return f"{path:.300} can't be stored as JSON: {problem}"
 
 
 def _shorten(value: object) -> str:

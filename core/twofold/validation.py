@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.errors import InputError, PassageError, QueryError, TwofoldError, VectorError
+from twofold.limits import MINIMUM, check_limit
 from twofold.types import MODES, Mode, Passage, PassageLike, Vectors
 
 MAX_EFFORT = 10**9
@@ -306,6 +307,15 @@ def check_queries(queries: Sequence[str] | None, vectors: Vectors | None) -> int
             raise QueryError(f"a query must be a string, got {type(query).__name__}: {query!r:.80}")
         if not query.isascii() and any("\ud800" <= char <= "\udfff" for char in query):
             raise QueryError(f"a query must not contain half a surrogate pair, got {query!r:.80}")
+        if len(query) > MINIMUM:
+            check_limit(
+                "query_characters",
+                len(query),
+                "a query",
+                "characters",
+                "shorten it",
+                error=QueryError,
+            )
     if vectors is None:
         return len(queries) if queries is not None else 0
     if vectors.ndim != 2:

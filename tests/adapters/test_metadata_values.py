@@ -193,7 +193,7 @@ def test_json_lines_have_the_same_contract(tmp_path, number):
         index.upsert(read_passages(path))
         assert index.get(["a"])[0].metadata == given
         path.write_text(f'{{"_id": "b", "text": "tea", "year": [{number}]}}\n')
-        with pytest.raises(CorpusError, match=r"corpus.jsonl, line 1: numbers must be finite"):
+        with pytest.raises(CorpusError, match=r"corpus.jsonl, line 1: .*pass a finite number"):
             index.upsert(read_passages(path))
 
 

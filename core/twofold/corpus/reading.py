@@ -2,16 +2,17 @@
 
 import gzip
 import json
-import math
 import os
 import re
 import zlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from twofold.errors import CorpusError
-from twofold.metadata import MAX_DEPTH
+from twofold.limits import limit_message, read_limit
+from twofold.metadata import MAX_DEPTH, find_json_problem
 from twofold.types import Passage
 
 FilePath = str | os.PathLike[str]
@@ -96,17 +97,27 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def read_raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield (line number from 1, bytes) of non-blank lines while reading; raise CorpusError."""
-    number = 0
+    """Yield (line number from 1, bytes) of non-blank lines while reading; raise CorpusError.
+
+    No more of a line than the limit ``line_bytes`` is read or decompressed.
+    """
+    number, limit = 0, read_limit("line_bytes")
     try:
         with open_file(path, "rb") as file:
-            for number, line in enumerate(file, start=1):
+            for number, line in enumerate(iter(partial(file.readline, limit + 1), b""), start=1):
+                if len(line) > limit:
+                    raise line_error(path, number, _line_message(limit))
                 if line.strip():
                     yield number, line
     except FileNotFoundError:
         raise CorpusError(f"there is no file {path}") from None
     except (OSError, EOFError, zlib.error) as error:
         raise CorpusError(f"{path} can't be read after line {number}: {error}") from error
+
+
+def _line_message(limit: int) -> str:
+    given, advice = f"more than {limit:,}", "split what it has into several lines"
+    return limit_message("line_bytes", limit, "a line", "bytes", given, advice)
 
 
 def read_passages(path: Path) -> Iterator[Passage]:
@@ -173,30 +184,6 @@ def id_field(path: Path, number: int, record: dict[str, Any]) -> str:
     return next(iter(found.values()), "")
 
 
-def find_json_problem(value: Any) -> str | None:
-    """Return what keeps a parsed JSON value from being stored, None if nothing does.
-
-    Strings with half a surrogate pair are no text, NaN and infinite numbers are no JSON, and
-    values nested more than ``MAX_DEPTH`` deep can't be written again.
-    """
-    level: list[Any] = [value]
-    for _ in range(MAX_DEPTH + 1):
-        inner: list[Any] = []
-        for item in level:
-            if isinstance(item, dict):
-                inner += [*item, *item.values()]
-            elif isinstance(item, list):
-                inner += item
-            elif isinstance(item, str) and any("\ud800" <= char <= "\udfff" for char in item):
-                return f"{item!r:.60} has half a surrogate pair, which is not valid text"
-            elif isinstance(item, float) and not math.isfinite(item):
-                return f"numbers must be finite, got {item!r}"
-        level = inner
-        if not level:
-            return None
-    return f"nested more than {MAX_DEPTH} levels deep"
-
-
 def describe_json_error(error: ValueError | RecursionError) -> str:
     """Return what is wrong with text that json.loads refused with ``error``."""
     if isinstance(error, UnicodeDecodeError):
@@ -216,7 +203,7 @@ def _parse_object(path: Path, number: int, line: bytes) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise line_error(path, number, f"must be a JSON object, got {record!r:.60}")
     if _SUSPECT.search(line) or line.count(b"[") + line.count(b"{") > MAX_DEPTH:
-        problem = find_json_problem(record)
+        problem = find_json_problem(record, "record")
         if problem is not None:
             raise line_error(path, number, problem)
     return record

@@ -14,6 +14,7 @@ from twofold.validation import check_integer, check_number
 
 BOOTSTRAP_SAMPLES = 10_000
 RANDOMISATION_SAMPLES = 100_000
+MAX_SAMPLES = 10_000_000
 MAX_T_SAMPLES = 2_000
 LEVEL = 0.95
 _BLOCK = 2**22  # numbers drawn at a time: 32 MiB
@@ -45,7 +46,7 @@ def bootstrap_interval(
     """
     given = _as_values(values)
     check_number("level", level, 0, 1, exclusive=True)
-    check_integer("samples", samples)
+    check_integer("samples", samples, 1, MAX_SAMPLES)
     mean = float(given.mean())
     if len(given) == 1:
         return Interval(mean, -math.inf, math.inf, level)
@@ -77,7 +78,7 @@ def randomisation_test(
         InputError: The differences are empty or not finite, or ``samples`` is below 1.
     """
     given = _as_values(differences)
-    check_integer("samples", samples)
+    check_integer("samples", samples, 1, MAX_SAMPLES)
     nonzero = given[given != 0]  # the sign of a zero changes no sum
     # Sums that are equal in exact arithmetic differ in their last bits.
     observed = abs(float(nonzero.sum())) - 1e-12 * float(np.abs(nonzero).sum())

@@ -20,6 +20,7 @@ from twofold.segments import PackedStrings, StringLookup, run_offsets
 from twofold.types import Metadata, Rows
 
 Flags = NDArray[np.bool_]
+_SEARCH_COST = 64  # strings that are compared with a set in the time of one binary search
 _PLAIN = ("rows", "field_ptr", "docs", "list_ptr")
 _PACKED = ("ids", "fields", "strings")
 _CELLS = ("cells", "elements")
@@ -63,7 +64,10 @@ class Cells:
 
     def has_type(self, *types: ValueType) -> Flags:
         """Return which cells have one of the types."""
-        return np.isin(self.types, types)
+        flags: Flags = self.types == types[0]
+        for value_type in types[1:]:
+            flags |= self.types == value_type
+        return flags
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +238,13 @@ class ColumnSegment:
         """Return the code of ``text``, or -1 if no value has it."""
         code = self.lower_bound(text)
         return code if code < len(self.strings) and self.strings[code] == text else -1
+
+    def find_codes(self, texts: Sequence[str]) -> list[int]:
+        """Return the codes of ``texts`` in any order, leaving out those that no value has."""
+        if len(texts) * _SEARCH_COST < len(self.strings):
+            return [code for code in map(self.find_code, texts) if code >= 0]
+        wanted = frozenset(texts)
+        return [code for code, text in enumerate(self.strings.tolist()) if text in wanted]
 
     def _used_strings(self, keep: Flags) -> list[str]:
         """Return the strings of the cells that ``keep`` flags, and of their list elements."""

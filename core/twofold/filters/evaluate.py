@@ -10,11 +10,10 @@ import numpy as np
 from twofold.filters.columns import Cells, ColumnSegment, Flags
 from twofold.filters.parser import ID, And, Condition, Filter, Not, Operator, Or
 from twofold.filters.values import MAX_EXACT, ValueType, encode_value, nearest_float
-from twofold.segments import PackedStrings
+from twofold.segments import PackedStrings, hash_strings
 from twofold.types import Mask
 
 _EMPTY_JSON = ("[]", "{}")
-_MAX_SEPARATE_IDS = 30  # up to this many ids are searched one by one
 _COMPARE: dict[Operator, Callable[[Any, Any], Any]] = {
     Operator.GT: operator.gt,
     Operator.GTE: operator.ge,
@@ -51,7 +50,7 @@ def _match_condition(condition: Condition, segment: ColumnSegment) -> Flags:
     """Return which rows match; without the field, only by ``$exists`` or ``$empty``."""
     value = condition.value
     if condition.field == ID:
-        return _match_ids(segment.ids, value if condition.operator is Operator.IN else (value,))
+        return _match_ids(segment, value if condition.operator is Operator.IN else (value,))
     span = segment.field(condition.field)
     cells = segment.cells.take(span)
     flags = np.zeros(len(segment), np.bool_)
@@ -65,14 +64,11 @@ def _match_condition(condition: Condition, segment: ColumnSegment) -> Flags:
     return flags
 
 
-def _match_ids(ids: PackedStrings, searched: Sequence[str]) -> Flags:
-    """Return which of the rows with ``ids`` have one of the ids ``searched``."""
-    flags = np.zeros(len(ids), np.bool_)
-    if len(searched) > _MAX_SEPARATE_IDS:
-        known = frozenset(searched)
-        return np.fromiter((id_ in known for id_ in ids.tolist()), np.bool_, len(ids))
-    for id_ in searched:
-        flags[ids.find(id_)] = True
+def _match_ids(segment: ColumnSegment, searched: Sequence[str]) -> Flags:
+    """Return which rows have one of the ids ``searched``."""
+    hashes = hash_strings(PackedStrings.from_strings(searched))
+    flags = np.zeros(len(segment), np.bool_)
+    flags[[position for _, position in segment.find_ids(searched, hashes)]] = True
     return flags
 
 
@@ -103,14 +99,19 @@ def _match_cells(condition: Condition, cells: Cells, segment: ColumnSegment, spa
 def _equals_any(cells: Cells, values: Sequence[Any], segment: ColumnSegment) -> Flags:
     """Return which cells hold one of the values."""
     numeric = (ValueType.NULL, ValueType.BOOL, ValueType.NUMBER)
-    keys: dict[ValueType, list[float]] = {}
+    numbers: dict[ValueType, list[float]] = {}
+    texts: dict[ValueType, list[str]] = {}
     for value_type, number, text in map(encode_value, values):
-        key = number if value_type in numeric else segment.find_code(text)
-        keys.setdefault(value_type, []).append(key)
+        if value_type in numeric:
+            numbers.setdefault(value_type, []).append(number)
+        else:
+            texts.setdefault(value_type, []).append(text)
     flags = np.zeros(len(cells), np.bool_)
-    for value_type, searched in keys.items():
-        stored = cells.numbers if value_type in numeric else cells.codes
-        flags |= (cells.types == value_type) & np.isin(stored, searched)
+    for value_type, searched in numbers.items():
+        flags |= (cells.types == value_type) & np.isin(cells.numbers, searched)
+    for value_type, strings in texts.items():
+        codes = np.array(segment.find_codes(strings), np.uint32)
+        flags |= (cells.types == value_type) & np.isin(cells.codes, codes)
     return flags
 
 

@@ -1,13 +1,14 @@
 """Parses a ``where`` mapping into a tree of conditions."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from twofold.errors import FilterError
-from twofold.metadata import advice_on, to_json_value
+from twofold.limits import check_limit
+from twofold.metadata import MAX_DEPTH, advice_on, to_json_value
 from twofold.types import Where
 from twofold.validation import did_you_mean
 
@@ -81,14 +82,64 @@ def parse_filter(where: Where) -> Filter:
     Raises:
         FilterError: An operator is unknown, or an operand has the wrong type.
     """
+    if isinstance(where, Mapping):
+        _check_size(where)
+    try:
+        return _parse_mapping(where)
+    except RecursionError:  # a list nested in lists
+        raise FilterError("the filter is nested too deeply: use fewer levels") from None
+
+
+def _check_size(where: Mapping[Any, Any]) -> None:
+    """Raise FilterError for a filter of too many conditions or levels."""
+    level: list[Any] = [where]
+    count = 0
+    for _ in range(MAX_DEPTH):
+        inner: list[Any] = []
+        for part in level:
+            for name, value in part.items() if isinstance(part, Mapping) else ():
+                if name in ("$and", "$or") and _is_sequence(value):
+                    inner += value
+                elif isinstance(value, Mapping):
+                    inner.append(value)
+                else:
+                    count += 1
+        size, advice = count + len(inner), "use $in for values of one field"
+        check_limit("filter_conditions", size, "a filter", "conditions", advice, error=FilterError)
+        if not inner:
+            return
+        level = inner
+    raise FilterError(f"the filter is nested too deeply: use at most {MAX_DEPTH} levels")
+
+
+def _parse_mapping(where: object) -> Filter:
+    """Parse a filter whose size was checked."""
     if not isinstance(where, Mapping):
         raise FilterError(
             f"a filter must be a mapping such as {{'year': {{'$gte': 2019}}}}, got {where!r:.80}"
         )
-    try:
-        return And(tuple(_parse_entry(name, value) for name, value in where.items()))
-    except RecursionError:
-        raise FilterError("the filter is nested too deeply: use fewer levels") from None
+    return _join([_parse_entry(name, value) for name, value in where.items()])
+
+
+def _join(parts: list[Filter]) -> Filter:
+    """Return what every part matches."""
+    return parts[0] if len(parts) == 1 else And(tuple(parts))
+
+
+def _unite(parts: list[Filter]) -> Filter:
+    """Return what at least one part matches; conditions of equality on a field become one."""
+    values: dict[str, list[Any]] = {}
+    others: list[Filter] = []
+    for part in parts:
+        if isinstance(part, Condition) and part.operator in (Operator.EQ, Operator.IN):
+            several = part.operator is Operator.IN
+            values.setdefault(part.field, []).extend(part.value if several else (part.value,))
+        else:
+            others.append(part)
+    if len(values) + len(others) == len(parts):
+        return Or(tuple(parts))
+    united = [Condition(field, Operator.IN, found) for field, found in values.items()]
+    return Or((*united, *others))
 
 
 def _parse_entry(name: object, value: Any) -> Filter:
@@ -96,12 +147,12 @@ def _parse_entry(name: object, value: Any) -> Filter:
     if not isinstance(name, str):
         raise FilterError(f"field names of a filter must be strings, got {name!r}")
     if name in ("$and", "$or"):
-        if not isinstance(value, Sequence) or isinstance(value, str) or not value:
+        if not _is_sequence(value) or not value:
             raise FilterError(f"{name} takes a list of at least one filter, got {value!r:.80}")
-        parts = tuple(parse_filter(part) for part in value)
-        return And(parts) if name == "$and" else Or(parts)
+        parts = [_parse_mapping(part) for part in value]
+        return _join(parts) if name == "$and" else _unite(parts)
     if name == "$not":
-        return Not(parse_filter(value))
+        return Not(_parse_mapping(value))
     if name == ID:
         return _parse_id(value)
     if name.startswith("$"):
@@ -109,7 +160,7 @@ def _parse_entry(name: object, value: Any) -> Filter:
     if isinstance(value, Mapping):
         if not value:
             raise FilterError(f"field {name!r} has an empty filter: pass an operator or a value")
-        return And(tuple(_parse_condition(name, key, operand) for key, operand in value.items()))
+        return _join([_parse_condition(name, key, operand) for key, operand in value.items()])
     return _parse_condition(name, Operator.EQ.value, value)
 
 
@@ -122,9 +173,12 @@ def _parse_id(value: Any) -> Filter:
         if name not in _ID_OPERATORS:
             raise _unknown_operator(str(name), _ID_OPERATORS, f"on {ID}")
         several = name in ("$in", "$nin") and isinstance(operand, list | tuple | set | frozenset)
-        if not all(isinstance(id_, str) for id_ in (operand if several else [operand])):
-            raise FilterError(f"{name} on {ID} takes ids, which are strings, got {operand!r:.80}")
-    return And(tuple(_parse_condition(ID, name, operand) for name, operand in conditions.items()))
+        for id_ in operand if several else [operand]:
+            if not isinstance(id_, str) or any("\ud800" <= char <= "\udfff" for char in id_):
+                raise FilterError(
+                    f"{name} on {ID} takes ids, which are strings of valid Unicode, got {id_!r:.80}"
+                )
+    return _join([_parse_condition(ID, name, operand) for name, operand in conditions.items()])
 
 
 def _parse_condition(field: str, name: object, operand: Any) -> Filter:
@@ -140,6 +194,8 @@ def _parse_condition(field: str, name: object, operand: Any) -> Filter:
     if name not in _FIELD_OPERATORS:
         raise _unknown_operator(str(name), _FIELD_OPERATORS, f"on field {field!r}")
     operator = Operator(name)
+    if isinstance(operand, Sized) and not isinstance(operand, str):
+        _check_length(operator, field, operand)
     if operator in _LISTS and isinstance(operand, set | frozenset):
         operand = sorted(operand, key=repr)
     operand = to_json_value(operand)
@@ -151,6 +207,26 @@ def _parse_condition(field: str, name: object, operand: Any) -> Filter:
             f"{advice}"
         )
     return Condition(field, operator, operand)
+
+
+def _check_length(operator: Operator, field: str, operand: Sized) -> None:
+    """Raise FilterError for a list of too many values."""
+    try:
+        length = len(operand)
+    except TypeError:  # a scalar of numpy
+        return
+    check_limit(
+        "filter_values",
+        length,
+        f"{operator.value} on field {field!r}",
+        "values",
+        "pass fewer values",
+        error=FilterError,
+    )
+
+
+def _is_sequence(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
 
 
 def _shorten(value: object) -> str:

@@ -1,5 +1,6 @@
 """Backups: generations of an index in one archive, to which each adds the files that are new."""
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from twofold.storage import (
     WriteLock,
     is_file_name,
     make_folders,
+    open_plain,
     storage_errors,
     sync_folder,
 )
@@ -259,7 +261,7 @@ def _open_files(
         known[name] = parts
         stored = sum(part.size for part in parts)
         if stored < size or not parts:
-            file = stack.enter_context(path.open("rb"))
+            file = stack.enter_context(os.fdopen(open_plain(path), "rb"))
             sources.append(_Source(name, file, stored, size, hashes))
     state, now = snapshot.state, datetime.now(timezone.utc)
     vectors = len(snapshot.dense.rows) if snapshot.dense is not None else 0

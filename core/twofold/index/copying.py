@@ -1,6 +1,5 @@
 """Copies one generation of an index while others read and write it."""
 
-import os
 import shutil
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from twofold.index.folder_swap import new_index_folder
 from twofold.index.layout import Layout
 from twofold.index.saved_records import adapter_records
 from twofold.index.view import IndexView, SnapshotProvider
-from twofold.storage import Catalog, storage_errors, sync_folder, write_head
+from twofold.storage import Catalog, storage_errors, sync_file, sync_folder, write_head
 
 _TRIES = 20
 
@@ -66,8 +65,8 @@ def finish_folder(layout: Layout) -> None:
     """Make the files of a new index durable, and write HEAD last."""
     folders = [path for path in (layout.segments, layout.vectors, layout.adapters) if path.is_dir()]
     for path in (layout.catalog, *(path for folder in folders for path in folder.iterdir())):
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+        with path.open("r+b") as file:  # Windows syncs no file that is open for reading
+            sync_file(file.fileno())
     catalog = Catalog(layout.catalog, read_only=True)
     try:
         with catalog.read_transaction() as reader:

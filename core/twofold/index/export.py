@@ -7,7 +7,6 @@ identity and the checksums of all files.
 """
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -31,7 +30,9 @@ from twofold.storage import (
     FORMAT,
     IndexSettings,
     VectorSetRecord,
+    read_plain,
     storage_errors,
+    sync_file,
     sync_folder,
     write_atomic,
 )
@@ -117,7 +118,7 @@ def import_index(source: Path, target: Path, sources: AnalyzerSources, *, overwr
     """
     with storage_errors(source):
         try:
-            text = (source / _MANIFEST).read_bytes()
+            text = read_plain(source / _MANIFEST)
         except (FileNotFoundError, NotADirectoryError):
             raise IndexNotFoundError(
                 f"there is no export at {source}: it has no {_MANIFEST}"
@@ -173,7 +174,7 @@ def _write_corpus(view: IndexView, folder: Path) -> int:
                 count += int(present.sum())
         for file in (corpus, vectors):
             file.flush()
-            os.fsync(file.fileno())
+            sync_file(file.fileno())
     if dense is None:
         (folder / _VECTORS).unlink()
     return count

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from twofold.errors import CorruptIndexError, ReadOnlyError
@@ -55,15 +56,18 @@ class Layout:
             if path.exists() and not os.access(path, os.W_OK):
                 raise ReadOnlyError(f"{path} can't be written by this user: the index is read-only")
 
-    def delete_files(self, folder: int, should_delete: Callable[[str], bool]) -> None:
+    def delete_files(self, folder: int | None, should_delete: Callable[[str], bool]) -> None:
         """Delete vector and segment files by name.
 
         Only plain files in the folder itself are deleted, not behind a link.
 
         Args:
-            folder: A handle of the index's folder.
+            folder: A handle of the index's folder, None where the system has none.
             should_delete: Returns whether the file of this name is to be deleted.
         """
+        if folder is None:
+            self._delete_by_path(should_delete)
+            return
         for name in (self.vectors.name, self.segments.name):
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
             try:
@@ -77,6 +81,20 @@ class Layout:
                             os.unlink(entry.name, dir_fd=inner)
             finally:
                 os.close(inner)
+
+    def _delete_by_path(self, should_delete: Callable[[str], bool]) -> None:
+        """Delete files as ``delete_files`` does, on a system whose folders have no handles.
+
+        Windows deletes no file that is mapped: a later writer does.
+        """
+        for folder in (self.vectors, self.segments):
+            if folder.is_symlink() or not folder.is_dir():
+                continue
+            with os.scandir(folder) as entries:
+                names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+            for name in filter(should_delete, names):
+                with suppress(PermissionError):
+                    (folder / name).unlink(missing_ok=True)
 
     def create(self, settings: IndexSettings) -> None:
         """Create the files of an empty index with these settings."""

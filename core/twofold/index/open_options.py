@@ -32,6 +32,8 @@ class AsStored(Enum):
 
 AS_STORED = AsStored.MARK
 DEFAULT_ANALYZER = "english"
+MAX_DIM = 65_536
+"""The most dimensions of vectors."""
 
 
 class OpenOptions:
@@ -56,8 +58,10 @@ class OpenOptions:
             encoder = encoder_name(encoder)
         elif isinstance(encoder, str):
             encoder = absolute_spec(encoder)
-        if dim is not None and dim != "first" and not (is_integer(dim) and dim > 0):
-            raise InputError(f"dim must be an integer >= 1 or 'first', got {dim!r}")
+        if dim is not None and dim != "first" and not (is_integer(dim) and 0 < dim <= MAX_DIM):
+            raise InputError(
+                f"dim must be an integer from 1 to {MAX_DIM:,} or 'first', got {dim!r:.80}"
+            )
         if analyzer is not None and not isinstance(analyzer, AsStored):
             analyzer = as_analyzer(analyzer)
         if title_weight is not None:

@@ -14,7 +14,14 @@ from twofold.errors import CorruptIndexError, UnsupportedStorageError
 from twofold.fusion import fusion_as_dict, fusion_from_dict
 from twofold.index.layout import Layout
 from twofold.lexical import scorer_as_dict, scorer_from_dict
-from twofold.storage import IndexSettings, VectorSetRecord, content_hash, pack_arrays, unpack_arrays
+from twofold.storage import (
+    IndexSettings,
+    VectorSetRecord,
+    content_hash,
+    pack_arrays,
+    read_plain,
+    unpack_arrays,
+)
 from twofold.validation import check_integer
 
 
@@ -125,7 +132,7 @@ def read_adapter_file(layout: Layout, name: str, digest: str) -> bytes:
     """Read an adapter's file; raise CorruptIndexError if it is missing or of another hash."""
     path = layout.adapter_file(name)
     try:
-        data = path.read_bytes()
+        data = read_plain(path)
     except FileNotFoundError:
         raise CorruptIndexError(f"the file of query adapter {name!r} is missing: {path}") from None
     except OSError as error:

@@ -145,6 +145,11 @@ def load_snapshot(
             structures.append(record)
         elif record.number in known:
             segments[record.number] = known[record.number]
+        elif record.leg not in segment_types:
+            raise CorruptIndexError(
+                f"segment {record.number} of {layout.folder} is of the leg {record.leg!r}, which "
+                "the index does not have: restore the index from a copy"
+            )
         else:
             segment_type = segment_types[record.leg]
             segments[record.number] = _load_segment(reader, layout, record, segment_type)

@@ -11,7 +11,7 @@ from twofold.index.layout import Layout
 from twofold.index.saved_records import adapter_records, find_adapter_problem
 from twofold.index.segment_types import SegmentContent, live_mask
 from twofold.index.snapshot import LoadedSegment, Snapshot, load_snapshot
-from twofold.storage import Catalog, CatalogReader, read_head
+from twofold.storage import Catalog, CatalogReader, find_damaged_slots, read_head
 
 _TRIES = 5
 
@@ -71,6 +71,7 @@ def _verify_once(
                 layout.check_head(snapshot.version, head)
             except CorruptIndexError as error:
                 problems.append(str(error))
+            problems += _verify_slots(layout, snapshot.generation)
         problems += _verify_adapters(layout, snapshot)
         problems += _verify_passages(reader, snapshot)
         if deep:
@@ -89,6 +90,19 @@ def _verify_once(
             segments=len(snapshot.segments),
             problems=tuple(problems),
         )
+
+
+def _verify_slots(layout: Layout, generation: int) -> list[str]:
+    """Return the problem of a damaged slot of HEAD beside an intact one."""
+    for _ in range(_TRIES):
+        damaged = find_damaged_slots(layout.head)
+        if not damaged:  # a slot is torn for the moment in which it is written
+            return []
+    return [
+        f"the {'newer' if slot == generation % 2 else 'older'} slot of {layout.head} is damaged, "
+        "and the other one is intact: the next writes replace it"
+        for slot in damaged
+    ]
 
 
 def _verify_adapters(layout: Layout, snapshot: Snapshot) -> Iterator[str]:

@@ -42,10 +42,12 @@ from twofold.storage import (
     Catalog,
     CatalogKey,
     CatalogReader,
+    FileTimes,
     IndexSettings,
     PassageFields,
     StoredPassage,
     VectorSetRecord,
+    read_head,
     storage_errors,
 )
 from twofold.types import (
@@ -486,6 +488,7 @@ class SnapshotProvider:
         self.analyzers = analyzers
         self._lock = ForkSafeLock()
         self._context: SnapshotContext | None = None
+        self._times: FileTimes | None = None  # of the catalog file that HEAD was compared with
 
     @property
     def latest(self) -> Snapshot | None:
@@ -498,6 +501,9 @@ class SnapshotProvider:
         for _ in range(_TRIES):
             with self._catalog.read_transaction() as reader:
                 key, context = reader.key(), self._context
+                if reader.times != self._times:
+                    with storage_errors(self._layout.folder):
+                        self._check_overwritten(reader, key)
                 if context is None or context.key != key:
                     with storage_errors(self._layout.folder):
                         context = self._load(reader, key)
@@ -543,6 +549,22 @@ class SnapshotProvider:
             self.encoder_binding = binding
             self._context = SnapshotContext.from_snapshot(key, snapshot, binding)
             return self._context
+
+    def _check_overwritten(self, reader: CatalogReader, key: CatalogKey) -> None:
+        """Raise CorruptIndexError if another tool has copied another index over this one's files.
+
+        SQLite would combine the new catalog with the log of the old one, which has its identity.
+        HEAD, which has no log, has the new one. The catalog file itself changes when its log is
+        written back, so HEAD is rarely read.
+        """
+        times, head_file = reader.times, self._layout.head
+        head = read_head(head_file)
+        if head is not None and head[0] != key[1] and self._newest() == key:
+            self._layout.check_head(key[1:], head)
+        # A tool that copies file by file may replace HEAD last. Until then, it is read each time.
+        is_newer = times is None or head is None or head_file.stat().st_mtime_ns >= times[0]
+        if is_newer or self._times is None:
+            self._times = times
 
     def _newest(self) -> CatalogKey:
         with self._catalog.read_transaction() as reader:

@@ -13,6 +13,8 @@ from twofold.types import Passage, Scores, Vectors
 
 _DRIFT = 0.01
 """Relative distance up to which two vectors are encodings of one text, in different batches."""
+MEASURED = 256
+"""Words of a query that are left out one by one, its first ones: many encoders read no more."""
 _SHOWN = 3
 """Words that an explanation shows."""
 
@@ -22,8 +24,9 @@ class DenseEvidence:
     """The evidence behind a hit's dense score.
 
     Attributes:
-        words: The query's words in order, each with the drop of the dense score when the query is
-            encoded without it. Below 0, the word lowers the score. Empty for a query of one word.
+        words: The query's first `MEASURED` words in order, each with the drop of the dense score
+            when the query is encoded without it. Below 0, the word lowers the score. Empty for a
+            query of one word.
         sentence: The passage's sentence nearest to the query; its title if it has no text.
         sentence_score: That sentence's score in the index's metric.
     """
@@ -58,10 +61,25 @@ class DenseEvidence:
 
 @dataclass(frozen=True, slots=True)
 class QueryVariants:
-    """A query's n words; ``vectors`` (n + 1, dim) encode the query, then it without each word."""
+    """A query's first n words; ``vectors`` (n + 1, dim) encode it, then it without each of them.
+
+    ``unmeasured`` is the number of its further words, which were not left out in turn.
+    """
 
     words: tuple[str, ...]
     vectors: Vectors
+    unmeasured: int = 0
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """A sentence about further words, if there are any."""
+        if not self.unmeasured:
+            return ()
+        total = len(self.words) + self.unmeasured
+        return (
+            f"the query has {total:,} words: the effect of its first {MEASURED} on the dense score "
+            "was measured",
+        )
 
     def match_vector(self, vector: Vectors | None) -> bool:
         """Return whether ``vector`` (dim,) is the encoding of the query's text; True for None."""
@@ -73,8 +91,12 @@ class QueryVariants:
 
 
 def encode_query_variants(scope: SearchScope, query: str) -> QueryVariants | None:
-    """Encode a query whole and without each word, in one call; None if the encoder can't."""
-    spans = query_words(query)
+    """Encode a query whole and without each of its first words, in one call.
+
+    None if the encoder can't. The number of words is bounded, since time grows with its square.
+    """
+    every = query_words(query)
+    spans = every[:MEASURED]
     if len(spans) < 2:
         spans = []  # nothing is left without the only word
     shortened = [" ".join(f"{query[:start]} {query[end:]}".split()) for start, end in spans]
@@ -82,7 +104,8 @@ def encode_query_variants(scope: SearchScope, query: str) -> QueryVariants | Non
         vectors = scope.encode_queries([query, *shortened])
     except (QueryError, EncoderMismatchError, EncoderNotFoundError):
         return None
-    return QueryVariants(tuple(query[start:end] for start, end in spans), vectors)
+    words = tuple(query[start:end] for start, end in spans)
+    return QueryVariants(words, vectors, max(len(every) - MEASURED, 0))
 
 
 def measure_dense_evidence(

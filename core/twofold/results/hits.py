@@ -230,13 +230,15 @@ class Hits(Sequence[Hit]):
 
         Args:
             meaning: Also find the query's words and the passage's sentence behind the dense
-                score. Encodes the query once per word, and every sentence of the returned passages.
+                score. Encodes the query without each of its first 256 words, and every sentence of
+                the returned passages.
         """
         hits = list(self)
         evidence = self._dense_evidence() if meaning else [None] * len(hits)
+        variants = self._variants if meaning else None
         return build_explanation(
             self.query,
-            self.warnings,
+            self.warnings + (variants.warnings if variants is not None else ()),
             hits,
             self._term_matches() or [()] * len(hits),
             self._term_spans,

@@ -2,28 +2,40 @@
 
 The catalog (SQLite) and the vector files are the primary data; segments are derived from them.
 Every row, file and array has a checksum. HEAD names the last committed generation, to detect a
-catalog that has lost commits. Only POSIX locks on local disks are supported.
+catalog that has lost commits. Only local disks are supported.
 
 `FORMAT` grows with every change of what is stored, and a folder of another format is refused.
 `tests/core/index/stored` has a folder of each format since 5, which must still open.
 """
 
 from twofold.storage.archive import BackupArchive, Manifest, Part
-from twofold.storage.catalog import Catalog, CatalogKey, CatalogReader, CatalogWriter, file_key
+from twofold.storage.catalog import (
+    Catalog,
+    CatalogKey,
+    CatalogReader,
+    CatalogWriter,
+    FileTimes,
+    file_key,
+)
 from twofold.storage.catalog_salvage import CatalogSalvage
 from twofold.storage.files import (
+    HAS_FOLDER_HANDLES,
     Version,
     append_vectors,
     check_local_disk,
     content_hash,
     create_head,
     exchange_paths,
+    find_damaged_slots,
     make_folders,
     map_file,
     map_vectors,
+    open_plain,
     pack_arrays,
     read_head,
+    read_plain,
     storage_errors,
+    sync_file,
     sync_folder,
     unpack_arrays,
     write_atomic,
@@ -45,6 +57,7 @@ from twofold.storage.records import (
 
 __all__ = [
     "FORMAT",
+    "HAS_FOLDER_HANDLES",
     "BackupArchive",
     "BlockRecord",
     "Catalog",
@@ -52,6 +65,7 @@ __all__ = [
     "CatalogReader",
     "CatalogSalvage",
     "CatalogWriter",
+    "FileTimes",
     "IndexSettings",
     "Manifest",
     "Part",
@@ -69,13 +83,17 @@ __all__ = [
     "encode_rows",
     "exchange_paths",
     "file_key",
+    "find_damaged_slots",
     "is_file_name",
     "make_folders",
     "map_file",
     "map_vectors",
+    "open_plain",
     "pack_arrays",
     "read_head",
+    "read_plain",
     "storage_errors",
+    "sync_file",
     "sync_folder",
     "unpack_arrays",
     "write_atomic",

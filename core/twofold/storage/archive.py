@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import xxhash
 
 from twofold.errors import CorruptIndexError, InputError, UnsupportedStorageError
-from twofold.storage.files import content_hash
+from twofold.storage.files import content_hash, sync_file
 from twofold.validation import is_integer
 
 _BLOCK = tarfile.BLOCKSIZE
@@ -203,7 +203,7 @@ class BackupArchive:
 
     def _sync(self) -> None:
         self._file.flush()
-        os.fsync(self._file.fileno())
+        sync_file(self._file.fileno())
 
     def _append(self, name: str, size: int, chunks: Any) -> str:
         """Append a member of ``size`` bytes; return its hash."""

@@ -3,6 +3,8 @@
 import json
 import os
 import sqlite3
+import stat
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,7 +24,7 @@ from twofold.errors import (
     StorageError,
     UnsupportedStorageError,
 )
-from twofold.storage.files import Version
+from twofold.storage.files import Version, not_plain_error
 from twofold.storage.records import (
     APPLICATION_ID,
     FORMAT,
@@ -55,6 +57,8 @@ _DAMAGE = ("malformed", "not a database", "Could not decode", "no such", "corrup
 """Parts of SQLite's messages for damaged files. Python 3.10 has no names for its error codes."""
 FileKey = tuple[int, ...]
 """Device and inode of a file."""
+FileTimes = tuple[int, int]
+"""Time of the last change of a file, in nanoseconds, and its size."""
 CatalogKey = tuple[FileKey | None, str, int]
 """Catalog file, identity and generation. Copies made by other tools have the same identity."""
 _INHERITED: list[Sequence[sqlite3.Connection]] = []
@@ -83,6 +87,11 @@ class CatalogReader:
     def key(self) -> CatalogKey:
         """Return the file, identity and generation that this transaction reads."""
         return getattr(self._connection, "file", None), *self.version()
+
+    @property
+    def times(self) -> FileTimes | None:
+        """The times of the catalog file before this transaction, without its log."""
+        return getattr(self._connection, "times", None)
 
     def format(self) -> int:
         """Return the storage format; raise CorruptIndexError for damaged settings of this format.
@@ -334,18 +343,46 @@ def _change_stamp(path: Path) -> tuple[int, ...]:
 
 
 def file_key(path: Path) -> FileKey:
-    """Return device and inode of the file at a path; raise IndexNotFoundError if it is missing."""
+    """Return device and inode of the file at a path.
+
+    Raises:
+        IndexNotFoundError: The file is missing.
+        CorruptIndexError: It is not a plain file.
+    """
+    return _stat_plain(path)[0]
+
+
+def _stat_plain(path: Path) -> tuple[FileKey, FileTimes]:
+    """Return the key and the times of a plain file; raise as ``file_key`` does."""
     try:
         found = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         raise IndexNotFoundError(f"there is no index at {path.parent}") from None
-    return found.st_dev, found.st_ino
+    if not stat.S_ISREG(found.st_mode):
+        raise not_plain_error(path)
+    return (found.st_dev, found.st_ino), (found.st_mtime_ns, found.st_size)
+
+
+def _check_plain(path: Path) -> None:
+    """Raise CorruptIndexError if a catalog or a file of its log is there but no plain file."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        file = path.with_name(path.name + suffix)
+        if file.exists():
+            _stat_plain(file)
+
+
+def _set_sync(connection: sqlite3.Connection) -> None:
+    """Let SQLite sync each commit, as ``sync_file`` does."""
+    connection.execute("PRAGMA synchronous = FULL")
+    if sys.platform == "darwin":
+        connection.execute("PRAGMA fullfsync = ON")
 
 
 class _Connection(sqlite3.Connection):
     """A connection that knows the file that it has opened."""
 
     file: FileKey | None = None
+    times: FileTimes | None = None
     stamp: tuple[int, ...] | None = None  # of a file opened as immutable
     user = 0  # the thread that has taken it
     for_reading = False  # SQLite opens a file so where the system refuses more, if only for once
@@ -392,11 +429,12 @@ class Catalog(Forkable):
     @classmethod
     def create(cls, path: Path, settings: IndexSettings) -> None:
         """Create an empty catalog in one transaction, unless there already is one."""
+        _check_plain(path)
         connection: sqlite3.Connection | None = None
         try:
             connection = sqlite3.connect(path, isolation_level=None)
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
+            _set_sync(connection)
             connection.execute("BEGIN IMMEDIATE")
             if connection.execute("PRAGMA application_id").fetchone()[0] == 0:
                 for statement in SCHEMA:
@@ -468,7 +506,7 @@ class Catalog(Forkable):
                 # SQLite connections must be neither used nor closed in a forked child.
                 _INHERITED.append(self._idle)
                 self._idle, self._process = [], os.getpid()
-            file = file_key(self._path)
+            file, times = _stat_plain(self._path)
             if file != self._file:
                 self._close_idle()
                 self._file = file
@@ -481,7 +519,7 @@ class Catalog(Forkable):
         except BaseException:
             self._users.remove(threading.get_ident())
             raise
-        connection.user = threading.get_ident()
+        connection.user, connection.times = threading.get_ident(), times
         return connection
 
     def return_connection(self, connection: _Connection) -> None:
@@ -530,6 +568,7 @@ class Catalog(Forkable):
         In a folder that can't be written, SQLite can't create files next to the catalog: without a
         write-ahead log, the file is opened as immutable. A log needs its shared-memory file.
         """
+        _check_plain(self._path)
         folder, log = self._path.parent, self._path.with_name(self._path.name + "-wal")
         mode = "ro" if self._read_only or not os.access(self._path, os.W_OK) else "rw"
         stamp: tuple[int, ...] | None = None
@@ -545,7 +584,7 @@ class Catalog(Forkable):
                 check_same_thread=False,
                 factory=_Connection,
             )
-            connection.execute("PRAGMA synchronous = FULL")
+            _set_sync(connection)
             connection.execute(f"PRAGMA mmap_size = {_MMAP_SIZE}")
             connection.execute("PRAGMA schema_version").fetchone()  # opens the log as well
         except sqlite3.DatabaseError as error:

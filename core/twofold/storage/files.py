@@ -5,6 +5,7 @@ import json
 import mmap
 import os
 import re
+import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -32,6 +33,10 @@ _MALFORMED += (ArithmeticError, RecursionError)
 _DTYPE = re.compile("[<|][biuf][1248]")
 _SLOT = 4096  # bytes from one slot of HEAD to the next, so that a torn write spares the other
 _HEAD_RECORD = 32  # bytes: generation, identity and the hash of both
+HAS_FOLDER_HANDLES = hasattr(os, "O_DIRECTORY")
+"""Whether folders can be opened, and files in them by a handle of the folder; not on Windows."""
+# Without waiting, and on Windows without a change of line breaks.
+_PLAIN_FLAGS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 Version = tuple[str, int]
 """An index's identity and its generation, which together identify a state of its folder."""
 
@@ -52,19 +57,67 @@ def content_hash(data: Any) -> bytes:
     return xxhash.xxh3_128_digest(data)
 
 
+def sync_file(handle: int) -> None:
+    """Make what was written to an open file durable, beyond the caches of the disk.
+
+    On macOS, fsync leaves data in the disk's cache, and a command of fcntl flushes that as well.
+    """
+    if sys.platform == "darwin":
+        import fcntl
+
+        try:
+            fcntl.fcntl(handle, fcntl.F_FULLFSYNC)
+        except OSError:  # the file system doesn't know the command
+            os.fsync(handle)
+    else:
+        os.fsync(handle)
+
+
+def open_plain(path: str | Path, flags: int = os.O_RDONLY, *, folder: int | None = None) -> int:
+    """Open a plain file; raise CorruptIndexError for a pipe, a folder, a socket or a device.
+
+    Opening a pipe would wait for its other end, perhaps forever.
+
+    Args:
+        path: The file; its name alone if ``folder`` is passed.
+        flags: Flags of ``os.open``. With ``os.O_CREAT``, a missing file is created.
+        folder: A handle of the file's folder.
+    """
+    try:
+        mode = os.stat(path, dir_fd=folder).st_mode  # pathlib takes no handle
+    except FileNotFoundError:
+        mode = stat.S_IFREG
+    if stat.S_ISREG(mode):
+        handle = os.open(path, flags | _PLAIN_FLAGS, 0o644, dir_fd=folder)
+        if stat.S_ISREG(os.fstat(handle).st_mode):
+            return handle
+        os.close(handle)
+    raise not_plain_error(path)
+
+
+def not_plain_error(path: str | Path) -> CorruptIndexError:
+    """Return the error for a path where a plain file should be."""
+    return CorruptIndexError(
+        f"{path} is a pipe, a folder, a socket or a device, and must be a plain file: restore the "
+        "index from a copy"
+    )
+
+
 def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file through a temporary one, so that a crash leaves the old file or the new one."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("wb") as file:
         write(file)
         file.flush()
-        os.fsync(file.fileno())
+        sync_file(file.fileno())
     temporary.replace(path)
     sync_folder(path.parent)
 
 
 def exchange_paths(first: Path, second: Path) -> bool:
     """Exchange two files or folders in one step; return False where the system can't."""
+    if sys.platform != "linux":
+        return False
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename is None:
         return False
@@ -73,10 +126,15 @@ def exchange_paths(first: Path, second: Path) -> bool:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make file names that were created, renamed or removed in a folder durable."""
+    """Make file names that were created, renamed or removed in a folder durable.
+
+    Windows can't open a folder, and writes its journal of names by itself.
+    """
+    if not HAS_FOLDER_HANDLES:
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        sync_file(handle)
     finally:
         os.close(handle)
 
@@ -94,11 +152,27 @@ def make_folders(folder: Path) -> None:
 
 
 def map_file(path: Path, size: int) -> Any:
-    """Memory-map the first ``size`` bytes of a file; raise ValueError if it is shorter."""
+    """Memory-map the first ``size`` bytes of a file.
+
+    Raises:
+        ValueError: The file is shorter.
+        CorruptIndexError: It is not a plain file.
+    """
     if size == 0:
         return b""
-    with path.open("rb") as file:
-        return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
+    handle = open_plain(path)
+    try:
+        return mmap.mmap(handle, size, access=mmap.ACCESS_READ)
+    except OverflowError as error:
+        raise ValueError(f"no file has {size:,} bytes") from error
+    finally:
+        os.close(handle)
+
+
+def read_plain(path: Path) -> bytes:
+    """Return the content of a file; raise CorruptIndexError if it is not a plain file."""
+    with os.fdopen(open_plain(path), "rb") as file:
+        return file.read()
 
 
 def check_local_disk(folder: Path) -> None:
@@ -179,17 +253,19 @@ def append_vectors(path: Path, count: int, vectors: Vectors) -> None:
     """
     committed = count * vectors.shape[1] * vectors.itemsize
     is_new = not path.exists()
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    handle = open_plain(path, os.O_RDWR | os.O_CREAT)
     with os.fdopen(handle, "r+b") as file:
-        if file.seek(0, os.SEEK_END) < committed:
+        size = file.seek(0, os.SEEK_END)
+        if size < committed:
             raise CorruptIndexError(
                 f"{path} is shorter than its vectors: restore the index from a copy"
             )
-        file.truncate(committed)
+        if size > committed:  # Windows truncates no file that is mapped
+            file.truncate(committed)
         file.seek(committed)
         file.write(np.ascontiguousarray(vectors, "<f4").tobytes())
         file.flush()
-        os.fsync(file.fileno())
+        sync_file(file.fileno())
     if is_new:
         sync_folder(path.parent)
 
@@ -221,10 +297,11 @@ def write_head(path: Path, version: Version, *, folder: int | None = None) -> No
     ``folder`` is a handle of the file's folder: it is used even if another folder takes the path.
     """
     name = path if folder is None else path.name
-    handle = os.open(name, os.O_RDWR | os.O_CREAT, 0o644, dir_fd=folder)
+    handle = open_plain(name, os.O_RDWR | os.O_CREAT, folder=folder)
     try:
-        os.pwrite(handle, _pack_version(version), version[1] % 2 * _SLOT)
-        os.fsync(handle)
+        os.lseek(handle, version[1] % 2 * _SLOT, os.SEEK_SET)
+        os.write(handle, _pack_version(version))
+        sync_file(handle)
     finally:
         os.close(handle)
 
@@ -232,15 +309,34 @@ def write_head(path: Path, version: Version, *, folder: int | None = None) -> No
 def read_head(path: Path) -> Version | None:
     """Return the last recorded version, None if there is no HEAD file."""
     try:
-        data = path.read_bytes()
+        slots = _read_slots(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    records = [data[start : start + _HEAD_RECORD] for start in (0, _SLOT)]
     versions = [
         (record[8:16].hex(), int.from_bytes(record[:8], "little"))
-        for record in records
-        if len(record) == _HEAD_RECORD and content_hash(record[:16]) == record[16:]
+        for record in slots
+        if _is_intact(record)
     ]
     if not versions:
         raise CorruptIndexError(f"{path} is damaged: it names no generation")
     return max(versions, key=itemgetter(1))
+
+
+def find_damaged_slots(path: Path) -> list[int]:
+    """Return the slots of a HEAD file, 0 or 1, that were written and have changed since.
+
+    A slot without any byte but zero was never written, as in a copy.
+    """
+    slots = _read_slots(path)
+    return [slot for slot, record in enumerate(slots) if any(record) and not _is_intact(record)]
+
+
+def _read_slots(path: Path) -> list[bytes]:
+    """Return the records of both slots of a HEAD file, which may be cut off."""
+    data = read_plain(path)
+    return [data[start : start + _HEAD_RECORD] for start in (0, _SLOT)]
+
+
+def _is_intact(record: bytes) -> bool:
+    """Return whether the record of a slot is one that was written."""
+    return len(record) == _HEAD_RECORD and content_hash(record[:16]) == record[16:]

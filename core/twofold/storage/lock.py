@@ -1,47 +1,51 @@
 """The write lock: one writer per index, in this or any other process."""
 
-import fcntl
 import os
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 from twofold.errors import IndexLockedError
+from twofold.storage.files import HAS_FOLDER_HANDLES, open_plain
+
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
 
 _LOCKS: "weakref.WeakSet[WriteLock]" = weakref.WeakSet()
+FileStamp = tuple[int, int]
+"""Device and inode of a file or folder."""
 
 
 class WriteLock:
-    """An flock on a file, which the operating system releases when the process dies.
+    """A lock on a file, which the operating system releases when the process dies.
 
-    A held lock has a handle of its folder, which stays valid if another folder takes its path.
+    It is an flock, and on Windows a lock of the package filelock. A held flock has a handle of its
+    folder, which stays valid if another folder takes its path. Windows replaces no folder in which
+    a file is open.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._handle: int | None = None
         self._folder: int | None = None
+        self._release: Callable[[], None] | None = None
+        self._stamps: tuple[FileStamp, ...] = ()
         _LOCKS.add(self)
 
     @property
     def held(self) -> bool:
         """Whether this object holds the lock. A forked child never does."""
-        return self._handle is not None
+        return self._release is not None
 
     @property
-    def folder(self) -> int:
-        """The handle of the folder, while the lock is held."""
-        assert self._folder is not None
+    def folder(self) -> int | None:
+        """The handle of the folder, while the lock is held; None on Windows."""
         return self._folder
 
     def is_current(self) -> bool:
         """Return whether the held lock is that of the folder which is now at the path."""
-        if self._handle is None:
-            return False
-        pairs = ((self.folder, self._path.parent), (self._handle, self._path))
-        try:
-            return all(os.path.samestat(os.fstat(handle), at.stat()) for handle, at in pairs)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
+        return self.held and self._stamps == self._read_stamps()
 
     def acquire(self) -> None:
         """Take the lock without waiting.
@@ -51,31 +55,65 @@ class WriteLock:
         """
         if self.held:
             return
-        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        handle = -1
         try:
-            handle = os.open(self._path.name, os.O_RDWR | os.O_CREAT, 0o644, dir_fd=folder)
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            for opened in (handle, folder):
-                if opened >= 0:
-                    os.close(opened)
-            if not isinstance(error, BlockingIOError):
-                raise
+            if fcntl is not None and HAS_FOLDER_HANDLES:
+                self._acquire_flock()
+            else:
+                self._acquire_filelock()
+        except BlockingIOError:
             in_process = any(lock.held and lock._path == self._path for lock in _LOCKS)
             holder = "another Index of this process" if in_process else "another process"
             raise IndexLockedError(
                 f"{holder} holds the write lock of {self._path.parent}: call close() on the Index "
                 "there, or delete the last reference to it (reading needs no lock)"
             ) from None
-        self._handle, self._folder = handle, folder
 
     def release(self) -> None:
         """Release the lock if it is held."""
-        if self._handle is not None:
-            os.close(self._handle)
-            os.close(self.folder)
-            self._handle = self._folder = None
+        if self._release is not None:
+            release, self._release, self._folder = self._release, None, None
+            release()
+
+    def _acquire_flock(self) -> None:
+        """Take an flock, and open the folder; raise BlockingIOError if another holds it."""
+        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        handles = [folder]
+        try:
+            flags = os.O_RDWR | os.O_CREAT
+            handles.insert(0, open_plain(self._path.name, flags, folder=folder))
+            fcntl.flock(handles[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BaseException:
+            _close_all(handles)
+            raise
+        self._stamps = tuple(_stamp(os.fstat(handle)) for handle in handles)
+        self._folder, self._release = folder, lambda: _close_all(handles)
+
+    def _acquire_filelock(self) -> None:
+        """Take a lock of the package filelock; raise BlockingIOError if another holds it."""
+        import filelock
+
+        lock = filelock.FileLock(self._path, thread_local=False)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise BlockingIOError(f"{self._path} is locked") from None
+        self._stamps, self._release = self._read_stamps(), lock.release
+
+    def _read_stamps(self) -> tuple[FileStamp, ...]:
+        """Return the stamps of the files now at the paths of lock and folder, () if missing."""
+        try:
+            return _stamp(self._path.stat()), _stamp(self._path.parent.stat())
+        except (FileNotFoundError, NotADirectoryError):
+            return ()
+
+
+def _stamp(found: os.stat_result) -> FileStamp:
+    return found.st_dev, found.st_ino
+
+
+def _close_all(handles: list[int]) -> None:
+    for handle in handles:
+        os.close(handle)
 
 
 def _release_in_child() -> None:
@@ -84,4 +122,5 @@ def _release_in_child() -> None:
         lock.release()
 
 
-os.register_at_fork(after_in_child=_release_in_child)
+if hasattr(os, "register_at_fork"):  # Windows has no forks
+    os.register_at_fork(after_in_child=_release_in_child)

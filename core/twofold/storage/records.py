@@ -117,6 +117,8 @@ class IndexSettings:
             if not isinstance(records, dict):
                 raise TypeError(f"{name} must be a JSON object, got {records!r:.80}")
             json.dumps(records, ensure_ascii=False).encode()  # raises as above
+            if name == "profiles" and settings.active_profile not in (None, *records):
+                raise ValueError(f"there is no profile {settings.active_profile!r}")
         for record in records.values():  # of query adapters
             if not isinstance(record["hash"], str) or not isinstance(record["set"], int):
                 raise TypeError(f"query_adapters must have hash and set, got {record!r:.80}")

@@ -185,9 +185,9 @@ def test_settings_are_checked():
         bootstrap_interval([0.1, 0.2], level=95)
     with pytest.raises(InputError, match="power must be a number"):
         queries_needed([0.1, 0.2], power=1)
-    with pytest.raises(InputError, match="samples must be an integer >= 1, got 0"):
+    with pytest.raises(InputError, match="samples must be an integer from 1 to 10,000,000, got 0"):
         bootstrap_interval([0.1, 0.2], samples=0)
-    with pytest.raises(InputError, match="samples must be an integer >= 1, got 0"):
+    with pytest.raises(InputError, match="samples must be an integer from 1 to 10,000,000, got 0"):
         randomisation_test([0.1, 0.2], samples=0)
 
 

@@ -174,6 +174,37 @@ def test_a_catalog_behind_its_head_is_damage(copy):
         Index.open(path)
 
 
+@pytest.mark.parametrize("newest", [True, False])
+def test_one_damaged_slot_of_head_is_reported_and_replaced(copy, abstracts, newest):
+    path, answers = copy
+    with Index.open(path, encoder=Encoder()) as index:
+        index.upsert([{"id": "new", "text": "text"}])
+        index.delete(["new"])  # both slots are written
+    identity, generation = read_head(path / "HEAD")
+    slot = (generation if newest else generation + 1) % 2
+    flip(path / "HEAD", slot * 4096 + 3)
+    with Index.open(path, encoder=Encoder()) as index:
+        problems = index.verify().problems
+        assert len(problems) == 1
+        assert f"the {'newer' if newest else 'older'} slot of" in problems[0]
+        assert _answers(index, abstracts) == answers
+        index.upsert([{"id": "x", "text": "other text"}])
+        assert index.verify().ok
+    assert read_head(path / "HEAD") == (identity, generation + 1)
+
+
+def test_a_slot_of_head_that_was_never_written_is_no_damage(copy, tmp_path):
+    path, _ = copy
+    with Index.open(path, encoder=Encoder()) as index:
+        for turn in range(3):
+            index.copy(tmp_path / "c", overwrite=turn > 0)
+            with Index.open(tmp_path / "c") as other:
+                assert other.verify().ok
+            index.upsert([{"id": "x", "text": f"text {turn}"}])
+    with Index.open(tmp_path / "empty", encoder=Encoder()) as index:
+        assert index.verify().ok
+
+
 def test_a_lost_or_broken_head_is_damage(copy):
     path, _ = copy
     head = (path / "HEAD").read_bytes()
@@ -196,6 +227,8 @@ def test_a_torn_head_leaves_the_other_slot(copy):
     data[at : at + 4] = b"torn"
     (path / "HEAD").write_bytes(data)
     with Index.open(path) as index:
+        assert "the older slot of" in index.verify().problems[0]
+        index.upsert(["y"])
         assert index.verify().ok
 
 

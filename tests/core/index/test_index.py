@@ -324,7 +324,7 @@ def test_vectors_of_any_dimensions(tmp_path):
         assert again.dim == 3
     with Index.open(tmp_path / "w", encoder=None), pytest.raises(ValueError, match="dim=None"):
         Index.open(tmp_path / "w", dim="first")
-    with pytest.raises(InputError, match="integer >= 1 or 'first'"):
+    with pytest.raises(InputError, match="integer from 1 to 65,536 or 'first'"):
         Index.open(tmp_path / "x", dim="any")
 
 

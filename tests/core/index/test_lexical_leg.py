@@ -282,7 +282,8 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("analyzer", ["english", "turkish", "french", "thai", "multilingual"])
-def test_hostile_text_never_corrupts(tmp_path, analyzer):
+def test_hostile_text_never_corrupts(tmp_path, analyzer, monkeypatch):
+    monkeypatch.setenv("TWOFOLD_MAX_QUERY_CHARACTERS", "1000000")
     with pytest.warns(match="have no words"), opened(tmp_path / "i", analyzer=analyzer) as index:
         index.upsert([{"id": key, "text": text} for key, text in HOSTILE.items()])
         index.upsert([{"id": "plain", "text": "a plain word"}])

@@ -154,11 +154,16 @@ def test_what_cannot_be_saved_or_dropped_is_refused(filled):
         with pytest.raises(InputError, match="another model"):
             index.query_adapters.save("x", QueryAdapter(np.eye(384), model="0" * 32))
     odd = ("", " a", "a/b", "..", ".hidden", "a\nb", "x" * 101, 7, "語" * 70, "NUL", "com1.x")
+    odd += ("a:b", "lpt\u00b9", "CONIN$", "aux .x", "a\0b")
     for name in odd:
         with pytest.raises(InputError, match="name"):
             filled.query_adapters.save(name, turned())
     with pytest.raises(InputError, match="'trained', and some file systems ignore case"):
         filled.query_adapters.save("Trained", turned())
+    filled.query_adapters.save("caf\u00e9", turned())
+    with pytest.raises(InputError, match="and some file systems ignore case"):
+        filled.query_adapters.save("CAFE\u0301", turned())
+    filled.query_adapters.drop("caf\u00e9")
     assert list(filled.query_adapters) == ["trained"]
     assert filled.query_adapters.new_name() == "trained-2"
     assert filled.query_adapters.new_name("mine") == "mine"

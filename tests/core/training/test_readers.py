@@ -194,11 +194,14 @@ def test_an_id_with_two_texts_keeps_the_first_and_says_so(tmp_path):
         ('[{"question": "a"}]', "has no query with a relevant passage"),
         ('[{"question": ', "q.json: not JSON"),
         ('{"question": "a"}\n{"question": 3}', "line 2: 'question' must be text"),
-        ('[{"question": "a"}, {"question": "b", "x": NaN}]', "record 2: numbers must be finite"),
+        ('[{"question": "a"}, {"question": "b", "x": NaN}]', "record 2: .*pass a finite number"),
         ('[{"question": "a"}, {"question": "\\ud800"}]', "record 2: .* half a surrogate pair"),
-        ('[{"question": "a", "x": ' + "[" * 200 + "]" * 200 + "}]", "record 1: nested more than"),
+        (
+            '[{"question": "a", "x": ' + "[" * 200 + "]" * 200 + "}]",
+            "record 1: .*than 100 levels",
+        ),
         ("[" * 100_000, "q.json: nested more than"),
-        ('{"question": "a"}\n{"question": "b", "x": NaN}', "line 2: numbers must be finite"),
+        ('{"question": "a"}\n{"question": "b", "x": NaN}', "line 2: .*pass a finite number"),
     ],
 )
 def test_bad_dpr_names_the_record(tmp_path, text, said):

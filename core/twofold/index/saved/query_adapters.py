@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -20,7 +21,10 @@ from twofold.storage import content_hash, make_folders, storage_errors, write_at
 
 _UNSAFE = set('/\\:*?"<>|')
 _MAX_BYTES = 200  # file systems allow 255
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # Windows' devices
+# Windows' devices; it reads a superscript digit as the digit.
+_RESERVED = re.compile(
+    r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d\u00b9\u00b2\u00b3])( *\..*)?", re.IGNORECASE
+)
 
 
 class QueryAdapters(SavedCollection[QueryAdapter]):
@@ -112,9 +116,14 @@ class QueryAdapters(SavedCollection[QueryAdapter]):
                 f"bytes and not be one that Windows reserves for devices, got {name!r}"
             )
         check_free("query adapter", name, taken)
-        twin = next((other for other in taken if other.casefold() == name.casefold()), None)
+        twin = next((other for other in taken if _fold(other) == _fold(name)), None)
         if twin is not None:
             raise InputError(
                 f"there is already a query adapter {twin!r}, and some file systems ignore case: "
                 f"use another name than {name!r}"
             )
+
+
+def _fold(name: str) -> str:
+    """Return a name as file systems compare it that ignore case and forms of accents."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())

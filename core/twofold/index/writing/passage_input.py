@@ -8,6 +8,7 @@ from itertools import islice
 import xxhash
 
 from twofold.errors import PassageError
+from twofold.limits import MINIMUM, check_limit, read_limit
 from twofold.metadata import encode_metadata
 from twofold.types import Passage, PassageLike
 from twofold.validation import as_passage
@@ -16,8 +17,6 @@ BATCH = 4096
 """Passages in one commit."""
 ENCODED_BATCH = 256
 """Passages in one commit if they are encoded first, so that a stopped call loses little."""
-MAX_BYTES = 10_000_000
-"""The largest text that is accepted, in UTF-8 bytes."""
 
 
 class PassageValidator:
@@ -27,8 +26,7 @@ class PassageValidator:
     therefore one passage, in one call or in several.
     """
 
-    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
-        self._max_bytes = max_bytes
+    def __init__(self) -> None:
         self._given: set[str] = set()
 
     def iterate_batches(
@@ -49,8 +47,9 @@ class PassageValidator:
         passage = as_passage(item)
         name = repr(passage.id) if passage.id else f"with text {passage.text!r:.40}"
         for field in ("id", "title", "text"):
-            self._check_text(name, field, getattr(passage, field))
+            _check_text(name, field, getattr(passage, field))
         metadata = encode_metadata(passage.metadata, name)
+        _check_size(name, "metadata", metadata)
         if not passage.id:
             return replace(passage, id=derive_id(passage, metadata)), metadata
         if passage.id in self._given:
@@ -58,24 +57,42 @@ class PassageValidator:
         self._given.add(passage.id)
         return passage, metadata
 
-    def _check_text(self, name: str, field: str, value: object) -> None:
-        if not isinstance(value, str):
-            raise PassageError(
-                f"passage {name}: {field} must be a string, got {type(value).__name__} "
-                f"{value!r:.40}"
-            )
-        try:
-            size = len(value) if value.isascii() else len(value.encode())
-        except UnicodeEncodeError as error:
-            raise PassageError(
-                f"passage {name}: {field} has half a surrogate pair at character {error.start}, "
-                "which is not valid text: decode it with errors='replace'"
-            ) from None
-        if size > self._max_bytes:
-            raise PassageError(
-                f"passage {name}: {field} must have at most {self._max_bytes:,} bytes, got "
-                f"{size:,}: split it into passages"
-            )
+
+def _check_text(name: str, field: str, value: object) -> None:
+    """Raise PassageError unless a field is text within the limits."""
+    if not isinstance(value, str):
+        raise PassageError(
+            f"passage {name}: {field} must be a string, got {type(value).__name__} {value!r:.40}"
+        )
+    try:
+        _check_size(name, field, value)
+    except UnicodeEncodeError as error:
+        raise PassageError(
+            f"passage {name}: {field} has half a surrogate pair at character {error.start}, "
+            "which is not valid text: decode it with errors='replace'"
+        ) from None
+    if field != "id" and len(value) > MINIMUM and len(value) > read_limit("word_characters"):
+        check_limit(
+            "word_characters",
+            max(map(len, value.split()), default=0),
+            f"passage {name}: a word in its {field}",
+            "characters without a blank",
+            "put blanks into it, or leave it out",
+            error=PassageError,
+        )
+
+
+def _check_size(name: str, field: str, value: str) -> None:
+    """Raise PassageError if a field is too large, UnicodeEncodeError for half a surrogate pair."""
+    size = len(value) if value.isascii() else len(value.encode())
+    check_limit(
+        "passage_bytes",
+        size,
+        f"passage {name}: {field}",
+        "bytes of UTF-8",
+        "split it into passages",
+        error=PassageError,
+    )
 
 
 def derive_id(passage: Passage, metadata: str) -> str:

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from twofold.errors import IndexMismatchError, VectorError
+from twofold.errors import IndexMismatchError, InputError, VectorError
 from twofold.index.encoder_binding import (
     EncoderBinding,
     canary_dim,
@@ -20,6 +20,9 @@ from twofold.similarity import Metric
 from twofold.storage import IndexSettings, StoredPassage, VectorSetRecord
 from twofold.types import Passage, PassageLike, Rows, Vectors
 from twofold.validation import as_array, as_passage, check_vectors
+
+MAX_ROWS = 1 << 32
+"""Rows of an index, which are stored as 32-bit numbers and never used again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,12 @@ class UpsertPlanner:
             or (given is not None and _vector_differs(stored[name], given[position], view))
         ]
         first = view.snapshot.state.next_row
+        if first + len(changed) > MAX_ROWS:
+            raise InputError(
+                f"an index stores at most {MAX_ROWS:,} passages in its lifetime, replaced ones "
+                f"included, and this one has room for {MAX_ROWS - first:,} more, got "
+                f"{len(changed):,}: put its passages into a new index, which numbers them anew"
+            )
         added = tuple(
             StoredPassage.from_passage(first + at, *batch[position])
             for at, position in enumerate(changed)

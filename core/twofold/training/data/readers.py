@@ -10,18 +10,18 @@ from typing import Any
 from twofold.corpus.reading import (
     FilePath,
     describe_json_error,
-    find_json_problem,
     open_file,
     read_json_lines,
-    read_raw_lines,
     read_rows,
 )
 from twofold.errors import CorpusError, DegradedWarning
+from twofold.metadata import find_json_problem
 from twofold.storage import content_hash
 from twofold.training.data.examples import Example, TrainingSet
 from twofold.types import Passage
 from twofold.validation import as_path
 
+_PIECE = 1 << 16  # bytes
 _BEFORE_JSON = b"\xef\xbb\xbf \t\r\n"
 """Bytes that may precede the first bracket: a UTF-8 byte order mark and spaces."""
 
@@ -224,10 +224,23 @@ def _context_id(place: str, name: str, context: dict[str, Any]) -> str:
     return ""
 
 
+def _is_list(path: Path) -> bool:
+    """Return whether a file starts like a JSON list, which may be one long line."""
+    try:
+        with open_file(path, "rb") as file:
+            while piece := file.read(_PIECE):
+                if start := piece.lstrip(_BEFORE_JSON):
+                    return bool(start.startswith(b"["))
+    except FileNotFoundError:
+        raise CorpusError(f"there is no file {path}") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise CorpusError(f"{path} can't be read: {error}") from error
+    return False
+
+
 def _read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield each record of a JSON list or JSON lines, after its place in the file as text."""
-    lines = (line.lstrip(_BEFORE_JSON) for _, line in read_raw_lines(path))
-    if not next(filter(None, lines), b"").startswith(b"["):
+    if not _is_list(path):
         for number, record in read_json_lines(path):
             yield f"{path}, line {number}", record
         return
@@ -242,7 +255,7 @@ def _read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         place = f"{path}, record {number}"
         if not isinstance(record, dict):
             raise CorpusError(f"{place}: expected a JSON object, got {record!r:.60}")
-        problem = find_json_problem(record)
+        problem = find_json_problem(record, "record")
         if problem is not None:
             raise CorpusError(f"{place}: {problem}")
         yield place, record
