@@ -1,6 +1,7 @@
 """Backups: generations of an index in one archive, to which each adds the files that are new."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -13,10 +14,11 @@ import xxhash
 from twofold.errors import CorruptIndexError, IndexLockedError, InputError
 from twofold.index.copying import finish_folder
 from twofold.index.encoder_binding import canary_dim
-from twofold.index.folder_swap import new_index_folder
+from twofold.index.folder_swap import new_index_folder, new_working_path, working_folders
 from twofold.index.layout import Layout
 from twofold.index.saved_records import adapter_records
 from twofold.index.snapshot import Snapshot
+from twofold.index.verification import find_passage_problems
 from twofold.index.view import IndexView, SnapshotProvider
 from twofold.storage import (
     BackupArchive,
@@ -124,8 +126,12 @@ def back_up(layout: Layout, snapshots: SnapshotProvider, archive: Path) -> Backu
     if archive.resolve().is_relative_to(layout.folder.resolve()):
         raise InputError(f"{archive} is in the index's own folder: pass a path outside of it")
     with storage_errors(layout.folder), _open_for_writing(archive) as opened, ExitStack() as stack:
-        catalog = archive.with_name(f"{archive.name}.catalog")
-        stack.callback(catalog.unlink, missing_ok=True)
+        for leftover in working_folders(archive):  # of killed processes: the archive is locked
+            shutil.rmtree(leftover, ignore_errors=True)
+        working = new_working_path(archive)
+        working.mkdir()
+        stack.callback(shutil.rmtree, working, ignore_errors=True)
+        catalog = working / layout.catalog.name
         manifest, sources = _open_newest(layout, snapshots, opened, catalog, stack)
         for source in sources:
             source.verify()
@@ -248,6 +254,9 @@ def _open_files(
     if last is not None and last.generation == snapshot.generation:
         known[layout.catalog.name] = list(last.files[layout.catalog.name])
     else:
+        problems = find_passage_problems(view.reader, snapshot)
+        if problems:
+            raise CorruptIndexError(f"{problems[0]}; Index.repair saves what is intact")
         view.reader.copy_to(catalog)
         file = stack.enter_context(catalog.open("rb"))
         sources.append(_Source(layout.catalog.name, file, 0, catalog.stat().st_size))

@@ -74,7 +74,7 @@ def recover_replaced(target: Path) -> None:
     """
     if target.exists() or not target.parent.is_dir():
         return
-    for working in _working_folders(target):
+    for working in working_folders(target):
         if not (working / _OLD / Layout(target).catalog.name).is_file():
             continue
         lock = _lock_leftover(working)
@@ -115,7 +115,7 @@ def _replace(target: Path, working: Path) -> None:
 def _make_working_folder(target: Path) -> tuple[Path, WriteLock]:
     """Make a working folder for ``target``, and lock it."""
     while True:
-        working = target.with_name(f"{target.name}.{secrets.token_hex(8)}.partial")
+        working = new_working_path(target)
         lock = WriteLock(Layout(working).lock)
         working.mkdir()
         try:
@@ -125,7 +125,12 @@ def _make_working_folder(target: Path) -> tuple[Path, WriteLock]:
         return working, lock
 
 
-def _working_folders(target: Path) -> list[Path]:
+def new_working_path(target: Path) -> Path:
+    """Return a path next to ``target`` for a folder in which it is prepared."""
+    return target.with_name(f"{target.name}.{secrets.token_hex(8)}.partial")
+
+
+def working_folders(target: Path) -> list[Path]:
     """Return the working folders for ``target``, also those in use."""
     pattern = re.compile(re.escape(target.name) + r"\.[0-9a-f]{16}\.partial")
     return [
@@ -137,7 +142,7 @@ def _working_folders(target: Path) -> list[Path]:
 
 def _remove_leftovers(target: Path) -> None:
     """Delete the working folders of processes that were killed, which nobody has locked."""
-    for working in _working_folders(target):
+    for working in working_folders(target):
         lock = _lock_leftover(working)
         if lock is not None:
             shutil.rmtree(working, ignore_errors=True)

@@ -73,7 +73,7 @@ def _verify_once(
                 problems.append(str(error))
             problems += _verify_slots(layout, snapshot.generation)
         problems += _verify_adapters(layout, snapshot)
-        problems += _verify_passages(reader, snapshot)
+        problems += find_passage_problems(reader, snapshot)
         if deep:
             for segment in snapshot.segments.values():
                 if not _equals_rebuilt(reader, snapshot, segment):
@@ -113,7 +113,7 @@ def _verify_adapters(layout: Layout, snapshot: Snapshot) -> Iterator[str]:
             yield problem
 
 
-def _verify_passages(reader: CatalogReader, snapshot: Snapshot) -> list[str]:
+def find_passage_problems(reader: CatalogReader, snapshot: Snapshot) -> list[str]:
     """Return problems if passages are missing, or a leg's segments hold other rows."""
     digest = 0
     rows: list[int] = []

@@ -184,6 +184,22 @@ def test_a_damaged_index_adds_nothing_to_an_archive(filled, tmp_path):
     assert not (tmp_path / "new.tar").exists()
 
 
+def test_a_damaged_passage_never_enters_an_archive(filled, tmp_path):
+    archive = tmp_path / "a.tar"
+    filled.backup(archive)
+    before = archive.read_bytes()
+    filled.upsert(passages(60, 70))
+    filled.close()
+    catalog = filled.path / "catalog.sqlite"
+    data = catalog.read_bytes()
+    assert data.count(b"word33 ") == 1
+    catalog.write_bytes(data.replace(b"word33 ", b"word34 "))
+    with Index.open(filled.path) as damaged:
+        with pytest.raises(CorruptIndexError, match="passage '0033' .* damaged"):
+            damaged.backup(archive)
+    assert archive.read_bytes() == before
+
+
 def test_damage_of_an_archive_is_found_and_leaves_the_target(filled, tmp_path):
     archive = tmp_path / "a.tar"
     filled.backup(archive)
@@ -262,6 +278,18 @@ def test_one_process_writes_to_an_archive(filled, tmp_path):
         filled.backup(tmp_path / "a.tar")
     lock.release()
     assert filled.backup(tmp_path / "a.tar").number == 2
+
+
+def test_files_of_others_next_to_an_archive_stay(filled, tmp_path):
+    others = [tmp_path / "a.tar.catalog", tmp_path / "a.tar.partial", tmp_path / "a.tar.tmp"]
+    for path in others:
+        path.write_text("mine")
+    leftover = tmp_path / f"a.tar.{'0' * 16}.partial"
+    leftover.mkdir()
+    filled.backup(tmp_path / "a.tar")
+    assert [path.read_text() for path in others] == ["mine"] * 3
+    assert not leftover.exists()
+    assert len(list(tmp_path.iterdir())) == 5
 
 
 def test_a_full_disk_leaves_the_earlier_backups(filled, tmp_path, monkeypatch):
