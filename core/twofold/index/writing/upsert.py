@@ -117,7 +117,7 @@ class UpsertPlanner:
             raise InputError(
                 f"an index stores at most {MAX_ROWS:,} passages in its lifetime, replaced ones "
                 f"included, and this one has room for {MAX_ROWS - first:,} more, got "
-                f"{len(changed):,}: put its passages into a new index, which numbers them anew"
+                f"{len(changed):,}: Index.export and Index.from_export number them anew"
             )
         added = tuple(
             StoredPassage.from_passage(first + at, *batch[position])
