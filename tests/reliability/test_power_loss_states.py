@@ -29,6 +29,6 @@ def test_a_sample_of_states_after_a_power_loss(shim_library, tmp_path, record_co
 @pytest.mark.torture
 @pytest.mark.parametrize("names", GROUPS, ids=lambda names: "-".join(names))
 def test_all_states_after_a_power_loss(shim_library, tmp_path, record_counts, names):
-    options = ["--draws", 6, "--every", 1, "--seed", 2]
+    options = ["--draws", 12, "--every", 1, "--seed", 2]
     report = run_worker(shim_library, tmp_path, "crashes", *names, *options)
-    check(report, names, record_counts, 3400)
+    check(report, names, record_counts, 3600)

@@ -2,8 +2,10 @@
 
 import json
 import os
+import secrets
 import shutil
 import tempfile
+import time
 import warnings
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -83,6 +85,8 @@ from twofold.validation import as_path, check_iterable
 
 _TRIES = 20
 """How often an index is read again that another one replaces meanwhile."""
+_PAUSE = 5_000
+"""Microseconds up to which it waits in between."""
 
 
 def close_index(
@@ -757,6 +761,7 @@ def _read_settings(
             version, settings, vector_set = reader.version(), reader.settings(), reader.vector_set()
         if head is None or head[0] == version[0]:
             break
+        time.sleep(secrets.randbelow(_PAUSE) / 1e6)  # not in step with who replaces it
         with storage_errors(layout.folder):
             head = read_head(layout.head)
     layout.check_head(version, head)
