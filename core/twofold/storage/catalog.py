@@ -430,9 +430,7 @@ class Catalog(Forkable):
     def create(cls, path: Path, settings: IndexSettings) -> None:
         """Create an empty catalog in one transaction, unless there already is one."""
         _check_plain(path)
-        connection: sqlite3.Connection | None = None
-        try:
-            connection = sqlite3.connect(path, isolation_level=None)
+        with _single_connection(path) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             _set_sync(connection)
             connection.execute("BEGIN IMMEDIATE")
@@ -444,29 +442,13 @@ class Catalog(Forkable):
                 writer.put_state(State(new_identity()))
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute("COMMIT")
-        except sqlite3.DatabaseError as error:
-            _raise_translated(path, error)
-            raise
-        except UnicodeDecodeError as error:
-            raise _undecodable_error(path, error) from error
-        finally:
-            if connection is not None:
-                connection.close()
 
     @classmethod
     def renew_identity(cls, path: Path) -> None:
         """Give a copy of a catalog an identity of its own; raise CorruptIndexError if damaged."""
-        connection = sqlite3.connect(path, isolation_level=None)
-        try:
+        with _single_connection(path) as connection:
             writer = CatalogWriter(connection)
             writer.put_state(replace(writer.state(), identity=new_identity()))
-        except sqlite3.DatabaseError as error:
-            _raise_translated(path, error)
-            raise
-        except UnicodeDecodeError as error:
-            raise _undecodable_error(path, error) from error
-        finally:
-            connection.close()
 
     def read_transaction(self) -> "ReadTransaction":
         """Open a read transaction; raise IndexClosedError if the catalog was closed."""
@@ -475,20 +457,37 @@ class Catalog(Forkable):
     @contextmanager
     def write_transaction(self) -> Iterator[CatalogWriter]:
         """Open a write transaction. Commit and sync it at the end; roll it back on an error."""
-        connection = self.take_connection()
+        connection = self._begin_write()
         try:
-            connection.execute("BEGIN IMMEDIATE")
             yield CatalogWriter(connection)
             connection.execute("COMMIT")
         except BaseException as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            if isinstance(error, sqlite3.OperationalError) and "readonly" in str(error):
-                connection.for_reading = True
             self.raise_translated(error)
             raise
         finally:
             self.return_connection(connection)
+
+    def _begin_write(self, *, again: bool = True) -> _Connection:
+        """Begin a write transaction; ``again``, if the connection is for reading alone."""
+        connection = self.take_connection()
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(
+                "DELETE FROM state WHERE FALSE"
+            )  # only this says that it can't write
+        except BaseException as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            refused = isinstance(error, sqlite3.OperationalError) and "readonly" in str(error)
+            connection.for_reading = refused
+            self.return_connection(connection)
+            if refused and again:
+                return self._begin_write(again=False)
+            self.raise_translated(error)
+            raise
+        return connection
 
     def close(self) -> None:
         """Close all idle connections. The last one checkpoints the write-ahead log."""
@@ -611,6 +610,23 @@ class Catalog(Forkable):
                 f"the index at {self._path.parent} has format {number}, but this version of "
                 f"twofold reads format {FORMAT}: {advice}"
             )
+
+
+@contextmanager
+def _single_connection(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open a catalog outside of a pool, and raise the library's errors for those of SQLite."""
+    connection: sqlite3.Connection | None = None
+    try:
+        connection = sqlite3.connect(path, isolation_level=None)
+        yield connection
+    except sqlite3.DatabaseError as error:
+        _raise_translated(path, error)
+        raise
+    except UnicodeDecodeError as error:
+        raise _undecodable_error(path, error) from error
+    finally:
+        if connection is not None:
+            connection.close()
 
 
 def _raise_translated(path: Path, error: BaseException | None) -> None:
