@@ -249,5 +249,9 @@ class BackupArchive:
             self.manifests.append(manifest)
             self._end = min(position, total)
             pending = {}
-        if total and not self._members and _TITLE not in pending:
+        if self._members or _TITLE in pending:
+            return
+        self._file.seek(0)
+        # After a loss of power, a first backup may have left only zeros.
+        if any(any(chunk) for chunk in iter(lambda: self._file.read(_CHUNK), b"")):
             raise InputError(f"{self.path} is not an archive of backups: pass another path")

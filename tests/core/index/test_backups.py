@@ -341,3 +341,14 @@ def test_backups_beside_a_writer_are_each_one_generation(tmp_path):
             assert len(texts) == 1
             seen |= texts
     assert seen
+
+
+def test_zeros_that_a_loss_of_power_left_are_no_backup(tmp_path):
+    archive = tmp_path / "backups.tar"
+    archive.write_bytes(bytes(10_000))
+    assert list_backups(archive) == []
+    with Index.open(tmp_path / "index", encoder=HashingEncoder()) as index:
+        index.upsert(passages(0, 5))
+        assert index.backup(archive).number == 1
+    with Index.from_backup(archive, tmp_path / "restored") as restored:
+        assert len(restored) == 5
