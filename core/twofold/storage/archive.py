@@ -115,6 +115,13 @@ def _check_types(manifest: Manifest) -> None:
         raise TypeError("a text is missing")
 
 
+def _title_member() -> bytes:
+    """Return the first member of an archive, which says what it is."""
+    header = tarfile.TarInfo(_TITLE)
+    header.size = len(_ABOUT)
+    return header.tobuf(tarfile.GNU_FORMAT) + _ABOUT + bytes(-len(_ABOUT) % _BLOCK)
+
+
 class BackupArchive:
     """The backups in one archive file.
 
@@ -142,7 +149,8 @@ class BackupArchive:
         self._file.seek(self._end)
         self._file.truncate()
         if self._end == 0:
-            self._append(_TITLE, len(_ABOUT), [_ABOUT])
+            self._file.write(_title_member())
+            self._sync()  # so that no later byte is durable without it
         try:
             yield
         except BaseException:
@@ -252,6 +260,9 @@ class BackupArchive:
         if self._members or _TITLE in pending:
             return
         self._file.seek(0)
-        # After a loss of power, a first backup may have left only zeros.
-        if any(any(chunk) for chunk in iter(lambda: self._file.read(_CHUNK), b"")):
+        title = _title_member()
+        start = self._file.read(len(title))
+        # After a loss of power, a first backup may have left a part of its title, or zeros.
+        is_part = all(byte in (0, whole) for byte, whole in zip(start, title, strict=False))
+        if total > len(title) or not is_part:
             raise InputError(f"{self.path} is not an archive of backups: pass another path")

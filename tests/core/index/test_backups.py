@@ -343,12 +343,16 @@ def test_backups_beside_a_writer_are_each_one_generation(tmp_path):
     assert seen
 
 
-def test_zeros_that_a_loss_of_power_left_are_no_backup(tmp_path):
+@pytest.mark.parametrize("size", [0, 300, 512, 800, 1024])
+@pytest.mark.parametrize("zeros", [0, 512, 1024])
+def test_a_part_of_a_title_that_a_loss_of_power_left_is_no_backup(tmp_path, size, zeros):
     archive = tmp_path / "backups.tar"
-    archive.write_bytes(bytes(10_000))
-    assert list_backups(archive) == []
     with Index.open(tmp_path / "index", encoder=HashingEncoder()) as index:
         index.upsert(passages(0, 5))
+        index.backup(archive)
+        title = archive.read_bytes()[:1024]
+        archive.write_bytes((bytes(zeros) + title[zeros:])[:size])
+        assert list_backups(archive) == []
         assert index.backup(archive).number == 1
     with Index.from_backup(archive, tmp_path / "restored") as restored:
         assert len(restored) == 5

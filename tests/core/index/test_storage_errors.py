@@ -1,6 +1,7 @@
 """Errors of the system and of SQLite come out as errors of the library."""
 
 import os
+import resource
 
 import numpy as np
 import pytest
@@ -11,9 +12,15 @@ from twofold.errors import StorageError
 
 
 def test_a_catalog_that_sqlite_can_not_create_is_a_storage_error(tmp_path):
-    (tmp_path / "index" / "catalog.sqlite").mkdir(parents=True)
-    with pytest.raises(StorageError, match="catalog.sqlite can't be read or written"):
-        Index.open(tmp_path / "index", encoder=HashingEncoder())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # like a full disk
+    try:
+        with pytest.raises(StorageError, match="catalog.sqlite can't be read or written"):
+            Index.open(tmp_path / "index", encoder=HashingEncoder())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with Index.open(tmp_path / "index", encoder=HashingEncoder()) as index:
+        assert index.verify().ok
 
 
 def test_a_copy_that_the_system_refuses_is_a_storage_error(index, tmp_path):
