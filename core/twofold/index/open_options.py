@@ -20,7 +20,7 @@ from twofold.index.layout import Layout
 from twofold.lexical import AnalyzerLike, analyzer_from_name, as_analyzer
 from twofold.protocols import Analyzer, Encoder
 from twofold.similarity import Metric
-from twofold.storage import IndexSettings, Version
+from twofold.storage import MAX_DIM, IndexSettings, Version
 from twofold.validation import is_integer
 
 
@@ -32,8 +32,6 @@ class AsStored(Enum):
 
 AS_STORED = AsStored.MARK
 DEFAULT_ANALYZER = "english"
-MAX_DIM = 65_536
-"""The most dimensions of vectors."""
 
 
 class OpenOptions:

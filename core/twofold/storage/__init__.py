@@ -44,6 +44,7 @@ from twofold.storage.files import (
 from twofold.storage.lock import WriteLock
 from twofold.storage.records import (
     FORMAT,
+    MAX_DIM,
     BlockRecord,
     IndexSettings,
     PassageFields,
@@ -58,6 +59,7 @@ from twofold.storage.records import (
 __all__ = [
     "FORMAT",
     "HAS_FOLDER_HANDLES",
+    "MAX_DIM",
     "BackupArchive",
     "BlockRecord",
     "Catalog",

@@ -17,6 +17,9 @@ from twofold.types import EncoderIdentity, Passage, Rows
 
 FORMAT = 5
 """Number of the storage format. Raise it when stored names or bytes change their meaning."""
+MAX_DIM = 65_536
+"""The most dimensions of vectors."""
+_MAX_PLACE = 1 << 40  # of a vector in its file
 _IDENTITY = re.compile(r"[0-9a-f]{16}")
 _FILE_NAME = re.compile(r"[0-9a-f]{16}-[0-9]{10,20}\.[0-9a-z]{1,16}")
 
@@ -110,8 +113,8 @@ class IndexSettings:
                 raise TypeError(f"{field.name} must be {kind}, got {value!r:.80}")
             if isinstance(value, str):
                 value.encode()  # raises for half a surrogate pair
-        if settings.dim is not None and settings.dim < 1:
-            raise ValueError(f"dim must be >= 1, got {settings.dim}")
+        if settings.dim is not None and not 1 <= settings.dim <= MAX_DIM:
+            raise ValueError(f"dim must be an integer from 1 to {MAX_DIM:,}, got {settings.dim}")
         for name in ("index_type", "profiles", "query_adapters"):
             records = json.loads(getattr(settings, name))
             if not isinstance(records, dict):
@@ -228,7 +231,8 @@ class BlockRecord:
     @property
     def is_consistent(self) -> bool:
         """Whether there is a row for each vector, ascending."""
-        return len(self.rows_data) == 4 * self.count > 0 and bool((np.diff(self.rows) > 0).all())
+        fits = len(self.rows_data) == 4 * self.count > 0 and self.first < _MAX_PLACE
+        return fits and bool((np.diff(self.rows) > 0).all())
 
     @property
     def rows(self) -> Rows:
