@@ -261,8 +261,8 @@ class BackupArchive:
             return
         self._file.seek(0)
         title = _title_member()
-        start = self._file.read(len(title))
+        begin = self._file.read(len(title))
         # After a loss of power, a first backup may have left a part of its title, or zeros.
-        is_part = all(byte in (0, whole) for byte, whole in zip(start, title, strict=False))
+        is_part = all(byte in (0, whole) for byte, whole in zip(begin, title, strict=False))
         if total > len(title) or not is_part:
             raise InputError(f"{self.path} is not an archive of backups: pass another path")
