@@ -21,6 +21,7 @@ from collections import Counter
 from pathlib import Path
 
 from twofold import HashingEncoder, Index, Retriever
+from twofold.errors import InputError
 from twofold.storage import exchange_paths
 
 SENTINELS = 24
@@ -182,12 +183,25 @@ def run_reader(path, end, queue, seed, threads):
 
 
 def run_copier(path, end, queue, seed):
-    """Copy the index over an earlier copy, and check the copy and its bytes."""
+    """Copy the index over an earlier copy, or restore a backup of it, and check what comes."""
     participant = Participant("copier", end)
-    rng, target = random.Random(seed), path.with_name("copy")
+    rng, target, archive = random.Random(seed), path.with_name("copy"), path.with_name("b.tar")
     index = Index.open(path, read_only=True)
 
+    def back_up():
+        try:
+            index.backup(archive)
+        except InputError:  # it has the backups of an index that was replaced
+            archive.unlink()
+            index.backup(archive)
+        restored = archive.with_name("restored")
+        with Index.from_backup(archive, restored, overwrite=restored.exists()) as other:
+            check_answers(other, rng)
+        participant.counts["backups restored"] += 1
+
     def copy():
+        if rng.random() < 0.3:
+            back_up()
         index.copy(target, overwrite=target.exists())
         with Index.open(target, create=False) as other:
             check_answers(other, rng)

@@ -24,4 +24,5 @@ def test_twenty_seconds_of_writing_reading_copying_and_replacing(record_counts):
     assert counts["writer"]["replaced"] > 0
     assert all(one["done"] > 5 for one in counts.values())
     assert sum(one.get("turns seen", 0) for one in counts.values()) > 20
-    assert summary["left"] == ["copy", "index"]
+    assert counts["copier"]["backups restored"] > 0
+    assert summary["left"] == ["b.tar", "copy", "index", "restored"]

@@ -1,6 +1,6 @@
 """Snapshots: one generation of an index in memory, immutable."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,6 +18,7 @@ from twofold.index.segment_types import (
     LexicalSegmentType,
     SegmentContent,
     SegmentType,
+    live_mask,
 )
 from twofold.lexical import LiveSegment, PostingsIndex
 from twofold.segments import ids_at
@@ -185,6 +186,7 @@ def load_snapshot(
             f"{layout.folder} has {count} segments and {vectors:,} vectors, but {state.segments} "
             f"and {state.vectors:,} were committed: restore the index from a copy"
         )
+    _check_rebuilt(segments.values(), dead, state, layout)
     adapter_before = before.active_adapter if before is not None else None
     return Snapshot(
         state=state,
@@ -199,6 +201,20 @@ def load_snapshot(
         pending=pending,
         active_adapter=load_active_adapter(layout, settings, vector_set, adapter_before),
     )
+
+
+def _check_rebuilt(
+    segments: Collection[LoadedSegment], dead: Rows, state: State, layout: Layout
+) -> None:
+    """Raise CorruptIndexError if a leg with rebuilt segments lacks passages."""
+    for leg in {segment.record.leg for segment in segments if segment.damage and not segment.lost}:
+        contents = [segment.content for segment in segments if segment.record.leg == leg]
+        found = sum(int(live_mask(content, dead).sum()) for content in contents)
+        if found != state.passages:
+            raise CorruptIndexError(
+                f"{layout.folder} has {state.passages:,} passages, but its {leg} segments were "
+                f"rebuilt with {found:,}: restore the index from a copy, or repair it"
+            )
 
 
 def _segment_types(
