@@ -55,6 +55,17 @@ with Index.open(folder / "copy") as index:
     assert index.verify(deep=True).ok
     assert len(index) == 1002
     assert set(Retriever(index, k=2).retrieve("plum").ids) == {"new", "again"}
+    for number in (1, 2):
+        assert index.backup(folder / "a.tar").number == number
+    index.export(folder / "exported")
+with Index.from_backup(folder / "a.tar", folder / "restored", number=1) as index:
+    assert index.verify(deep=True).ok
+    assert len(index) == 1002
+with Index.from_export(folder / "exported", folder / "imported") as index:
+    assert len(index) == 1002
+assert Index.repair(folder / "imported", folder / "saved").ok
+names = "a.tar copy exported i imported restored saved".split()
+assert sorted(path.name for path in folder.iterdir()) == names
 print("done")
 """
 

@@ -21,6 +21,7 @@ from twofold.index.snapshot import Snapshot
 from twofold.index.verification import find_passage_problems
 from twofold.index.view import IndexView, SnapshotProvider
 from twofold.storage import (
+    HAS_FOLDER_HANDLES,
     BackupArchive,
     BlockRecord,
     Catalog,
@@ -195,12 +196,15 @@ def _open_for_writing(archive: Path) -> Iterator[BackupArchive]:
         raise InputError(f"{archive} is not a file: pass the path of an archive of backups")
     is_new = not archive.exists()
     make_folders(archive.parent)
-    lock = WriteLock(archive)
+    # The lock of other systems than POSIX empties and deletes the file that it locks.
+    locked = archive if HAS_FOLDER_HANDLES else archive.with_name(f"{archive.name}.lock")
+    lock = WriteLock(locked)
     try:
-        lock.acquire()  # creates the file
+        lock.acquire()
     except IndexLockedError:
         raise IndexLockedError(f"another backup is being written to {archive}") from None
     try:
+        archive.touch()
         with archive.open("r+b") as file:
             if is_new:
                 sync_folder(archive.parent)
