@@ -9,7 +9,7 @@ from typer import Argument, Exit, Option
 from twofold.cli.console import DAMAGE, Folder, Json, open_index, print_result
 from twofold.encoders import encoder_from_name
 from twofold.errors import InputError
-from twofold.index import Backup, Index, list_backups
+from twofold.index import Backup, Index, list_backups, verify_backups
 
 _SHOWN = 20
 """Ids that are printed of those that were lost; JSON has all."""
@@ -81,11 +81,14 @@ def import_export(
 
 
 def verify(
-    folder: Folder,
+    folder: Annotated[Path, Argument(metavar="DIR|ARCHIVE", help="An index, or backups of one.")],
     deep: Annotated[bool, Option("--deep", help="Also rebuild and compare indexes.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Check every byte of an index; the exit code is 1 if anything is damaged."""
+    """Check every byte of an index or of an archive; the exit code is 1 if anything is damaged."""
+    if folder.is_file():
+        _verify_archive(folder, as_json=as_json)
+        return
     with open_index(folder, read_only=True) as source:
         report = source.verify(deep=deep)
         verdict = "all as written" if report.ok else f"{len(report.problems)} problems"
@@ -99,6 +102,16 @@ def verify(
             raise Exit(DAMAGE)
 
 
+def _verify_archive(archive: Path, *, as_json: bool) -> None:
+    backups, problems = list_backups(archive), verify_backups(archive)
+    verdict = f"{len(problems)} problems" if problems else "all as written"
+    lines = [f"{archive}: {len(backups)} backups: {verdict}", *(f"  {each}" for each in problems)]
+    value = {"backups": len(backups), "problems": problems, "ok": not problems}
+    print_result(as_json, value, "\n".join(lines))
+    if problems:
+        raise Exit(DAMAGE)
+
+
 def repair(
     folder: Folder,
     to: NewFolder,
@@ -109,7 +122,7 @@ def repair(
 ) -> None:
     """Save what a damaged index still holds into a new folder.
 
-    The damaged folder stays as it is. The exit code is 1 if a passage or vector was lost.
+    The damaged folder stays as it is. The exit code is 1 if anything was lost.
     """
     model = encoder_from_name(encoder) if encoder is not None else None
     report = Index.repair(folder, to, encoder=model)

@@ -1,6 +1,6 @@
 """The durable hybrid index."""
 
-from twofold.index.backup import Backup, list_backups
+from twofold.index.backup import Backup, list_backups, verify_backups
 from twofold.index.export import Export
 from twofold.index.index import Index
 from twofold.index.open_options import AS_STORED, AsStored
@@ -28,4 +28,5 @@ __all__ = [
     "list_backups",
     "profile_as_dict",
     "profile_from_dict",
+    "verify_backups",
 ]

@@ -8,13 +8,12 @@ from twofold.errors import IndexMismatchError, InputError
 from twofold.lexical import analyzer_fingerprint, analyzer_from_name
 from twofold.lexical.analysis import bm25_retrievers
 from twofold.protocols import Analyzer, SpanAnalyzer
-from twofold.storage import IndexSettings
+from twofold.storage import MAX_TITLE_WEIGHT, IndexSettings
 from twofold.types import TermSpan
 from twofold.validation import check_integer
 
 TRUST_VARIABLE = "TWOFOLD_TRUST"
 """Environment variable with the names of trusted modules, separated by commas."""
-_MAX_TITLE_WEIGHT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,4 +163,4 @@ def with_analyzer(settings: IndexSettings, analyzer: Analyzer, title_weight: int
 
 def check_title_weight(weight: object) -> None:
     """Raise InputError unless ``weight`` is an integer from 0 to 100."""
-    check_integer("title_weight", weight, 0, _MAX_TITLE_WEIGHT)
+    check_integer("title_weight", weight, 0, MAX_TITLE_WEIGHT)

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -14,7 +14,7 @@ import xxhash
 from twofold.errors import CorruptIndexError, IndexLockedError, InputError
 from twofold.index.copying import finish_folder
 from twofold.index.encoder_binding import canary_dim
-from twofold.index.folder_swap import new_index_folder, new_working_path, working_folders
+from twofold.index.folder_swap import new_index_folder, new_working_path, remove_leftovers
 from twofold.index.layout import Layout
 from twofold.index.saved_records import adapter_records
 from twofold.index.snapshot import Snapshot
@@ -28,12 +28,16 @@ from twofold.storage import (
     Manifest,
     Part,
     WriteLock,
+    field_values,
     is_file_name,
     make_folders,
     open_plain,
+    real_path,
+    row_checksum,
     storage_errors,
     sync_folder,
 )
+from twofold.validation import as_path
 
 _TRIES = 20
 _CHUNK = 1 << 20  # bytes read at a time
@@ -64,7 +68,7 @@ class Backup:
     @classmethod
     def from_manifest(cls, manifest: Manifest) -> "Backup":
         """Return the description of a manifest."""
-        parts = [part for parts in manifest.files.values() for part in parts]
+        parts = manifest.parts
         added = [part for part in parts if part.member.startswith(f"{manifest.number:06d}/")]
         return cls(
             manifest.number,
@@ -89,6 +93,18 @@ class _Source:
     start: int
     size: int
     hashes: tuple[tuple[int, int, bytes], ...] = ()
+
+    def begins_with(self, parts: Sequence[Part]) -> bool:
+        """Return whether the file begins with the bytes of these parts."""
+        start = 0
+        for part in parts:
+            digest = xxhash.xxh3_128()
+            for chunk in self._read(start, min(start + part.size, self.size)):
+                digest.update(chunk)
+            if digest.hexdigest() != part.hash:
+                return False
+            start += part.size
+        return True
 
     def verify(self) -> None:
         """Raise CorruptIndexError if a piece that is new has changed since it was written."""
@@ -124,11 +140,11 @@ def back_up(layout: Layout, snapshots: SnapshotProvider, archive: Path) -> Backu
         CorruptIndexError: A file of the index is missing or damaged; nothing was added.
         StorageError: The system can't read or write a file.
     """
-    if archive.resolve().is_relative_to(layout.folder.resolve()):
+    archive = real_path(archive)
+    if archive.is_relative_to(real_path(layout.folder)):
         raise InputError(f"{archive} is in the index's own folder: pass a path outside of it")
-    with storage_errors(layout.folder), _open_for_writing(archive) as opened, ExitStack() as stack:
-        for leftover in working_folders(archive):  # of killed processes: the archive is locked
-            shutil.rmtree(leftover, ignore_errors=True)
+    with storage_errors(archive), _open_for_writing(archive) as opened, ExitStack() as stack:
+        remove_leftovers(archive)
         working = new_working_path(archive)
         working.mkdir()
         stack.callback(shutil.rmtree, working, ignore_errors=True)
@@ -138,22 +154,43 @@ def back_up(layout: Layout, snapshots: SnapshotProvider, archive: Path) -> Backu
             source.verify()
         with opened.appending():
             files = {path: list(parts) for path, parts in manifest.files.items()}
-            for source in sources:
-                part = opened.add_part(source.path, source.size - source.start, source.read())
+            for at, source in enumerate(sources):
+                is_adapter = source.path.startswith(f"{layout.adapters.name}/")  # has any name
+                label = f"{layout.adapters.name}/{at}" if is_adapter else source.path
+                part = opened.add_part(label, source.size - source.start, source.read())
                 files.setdefault(source.path, []).append(part)
             complete = replace(manifest, files=files)
             opened.finish(complete)
     return Backup.from_manifest(complete)
 
 
-def list_backups(archive: Path) -> list[Backup]:
+def list_backups(archive: str | os.PathLike[str]) -> list[Backup]:
     """Return the complete backups in an archive, oldest first.
 
     Raises:
         InputError: There is no such file, or it is no archive of backups.
     """
-    with _open_for_reading(archive) as opened:
+    with _open_for_reading(as_path("archive", archive)) as opened:
         return [Backup.from_manifest(manifest) for manifest in opened.manifests]
+
+
+def verify_backups(archive: str | os.PathLike[str]) -> list[str]:
+    """Read all backups in an archive, and describe what is damaged.
+
+    Raises:
+        InputError: There is no such file, or it is no archive of backups.
+    """
+    problems: list[str] = []
+    with _open_for_reading(as_path("archive", archive)) as opened:
+        if opened.is_damaged:
+            problems.append(f"{archive} has changed between two complete backups")
+        parts = {part for manifest in opened.manifests for part in manifest.parts}
+        for part in sorted(parts, key=lambda part: part.member):
+            problem = opened.find_problem(part)
+            if problem is not None:
+                users = [made.number for made in opened.manifests if part in made.parts]
+                problems.append(f"{problem} (of the backups {users[0]} to {users[-1]})")
+    return problems
 
 
 def restore_backup(archive: Path, target: Path, *, number: int | None, overwrite: bool) -> None:
@@ -168,7 +205,9 @@ def restore_backup(archive: Path, target: Path, *, number: int | None, overwrite
         with new_index_folder(target, overwrite=overwrite) as layout:
             paths = {_target_path(layout, path): parts for path, parts in manifest.files.items()}
             if layout.catalog not in paths:
-                raise CorruptIndexError(f"{archive} is damaged: backup {manifest.number} is empty")
+                raise CorruptIndexError(
+                    f"{archive} is damaged: backup {manifest.number} names no catalog"
+                )
             with storage_errors(target):
                 for folder in (layout.vectors, layout.segments):
                     folder.mkdir()
@@ -183,10 +222,11 @@ def restore_backup(archive: Path, target: Path, *, number: int | None, overwrite
 
 @contextmanager
 def _open_for_reading(archive: Path) -> Iterator[BackupArchive]:
-    if not archive.is_file():
-        raise InputError(f"there is no archive of backups at {archive}")
-    with storage_errors(archive), archive.open("rb") as file:
-        yield BackupArchive(archive, file)
+    with storage_errors(archive):
+        if not archive.is_file():
+            raise InputError(f"there is no archive of backups at {archive}")
+        with archive.open("rb") as file:
+            yield BackupArchive(archive, file)
 
 
 @contextmanager
@@ -194,7 +234,6 @@ def _open_for_writing(archive: Path) -> Iterator[BackupArchive]:
     """Open an archive to append to it, and lock it; create it if it is missing."""
     if archive.exists() and not archive.is_file():
         raise InputError(f"{archive} is not a file: pass the path of an archive of backups")
-    is_new = not archive.exists()
     make_folders(archive.parent)
     # The lock of other systems than POSIX empties and deletes the file that it locks.
     locked = archive if HAS_FOLDER_HANDLES else archive.with_name(f"{archive.name}.lock")
@@ -203,14 +242,18 @@ def _open_for_writing(archive: Path) -> Iterator[BackupArchive]:
         lock.acquire()
     except IndexLockedError:
         raise IndexLockedError(f"another backup is being written to {archive}") from None
+    is_new = False
     try:
         archive.touch()
+        is_new = archive.stat().st_size == 0
         with archive.open("r+b") as file:
+            if not lock.is_current():
+                raise IndexLockedError(f"another file replaced {archive}: repeat the backup")
             if is_new:
                 sync_folder(archive.parent)
             yield BackupArchive(archive, file)
     except BaseException:
-        if is_new:
+        if is_new and lock.is_current():
             archive.unlink(missing_ok=True)
         raise
     finally:
@@ -255,7 +298,8 @@ def _open_files(
         )
     known: dict[str, list[Part]] = {}
     sources: list[_Source] = []
-    if last is not None and last.generation == snapshot.generation:
+    checksum = row_checksum(*field_values(snapshot.state))
+    if last is not None and last.state == checksum and layout.catalog.name in last.files:
         known[layout.catalog.name] = list(last.files[layout.catalog.name])
     else:
         problems = find_passage_problems(view.reader, snapshot)
@@ -271,11 +315,17 @@ def _open_files(
         grows = path.parent == layout.vectors  # other files are written once
         if not grows and [part.hash for part in parts] != [hashes[0][2].hex()]:
             parts = []
+        if parts and not grows:
+            known[name] = parts
+            continue
+        file = stack.enter_context(os.fdopen(open_plain(path), "rb"))
+        source = _Source(name, file, 0, size, hashes)
+        # A folder that was rolled back, or copied by another tool, may have other vectors there.
+        parts = parts if source.begins_with(parts) else []
         known[name] = parts
         stored = sum(part.size for part in parts)
-        if stored < size or not parts:
-            file = stack.enter_context(os.fdopen(open_plain(path), "rb"))
-            sources.append(_Source(name, file, stored, size, hashes))
+        if stored < size:
+            sources.append(replace(source, start=stored))
     state, now = snapshot.state, datetime.now(timezone.utc)
     vectors = len(snapshot.dense.rows) if snapshot.dense is not None else 0
     manifest = Manifest(
@@ -283,6 +333,7 @@ def _open_files(
         now.isoformat(timespec="seconds"),
         state.identity,
         state.generation,
+        checksum,
         state.passages,
         vectors,
         known,

@@ -1,14 +1,27 @@
 """Copies one generation of an index while others read and write it."""
 
+import os
 import shutil
 from pathlib import Path
 
 from twofold.errors import CorruptIndexError, InputError
 from twofold.index.folder_swap import new_index_folder
 from twofold.index.layout import Layout
-from twofold.index.saved_records import adapter_records
+from twofold.index.saved_records import (
+    adapter_records,
+    find_adapter_problem,
+    read_adapter_file,
+)
 from twofold.index.view import IndexView, SnapshotProvider
-from twofold.storage import Catalog, storage_errors, sync_file, sync_folder, write_head
+from twofold.storage import (
+    Catalog,
+    open_plain,
+    real_path,
+    storage_errors,
+    sync_file,
+    sync_folder,
+    write_head,
+)
 
 _TRIES = 20
 
@@ -20,7 +33,7 @@ def copy_index(
 
     The copy appears as a whole or not at all.
     """
-    if target.resolve() == layout.folder.resolve():
+    if real_path(target) == real_path(layout.folder):
         raise InputError(f"{target} is the index itself: pass another folder to copy it to")
     with storage_errors(target), new_index_folder(target, overwrite=overwrite) as copy:
         _write_newest(layout, snapshots, copy)
@@ -51,14 +64,21 @@ def _write(layout: Layout, view: IndexView, copy: Layout) -> None:
         source, target = layout.segment_file(name), copy.segment_file(name)
         if not source.exists():
             source, target = layout.vector_file(name), copy.vector_file(name)
-        shutil.copyfile(source, target)
+        _copy_file(source, target)
     adapters = adapter_records(view.snapshot.settings)
     if adapters:
         copy.adapters.mkdir()
-    for name in adapters:
-        if layout.adapter_file(name).exists():  # a user may have deleted it
-            shutil.copyfile(layout.adapter_file(name), copy.adapter_file(name))
+    for name, record in adapters.items():
+        if find_adapter_problem(layout, name, record["hash"]) is None:  # a user may have deleted it
+            data = read_adapter_file(layout, name, record["hash"])
+            copy.adapter_file(name).write_bytes(data)
     finish_folder(copy)
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    """Copy a plain file."""
+    with os.fdopen(open_plain(source), "rb") as file, target.open("wb") as out:
+        shutil.copyfileobj(file, out)
 
 
 def finish_folder(layout: Layout) -> None:

@@ -7,6 +7,7 @@ identity and the checksums of all files.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -30,6 +31,7 @@ from twofold.storage import (
     FORMAT,
     IndexSettings,
     VectorSetRecord,
+    map_file,
     read_plain,
     storage_errors,
     sync_file,
@@ -42,6 +44,12 @@ from twofold.validation import is_integer
 EXPORT_FORMAT = 1
 """Number of the export format. Raise it when files or fields change their meaning."""
 _MANIFEST, _CORPUS, _VECTORS, _ADAPTERS = "export.json", "corpus.jsonl", "vectors.npy", "adapters"
+_NPY_HEADER = 256  # bytes that hold the header of an array of two dimensions
+_NPY = re.compile(
+    rb"\x93NUMPY\x01\x00..\{'descr': '<f4', 'fortran_order': False, "
+    rb"'shape': \(([0-9]{1,12}), ([0-9]{1,6})\), \} *\n",
+    re.DOTALL,
+)
 _BATCH = 4096  # passages read and written at a time
 _CHUNK = 1 << 20  # bytes read at a time
 
@@ -136,6 +144,11 @@ def import_index(source: Path, target: Path, sources: AnalyzerSources, *, overwr
             settings = replace(IndexSettings.from_values(values["settings"]), format=FORMAT)
             vector_set = _read_vector_set(values["vector_set"])
             files: Mapping[str, Any] = dict(values["files"])
+            needed = [_CORPUS, *([_VECTORS] if vector_set is not None else [])]
+            if not set(needed) <= set(files):
+                raise ValueError(f"files must name {' and '.join(needed)}")
+            _check_vector_set(settings, vector_set)
+            passages = values["passages"]
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise CorruptIndexError(f"{source / _MANIFEST} is not valid: {error}") from error
         for name, digest in files.items():
@@ -149,7 +162,8 @@ def import_index(source: Path, target: Path, sources: AnalyzerSources, *, overwr
         vectors = _map_vectors(source / _VECTORS, settings.dim) if _VECTORS in files else None
         content = IndexContent(settings, vector_set, adapters)
         with new_index_folder(target, overwrite=overwrite) as layout:
-            write_index(layout, content, _read_batches(source / _CORPUS, vectors), sources)
+            batches = _read_batches(source / _CORPUS, vectors, passages)
+            write_index(layout, content, batches, sources)
 
 
 def _write_corpus(view: IndexView, folder: Path) -> int:
@@ -180,22 +194,22 @@ def _write_corpus(view: IndexView, folder: Path) -> int:
     return count
 
 
-def _read_batches(corpus: Path, vectors: Vectors | None) -> Iterator[Batch]:
-    """Yield the passages of an export with their vectors."""
+def _read_batches(corpus: Path, vectors: Vectors | None, count: object) -> Iterator[Batch]:
+    """Yield the passages of an export with their vectors; raise unless there are ``count``."""
     validator, start = PassageValidator(), 0
     with corpus.open("rb") as file:
         for batch in validator.iterate_batches(map(_read_line, file), _BATCH):
             stop = start + len(batch)
             some = vectors[start:stop] if vectors is not None else None
             if some is not None and len(some) < len(batch):
-                raise CorruptIndexError(f"{corpus.parent / _VECTORS} has less rows than {_CORPUS}")
-            present = (
-                np.isfinite(some).all(axis=1)
-                if some is not None
-                else np.zeros(len(batch), np.bool_)
-            )
-            yield Batch(batch, some, np.asarray(present, np.bool_))
+                raise CorruptIndexError(f"{corpus.parent / _VECTORS} has fewer rows than {_CORPUS}")
+            present = np.zeros(len(batch), np.bool_)
+            if some is not None:
+                present |= np.isfinite(some).all(axis=1)
+            yield Batch(batch, some, present)
             start = stop
+    if start != count or (vectors is not None and len(vectors) != start):
+        raise CorruptIndexError(f"{corpus} has {start:,} passages, but {_MANIFEST} says {count!r}")
 
 
 def _read_line(line: bytes) -> dict[str, Any]:
@@ -227,8 +241,8 @@ def _read_vector_set(values: Mapping[str, Any] | None) -> VectorSetRecord | None
     if values is None:
         return None
     number, identity = values["number"], json.dumps(values["identity"])
-    if not is_integer(number) or number < 1:
-        raise ValueError(f"vector_set.number must be an integer >= 1, got {number!r}")
+    if not is_integer(number) or not 1 <= number < 1 << 31:
+        raise ValueError(f"vector_set.number must be an integer >= 1, got {number!r:.80}")
     canaries = b""
     if values["canaries"] is not None:
         array = np.array(values["canaries"], "<f4")
@@ -240,18 +254,31 @@ def _read_vector_set(values: Mapping[str, Any] | None) -> VectorSetRecord | None
     return record
 
 
+def _check_vector_set(settings: IndexSettings, record: VectorSetRecord | None) -> None:
+    """Raise ValueError if settings and vector set of an export contradict each other."""
+    if record is None:
+        return
+    if not settings.dense or settings.dim is None or settings.metric is None:
+        raise ValueError("settings with vectors must have dense, dim and metric")
+    canaries = np.frombuffer(record.canaries, "<f4")
+    if len(canaries) not in (0, len(CANARIES) * settings.dim) or not np.isfinite(canaries).all():
+        raise ValueError(f"vector_set.canaries must have {settings.dim} finite numbers a row")
+
+
 def _map_vectors(path: Path, dim: int | None) -> Vectors:
-    """Map the vectors (n, dim) of an export."""
-    try:
-        vectors: Vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise CorruptIndexError(f"{path} is no array of NumPy: {error}") from error
-    if vectors.dtype != np.float32 or vectors.ndim != 2 or vectors.shape[1] != dim:
+    """Map the vectors (n, dim) of an export, in the form in which they are written."""
+    with path.open("rb") as file:
+        start = file.read(_NPY_HEADER)
+    found = _NPY.match(start)
+    rows, columns = (int(found[1]), int(found[2])) if found is not None else (0, 0)
+    end = 10 + int.from_bytes(start[8:10], "little")
+    size = rows * columns * 4
+    if found is None or columns != dim or end + size != path.stat().st_size:
         raise CorruptIndexError(
-            f"{path} must be a float32 array of shape (n, {dim}), got {vectors.dtype} "
-            f"{vectors.shape}"
+            f"{path} must be an array of NumPy, float32 and of shape (n, {dim}), as it was exported"
         )
-    return vectors
+    data = map_file(path, end + size)
+    return np.frombuffer(data, "<f4", rows * columns, end).reshape(rows, columns)
 
 
 def _hash_file(path: Path) -> str:
@@ -267,7 +294,8 @@ def _check_file(source: Path, name: str, digest: object) -> None:
     known = name in (_CORPUS, _VECTORS) or (
         name.startswith(f"{_ADAPTERS}/") and name.count("/") == 1 and name.endswith(".adapter")
     )
-    if not known or not (source / name).is_file():
+    path = source / name
+    if not known or not path.is_file() or path.is_symlink() or path.parent.is_symlink():
         raise CorruptIndexError(f"{source} has no file {name!r}, which its {_MANIFEST} names")
     if _hash_file(source / name) != digest:
         raise CorruptIndexError(f"{source / name} has changed since it was exported")

@@ -18,6 +18,7 @@ from twofold.storage import (
     check_local_disk,
     exchange_paths,
     make_folders,
+    real_path,
     storage_errors,
     sync_folder,
 )
@@ -40,12 +41,15 @@ def new_index_folder(target: Path, *, overwrite: bool) -> Iterator[Layout]:
     """
     with storage_errors(target):
         if target.is_symlink():
-            target = target.resolve()
+            target = real_path(target)
+        for parent in target.parents:
+            if Layout(parent).catalog.is_file():
+                raise InputError(f"{target} is in the folder of the index {parent}: pass another")
         recover_replaced(target)
         exists = _is_taken(target, overwrite=overwrite)
         make_folders(target.parent)
         check_local_disk(target.parent)
-        _remove_leftovers(target)
+        remove_leftovers(target)
         working, working_lock = _make_working_folder(target)
     target_lock = WriteLock(Layout(target).lock)
     try:
@@ -56,6 +60,8 @@ def new_index_folder(target: Path, *, overwrite: bool) -> Iterator[Layout]:
             new.mkdir()
         yield Layout(new)
         with storage_errors(target):
+            if target.is_dir():
+                shutil.copymode(target, new)
             if exists:
                 _replace(target, working)
             else:
@@ -91,7 +97,14 @@ def _is_taken(target: Path, *, overwrite: bool) -> bool:
         return False
     if not overwrite or not Layout(target).catalog.is_file():
         problem = "not an index" if overwrite else "not empty"
+        problem = problem if target.is_dir() else "a file"
         raise InputError(f"{target} is {problem}: pass the path of a new or empty folder")
+    strange = Layout(target).find_strange_file()
+    if strange is not None:
+        raise InputError(
+            f"{target} is not overwritten, because it holds {strange!r}, which is no file of an "
+            "index: move it away first"
+        )
     return True
 
 
@@ -140,7 +153,7 @@ def working_folders(target: Path) -> list[Path]:
     ]
 
 
-def _remove_leftovers(target: Path) -> None:
+def remove_leftovers(target: Path) -> None:
     """Delete the working folders of processes that were killed, which nobody has locked."""
     for working in working_folders(target):
         lock = _lock_leftover(working)

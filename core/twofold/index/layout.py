@@ -33,8 +33,9 @@ class Layout:
         self.adapters = folder / "adapters"  # created with the first query adapter
 
     def adapter_file(self, name: str) -> Path:
-        """Return the path of a query adapter; raise CorruptIndexError for a name with folders."""
-        if "/" in name or os.sep in name:
+        """Return the path of a query adapter; raise CorruptIndexError for what is no file name."""
+        odd = {"/", os.sep} & set(name) or any(c < " " or "\ud800" <= c <= "\udfff" for c in name)
+        if odd or not name or name.startswith("."):
             raise CorruptIndexError(
                 f"{self.folder} is damaged: {name!r} is no name of a query adapter; restore the "
                 "index from a copy"
@@ -48,6 +49,19 @@ class Layout:
     def segment_file(self, name: str) -> Path:
         """Return the path of a segment file."""
         return self.segments / name
+
+    def find_strange_file(self) -> str | None:
+        """Return the name of a file in the folder that is not of an index, None if all are."""
+        parts = (self.head, self.lock, self.vectors, self.segments, self.adapters)
+        names = {path.name for path in parts} | {f"{self.head.name}.tmp", f"{self.lock.name}.lock"}
+        return next(
+            (
+                name
+                for name in sorted(os.listdir(self.folder))
+                if name not in names and not name.startswith(self.catalog.name)
+            ),
+            None,
+        )
 
     def check_writable(self) -> None:
         """Raise ReadOnlyError if this user can't write one of the files and folders."""

@@ -3,14 +3,20 @@
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from twofold.errors import CorruptIndexError, IndexNotFoundError, InputError, TwofoldError
+from twofold.errors import (
+    CorruptIndexError,
+    IndexLockedError,
+    IndexNotFoundError,
+    InputError,
+    TwofoldError,
+)
 from twofold.filters import ColumnSegment
 from twofold.index.analyzer_binding import AnalyzerSources, with_analyzer
 from twofold.index.encoder_binding import EncoderBinding
@@ -37,6 +43,7 @@ from twofold.storage import (
     content_hash,
     map_file,
     read_head,
+    real_path,
     storage_errors,
     unpack_arrays,
 )
@@ -56,6 +63,8 @@ class RepairReport:
         lost: The ids of the passages that could not be saved.
         lost_unnamed: How many more were lost, whose ids are unknown.
         without_vector: The ids of saved passages whose vector was lost: only words find them.
+        is_complete: Whether nothing else was lost, such as settings, the last commits, profiles, or
+            which passages were deleted.
         problems: Descriptions of what was damaged.
     """
 
@@ -65,12 +74,14 @@ class RepairReport:
     lost: tuple[str, ...]
     lost_unnamed: int
     without_vector: tuple[str, ...]
+    is_complete: bool
     problems: tuple[str, ...]
 
     @property
     def ok(self) -> bool:
         """Whether everything was saved."""
-        return not (self.lost or self.lost_unnamed or self.without_vector)
+        lost = self.lost or self.lost_unnamed or self.without_vector
+        return self.is_complete and not lost
 
 
 def repair_index(
@@ -87,22 +98,21 @@ def repair_index(
         CorruptIndexError: No passage could be saved.
         IndexMismatchError: The analyzer is missing, or its module isn't trusted.
     """
-    if not source.catalog.is_file():
-        raise IndexNotFoundError(f"there is no index at {source.folder}: it has no catalog")
-    if target.resolve().is_relative_to(source.folder.resolve()):
+    if real_path(target).is_relative_to(real_path(source.folder)):
         raise InputError(f"{target} is in the damaged index's folder: pass a path outside of it")
     lock = WriteLock(source.lock)
     with storage_errors(source.folder):
+        if not source.catalog.is_file():
+            raise IndexNotFoundError(f"there is no index at {source.folder}: it has no catalog")
         if source.lock.is_file():
-            with suppress(PermissionError):
-                lock.acquire()
+            _acquire_if_writable(lock)
         try:
             with new_index_folder(target, overwrite=False) as layout:
                 catalog = layout.folder.with_name("damaged.sqlite")
                 _copy_catalog(source, catalog)
                 with closing(CatalogSalvage(catalog)) as salvage:
                     repair = _Repair(source, salvage, encoder)
-                    if not len(repair.rows):
+                    if not len(repair.rows) and not repair.was_empty:
                         raise CorruptIndexError(
                             f"no passage of {source.folder} could be saved: restore the index "
                             "from a backup"
@@ -113,9 +123,22 @@ def repair_index(
             lock.release()
 
 
+def _acquire_if_writable(lock: WriteLock) -> None:
+    """Take the write lock; a folder that can't be written has no writer."""
+    try:
+        lock.acquire()
+    except IndexLockedError:
+        raise
+    except OSError:
+        return
+
+
 def _copy_catalog(source: Layout, catalog: Path) -> None:
-    """Copy the catalog and its log: SQLite may change files that it opens."""
-    for suffix in ("", "-wal"):
+    """Copy the catalog and its log: SQLite may change files that it opens.
+
+    A reader that closes may write the log back and delete it, so the log is copied first.
+    """
+    for suffix in ("-wal", ""):
         path = source.catalog.with_name(source.catalog.name + suffix)
         if path.is_file():
             shutil.copyfile(path, catalog.with_name(catalog.name + suffix))
@@ -133,12 +156,15 @@ class _Repair:
         self._layout = layout
         self._salvage = salvage
         self._problems = salvage.problems
+        self._is_complete = True
+        self._blocks = salvage.blocks()
         self._binding = EncoderBinding(encoder, layout.folder)
         self._state = salvage.state()
         self._check_head()
         stored, self._ids = self._find_stored()
         held = np.isin(stored, np.array(sorted(salvage.cells), np.int64))
-        self.rows, self._lost = stored[held], stored[~held].tolist()
+        self._lost = stored[~held].tolist()
+        self.rows = self._check_passages(stored[held])
         self.content = self._find_content()
         settings = self.content.settings
         self._dim = settings.dim if settings.dense else None
@@ -171,7 +197,7 @@ class _Repair:
             digest = sum(self._salvage.passage(row).checksum for row in self.rows.tolist())
             complete = len(self.rows) == self._state.passages
             if complete and digest % (1 << 64) != self._state.digest:
-                self._problems.append("the saved passages are not all those of the last commit")
+                self._report_loss("the saved passages are not all those of the last commit")
         return RepairReport(
             len(self.rows),
             self._vectors,
@@ -179,8 +205,36 @@ class _Repair:
             tuple(sorted(named)),
             unnamed,
             tuple(sorted(self._without)),
+            self._is_complete,
             tuple(dict.fromkeys(self._problems)),
         )
+
+    @property
+    def was_empty(self) -> bool:
+        """Whether the index is known to have had no passages."""
+        known = self._state is not None and self._state.passages == 0
+        return known and self._is_complete and not self._lost
+
+    def _report_loss(self, problem: str) -> None:
+        self._problems.append(problem)
+        self._is_complete = False
+
+    def _check_passages(self, rows: Rows) -> Rows:
+        """Return the rows without those whose passage is no valid one, or was replaced later."""
+        newest: dict[str, int] = {}
+        for row in rows.tolist():
+            passage = self._salvage.passage(row)
+            try:
+                passage.to_passage()
+            except CorruptIndexError as error:
+                self._report_loss(str(error))
+                self._lost.append(row)
+                self._ids = {**self._ids, row: passage.id}
+                continue
+            if passage.id in newest:
+                self._report_loss(f"passage {passage.id!r} is stored twice: the newer one is saved")
+            newest[passage.id] = row
+        return np.array(sorted(newest.values()), np.int64)
 
     def _check_head(self) -> None:
         try:
@@ -190,10 +244,11 @@ class _Repair:
             return
         if head is None:
             self._problems.append("the HEAD file is missing")
-        elif self._state is not None and head[1] > self._state.generation:
-            self._problems.append(
-                f"the catalog is at generation {self._state.generation}, but generation {head[1]} "
-                "was committed: the changes since are lost"
+        elif self._state is None or head[1] > self._state.generation:
+            generation = self._state.generation if self._state is not None else "unknown"
+            self._report_loss(
+                f"the generation of the catalog is {generation}, but generation {head[1]} was "
+                "committed: the changes since are lost"
             )
 
     def _find_stored(self) -> tuple[Rows, dict[int, str]]:
@@ -215,7 +270,7 @@ class _Repair:
         current = salvage.current_rows()
         if current is not None:
             return current, salvage.damaged
-        self._problems.append(
+        self._report_loss(
             "it is unknown which passages were deleted: the newest of each id is saved, and "
             "deleted ones may be back"
         )
@@ -250,7 +305,7 @@ class _Repair:
         """Return the settings, the vectors' encoder and the query adapters."""
         settings = self._salvage.settings()
         if settings is None:
-            self._problems.append(
+            self._report_loss(
                 f"the new index has the analyzer {DEFAULT_ANALYZER!r} and no dense leg: "
                 "Index.reanalyze and Index.reencode change this"
             )
@@ -265,7 +320,7 @@ class _Repair:
             if problem is None:
                 adapters[name] = read_adapter_file(self._layout, name, record["hash"])
             else:
-                self._problems.append(problem)
+                self._report_loss(problem)
         profiles = {
             name: values
             for name, values in profile_records(settings).items()
@@ -283,10 +338,10 @@ class _Repair:
         active = [record for record in self._salvage.vector_sets() if record.active == 1]
         if active:
             return max(active, key=lambda record: record.number)
-        blocks = self._salvage.blocks()
+        blocks = self._blocks
         if not blocks or settings.dim is None:
             return None
-        self._problems.append(
+        self._report_loss(
             "the identity of the encoder is lost: another encoder is not noticed any more"
         )
         return VectorSetRecord(blocks[-1].vector_set, "null", b"", 1)
@@ -297,7 +352,7 @@ class _Repair:
         places: dict[int, tuple[BlockRecord, int]] = {}
         if vector_set is None or self._dim is None:
             return {}
-        for block in self._salvage.blocks():
+        for block in self._blocks:
             if block.vector_set != vector_set.number:
                 continue
             try:
@@ -323,7 +378,7 @@ class _Repair:
 
     def _rows_with_vector(self) -> set[int]:
         """Return the rows that had a vector, as far as the blocks' records tell."""
-        rows = {row for block in self._salvage.blocks() for row in block.rows.tolist()}
+        rows = {row for block in self._blocks for row in block.rows.tolist()}
         return rows | set(self._places)
 
     def _read_vectors(self, rows: Rows) -> tuple[Vectors, Mask]:
@@ -360,6 +415,7 @@ class _Repair:
         assert settings.metric is not None
         usable = settings.metric.can_compare(encoded)
         places = np.array(lost)[usable]
+        self._without += [passages[at].id for at in np.array(lost)[~usable].tolist()]
         vectors[places] = settings.metric.prepare(encoded[usable])
         present[places] = True
         self._encoded += len(places)

@@ -7,6 +7,7 @@ program can list and extract an archive.
 
 import json
 import os
+import re
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -31,6 +32,8 @@ _ABOUT = (
     b"Each numbered folder holds the files that its backup added; manifest.json names all parts.\n"
 )
 _MANIFEST = "manifest.json"
+_MEMBER = re.compile(r"[0-9]{6,}/")
+_MAX_NUMBER = 1 << 62
 ARCHIVE_FORMAT = 1
 """Number of the archive format. Raise it when manifests change their meaning."""
 
@@ -53,6 +56,7 @@ class Manifest:
         created: When it was made, in ISO 8601 and UTC.
         identity: The identity of the index.
         generation: The generation of the index.
+        state: The checksum of the index's identity and counters.
         passages: How many passages it holds.
         vectors: How many vectors it holds.
         files: The parts of each file, by its path in the index's folder.
@@ -62,9 +66,15 @@ class Manifest:
     created: str
     identity: str
     generation: int
+    state: int
     passages: int
     vectors: int
     files: Mapping[str, Sequence[Part]]
+
+    @property
+    def parts(self) -> list[Part]:
+        """The parts of all files."""
+        return [part for parts in self.files.values() for part in parts]
 
     def to_bytes(self) -> bytes:
         """Return the manifest as a member's bytes: a hash on the first line, then JSON."""
@@ -104,15 +114,20 @@ class Manifest:
 
 def _check_types(manifest: Manifest) -> None:
     """Raise TypeError if a value has another type than it should."""
-    parts = [part for parts in manifest.files.values() for part in parts]
+    parts = manifest.parts
     numbers = [manifest.number, manifest.generation, manifest.passages, manifest.vectors]
     numbers += [part.size for part in parts]
     texts = [manifest.created, manifest.identity, *(part.member for part in parts)]
     texts += [part.hash for part in parts]
-    if not all(is_integer(value) and value >= 0 for value in numbers):
+    if not all(is_integer(value) and 0 <= value < _MAX_NUMBER for value in numbers):
         raise TypeError("a number is missing")
-    if not all(isinstance(value, str) for value in texts):
+    if not is_integer(manifest.state) or not all(isinstance(value, str) for value in texts):
         raise TypeError("a text is missing")
+    members = [part.member for part in parts]
+    if len(set(members)) < len(members):
+        raise ValueError("a part belongs to two files")
+    if not all(manifest.files.values()):
+        raise ValueError("a file has no parts")
 
 
 def _title_member() -> bytes:
@@ -128,11 +143,13 @@ class BackupArchive:
     Attributes:
         path: The archive.
         manifests: Its complete backups, oldest first.
+        is_damaged: Whether something before the last complete backup has changed.
     """
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self.path = path
         self.manifests: list[Manifest] = []
+        self.is_damaged = False
         self._file = file
         self._members: dict[str, tuple[int, int]] = {}  # offset and size
         self._end = 0  # of the last manifest
@@ -145,7 +162,15 @@ class BackupArchive:
 
     @contextmanager
     def appending(self) -> Iterator[None]:
-        """Append a backup after the last complete one; after an error, remove what was added."""
+        """Append a backup after the last complete one; after an error, remove what was added.
+
+        Raises CorruptIndexError for a damaged archive.
+        """
+        if self.is_damaged:
+            raise CorruptIndexError(
+                f"{self.path} is damaged: pass the path of a new archive (backups in this one may "
+                "still be restored)"
+            )
         self._file.seek(self._end)
         self._file.truncate()
         if self._end == 0:
@@ -196,6 +221,15 @@ class BackupArchive:
                     f"{self.path} is damaged: {part.member!r} is not what was written"
                 )
 
+    def find_problem(self, part: Part) -> str | None:
+        """Read a part, and return what is wrong with it; None if nothing is."""
+        try:
+            for _ in self.read_file([part]):
+                pass
+        except CorruptIndexError as error:
+            return str(error)
+        return None
+
     def find_manifest(self, number: int | None) -> Manifest:
         """Return a backup by its number, None for the newest; raise InputError if it is missing."""
         if not self.manifests:
@@ -217,7 +251,9 @@ class BackupArchive:
         """Append a member of ``size`` bytes; return its hash."""
         header = tarfile.TarInfo(name)
         header.size = size
-        self._file.write(header.tobuf(tarfile.GNU_FORMAT))  # has no limit of size
+        block = header.tobuf(tarfile.GNU_FORMAT)  # has no limit of size
+        assert len(block) == _BLOCK, name  # a longer name would need a member of its own
+        self._file.write(block)
         digest, written = xxhash.xxh3_128(), 0
         for chunk in chunks:
             digest.update(chunk)
@@ -229,34 +265,29 @@ class BackupArchive:
         return digest.hexdigest()
 
     def _scan(self) -> None:
-        """Read the headers up to the last complete backup; raise InputError for another file."""
+        """Read the headers of all members; raise InputError for another file.
+
+        Damage is told from the remains of a killed backup by a complete backup that follows.
+        """
         total = self._file.seek(0, os.SEEK_END)
-        position, numbers = 0, 0
+        position, is_whole = 0, True
         pending: dict[str, tuple[int, int]] = {}
         while position + _BLOCK <= total:
-            self._file.seek(position)
-            try:
-                header = tarfile.TarInfo.frombuf(self._file.read(_BLOCK), "utf-8", "strict")
-            except (tarfile.HeaderError, ValueError):
-                break
-            start, end = position + _BLOCK, position + _BLOCK + header.size
-            if not header.isreg() or header.size < 0 or end > total:
-                break
-            if position == 0 and header.name != _TITLE:
-                break
-            pending[header.name] = start, header.size
-            position = end + -header.size % _BLOCK
-            if header.name != f"{numbers + 1:06d}/{_MANIFEST}":
+            header = self._read_header(position, total)
+            if header is None:
+                position, is_whole = position + _BLOCK, False
                 continue
-            self._file.seek(start)
-            manifest = Manifest.from_bytes(self._file.read(header.size))
-            if manifest is None or manifest.number != numbers + 1:
-                break
-            numbers += 1
+            start = position + _BLOCK
+            pending[header.name] = start, header.size
+            position = start + header.size + -header.size % _BLOCK
+            manifest = self._read_manifest(header, start)
+            if manifest is None:
+                is_whole = is_whole and not header.name.endswith(f"/{_MANIFEST}")
+                continue
+            self.is_damaged = self.is_damaged or not is_whole
             self._members |= pending
             self.manifests.append(manifest)
-            self._end = min(position, total)
-            pending = {}
+            self._end, is_whole, pending = min(position, total), True, {}
         if self._members or _TITLE in pending:
             return
         self._file.seek(0)
@@ -266,3 +297,28 @@ class BackupArchive:
         is_part = all(byte in (0, whole) for byte, whole in zip(begun, title, strict=False))
         if total > len(title) or not is_part:
             raise InputError(f"{self.path} is not an archive of backups: pass another path")
+
+    def _read_header(self, position: int, total: int) -> tarfile.TarInfo | None:
+        """Return the header of a member at a position, None if there is none."""
+        self._file.seek(position)
+        try:
+            header = tarfile.TarInfo.frombuf(self._file.read(_BLOCK), "utf-8", "strict")
+        except (tarfile.HeaderError, ValueError):
+            return None
+        named = header.name == _TITLE if position == 0 else _MEMBER.match(header.name)
+        if not header.isreg() or not named or not 0 <= header.size <= total - position - _BLOCK:
+            return None
+        return header
+
+    def _read_manifest(self, header: tarfile.TarInfo, start: int) -> Manifest | None:
+        """Return the manifest in a member, None if it is another member or damaged."""
+        if not header.name.endswith(f"/{_MANIFEST}"):
+            return None
+        self._file.seek(start)
+        manifest = Manifest.from_bytes(self._file.read(header.size))
+        before = self.manifests[-1].number if self.manifests else 0
+        if manifest is None or header.name != f"{manifest.number:06d}/{_MANIFEST}":
+            return None
+        if manifest.number != before + 1:
+            self.is_damaged = True
+        return manifest if manifest.number > before else None

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -337,9 +337,12 @@ class CatalogWriter(CatalogReader):
 
 def _change_stamp(path: Path) -> tuple[int, ...]:
     """Return times and sizes of a catalog and its log, which change with every commit."""
-    log = path.with_name(path.name + "-wal")
-    stats = [file.stat() for file in (path, log) if file.exists()]
-    return tuple(number for stat in stats for number in (stat.st_mtime_ns, stat.st_size))
+    numbers: list[int] = []
+    for file in (path, path.with_name(path.name + "-wal")):
+        with suppress(FileNotFoundError):
+            found = file.stat()
+            numbers += [found.st_mtime_ns, found.st_size]
+    return tuple(numbers)
 
 
 def file_key(path: Path) -> FileKey:
@@ -447,6 +450,8 @@ class Catalog(Forkable):
     def renew_identity(cls, path: Path) -> None:
         """Give a copy of a catalog an identity of its own; raise CorruptIndexError if damaged."""
         with _single_connection(path) as connection:
+            if not has_schema(connection):
+                raise CorruptIndexError(f"{path} is damaged: its tables are not those of an index")
             writer = CatalogWriter(connection)
             writer.put_state(replace(writer.state(), identity=new_identity()))
 
@@ -509,7 +514,8 @@ class Catalog(Forkable):
             if file != self._file:
                 self._close_idle()
                 self._file = file
-            if self._idle and self._idle[-1].stamp not in (None, _change_stamp(self._path)):
+            stamp = self._idle[-1].stamp if self._idle else None
+            if stamp is not None and stamp != _change_stamp(self._path):
                 self._close_idle()  # a user who may write has changed it
             connection = self._idle.pop() if self._idle else None
             self._users.append(threading.get_ident())
@@ -554,7 +560,12 @@ class Catalog(Forkable):
         """Open a connection; try again if another file takes the path meanwhile."""
         for _ in range(_TRIES):
             file = file_key(self._path)
-            connection = self._open_file()
+            try:
+                connection = self._open_file()
+            except (StorageError, CorruptIndexError):
+                if file_key(self._path) != file:
+                    continue  # SQLite has opened the log or its index in another folder
+                raise
             if file_key(self._path) == file:
                 connection.file = file
                 return connection
@@ -603,6 +614,9 @@ class Catalog(Forkable):
         application = reader._connection.execute("PRAGMA application_id").fetchone()[0]
         if application != APPLICATION_ID:
             raise IndexNotFoundError(f"{self._path} is not a twofold catalog")
+        schema = _read_schema(reader._connection)
+        if not all(text.startswith(("CREATE TABLE", "CREATE INDEX")) for text in schema):
+            raise CorruptIndexError(f"{self._path} has views or triggers, which no index has")
         number = reader.format()
         if number != FORMAT:
             advice = "upgrade twofold" if number > FORMAT else "index the passages again"
@@ -610,6 +624,24 @@ class Catalog(Forkable):
                 f"the index at {self._path.parent} has format {number}, but this version of "
                 f"twofold reads format {FORMAT}: {advice}"
             )
+        if set(schema) != set(SCHEMA):
+            raise CorruptIndexError(
+                f"{self._path} is damaged: its tables are not those of an index; restore the index "
+                "from a copy"
+            )
+
+
+def has_schema(connection: sqlite3.Connection) -> bool:
+    """Return whether a catalog has the tables of an index alone.
+
+    Views, triggers and virtual tables of a stranger would run when tables are read and written.
+    """
+    return set(_read_schema(connection)) == set(SCHEMA)
+
+
+def _read_schema(connection: sqlite3.Connection) -> list[str]:
+    rows = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    return [str(text) for (text,) in rows]
 
 
 @contextmanager

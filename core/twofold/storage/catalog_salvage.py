@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from twofold.errors import CorruptIndexError
-from twofold.storage.catalog import passage_checksum
+from twofold.storage.catalog import has_schema, passage_checksum
 from twofold.storage.records import (
     BlockRecord,
     IndexSettings,
@@ -18,10 +18,11 @@ from twofold.storage.records import (
     StoredPassage,
     VectorSetRecord,
     field_values,
+    has_valid_types,
     row_checksum,
     verify_record,
 )
-from twofold.storage.sqlite_pages import Cell, DamagedCellError, SqlitePages
+from twofold.storage.sqlite_pages import Cell, DamagedCellError, SqlitePages, guess_page_sizes
 from twofold.types import Rows
 
 _PASSAGE_COLUMNS = 7
@@ -54,10 +55,13 @@ class CatalogSalvage:
         self.problems: list[str] = []
         self.cells: dict[int, Cell] = {}
         self.damaged: dict[int, str] = {}
-        self._pages = SqlitePages(path)
         self._found: dict[int, list[list[Any]]] = {}  # other rows, by number of columns
-        self._scan()
+        self._pages = self._scan_best(path)
         self._connection = sqlite3.connect(path, isolation_level=None)
+        self._is_readable = self._has_schema()
+        if not self._is_readable:
+            self.problems.append("catalog: its tables are not those of an index")
+            return
         try:
             checked = self._connection.execute("PRAGMA integrity_check").fetchall()
             self.problems += [f"catalog: {text}" for (text,) in checked if text != "ok"]
@@ -75,6 +79,8 @@ class CatalogSalvage:
 
     def current_rows(self) -> Rows | None:
         """Return the rows of all passages by SQLite, ascending; None if it can't read them."""
+        if not self._is_readable:
+            return None
         try:
             rows = self._connection.execute("SELECT row FROM passages ORDER BY row").fetchall()
         except _UNREADABLE:
@@ -97,7 +103,7 @@ class CatalogSalvage:
             with suppress(TypeError, ValueError, AttributeError):
                 fields: list[Any] = [*values, int(digest)]
                 state = State(*fields)
-                if row_checksum(*field_values(state)) == checksum:
+                if has_valid_types(state) and row_checksum(*field_values(state)) == checksum:
                     states.append(state)
         if not states:
             self.problems.append("the counters of the catalog are lost")
@@ -132,11 +138,32 @@ class CatalogSalvage:
             self.problems.append("records of deletions are damaged")
         return np.unique(np.concatenate(parts)), complete
 
-    def _scan(self) -> None:
+    def _has_schema(self) -> bool:
+        """Return whether the tables are those of an index: views and triggers would run code."""
+        try:
+            return has_schema(self._connection)
+        except _UNREADABLE:
+            return False
+
+    def _scan_best(self, path: Path) -> SqlitePages:
+        """Find all rows in the pages, with the page size by which most passages are found."""
+        best: SqlitePages | None = None
+        found = self.cells, self.damaged, self._found
+        for page_size, reserved in guess_page_sizes(path):
+            self.cells, self.damaged, self._found = {}, {}, {}
+            pages = SqlitePages(path, page_size, reserved)
+            self._scan(pages)
+            if best is None or len(self.cells) > len(found[0]):
+                best, found = pages, (self.cells, self.damaged, self._found)
+        assert best is not None  # there is a default page size
+        self.cells, self.damaged, self._found = found
+        return best
+
+    def _scan(self, pages: SqlitePages) -> None:
         """Find all rows in the pages."""
-        for cell in self._pages.cells():
+        for cell in pages.cells():
             try:
-                key, values = self._pages.read_row(cell)
+                key, values = pages.read_row(cell)
             except DamagedCellError:
                 continue
             if len(values) != _PASSAGE_COLUMNS:
@@ -146,7 +173,9 @@ class CatalogSalvage:
                 continue
             _, name, title, text, metadata, content, checksum = values
             with suppress(TypeError, AttributeError):
-                if passage_checksum(key, name, title, text, metadata, content) == checksum:
+                passage = StoredPassage(key, name, title, text, metadata, content)
+                intact = passage_checksum(key, name, title, text, metadata, content) == checksum
+                if intact and has_valid_types(passage):
                     self.cells[key] = cell
                     continue
             if isinstance(name, str):
@@ -155,9 +184,11 @@ class CatalogSalvage:
 
     def _select(self, table: str) -> tuple[list[list[Any]], bool]:
         """Return the rows of a table, and whether SQLite could read them."""
-        try:
-            rows = self._connection.execute(f"SELECT * FROM {table}").fetchall()
-        except _UNREADABLE:
+        rows: list[Any] | None = None
+        if self._is_readable:
+            with suppress(*_UNREADABLE):
+                rows = self._connection.execute(f"SELECT * FROM {table}").fetchall()
+        if rows is None:
             return self._found.get(_COLUMNS[table], []), False
         return [list(row) for row in rows], True
 

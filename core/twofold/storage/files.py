@@ -52,6 +52,11 @@ def storage_errors(folder: Path) -> Iterator[None]:
         raise StorageError(f"the index at {folder} can't be read or written: {error}") from error
 
 
+def real_path(path: Path) -> Path:
+    """Return an absolute path without links; one with a circle of links stays as it is."""
+    return Path(os.path.realpath(path))
+
+
 def content_hash(data: Any) -> bytes:
     """Return the 128-bit xxh3 hash of a buffer."""
     return xxhash.xxh3_128_digest(data)

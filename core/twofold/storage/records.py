@@ -17,6 +17,8 @@ from twofold.types import EncoderIdentity, Passage, Rows
 
 FORMAT = 5
 """Number of the storage format. Raise it when stored names or bytes change their meaning."""
+MAX_TITLE_WEIGHT = 100
+"""The most times that a title's terms count."""
 MAX_DIM = 65_536
 """The most dimensions of vectors."""
 _MAX_PLACE = 1 << 40  # of a vector in its file
@@ -115,6 +117,9 @@ class IndexSettings:
                 value.encode()  # raises for half a surrogate pair
         if settings.dim is not None and not 1 <= settings.dim <= MAX_DIM:
             raise ValueError(f"dim must be an integer from 1 to {MAX_DIM:,}, got {settings.dim}")
+        weights = {settings.title_weight, settings.default_title_weight or 0}
+        if not all(0 <= weight <= MAX_TITLE_WEIGHT for weight in weights):
+            raise ValueError(f"title_weight must be an integer from 0 to {MAX_TITLE_WEIGHT}")
         for name in ("index_type", "profiles", "query_adapters"):
             records = json.loads(getattr(settings, name))
             if not isinstance(records, dict):

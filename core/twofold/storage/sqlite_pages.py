@@ -8,6 +8,7 @@ own. Pages that are free may hold rows that were deleted.
 import mmap
 import struct
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,27 +32,30 @@ class SqlitePages:
 
     Args:
         path: The file. A log is expected at ``path`` with ``-wal`` appended.
+        page_size: Bytes of a page.
+        reserved: Bytes at the end of each page that are not used.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, page_size: int, reserved: int) -> None:
         self._data = path.read_bytes() if path.stat().st_size < _HEADER else _map(path)
-        size = int.from_bytes(self._data[16:18], "big")
-        size = 1 << 16 if size == 1 else size
-        self.page_size = size if size >= 512 and size & (size - 1) == 0 else _DEFAULT_PAGE
-        reserved = self._data[20] if len(self._data) > 20 and size == self.page_size else 0
-        self._usable = self.page_size - (reserved if reserved < 64 else 0)
+        self.page_size = page_size
+        self._usable = page_size - reserved
         self._log = self._read_log(path.with_name(path.name + "-wal"))
-        self._count = max([-(-len(self._data) // self.page_size), *self._log])
+        self._count = -(-len(self._data) // page_size)
+        self._size = len(self._data) + page_size * len(self._log)
+        self._budget = 2 * self._size  # for overflow pages, of which each belongs to one cell
 
     def cells(self) -> Iterator[Cell]:
         """Yield all cells of the tables' leaf pages."""
-        for number in range(1, self._count + 1):
+        beyond = sorted(number for number in self._log if number > self._count)
+        for number in chain(range(1, self._count + 1), beyond):
             page, start = self._page(number), _HEADER if number == 1 else 0
             if len(page) < start + 8 or page[start] != _LEAF:
                 continue
             count = int.from_bytes(page[start + 3 : start + 5], "big")
             pointers = page[start + 8 : start + 8 + 2 * count]
-            for (offset,) in struct.iter_unpack(">H", pointers[: len(pointers) // 2 * 2]):
+            numbers = struct.iter_unpack(">H", pointers[: len(pointers) & ~1])
+            for offset in sorted({offset for (offset,) in numbers}):
                 yield number, offset
 
     def read_row(self, cell: Cell) -> tuple[int, list[Any]]:
@@ -95,19 +99,21 @@ class SqlitePages:
             least = (usable - 12) * 32 // 255 - 23
             local = least + (size - least) % (usable - 4)
             local = local if local <= usable - 35 else least
-        if size > self._count * self.page_size or offset + local > len(page):
+        if size > self._size or offset + local > len(page):
             raise DamagedCellError("the payload is longer than the file")
         parts, missing = [page[offset : offset + local]], size - local
-        following = page[offset + local : offset + local + 4]
+        number = int.from_bytes(page[offset + local : offset + local + 4], "big")
+        seen: set[int] = set()
         while missing > 0:
-            overflow = self._page(int.from_bytes(following, "big"))
-            if len(overflow) < 4 or int.from_bytes(following, "big") == 0:
-                raise DamagedCellError("an overflow page is missing")
-            following, part = overflow[:4], overflow[4 : 4 + min(missing, usable - 4)]
+            overflow = self._page(number) if number else b""
+            part = overflow[4 : 4 + min(missing, usable - 4)]
+            if not part or number in seen or self._budget < 0:
+                raise DamagedCellError("an overflow page is missing, or follows itself")
+            seen.add(number)
+            self._budget -= len(part)
             parts.append(part)
             missing -= len(part)
-            if not part:
-                raise DamagedCellError("an overflow page is empty")
+            number = int.from_bytes(overflow[:4], "big")
         return b"".join(parts)
 
     def _read_log(self, path: Path) -> dict[int, bytes]:
@@ -129,6 +135,19 @@ class SqlitePages:
                 committed |= pending
                 pending = {}
         return committed
+
+
+def guess_page_sizes(path: Path) -> list[tuple[int, int]]:
+    """Return the possible page sizes and reserved bytes of a file, those in its header first."""
+    with path.open("rb") as file:
+        header = file.read(_HEADER)
+    size = int.from_bytes(header[16:18], "big")
+    size = 1 << 16 if size == 1 else size
+    found = [(_DEFAULT_PAGE, 0)]
+    if size >= 512 and size & (size - 1) == 0:
+        reserved = header[20] if len(header) > 20 and header[20] < 64 else 0
+        found = [(size, reserved), (size, 0), *found]
+    return list(dict.fromkeys(found))
 
 
 def _map(path: Path) -> Any:

@@ -2,8 +2,11 @@
 
 import json
 import os
+import shutil
+import sqlite3
 import tarfile
 import threading
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ import pytest
 from twofold import HashingEncoder, Index, Retriever
 from twofold.encoders import QueryAdapter
 from twofold.errors import CorruptIndexError, IndexLockedError, InputError, StorageError
-from twofold.index import list_backups
+from twofold.index import backup, list_backups, verify_backups
 from twofold.index.writing import commit_files
 from twofold.storage import WriteLock, content_hash
 
@@ -255,7 +258,7 @@ def test_names_in_a_crafted_archive_stay_in_the_target(filled, tmp_path):
         manifest = json.loads(opened.extractfile(member).read().partition(b"\n")[2])
     for name in ("../evil", "/evil", "vectors/../../evil", "LOCK", "catalog.sqlite/x", "HEAD"):
         crafted = dict(manifest)
-        crafted["files"] = {**manifest["files"], name: manifest["files"]["catalog.sqlite"]}
+        crafted["files"] = {**manifest["files"], name: [part("x")]}
         text = json.dumps(crafted).encode()
         written = content_hash(text).hex().encode() + b"\n" + text
         header = tarfile.TarInfo("000001/manifest.json")
@@ -356,3 +359,170 @@ def test_a_part_of_a_title_that_a_loss_of_power_left_is_no_backup(tmp_path, size
         assert index.backup(archive).number == 1
     with Index.from_backup(archive, tmp_path / "restored") as restored:
         assert len(restored) == 5
+
+
+@pytest.mark.parametrize("name", ["a" * 100, "é" * 90, "x.adapter", "000001"])
+def test_a_query_adapter_of_any_name_is_restored(filled, tmp_path, name):
+    adapter = QueryAdapter(np.eye(filled.dim, dtype=np.float32))
+    filled.query_adapters.save("same", adapter)
+    filled.query_adapters.save(name, adapter)
+    for number in (1, 2):
+        assert filled.backup(tmp_path / "a.tar").number == number
+        filled.upsert(passages(60, 60 + number))
+    with Index.from_backup(tmp_path / "a.tar", tmp_path / "restored") as restored:
+        assert sorted(restored.query_adapters) == sorted(["same", name])
+        assert restored.verify().ok
+
+
+def test_damage_between_backups_is_no_end_of_the_archive(filled, tmp_path):
+    archive, states = tmp_path / "a.tar", []
+    for turn in range(4):
+        filled.upsert(passages(turn * 10, turn * 10 + 40, turn))
+        filled.backup(archive)
+        states.append(content(filled))
+    data = archive.read_bytes()
+    assert verify_backups(archive) == []
+    with tarfile.open(archive) as opened:
+        headers = {m.name: (m.offset, m.size) for m in opened if m.name.startswith("000002/")}
+    assert len(headers) > 2
+    for offset, size in headers.values():
+        for place in (offset + 3, offset + 150, offset + 512 + size // 2):
+            changed = bytearray(data)
+            changed[place] ^= 1
+            archive.write_bytes(changed)
+            assert verify_backups(archive) != []
+            numbers = [backup.number for backup in list_backups(archive)]
+            assert {1, 3, 4} <= set(numbers)
+            with suppress(CorruptIndexError, InputError):
+                Index.from_backup(archive, tmp_path / "r", number=2, overwrite=True).close()
+            with Index.from_backup(archive, tmp_path / "r", number=1, overwrite=True) as restored:
+                assert content(restored) == states[0]
+            if place != offset + 512 + size // 2:  # a header is read by each backup
+                with pytest.raises(CorruptIndexError, match="pass the path of a new archive"):
+                    filled.backup(archive)
+            assert len(archive.read_bytes()) >= len(data)
+
+
+def test_an_index_that_was_rolled_back_is_backed_up_as_it_is(tmp_path):
+    vectors = np.random.default_rng(0).standard_normal((50, 8), np.float32)
+    with Index.open(tmp_path / "index", encoder=None, dim=8) as index:
+        index.upsert(passages(0, 20), vectors=vectors[:20])
+    shutil.copytree(tmp_path / "index", tmp_path / "old")
+    with Index.open(tmp_path / "index") as index:
+        index.upsert(passages(20, 22), vectors=vectors[20:22])
+        index.backup(tmp_path / "a.tar")
+    shutil.rmtree(tmp_path / "index")
+    (tmp_path / "old").rename(tmp_path / "index")
+    with Index.open(tmp_path / "index") as index:
+        index.upsert(passages(30, 32), vectors=vectors[30:32])
+        for number in (2, 3):
+            assert index.backup(tmp_path / "a.tar").number == number
+            target = tmp_path / f"restored{number}"
+            with Index.from_backup(tmp_path / "a.tar", target) as restored:
+                assert content(restored) == content(index)
+                assert restored.verify(deep=True).problems == ()
+            index.upsert(passages(40, 41), vectors=vectors[40:41])
+
+
+def test_an_archive_that_another_process_made_meanwhile_stays(filled, tmp_path, monkeypatch):
+    archive = tmp_path / "a.tar"
+    with Index.open(tmp_path / "other", encoder=None) as other:
+        other.upsert(["another"])
+        plain = backup.make_folders
+
+        def make_folders(folder):
+            monkeypatch.setattr(backup, "make_folders", plain)
+            other.backup(archive)
+            plain(folder)
+
+        monkeypatch.setattr(backup, "make_folders", make_folders)
+        with pytest.raises(InputError, match="of another index"):
+            filled.backup(archive)
+    assert [made.passages for made in list_backups(archive)] == [1]
+
+
+def test_only_indexes_are_overwritten(filled, tmp_path):
+    filled.backup(tmp_path / "a.tar")
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "catalog.sqlite").write_text("mine")
+    (mine / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"holds 'thesis.txt'"):
+        Index.from_backup(tmp_path / "a.tar", mine, overwrite=True)
+    with pytest.raises(InputError, match=r"holds 'thesis.txt'"):
+        filled.copy(mine, overwrite=True)
+    assert (mine / "thesis.txt").read_text() == "mine"
+    for call in (filled.copy, filled.export, lambda p: Index.from_backup(tmp_path / "a.tar", p)):
+        with pytest.raises(InputError, match="in the folder of the index"):
+            call(filled.path / "vectors" / "x")
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    filled.copy(private)
+    assert private.stat().st_mode & 0o777 == 0o700
+
+
+def craft_manifest(archive, change):
+    """Replace the manifest of an archive's only backup."""
+    data = archive.read_bytes()
+    with tarfile.open(archive) as opened:
+        member = opened.getmember("000001/manifest.json")
+        values = json.loads(opened.extractfile(member).read().partition(b"\n")[2])
+    change(values)
+    text = json.dumps(values).encode()
+    written = content_hash(text).hex().encode() + b"\n" + text
+    header = tarfile.TarInfo("000001/manifest.json")
+    header.size = len(written)
+    padding = bytes(-len(written) % 512) + bytes(1024)
+    archive.write_bytes(data[: member.offset] + header.tobuf() + written + padding)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda v: v["files"].update(a=v["files"]["catalog.sqlite"] * 500),
+        lambda v: v["files"].pop("catalog.sqlite"),
+        lambda v: v["files"].update({"catalog.sqlite": []}),
+        lambda v: v["files"].update({"adapters/a\0.adapter": [part("x")]}),
+        lambda v: v["files"].update({"adapters/\ud800.adapter": [part("x")]}),
+        lambda v: v["files"].update({"adapters/..adapter": [part("x")]}),
+        lambda v: v["files"]["catalog.sqlite"][0].update(size=10**400),
+        lambda v: v["files"]["catalog.sqlite"][0].update(size=-1),
+        lambda v: v["files"]["catalog.sqlite"][0].update(member=1),
+        lambda v: v.update(state="x"),
+        lambda v: v.update(passages=None),
+        lambda v: v.update(files=[]),
+    ],
+)
+def test_crafted_manifests_are_refused(filled, tmp_path, change):
+    filled.backup(tmp_path / "a.tar")
+    craft_manifest(tmp_path / "a.tar", change)
+    for call in (
+        lambda: Index.from_backup(tmp_path / "a.tar", tmp_path / "restored").close(),
+        lambda: list_backups(tmp_path / "a.tar"),
+        lambda: verify_backups(tmp_path / "a.tar"),
+        lambda: filled.backup(tmp_path / "a.tar"),
+    ):
+        with suppress(CorruptIndexError, InputError):
+            call()
+    assert not (tmp_path / "restored").exists()
+
+
+def part(member):
+    return {"member": member, "size": 1, "hash": ""}
+
+
+def test_a_catalog_with_triggers_is_not_restored(filled, tmp_path):
+    """A trigger would run when the restored index gets its identity."""
+    filled.close()
+    catalog = sqlite3.connect(filled.path / "catalog.sqlite", isolation_level=None)
+    catalog.execute(
+        "CREATE TRIGGER t BEFORE DELETE ON state BEGIN SELECT count(*) FROM (WITH RECURSIVE c(x) "
+        "AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c); END"
+    )
+    catalog.close()
+    with pytest.raises(CorruptIndexError, match="views or triggers"):
+        Index.open(filled.path)
+    report = Index.repair(filled.path, tmp_path / "saved")
+    assert report.passages == 60
+    with Index.open(tmp_path / "saved") as saved:
+        assert saved.verify(deep=True).ok

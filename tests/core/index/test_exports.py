@@ -1,6 +1,8 @@
 """Exports: JSON lines and vectors, from which an equal index is made."""
 
+import io
 import json
+import os
 
 import numpy as np
 import pytest
@@ -191,6 +193,16 @@ def rewrite(exported, change, lines=None):
         lambda v: v["vector_set"].update(identity={"name": 1}),
         lambda v: v.update(files={"../export.json": "00"}),
         lambda v: v.update(format="1"),
+        lambda v: v.update(files={}),
+        lambda v: v["files"].pop("vectors.npy"),
+        lambda v: v.update(passages=97),
+        lambda v: v["settings"].update(title_weight=10**9),
+        lambda v: v["settings"].update(title_weight=-5),
+        lambda v: v["settings"].update(metric=None),
+        lambda v: v["settings"].update(dense=False),
+        lambda v: v["vector_set"].update(number=2**63),
+        lambda v: v["vector_set"].update(canaries=[[1.0]] * 4),
+        lambda v: v["vector_set"].update(canaries=[[float("inf")] * 256] * 4),
     ],
 )
 def test_wrong_values_in_an_export_are_refused(filled, tmp_path, change):
@@ -236,3 +248,56 @@ def test_damaged_vectors_are_not_exported(filled, tmp_path):
     with Index.open(filled.path, read_only=True) as index, pytest.raises(CorruptIndexError):
         index.export(tmp_path / "exported")
     assert not (tmp_path / "exported").exists()
+
+
+def npz():
+    file = io.BytesIO()
+    np.savez(file, x=np.zeros(3))
+    return file.getvalue()
+
+
+def header(text):
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        npz(),
+        b"PK\x03\x04 no archive",
+        b"",
+        header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (18446744073709551616, 8), }\n"),
+        header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904, 8), }\n"),
+        header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (True, 8), }\n"),
+        header(b"{'descr': ',', 'fortran_order': False, 'shape': (98, 256), }\n"),
+        header(b'"['),
+        header(b"-" * 9000 + b"1"),
+        header(b"{[]: 1}"),
+    ],
+    ids=range(10),
+)
+def test_other_arrays_are_refused(filled, tmp_path, data):
+    filled.export(tmp_path / "exported")
+    (tmp_path / "exported" / "vectors.npy").write_bytes(data)
+
+    def change(values):
+        values["files"]["vectors.npy"] = xxhash.xxh3_128_hexdigest(data)
+
+    rewrite(tmp_path / "exported", change)
+    with pytest.raises(CorruptIndexError, match="must be an array of NumPy"):
+        Index.from_export(tmp_path / "exported", tmp_path / "imported")
+
+
+@pytest.mark.parametrize("name", ["corpus.jsonl", "vectors.npy", "export.json"])
+def test_nothing_outside_of_an_export_is_read(filled, tmp_path, name):
+    exported = tmp_path / "exported"
+    filled.export(exported)
+    outside = (exported / name).rename(tmp_path / "outside")
+    os.mkfifo(exported / name)
+    with pytest.raises(CorruptIndexError):
+        Index.from_export(exported, tmp_path / "imported")
+    if name != "export.json":
+        (exported / name).unlink()
+        (exported / name).symlink_to(outside)
+        with pytest.raises(CorruptIndexError, match="has no file"):
+            Index.from_export(exported, tmp_path / "imported")

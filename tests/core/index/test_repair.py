@@ -1,6 +1,7 @@
 """Repair saves what is intact, names what is lost, and leaves the damaged folder as it is."""
 
 import hashlib
+import shutil
 import sqlite3
 
 import numpy as np
@@ -16,6 +17,8 @@ from twofold.errors import (
     InputError,
 )
 from twofold.index.writing import commit_files
+from twofold.storage.catalog import passage_checksum
+from twofold.storage.records import row_checksum
 
 LONG = "long " * 3000  # continues on overflow pages
 
@@ -238,7 +241,8 @@ def test_segments_profiles_and_adapters(filled, tmp_path):
     for path in (folder / "segments").iterdir():
         damage(path, 10, 12)
     report = Index.repair(folder, tmp_path / "saved")
-    assert report.ok
+    assert not report.ok  # an adapter is lost
+    assert report.lost == ()
     assert any("bad" in problem for problem in report.problems)
     with Index.open(tmp_path / "saved") as saved:
         assert list(saved.query_adapters) == ["good"]
@@ -309,3 +313,134 @@ def test_random_bytes_in_every_file(filled, tmp_path):
         report = Index.repair(folder, tmp_path / f"saved{turn}")
         same += len(check_saved_but_deletes(tmp_path / f"saved{turn}", stored, report))
     assert same > 39 * len(stored)
+
+
+def test_an_empty_index_is_saved(tmp_path):
+    for name, options in (("a", {"encoder": None, "dim": 8}), ("b", {"encoder": None})):
+        Index.open(tmp_path / name, **options).close()
+        report = Index.repair(tmp_path / name, tmp_path / f"saved-{name}")
+        assert report.ok
+        assert report.passages == 0
+        with Index.open(tmp_path / f"saved-{name}") as saved:
+            assert len(saved) == 0
+
+
+def test_lost_settings_are_no_complete_repair(filled, tmp_path):
+    folder, stored = filled
+    path = folder / "catalog.sqlite"
+    data = path.read_bytes()
+    assert data.count(b'"english"') == 1
+    path.write_bytes(data.replace(b'"english"', b'"englisH"'))
+    report = Index.repair(folder, tmp_path / "saved")
+    assert not report.ok
+    assert report.lost == ()
+    with Index.open(tmp_path / "saved") as saved:
+        assert content(saved) == stored
+
+
+@pytest.mark.parametrize("place", [16, 17, 18, 20, 21, 25, 27])
+def test_a_flipped_bit_in_the_header_of_the_catalog(filled, tmp_path, place):
+    folder, stored = filled
+    path = folder / "catalog.sqlite"
+    data = path.read_bytes()
+    for bit in (0, 2, 7):
+        changed = bytearray(data)
+        changed[place] ^= 1 << bit
+        path.write_bytes(changed)
+        target = tmp_path / f"saved{bit}"
+        report = Index.repair(folder, target)
+        assert check_saved_but_deletes(target, stored, report) == set(stored)
+
+
+def crash(tmp_path, count):
+    """Return a folder as a crash leaves it: with all commits in the log."""
+    index = Index.open(tmp_path / "index", encoder=None)
+    for turn in range(count):
+        index.upsert([{"id": f"{turn}", "text": f"word{turn}"}])
+    copied = tmp_path / "crashed"
+    shutil.copytree(tmp_path / "index", copied, ignore=shutil.ignore_patterns("LOCK", "*-shm"))
+    index.close()
+    return copied
+
+
+def test_damage_in_the_log_is_reported(tmp_path):
+    folder = crash(tmp_path, 6)
+    path = folder / "catalog.sqlite-wal"
+    damage(path, path.stat().st_size // 2, path.stat().st_size // 2 + 4)
+    report = Index.repair(folder, tmp_path / "saved")
+    assert not report.ok
+    assert any("the changes since are lost" in problem for problem in report.problems)
+
+
+def test_a_log_with_huge_page_numbers_ends(tmp_path):
+    folder = crash(tmp_path, 3)
+    path = folder / "catalog.sqlite-wal"
+    data = bytearray(path.read_bytes())
+    for start in range(32, len(data), 24 + 4096):
+        data[start : start + 4] = b"\xff" * 4
+    path.write_bytes(data)
+    with pytest.raises(CorruptIndexError, match="no passage of"):
+        Index.repair(folder, tmp_path / "saved")
+
+
+def test_pointers_and_chains_of_pages_that_repeat_end(filled, tmp_path):
+    """A page whose pointers all lead to a cell with a chain of overflow pages in a circle."""
+    folder, _ = filled
+    path = folder / "catalog.sqlite"
+    data = path.read_bytes()
+    number = len(data) // 4096 + 1
+    page = bytearray(4096)
+    page[0], page[3:5] = 0x0D, (1500).to_bytes(2, "big")
+    page[8:3008] = (3100).to_bytes(2, "big") * 1500
+    cell = b"\x84\xa0\x80\x00\x01"  # a payload of ten million bytes
+    page[3100 : 3100 + len(cell)] = cell
+    for at in range(3105, 4092, 4):
+        page[at : at + 4] = number.to_bytes(4, "big")
+    path.write_bytes(data + bytes(page) * 40)
+    report = Index.repair(folder, tmp_path / "saved")
+    assert report.passages == 291
+
+
+@pytest.mark.parametrize("table", ["settings", "tombstones", "passages"])
+def test_a_view_in_place_of_a_table_is_not_read(filled, tmp_path, table):
+    folder, _ = filled
+    catalog = sqlite3.connect(folder / "catalog.sqlite", isolation_level=None)
+    catalog.execute(f"ALTER TABLE {table} RENAME TO old_{table}")
+    catalog.execute(
+        f"CREATE VIEW {table} AS WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) "
+        "SELECT x AS row, x AS value, x AS checksum FROM c WHERE x < 0"
+    )
+    catalog.close()
+    with pytest.raises(CorruptIndexError, match="views or triggers"):
+        Index.open(folder)
+    report = Index.repair(folder, tmp_path / "saved")
+    assert report.passages >= 291
+
+
+@pytest.mark.parametrize("value", ["x", -1, b"x"])
+def test_other_types_in_the_counters(filled, tmp_path, value):
+    folder, stored = filled
+    catalog = sqlite3.connect(folder / "catalog.sqlite", isolation_level=None)
+    *values, _ = catalog.execute("SELECT * FROM state").fetchone()
+    values[4] = value
+    catalog.execute("DELETE FROM state")
+    marks = ",".join("?" * (len(values) + 1))
+    catalog.execute(f"INSERT INTO state VALUES ({marks})", (*values, row_checksum(*values)))
+    catalog.close()
+    report = Index.repair(folder, tmp_path / "saved")
+    assert check_saved_but_deletes(tmp_path / "saved", stored, report) == set(stored)
+
+
+def test_a_passage_with_wrong_metadata_is_lost_alone(filled, tmp_path):
+    folder, stored = filled
+    catalog = sqlite3.connect(folder / "catalog.sqlite", isolation_level=None)
+    row, *fields, hashed = catalog.execute(
+        "SELECT row, id, title, text, content FROM passages WHERE id = '0100'"
+    ).fetchone()
+    values = "[1]", passage_checksum(row, *fields, "[1]", hashed), row
+    catalog.execute("UPDATE passages SET metadata = ?, checksum = ? WHERE row = ?", values)
+    catalog.close()
+    report = Index.repair(folder, tmp_path / "saved")
+    assert report.lost == ("0100",)
+    assert not report.ok
+    assert len(check_saved(tmp_path / "saved", stored, report)) == 290
