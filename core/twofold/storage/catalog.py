@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sqlite3
 import stat
 import sys
@@ -40,7 +41,6 @@ from twofold.storage.records import (
     encode_rows,
     field_values,
     has_valid_types,
-    is_identity,
     new_identity,
     row_checksum,
     verify_record,
@@ -49,6 +49,7 @@ from twofold.types import Rows
 
 _SELECT_PASSAGES = "SELECT row, id, title, text, metadata, content, checksum FROM passages"
 _COUNTERS = "identity, generation, next_row, next_file, passages, segments, vectors, digest"
+_IDENTITY = re.compile(r"[0-9a-f]{16}")
 _BATCH = 500  # values in one IN (...)
 _FORK_WAIT = 1.0  # seconds
 _TRIES = 20  # openings of a file that is being replaced
@@ -80,7 +81,8 @@ class CatalogReader:
     def version(self) -> Version:
         """Return the identity and the number of commits so far, without reading anything else."""
         identity, generation = self._select_state("identity, generation")
-        if not is_identity(identity) or not isinstance(generation, int) or generation < 0:
+        valid = isinstance(identity, str) and _IDENTITY.fullmatch(identity) is not None
+        if not valid or not isinstance(generation, int) or generation < 0:
             raise damaged_row_error("the state row")
         return identity, generation
 

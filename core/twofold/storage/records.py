@@ -22,7 +22,6 @@ MAX_TITLE_WEIGHT = 100
 MAX_DIM = 65_536
 """The most dimensions of vectors."""
 _MAX_PLACE = 1 << 40  # of a vector in its file
-_IDENTITY = re.compile(r"[0-9a-f]{16}")
 _FILE_NAME = re.compile(r"[0-9a-f]{16}-[0-9]{10,20}\.[0-9a-z]{1,16}")
 
 
@@ -304,11 +303,6 @@ def encode_rows(rows: Rows) -> bytes:
 def is_file_name(name: str) -> bool:
     """Return whether a vector or segment file can have this name."""
     return _FILE_NAME.fullmatch(name) is not None
-
-
-def is_identity(value: object) -> bool:
-    """Return whether a value can be the identity of an index."""
-    return isinstance(value, str) and _IDENTITY.fullmatch(value) is not None
 
 
 def has_valid_types(record: Any) -> bool:
