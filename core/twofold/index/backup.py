@@ -68,7 +68,7 @@ class Backup:
     @classmethod
     def from_manifest(cls, manifest: Manifest) -> "Backup":
         """Return the description of a manifest."""
-        parts = manifest.parts
+        parts = manifest.all_parts
         added = [part for part in parts if part.member.startswith(f"{manifest.number:06d}/")]
         return cls(
             manifest.number,
@@ -184,11 +184,11 @@ def verify_backups(archive: str | os.PathLike[str]) -> list[str]:
     with _open_for_reading(as_path("archive", archive)) as opened:
         if opened.is_damaged:
             problems.append(f"{archive} has changed between two complete backups")
-        parts = {part for manifest in opened.manifests for part in manifest.parts}
+        parts = {part for manifest in opened.manifests for part in manifest.all_parts}
         for part in sorted(parts, key=lambda part: part.member):
             problem = opened.find_problem(part)
             if problem is not None:
-                users = [made.number for made in opened.manifests if part in made.parts]
+                users = [made.number for made in opened.manifests if part in made.all_parts]
                 problems.append(f"{problem} (of the backups {users[0]} to {users[-1]})")
     return problems
 

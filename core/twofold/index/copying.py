@@ -9,7 +9,6 @@ from twofold.index.folder_swap import new_index_folder
 from twofold.index.layout import Layout
 from twofold.index.saved_records import (
     adapter_records,
-    find_adapter_problem,
     read_adapter_file,
 )
 from twofold.index.view import IndexView, SnapshotProvider
@@ -69,7 +68,7 @@ def _write(layout: Layout, view: IndexView, copy: Layout) -> None:
     if adapters:
         copy.adapters.mkdir()
     for name, record in adapters.items():
-        if find_adapter_problem(layout, name, record["hash"]) is None:  # a user may have deleted it
+        if layout.adapter_file(name).exists():  # a user may have deleted it
             data = read_adapter_file(layout, name, record["hash"])
             copy.adapter_file(name).write_bytes(data)
     finish_folder(copy)

@@ -1,5 +1,7 @@
 """Sessions of the local index: one generation, searched and read as a whole."""
 
+import secrets
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -67,6 +69,8 @@ from twofold.types import (
 
 _TRIES = 20
 """How often a session starts again because a writer has replaced files meanwhile."""
+_PAUSE = 5_000
+"""Microseconds up to which it waits in between if folders are exchanged."""
 
 
 def with_title_weight(
@@ -558,8 +562,13 @@ class SnapshotProvider:
         written back, so HEAD is rarely read.
         """
         times, head_file = reader.times, self._layout.head
-        head = read_head(head_file)
-        if head is not None and head[0] != key[1] and self._newest() == key:
+        for _ in range(_TRIES):
+            head = read_head(head_file)
+            if head is None or head[0] == key[1] or self._newest() != key:
+                break
+            # Two folders may be exchanged again and again, not in step with this thread.
+            time.sleep(secrets.randbelow(_PAUSE) / 1e6)
+        else:
             self._layout.check_head(key[1:], head)
         # A tool that copies file by file may replace HEAD last. Until then, it is read each time.
         is_newer = times is None or head is None or head_file.stat().st_mtime_ns >= times[0]

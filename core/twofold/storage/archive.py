@@ -72,7 +72,7 @@ class Manifest:
     files: Mapping[str, Sequence[Part]]
 
     @property
-    def parts(self) -> list[Part]:
+    def all_parts(self) -> list[Part]:
         """The parts of all files."""
         return [part for parts in self.files.values() for part in parts]
 
@@ -114,7 +114,7 @@ class Manifest:
 
 def _check_types(manifest: Manifest) -> None:
     """Raise TypeError if a value has another type than it should."""
-    parts = manifest.parts
+    parts = manifest.all_parts
     numbers = [manifest.number, manifest.generation, manifest.passages, manifest.vectors]
     numbers += [part.size for part in parts]
     texts = [manifest.created, manifest.identity, *(part.member for part in parts)]

@@ -412,12 +412,21 @@ def hide_table(path):
     database.close()
 
 
-@pytest.mark.parametrize("hide", [hide_rows, hide_table])
-def test_passages_that_sqlite_hides_are_missed_by_all_that_reads_them(tmp_path, hide):
+def test_a_changed_schema_is_damage(tmp_path):
+    path = tmp_path / "index"
+    with Index.open(path, encoder=None) as index:
+        index.upsert([{"id": f"{n}", "text": f"text {n}"} for n in range(5)])
+    hide_rows(path)
+    with pytest.raises(CorruptIndexError, match="its tables are not those of an index"):
+        Index.open(path)
+    assert Index.repair(path, tmp_path / "saved").passages == 5
+
+
+def test_passages_that_sqlite_hides_are_missed_by_all_that_reads_them(tmp_path):
     path = tmp_path / "index"
     with Index.open(path, encoder=HashingEncoder(), title_weight=2) as index:
         index.upsert([{"id": f"{n}", "text": f"text {n}"} for n in range(5)])
-    hide(path)
+    hide_table(path)
     with Index.open(path, encoder=HashingEncoder()) as index:
         for use in (
             lambda: list(index),

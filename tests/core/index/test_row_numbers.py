@@ -42,7 +42,7 @@ def test_more_rows_are_refused(path, replace_all):
     with Index.open(path, encoder=HashingEncoder()) as index:
         with index.view() as view:
             before = view.snapshot.state
-        words = "at most 4,294,967,296 passages in its lifetime.* has room for 3 more, got 4: put"
+        words = "at most 4,294,967,296 passages in .* has room for 3 more, got 4: Index.export"
         with pytest.raises(InputError, match=words):
             index.upsert(numbered(1, 2, 3, 4), replace_all=replace_all)
         with index.view() as view:

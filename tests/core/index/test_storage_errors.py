@@ -8,7 +8,7 @@ import pytest
 
 from twofold import HashingEncoder, Index
 from twofold.encoders import QueryAdapter
-from twofold.errors import StorageError
+from twofold.errors import CorruptIndexError, StorageError
 
 
 def test_a_catalog_that_sqlite_can_not_create_is_a_storage_error(tmp_path):
@@ -36,7 +36,7 @@ def test_a_copy_of_files_that_can_not_be_read_is_a_storage_error(index, tmp_path
     file = index.path / "adapters" / "trained.adapter"
     file.unlink()
     file.mkdir()
-    with pytest.raises(StorageError, match="Is a directory"):
+    with pytest.raises(CorruptIndexError, match="not a plain file"):
         index.copy(tmp_path / "copy")
     assert [path.name for path in tmp_path.iterdir()] == ["index"]
 
