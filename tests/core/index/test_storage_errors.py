@@ -36,7 +36,7 @@ def test_a_copy_of_files_that_can_not_be_read_is_a_storage_error(index, tmp_path
     file = index.path / "adapters" / "trained.adapter"
     file.unlink()
     file.mkdir()
-    with pytest.raises(CorruptIndexError, match="not a plain file"):
+    with pytest.raises(CorruptIndexError, match="must be a plain file"):
         index.copy(tmp_path / "copy")
     assert [path.name for path in tmp_path.iterdir()] == ["index"]
 
