@@ -610,8 +610,11 @@ class Index:
             number: The backup's number, None for the newest.
             overwrite: Allows ``path`` to hold another index, which is replaced.
 
+        The restored index counts as another one: its own backups need a new archive.
+
         Raises:
             InputError: There is no such backup, or the folder holds something else.
+            IndexLockedError: A writer has the lock of the index that would be overwritten.
             CorruptIndexError: The archive is damaged. The folder stays as it was.
         """
         folder = resolve_folder(path)
@@ -627,8 +630,11 @@ class Index:
         vector of line i, NaN for a passage without one. ``export.json`` has the settings, the saved
         profiles and the identity of the encoder. Others may read and write meanwhile.
 
+        Vectors that an unfinished ``reencode`` has made so far are left out.
+
         Raises:
             InputError: The folder exists and is not empty.
+            CorruptIndexError: The index is damaged. Nothing was written.
         """
         self._writer.check_open()
         return export_index(self._snapshots, self._layout, resolve_folder(folder))
@@ -654,7 +660,11 @@ class Index:
 
         Raises:
             IndexNotFoundError: There is no export in the folder.
+            InputError: ``path`` holds something else.
             CorruptIndexError: The export has changed since it was written.
+            PassageError: A line of the export is no valid passage.
+            IndexMismatchError: The analyzer is missing, or its module isn't trusted.
+            IndexLockedError: A writer has the lock of the index that would be overwritten.
             UnsupportedStorageError: A later version wrote the export.
         """
         sources, target = as_sources(analyzer, trust), resolve_folder(path)
