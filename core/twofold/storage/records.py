@@ -3,8 +3,9 @@
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
@@ -92,6 +93,7 @@ class IndexSettings:
         return json.dumps(asdict(self))
 
     @classmethod
+    @lru_cache(maxsize=16)  # every commit reads them
     def from_json(cls, text: str) -> "IndexSettings":
         """Return the settings that ``to_json`` wrote; raise CorruptIndexError for other values."""
         try:
@@ -307,13 +309,19 @@ def is_file_name(name: str) -> bool:
 
 def has_valid_types(record: Any) -> bool:
     """Return whether all fields have the declared types; integers are not negative."""
-    for field in fields(record):
-        value, kind = getattr(record, field.name), cast(Any, field.type)
+    record_type: Hashable = type(record)
+    for name, kind in _field_types(record_type):
+        value = getattr(record, name)
         if not isinstance(value, kind) or isinstance(value, bool):
             return False
         if isinstance(value, int) and not 0 <= value < 1 << 64:
             return False
     return True
+
+
+@lru_cache(maxsize=16)
+def _field_types(record_type: Any) -> tuple[tuple[str, Any], ...]:
+    return tuple((field.name, field.type) for field in fields(record_type))
 
 
 def verify_record(name: str, stored: int, record: Any) -> Any:
