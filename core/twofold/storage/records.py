@@ -3,7 +3,7 @@
 import json
 import re
 import secrets
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from typing import Any, cast
@@ -309,7 +309,7 @@ def is_file_name(name: str) -> bool:
 
 def has_valid_types(record: Any) -> bool:
     """Return whether all fields have the declared types; integers are not negative."""
-    record_type: Hashable = type(record)
+    record_type: Any = type(record)
     for name, kind in _field_types(record_type):
         value = getattr(record, name)
         if not isinstance(value, kind) or isinstance(value, bool):
