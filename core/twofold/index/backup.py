@@ -242,7 +242,7 @@ def _open_for_writing(archive: Path) -> Iterator[BackupArchive]:
         lock.acquire()
     except IndexLockedError:
         raise IndexLockedError(f"another backup is being written to {archive}") from None
-    is_new = False
+    is_new, opened = False, None
     try:
         archive.touch()
         is_new = archive.stat().st_size == 0
@@ -251,9 +251,11 @@ def _open_for_writing(archive: Path) -> Iterator[BackupArchive]:
                 raise IndexLockedError(f"another file replaced {archive}: repeat the backup")
             if is_new:
                 sync_folder(archive.parent)
-            yield BackupArchive(archive, file)
+            opened = BackupArchive(archive, file)
+            yield opened
     except BaseException:
-        if is_new and lock.is_current():
+        has_backup = opened is not None and bool(opened.manifests)
+        if is_new and not has_backup and lock.is_current():
             archive.unlink(missing_ok=True)
         raise
     finally:

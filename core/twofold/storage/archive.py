@@ -197,8 +197,10 @@ class BackupArchive:
         self._sync()
         data = manifest.to_bytes()
         self._append(f"{manifest.number:06d}/{_MANIFEST}", len(data), [data])
+        end = self._file.tell()
         self._file.write(_MARK)
         self._sync()
+        self._end = end  # an interrupt from here on removes nothing
         self.manifests.append(manifest)
 
     def read_file(self, parts: Sequence[Part]) -> Iterator[bytes]:

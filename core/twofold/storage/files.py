@@ -29,7 +29,7 @@ _MAGIC = b"2FOLDARR"
 _ALIGNMENT = 64
 _MALFORMED: tuple[type[Exception], ...] = (ValueError, TypeError, LookupError, AttributeError)
 _MALFORMED += (ArithmeticError, RecursionError)
-"""What decoding raises for bytes that another program made."""
+"""The exceptions of decoding bytes that another program made."""
 _DTYPE = re.compile("[<|][biuf][1248]")
 _SLOT = 4096  # bytes from one slot of HEAD to the next, so that a torn write spares the other
 _HEAD_RECORD = 32  # bytes: generation, identity and the hash of both

@@ -526,3 +526,17 @@ def test_a_catalog_with_triggers_is_not_restored(filled, tmp_path):
     assert report.passages == 60
     with Index.open(tmp_path / "saved") as saved:
         assert saved.verify(deep=True).ok
+
+
+def test_an_interrupt_after_a_first_backup_leaves_it(filled, tmp_path, monkeypatch):
+    plain = backup.shutil.rmtree
+
+    def rmtree(path, **options):
+        plain(path, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(backup.shutil, "rmtree", rmtree)
+    with pytest.raises(KeyboardInterrupt):
+        filled.backup(tmp_path / "a.tar")
+    monkeypatch.undo()
+    assert [made.passages for made in list_backups(tmp_path / "a.tar")] == [60]
