@@ -12,7 +12,7 @@ from typing import BinaryIO
 import xxhash
 
 from twofold.errors import CorruptIndexError, IndexLockedError, InputError
-from twofold.index.copying import finish_folder
+from twofold.index.copying import finish_folder, read_newest
 from twofold.index.encoder_binding import canary_dim
 from twofold.index.folder_swap import new_index_folder, new_working_path, remove_leftovers
 from twofold.index.layout import Layout
@@ -39,7 +39,6 @@ from twofold.storage import (
 )
 from twofold.validation import as_path
 
-_TRIES = 20
 _CHUNK = 1 << 20  # bytes read at a time
 
 
@@ -149,7 +148,9 @@ def back_up(layout: Layout, snapshots: SnapshotProvider, archive: Path) -> Backu
         working.mkdir()
         stack.callback(shutil.rmtree, working, ignore_errors=True)
         catalog = working / layout.catalog.name
-        manifest, sources = _open_newest(layout, snapshots, opened, catalog, stack)
+        manifest, sources = read_newest(
+            snapshots, lambda view: _open_files(layout, view, opened, catalog, stack)
+        )
         for source in sources:
             source.verify()
         with opened.appending():
@@ -262,36 +263,22 @@ def _open_for_writing(archive: Path) -> Iterator[BackupArchive]:
         lock.release()
 
 
-def _open_newest(
-    layout: Layout,
-    snapshots: SnapshotProvider,
-    archive: BackupArchive,
-    catalog: Path,
-    stack: ExitStack,
-) -> tuple[Manifest, list[_Source]]:
-    """Open the files of the newest generation; start again if a writer deletes some meanwhile.
-
-    The manifest names the parts that are in the archive already.
-    """
-    missing = ""
-    for _ in range(_TRIES):
-        catalog.unlink(missing_ok=True)
-        with ExitStack() as opened:
-            try:
-                with snapshots.view() as view:
-                    found = _open_files(layout, view, archive, catalog, opened)
-            except FileNotFoundError as error:
-                missing = str(error.filename)
-            else:
-                stack.push(opened.pop_all())
-                return found
-    raise CorruptIndexError(f"{missing} is missing: restore the index from a copy")
-
-
 def _open_files(
     layout: Layout, view: IndexView, archive: BackupArchive, catalog: Path, stack: ExitStack
 ) -> tuple[Manifest, list[_Source]]:
+    """Open the files of a generation, and write its catalog to ``catalog``.
+
+    The manifest names the parts that are in the archive already.
+    """
     snapshot = view.snapshot
+    contents = [
+        *_segment_contents(layout, snapshot),
+        *_vector_contents(layout, snapshot),
+        *_adapter_contents(layout, snapshot),
+    ]
+    with ExitStack() as opened:
+        files = [opened.enter_context(os.fdopen(open_plain(path), "rb")) for path, _, _ in contents]
+        stack.push(opened.pop_all())
     last = archive.manifests[-1] if archive.manifests else None
     if last is not None and last.identity != snapshot.state.identity:
         raise InputError(
@@ -310,8 +297,7 @@ def _open_files(
         view.reader.copy_to(catalog)
         file = stack.enter_context(catalog.open("rb"))
         sources.append(_Source(layout.catalog.name, file, 0, catalog.stat().st_size))
-    contents = [*_segment_contents(layout, snapshot), *_vector_contents(layout, snapshot)]
-    for path, size, hashes in [*contents, *_adapter_contents(layout, snapshot)]:
+    for (path, size, hashes), file in zip(contents, files, strict=True):
         name = path.relative_to(layout.folder).as_posix()
         parts = list(last.files.get(name, ())) if last is not None else []
         grows = path.parent == layout.vectors  # other files are written once
@@ -320,7 +306,6 @@ def _open_files(
         if parts and not grows:
             known[name] = parts
             continue
-        file = stack.enter_context(os.fdopen(open_plain(path), "rb"))
         source = _Source(name, file, 0, size, hashes)
         # A folder that was rolled back, or copied by another tool, may have other vectors there.
         parts = parts if source.begins_with(parts) else []

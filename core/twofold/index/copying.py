@@ -2,7 +2,10 @@
 
 import os
 import shutil
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import BinaryIO, TypeVar
 
 from twofold.errors import CorruptIndexError, InputError
 from twofold.index.folder_swap import new_index_folder
@@ -22,7 +25,8 @@ from twofold.storage import (
     write_head,
 )
 
-_TRIES = 20
+_TRIES = 200  # each is short: files are opened before anything is read
+_T = TypeVar("_T")
 
 
 def copy_index(
@@ -35,35 +39,44 @@ def copy_index(
     if real_path(target) == real_path(layout.folder):
         raise InputError(f"{target} is the index itself: pass another folder to copy it to")
     with storage_errors(target), new_index_folder(target, overwrite=overwrite) as copy:
-        _write_newest(layout, snapshots, copy)
+        read_newest(snapshots, lambda view: _write(layout, view, copy))
 
 
-def _write_newest(layout: Layout, snapshots: SnapshotProvider, copy: Layout) -> None:
-    """Copy the newest generation; start again if a writer deletes its files meanwhile."""
+def read_newest(snapshots: SnapshotProvider, read: Callable[[IndexView], _T]) -> _T:
+    """Call ``read`` with the newest generation, and again if a writer has deleted files of it.
+
+    ``read`` opens all files before it does anything slow.
+
+    Raises:
+        CorruptIndexError: A file is missing.
+    """
     missing = ""
     for _ in range(_TRIES):
-        shutil.rmtree(copy.folder, ignore_errors=True)
-        copy.folder.mkdir(exist_ok=True)
-        try:
-            with snapshots.view() as view:
-                _write(layout, view, copy)
-        except FileNotFoundError as error:
-            missing = str(error.filename)
-        else:
-            return
+        with snapshots.view() as view:
+            try:
+                return read(view)
+            except FileNotFoundError as error:
+                missing = str(error.filename)
     raise CorruptIndexError(f"{missing} is missing: restore the index from a copy")
 
 
 def _write(layout: Layout, view: IndexView, copy: Layout) -> None:
     """Copy the files of the generation of ``view``, and write HEAD last."""
-    copy.vectors.mkdir()
-    copy.segments.mkdir()
+    with ExitStack() as stack:
+        sources: list[tuple[BinaryIO, Path]] = []
+        for name in sorted(view.snapshot.files):
+            source, target = layout.segment_file(name), copy.segment_file(name)
+            if not source.exists():
+                source, target = layout.vector_file(name), copy.vector_file(name)
+            file = stack.enter_context(os.fdopen(open_plain(source), "rb"))
+            sources.append((file, target))
+        shutil.rmtree(copy.folder, ignore_errors=True)
+        for folder in (copy.folder, copy.vectors, copy.segments):
+            folder.mkdir(exist_ok=True)
+        for opened, target in sources:
+            with target.open("wb") as out:
+                shutil.copyfileobj(opened, out)
     view.reader.copy_to(copy.catalog)
-    for name in sorted(view.snapshot.files):
-        source, target = layout.segment_file(name), copy.segment_file(name)
-        if not source.exists():
-            source, target = layout.vector_file(name), copy.vector_file(name)
-        _copy_file(source, target)
     adapters = adapter_records(view.snapshot.settings)
     if adapters:
         copy.adapters.mkdir()
@@ -72,12 +85,6 @@ def _write(layout: Layout, view: IndexView, copy: Layout) -> None:
             data = read_adapter_file(layout, name, record["hash"])
             copy.adapter_file(name).write_bytes(data)
     finish_folder(copy)
-
-
-def _copy_file(source: Path, target: Path) -> None:
-    """Copy a plain file."""
-    with os.fdopen(open_plain(source), "rb") as file, target.open("wb") as out:
-        shutil.copyfileobj(file, out)
 
 
 def finish_folder(layout: Layout) -> None:
