@@ -289,7 +289,7 @@ class BackupArchive:
             self.is_damaged = self.is_damaged or not is_whole
             self._members |= pending
             self.manifests.append(manifest)
-            self._end, is_whole, pending = min(position, total), True, {}
+            self._end, is_whole, pending = position, True, {}  # a kill may have left no padding
         if self._members or _TITLE in pending:
             return
         self._file.seek(0)

@@ -249,6 +249,23 @@ def test_an_archive_cut_anywhere_has_the_backups_before(filled, tmp_path):
             assert content(restored) == content(filled)
 
 
+def test_an_archive_cut_after_its_manifest_takes_another_backup(filled, tmp_path):
+    archive = tmp_path / "a.tar"
+    filled.backup(archive)
+    data = archive.read_bytes()
+    filled.upsert(passages(60, 61))
+    whole = len(data.rstrip(b"\0"))
+    assert whole % 512  # the manifest is padded
+    for size in range(whole, len(data) + 1, 41):
+        archive.write_bytes(data[:size])
+        assert [backup.number for backup in list_backups(archive)] == [1]
+        assert filled.backup(archive).number == 2
+        assert [backup.number for backup in list_backups(archive)] == [1, 2]
+        assert verify_backups(archive) == []
+    with Index.from_backup(archive, tmp_path / "restored") as restored:
+        assert content(restored) == content(filled)
+
+
 def test_names_in_a_crafted_archive_stay_in_the_target(filled, tmp_path):
     archive = tmp_path / "a.tar"
     filled.backup(archive)
