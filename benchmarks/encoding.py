@@ -25,7 +25,7 @@ from twofold.corpus import Corpus, read_qrels, read_queries
 from twofold.encoders import OnnxEncoder, SentenceTransformerEncoder, distill
 from twofold.encoders.batching import TokenCounter
 from twofold.encoders.model_spec import resolve_model_source
-from twofold.encoders.onnx import Precision
+from twofold.encoders.onnx_folder import Precision
 from twofold.evaluation import evaluate
 from twofold.protocols import Encoder
 from twofold.types import Vectors

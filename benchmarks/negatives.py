@@ -75,7 +75,9 @@ class LastEpochTask(EncoderTask):
         plan: EncoderPlan,
         base: QueryMeasures,
     ) -> None:
-        super().__init__(index, train_set, evaluator, plan)
+        encoder = index.encoder
+        assert isinstance(encoder, SentenceTransformerEncoder)
+        super().__init__(index, encoder, train_set, evaluator, plan)
         self.measures = base
         self._epochs = plan.epochs
         self._number = 0

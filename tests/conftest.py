@@ -1,6 +1,8 @@
 import gzip
 import json
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # each core has a worker, so a worker needs one thread
@@ -16,6 +18,16 @@ from twofold import HashingEncoder, Index, Passage, Retriever
 settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
+
+# Graphs of models are built once per run, and the user's cache stays as it is.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["TWOFOLD_CACHE"] = tempfile.mkdtemp(prefix="twofold-cache-")
+
+
+def pytest_unconfigure():
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        shutil.rmtree(os.environ["TWOFOLD_CACHE"], ignore_errors=True)
+
 
 DATA = Path(__file__).parent.parent / "examples" / "data" / "scifact-1000"
 

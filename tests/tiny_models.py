@@ -4,7 +4,17 @@ import torch
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.base.modules import Normalize, Router, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
-from transformers import BertConfig, BertModel, BertTokenizerFast
+from transformers import (
+    AutoModel,
+    BertConfig,
+    BertModel,
+    BertTokenizerFast,
+    CamembertConfig,
+    DistilBertConfig,
+    MPNetConfig,
+    RobertaConfig,
+    XLMRobertaConfig,
+)
 
 WORDS = "plants make food from light how do cells divide the a of and query passage : red apple"
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,?!-'中文"
@@ -30,6 +40,39 @@ def transformer_folder(folder, *, seed=0, positions=64, hidden=HIDDEN):
     )
     BertModel(config).save_pretrained(str(folder))
     tokenizer.save_pretrained(str(folder))
+    return folder
+
+
+CONFIGS = {
+    "bert": BertConfig,
+    "roberta": RobertaConfig,
+    "xlm-roberta": XLMRobertaConfig,
+    "camembert": CamembertConfig,
+    "mpnet": MPNetConfig,
+    "distilbert": DistilBertConfig,
+}
+
+
+def architecture_folder(folder, kind, *, seed=0, positions=300, dtype=torch.float32, **settings):
+    """Write a plain transformer of two layers of another architecture; return the folder.
+
+    All weights are random, those of biases and normalizations too.
+    """
+    transformer_folder(folder, positions=positions)
+    config = CONFIGS[kind](
+        vocab_size=BertConfig.from_pretrained(str(folder)).vocab_size,
+        hidden_size=HIDDEN,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=positions + 2,
+        **{"hidden_dim" if kind == "distilbert" else "intermediate_size": 2 * HIDDEN},
+        **settings,
+    )
+    torch.manual_seed(seed)
+    model = AutoModel.from_config(config)
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, std=0.4)
+    model.to(dtype).save_pretrained(str(folder))
     return folder
 
 

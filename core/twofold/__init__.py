@@ -11,7 +11,7 @@ Example:
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from twofold.encoders import HashingEncoder, SentenceTransformerEncoder
+from twofold.encoders import HashingEncoder, ModelEncoder, SentenceTransformerEncoder
 from twofold.errors import TwofoldError
 from twofold.fusion import GuardedFusion, ReciprocalRank, WeightedSum
 from twofold.index import Index, UpsertResult, Verification
@@ -44,6 +44,7 @@ __all__ = [
     "Index",
     "LegScore",
     "Metric",
+    "ModelEncoder",
     "OnnxEncoder",
     "Passage",
     "ReciprocalRank",

@@ -11,7 +11,7 @@ from typer import Argument, Option
 from twofold.cli.console import Folder, Json, open_index, print_result
 from twofold.encoders import OnnxEncoder, distill
 from twofold.encoders.model_spec import parse_spec
-from twofold.encoders.onnx import Precision
+from twofold.encoders.onnx_folder import Precision
 from twofold.errors import InputError
 from twofold.index.layout import Layout
 from twofold.protocols import Encoder
@@ -61,7 +61,9 @@ def _export_model(model: str, to: Path, form: Form, dim: int | None, *, as_json:
     if dim is not None and form is not Form.STATIC:
         raise InputError("--dim is for --as static: for ONNX, pass MODEL as 'NAME?dim=N'")
     started = time.perf_counter()
-    name, options = parse_spec(model)
+    name, options, backend = parse_spec(model)
+    if backend is not None:
+        raise InputError(f"an export has no backend: use --as instead of backend={backend}")
     encoder: Encoder
     if form is Form.STATIC:
         encoder = distill(name, to, dim=256 if dim is None else dim, options=options)

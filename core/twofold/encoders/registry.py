@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import xxhash
 
 from twofold.encoders.hashing import HashingEncoder
+from twofold.encoders.model_encoder import Backend, ModelEncoder
 from twofold.encoders.model_spec import (
     AS_SAVED,
     TOWER_SEPARATOR,
@@ -15,8 +16,8 @@ from twofold.encoders.model_spec import (
     is_folder,
     parse_spec,
 )
-from twofold.encoders.onnx import OnnxEncoder, is_onnx_folder
-from twofold.encoders.sentence_transformer import SentenceTransformerEncoder
+from twofold.encoders.onnx import OnnxEncoder
+from twofold.encoders.onnx_folder import is_onnx_folder
 from twofold.errors import InputError
 from twofold.protocols import Encoder
 from twofold.types import EncoderIdentity, Vectors
@@ -90,9 +91,10 @@ def encoder_from_name(name: str) -> NamedEncoder:
     """Return the encoder that a spec names; its model is loaded when it first encodes.
 
     Args:
-        name: An encoder's ``name``: ``"model"``, ``"model?pooling=cls&max_length=128"`` with the
-            fields of ModelOptions, ``"query-model | passage-model"``, ``"hashing"``, or the folder
-            of an exported model. A relative folder becomes absolute in the encoder's name.
+        name: An encoder's ``name``: ``"model"``, ``"query-model | passage-model"``, ``"hashing"``,
+            or the folder of an exported model. ``"model?pooling=cls&backend=torch"`` has the fields
+            of ModelOptions and the backend of ModelEncoder. A relative folder becomes absolute in
+            the encoder's name.
 
     Raises:
         EncoderNotFoundError: A path doesn't exist.
@@ -117,10 +119,10 @@ def encoder_from_name(name: str) -> NamedEncoder:
 def _single_encoder(spec: str) -> NamedEncoder:
     if spec == HashingEncoder.name:
         return HashingEncoder()
-    model, options = parse_spec(spec)
+    model, options, backend = parse_spec(spec)
     if not is_onnx_folder(Path(model)):
-        return SentenceTransformerEncoder(model, options=options)
-    if options != AS_SAVED:
+        return ModelEncoder(model, options=options, backend=cast("Backend | None", backend))
+    if options != AS_SAVED or backend is not None:
         raise InputError(
             f"{model} is an exported model, whose options were fixed by its export: pass {model!r}"
         )

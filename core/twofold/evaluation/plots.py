@@ -2,14 +2,14 @@
 
 import os
 import warnings
-from importlib.util import find_spec
 from typing import IO, Any
 
 import numpy as np
 
-from twofold.errors import InputError, MissingExtraError
+from twofold.errors import InputError
 from twofold.evaluation.comparison import Comparison, Difference
 from twofold.evaluation.report import format_interval, format_p_value
+from twofold.extras import check_extra
 from twofold.validation import as_path
 
 DPI = 150
@@ -23,8 +23,7 @@ def check_plot_path(path: str | os.PathLike[str]) -> None:
     """Raise InputError unless the path ends in .png, MissingExtraError without Matplotlib."""
     if as_path("path", path).suffix.lower() != ".png":
         raise InputError(f"a plot's path must end in .png, got {str(path)!r}")
-    if find_spec("matplotlib") is None:
-        raise MissingExtraError("plots need matplotlib: pip install 'twofold[plot]'")
+    check_extra("plot", "plots", "matplotlib")
 
 
 def create_figure(width: float, height: float) -> Any:

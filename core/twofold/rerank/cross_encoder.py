@@ -15,8 +15,8 @@ from twofold.encoders.batching import (
     TokenCounter,
     batch_by_tokens,
     check_texts,
-    fingerprint_tokenizer,
 )
+from twofold.encoders.fingerprints import fingerprint_tokenizer
 from twofold.encoders.model_loading import hash_weights, quiet_loading
 from twofold.encoders.model_spec import (
     absolute_model,

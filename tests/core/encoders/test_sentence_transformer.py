@@ -74,7 +74,7 @@ def test_a_model_is_known_by_its_weights_not_by_its_path(minilm, tmp_path):
     )
     with Index.open(tmp_path / "i", encoder=minilm) as index:
         index.upsert(["a text"])
-    minilm.model.save_pretrained(str(tmp_path / "model"))
+    minilm.to_sentence_transformer().model.save_pretrained(str(tmp_path / "model"))
     moved = SentenceTransformerEncoder(str(tmp_path / "model"))
     assert moved.identity.fingerprint == identity.fingerprint
     with Index.open(tmp_path / "i", encoder=moved) as index:

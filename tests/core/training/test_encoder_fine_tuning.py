@@ -75,7 +75,7 @@ def test_both_towers_change_when_they_are_separate(riddles, tmp_path):
     )
     tuned = train_encoder(index, learned, tmp_path / "tuned", plan=plan)
     assert tuned.accepted, str(tuned)
-    base = index.encoder.model.state_dict()
+    base = index.encoder.to_sentence_transformer().model.state_dict()
     towers = SentenceTransformerEncoder(tuned.folder).model.state_dict()
     name = next(each for each in base if each.endswith("word_embeddings.weight"))
     found = [value for key, value in towers.items() if key.endswith("word_embeddings.weight")]
@@ -184,7 +184,7 @@ def test_a_blend_lies_between_the_base_and_what_was_learned(riddles, tmp_path, c
     assert (whole.metadata["interpolation"], half.metadata["interpolation"]) == (1.0, 0.5)
     assert half.curve == whole.curve
     assert SentenceTransformerEncoder(whole.folder).model.max_seq_length == 64  # as before
-    base = index.encoder.model.state_dict()
+    base = index.encoder.to_sentence_transformer().model.state_dict()
     states = [SentenceTransformerEncoder(each.folder).model.state_dict() for each in (whole, half)]
     name = next(each for each in base if each.endswith("word_embeddings.weight"))
     mean = (base[name] + states[0][name]) / 2

@@ -24,8 +24,8 @@ from twofold.training.finetuning.loop import (
     fine_tune,
 )
 from twofold.training.finetuning.models import (
-    ModelEncoder,
     Similarity,
+    TrainingEncoder,
     build_towers,
     check_encoder,
     find_towers,
@@ -46,10 +46,13 @@ class EncoderTask(FineTuningTask):
     """Fine-tuning of a copy of an index's encoder."""
 
     def __init__(
-        self, index: Index, train: TrainingSet, evaluator: DevEvaluator, plan: EncoderPlan
+        self,
+        index: Index,
+        encoder: SentenceTransformerEncoder,
+        train: TrainingSet,
+        evaluator: DevEvaluator,
+        plan: EncoderPlan,
     ) -> None:
-        encoder = index.encoder
-        assert isinstance(encoder, SentenceTransformerEncoder)  # checked before
         model = build_towers(copy.deepcopy(encoder.model), plan)
         super().__init__(model, len(evaluator.passages))
         self._index = index
@@ -80,7 +83,7 @@ class EncoderTask(FineTuningTask):
         """Return the measures of held-out and control queries by the current model or the base."""
         limit_tokens(self._towers, None)
         model = self._encoder.model if base else self.model
-        return self._evaluator.evaluate(ModelEncoder(model, self._encoder))
+        return self._evaluator.evaluate(TrainingEncoder(model, self._encoder))
 
     def save(self, folder: Path) -> None:
         """Write the model to a new folder."""
@@ -179,7 +182,7 @@ class EncoderTask(FineTuningTask):
             mining = replace(mining, counts={"random": self._plan.negatives})
         if number == 1 or not self._plan.remine:
             return mine(self._index, self._train, mining)
-        with self._evaluator.open_index(ModelEncoder(self.model, self._encoder)) as index:
+        with self._evaluator.open_index(TrainingEncoder(self.model, self._encoder)) as index:
             index.upsert(list(self._index))
             return mine(index, self._train, mining)
 
@@ -231,7 +234,7 @@ def train_encoder(
         evaluator = DevEvaluator.from_index(
             index, split.held_out, judged, split.train, plan.checked_passages, plan.measure
         )
-        return EncoderTask(index, split.train, evaluator, plan)
+        return EncoderTask(index, encoder, split.train, evaluator, plan)
 
     fingerprint = encoder.identity.fingerprint
     return fine_tune(

@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +16,7 @@ import numpy as np
 from twofold import __version__
 from twofold.encoders.model_loading import quiet_loading
 from twofold.errors import InputError, MissingExtraError
+from twofold.extras import check_extra
 from twofold.index import Index
 from twofold.training.acceptance import (
     CONTROL,
@@ -45,11 +45,7 @@ _MIN_VERSION = (6, 2)  # of sentence-transformers, which allows GradCache with c
 
 def check_dependencies() -> None:
     """Raise MissingExtraError if the extra ``train`` isn't installed."""
-    missing = [name for name in ("accelerate", "datasets") if find_spec(name) is None]
-    if missing:
-        raise MissingExtraError(
-            f"fine-tuning needs {' and '.join(missing)}: pip install 'twofold[train]'"
-        )
+    check_extra("train", "fine-tuning", "sentence_transformers", "accelerate", "datasets")
     found = version("sentence-transformers")
     if tuple(int(part) for part in found.split(".")[:2]) < _MIN_VERSION:
         raise MissingExtraError(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from twofold.backend import SearchScope
-from twofold.encoders import SentenceTransformerEncoder
+from twofold.encoders import ModelEncoder, SentenceTransformerEncoder
 from twofold.errors import InputError
 from twofold.index import Index
 from twofold.similarity import Metric
@@ -108,6 +108,8 @@ def limit_tokens(towers: list[tuple[Any, int | None]], max_length: int | None) -
 def check_encoder(index: Index, plan: EncoderPlan) -> SentenceTransformerEncoder:
     """Return the index's encoder, or raise InputError if it can't be fine-tuned by this plan."""
     encoder = index.encoder
+    if isinstance(encoder, ModelEncoder):
+        encoder = encoder.to_sentence_transformer()
     if not isinstance(encoder, SentenceTransformerEncoder):
         raise InputError(
             f"fine-tuning needs a sentence-transformers model, and the index's encoder is "
@@ -144,7 +146,7 @@ def check_encoder(index: Index, plan: EncoderPlan) -> SentenceTransformerEncoder
     return encoder
 
 
-class ModelEncoder:
+class TrainingEncoder:
     """A SentenceTransformer in training as an ``Encoder``, with the prompts of the original."""
 
     def __init__(self, model: Any, original: SentenceTransformerEncoder) -> None:

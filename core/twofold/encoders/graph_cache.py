@@ -1,0 +1,124 @@
+"""Keeps the graphs that were built from models in the user's cache folder.
+
+A graph is found by a hash of the model's files, so a changed model gets another one. A damaged
+graph is built again. Deleting the folder at any time is safe.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+import xxhash
+from platformdirs import user_cache_path
+
+from twofold.encoders.onnx_export import write_built
+from twofold.encoders.onnx_folder import OnnxManifest, OnnxRunner, Precision
+from twofold.encoders.transformer_files import TransformerFiles
+from twofold.errors import EncoderNotFoundError, InputError
+
+CACHE_VARIABLE = "TWOFOLD_CACHE"
+"""Environment variable with another cache folder."""
+_BUILDER = 1
+"""Raise it when the same files give another graph."""
+_PREFIX = ".building-"
+_CHUNK = 1 << 22  # bytes
+_UNUSED_DAYS = 90
+_TRIES = 3
+
+
+def cache_folder() -> Path:
+    """Return the folder of cached graphs."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    return (Path(chosen) if chosen else user_cache_path("twofold")) / "graphs"
+
+
+def open_graph(files: TransformerFiles, spec: str, precision: Precision) -> OnnxRunner:
+    """Return what runs the graph of a model, which is built if it isn't in the cache.
+
+    Several processes may build the same graph at once. Where the cache can't be written, each
+    process builds its own.
+
+    Raises:
+        UnsupportedModelError: The model can't be built as a graph.
+    """
+    folder = cache_folder() / _hash_model(files, precision)
+    runner = _open_whole(folder)
+    if runner is not None:
+        with suppress(OSError):
+            os.utime(folder)
+        return runner
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_unused(folder.parent)
+        for _ in range(_TRIES):
+            _build(folder, files, spec, precision)
+            runner = _open_whole(folder)
+            if runner is not None:
+                return runner
+    except OSError:  # the folder can't be written, or the disk is full
+        pass
+    with tempfile.TemporaryDirectory(prefix="twofold-") as temporary:
+        work = Path(temporary)
+        write_built(work, files, spec, precision)
+        return _open(work, OnnxManifest.read(work)[0])
+
+
+def _hash_model(files: TransformerFiles, precision: Precision) -> str:
+    """Return a hash of everything that determines a graph."""
+    settings = {**asdict(files), "folder": None, "builder": _BUILDER, "precision": precision}
+    state = xxhash.xxh3_128(json.dumps(settings, sort_keys=True, default=str).encode())
+    for path in files.paths:
+        state.update(f"{path.name} {path.stat().st_size} ".encode())
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                state.update(chunk)
+    return state.hexdigest()
+
+
+def _open_whole(folder: Path) -> OnnxRunner | None:
+    """Return what runs a cached graph, None if it is missing or damaged."""
+    try:
+        manifest, hashed = OnnxManifest.read(folder)
+        if manifest.hash_files(folder) != hashed:
+            return None
+        return _open(folder, manifest)
+    except (EncoderNotFoundError, InputError, OSError):
+        return None
+
+
+def _open(folder: Path, manifest: OnnxManifest) -> OnnxRunner:
+    """Return what runs a graph, which is read now: another process may replace the folder."""
+    runner = OnnxRunner(folder, manifest)
+    for tower in (manifest.query, manifest.passage):
+        runner.open(tower)
+    return runner
+
+
+def _build(folder: Path, files: TransformerFiles, spec: str, precision: Precision) -> None:
+    """Build a graph in a folder of its own, and move it to its place."""
+    work = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder.parent))
+    try:
+        new, old = work / "new", work / "old"
+        new.mkdir()
+        write_built(new, files, spec, precision)
+        with suppress(FileNotFoundError):
+            folder.rename(old)
+        with suppress(OSError):  # another process was first
+            new.rename(folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _remove_unused(parent: Path) -> None:
+    """Remove graphs that were not used for long, and what killed processes have left."""
+    now = time.time()
+    for path in parent.iterdir():
+        days = 1 if path.name.startswith(_PREFIX) else _UNUSED_DAYS
+        with suppress(OSError):
+            if now - path.stat().st_mtime > days * 86_400:
+                shutil.rmtree(path, ignore_errors=True)

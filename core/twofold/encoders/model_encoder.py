@@ -1,0 +1,164 @@
+"""Models by name, on ONNX Runtime where it can run them, and else on torch."""
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from twofold.concurrency import ForkSafeLock
+from twofold.encoders.graph_cache import open_graph
+from twofold.encoders.hub import download_model
+from twofold.encoders.model_spec import (
+    AS_SAVED,
+    ModelOptions,
+    absolute_model,
+    format_spec,
+    resolve_model_source,
+)
+from twofold.encoders.onnx_folder import OnnxRunner, Precision
+from twofold.encoders.sentence_transformer import SentenceTransformerEncoder
+from twofold.encoders.transformer_files import TransformerFiles, UnsupportedModelError
+from twofold.errors import InputError, MissingExtraError
+from twofold.extras import check_extra, is_installed
+from twofold.types import EncoderIdentity, Vectors
+from twofold.validation import check_choice
+
+Backend = Literal["torch", "onnx", "onnx-int8"]
+_ACCELERATORS = ("/dev/nvidiactl", "/dev/kfd")  # of NVIDIA and AMD
+_log = logging.getLogger("twofold")
+
+
+class ModelEncoder:
+    """A sentence-transformers model, loaded when first used by the fastest runtime that fits it.
+
+    BERT-like models run on ONNX Runtime, without torch: BERT, RoBERTa, XLM-RoBERTa, MPNet and
+    DistilBERT with CLS, mean or max pooling. Their graph is built from the weights when first used,
+    and kept in the user's cache folder. Other models run on torch, and a warning is logged. So do
+    all models where torch finds an accelerator. Vectors of both runtimes agree to float32's
+    rounding, and share a fingerprint.
+
+    Args:
+        model: A folder, an installed model package, or a name on the Hugging Face hub.
+        options: Options that override how the model was saved.
+        backend: ``"torch"``, ``"onnx"``, or ``"onnx-int8"`` for weights in 8 bits, which are faster
+            and whose vectors differ. Default: ONNX Runtime if it can run the model.
+        progress: Whether to draw a progress bar on standard error.
+
+    Example:
+        >>> from twofold import ModelEncoder
+        >>> ModelEncoder("all-MiniLM-L6-v2", backend="onnx").name
+        'all-MiniLM-L6-v2?backend=onnx'
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        options: ModelOptions = AS_SAVED,
+        backend: Backend | None = None,
+        progress: bool = False,
+    ) -> None:
+        if backend is not None:
+            check_choice("backend", backend, get_args(Backend))
+        self._title = absolute_model(model)
+        self.name = format_spec(self._title, {**asdict(options), "backend": backend})
+        self.progress = progress
+        self.options = options
+        self._backend = backend
+        self._source = resolve_model_source(self._title)
+        self._lock = ForkSafeLock()
+        self._opened: OnnxRunner | SentenceTransformerEncoder | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_opened": None}
+
+    @property
+    def backend(self) -> Backend:
+        """The runtime in use; the model is loaded to choose it."""
+        runner = self._runner
+        if isinstance(runner, SentenceTransformerEncoder):
+            return "torch"
+        return "onnx" if runner.manifest.precision == "float32" else "onnx-int8"
+
+    @cached_property
+    def identity(self) -> EncoderIdentity:
+        """Name, dimensions, metric and fingerprint. The first use hashes all weights."""
+        runner = self._runner
+        if isinstance(runner, SentenceTransformerEncoder):
+            found = runner.identity
+            return EncoderIdentity(self.name, found.dim, found.metric, found.fingerprint)
+        manifest = runner.manifest
+        return EncoderIdentity(self.name, manifest.dim, manifest.metric, manifest.fingerprint)
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """Return one vector per query, float32 (n, dim)."""
+        runner = self._runner
+        if isinstance(runner, SentenceTransformerEncoder):
+            return runner.encode_queries(texts)
+        return runner.encode(texts, runner.manifest.query, progress=self.progress)
+
+    def encode_passages(self, texts: Sequence[str]) -> Vectors:
+        """Return one vector per passage, float32 (n, dim)."""
+        runner = self._runner
+        if isinstance(runner, SentenceTransformerEncoder):
+            return runner.encode_passages(texts)
+        return runner.encode(texts, runner.manifest.passage, progress=self.progress)
+
+    def count_truncated(self, texts: Sequence[str]) -> int:
+        """Return how many passages have more tokens than the model reads."""
+        return self._runner.count_truncated(texts)
+
+    def to_sentence_transformer(self) -> SentenceTransformerEncoder:
+        """Return an encoder of the same model on torch, as training needs it."""
+        runner = self._opened
+        if isinstance(runner, SentenceTransformerEncoder):
+            return runner
+        return SentenceTransformerEncoder(self._title, options=self.options, progress=self.progress)
+
+    @property
+    def _runner(self) -> OnnxRunner | SentenceTransformerEncoder:
+        with self._lock:
+            if self._opened is None:
+                self._opened = self._open()
+            return self._opened
+
+    def _open(self) -> OnnxRunner | SentenceTransformerEncoder:
+        if self._backend == "torch" or (self._backend is None and _has_accelerator()):
+            return self.to_sentence_transformer()
+        precision: Precision = "int8" if self._backend == "onnx-int8" else "float32"
+        try:
+            check_extra("onnx", "ONNX Runtime", "onnxruntime", "onnx", "safetensors", "tokenizers")
+            files = TransformerFiles.read(download_model(self._source, self._title), self.options)
+            return open_graph(files, self.name, precision)
+        except UnsupportedModelError as error:
+            if self._backend is not None:
+                raise InputError(
+                    f"{self._title!r} can't run with backend={self._backend!r}: {error}; omit "
+                    "backend, or export the model with OnnxEncoder.export"
+                ) from error
+            reason = f"ONNX Runtime can't run it: {error}"
+            level = logging.WARNING
+        except MissingExtraError as error:
+            if self._backend is not None:
+                raise
+            reason, level = str(error), logging.INFO
+        if not is_installed("sentence_transformers", "torch"):
+            raise MissingExtraError(
+                f"the model {self._title!r} needs torch ({reason}): pip install 'twofold[models]'"
+            )
+        _log.log(level, "%s runs on torch: %s", self._title, reason)
+        return self.to_sentence_transformer()
+
+
+def _has_accelerator() -> bool:
+    """Return whether torch finds an accelerator. It is imported only if there may be one."""
+    if not any(os.path.exists(path) for path in _ACCELERATORS):  # noqa: PTH110
+        return False
+    if not is_installed("torch", "sentence_transformers"):
+        return False
+    import torch
+
+    return bool(torch.cuda.is_available())
