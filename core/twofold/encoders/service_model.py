@@ -184,9 +184,6 @@ class ServiceOptions:
         return _origin(address) in map(_origin, trusted)
 
 
-DEFAULT_OPTIONS = ServiceOptions()
-
-
 def check_base_url(name: str, url: object) -> None:
     """Raise InputError unless ``url`` is an http or https address without credentials or query.
 
@@ -253,3 +250,6 @@ def _check_string(name: str, value: Any, *, optional: bool) -> None:
         raise InputError(f"{name} must be {expected}, got {value!r:.80}")
     if any("\ud800" <= char <= "\udfff" for char in value):
         raise InputError(f"{name} must not contain half a surrogate pair, got {value!r:.80}")
+
+
+DEFAULT_OPTIONS = ServiceOptions()
