@@ -68,6 +68,7 @@ class EmbeddingServer:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or each answer takes 40 ms
 
     def do_POST(self):
         server = self.server.owner
