@@ -28,6 +28,10 @@ _RETRIED = (408, 409, 425, 429)
 _TOO_LARGE = re.compile(
     "too (large|long|many)|exceed|maximum|context (length|size|window)|batch size|max_tokens", re.I
 )
+_TOO_LONG = re.compile(
+    r"(input|prompt).{0,40}(too (large|long)|exceed)|context (length|size)", re.I
+)
+"""Messages of texts that are too long, which some servers send with a status of 5xx."""
 _REFUSED = (400, 413, 422)
 """Statuses of requests that are too large, and of others that are wrong."""
 _MAX_ANSWER = 1 << 29  # bytes; 2,048 vectors of 4,096 dimensions take about 200 MB
@@ -215,6 +219,7 @@ class ServiceClient:
         message = _shorten(message or response.reason_phrase or "no message", key)
         final = not (status in _RETRIED or status >= 500) or code == "insufficient_quota"
         final = final or response.headers.get("x-should-retry") == "false"
+        final = final or _TOO_LONG.search(message) is not None
         wait = _read_wait(response.headers, self._clock.time())
         return _Answer(status, b"", f"status {status}: {message}", wait, final)
 
@@ -256,8 +261,8 @@ class ServiceClient:
     def _describe_refusal(self, answer: _Answer) -> ServiceError:
         """Return the exception for an answer that another try wouldn't change."""
         text = f"{self._describe()} refuses the request ({answer.message})"
-        too_large = answer.status in _REFUSED and _TOO_LARGE.search(answer.message) is not None
-        if too_large or answer.status == 413:
+        pattern = _TOO_LARGE if answer.status in _REFUSED else _TOO_LONG
+        if answer.status == 413 or pattern.search(answer.message) is not None:
             return OversizeError(text)
         return ServiceError(text + self._hint(answer))
 

@@ -52,14 +52,16 @@ def encoder(server, clock=None, **options):
 
 def test_vectors_come_in_the_order_of_the_texts(server):
     """Eight requests at once, of which the first is answered last."""
-    started = threading.Barrier(8)
+    started, others = threading.Barrier(8), threading.Semaphore(0)
 
     def together(handler, payload):
         started.wait(30)
         if payload["input"][0] == TEXTS[0]:
-            while len(server.answered) < 70:  # until the others are answered
-                pass
-        return False
+            assert all(others.acquire(timeout=30) for _ in range(7))
+            return False
+        handler.answer_vectors(payload)
+        others.release()
+        return True
 
     server.faults = [together] * 8
     made = encoder(server, batch_texts=10, concurrency=8).encode_passages(TEXTS[:80])
@@ -295,8 +297,9 @@ def test_a_batch_that_is_too_large_is_sent_in_parts(server, status):
     assert all(len(payload["input"]) <= 10 for *_, payload in server.requests[before:])
 
 
-def test_a_text_that_is_too_long_is_named(server):
-    server.always = at_most(99, 500, 400, "maximum context length is 100 tokens")
+@pytest.mark.parametrize("status", [400, 500])
+def test_a_text_that_is_too_long_is_named(server, status):
+    server.always = at_most(99, 500, status, "maximum context length is 100 tokens")
     texts = [*TEXTS[:20], "endless " * 100, *TEXTS[20:40]]
     with pytest.raises(
         ServiceError, match=r"context length.*text of 800 characters \('endless endless.*max_charac"
