@@ -44,6 +44,7 @@ class EmbeddingServer:
         self.faults = []
         self.always = None
         self.requests = []  # (path, headers, payload)
+        self.ports = []  # of the connections that the requests came by
         self.answered = Counter()  # texts with a vector that was sent
         self.running = self.most_running = 0
         self.released = threading.Event()  # ends answers that hang
@@ -75,6 +76,7 @@ class _Handler(BaseHTTPRequestHandler):
         payload = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with server.lock:
             server.requests.append((self.path, dict(self.headers), payload))
+            server.ports.append(self.client_address[1])
             fault = server.faults.pop(0) if server.faults else server.always
             server.running += 1
             server.most_running = max(server.most_running, server.running)

