@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from twofold.backend import EncodedBackend, SearchProfile
     from twofold.corpus import Corpus
     from twofold.encoders.onnx import OnnxEncoder
+    from twofold.encoders.service import ServiceEncoder
     from twofold.evaluation.evaluate import evaluate
     from twofold.rerank import CrossEncoderReranker
     from twofold.tuning.tune import tune
@@ -51,6 +52,7 @@ __all__ = [
     "Retriever",
     "SearchProfile",
     "SentenceTransformerEncoder",
+    "ServiceEncoder",
     "TwofoldError",
     "UpsertResult",
     "Verification",
@@ -66,6 +68,7 @@ _LAZY = {
     "EncodedBackend": "twofold.backend",
     "OnnxEncoder": "twofold.encoders.onnx",
     "SearchProfile": "twofold.backend",
+    "ServiceEncoder": "twofold.encoders.service",
     "evaluate": "twofold.evaluation.evaluate",
     "tune": "twofold.tuning.tune",
 }

@@ -9,7 +9,7 @@ import importlib
 import os
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar, copy_context
@@ -153,18 +153,28 @@ def runs_event_loop() -> bool:
 
 
 def map_threads(
-    function: Callable[[_First], _Second], items: Sequence[_First], threads: int
-) -> Iterator[_Second]:
+    function: Callable[[_First], _Second],
+    items: Sequence[_First],
+    threads: int,
+    *,
+    stop: Callable[[], None] | None = None,
+) -> Generator[_Second, None, None]:
     """Yield ``function(item)`` for each item in order, computing several at a time.
 
     Each call starts its own threads. In the pool of ``run_parallel``, a caller that runs in that
-    pool itself could wait for a free thread forever.
+    pool itself could wait for a free thread forever. After an exception, the items that were not
+    begun are dropped; ``stop`` is called before the wait for those that were.
     """
     if threads == 1 or len(items) < 2:
         yield from map(function, items)
         return
     with ThreadPoolExecutor(min(threads, len(items)), thread_name_prefix="twofold") as pool:
-        yield from pool.map(function, items)
+        try:
+            yield from pool.map(function, items)
+        except BaseException:
+            if stop is not None:
+                stop()
+            raise
 
 
 @contextmanager

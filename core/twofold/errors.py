@@ -78,6 +78,10 @@ class EncoderNotFoundError(TwofoldError, LookupError):
     """No model with this name was found."""
 
 
+class ServiceError(TwofoldError, OSError):
+    """An embedding service refused a request, or gave no usable answer. Never holds a key."""
+
+
 class MissingExtraError(TwofoldError, ImportError):
     """An optional dependency is not installed. The message has the pip command."""
 

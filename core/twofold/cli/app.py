@@ -79,8 +79,8 @@ app = Typer(
 )
 _CORPUS = "A BEIR folder, a .jsonl[.gz] file, or a folder of .txt and .md files."
 _ENCODER = (
-    "A model's name or folder, 'hashing', or 'none'; 'NAME?pooling=cls' sets options, "
-    "'QUERIES | PASSAGES' two models."
+    "A model's name or folder, 'openai:MODEL', 'ollama:MODEL', 'hashing', or 'none'; "
+    "'NAME?pooling=cls' sets options, 'QUERIES | PASSAGES' two models."
 )
 _ANALYZER = (
     "A language ('english', 'de', ...; 'multilingual' doesn't stem), the import path of a function "

@@ -8,6 +8,8 @@ from twofold.encoders.onnx import OnnxEncoder
 from twofold.encoders.query_adapter import QueryAdapter
 from twofold.encoders.registry import TowersEncoder, encoder_from_name
 from twofold.encoders.sentence_transformer import SentenceTransformerEncoder
+from twofold.encoders.service import ServiceEncoder
+from twofold.encoders.service_model import ServiceModel, ServiceOptions
 
 __all__ = [
     "DEFAULT_ENCODER",
@@ -17,6 +19,9 @@ __all__ = [
     "OnnxEncoder",
     "QueryAdapter",
     "SentenceTransformerEncoder",
+    "ServiceEncoder",
+    "ServiceModel",
+    "ServiceOptions",
     "TowersEncoder",
     "distill",
     "encoder_from_name",

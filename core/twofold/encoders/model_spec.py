@@ -1,6 +1,7 @@
 """Model specs, such as ``model?pooling=cls``, the options in them, and where models are found."""
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
@@ -28,6 +29,10 @@ _EXTRAS = {"all-MiniLM-L6-v2": "minilm"}
 _ESCAPES = str.maketrans({"%": "%25", "?": "%3F", "|": "%7C"})
 """Characters that separate the parts of a spec."""
 _BOOLEANS = {"true": True, "false": False}
+SERVICES = ("openai", "ollama")
+SERVICE_OPTIONS = ("base_url", "dim", "query_prompt", "passage_prompt", "max_characters")
+_PREFIX = re.compile(r"([A-Za-z][A-Za-z0-9_-]+):(?![/\\])")
+"""A service's name before a model; a single letter is a drive of Windows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,50 @@ def is_folder(name: str) -> bool:
         return False
 
 
+def is_service(spec: str) -> bool:
+    """Return whether a spec of one model names a service, such as ``openai:my-model``."""
+    name, colon, _ = spec.partition(":")
+    return bool(colon) and name in SERVICES
+
+
+def unknown_service(spec: str) -> InputError | None:
+    """Return the exception for a spec such as ``other:my-model``, None for any other spec."""
+    found = _PREFIX.match(spec)
+    if found is None or is_service(spec):
+        return None
+    name = found[1]
+    return InputError(
+        f"unknown service {name!r} in the encoder {spec.partition('?')[0]!r}: use one of "
+        f"{', '.join(SERVICES)} before the ':', or './' before a folder"
+        + did_you_mean(name.lower(), SERVICES)
+    )
+
+
+def check_no_secrets(spec: str) -> None:
+    """Raise InputError if a spec of a service holds a password, a key or an unknown option.
+
+    Specs are stored in indexes and shown in messages, this one's message excepted.
+    """
+    for tower in spec.split(TOWER_SEPARATOR):
+        model, _, query = tower.partition("?")
+        if not is_service(tower) or not query:
+            continue
+        for part in query.split("&"):
+            name, _, text = part.partition("=")
+            if name not in SERVICE_OPTIONS:
+                shown = repr(name) if re.fullmatch("[A-Za-z_]{1,30}", name) else "(not shown)"
+                raise InputError(
+                    f"unknown option {shown} in the encoder '{model}?...': use one of "
+                    f"{', '.join(SERVICE_OPTIONS)}; a key belongs in an environment variable"
+                    + did_you_mean(name, SERVICE_OPTIONS, 0.4)
+                )
+            if name == "base_url" and set(unquote(text)) & set("@?#"):
+                raise InputError(
+                    f"base_url in the encoder '{model}?...' must have no user, password or query: "
+                    "put the key into an environment variable, and pass http://HOST:PORT/PATH"
+                )
+
+
 def check_model_name(model: str | Path) -> str:
     """Return a model's name or path as a string; raise InputError for another type or ""."""
     if not isinstance(model, str | Path) or not str(model):
@@ -122,10 +171,14 @@ def find_moved_models(spec: str, home: str, folder: Path) -> str:
 
 def _replace_models(spec: str, change: Callable[[str], str]) -> str:
     """Return a spec with ``change`` applied to the name or folder of each model."""
-    if is_folder(spec):
+    check_no_secrets(spec)
+    if not is_service(spec) and is_folder(spec):
         return format_spec(change(spec), {})
     towers = []
     for tower in spec.split(TOWER_SEPARATOR):
+        if is_service(tower):
+            towers.append(tower)
+            continue
         name, mark, options = tower.partition("?")
         model = unquote(name)
         changed = change(model) if model else model
@@ -142,6 +195,11 @@ def resolve_model_source(name: str) -> str:
         return name
     if name == HashingEncoder.name:
         raise InputError(f"{name!r} is an encoder without a model: pass a model's name or folder")
+    if is_service(name):
+        raise InputError(
+            f"{name!r} is a service's model, whose weights can't be read: pass a model's name or "
+            "folder"
+        )
     packages = _PACKAGES.get(name.removeprefix("sentence-transformers/"), {})
     for module, folder in packages.items():
         spec = find_spec(module)

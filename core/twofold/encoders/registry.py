@@ -13,11 +13,15 @@ from twofold.encoders.model_spec import (
     AS_SAVED,
     TOWER_SEPARATOR,
     check_model_name,
+    check_no_secrets,
     is_folder,
+    is_service,
     parse_spec,
+    unknown_service,
 )
 from twofold.encoders.onnx import OnnxEncoder
 from twofold.encoders.onnx_folder import is_onnx_folder
+from twofold.encoders.service import ServiceEncoder
 from twofold.errors import InputError
 from twofold.protocols import Encoder
 from twofold.types import EncoderIdentity, Vectors
@@ -57,6 +61,14 @@ class TowersEncoder:
         """The spec of both towers: ``query-model | passage-model``."""
         return self.queries.name + TOWER_SEPARATOR + self.passages.name
 
+    @property
+    def known_fingerprint(self) -> str | None:
+        """The identity's fingerprint if both towers are services, which need not be asked."""
+        first, second = (
+            getattr(tower, "known_fingerprint", None) for tower in (self.queries, self.passages)
+        )
+        return _hash_towers(first, second) if first is not None and second is not None else None
+
     @cached_property
     def identity(self) -> EncoderIdentity:
         """Name, dimensions, metric, and a hash of the fingerprints of both towers."""
@@ -67,8 +79,7 @@ class TowersEncoder:
                 f"doesn't match the passage tower {second.name!r} ({second.dim} dimensions, "
                 f"{second.metric.value}): use two towers of one model"
             )
-        both = f"{first.fingerprint} | {second.fingerprint}"
-        fingerprint = xxhash.xxh3_128_hexdigest(both.encode())
+        fingerprint = _hash_towers(first.fingerprint, second.fingerprint)
         return EncoderIdentity(self.name, first.dim, first.metric, fingerprint)
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
@@ -87,14 +98,19 @@ class TowersEncoder:
         return int(count(texts)) if count is not None else 0
 
 
+def _hash_towers(queries: str, passages: str) -> str:
+    return xxhash.xxh3_128_hexdigest(f"{queries} | {passages}".encode())
+
+
 def encoder_from_name(name: str) -> NamedEncoder:
     """Return the encoder that a spec names; its model is loaded when it first encodes.
 
     Args:
         name: An encoder's ``name``: ``"model"``, ``"query-model | passage-model"``, ``"hashing"``,
-            or the folder of an exported model. ``"model?pooling=cls&backend=torch"`` has the fields
-            of ModelOptions and the backend of ModelEncoder. A relative folder becomes absolute in
-            the encoder's name.
+            the folder of an exported model, or a service's model, such as
+            ``"openai:text-embedding-3-small"`` or ``"ollama:nomic-embed-text"``.
+            ``"model?pooling=cls&backend=torch"`` has the fields of ModelOptions and the backend of
+            ModelEncoder. A relative folder becomes absolute in the encoder's name.
 
     Raises:
         EncoderNotFoundError: A path doesn't exist.
@@ -105,6 +121,7 @@ def encoder_from_name(name: str) -> NamedEncoder:
         (1, 256)
     """
     name = check_model_name(name)
+    check_no_secrets(name)
     if is_folder(name) or TOWER_SEPARATOR not in name:
         return _single_encoder(name)
     towers = name.split(TOWER_SEPARATOR)
@@ -119,6 +136,11 @@ def encoder_from_name(name: str) -> NamedEncoder:
 def _single_encoder(spec: str) -> NamedEncoder:
     if spec == HashingEncoder.name:
         return HashingEncoder()
+    if is_service(spec):
+        return ServiceEncoder(spec)
+    error = unknown_service(spec)
+    if error is not None and not is_folder(spec):
+        raise error
     model, options, backend = parse_spec(spec)
     if not is_onnx_folder(Path(model)):
         return ModelEncoder(model, options=options, backend=cast("Backend | None", backend))

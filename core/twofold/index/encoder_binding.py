@@ -117,16 +117,20 @@ class EncoderBinding:
             if stored is None or stored.number in self._by_vector_set:
                 return
             encoder = self.encoder(settings, stored)
-            known, given = stored.to_identity(), encoder_identity(encoder)
-            if known is not None and given is not None and known.fingerprint != given.fingerprint:
-                raise EncoderMismatchError(
-                    f"the index holds vectors of {_describe(known)}, but the encoder passed is "
-                    f"{_describe(given)}: pass the encoder of the stored vectors, or change the "
-                    "index to the new encoder with Index.reencode"
-                )
+            _check_fingerprint(encoder, stored)
             if stored.canaries and settings.metric is not None:
                 _compare_canaries(encoder, stored, settings.metric)
             self._by_vector_set[stored.number] = encoder
+
+    def check_passed(self, settings: IndexSettings, stored: VectorSetRecord) -> None:
+        """Check the encoder passed on opening; of a service, the fingerprint alone.
+
+        A service is asked for the canaries when it first encodes.
+        """
+        if getattr(self.given, "known_fingerprint", None) is None:
+            self.check(settings, stored)
+        elif self.given is not None:
+            _check_fingerprint(self.given, stored)
 
     def assign(self, number: int, encoder: Encoder) -> None:
         """Use this encoder for the vector set ``number``."""
@@ -193,18 +197,61 @@ def has_drifted(encoder: Encoder, stored: VectorSetRecord, metric: Metric) -> bo
     return bool(stored.canaries) and not _max_drift(encoder, stored, metric) <= DRIFT
 
 
+def has_same_canaries(first: VectorSetRecord, second: VectorSetRecord) -> bool:
+    """Return whether two records of one encoder have the same canaries, up to DRIFT.
+
+    A service gives slightly other vectors each time.
+    """
+    if len(first.canaries) != len(second.canaries):
+        return False
+    before, now = (_read_canaries(record) for record in (first, second))
+    return _relative_change(before, now) <= DRIFT
+
+
+def _check_fingerprint(encoder: Encoder, stored: VectorSetRecord) -> None:
+    """Raise EncoderMismatchError if the stored fingerprint is known and not the encoder's.
+
+    An encoder's ``known_fingerprint`` is that of its identity without the request for dimensions.
+    """
+    known = stored.to_identity()
+    if known is None:
+        return
+    fingerprint: str | None = getattr(encoder, "known_fingerprint", None)
+    given = encoder_identity(encoder) if fingerprint is None else None
+    if fingerprint is None and given is not None:
+        fingerprint = given.fingerprint
+    if fingerprint is None or fingerprint == known.fingerprint:
+        return
+    name = repr(getattr(encoder, "name", type(encoder).__qualname__))
+    described = _describe(given) if given is not None else f"{name} ({fingerprint[:12]})"
+    raise EncoderMismatchError(
+        f"the index holds vectors of {_describe(known)}, but the encoder passed is {described}: "
+        "pass the encoder of the stored vectors, or change the index to the new encoder with "
+        "Index.reencode"
+    )
+
+
+def _read_canaries(record: VectorSetRecord) -> Vectors:
+    return np.frombuffer(record.canaries, np.float32).reshape(len(CANARIES), -1)
+
+
+def _relative_change(before: Vectors, now: Vectors) -> float:
+    """Return the largest change of a vector, relative to its norm before."""
+    change = np.linalg.norm(now - before, axis=1)
+    length = np.linalg.norm(before, axis=1)
+    return float((change / np.maximum(length, np.finfo(np.float32).tiny)).max())
+
+
 def _max_drift(encoder: Encoder, stored: VectorSetRecord, metric: Metric) -> float:
     """Return the largest change of a canary's vector since it was stored, relative to its norm."""
-    before = np.frombuffer(stored.canaries, np.float32).reshape(len(CANARIES), -1)
+    before = _read_canaries(stored)
     now = metric.prepare(encode_passages(encoder, CANARIES, None))
     if before.shape != now.shape:
         raise EncoderMismatchError(
             f"the encoder is another model ({now.shape[1]} dimensions, stored {before.shape[1]}): "
             "pass the encoder of the stored vectors, or use Index.reencode"
         )
-    change = np.linalg.norm(now - before, axis=1)
-    length = np.linalg.norm(before, axis=1)
-    return float((change / np.maximum(length, np.finfo(np.float32).tiny)).max())
+    return _relative_change(before, now)
 
 
 def _compare_canaries(encoder: Encoder, stored: VectorSetRecord, metric: Metric) -> None:

@@ -152,7 +152,7 @@ class Index:
             )
             self._writer = IndexWriter(self._catalog, layout, self._snapshots, read_only=read_only)
             if vector_set is not None and options.names_another(settings):
-                self._encoder_binding.check(settings, vector_set)
+                self._encoder_binding.check_passed(settings, vector_set)
         except BaseException:
             self._catalog.close()
             raise

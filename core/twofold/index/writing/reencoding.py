@@ -17,6 +17,7 @@ from twofold.index.encoder_binding import (
     encoder_identity,
     has_drifted,
     has_fingerprint,
+    has_same_canaries,
     new_vector_set,
 )
 from twofold.index.open_options import check_encoder, encoder_name, has_identity
@@ -160,11 +161,7 @@ def _resume_or_start(snapshot: Snapshot, encoder: Encoder, metric: Metric) -> Ve
     )
     record = replace(new_vector_set(number, encoder, metric), active=0)
     if pending is not None and record.identity == pending.record.identity != "null":
-        same = np.array_equal(
-            np.frombuffer(record.canaries, np.float32),
-            np.frombuffer(pending.record.canaries, np.float32),
-        )
-        return pending.record if same else record
+        return pending.record if has_same_canaries(pending.record, record) else record
     return record
 
 
