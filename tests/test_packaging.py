@@ -70,6 +70,30 @@ def test_importing_the_core_is_light():
     assert done.stdout.strip() == "[]"
 
 
+WITHOUT_MODELS = [
+    ("CrossEncoderReranker('x').rerank(['x'], [['x']])", "cross-encoders need"),
+    ("distill('all-MiniLM-L6-v2', sys.argv[1])", "distillation needs"),
+    ("SentenceTransformerEncoder('all-MiniLM-L6-v2').encode_queries(['x'])", "torch models need"),
+    ("ModelEncoder('all-MiniLM-L6-v2', backend='torch').identity", "torch models need"),
+]
+
+
+@pytest.mark.parametrize(("call", "purpose"), WITHOUT_MODELS)
+def test_what_needs_torch_says_so(call, purpose, tmp_path):
+    script = (
+        "import sys\n"
+        "for name in ('torch', 'sentence_transformers'): sys.modules[name] = None\n"
+        "from twofold import CrossEncoderReranker, ModelEncoder, SentenceTransformerEncoder\n"
+        "from twofold.encoders import distill\n" + call
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "new")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert f"MissingExtraError: {purpose} sentence-transformers and torch: pip install" in (
+        done.stderr
+    )
+    assert "'twofold[models]'" in done.stderr
+
+
 def test_what_needs_an_extra_names_it_where_it_is_missing(tmp_path):
     for adapter, framework, extra in [
         ("langchain_twofold", "langchain_core", "langchain"),
@@ -86,4 +110,4 @@ def test_what_needs_an_extra_names_it_where_it_is_missing(tmp_path):
 def test_few_names_at_the_root():
     import twofold
 
-    assert len(twofold.__all__) <= 26
+    assert len(twofold.__all__) <= 27

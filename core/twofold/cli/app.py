@@ -13,7 +13,6 @@ from typing import Annotated, Any
 from typer import Argument, Exit, Option, Typer
 from typer.core import TyperGroup
 
-from twofold import __version__
 from twofold.cli.console import (
     BROKEN_PIPE,
     Folder,
@@ -34,6 +33,7 @@ from twofold.cli.search import search
 from twofold.cli.storage import backup, copy, import_export, repair, restore, verify
 from twofold.cli.training import train
 from twofold.cli.tuning import profiles, tune
+from twofold.cli.versions import describe_versions
 from twofold.corpus import (
     Corpus,
     FolderReport,
@@ -94,14 +94,15 @@ _TITLE_WEIGHT = "How many times each term of a title counts."
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        out.print(__version__)
+        out.print(describe_versions(), markup=False, highlight=False)
         raise Exit
 
 
 @app.callback()
 def options(
     version: Annotated[  # handled by its callback
-        bool, Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+        bool,
+        Option("--version", callback=_print_version, is_eager=True, help="Print versions."),
     ] = False,
 ) -> None:
     """Dense and lexical retrieval over one durable index."""
@@ -147,7 +148,7 @@ def index(
             outdated = find_outdated(target, passages, ids, report)
         if index_type is not None:
             target.reindex(index_type)
-        with progress("indexing", len(ids), quiet=as_json) as show:
+        with progress("indexing", len(ids), quiet=as_json, first="loading the model") as show:
             result = target.upsert(passages, progress=show)
         stored = set(result.ids)  # a file may have come back meanwhile
         groups = *outdated.missing.values(), *outdated.shortened.values()

@@ -167,8 +167,20 @@ def print_result(as_json: bool, value: Any, *texts: RenderableType) -> None:
 
 
 @contextmanager
-def progress(label: str, total: int, *, quiet: bool) -> Iterator[Callable[..., None] | None]:
-    """Draw a progress bar on standard error.
+def spinner(label: str, *, quiet: bool) -> Iterator[None]:
+    """Draw a spinner on standard error during the block, unless ``quiet`` or it is no terminal."""
+    if quiet or not err.is_terminal:
+        yield
+        return
+    with err.status(label):
+        yield
+
+
+@contextmanager
+def progress(
+    label: str, total: int, *, quiet: bool, first: str | None = None
+) -> Iterator[Callable[..., None] | None]:
+    """Draw a progress bar on standard error, with the label ``first`` until something is done.
 
     Yields a function that sets the number done and optionally a new label. Yields None if
     ``quiet``, or if standard error is no terminal.
@@ -178,7 +190,7 @@ def progress(label: str, total: int, *, quiet: bool) -> Iterator[Callable[..., N
         return
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     with Progress(*columns, TimeRemainingColumn(), console=err, transient=True) as bar:
-        task = bar.add_task(label, total=total)
+        task = bar.add_task(first if first is not None else label, total=total)
 
         def report(done: float, label: str = label) -> None:
             bar.update(task, completed=done, description=label)

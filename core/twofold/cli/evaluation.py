@@ -70,10 +70,11 @@ def evaluation(
         options = console.retriever_options(fusion, weight, scoring, k1, b, delta, rerank)
         hits, limit = (10, 100) if k is None else (k, k)
         retriever = Retriever(index, mode=modes[0], k=hits, preset=preset, depth=depth, **options)
-        by_mode = [
-            ev.evaluate(replace(retriever, mode=name), texts, judgments, measures, k=limit)
-            for name in modes
-        ]
+        with console.spinner("loading the model and searching", quiet=as_json):
+            by_mode = [
+                ev.evaluate(replace(retriever, mode=name), texts, judgments, measures, k=limit)
+                for name in modes
+            ]
         by_run = [
             ev.evaluate_run(found, judgments, measures, name=name, queries=by_mode[0].texts)
             for name, found in runs.items()

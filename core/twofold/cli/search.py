@@ -58,7 +58,9 @@ def search(
             group_by=group_by,
             per_group=per_group,
         )
-        hits = retriever.retrieve(query, where=_parse_filter(where))
+        condition = _parse_filter(where)
+        with console.spinner("loading the model and searching", quiet=as_json):
+            hits = retriever.retrieve(query, where=condition)
         absence = hits.why_not(why_not) if why_not is not None else None
         if absence is not None and not explain:
             console.print_result(as_json, absence.to_dict(), tables.why_not_table(absence))

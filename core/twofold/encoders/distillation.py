@@ -12,6 +12,7 @@ from twofold.encoders.model_loading import LoadedModel, check_output_folder, wri
 from twofold.encoders.model_spec import AS_SAVED, ModelOptions
 from twofold.encoders.sentence_transformer import SentenceTransformerEncoder
 from twofold.errors import InputError
+from twofold.extras import check_extra
 from twofold.validation import as_path, check_integer
 
 _SIF = 1e-4
@@ -43,6 +44,7 @@ def distill(
         InputError: The folder has other files, ``dim`` is out of range, or the model has no fast
             tokenizer.
     """
+    check_extra("models", "distillation", "sentence_transformers", "torch")
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Normalize
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding

@@ -29,6 +29,7 @@ from twofold.encoders.model_spec import (
 )
 from twofold.encoders.sentence_transformer import ACCELERATOR_TOKENS, CPU_TOKENS
 from twofold.errors import InputError
+from twofold.extras import check_extra
 from twofold.protocols import Reranker
 from twofold.types import Mask, Scores
 from twofold.validation import check_choice, check_integer, check_number
@@ -108,6 +109,7 @@ class CrossEncoderReranker:
             object.__setattr__(self, "_title", absolute_model(self.model))
             object.__setattr__(self, "_source", resolve_model_source(self._title))
             return
+        check_extra("models", "cross-encoders", "sentence_transformers", "torch")
         from sentence_transformers import CrossEncoder
 
         if not isinstance(self.model, CrossEncoder):
@@ -345,6 +347,7 @@ class _PairCounter:
 
 def _load_cross_encoder(source: str, name: str, device: str | None) -> Any:
     """Load a CrossEncoder; raise InputError if it doesn't give one relevance score per pair."""
+    check_extra("models", "cross-encoders", "sentence_transformers", "torch")
     from sentence_transformers import CrossEncoder
 
     try:

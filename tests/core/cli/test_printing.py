@@ -2,9 +2,12 @@
 
 import json
 import os
+import platform
+import pty
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 from rich.table import Table
 from typer.testing import CliRunner
 
+import twofold
 from twofold.cli import app
 from twofold.cli.console import print_error, print_result
 from twofold.cli.escaping import escape_controls, escape_json
@@ -207,6 +211,40 @@ def test_a_reader_that_stops_early_is_no_damage(files, arguments):
     os.close(writer)
     assert done.returncode == 141
     assert not done.stderr
+
+
+def test_versions_of_what_matters_are_printed():
+    done = run("--version")
+    lines = dict(line.split(" ", 1) for line in done.stdout.splitlines())
+    assert lines["twofold"] == version("twofold") == twofold.__version__
+    assert lines["Python"].startswith(platform.python_version())
+    for name in ("numpy", "faiss-cpu", "onnxruntime", "torch", "langchain-core"):
+        assert lines[name] == version(name)
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_terminal_sees_that_a_model_is_loading(files, quiet):
+    controller, terminal = pty.openpty()
+    command = [sys.executable, "-m", "twofold", "search", "i", "apple"]
+    child = subprocess.Popen(
+        [*command, "--json"] if quiet else command,
+        stdout=subprocess.DEVNULL,
+        stderr=terminal,
+        cwd=files,
+        env={**os.environ, "TERM": "xterm"},
+    )
+    os.close(terminal)
+    shown = b""
+    try:
+        while block := os.read(controller, 4096):
+            shown += block
+    except OSError:  # the child has ended
+        pass
+    os.close(controller)
+    assert child.wait() == 0
+    assert (b"loading the model" in shown) != quiet
+    if quiet:
+        assert shown == b""
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)])

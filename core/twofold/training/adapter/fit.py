@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.backend import Keys, SearchScope
+from twofold.extras import check_extra
 from twofold.fusion.rules import DENSE_WEIGHT
 from twofold.similarity import Metric
 from twofold.training.adapter.plan import AdapterPlan
@@ -147,6 +148,7 @@ def fit_adapter(
     best nDCG@10, fused if there are lexical scores. Without, it returns the last epoch's matrix.
     On one thread, the same seed gives the same matrix.
     """
+    check_extra("models", "training an adapter", "torch")
     import torch
 
     generator = torch.Generator().manual_seed(plan.seed)
