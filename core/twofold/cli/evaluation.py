@@ -9,7 +9,8 @@ from typing import Annotated
 from typer import Option
 
 from twofold import evaluation as ev
-from twofold.cli import console, tables
+from twofold.cli import console
+from twofold.cli import measure_tables as tables
 from twofold.corpus import read_qrels, read_queries, read_run, write_run
 from twofold.errors import InputError
 from twofold.evaluation.plots import check_plot_path

@@ -24,7 +24,7 @@ from twofold.cli.console import (
     profiles_command,
     progress,
 )
-from twofold.cli.tables import gains_table
+from twofold.cli.measure_tables import gains_table
 from twofold.corpus import read_qrels, read_queries
 from twofold.errors import InputError
 from twofold.evaluation.plots import check_plot_path

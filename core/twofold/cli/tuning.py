@@ -8,7 +8,8 @@ from typer import Option
 
 from twofold import tuning
 from twofold.cli import console
-from twofold.cli.tables import format_gain, interval_bounds, make_table, number_columns
+from twofold.cli.measure_tables import format_gain, interval_bounds
+from twofold.cli.tables import make_table, number_columns
 from twofold.corpus import read_qrels, read_queries
 from twofold.errors import InputError
 from twofold.index import DEFAULT, Index, profile_as_dict

@@ -1,0 +1,203 @@
+"""The commands that fill an index: index, reindex, reencode, reanalyze and recall."""
+
+import time
+from dataclasses import asdict
+from itertools import chain
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import Argument, Option
+
+from twofold.cli.console import Folder, Json, Metric, open_index, print_result, progress
+from twofold.cli.folders import describe_folder, folder_as_dict
+from twofold.corpus import (
+    Corpus,
+    FolderReport,
+    Outdated,
+    Splitting,
+    find_outdated,
+    read_queries,
+)
+from twofold.dense import index_type_as_dict, index_type_from_name
+from twofold.errors import CorpusError
+from twofold.index import AS_STORED, Index
+from twofold.index.writing.passage_input import PassageValidator
+
+_CORPUS = "A BEIR folder, a .jsonl[.gz] file, or a folder of .txt and .md files."
+_ENCODER = (
+    "A model's name or folder, 'openai:MODEL', 'ollama:MODEL', 'hashing', or 'none'; "
+    "'NAME?pooling=cls' sets options, 'QUERIES | PASSAGES' two models."
+)
+_ANALYZER = (
+    "A language ('english', 'de', ...; 'multilingual' doesn't stem), the import path of a function "
+    "on PYTHONPATH ('package.module:function'), or 'none'."
+)
+_KINDS = "auto, flat, hnsw, ivf, ivf-pq or one-bit; with a codec after a colon, such as flat:int8."
+_NAME = "Name of a folder in the index; pass the old one if the folder has moved."
+_ALLOW_EMPTY = "Accept a folder without text files: all its passages are deleted."
+_TITLE_WEIGHT = "How many times each term of a title counts."
+
+
+def index(
+    corpus: Annotated[Path, Argument(metavar="CORPUS", help=_CORPUS)],
+    to: Annotated[Path, Option("--to", metavar="DIR", help="The index, created if missing.")],
+    encoder: Annotated[str | None, Option(help=_ENCODER)] = None,
+    metric: Metric = None,
+    analyzer: Annotated[str | None, Option(help=_ANALYZER)] = None,
+    title_weight: Annotated[int | None, Option(help=_TITLE_WEIGHT, show_default="1")] = None,
+    name: Annotated[str | None, Option(help=_NAME, show_default="its own and a hash")] = None,
+    allow_empty: Annotated[bool, Option("--allow-empty", help=_ALLOW_EMPTY)] = False,
+    size: Annotated[int, Option(help="Maximum characters per passage of a split file.")] = 1000,
+    overlap: Annotated[
+        int | None, Option(help="Overlap in characters.", show_default="150")
+    ] = None,
+    kind: Annotated[str | None, Option(help="Dense index type.", show_default="auto")] = None,
+    as_json: Json = False,
+) -> None:
+    """Add a corpus to an index, replacing stored passages with the same ids.
+
+    If CORPUS is a folder of text files, passages that its files no longer have are deleted, also
+    those of files that are gone. Passages from elsewhere are kept.
+    """
+    index_type = index_type_from_name(kind) if kind is not None else None
+    splitting = Splitting(size, overlap if overlap is not None else min(150, size // 4))
+    passages = _open_corpus(corpus, splitting, name, to, allow_empty=allow_empty)
+    validator = PassageValidator()
+    ids = [validator.validate(passage)[0].id for passage in passages]
+    started = time.perf_counter()
+    with Index.open(
+        to,
+        encoder=AS_STORED if encoder is None else _none_from_name(encoder),
+        metric=metric,
+        analyzer=AS_STORED if analyzer is None else _none_from_name(analyzer),
+        title_weight=title_weight,
+    ) as target:
+        report, outdated = FolderReport((), (), ()), Outdated()
+        if passages.folder is not None:
+            report = passages.report()
+            outdated = find_outdated(target, passages, ids, report)
+        if index_type is not None:
+            target.reindex(index_type)
+        with progress("indexing", len(ids), quiet=as_json, first="loading the model") as show:
+            result = target.upsert(passages, progress=show)
+        stored = set(result.ids)  # a file may have come back meanwhile
+        groups = *outdated.missing.values(), *outdated.shortened.values()
+        deleted = [passage_id for passage_id in chain(*groups) if passage_id not in stored]
+        names = ("added", "updated", "unchanged", "truncated", "empty", "zero_vectors")
+        value: dict[str, Any] = {name: getattr(result, name) for name in names}
+        value |= {
+            "removed": target.delete(deleted) if deleted else 0,
+            "passages": len(target),
+            "modes": target.modes,
+            "kind": index_type_as_dict(target.index_type) if "dense" in target.modes else None,
+            "seconds": time.perf_counter() - started,
+        }
+    if passages.folder is not None:
+        value |= folder_as_dict(passages.name, report, outdated)
+    text = (
+        f"{to}: {value['passages']:,} passages ({value['added']:,} added, {value['updated']:,} "
+        f"updated, {value['removed']:,} removed, {value['unchanged']:,} unchanged) in "
+        f"{value['seconds']:.1f} s; modes {', '.join(value['modes'])}"
+    )
+    if value["kind"] is not None:
+        text += f"; dense index {value['kind']['kind']}"
+    if value["truncated"]:
+        text += (
+            f"; {value['truncated']:,} texts are longer than the encoder reads and were "
+            "truncated: split them into shorter passages"
+        )
+    print_result(as_json, value, text, *describe_folder(report, outdated))
+
+
+def reanalyze(
+    folder: Folder,
+    analyzer: Annotated[str, Argument(metavar="ANALYZER", help=_ANALYZER)],
+    title_weight: Annotated[int | None, Option(help=_TITLE_WEIGHT)] = None,
+    as_json: Json = False,
+) -> None:
+    """Rebuild the lexical leg with another analyzer. The vectors stay as they are."""
+    with open_index(folder) as target:
+        started = time.perf_counter()
+        target.reanalyze(analyzer, title_weight=title_weight)
+        seconds = time.perf_counter() - started
+        print_result(
+            as_json,
+            {"analyzer": analyzer, "passages": len(target), "seconds": seconds},
+            f"{folder}: {len(target):,} passages analyzed in {seconds:.1f} s",
+        )
+
+
+def reindex(
+    folder: Folder,
+    kind: Annotated[str, Argument(metavar="KIND", help=_KINDS)],
+    as_json: Json = False,
+) -> None:
+    """Change the type of the dense index. The passages are not encoded again."""
+    with open_index(folder) as target:
+        started = time.perf_counter()
+        chosen = target.reindex(kind)
+        seconds = time.perf_counter() - started
+        print_result(
+            as_json,
+            {"kind": index_type_as_dict(chosen), "passages": len(target), "seconds": seconds},
+            f"{folder}: {chosen} over {len(target):,} passages in {seconds:.1f} s",
+        )
+
+
+def reencode(
+    folder: Folder,
+    encoder: Annotated[str, Argument(metavar="ENCODER", help="A model's name or folder.")],
+    metric: Metric = None,
+    as_json: Json = False,
+) -> None:
+    """Encode all passages with another model. Until the end, searches use the old vectors."""
+    with open_index(folder) as target:
+        started = time.perf_counter()
+        with progress("encoding", len(target), quiet=as_json) as report:
+            encoded = target.reencode(encoder, metric=metric, progress=report)
+        seconds = time.perf_counter() - started
+        print_result(
+            as_json,
+            {"encoder": encoder, "encoded": encoded, "seconds": seconds},
+            f"{folder}: {encoded:,} texts encoded by {encoder} in {seconds:.1f} s",
+        )
+
+
+def recall(
+    folder: Folder,
+    sample: Annotated[int, Option(help="Number of stored vectors used as queries.")] = 200,
+    k: Annotated[int, Option("-k", help="Number of nearest passages compared.")] = 10,
+    queries: Annotated[Path | None, Option(help="Real queries, used instead of a sample.")] = None,
+    effort: Annotated[float, Option(help="Factor of the search effort.")] = 1.0,
+    as_json: Json = False,
+) -> None:
+    """Measure the dense leg's recall against an exact search, and the latency of both."""
+    with open_index(folder, read_only=True) as target:
+        texts = list(read_queries(queries).values()) if queries is not None else None
+        found = target.recall(sample, k=k, queries=texts, effort=effort)
+        print_result(
+            as_json,
+            {**asdict(found), "kind": index_type_as_dict(target.index_type)},
+            f"{folder}: recall@{found.k} {found.mean:.4f} ({found.low:.4f} to "
+            f"{found.high:.4f}) by {target.index_type} for {found.queries} queries, "
+            f"{found.milliseconds:.2f} ms each; exact search {found.exact_milliseconds:.2f} ms",
+        )
+
+
+def _open_corpus(
+    path: Path, splitting: Splitting, name: str | None, to: Path, *, allow_empty: bool
+) -> Corpus:
+    """Return the corpus; for a folder without one, say how its passages in ``to`` are deleted."""
+    try:
+        return Corpus.from_path(path, splitting, name=name, allow_empty=allow_empty)
+    except CorpusError as error:
+        if path.is_dir() and to.is_dir():
+            raise CorpusError(
+                f"{error}; if its files are gone for good, --allow-empty deletes their passages "
+                f"from {to}"
+            ) from error
+        raise
+
+
+def _none_from_name(name: str) -> str | None:
+    return None if name == "none" else name
