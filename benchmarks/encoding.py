@@ -4,8 +4,8 @@
 
 CORPUS is a folder in BEIR's layout, with judgments for ``--quality``. Encoders take turns in every
 round, and the best round of each counts. The baseline is ``SentenceTransformer.encode`` with its
-defaults. Models are exported to ``--exports`` (default: ``.eval``) if missing. numpy's float32
-matrix product, timed in the same rounds, is for comparison; ONNX Runtime's kernels were faster.
+defaults. A static model is distilled to ``--exports`` (default: ``.eval``) if missing. numpy's
+float32 matrix product, timed in the same rounds, is for comparison.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -22,10 +22,9 @@ from sampling import sample_texts
 
 from twofold import Index, Retriever
 from twofold.corpus import Corpus, read_qrels, read_queries
-from twofold.encoders import OnnxEncoder, SentenceTransformerEncoder, distill
+from twofold.encoders import ModelEncoder, SentenceTransformerEncoder, distill
 from twofold.encoders.batching import TokenCounter
 from twofold.encoders.model_spec import resolve_model_source
-from twofold.encoders.onnx_folder import Precision
 from twofold.evaluation import evaluate
 from twofold.protocols import Encoder
 from twofold.types import Vectors
@@ -41,13 +40,12 @@ console = Console(width=120)
 
 
 def load_encoders(folder: Path) -> dict[str, Encoder]:
-    """Return the encoders to compare, and export missing models."""
-    found: dict[str, Encoder] = {"twofold, torch": SentenceTransformerEncoder(MODEL, device="cpu")}
-    for precision in get_args(Precision):
-        target = folder / f"minilm-{precision}"
-        if not target.exists():
-            OnnxEncoder.export(MODEL, target, precision=precision)
-        found[f"twofold, ONNX {precision}"] = OnnxEncoder(target)
+    """Return the encoders to compare, and distill the static one if it is missing."""
+    found: dict[str, Encoder] = {
+        "twofold, torch": SentenceTransformerEncoder(MODEL, device="cpu"),
+        "twofold, default": ModelEncoder(MODEL),
+        "twofold, onnx-int8": ModelEncoder(MODEL, backend="onnx-int8"),
+    }
     target = folder / "minilm-static"
     if not target.exists():
         distill(MODEL, target)
