@@ -20,7 +20,8 @@ from twofold.encoders.service_model import (
     ServiceOptions,
     is_loopback,
 )
-from twofold.errors import MissingExtraError, ServiceError
+from twofold.errors import ServiceError
+from twofold.extras import check_extra
 
 _Read = TypeVar("_Read")
 _PATHS = {"openai": "/embeddings", "ollama": "/api/embed"}
@@ -180,7 +181,9 @@ class ServiceClient:
 
     def _send(self, body: bytes, stop: Event) -> _Answer:
         """Send one request. Never raises an error of httpx, which would hold the key."""
-        httpx = _import_httpx()
+        check_extra("services", "encoders of services", "httpx")
+        import httpx
+
         client = self._connect(httpx)
         url = self._model.address() + _PATHS[self._model.provider]
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
@@ -291,17 +294,6 @@ class ServiceClient:
 
     def _describe(self) -> str:
         return f"the service {self._model.title!r} at {self._model.address()}"
-
-
-def _import_httpx() -> Any:
-    """Return the module httpx; raise MissingExtraError if it isn't installed."""
-    try:
-        import httpx
-    except ImportError as error:
-        raise MissingExtraError(
-            "encoders of services need httpx: pip install 'twofold[services]'"
-        ) from error
-    return httpx
 
 
 def _find_message(content: bytes) -> tuple[str, str]:
