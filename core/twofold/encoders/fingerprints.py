@@ -1,6 +1,7 @@
 """Fingerprints of models: hashes of weights, tokenizers and settings, alike on every runtime."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,26 +11,32 @@ from twofold.encoders.batching import copy_fast_tokenizer
 
 _PROBE = "Ünïcode TEXT, x²=49;  don't 中文 ひらがな 🙂 naïve_id42"
 """Has what tokenizers differ in: case, accents, spaces, scripts, digits and symbols."""
-_UNUSED_WEIGHTS = ("pooler.", "cls.", "lm_head.", "vocab_", "qa_outputs.", "classifier.")
-"""Beginnings of the names of a transformer's weights that its token vectors don't depend on."""
+_UNUSED = re.compile(
+    r"(^|\.)(pooler|cls|lm_head|vocab_transform|vocab_layer_norm|vocab_projector|qa_outputs|"
+    r"classifier)\.|position_ids$"
+)
+"""Names of a transformer's weights that its token vectors don't depend on."""
 
 
 def affects_vectors(weight: str) -> bool:
     """Return whether a transformer's token vectors depend on the weight of this name."""
-    return not weight.startswith(_UNUSED_WEIGHTS) and not weight.endswith("position_ids")
+    return _UNUSED.search(weight) is None
 
 
-def hash_arrays(arrays: Iterable[tuple[str, str, tuple[int, ...], Any]]) -> xxhash.xxh3_128:
-    """Return a hash of arrays, which callers may update.
+def hash_arrays(arrays: Iterable[tuple[str, tuple[int, ...], Any]]) -> xxhash.xxh3_128:
+    """Return a hash of weights, which callers may update.
+
+    It depends neither on their names nor on their order, which change with library versions.
 
     Args:
-        arrays: Name, data type, shape and a contiguous buffer of each, in a fixed order.
+        arrays: Data type, shape and a contiguous buffer of each.
     """
-    state = xxhash.xxh3_128()
-    for name, kind, shape, values in arrays:
-        state.update(f"{name} {kind} {shape}".encode())
+    hashes = set()
+    for kind, shape, values in arrays:
+        state = xxhash.xxh3_128(f"{kind} {shape} ".encode())
         state.update(values)
-    return state
+        hashes.add(state.digest())
+    return xxhash.xxh3_128(b"".join(sorted(hashes)))
 
 
 def combine(weights: xxhash.xxh3_128, settings: Mapping[str, object]) -> str:

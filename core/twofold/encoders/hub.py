@@ -7,6 +7,7 @@ from twofold.encoders.transformer_files import NO_WEIGHTS, TransformerFiles, Uns
 
 _SETTINGS = ["*.json", "*_Pooling/*"]
 _WEIGHTS = ["model.safetensors", "model-*-of-*.safetensors"]
+_GRAPH = ["onnx/model.onnx", "onnx/model.onnx_data"]
 _ORGANIZATION = "sentence-transformers/"
 """Owner of the models whose names have no owner."""
 
@@ -14,7 +15,7 @@ _ORGANIZATION = "sentence-transformers/"
 def download_model(source: str, name: str) -> Path:
     """Return the folder with a model's settings and weights, from the hub's cache or the hub.
 
-    The weights are downloaded only if a graph can be built from them.
+    The weights are downloaded only if a graph can be made.
 
     Args:
         source: The model's folder, or its name on the hub.
@@ -22,7 +23,6 @@ def download_model(source: str, name: str) -> Path:
 
     Raises:
         EncoderNotFoundError: The hub doesn't have the model, or can't be reached.
-        UnsupportedModelError: The model can't be built as a graph.
     """
     if is_folder(source):
         return Path(source)
@@ -30,12 +30,22 @@ def download_model(source: str, name: str) -> Path:
 
     repository = source if "/" in source else _ORGANIZATION + source
     try:
-        folder = Path(snapshot_download(repository, allow_patterns=_SETTINGS))
-        try:
-            TransformerFiles.read(folder)
-        except UnsupportedModelError as error:
-            if error.args[0] != NO_WEIGHTS:
-                raise
-        return Path(snapshot_download(repository, allow_patterns=[*_SETTINGS, *_WEIGHTS]))
+        wanted = _SETTINGS
+        folder = Path(snapshot_download(repository, allow_patterns=wanted))
+        if not _lacks_only_weights(folder):
+            wanted = [*_SETTINGS, *_GRAPH]
+            folder = Path(snapshot_download(repository, allow_patterns=wanted))
+        if _lacks_only_weights(folder):
+            folder = Path(snapshot_download(repository, allow_patterns=[*wanted, *_WEIGHTS]))
+        return folder
     except (OSError, ValueError) as error:
         raise model_not_found(name, error) from error
+
+
+def _lacks_only_weights(folder: Path) -> bool:
+    """Return whether a graph can be made of a folder once its weights are there."""
+    try:
+        TransformerFiles.read(folder)
+    except UnsupportedModelError as error:
+        return str(error) == NO_WEIGHTS
+    return False

@@ -36,9 +36,9 @@ class ModelEncoder:
 
     BERT-like models run on ONNX Runtime, without torch: BERT, RoBERTa, XLM-RoBERTa, MPNet and
     DistilBERT with CLS, mean or max pooling. Their graph is built from the weights when first used,
-    and kept in the user's cache folder. Other models run on torch, and a warning is logged. So do
-    all models where torch finds an accelerator. Vectors of both runtimes agree to float32's
-    rounding, and share a fingerprint.
+    and kept in the user's cache folder. So do models whose folder has ``onnx/model.onnx``. Others
+    run on torch, and a warning is logged. So do all models where torch finds an accelerator.
+    Vectors of both runtimes agree to float32's rounding, and share a fingerprint.
 
     Args:
         model: A folder, an installed model package, or a name on the Hugging Face hub.

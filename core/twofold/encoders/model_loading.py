@@ -26,7 +26,7 @@ from twofold.similarity import Metric
 
 Task = Literal["query", "document"]
 TASKS: tuple[Task, ...] = ("query", "document")
-_Array = tuple[str, str, tuple[int, ...], Any]
+_Array = tuple[str, tuple[int, ...], Any]
 _METRICS = {"cosine": Metric.COSINE, "dot": Metric.DOT, "euclidean": Metric.EUCLIDEAN}
 
 
@@ -70,13 +70,8 @@ class LoadedModel:
 
     def fingerprint(self) -> str:
         """Return a hash of the weights, tokenizers and settings that determine the vectors."""
-        towers = [self.modules(task) for task in TASKS]
-        state = hash_arrays(
-            array
-            for number, layers in enumerate(towers if towers[0] != towers[1] else towers[:1])
-            for place, layer in enumerate(layers)
-            for array in _weights(layer, f"{number}.{place}.")
-        )
+        layers = {id(layer): layer for task in TASKS for layer in self.modules(task)}
+        state = hash_arrays(array for layer in layers.values() for array in _weights(layer))
         settings = {
             "prompts": [self.prompt(task) for task in TASKS],
             "metric": self.metric.value,
@@ -134,26 +129,26 @@ def quiet_loading() -> Iterator[None]:
 
 def hash_weights(model: Any) -> xxhash.xxh3_128:
     """Return a hash of a torch module's weights and their names, which callers may update."""
-    return hash_arrays(_arrays(model.state_dict(), ""))
+    return hash_arrays(_arrays(model.state_dict()))
 
 
-def _weights(layer: Any, prefix: str) -> Iterator[_Array]:
+def _weights(layer: Any) -> Iterator[_Array]:
     """Yield the weights of a layer that its output depends on, for a hash."""
     transformer = getattr(layer, "auto_model", None)
     if transformer is None:
-        return _arrays(layer.state_dict(), prefix)
+        return _arrays(layer.state_dict())
     weights = transformer.state_dict()
-    return _arrays({name: weights[name] for name in weights if affects_vectors(name)}, prefix)
+    return _arrays({name: weights[name] for name in weights if affects_vectors(name)})
 
 
-def _arrays(weights: Mapping[str, Any], prefix: str) -> Iterator[_Array]:
+def _arrays(weights: Mapping[str, Any]) -> Iterator[_Array]:
     import torch
 
-    for name, tensor in sorted(weights.items()):
+    for tensor in weights.values():
         values = tensor.detach().cpu().contiguous()
         kind = str(values.dtype).removeprefix("torch.")
         # numpy has no bfloat16
-        yield prefix + name, kind, tuple(values.shape), values.reshape(-1).view(torch.uint8).numpy()
+        yield kind, tuple(values.shape), values.reshape(-1).view(torch.uint8).numpy()
 
 
 def check_output_folder(folder: Path, is_export: Callable[[Path], bool]) -> None:
@@ -290,9 +285,7 @@ def _layer_settings(layer: Any) -> list[Any]:
     kind = type(layer).__name__
     config = getattr(getattr(layer, "auto_model", None), "config", None)
     if config is not None:
-        activation = getattr(config, "hidden_act", None) or getattr(config, "activation", None)
-        heads = getattr(config, "num_attention_heads", None)
-        return [kind, getattr(config, "model_type", None), heads, activation]
+        return [kind, getattr(config, "model_type", None)]
     if kind == "Pooling":
         return [kind, layer.pooling_mode, layer.include_prompt]
     if kind == "Normalize":

@@ -11,6 +11,7 @@ import numpy as np
 import xxhash
 
 from twofold.encoders.batching import copy_fast_tokenizer
+from twofold.encoders.carried_graph import complete_graph
 from twofold.encoders.model_loading import TASKS, LoadedModel, Task
 from twofold.encoders.onnx_folder import (
     OnnxManifest,
@@ -19,10 +20,16 @@ from twofold.encoders.onnx_folder import (
     Precision,
 )
 from twofold.encoders.sentence_transformer import SentenceTransformerEncoder
-from twofold.encoders.transformer_files import TransformerFiles, UnsupportedModelError, Weights
+from twofold.encoders.transformer_files import (
+    TransformerConfig,
+    TransformerFiles,
+    UnsupportedModelError,
+    Weights,
+)
 from twofold.encoders.transformer_graph import build_graph
 from twofold.encoders.transformer_reference import encode_tokens
 from twofold.errors import EncoderWarning, InputError
+from twofold.extras import is_installed
 from twofold.types import Vectors
 
 _OPSET = 17
@@ -36,6 +43,7 @@ _PROBES = (
     "word " * 1200,
 )
 """Texts of very different lengths, to check that tracing didn't fix the length."""
+_log = logging.getLogger("twofold")
 _SHORT_PROBES = _PROBES[:4]
 _MIN_EXACT_COSINE = 0.9999
 _MAX_DIFFERENCE = 1e-4
@@ -77,17 +85,21 @@ def write_built(work: Path, files: TransformerFiles, spec: str, precision: Preci
     """
     weights, tokenizer = files.read_weights(), files.read_tokenizer()
     special = tokenizer.num_special_tokens_to_add(is_pair=False)
-    if files.max_length <= special:
+    if files.max_length is not None and files.max_length <= special:
         raise InputError(
             f"max_length must be >= {special + 1} for {spec!r}, which adds {special} special "
             f"tokens, got {files.max_length}"
         )
-    graph = build_graph(
-        files.config, weights, files.pooling, dim=files.dim, normalize=files.normalize
-    )
+    pooling, dim, normalize = files.pooling, files.dim, files.normalize
+    if files.config is not None:
+        graph = build_graph(files.config, weights, pooling, dim=dim, normalize=normalize)
+    else:
+        assert files.graph is not None  # or the files would be unsupported
+        graph = complete_graph(files.graph, pooling, dim, normalize=normalize)
     save_graph(graph, work / "model.onnx", sum(array.size for array in weights.values()) * 4)
     fingerprint = files.fingerprint(weights, tokenizer)
-    tokenizer.enable_truncation(files.max_length)
+    if files.max_length is not None:
+        tokenizer.enable_truncation(files.max_length)
     tokenizer.save(str(work / "tokenizer.json"))
     query, passage = (
         OnnxTower("model.onnx", "tokenizer.json", prompt, True, files.max_length)
@@ -97,18 +109,44 @@ def write_built(work: Path, files: TransformerFiles, spec: str, precision: Preci
         spec, _mark(fingerprint, precision), precision, files.dim, files.metric, query, passage
     )
     manifest.write(work)
-    _check_built(OnnxRunner(work, manifest), files, weights)
+    runner = OnnxRunner(work, manifest)
+    if files.config is not None:
+        _check_built(runner, files, files.config, weights)
+    else:
+        _check_carried(runner, files)
     if precision == "int8":
         _write_int8(work, manifest, _encode_probes(work, manifest))
 
 
-def _check_built(runner: OnnxRunner, files: TransformerFiles, weights: Weights) -> None:
+def _check_carried(runner: OnnxRunner, files: TransformerFiles) -> None:
+    """Raise UnsupportedModelError if torch is installed and computes other vectors.
+
+    A folder may carry the graph of other weights, such as those before fine-tuning.
+    """
+    if not is_installed("sentence_transformers", "torch"):
+        _log.warning(
+            "%s is used as it is: without torch, it can't be compared with the weights beside it",
+            files.graph,
+        )
+        return
+    model = SentenceTransformerEncoder(str(files.folder), options=files.options, device="cpu")
+    wanted = [model.encode_queries(_PROBES), model.encode_passages(_PROBES)]
+    cosine = _least_cosine(_encode_probes(runner.folder, runner.manifest), wanted)
+    if not cosine >= _MIN_EXACT_COSINE:
+        raise UnsupportedModelError(
+            f"{files.graph} has other vectors than the weights (cosine {cosine:.4f} at worst)"
+        )
+
+
+def _check_built(
+    runner: OnnxRunner, files: TransformerFiles, config: TransformerConfig, weights: Weights
+) -> None:
     """Raise UnsupportedModelError unless a graph computes what numpy computes."""
     tower = replace(runner.manifest.passage, prompt="")
     _, tokenizer = runner.open(tower)
     wanted = np.stack(
         [
-            encode_tokens(files.config, weights, files.pooling, tokenizer.encode(text).ids)
+            encode_tokens(config, weights, files.pooling, tokenizer.encode(text).ids)
             for text in _SHORT_PROBES
         ]
     )[:, : files.dim]

@@ -179,25 +179,31 @@ class TransformerFiles:
 
     Attributes:
         folder: The folder.
-        config: The settings of the transformer.
+        options: The options that were applied.
+        model_type: The name of the architecture.
+        config: The settings of the transformer; None if no graph can be built from its weights.
+        graph: The graph that the folder carries, used if there is no config.
         pooling: How token vectors are combined.
         saved_normalize: Whether a Normalize layer follows.
         normalize: Whether vectors get unit length.
         metric: The metric that the model was trained for.
         prompts: The texts put before each query and before each passage.
-        max_length: The most tokens that the model reads, special tokens included.
+        max_length: The most tokens that the model reads, special tokens included; None for any.
         lower_case: Whether texts are lowercased before they are split.
         dim: How many leading dimensions to keep.
     """
 
     folder: Path
-    config: TransformerConfig
+    options: ModelOptions
+    model_type: str
+    config: TransformerConfig | None
+    graph: Path | None
     pooling: Pooling
     saved_normalize: bool
     normalize: bool
     metric: Metric
     prompts: tuple[str, str]
-    max_length: int
+    max_length: int | None
     lower_case: bool
     dim: int
 
@@ -207,6 +213,8 @@ class TransformerFiles:
         names = [*_SETTINGS_FILES, "tokenizer.json"]
         found = [self.folder / name for name in names]
         found += sorted(self.folder.glob("*_Pooling/config.json"))
+        if self.graph is not None:
+            found += sorted(self.graph.parent.glob(f"{self.graph.name}*"))
         return [*(path for path in found if path.is_file()), *_weight_paths(self.folder)]
 
     @classmethod
@@ -221,12 +229,20 @@ class TransformerFiles:
         pooling = options.pooling if options.pooling is not None else saved_pooling
         if pooling is None:
             raise UnsupportedModelError("it has no pooling layer")
-        config = TransformerConfig.from_values(_read_object(folder / "config.json"))
+        values, config, graph = _read_object(folder / "config.json"), None, None
+        try:
+            config = TransformerConfig.from_values(values)
+        except UnsupportedModelError:
+            graph = folder / "onnx" / "model.onnx"
+            if not graph.is_file():
+                raise
+        hidden = config.hidden if config is not None else values.get("hidden_size")
+        if not isinstance(hidden, int):
+            raise UnsupportedModelError("its config.json has no hidden_size")
         prompts, metric = _read_prompts_and_metric(folder, options)
-        if options.dim is not None and options.dim > config.hidden:
+        if options.dim is not None and options.dim > hidden:
             raise InputError(
-                f"dim must be <= {config.hidden}, the dimensions of {str(folder)!r}, "
-                f"got {options.dim}"
+                f"dim must be <= {hidden}, the dimensions of {str(folder)!r}, got {options.dim}"
             )
         transformer = _read_transformer_settings(folder)
         if not (folder / "tokenizer.json").is_file():
@@ -235,15 +251,18 @@ class TransformerFiles:
             raise UnsupportedModelError(NO_WEIGHTS)
         return cls(
             folder=folder,
+            options=options,
+            model_type=str(values.get("model_type")),
             config=config,
+            graph=graph,
             pooling=pooling,
             saved_normalize=has_normalize and options.normalize is not False,
             normalize=has_normalize if options.normalize is None else options.normalize,
             metric=metric,
             prompts=prompts,
-            max_length=_find_max_length(folder, config, transformer, options),
+            max_length=_find_max_length(folder, values, transformer, options),
             lower_case=bool(transformer.get("do_lower_case", False)),
-            dim=options.dim if options.dim is not None else config.hidden,
+            dim=options.dim if options.dim is not None else hidden,
         )
 
     def read_weights(self) -> Weights:
@@ -273,14 +292,11 @@ class TransformerFiles:
     def fingerprint(self, weights: Weights, tokenizer: Any) -> str:
         """Return the fingerprint, which is that of the model on torch."""
         state = hash_arrays(
-            (f"0.0.{name}", str(array.dtype), array.shape, np.ascontiguousarray(array))
-            for name, array in sorted(weights.items())
+            (str(array.dtype), array.shape, np.ascontiguousarray(array))
+            for array in weights.values()
         )
-        transformer = [self.config.model_type, self.config.heads, self.config.activation]
-        layers: list[list[object]] = [
-            ["Transformer", *transformer],
-            ["Pooling", self.pooling, True],
-        ]
+        layers: list[list[object]] = [["Transformer", self.model_type]]
+        layers.append(["Pooling", self.pooling, True])
         layers += [["Normalize"]] if self.saved_normalize else []
         hashed = fingerprint_tokenizer(tokenizer)
         settings = {
@@ -387,19 +403,23 @@ def _read_transformer_settings(folder: Path) -> dict[str, Any]:
 
 
 def _find_max_length(
-    folder: Path, config: TransformerConfig, settings: Mapping[str, Any], options: ModelOptions
-) -> int:
+    folder: Path, config: Mapping[str, Any], settings: Mapping[str, Any], options: ModelOptions
+) -> int | None:
     """Return the most tokens of a text, as sentence-transformers determines it."""
-    tokenizer = _read_object(folder / "tokenizer_config.json")
-    saved = tokenizer.get("model_max_length")
-    saved = int(saved) if isinstance(saved, int | float) and saved < _MAX_LENGTH else None
     length = settings.get("max_seq_length")
     if length is None:
-        length = min(saved or config.positions, config.positions)
+        length = _read_object(folder / "tokenizer_config.json").get("model_max_length")
+    positions = config.get("max_position_embeddings")
+    limits = [
+        int(limit)
+        for limit in (length, positions)
+        if isinstance(limit, int | float) and 0 < limit < _MAX_LENGTH
+    ]
     if options.max_length is None:
-        return int(length)
-    limit = min(int(length) if saved is None else saved, config.positions)
-    if options.max_length > limit:
+        saved = settings.get("max_seq_length")
+        return int(saved) if saved is not None else min(limits, default=None)
+    limit = min(limits, default=None)
+    if limit is not None and options.max_length > limit:
         raise InputError(
             f"max_length must be <= {limit} for {str(folder)!r}, got {options.max_length}"
         )

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -445,3 +446,74 @@ def test_the_installed_package_is_found():
     source = Path(resolve_model_source("all-MiniLM-L6-v2"))
     assert (source / "model.safetensors").is_file()
     assert resolve_model_source("sentence-transformers/all-MiniLM-L6-v2") == str(source)
+
+
+def carried(tmp_path, *, opset, pooled=False, seed=5):
+    """A model with an activation that can't be built, and its graph as others export it."""
+    plain = architecture_folder(tmp_path / f"p{seed}", "bert", hidden_act="gelu_new", seed=seed)
+    model = finished_folder(tmp_path / f"m{seed}", plain)
+    loaded = SentenceTransformerEncoder(model, device="cpu").model
+    transformer = loaded[0].auto_model.eval()
+
+    class Exported(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.transformer = transformer
+
+        def forward(self, input_ids, attention_mask, token_type_ids):
+            tokens = self.transformer(
+                input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids
+            ).last_hidden_state
+            return tokens.mean(dim=1) if pooled else tokens
+
+    ids = torch.tensor([[2, 7, 9, 3]])
+    names = ["input_ids", "attention_mask", "token_type_ids"]
+    (model / "onnx").mkdir()
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about tracing
+        torch.onnx.export(
+            Exported(),
+            (ids, torch.ones_like(ids), torch.zeros_like(ids)),
+            str(model / "onnx" / "model.onnx"),
+            input_names=names,
+            output_names=["sentence_embedding" if pooled else "last_hidden_state"],
+            dynamic_axes={name: {0: "batch", 1: "tokens"} for name in names},
+            opset_version=opset,
+            dynamo=False,
+        )
+    return model
+
+
+@pytest.mark.parametrize(("opset", "pooled"), [(14, False), (17, True), (18, False)])
+def test_a_carried_graph_is_used_where_none_can_be_built(opset, pooled, tmp_path, cache):
+    model = carried(tmp_path, opset=opset, pooled=pooled)
+    assert_like_torch(model)
+    if not pooled:
+        for pooling in ("cls", "max"):
+            assert_like_torch(model, ModelOptions(pooling=pooling, dim=6, max_length=12))
+    script = f"""
+        import sys
+        for name in ("torch", "sentence_transformers"):
+            sys.modules[name] = None
+        from twofold import ModelEncoder
+        encoder = ModelEncoder({str(model)!r})
+        print(encoder.encode_passages(["red apple"]).tobytes().hex(), encoder.backend)
+    """
+    wanted = ModelEncoder(model).encode_passages(["red apple"]).tobytes().hex()
+    for folder in ("cache", "other"):
+        done = run(script, TWOFOLD_CACHE=str(tmp_path / folder))
+        assert done.stdout == f"{wanted} onnx\n", done.stderr
+        assert ("can't be compared with the weights" in done.stderr) == (folder == "other")
+
+
+def test_a_graph_of_other_weights_is_not_used(tmp_path, cache, caplog):
+    model = carried(tmp_path, opset=17)
+    other = carried(tmp_path, opset=17, seed=6)
+    shutil.copy(other / "onnx" / "model.onnx", model / "onnx" / "model.onnx")
+    encoder = ModelEncoder(model)
+    with caplog.at_level(logging.INFO, logger="twofold"):
+        assert encoder.backend == "torch"
+    assert "has other vectors than the weights" in caplog.text
+    for content in (b"", b"nonsense", (tmp_path / "m6" / "config.json").read_bytes()):
+        (model / "onnx" / "model.onnx").write_bytes(content)
+        assert ModelEncoder(model).backend == "torch"
