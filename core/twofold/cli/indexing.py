@@ -6,9 +6,18 @@ from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from typer import Argument, Option
 
-from twofold.cli.console import Folder, Json, Metric, open_index, print_result, progress
+from twofold.cli.console import (
+    Folder,
+    Json,
+    Metric,
+    open_index,
+    print_result,
+    progress,
+    spinner,
+)
 from twofold.cli.folders import describe_folder, folder_as_dict
 from twofold.corpus import (
     Corpus,
@@ -22,6 +31,7 @@ from twofold.dense import index_type_as_dict, index_type_from_name
 from twofold.errors import CorpusError
 from twofold.index import AS_STORED, Index
 from twofold.index.writing.passage_input import PassageValidator
+from twofold.retriever import Retriever
 
 _CORPUS = "A BEIR folder, a .jsonl[.gz] file, or a folder of .txt and .md files."
 _ENCODER = (
@@ -80,6 +90,9 @@ def index(
             target.reindex(index_type)
         with progress("indexing", len(ids), quiet=as_json, first="loading the model") as show:
             result = target.upsert(passages, progress=show)
+        if result.added or result.updated:
+            with spinner("preparing searches", quiet=as_json):
+                _prepare_searches(target)
         stored = set(result.ids)  # a file may have come back meanwhile
         groups = *outdated.missing.values(), *outdated.shortened.values()
         deleted = [passage_id for passage_id in chain(*groups) if passage_id not in stored]
@@ -182,6 +195,17 @@ def recall(
             f"{found.high:.4f}) by {target.index_type} for {found.queries} queries, "
             f"{found.milliseconds:.2f} ms each; exact search {found.exact_milliseconds:.2f} ms",
         )
+
+
+def _prepare_searches(index: Index) -> None:
+    """Search once, so that the first query doesn't wait for the kernels to be compiled."""
+    passage = next(iter(index), None)
+    if passage is None or not index.modes:
+        return
+    dim = index.dim if "dense" in index.modes else None
+    vector = np.ones(dim, np.float32) if dim is not None else None
+    text = passage.text.split(maxsplit=1)[0] if passage.text.split() else "none"
+    Retriever(index, mode=index.modes[0], k=1).retrieve(text, vector=vector)
 
 
 def _open_corpus(

@@ -59,8 +59,8 @@ def write_traced(
     Raises InputError if the vectors of the graphs differ from those of the model.
     """
     ready = encoder.loaded
-    ready.model.float().eval()
     manifest = _manifest_of_loaded(ready, spec, precision)
+    ready.model.float().eval()
     _write_tower(work, manifest.query, ready, "query")
     if manifest.passage.graph != manifest.query.graph:
         _write_tower(work, manifest.passage, ready, "document")
