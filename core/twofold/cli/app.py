@@ -15,26 +15,26 @@ from twofold.cli.console import BROKEN_PIPE, discard_output, out, report_errors
 from twofold.cli.escaping import escape_controls
 
 _MODULES = {
-    "backup": "storage",
-    "copy": "storage",
-    "eval": "evaluation",
-    "export": "export",
-    "import": "storage",
     "index": "indexing",
-    "map": "export",
+    "search": "search",
+    "eval": "evaluation",
+    "tune": "tuning",
     "profiles": "tuning",
-    "reanalyze": "indexing",
-    "recall": "indexing",
+    "train": "training",
     "reencode": "indexing",
     "reindex": "indexing",
-    "repair": "storage",
-    "restore": "storage",
-    "search": "search",
-    "train": "training",
-    "tune": "tuning",
+    "reanalyze": "indexing",
+    "recall": "indexing",
     "verify": "storage",
+    "copy": "storage",
+    "backup": "storage",
+    "restore": "storage",
+    "repair": "storage",
+    "export": "export",
+    "import": "storage",
+    "map": "export",
 }
-"""The module of each command in this package."""
+"""The module of each command in this package, in the order of the help."""
 _FUNCTIONS = {"eval": "evaluation", "import": "import_export", "map": "draw_map"}
 """Functions with other names than their commands."""
 

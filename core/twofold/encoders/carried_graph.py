@@ -66,6 +66,14 @@ def complete_graph(path: Path, pooling: Pooling, dim: int, *, normalize: bool) -
     return model
 
 
+def pools_tokens(path: Path) -> bool:
+    """Return whether a graph gives pooled vectors alone."""
+    import onnx
+
+    outputs = {entry.name for entry in onnx.load(str(path), load_external_data=False).graph.output}
+    return outputs.isdisjoint(_TOKENS)
+
+
 class _Tail:
     """The operators after a graph, in its version of the operator set."""
 

@@ -6,6 +6,7 @@ graph is built again. Deleting the folder at any time is safe.
 
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -16,9 +17,9 @@ from pathlib import Path
 import xxhash
 from platformdirs import user_cache_path
 
-from twofold.encoders.onnx_export import write_built
-from twofold.encoders.onnx_folder import OnnxManifest, OnnxRunner, Precision
-from twofold.encoders.transformer_files import TransformerFiles
+from twofold.encoders.onnx_export import can_compare, write_built
+from twofold.encoders.onnx_folder import OnnxManifest, OnnxRunner, Precision, is_onnx_folder
+from twofold.encoders.transformer_files import TransformerFiles, UnsupportedModelError
 from twofold.errors import EncoderNotFoundError, InputError
 
 CACHE_VARIABLE = "TWOFOLD_CACHE"
@@ -26,6 +27,7 @@ CACHE_VARIABLE = "TWOFOLD_CACHE"
 _BUILDER = 1
 """Raise it when the same files give another graph."""
 _PREFIX = ".building-"
+_NAME = re.compile("[0-9a-f]{32}")
 _CHUNK = 1 << 22  # bytes
 _UNUSED_DAYS = 90
 _TRIES = 3
@@ -38,7 +40,7 @@ def cache_folder() -> Path:
 
 
 def open_graph(files: TransformerFiles, spec: str, precision: Precision) -> OnnxRunner:
-    """Return what runs the graph of a model, which is built if it isn't in the cache.
+    """Open the graph of a model, which is built if it isn't in the cache.
 
     Several processes may build the same graph at once. Where the cache can't be written, each
     process builds its own.
@@ -62,15 +64,20 @@ def open_graph(files: TransformerFiles, spec: str, precision: Precision) -> Onnx
                 return runner
     except OSError:  # the folder can't be written, or the disk is full
         pass
-    with tempfile.TemporaryDirectory(prefix="twofold-") as temporary:
-        work = Path(temporary)
-        write_built(work, files, spec, precision)
-        return _open(work, OnnxManifest.read(work)[0])
+    try:
+        with tempfile.TemporaryDirectory(prefix="twofold-") as temporary:
+            work = Path(temporary)
+            write_built(work, files, spec, precision)
+            return _open(work, OnnxManifest.read(work)[0])
+    except OSError as error:
+        raise UnsupportedModelError(f"its graph can't be written ({error})") from error
 
 
 def _hash_model(files: TransformerFiles, precision: Precision) -> str:
     """Return a hash of everything that determines a graph."""
     settings = {**asdict(files), "folder": None, "builder": _BUILDER, "precision": precision}
+    if files.config is None:  # such a graph is compared with the weights as soon as it can be
+        settings["compared"] = can_compare()
     state = xxhash.xxh3_128(json.dumps(settings, sort_keys=True, default=str).encode())
     for path in files.paths:
         state.update(f"{path.name} {path.stat().st_size} ".encode())
@@ -81,18 +88,20 @@ def _hash_model(files: TransformerFiles, precision: Precision) -> str:
 
 
 def _open_whole(folder: Path) -> OnnxRunner | None:
-    """Return what runs a cached graph, None if it is missing or damaged."""
+    """Open a cached graph; return None if it is missing or damaged."""
     try:
         manifest, hashed = OnnxManifest.read(folder)
         if manifest.hash_files(folder) != hashed:
             return None
-        return _open(folder, manifest)
+        runner = _open(folder, manifest)
+        # The files may have changed between both readings.
+        return runner if manifest.hash_files(folder) == hashed else None
     except (EncoderNotFoundError, InputError, OSError):
         return None
 
 
 def _open(folder: Path, manifest: OnnxManifest) -> OnnxRunner:
-    """Return what runs a graph, which is read now: another process may replace the folder."""
+    """Open a folder's graphs and tokenizers now, because another process may replace the folder."""
     runner = OnnxRunner(folder, manifest)
     for tower in (manifest.query, manifest.passage):
         runner.open(tower)
@@ -115,10 +124,13 @@ def _build(folder: Path, files: TransformerFiles, spec: str, precision: Precisio
 
 
 def _remove_unused(parent: Path) -> None:
-    """Remove graphs that were not used for long, and what killed processes have left."""
+    """Remove graphs that were not used for long, and unfinished ones. Other folders stay."""
     now = time.time()
     for path in parent.iterdir():
-        days = 1 if path.name.startswith(_PREFIX) else _UNUSED_DAYS
+        is_graph = _NAME.fullmatch(path.name) and is_onnx_folder(path)
+        if path.is_symlink() or not (is_graph or path.name.startswith(_PREFIX)):
+            continue
+        days = _UNUSED_DAYS if is_graph else 1
         with suppress(OSError):
             if now - path.stat().st_mtime > days * 86_400:
                 shutil.rmtree(path, ignore_errors=True)

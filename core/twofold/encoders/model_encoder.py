@@ -15,6 +15,7 @@ from twofold.encoders.model_spec import (
     AS_SAVED,
     ModelOptions,
     absolute_model,
+    find_extra,
     format_spec,
     resolve_model_source,
 )
@@ -36,9 +37,10 @@ class ModelEncoder:
 
     BERT-like models run on ONNX Runtime, without torch: BERT, RoBERTa, XLM-RoBERTa, MPNet and
     DistilBERT with CLS, mean or max pooling. Their graph is built from the weights when first used,
-    and kept in the user's cache folder. So do models whose folder has ``onnx/model.onnx``. Others
-    run on torch, and a warning is logged. So do all models where torch finds an accelerator.
-    Vectors of both runtimes agree to float32's rounding, and share a fingerprint.
+    and kept in the user's cache folder. Of other models, the graph in ``onnx/model.onnx`` is used.
+    Models without a graph run on torch, and a warning is logged. All models run on torch if it
+    finds an accelerator. Vectors of both runtimes agree to the rounding of the weights' type, and
+    share a fingerprint.
 
     Args:
         model: A folder, an installed model package, or a name on the Hugging Face hub.
@@ -77,7 +79,7 @@ class ModelEncoder:
 
     @property
     def backend(self) -> Backend:
-        """The runtime in use; the model is loaded to choose it."""
+        """The runtime in use. If none was chosen, the model is loaded to choose one."""
         runner = self._runner
         if isinstance(runner, SentenceTransformerEncoder):
             return "torch"
@@ -126,7 +128,10 @@ class ModelEncoder:
             return self._opened
 
     def _open(self) -> OnnxRunner | SentenceTransformerEncoder:
-        if self._backend == "torch" or (self._backend is None and _has_accelerator()):
+        if self._backend == "torch":
+            return self.to_sentence_transformer()
+        if self._backend is None and _has_accelerator():
+            _log.info("%s runs on torch: it finds an accelerator", self._title)
             return self.to_sentence_transformer()
         precision: Precision = "int8" if self._backend == "onnx-int8" else "float32"
         try:
@@ -144,8 +149,14 @@ class ModelEncoder:
         except MissingExtraError as error:
             if self._backend is not None:
                 raise
+            if not _has_torch():
+                extra = find_extra(self._title) or "onnx"
+                raise MissingExtraError(
+                    f"the model {self._title!r} needs ONNX Runtime or torch: pip install "
+                    f"'twofold[{extra}]'"
+                ) from error
             reason, level = str(error), logging.INFO
-        if not is_installed("sentence_transformers", "torch"):
+        if not _has_torch():
             raise MissingExtraError(
                 f"the model {self._title!r} needs torch ({reason}): pip install 'twofold[models]'"
             )
@@ -153,11 +164,15 @@ class ModelEncoder:
         return self.to_sentence_transformer()
 
 
+def _has_torch() -> bool:
+    return is_installed("sentence_transformers", "torch")
+
+
 def _has_accelerator() -> bool:
     """Return whether torch finds an accelerator. It is imported only if there may be one."""
     if not any(os.path.exists(path) for path in _ACCELERATORS):  # noqa: PTH110
         return False
-    if not is_installed("torch", "sentence_transformers"):
+    if not _has_torch():
         return False
     import torch
 

@@ -16,6 +16,7 @@ import xxhash
 from twofold.encoders.fingerprints import (
     affects_vectors,
     combine,
+    describe_transformer,
     fingerprint_tokenizer,
     hash_arrays,
 )
@@ -78,6 +79,7 @@ class LoadedModel:
             "dim": self.dim,
             "normalize": self.normalize,
             "max_length": [self.max_length(task) for task in TASKS],
+            "cut": [getattr(self.tokenizer(task), "truncation_side", "right") for task in TASKS],
             "tokenizers": [fingerprint_tokenizer(self.tokenizer(task)) for task in TASKS],
             "modules": [[_layer_settings(layer) for layer in self.modules(task)] for task in TASKS],
         }
@@ -98,7 +100,11 @@ def load_model(source: str, name: str, options: ModelOptions, device: str | None
         else:
             has_modules = is_sentence_transformer_model(source)
     except (OSError, ValueError) as error:
+        if Path(source).is_dir():
+            raise _unreadable_model(source, error) from error
         raise model_not_found(name, error) from error
+    except Exception as error:  # of transformers, without a common base
+        raise _unreadable_model(source, error) from error
     if options.pooling is not None:
         _replace_pooling(model, options.pooling, name)
     elif not has_modules:
@@ -110,6 +116,13 @@ def load_model(source: str, name: str, options: ModelOptions, device: str | None
     if options.passage_prompt is not None:
         model.prompts["document"] = options.passage_prompt
     return _configure_output(model, name, options)
+
+
+def _unreadable_model(source: str, error: Exception) -> InputError:
+    return InputError(
+        f"the model in {source} can't be loaded ({type(error).__name__}: {error}): download or "
+        "save it again"
+    )
 
 
 @contextmanager
@@ -144,7 +157,7 @@ def _weights(layer: Any) -> Iterator[_Array]:
 def _arrays(weights: Mapping[str, Any]) -> Iterator[_Array]:
     import torch
 
-    for tensor in weights.values():
+    for _, tensor in sorted(weights.items()):
         values = tensor.detach().cpu().contiguous()
         kind = str(values.dtype).removeprefix("torch.")
         # numpy has no bfloat16
@@ -285,7 +298,7 @@ def _layer_settings(layer: Any) -> list[Any]:
     kind = type(layer).__name__
     config = getattr(getattr(layer, "auto_model", None), "config", None)
     if config is not None:
-        return [kind, getattr(config, "model_type", None)]
+        return describe_transformer(config.to_dict())
     if kind == "Pooling":
         return [kind, layer.pooling_mode, layer.include_prompt]
     if kind == "Normalize":

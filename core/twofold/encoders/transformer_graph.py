@@ -15,6 +15,7 @@ from twofold.encoders.model_spec import Pooling
 from twofold.encoders.transformer_files import TransformerConfig, UnsupportedModelError, Weights
 
 _OPSET = 17
+_TYPES = "embeddings.token_type_embeddings.weight"
 _IR_VERSION = 8  # of opset 17; onnx writes a newer one than runtimes may read
 _FUSED = "com.microsoft"
 _BUCKETS = 32  # of MPNet's relative positions
@@ -143,13 +144,20 @@ def _relative_buckets(positions: int) -> NDArray[np.int64]:
 def _add_embeddings(graph: _GraphBuilder, config: TransformerConfig, reader: WeightReader) -> str:
     architecture, hidden = config.architecture, config.hidden
     words = graph.constant(reader.read("embeddings.word_embeddings.weight", None, hidden))
-    places = reader.read("embeddings.position_embeddings.weight", None, hidden)
+    places = reader.read("embeddings.position_embeddings.weight", config.positions, hidden)
     if architecture.has_types:
-        places = places + reader.read("embeddings.token_type_embeddings.weight", None, hidden)[0]
+        places = places + _first_row(reader.read(_TYPES, None, hidden))
     found = graph.call("Gather", [words, "input_ids"])
     positions = _add_positions(graph, config)
     added = graph.call("Gather", [graph.constant(places), positions])
     return _add_norm(graph, config, reader, "embeddings.LayerNorm", [found, added])
+
+
+def _first_row(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    if not len(rows):
+        raise UnsupportedModelError(f"its weight {_TYPES!r} is empty")
+    first: NDArray[np.float32] = rows[0]
+    return first
 
 
 def _add_positions(graph: _GraphBuilder, config: TransformerConfig) -> str:
