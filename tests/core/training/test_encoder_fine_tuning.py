@@ -327,7 +327,9 @@ def test_scores_of_any_length_have_one_temperature(tmp_path, model):
         with Index.open(None, encoder=f"{model}?normalize=false", metric=metric) as index:
             index.upsert(texts)
             with index.open_search() as scope:
-                similarity = Similarity.from_scope(scope, index.encoder, texts)
+                similarity = Similarity.from_scope(
+                    scope, index.encoder.to_sentence_transformer(), texts
+                )
             vectors = torch.from_numpy(index.encoder.encode_passages(texts))
             lengths = vectors.norm(dim=1).mean().item()
         scores = similarity.scores(vectors, vectors).diagonal()
