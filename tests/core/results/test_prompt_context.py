@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twofold import Retriever
-from twofold.encoders import encoder_from_name
+from twofold.encoders import SentenceTransformerEncoder
 from twofold.encoders.batching import TokenCounter
 from twofold.errors import DegradedWarning, QueryError
 from twofold.results.prompt_context import build_context, estimated_tokens
@@ -97,7 +97,8 @@ def test_the_estimate(text, wanted):
 
 
 def test_the_estimate_is_near_what_a_model_counts(abstracts):
-    counter = TokenCounter(encoder_from_name("all-MiniLM-L6-v2").model.tokenizer)
+    encoder = SentenceTransformerEncoder("all-MiniLM-L6-v2")
+    counter = TokenCounter(encoder.model.tokenizer)
     texts = [each["text"] for each in abstracts[:300]]
     own = counter.count(texts)
     ratios = np.array([estimated_tokens(text) for text in texts]) / own
