@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import numba
@@ -622,8 +623,11 @@ async def test_an_index_that_is_dropped_on_the_loop_is_closed_in_a_thread(
             made = await li.TwofoldVectorStore.aopen(path=path, embed_model="hashing")
         path = made.index.path
         await asyncio.to_thread(made.index.upsert, ["another tea"])
+        dropped = weakref.ref(made.index)
         del made
         gc.collect()
+        while dropped() is not None:  # the thread of the upsert may hold it for a moment
+            await asyncio.sleep(0)
         if not temporary:  # the lock is free at once
             other = await asyncio.to_thread(Index.open, path)
             await asyncio.to_thread(other.upsert, ["green tea"])
