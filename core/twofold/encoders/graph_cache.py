@@ -24,7 +24,7 @@ from twofold.errors import EncoderNotFoundError, InputError
 
 CACHE_VARIABLE = "TWOFOLD_CACHE"
 """Environment variable with another cache folder."""
-_BUILDER = 1
+_BUILDER = 3
 """Raise it when the same files give another graph."""
 _PREFIX = ".building-"
 _NAME = re.compile("[0-9a-f]{32}")

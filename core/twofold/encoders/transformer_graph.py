@@ -1,7 +1,7 @@
 """Builds the ONNX graph of a BERT-like model from its weights.
 
-The graph uses ONNX Runtime's fused operators for attention, GELU and layer normalization. It maps
-the token ids of one text, int64 (1, n), to its pooled vector, float32 (1, hidden).
+It maps the token ids of one text, int64 (1, n), to its pooled vector, float32 (1, dim). Attention
+has plain operators, which ONNX Runtime fuses as it sees fit. Its own fused ones were slower.
 """
 
 import math
@@ -79,7 +79,7 @@ class _GraphBuilder:
         return name
 
 
-_FUSED_OPERATORS = ("Attention", "SkipLayerNormalization", "BiasGelu")
+_FUSED_OPERATORS = ("Gelu",)
 
 
 def build_graph(
@@ -209,27 +209,48 @@ def _add_layer(
     names, size = config.architecture.layer, config.hidden
     prefix = f"{names.prefix}{number}."
     projections = [prefix + name for name in (names.query, names.key, names.value)]
-    weights = [reader.read(f"{name}.weight", size, size).T for name in projections]
-    biases = [reader.read(f"{name}.bias", size) for name in projections]
-    inputs = [
-        hidden,
-        graph.constant(np.concatenate(weights, axis=1)),
-        graph.constant(np.concatenate(biases)),
-    ]
+    queries, keys, values = (
+        _add_heads(graph, config, reader, name, hidden, is_key=name == projections[1])
+        for name in projections
+    )
+    scores = graph.call("MatMul", [queries, keys])
+    scale = graph.constant(np.array(1 / math.sqrt(size / config.heads), np.float32))
+    scores = graph.call("Mul", [scores, scale])
     if bias is not None:
-        inputs += ["", "", bias]  # without a mask and a past
-    attended = graph.call("Attention", inputs, {"num_heads": config.heads})
+        scores = graph.call("Add", [scores, bias])
+    weights = graph.call("Softmax", [scores], {"axis": -1})
+    mixed = graph.call("MatMul", [weights, values])
+    mixed = graph.call("Transpose", [mixed], {"perm": [0, 2, 1, 3]})
+    flat = graph.constant(np.array([1, -1, size], np.int64))
+    attended = graph.call("Reshape", [mixed, flat])
     output, offset = _add_product(graph, reader, prefix + names.attention_output, attended, size)
     attended = _add_norm(
         graph, config, reader, prefix + names.attention_norm, [output, hidden], offset
     )
     inner, offset = _add_product(graph, reader, prefix + names.inner, attended, None)
     if config.activation == "gelu":
-        inner = graph.call("BiasGelu", [inner, offset])
+        inner = graph.call("Gelu", [graph.call("Add", [inner, offset])])
     else:
         inner = graph.call("Relu", [graph.call("Add", [inner, offset])])
     outer, offset = _add_product(graph, reader, prefix + names.outer, inner, size)
     return _add_norm(graph, config, reader, prefix + names.output_norm, [outer, attended], offset)
+
+
+def _add_heads(
+    graph: _GraphBuilder,
+    config: TransformerConfig,
+    reader: WeightReader,
+    name: str,
+    hidden: str,
+    *,
+    is_key: bool,
+) -> str:
+    """Add a projection, split by head: (1, heads, n, size), of keys (1, heads, size, n)."""
+    product, offset = _add_product(graph, reader, name, hidden, config.hidden)
+    projected = graph.call("Add", [product, offset])
+    shape = np.array([1, -1, config.heads, config.hidden // config.heads], np.int64)
+    split = graph.call("Reshape", [projected, graph.constant(shape)])
+    return graph.call("Transpose", [split], {"perm": [0, 2, 3, 1] if is_key else [0, 2, 1, 3]})
 
 
 def _add_product(
@@ -250,14 +271,15 @@ def _add_norm(
     bias: str | None = None,
 ) -> str:
     """Add a layer normalization of the sum of two values and a bias."""
+    first, second = values
+    if bias is not None:
+        first = graph.call("Add", [first, bias])
     inputs = [
-        *values,
+        graph.call("Add", [first, second]),
         graph.constant(reader.read(f"{name}.weight", config.hidden)),
         graph.constant(reader.read(f"{name}.bias", config.hidden)),
     ]
-    if bias is not None:
-        inputs.append(bias)
-    return graph.call("SkipLayerNormalization", inputs, {"epsilon": config.epsilon})
+    return graph.call("LayerNormalization", inputs, {"axis": -1, "epsilon": config.epsilon})
 
 
 def _add_pooling(graph: _GraphBuilder, pooling: Pooling, hidden: str) -> str:
