@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TASKS = """
-import json, sys, time
+import gc, json, sys, time
 from pathlib import Path
 from twofold import Index, Retriever
 
@@ -31,10 +31,13 @@ passages = [
 
 def measure(name, task, repeats):
     task()
+    gc.collect()  # a full collection takes as long as many writes
+    gc.disable()
     started = time.process_time()
     for _ in range(repeats):
         task()
     times[name] = (time.process_time() - started) / repeats
+    gc.enable()
 
 def small_writes():
     for n in range(20):
