@@ -2,6 +2,8 @@ import gzip
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -30,6 +32,15 @@ def pytest_unconfigure():
 
 
 DATA = Path(__file__).parent.parent / "examples" / "data" / "scifact-1000"
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory):
+    """The built wheel."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)]
+    subprocess.run([*command, str(DATA.parents[2])], check=True, capture_output=True)
+    return next(folder.glob("twofold-*.whl"))
 
 
 @pytest.fixture(scope="session")

@@ -48,14 +48,6 @@ class FreshEnvironment:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)]
-    subprocess.run([*command, str(ROOT)], check=True, capture_output=True)
-    return next(folder.glob("twofold-*.whl"))
-
-
-@pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     """A judged collection of the first 60 abstracts."""
     folder = tmp_path_factory.mktemp("corpus")

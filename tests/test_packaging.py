@@ -11,14 +11,6 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("twofold", "langchain_twofold", "llama_index_twofold")
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)]
-    subprocess.run([*command, str(ROOT)], check=True, capture_output=True)
-    return next(folder.glob("twofold-*.whl"))
-
-
 def test_the_wheel_holds_every_module_and_marker(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     sources = {

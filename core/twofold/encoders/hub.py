@@ -15,7 +15,8 @@ _ORGANIZATION = "sentence-transformers/"
 def download_model(source: str, name: str) -> Path:
     """Return the folder with a model's settings and weights, from the hub's cache or the hub.
 
-    The weights are downloaded only if a graph can be made.
+    Nothing is downloaded that isn't needed: the graph only if none can be built from the weights,
+    and the weights only if a graph can be made.
 
     Args:
         source: The model's folder, or its name on the hub.
@@ -32,20 +33,22 @@ def download_model(source: str, name: str) -> Path:
     try:
         wanted = _SETTINGS
         folder = Path(snapshot_download(repository, allow_patterns=wanted))
-        if not _lacks_only_weights(folder):
+        reason = _find_obstacle(folder)
+        if reason not in (None, NO_WEIGHTS):
             wanted = [*_SETTINGS, *_GRAPH]
             folder = Path(snapshot_download(repository, allow_patterns=wanted))
-        if _lacks_only_weights(folder):
+            reason = _find_obstacle(folder)
+        if reason == NO_WEIGHTS:
             folder = Path(snapshot_download(repository, allow_patterns=[*wanted, *_WEIGHTS]))
         return folder
     except (OSError, ValueError) as error:
         raise model_not_found(name, error) from error
 
 
-def _lacks_only_weights(folder: Path) -> bool:
-    """Return whether a graph can be made of a folder once its weights are there."""
+def _find_obstacle(folder: Path) -> str | None:
+    """Return why no graph can be made of the files in a folder, None if one can."""
     try:
         TransformerFiles.read(folder)
     except UnsupportedModelError as error:
-        return str(error) == NO_WEIGHTS
-    return False
+        return str(error)
+    return None

@@ -75,7 +75,9 @@ class ModelEncoder:
         self._opened: OnnxRunner | SentenceTransformerEncoder | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_opened": None}
+        values = {**vars(self), "_opened": None}
+        values.pop("identity", None)  # the model may be another one where it is loaded again
+        return values
 
     @property
     def backend(self) -> Backend:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import warnings
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -444,6 +445,35 @@ def test_a_model_in_the_cache_of_the_hub_is_found_offline(tiny, cache, tmp_path)
     done = run(script, HF_HOME=str(tmp_path / "hub"), HF_HUB_OFFLINE="1")
     wanted = ModelEncoder(tiny).encode_passages(["red apple"]).tobytes().hex()
     assert done.stdout == f"{wanted} onnx\nFalse\nEncoderNotFoundError\n", done.stderr
+
+
+def test_only_what_is_needed_is_downloaded(tiny, cache, tmp_path, monkeypatch):
+    asked, here = [], tmp_path / "here"
+
+    def download(repository, allow_patterns):
+        asked.append((repository, allow_patterns))
+        for path in there.rglob("*"):
+            name = path.relative_to(there).as_posix()
+            if path.is_file() and any(fnmatch(name, pattern) for pattern in allow_patterns):
+                (here / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, here / name)
+        return str(here)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    there = shutil.copytree(tiny, tmp_path / "there")
+    (there / "onnx").mkdir()
+    (there / "onnx" / "model.onnx").write_bytes(b"not needed")
+    assert ModelEncoder("someone/tiny").backend == "onnx"
+    assert len(asked) == 2
+    assert not (here / "onnx").exists()
+    assert ModelEncoder("someone/tiny").backend == "onnx"  # all is there
+    assert len(asked) == 3
+    assert not (here / "onnx").exists()
+    edit("config.json", model_type="other")(there)
+    shutil.rmtree(here)
+    with pytest.raises(InputError, match="can't run with backend='onnx'"):
+        ModelEncoder("someone/other", backend="onnx").encode_queries(["x"])
+    assert (here / "onnx" / "model.onnx").exists()
 
 
 def test_the_installed_package_is_found():
