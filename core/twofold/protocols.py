@@ -35,6 +35,23 @@ class Encoder(Protocol):
 
 
 @runtime_checkable
+class WindowEncoder(Encoder, Protocol):
+    """An encoder that can locate its tokens, so that long passages are encoded in windows."""
+
+    @property
+    def max_tokens(self) -> int | None:
+        """The most tokens of a passage that it reads; None if it reads all, or doesn't know."""
+
+    def token_spans(self, texts: Sequence[str]) -> list[NDArray[np.int64] | None]:
+        """Return the tokens of each passage that has more than the encoder reads.
+
+        Returns:
+            For each text, the start and the end of every token in characters, int64 (tokens, 2);
+            None for a text that is read whole. Special tokens and prompts are left out.
+        """
+
+
+@runtime_checkable
 class Reranker(Protocol):
     """Scores passages by reading each together with the query."""
 

@@ -192,13 +192,40 @@ def find_positions(
     return positions
 
 
-def delete_rows(live: Mask | None, ascending: AscendingRows, dead: Rows) -> Mask | None:
+def find_runs(rows: Rows, ascending: AscendingRows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the start and the length of each of ``rows``' run in ``ascending``; 0 if missing.
+
+    ``ascending`` may have a row several times, one after the other.
+    """
+    if not len(ascending):
+        return np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
+    inside = (rows >= int(ascending[0])) & (rows <= int(ascending[-1]))
+    # Same dtype: otherwise numpy would convert the whole array for each search.
+    searched = np.where(inside, rows, int(ascending[0])).astype(ascending.dtype)
+    starts = np.searchsorted(ascending, searched)
+    lengths = np.searchsorted(ascending, searched, side="right") - starts
+    return starts, np.where(inside, lengths, 0)
+
+
+def expand_runs(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the positions of all elements of runs, one run after the other."""
+    offsets = run_offsets(lengths)
+    return np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
+
+
+def delete_rows(
+    live: Mask | None, ascending: AscendingRows, dead: Rows, *, repeated: bool = False
+) -> Mask | None:
     """Return ``live`` with the rows in ``dead`` cleared; None if all are live.
 
     ``live`` has a flag for each row of ``ascending``. Rows that ``ascending`` lacks are ignored.
+    ``repeated``: whether ``ascending`` may have a row several times.
     """
-    positions = find_positions(dead, ascending)
-    positions = positions[positions >= 0]
+    if repeated:
+        positions = expand_runs(*find_runs(dead, ascending))
+    else:
+        positions = find_positions(dead, ascending)
+        positions = positions[positions >= 0]
     if not len(positions):
         return live
     flags = np.ones(len(ascending), np.bool_) if live is None else live.copy()

@@ -17,6 +17,7 @@ from twofold.dense.index_types import (
     index_type_from_name,
     resolve_index_type,
 )
+from twofold.dense.passage_vectors import PassageVectors, Spans
 from twofold.dense.score_moments import VectorMoments
 from twofold.dense.vector_block import VectorBlock
 
@@ -32,6 +33,8 @@ __all__ = [
     "FlatIndex",
     "IndexType",
     "OneBit",
+    "PassageVectors",
+    "Spans",
     "VectorBlock",
     "VectorMoments",
     "check_index_type",

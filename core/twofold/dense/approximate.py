@@ -57,7 +57,10 @@ class ApproximateIndex:
         self._tail = FlatIndex(metric, dim, [block.after(end) for block in blocks], ids_of)
         deleted = [block.rows[~block.live] for block in blocks if block.live is not None]
         dead = np.concatenate([np.empty(0, np.int64), *deleted])
-        self._live = tuple(delete_rows(None, structure.rows, dead) for structure in structures)
+        repeated = self.flat.has_windows
+        self._live = tuple(
+            delete_rows(None, structure.rows, dead, repeated=repeated) for structure in structures
+        )
 
     def plan_builds(self, *, compact: bool = False) -> list[BuildPlan] | None:
         """Return plans of the structures to replace all present ones, or None for no change.
@@ -98,9 +101,9 @@ class ApproximateIndex:
         if plan.reuse:
             return self.structures[plan.members[0]]
         rows = np.concatenate([self._live_rows(number) for number in plan.members])
-        flat = self.flat
+        flat, places = self.flat, self.flat.locate(rows)
         return AnnStructure.build(
-            plan.index_type, flat.metric, rows, lambda some: flat.get_vectors(some)[0]
+            plan.index_type, flat.metric, rows, lambda some: flat.vectors_at(places[some])
         )
 
     def search(
@@ -125,7 +128,9 @@ class ApproximateIndex:
         hits = [LegHits.empty() for _ in points]
         for number, rows in zip(safe.tolist(), proposed, strict=True):
             hits[number] = flat.rank_rows(points[number], rows, k)
-        short = [number for number, found in enumerate(hits) if len(found.keys) < min(k, total)]
+        short = [number for number, found in enumerate(hits) if len(found.keys) < k]
+        if short and (most := min(k, flat.count_passages(eligible))):
+            short = [number for number in short if len(hits[number].keys) < most]
         if short:
             scanned = flat.search_prepared(points[short], k, eligible)
             for number, found in zip(short, scanned, strict=True):
@@ -156,6 +161,7 @@ class ApproximateIndex:
     ) -> list[Rows]:
         """Return the live, allowed rows that the structures propose for each query."""
         proposed: list[list[Rows]] = [[] for _ in queries]
+        k = self.flat.vector_count(k)
         for structure, live in zip(self.structures, self._live, strict=True):
             flags = live if allowed is None else allowed_flags(structure.rows, allowed, live)
             found = structure.propose(queries, k, effort, flags)

@@ -28,7 +28,10 @@ _BATCH_ROWS = 65_536  # vectors added at once: a build holds 100 MB of floats at
 
 @dataclass(frozen=True, slots=True)
 class AnnStructure:
-    """A FAISS structure over the vectors of ascending ``rows`` (n,); position i is rows[i]."""
+    """A FAISS structure over the vectors of ascending ``rows`` (n,); position i is rows[i].
+
+    A row of several vectors occurs as often.
+    """
 
     index_type: IndexType
     rows: NDArray[np.uint32]
@@ -36,24 +39,28 @@ class AnnStructure:
 
     @classmethod
     def build(
-        cls, index_type: IndexType, metric: Metric, rows: Rows, source: Callable[[Rows], Vectors]
+        cls,
+        index_type: IndexType,
+        metric: Metric,
+        rows: Rows,
+        source: Callable[[NDArray[np.int64] | slice], Vectors],
     ) -> "AnnStructure":
         """Train a structure on a sample of ``rows`` and add all vectors batch by batch.
 
-        ``source`` returns the stored vectors (n, dim) of rows.
+        ``source`` returns the stored vectors (n, dim) of positions in ``rows``.
         """
         import faiss
 
         shuffled = np.random.default_rng(0).permutation(len(rows))
         sample = np.sort(shuffled[: index_type.training_size(len(rows))])
-        points = _pad_dimensions(source(rows[sample]))
+        points = _pad_dimensions(source(sample))
         width = points.shape[1]
         distance = faiss.METRIC_INNER_PRODUCT if metric is Metric.DOT else faiss.METRIC_L2
         structure = index_type.create(width, len(rows), distance)
         with limit_faiss_threads((os.cpu_count() or 1) if len(rows) > _PARALLEL_ROWS else 1):
             structure.train(np.resize(points, (max(len(points), _MIN_TRAINING), width)))
             for start in range(0, len(rows), _BATCH_ROWS):
-                structure.add(_pad_dimensions(source(rows[start : start + _BATCH_ROWS])))
+                structure.add(_pad_dimensions(source(slice(start, start + _BATCH_ROWS))))
         return cls(index_type, rows.astype(np.uint32), structure)
 
     def propose(

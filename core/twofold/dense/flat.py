@@ -1,15 +1,18 @@
 """Exact search over stored vectors: FAISS scans in float32, and float64 scores decide."""
 
+import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twofold.concurrency import limit_faiss_threads, run_parallel
+from twofold.dense.passage_vectors import PassageVectors, Spans
 from twofold.dense.vector_block import Flags, Positions, VectorBlock
 from twofold.errors import QueryError, VectorError
-from twofold.segments import allowed_flags, find_positions
+from twofold.segments import allowed_flags, find_positions, run_offsets
 from twofold.similarity import Metric
 from twofold.types import LegHits, Mask, Rows, Scores, Vectors
 from twofold.validation import check_vectors
@@ -118,12 +121,19 @@ def matrix_product(
     return list(zip(positions, scores, strict=True))
 
 
-class FlatIndex:
-    """Exact nearest vectors under one metric; results depend on the live vectors alone.
+def best_of_passages(hits: LegHits, k: int) -> LegHits:
+    """Return the ``k`` best passages of hits in which a passage occurs once per window."""
+    first = np.sort(np.unique(hits.keys, return_index=True)[1])[:k]
+    return LegHits(hits.keys[first], hits.scores[first])
 
-    FAISS proposes candidates in float32, and each is rescored in float64 in a fixed order. Where
-    rounding could have hidden a better vector, all vectors near the k-th score are rescored. Ids,
-    which ``ids_of`` returns, decide ties.
+
+class FlatIndex:
+    """Exact nearest passages under one metric; results depend on the live vectors alone.
+
+    A passage with windows has several vectors, and the score of the best one. FAISS proposes
+    candidates in float32, and each is rescored in float64 in a fixed order. Where rounding could
+    have hidden a better vector, all vectors near the k-th score are rescored. Ids, which ``ids_of``
+    returns, decide ties.
     """
 
     def __init__(
@@ -137,11 +147,43 @@ class FlatIndex:
         self.dim = dim
         self.blocks = tuple(blocks)
         self.ids_of = ids_of
+        self.has_windows = any(block.spans is not None for block in blocks)
+        self._per_passage = 1.0  # vectors
+        if self.has_windows:
+            passages = sum(block.count_passages(None) for block in blocks)
+            self._per_passage = sum(len(block.rows) for block in blocks) / passages
         # Completing the candidates of a search needs its query again.
         self._prepared: tuple[tuple[object, ...], Vectors] | None = None
 
     def search_prepared(self, queries: Vectors, k: int, eligible: Eligible) -> list[LegHits]:
         """Return the best ``k`` eligible rows for each query (n, dim) of `prepare_queries`."""
+        if not self.has_windows:
+            return self._search_vectors(queries, k, eligible)
+        hits = [LegHits.empty() for _ in queries]
+        searched, count = list(range(len(queries))), self.vector_count(k)
+        while searched:
+            found = self._search_vectors(queries[searched], count, eligible)
+            for number, of_query in zip(searched, found, strict=True):
+                hits[number] = best_of_passages(of_query, k)
+            if count >= eligible[1]:
+                break
+            searched = [number for number in searched if len(hits[number].keys) < k]
+            count = min(2 * count, eligible[1])
+        return hits
+
+    def vector_count(self, k: int) -> int:
+        """Return how many vectors ``k`` passages have on average, rounded up."""
+        return math.ceil(k * self._per_passage)
+
+    def count_passages(self, eligible: Eligible) -> int:
+        """Return the number of passages with eligible vectors."""
+        if not self.has_windows:
+            return eligible[1]
+        pairs = zip(self.blocks, eligible[0], strict=True)
+        return sum(block.count_passages(on) for block, on in pairs)
+
+    def _search_vectors(self, queries: Vectors, k: int, eligible: Eligible) -> list[LegHits]:
+        """Return the best ``k`` eligible vectors' rows for each query (n, dim)."""
         flags, total = eligible
         if total == 0:
             return [LegHits.empty() for _ in queries]
@@ -167,22 +209,85 @@ class FlatIndex:
         point = self.prepare_queries(query[None, :])[0]
         out = np.full(len(rows), np.nan)
         for block in self.blocks:
+            if block.spans is not None:
+                self._score_windows(point, block, rows, out)
+                continue
             positions = find_positions(rows, block.rows, block.live)
             here = np.flatnonzero(positions >= 0)
             if len(here):
                 out[here] = self.metric.score(point, block.vectors, positions[here])
         return out
 
+    def best_spans(self, query: Vectors, rows: Rows) -> Spans:
+        """Return the part of each passage that scores best for one query (dim,), (n, 4).
+
+        It is 0 for passages without windows, and for rows without a live vector.
+        """
+        out = np.zeros((len(rows), 4), np.int64)
+        if not self.has_windows:
+            return out
+        point = self.prepare_queries(query[None, :])[0]
+        for block in self.blocks:
+            if block.spans is None:
+                continue
+            positions, counts = block.find_all(rows)
+            scores = self.metric.score(point, block.vectors, positions)
+            if block.live is not None:
+                scores[~block.live[positions]] = -np.inf
+            offsets = run_offsets(counts).tolist()
+            for at, (start, stop) in enumerate(pairwise(offsets)):
+                if stop > start and scores[start] > -np.inf:
+                    best = positions[start + int(np.argmax(scores[start:stop]))]
+                    out[at] = block.spans[best]
+        return out
+
     def get_vectors(self, rows: Rows) -> tuple[Vectors, Flags]:
-        """Return the vectors (n, dim) of rows, even deleted rows, and flags of rows with one."""
+        """Return one vector of each of ``rows`` (n, dim), and flags of rows with one.
+
+        Deleted rows still have theirs. Of several vectors, it is the first one.
+        """
         out = np.zeros((len(rows), self.dim), np.float32)
         found = np.zeros(len(rows), np.bool_)
         for block in self.blocks:
-            positions = find_positions(rows, block.rows)
+            positions = block.find_first(rows)
             here = positions >= 0
             out[here] = block.vectors[positions[here]]
             found |= here
         return out, found
+
+    def get_all_vectors(self, rows: Rows) -> PassageVectors:
+        """Return all vectors of ``rows``, which ascend; rows without one are left out."""
+        parts: list[PassageVectors] = []
+        for block in self.blocks:
+            positions, _ = block.find_all(rows)
+            spans = block.spans[positions] if block.spans is not None else None
+            parts.append(PassageVectors(block.rows[positions], block.vectors[positions], spans))
+        return PassageVectors.concatenate(parts, self.dim)
+
+    def locate(self, rows: Rows) -> Positions:
+        """Return the position of each of ``rows`` among all blocks' vectors, one after the other.
+
+        ``rows`` ascend. A row that occurs several times stands for its first vectors.
+        """
+        out = np.zeros(len(rows), np.int64)
+        occurrence = np.arange(len(rows)) - np.searchsorted(rows, rows) if self.has_windows else 0
+        start = 0
+        for block in self.blocks:
+            positions = block.find_first(rows)
+            here = positions >= 0
+            out[here] = (positions + occurrence)[here] + start
+            start += len(block.rows)
+        return out
+
+    def vectors_at(self, positions: Positions) -> Vectors:
+        """Return the vectors (n, dim) at the positions that ``locate`` returned."""
+        out = np.zeros((len(positions), self.dim), np.float32)
+        start = 0
+        for block in self.blocks:
+            here = (positions >= start) & (positions < start + len(block.rows))
+            out[here] = block.vectors[positions[here] - start]
+            start += len(block.rows)
+        return out
 
     def lower_bound(self, query: Vectors) -> float:
         """Return a lower bound on the score of every live vector for one query (dim,)."""
@@ -233,6 +338,8 @@ class FlatIndex:
 
     def rank_rows(self, query: Vectors, rows: Rows, k: int) -> LegHits:
         """Return the best ``k`` of live ``rows`` for one query (dim,) of `prepare_queries`."""
+        if self.has_windows:
+            return self._rank_windows(query, np.unique(rows), k)
         located = [find_positions(rows, block.rows) for block in self.blocks]
         positions = [here[here >= 0] for here in located]
         if sum(map(len, positions)) > k + SPARE_CANDIDATES:
@@ -265,6 +372,37 @@ class FlatIndex:
             keys = list(zip((-scores[at]).tolist(), self.ids_of(rows[at]), strict=True))
             rows[at] = rows[at[sorted(range(len(at)), key=keys.__getitem__)]]
         return LegHits(rows[:k], scores[:k])
+
+    def _score_windows(self, point: Vectors, block: VectorBlock, rows: Rows, out: Scores) -> None:
+        """Enter the best score of each row's live vectors in a block into ``out``."""
+        positions, counts = block.find_all(rows)
+        here = np.flatnonzero(counts)
+        if not len(here):
+            return
+        starts = run_offsets(counts[here])[:-1]
+        scores = np.maximum.reduceat(self.metric.score(point, block.vectors, positions), starts)
+        live = slice(None) if block.live is None else block.live[positions[starts]]
+        out[here[live]] = scores[live]
+
+    def _rank_windows(self, query: Vectors, rows: Rows, k: int) -> LegHits:
+        """Return the best ``k`` of live ``rows``, each once, of which some have several vectors."""
+        found = [block.find_all(rows) for block in self.blocks]
+        positions = [at for at, _ in found]
+        if sum(np.count_nonzero(counts) for _, counts in found) > k + SPARE_CANDIDATES:
+            scores = [
+                float32_scores(self.metric, query[None, :], block.vectors[at], block.lengths[at])[0]
+                for block, at in zip(self.blocks, positions, strict=True)
+            ]
+            best = [
+                np.maximum.reduceat(of_block, run_offsets(counts[counts > 0])[:-1])
+                for of_block, (_, counts) in zip(scores, found, strict=True)
+                if len(of_block)
+            ]
+            border = -np.partition(-np.concatenate(best), k - 1)[k - 1]
+            border -= 2 * self._error_bound(query)
+            positions = [at[of >= border] for at, of in zip(positions, scores, strict=True)]
+        everything = self.rescore_exact(query, positions, sum(map(len, positions)))
+        return best_of_passages(everything, k)
 
     def _scan_group(self, queries: Vectors, k: int, eligible: Eligible) -> list[LegHits]:
         """Return the best ``k`` eligible rows for each query of a group (n, dim)."""

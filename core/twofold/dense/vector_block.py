@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.segments import delete_rows
+from twofold.dense.passage_vectors import PassageVectors, Spans
+from twofold.segments import delete_rows, expand_runs, find_positions, find_runs
 from twofold.similarity import Metric
 from twofold.types import Rows, Vectors
 
@@ -21,7 +22,8 @@ class VectorBlock:
     """Vectors (n, dim) of ascending ``rows`` (n,), in the form that the metric stores.
 
     ``live`` flags the vectors that are not deleted, or is None for all; ``count`` is their number.
-    ``lengths`` (n,) are Euclidean; ``max_length`` counts deleted vectors too.
+    ``lengths`` (n,) are Euclidean; ``max_length`` counts deleted vectors too. A passage with
+    windows has several vectors, and then ``spans`` are as in `PassageVectors`.
     """
 
     rows: Rows
@@ -31,29 +33,31 @@ class VectorBlock:
     max_length: float
     max_live_length: float
     count: int
+    spans: Spans | None = None
 
     @classmethod
     def from_vectors(
-        cls, metric: Metric, rows: Rows, vectors: Vectors, prefix: "VectorBlock | None" = None
+        cls, metric: Metric, stored: PassageVectors, prefix: "VectorBlock | None" = None
     ) -> "VectorBlock":
         """Return a block with nothing deleted.
 
         ``prefix`` is a block of the first vectors; its lengths are reused.
         """
+        rows, vectors, spans = stored.rows, stored.vectors, stored.spans
         if metric is Metric.COSINE:
             ones = np.broadcast_to(np.float64(1), len(rows))
-            return cls(rows, vectors, None, ones, 1.0, 1.0, len(rows))
+            return cls(rows, vectors, None, ones, 1.0, 1.0, len(rows), spans)
         known = prefix.lengths if prefix is not None else np.empty(0)
         new = vectors[len(known) :]
         chunks = [new[start : start + CHUNK_ROWS] for start in range(0, len(new), CHUNK_ROWS)]
         squares = [np.einsum("ij,ij->i", chunk, chunk, dtype=np.float64) for chunk in chunks]
         lengths = np.concatenate([known, *map(np.sqrt, squares)])
         longest = float(lengths.max(initial=0.0))
-        return cls(rows, vectors, None, lengths, longest, longest, len(rows))
+        return cls(rows, vectors, None, lengths, longest, longest, len(rows), spans)
 
     def without(self, dead: Rows) -> "VectorBlock":
         """Return this block with the rows ``dead`` deleted too; rows outside it are ignored."""
-        live = delete_rows(self.live, self.rows, dead)
+        live = delete_rows(self.live, self.rows, dead, repeated=self.spans is not None)
         if live is None or live is self.live:
             return self
         longest = float(self.lengths[live].max(initial=0.0))
@@ -70,7 +74,25 @@ class VectorBlock:
             lengths=self.lengths[start:],
             live=live,
             count=len(self.rows) - start if live is None else int(live.sum()),
+            spans=self.spans[start:] if self.spans is not None else None,
         )
+
+    def find_first(self, rows: Rows) -> Positions:
+        """Return the position of the first vector of each of ``rows``, -1 for rows without one."""
+        if self.spans is None:
+            return find_positions(rows, self.rows)
+        starts, counts = find_runs(rows, self.rows)
+        return np.where(counts > 0, starts, -1)
+
+    def find_all(self, rows: Rows) -> tuple[Positions, NDArray[np.int64]]:
+        """Return the positions of all vectors of ``rows``, and how many vectors each row has."""
+        starts, counts = find_runs(rows, self.rows)
+        return expand_runs(starts, counts), counts
+
+    def count_passages(self, eligible: Flags | None) -> int:
+        """Return how many passages have ``eligible`` vectors; None means all."""
+        rows = self.rows if eligible is None else self.rows[eligible]
+        return int(np.count_nonzero(np.diff(rows))) + 1 if len(rows) else 0
 
     def positions(self, eligible: Flags | None) -> Positions:
         """Return the positions of the ``eligible`` vectors; None means all."""

@@ -119,3 +119,30 @@ class TokenCounter:
             else:
                 counts += map(len, self._slow(block, truncation=False, verbose=False)["input_ids"])
         return np.array(counts, np.int64)
+
+    def max_tokens(self, prompt: str, max_length: int) -> int | None:
+        """Return how many tokens of a text are read beside the prompt and special tokens.
+
+        None for a slow tokenizer, which doesn't locate its tokens.
+        """
+        return max(max_length - int(self.count([prompt])[0]), 1) if self._fast is not None else None
+
+    def spans(
+        self, texts: Sequence[str], prompt: str, max_length: int
+    ) -> list[NDArray[np.int64] | None]:
+        """Return the tokens of each text that has more than ``max_length`` with its prompt.
+
+        For each text, the start and the end of every token in characters (tokens, 2), or None.
+        """
+        found: list[NDArray[np.int64] | None] = [None] * len(texts)
+        if self._fast is None:
+            return found
+        for start in range(0, len(texts), _TOKENIZED_AT_ONCE):
+            block = [prompt + text for text in texts[start : start + _TOKENIZED_AT_ONCE]]
+            for at, encoding in enumerate(self._fast.encode_batch(block), start):
+                if len(encoding) > max_length:
+                    spans = np.array(encoding.offsets, np.int64)[
+                        np.array(encoding.special_tokens_mask) == 0
+                    ]
+                    found[at] = spans[spans[:, 1] > len(prompt)] - len(prompt)
+        return found

@@ -8,6 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from twofold.concurrency import ForkSafeLock
 from twofold.encoders.graph_cache import open_graph
 from twofold.encoders.hub import download_model
@@ -114,6 +117,15 @@ class ModelEncoder:
     def count_truncated(self, texts: Sequence[str]) -> int:
         """Return how many passages have more tokens than the model reads."""
         return self._runner.count_truncated(texts)
+
+    @property
+    def max_tokens(self) -> int | None:
+        """The most tokens of a passage that the model reads, None if it reads all."""
+        return self._runner.max_tokens
+
+    def token_spans(self, texts: Sequence[str]) -> list[NDArray[np.int64] | None]:
+        """Return the tokens of each passage that has more than the model reads, else None."""
+        return self._runner.token_spans(texts)
 
     def to_sentence_transformer(self) -> SentenceTransformerEncoder:
         """Return an encoder of the same model on torch, as training needs it."""

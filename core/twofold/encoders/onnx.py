@@ -6,6 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from twofold.encoders.hub import download_model
 from twofold.encoders.model_loading import check_output_folder, write_folder
 from twofold.encoders.model_spec import (
@@ -116,3 +119,12 @@ class OnnxEncoder:
     def count_truncated(self, texts: Sequence[str]) -> int:
         """Return how many passages have more tokens than the model reads."""
         return self._runner.count_truncated(texts)
+
+    @property
+    def max_tokens(self) -> int | None:
+        """The most tokens of a passage that the model reads, None if it reads all."""
+        return self._runner.max_tokens
+
+    def token_spans(self, texts: Sequence[str]) -> list[NDArray[np.int64] | None]:
+        """Return the tokens of each passage that has more than the model reads, else None."""
+        return self._runner.token_spans(texts)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
 from twofold.concurrency import ForkSafeLock, map_threads
 from twofold.encoders.batching import TokenCounter, check_texts, fill_zero_vectors, progress_bar
@@ -116,10 +117,11 @@ class OnnxRunner:
         self.manifest = manifest
         self._threads = threads if threads is not None else os.cpu_count() or 1
         self._opened: dict[tuple[str, str], tuple[Any, Any]] = {}
+        self._counters: dict[str, TokenCounter] = {}
         self._lock = ForkSafeLock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_opened": {}}
+        return {**vars(self), "_opened": {}, "_counters": {}}
 
     def encode(self, texts: Sequence[str], tower: OnnxTower, *, progress: bool = False) -> Vectors:
         """Return one vector per text, float32 (n, dim)."""
@@ -152,9 +154,30 @@ class OnnxRunner:
         tower = self.manifest.passage
         if tower.max_length is None:
             return 0
-        _, tokenizer = self.open(tower)
-        counts = TokenCounter(tokenizer).count([tower.prompt + text for text in texts])
+        counts = self._counter(tower).count([tower.prompt + text for text in texts])
         return int((counts > tower.max_length).sum())
+
+    @property
+    def max_tokens(self) -> int | None:
+        """The most tokens of a passage that the model reads, None if it reads all."""
+        tower = self.manifest.passage
+        if tower.max_length is None:
+            return None
+        return self._counter(tower).max_tokens(tower.prompt, tower.max_length)
+
+    def token_spans(self, texts: Sequence[str]) -> list[NDArray[np.int64] | None]:
+        """Return the tokens of each passage that has more than the model reads, else None."""
+        tower = self.manifest.passage
+        if tower.max_length is None:
+            return [None] * len(texts)
+        return self._counter(tower).spans(texts, tower.prompt, tower.max_length)
+
+    def _counter(self, tower: OnnxTower) -> TokenCounter:
+        _, tokenizer = self.open(tower)
+        with self._lock:
+            if tower.tokenizer not in self._counters:
+                self._counters[tower.tokenizer] = TokenCounter(tokenizer)
+            return self._counters[tower.tokenizer]
 
     def open(self, tower: OnnxTower) -> tuple[Any, Any]:
         """Return a tower's ONNX session and tokenizer, shared by towers with the same files."""

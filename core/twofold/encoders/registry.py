@@ -5,7 +5,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol, cast
 
+import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
 from twofold.encoders.hashing import HashingEncoder
 from twofold.encoders.model_encoder import Backend, ModelEncoder
@@ -23,7 +25,7 @@ from twofold.encoders.onnx import OnnxEncoder
 from twofold.encoders.onnx_folder import is_onnx_folder
 from twofold.encoders.service import ServiceEncoder
 from twofold.errors import InputError
-from twofold.protocols import Encoder
+from twofold.protocols import Encoder, WindowEncoder
 from twofold.types import EncoderIdentity, Vectors
 
 
@@ -96,6 +98,17 @@ class TowersEncoder:
         """Return how many passages have more tokens than the passage tower reads."""
         count = getattr(self.passages, "count_truncated", None)
         return int(count(texts)) if count is not None else 0
+
+    @property
+    def max_tokens(self) -> int | None:
+        """The most tokens of a passage that the passage tower reads; None: all, or unknown."""
+        return self.passages.max_tokens if isinstance(self.passages, WindowEncoder) else None
+
+    def token_spans(self, texts: Sequence[str]) -> list[NDArray[np.int64] | None]:
+        """Return the tokens of each passage that has more than the tower reads, else None."""
+        if isinstance(self.passages, WindowEncoder):
+            return self.passages.token_spans(texts)
+        return [None] * len(texts)
 
 
 def _hash_towers(queries: str, passages: str) -> str:

@@ -141,6 +141,21 @@ class SentenceTransformerEncoder:
         counts, max_length = self._count_tokens(texts, "document")
         return int((counts > max_length).sum()) if counts is not None else 0
 
+    @property
+    def max_tokens(self) -> int | None:
+        """The most tokens of a passage that the model reads, None if it reads all."""
+        longest, counter = self.loaded.max_length("document"), self._token_counter("document")
+        if longest is None or counter is None:
+            return None
+        return counter.max_tokens(self.loaded.prompt("document"), longest)
+
+    def token_spans(self, texts: Sequence[str]) -> list[NDArray[np.int64] | None]:
+        """Return the tokens of each passage that has more than the model reads, else None."""
+        longest, counter = self.loaded.max_length("document"), self._token_counter("document")
+        if longest is None or counter is None:
+            return [None] * len(texts)
+        return counter.spans(texts, self.loaded.prompt("document"), longest)
+
     def close(self) -> None:
         """Stop the processes of several devices. Encoding passages starts them again."""
         with self._load_lock:

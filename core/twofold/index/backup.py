@@ -314,7 +314,7 @@ def _open_files(
         if stored < size:
             sources.append(replace(source, start=stored))
     state, now = snapshot.state, datetime.now(timezone.utc)
-    vectors = len(snapshot.dense.rows) if snapshot.dense is not None else 0
+    vectors = snapshot.dense.vector_count if snapshot.dense is not None else 0
     manifest = Manifest(
         archive.next_number,
         now.isoformat(timespec="seconds"),

@@ -12,6 +12,8 @@ from twofold.dense import (
     MAX_TAIL,
     AnnStructure,
     ApproximateIndex,
+    PassageVectors,
+    Spans,
     VectorBlock,
     VectorMoments,
     index_type_from_dict,
@@ -93,15 +95,26 @@ class DenseLeg:
             return self._index
 
     @property
+    def vector_count(self) -> int:
+        """Number of vectors, those of deleted passages included."""
+        return sum(block.count for block in self.blocks.values())
+
+    @property
+    def has_windows(self) -> bool:
+        """Whether a passage has several vectors."""
+        return any(block.spans is not None for block in self.blocks.values())
+
+    @property
     def rows(self) -> Rows:
-        """All rows that have a vector, deleted ones included, ascending."""
+        """The row of each vector's passage, deleted ones included, ascending."""
         blocks = (block.rows for block in self.blocks.values())
         return np.concatenate([np.empty(0, np.int64), *blocks])
 
     @property
     def live_rows(self) -> Rows:
         """The rows of stored passages that have a vector, ascending."""
-        return np.setdiff1d(self.rows, self._dead, assume_unique=True)
+        rows = np.unique(self.rows) if self.has_windows else self.rows
+        return np.setdiff1d(rows, self._dead, assume_unique=True)
 
     @property
     def tail(self) -> int:
@@ -127,8 +140,21 @@ class DenseLeg:
         return len(self.index.structures) < len(self.structures)
 
     def vectors(self, rows: Rows) -> tuple[Vectors, Mask]:
-        """Return the stored vectors (n, dim) of ``rows``, and which of the rows have one."""
+        """Return one stored vector of each of ``rows`` (n, dim), and which rows have one.
+
+        Of a passage with windows, it is the one of the text's beginning.
+        """
         return self.index.flat.get_vectors(rows)
+
+    def all_vectors(self, rows: Rows) -> PassageVectors:
+        """Return all stored vectors of ``rows``, which ascend; rows without one are left out."""
+        return self.index.flat.get_all_vectors(rows)
+
+    def block_vectors(self, block: BlockRecord) -> PassageVectors:
+        """Return the vectors of one block, verified."""
+        _ = self.index  # raises if a vector has changed
+        vectors = self._maps[block.file][block.first : block.first + block.count]
+        return PassageVectors(block.rows, vectors, block.spans)
 
     def moments(self, query: Vectors) -> Moments:
         """Return the moments of all live vectors' scores for one query (dim,), 0 without vectors.
@@ -173,8 +199,9 @@ class DenseLeg:
             if changed:
                 raise CorruptIndexError(f"{changed[0]}: restore the index from a copy")
             rows = np.concatenate([block.rows for block in blocks])
+            stored = PassageVectors(rows, self._maps[file], _join_spans(blocks))
             start = before._parts.get(file) if before is not None else None
-            self._parts[file] = VectorBlock.from_vectors(self.metric, rows, self._maps[file], start)
+            self._parts[file] = VectorBlock.from_vectors(self.metric, stored, start)
             parts.append(self._parts[file].without(self._dead))
         structures = self._load_structures(before)
         return ApproximateIndex(
@@ -255,3 +282,16 @@ class DenseLeg:
         if data is None:
             return f"{name} is missing or shorter than it was"
         return None if content_hash(data) == record.hash else f"{name} is not what was written"
+
+
+def _join_spans(blocks: Sequence[BlockRecord]) -> Spans | None:
+    """Return the spans of the blocks' vectors, None if no passage has several."""
+    spans = [block.spans for block in blocks]
+    if all(each is None for each in spans):
+        return None
+    return np.concatenate(
+        [
+            each if each is not None else np.zeros((block.count, 4), np.int64)
+            for each, block in zip(spans, blocks, strict=True)
+        ]
+    )

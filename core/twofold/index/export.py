@@ -2,22 +2,28 @@
 
 The format doesn't depend on the storage format, so another version of the library reads it. It is
 a BEIR folder: ``corpus.jsonl`` has a passage a line. Row i of ``vectors.npy`` (float32) is the
-vector of line i, NaN for a passage without one. ``export.json`` has the settings, the encoder's
-identity and the checksums of all files.
+vector of line i, NaN for a passage without one. A long passage has further vectors, of its windows,
+in ``windows.npy``. ``spans.npy`` (int64) has a row for each vector of these passages, the one in
+``vectors.npy`` first: the passage's line from 0, then the part that the vector encodes, as first
+and last token + 1, and as first and last character + 1 of title and text. ``export.json`` has the
+settings, the encoder's identity and the checksums of all files.
 """
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import xxhash
 from numpy.lib import format as npy
+from numpy.typing import NDArray
 
+from twofold.dense import PassageVectors
 from twofold.errors import CorruptIndexError, IndexNotFoundError, UnsupportedStorageError
 from twofold.index.analyzer_binding import AnalyzerSources
 from twofold.index.encoder_binding import CANARIES
@@ -38,15 +44,16 @@ from twofold.storage import (
     sync_folder,
     write_atomic,
 )
-from twofold.types import Vectors
+from twofold.types import Rows, Vectors
 from twofold.validation import is_integer
 
-EXPORT_FORMAT = 1
+EXPORT_FORMAT = 2
 """Number of the export format. Raise it when files or fields change their meaning."""
 _MANIFEST, _CORPUS, _VECTORS, _ADAPTERS = "export.json", "corpus.jsonl", "vectors.npy", "adapters"
+_WINDOWS, _SPANS = "windows.npy", "spans.npy"
 _NPY_HEADER = 256  # bytes that hold the header of an array of two dimensions
 _NPY = re.compile(
-    rb"\x93NUMPY\x01\x00..\{'descr': '<f4', 'fortran_order': False, "
+    rb"\x93NUMPY\x01\x00..\{'descr': '(<f4|<i8)', 'fortran_order': False, "
     rb"'shape': \(([0-9]{1,12}), ([0-9]{1,6})\), \} *\n",
     re.DOTALL,
 )
@@ -86,7 +93,10 @@ def export_index(snapshots: SnapshotProvider, layout: Layout, target: Path) -> E
     ):
         folder = working.folder
         count = _write_corpus(view, folder)
-        files = [_CORPUS, *([_VECTORS] if view.snapshot.dense is not None else [])]
+        dense = view.snapshot.dense
+        files = [_CORPUS, *([_VECTORS] if dense is not None else [])]
+        if dense is not None and dense.has_windows:
+            files += [_WINDOWS, _SPANS]
         adapters = adapter_records(view.snapshot.settings)
         if adapters:
             (folder / _ADAPTERS).mkdir()
@@ -159,56 +169,147 @@ def import_index(source: Path, target: Path, sources: AnalyzerSources, *, overwr
             for name, file in names.items()
             if f"{_ADAPTERS}/{file}" in files
         }
-        vectors = _map_vectors(source / _VECTORS, settings.dim) if _VECTORS in files else None
+        vectors = _ExportedVectors.read(source, files, settings.dim)
         content = IndexContent(settings, vector_set, adapters)
         with new_index_folder(target, overwrite=overwrite) as layout:
             batches = _read_batches(source / _CORPUS, vectors, passages)
             write_index(layout, content, batches, sources)
 
 
+@dataclass(frozen=True, slots=True)
+class _ExportedVectors:
+    """The arrays of an export: vectors (n, dim), windows (m, dim) and spans (s, 5)."""
+
+    folder: Path
+    vectors: Vectors
+    windows: Vectors
+    spans: NDArray[np.int64]
+
+    @classmethod
+    def read(
+        cls, folder: Path, files: Collection[str], dim: int | None
+    ) -> "_ExportedVectors | None":
+        """Map the arrays, None without vectors; raise CorruptIndexError for spans of no vector."""
+        if _VECTORS not in files:
+            return None
+        vectors = _map_array(folder / _VECTORS, "<f4", dim)
+        if _SPANS not in files or _WINDOWS not in files:
+            return cls(folder, vectors, np.empty((0, dim or 0), "<f4"), np.empty((0, 5), "<i8"))
+        windows = _map_array(folder / _WINDOWS, "<f4", dim)
+        spans = _map_array(folder / _SPANS, "<i8", 5)
+        lines, parts = spans[:, 0], spans[:, 1:]
+        valid = (
+            bool((np.diff(lines) >= 0).all() and ((lines >= 0) & (lines < len(vectors))).all())
+            and len(spans) - len(np.unique(lines)) == len(windows)
+            and bool(((parts >= 0) & (parts < 1 << 32)).all())
+            and bool((parts[:, 0] < parts[:, 1]).all() and (parts[:, 2] <= parts[:, 3]).all())
+            and bool(np.isfinite(windows).all() and np.isfinite(vectors[lines]).all())
+        )
+        if not valid:
+            raise CorruptIndexError(f"{folder / _SPANS} does not fit the vectors beside it")
+        return cls(folder, vectors, windows, spans)
+
+    def select(self, start: int, stop: int) -> PassageVectors:
+        """Return the vectors of the lines from ``start`` to ``stop``; rows count from ``start``."""
+        some = self.vectors[start:stop]
+        if len(some) < stop - start:
+            raise CorruptIndexError(f"{self.folder / _VECTORS} has fewer rows than {_CORPUS}")
+        rows = np.flatnonzero(np.isfinite(some).all(axis=1))
+        first, last = np.searchsorted(self.spans[:, 0], [start, stop])
+        if first == last:
+            return PassageVectors(rows, some[rows])
+        spans = self.spans[first:last]
+        is_first = np.diff(spans[:, 0], prepend=-1) > 0
+        before = first - len(np.unique(self.spans[:first, 0]))
+        windows = self.windows[before : before + int((~is_first).sum())]
+        whole = np.zeros((len(rows), 4), np.int64)
+        whole[np.searchsorted(rows, spans[is_first, 0] - start)] = spans[is_first, 1:]
+        joined = np.concatenate([rows, spans[~is_first, 0] - start])
+        order = np.argsort(joined, kind="stable")
+        return PassageVectors(
+            joined[order],
+            np.concatenate([some[rows], windows])[order],
+            np.concatenate([whole, spans[~is_first, 1:]])[order],
+        )
+
+
 def _write_corpus(view: IndexView, folder: Path) -> int:
     """Write passages and vectors; return how many passages have a vector."""
     snapshot = view.snapshot
-    dense, count = snapshot.dense, 0
+    dense, count, line = snapshot.dense, 0, 0
     stored = view.passages()
-    with (folder / _CORPUS).open("wb") as corpus, (folder / _VECTORS).open("wb") as vectors:
+    spans: list[NDArray[np.int64]] = []
+    with ExitStack() as stack:
+        corpus, vectors, windows = (
+            stack.enter_context((folder / name).open("wb"))
+            for name in (_CORPUS, _VECTORS, _WINDOWS)
+        )
         if dense is not None:
-            shape = (snapshot.state.passages, dense.dim)
-            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-            npy.write_array_header_1_0(vectors, header)
+            _write_header(vectors, "<f4", (snapshot.state.passages, dense.dim))
+            _write_header(windows, "<f4", (0, dense.dim))
         while batch := list(islice(stored, _BATCH)):
             for passage in batch:
-                line = {"_id": passage.id, "title": passage.title, "text": passage.text}
-                values = {**line, "metadata": json.loads(passage.metadata)}
+                values = {"_id": passage.id, "title": passage.title, "text": passage.text}
+                values |= {"metadata": json.loads(passage.metadata)}
                 corpus.write(json.dumps(values, ensure_ascii=False).encode() + b"\n")
             if dense is not None:
-                found, present = dense.vectors(np.array([passage.row for passage in batch]))
+                rows = np.array([passage.row for passage in batch])
+                found, present = dense.vectors(rows)
                 found = np.where(present[:, None], found, np.float32(np.nan))
                 vectors.write(np.ascontiguousarray(found, "<f4").tobytes())
                 count += int(present.sum())
-        for file in (corpus, vectors):
+            if dense is not None and dense.has_windows:
+                spans.append(_write_windows(windows, dense.all_vectors(rows), rows, line))
+            line += len(batch)
+        if dense is not None and spans:
+            every = np.concatenate(spans)
+            extra = len(every) - len(np.unique(every[:, 0]))
+            windows.seek(0)
+            _write_header(windows, "<f4", (extra, dense.dim))
+            span_file = stack.enter_context((folder / _SPANS).open("wb"))
+            _write_header(span_file, "<i8", every.shape)
+            span_file.write(every.astype("<i8").tobytes())
+            span_file.flush()
+            sync_file(span_file.fileno())
+        for file in (corpus, vectors, windows):
             file.flush()
             sync_file(file.fileno())
     if dense is None:
         (folder / _VECTORS).unlink()
+    if not spans:
+        (folder / _WINDOWS).unlink()
     return count
 
 
-def _read_batches(corpus: Path, vectors: Vectors | None, count: object) -> Iterator[Batch]:
+def _write_header(file: BinaryIO, kind: str, shape: tuple[int, ...]) -> None:
+    """Write the header of an array. NumPy leaves room for a larger first dimension."""
+    npy.write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": shape})
+
+
+def _write_windows(
+    file: BinaryIO, stored: PassageVectors, rows: Rows, line: int
+) -> NDArray[np.int64]:
+    """Write the further vectors of long passages; return the spans of all their vectors.
+
+    ``rows`` are those of the passages of consecutive lines, from ``line``.
+    """
+    spans = stored.filled_spans
+    is_part = spans[:, 1] > 0
+    is_further = is_part & (np.diff(stored.rows, prepend=-1) == 0)
+    file.write(np.ascontiguousarray(stored.vectors[is_further], "<f4").tobytes())
+    lines = line + np.searchsorted(rows, stored.rows[is_part])
+    return np.column_stack([lines, spans[is_part]])
+
+
+def _read_batches(corpus: Path, vectors: _ExportedVectors | None, count: object) -> Iterator[Batch]:
     """Yield the passages of an export with their vectors; raise unless there are ``count``."""
     validator, start = PassageValidator(), 0
     with corpus.open("rb") as file:
         for batch in validator.iterate_batches(map(_read_line, file), _BATCH):
             stop = start + len(batch)
-            some = vectors[start:stop] if vectors is not None else None
-            if some is not None and len(some) < len(batch):
-                raise CorruptIndexError(f"{corpus.parent / _VECTORS} has fewer rows than {_CORPUS}")
-            present = np.zeros(len(batch), np.bool_)
-            if some is not None:
-                present |= np.isfinite(some).all(axis=1)
-            yield Batch(batch, some, present)
+            yield Batch(batch, vectors.select(start, stop)) if vectors is not None else Batch(batch)
             start = stop
-    if start != count or (vectors is not None and len(vectors) != start):
+    if start != count or (vectors is not None and len(vectors.vectors) != start):
         raise CorruptIndexError(f"{corpus} has {start:,} passages, but {_MANIFEST} says {count!r}")
 
 
@@ -265,20 +366,22 @@ def _check_vector_set(settings: IndexSettings, record: VectorSetRecord | None) -
         raise ValueError(f"vector_set.canaries must have {settings.dim} finite numbers a row")
 
 
-def _map_vectors(path: Path, dim: int | None) -> Vectors:
-    """Map the vectors (n, dim) of an export, in the form in which they are written."""
+def _map_array(path: Path, kind: str, columns: int | None) -> NDArray[Any]:
+    """Map an array (n, columns) of an export, in the form in which it is written."""
     with path.open("rb") as file:
         start = file.read(_NPY_HEADER)
     found = _NPY.match(start)
-    rows, columns = (int(found[1]), int(found[2])) if found is not None else (0, 0)
+    rows, width = (int(found[2]), int(found[3])) if found is not None else (0, 0)
     end = 10 + int.from_bytes(start[8:10], "little")
-    size = rows * columns * 4
-    if found is None or columns != dim or end + size != path.stat().st_size:
+    size = rows * width * np.dtype(kind).itemsize
+    fits = found is not None and found[1].decode() == kind and width == columns
+    if not fits or end + size != path.stat().st_size:
         raise CorruptIndexError(
-            f"{path} must be an array of NumPy, float32 and of shape (n, {dim}), as it was exported"
+            f"{path} must be an array of NumPy, {np.dtype(kind).name} and of shape (n, {columns}), "
+            "as it was exported"
         )
     data = map_file(path, end + size)
-    return np.frombuffer(data, "<f4", rows * columns, end).reshape(rows, columns)
+    return np.frombuffer(data, kind, rows * width, end).reshape(rows, width)
 
 
 def _hash_file(path: Path) -> str:
@@ -291,7 +394,7 @@ def _hash_file(path: Path) -> str:
 
 def _check_file(source: Path, name: str, digest: object) -> None:
     """Raise CorruptIndexError if a file of an export is missing or has changed."""
-    known = name in (_CORPUS, _VECTORS) or (
+    known = name in (_CORPUS, _VECTORS, _WINDOWS, _SPANS) or (
         name.startswith(f"{_ADAPTERS}/") and name.count("/") == 1 and name.endswith(".adapter")
     )
     path = source / name

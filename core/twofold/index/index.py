@@ -42,6 +42,7 @@ from twofold.index.open_options import (
     AsStored,
     OpenOptions,
     as_sources,
+    as_window_size,
     check_encoder,
     ensure_index,
 )
@@ -170,6 +171,7 @@ class Index:
         metric: Metric | str | None = None,
         analyzer: AnalyzerLike | AsStored | None = AS_STORED,
         title_weight: int | None = None,
+        windows: bool | int | None = None,
         create: bool = True,
         read_only: bool = False,
         trust: Collection[str] = (),
@@ -189,6 +191,9 @@ class Index:
                 pass it again on opening, or see ``trust``. A new index uses ``"english"`` by
                 default; None makes one without a lexical leg.
             title_weight: How many times each term of a title counts. Default: 1.
+            windows: How passages are encoded that are longer than the encoder reads. True, the
+                default of a new index: as a whole as far as it reads, and in overlapping windows
+                of 200 tokens. A number changes the tokens of a window; False: no windows.
             create: Whether to create the index if there is none.
             read_only: Whether to refuse writes.
             trust: Modules that may be imported to find the analyzer that the index names, such as
@@ -211,7 +216,9 @@ class Index:
                 if not layout.folder.exists():
                     recover_replaced(layout.folder)
                 head = read_head(layout.head)
-            options = OpenOptions(encoder, dim, metric, analyzer, title_weight, trust, head)
+            options = OpenOptions(
+                encoder, dim, metric, analyzer, title_weight, windows, trust, head
+            )
             with storage_errors(layout.folder):
                 ensure_index(layout, options, create=create and not read_only)
             return cls(layout, options, temporary, read_only=read_only)
@@ -276,6 +283,12 @@ class Index:
     def title_weight(self) -> int:
         """How many times each term of a title counts."""
         return self._settings().title_weight
+
+    @property
+    def windows(self) -> bool | int:
+        """How long passages are encoded, as in `Index.open`: True, False or tokens per window."""
+        size = self._settings().windows
+        return True if size is None else size or False
 
     @property
     def agreement(self) -> float | None:
@@ -358,7 +371,7 @@ class Index:
         planner.check_vectors(passages if isinstance(passages, Sequence) else None)
         encoded = vectors is None and self._encoder_binding.has_encoder(settings)
         ids: list[str] = []
-        counts = np.zeros(6, np.int64)
+        counts = np.zeros(7, np.int64)
         size = ENCODED_BATCH if encoded else BATCH
         batches = PassageValidator().iterate_batches(passages, size)
         if replace_all:
@@ -437,9 +450,10 @@ class Index:
         encoder: Encoder | str,
         *,
         metric: Metric | str | None = None,
+        windows: bool | int | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> int:
-        """Change to another encoder, and encode all passages with it.
+        """Change to another encoder or other windows, and encode all passages again.
 
         Queries use the old vectors until all passages have new ones. A call that was stopped
         continues when it is repeated with the same encoder. An index without a dense leg gets one.
@@ -447,6 +461,7 @@ class Index:
         Args:
             encoder: A model's name or an `Encoder`.
             metric: The similarity of vectors, by default the model's own.
+            windows: The windows of long passages, as in `Index.open`; unchanged if None.
             progress: Called with the number of passages done so far.
 
         Returns:
@@ -455,9 +470,10 @@ class Index:
         Raises:
             EncoderNotFoundError: There is no model of that name.
         """
+        size = as_window_size(windows)
         self._writer.begin()
         encoded = Reencoding(self._writer, self._encoder_binding, self._layout.folder).run(
-            encoder, metric, progress
+            encoder, metric, size, progress
         )
         update_agreement(self._writer)
         return encoded

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.dense import VectorBlock, float32_scores
+from twofold.dense import PassageVectors, VectorBlock, float32_scores
 from twofold.index.dense_leg import DenseLeg
 from twofold.index.view import IndexView
 from twofold.segments import find_positions
@@ -122,7 +122,7 @@ def _mean_value(
     """
     vectors, found = dense.vectors(rows)
     rows, vectors = rows[found], vectors[found]
-    lengths = VectorBlock.from_vectors(dense.metric, rows, vectors).lengths
+    lengths = VectorBlock.from_vectors(dense.metric, PassageVectors(rows, vectors)).lengths
     scores = float32_scores(dense.metric, queries, vectors, lengths)
     in_background = np.isin(rows, background)
     values = [

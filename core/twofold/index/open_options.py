@@ -6,6 +6,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Literal, cast
 
+import numpy as np
+
 from twofold.encoders import DEFAULT_ENCODER, encoder_from_name
 from twofold.encoders.model_spec import absolute_spec
 from twofold.errors import IndexMismatchError, IndexNotFoundError, InputError
@@ -32,6 +34,7 @@ class AsStored(Enum):
 
 AS_STORED = AsStored.MARK
 DEFAULT_ANALYZER = "english"
+_MAX_WINDOW = 1 << 20  # tokens
 
 
 class OpenOptions:
@@ -47,6 +50,7 @@ class OpenOptions:
         metric: Metric | str | None,
         analyzer: AnalyzerLike | AsStored | None,
         title_weight: int | None,
+        windows: bool | int | None,
         trust: Collection[str],
         head: Version | None,
     ) -> None:
@@ -70,6 +74,7 @@ class OpenOptions:
         self.metric = Metric.from_name(metric) if metric is not None else None
         self.analyzer: Analyzer | AsStored | None = analyzer
         self.title_weight = title_weight
+        self.windows = as_window_size(windows)
         self.trust = check_trust(trust)
         self.head = head
 
@@ -96,6 +101,7 @@ class OpenOptions:
             home=str(folder.resolve()) if name is not None else "",
             dim=self.dim,
             metric=metric,
+            windows=None if isinstance(self.windows, AsStored) else self.windows,
         )
         if analyzer is None:
             if self.title_weight is not None:
@@ -124,6 +130,15 @@ class OpenOptions:
                 f"title_weight={self.title_weight}: leave it out to open the index as it is, or "
                 "rebuild its postings with Index.reanalyze"
             )
+        if not isinstance(self.windows, AsStored) and self.windows != stored.windows:
+            made, asked = (
+                True if size is None else size or False for size in (stored.windows, self.windows)
+            )
+            raise IndexMismatchError(
+                f"the index was made with windows={made!r} and opened with windows={asked!r}: "
+                "leave it out to open the index as it is, or encode its passages again with "
+                f"Index.reencode(encoder, windows={asked!r})"
+            )
         if self.own_vectors and not stored.dense:
             raise _mismatch("dim", None, "first")
         if self.encoder is None and not self.own_vectors and stored.encoder is not None:
@@ -150,6 +165,23 @@ class OpenOptions:
         """Return the encoder that was passed, None to use the stored one."""
         named = self.encoder_object is None and self.names_another(stored)
         return encoder_from_name(cast(str, self.encoder)) if named else self.encoder_object
+
+
+def as_window_size(windows: bool | int | None) -> int | AsStored | None:
+    """Return the argument ``windows`` as the settings have it; raise InputError for another value.
+
+    True is None, the default size; False is 0; None means as stored.
+    """
+    if windows is None:
+        return AS_STORED
+    if isinstance(windows, bool | np.bool_):
+        return None if windows else 0
+    if not is_integer(windows) or not 1 <= windows <= _MAX_WINDOW:
+        raise InputError(
+            f"windows must be True, False or a number of tokens from 1 to {_MAX_WINDOW:,}, got "
+            f"{windows!r:.80}"
+        )
+    return int(windows)
 
 
 def as_sources(analyzer: AnalyzerLike | None, trust: Collection[str]) -> AnalyzerSources:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from twofold.dense import PassageVectors
 from twofold.errors import (
     CorruptIndexError,
     IndexLockedError,
@@ -23,6 +25,7 @@ from twofold.index.encoder_binding import EncoderBinding
 from twofold.index.folder_swap import new_index_folder
 from twofold.index.layout import Layout
 from twofold.index.open_options import DEFAULT_ANALYZER
+from twofold.index.passage_encoding import encode_texts
 from twofold.index.saved_records import (
     adapter_records,
     find_adapter_problem,
@@ -47,7 +50,7 @@ from twofold.storage import (
     storage_errors,
     unpack_arrays,
 )
-from twofold.types import Mask, Rows, Vectors
+from twofold.types import Rows, Vectors
 
 _BATCH = 1024  # passages in one commit
 
@@ -169,7 +172,7 @@ class _Repair:
         settings = self.content.settings
         self._dim = settings.dim if settings.dense else None
         self._places = self._find_vectors()
-        self._had_vector = self._rows_with_vector()
+        self._had = self._count_had()
         self._encoded = 0
         self._vectors = 0
         self._without: list[str] = []
@@ -181,12 +184,13 @@ class _Repair:
             passages = [self._salvage.passage(row) for row in rows.tolist()]
             pairs = [(passage.to_passage(), passage.metadata) for passage in passages]
             if self._dim is None:
-                yield Batch(pairs, None, np.zeros(len(rows), np.bool_))
+                yield Batch(pairs)
                 continue
-            vectors, present = self._read_vectors(rows)
-            self._encode_lost(passages, vectors, present)
-            self._vectors += int(present.sum())
-            yield Batch(pairs, vectors, present)
+            saved = self._read_vectors(rows)
+            self._encode_lost(passages, saved)
+            self._vectors += len(saved)
+            parts = [saved[at] for at in sorted(saved)]
+            yield Batch(pairs, PassageVectors.concatenate(parts, self._dim))
 
     def report(self) -> RepairReport:
         """Return the report, after all batches were written."""
@@ -346,10 +350,10 @@ class _Repair:
         )
         return VectorSetRecord(blocks[-1].vector_set, "null", b"", 1)
 
-    def _find_vectors(self) -> dict[int, tuple[BlockRecord, int]]:
-        """Return where the vector of each row is: its block, and its position there."""
+    def _find_vectors(self) -> dict[int, list[tuple[BlockRecord, int]]]:
+        """Return where the vectors of each row are: their blocks, and their positions there."""
         vector_set = self.content.vector_set
-        places: dict[int, tuple[BlockRecord, int]] = {}
+        places: dict[int, list[tuple[BlockRecord, int]]] = {}
         if vector_set is None or self._dim is None:
             return {}
         for block in self._blocks:
@@ -366,7 +370,8 @@ class _Repair:
                     "are not those that were written"
                 )
                 continue
-            places.update((row, (block, at)) for at, row in enumerate(block.rows.tolist()))
+            for at, row in enumerate(block.rows.tolist()):
+                places.setdefault(row, []).append((block, at))
         return places
 
     def _map_block(self, block: BlockRecord) -> Vectors:
@@ -376,51 +381,66 @@ class _Repair:
         data = map_file(self._layout.vector_file(block.file), last)
         return np.frombuffer(data, "<f4")[first // 4 :].reshape(block.count, self._dim)
 
-    def _rows_with_vector(self) -> set[int]:
-        """Return the rows that had a vector, as far as the blocks' records tell."""
-        rows = {row for block in self._blocks for row in block.rows.tolist()}
-        return rows | set(self._places)
+    def _count_had(self) -> Counter[int]:
+        """Return how many vectors each row had, as far as the blocks' records tell."""
+        vector_set = self.content.vector_set
+        if vector_set is None:
+            return Counter()
+        blocks = [block for block in self._blocks if block.vector_set == vector_set.number]
+        return Counter(row for block in blocks for row in block.rows.tolist())
 
-    def _read_vectors(self, rows: Rows) -> tuple[Vectors, Mask]:
-        """Return the stored vectors (n, dim) of rows, and which of them there are."""
+    def _read_vectors(self, rows: Rows) -> dict[int, PassageVectors]:
+        """Return the stored vectors of rows by position; rows without one are left out."""
         assert self._dim is not None
-        vectors = np.zeros((len(rows), self._dim), np.float32)
-        present = np.zeros(len(rows), np.bool_)
-        maps: dict[int, Vectors] = {}
+        saved: dict[int, PassageVectors] = {}
+        loaded: dict[int, PassageVectors] = {}
         for at, row in enumerate(rows.tolist()):
-            if row in self._places:
-                block, position = self._places[row]
-                if block.number not in maps:
-                    maps[block.number] = self._map_block(block)
-                vectors[at], present[at] = maps[block.number][position], True
-        return vectors, present
+            parts: list[PassageVectors] = []
+            for block, position in self._places.get(row, ()):
+                if block.number not in loaded:
+                    vectors = self._map_block(block)
+                    loaded[block.number] = PassageVectors(block.rows, vectors, block.spans)
+                parts.append(loaded[block.number][position : position + 1])
+            if parts:
+                saved[at] = PassageVectors.concatenate(parts, self._dim).move(at)
+        return saved
 
-    def _encode_lost(self, passages: list[StoredPassage], vectors: Vectors, present: Mask) -> None:
-        """Encode the passages whose vector was lost, and enter the vectors."""
+    def _encode_lost(self, passages: list[StoredPassage], saved: dict[int, PassageVectors]) -> None:
+        """Encode the passages of which a vector was lost, and enter the vectors."""
         lost = [
             at
             for at, passage in enumerate(passages)
-            if not present[at] and passage.encoded_text and self._has_lost(passage.row)
+            if passage.encoded_text and self._has_lost(passage.row, saved.get(at))
         ]
         if not lost:
             return
         settings, vector_set = self.content.settings, self.content.vector_set
+        assert settings.metric is not None
         try:
-            texts = [passages[at].encoded_text for at in lost]
-            encoded = self._binding.encode_passages(texts, settings, vector_set)
+            encoded = encode_texts(
+                [passages[at].encoded_text for at in lost],
+                self._binding.encoder(settings, vector_set),
+                lambda some: self._binding.encode_passages(some, settings, vector_set),
+                settings.metric,
+                settings.windows,
+            )
         except TwofoldError as error:
             self._problems.append(f"lost vectors can't be encoded again: {error}")
-            self._without += [passages[at].id for at in lost]
+            self._without += [passages[at].id for at in lost if at not in saved]
+            if any(at in saved for at in lost):
+                self._report_loss("vectors of some windows of long passages are lost")
             return
-        assert settings.metric is not None
-        usable = settings.metric.can_compare(encoded)
-        places = np.array(lost)[usable]
-        self._without += [passages[at].id for at in np.array(lost)[~usable].tolist()]
-        vectors[places] = settings.metric.prepare(encoded[usable])
-        present[places] = True
-        self._encoded += len(places)
+        for at, vectors in zip(lost, encoded.vectors, strict=True):
+            if vectors is not None:
+                saved[at] = vectors.move(at)
+                self._encoded += 1
+            elif at not in saved:
+                self._without.append(passages[at].id)
 
-    def _has_lost(self, row: int) -> bool:
-        """Return whether a row without a readable vector had one."""
-        complete = self._state is not None and len(self._had_vector) >= self._state.vectors
-        return row in self._had_vector or not complete
+    def _has_lost(self, row: int, saved: PassageVectors | None) -> bool:
+        """Return whether a row had vectors that can't be read."""
+        if saved is None:
+            found = sum(block.count for block in self._blocks)
+            complete = self._state is not None and found >= self._state.vectors
+            return row in self._had or not complete
+        return len(saved) < self._had[row]

@@ -86,7 +86,7 @@ def _verify_once(
         return Verification(
             generation=snapshot.generation,
             passages=snapshot.state.passages,
-            vectors=len(snapshot.dense.rows) if snapshot.dense is not None else 0,
+            vectors=snapshot.dense.vector_count if snapshot.dense is not None else 0,
             segments=len(snapshot.segments),
             problems=tuple(problems),
         )

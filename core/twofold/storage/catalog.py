@@ -29,6 +29,7 @@ from twofold.storage.files import Version, not_plain_error
 from twofold.storage.records import (
     APPLICATION_ID,
     FORMAT,
+    OLDEST_FORMAT,
     SCHEMA,
     BlockRecord,
     IndexSettings,
@@ -105,7 +106,7 @@ class CatalogReader:
             number = int(json.loads(text)["format"])
         except (TypeError, ValueError, LookupError, OverflowError, RecursionError):
             number = FORMAT
-        if number >= FORMAT and row_checksum(text) != checksum:
+        if number >= OLDEST_FORMAT and row_checksum(text) != checksum:
             raise damaged_row_error("the settings row")
         return number
 
@@ -620,7 +621,7 @@ class Catalog(Forkable):
         if not all(text.startswith(("CREATE TABLE", "CREATE INDEX")) for text in schema):
             raise CorruptIndexError(f"{self._path} has views or triggers, which no index has")
         number = reader.format()
-        if number != FORMAT:
+        if not OLDEST_FORMAT <= number <= FORMAT:
             advice = "upgrade twofold" if number > FORMAT else "index the passages again"
             raise UnsupportedStorageError(
                 f"the index at {self._path.parent} has format {number}, but this version of "

@@ -10,19 +10,23 @@ from typing import Any, cast
 
 import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
 from twofold.errors import CorruptIndexError
 from twofold.similarity import Metric
 from twofold.storage.files import content_hash
 from twofold.types import EncoderIdentity, Passage, Rows
 
-FORMAT = 5
+FORMAT = 6
 """Number of the storage format. Raise it when stored names or bytes change their meaning."""
+OLDEST_FORMAT = 5
+"""The oldest format that is read. A write changes the index to the present one."""
 MAX_TITLE_WEIGHT = 100
 """The most times that a title's terms count."""
 MAX_DIM = 65_536
 """The most dimensions of vectors."""
 _MAX_PLACE = 1 << 40  # of a vector in its file
+_SPAN = 4  # numbers of a span
 _FILE_NAME = re.compile(r"[0-9a-f]{16}-[0-9]{10,20}\.[0-9a-z]{1,16}")
 
 
@@ -65,6 +69,8 @@ class IndexSettings:
         agreement_encoded: Whether an encoder took part in the measurement.
         agreement_changed: Number of passages added, deleted or changed since the measurement.
         query_adapters: File hash and vector set number of each query adapter, as JSON.
+        windows: Tokens of a window of long passages; 0 for no windows, None for the default.
+        pending_windows: The same of the vector set that is being filled.
     """
 
     format: int = FORMAT
@@ -87,6 +93,8 @@ class IndexSettings:
     agreement_encoded: bool = False
     agreement_changed: int = 0
     query_adapters: str = "{}"
+    windows: int | None = None
+    pending_windows: int | None = None
 
     def to_json(self) -> str:
         """Return the settings as JSON."""
@@ -108,7 +116,9 @@ class IndexSettings:
     def from_values(cls, values: Mapping[str, Any]) -> "IndexSettings":
         """Return the settings of JSON values; raise ValueError or TypeError for wrong ones."""
         metric = values["metric"]
-        settings = cls(**{**values, "metric": Metric(metric) if metric is not None else None})
+        before = {"windows": 0} if values["format"] == OLDEST_FORMAT else {}
+        named = {"metric": Metric(metric) if metric is not None else None}
+        settings = cls(**{**before, **values, **named})
         for field in fields(settings):
             value, kind = getattr(settings, field.name), cast(Any, field.type)
             accepted = kind | int if isinstance(value, int) and field.name == "agreement" else kind
@@ -121,6 +131,8 @@ class IndexSettings:
         weights = {settings.title_weight, settings.default_title_weight or 0}
         if not all(0 <= weight <= MAX_TITLE_WEIGHT for weight in weights):
             raise ValueError(f"title_weight must be an integer from 0 to {MAX_TITLE_WEIGHT}")
+        if settings.windows is not None and settings.windows < 0:
+            raise ValueError(f"windows must be an integer >= 0, got {settings.windows}")
         for name in ("index_type", "profiles", "query_adapters"):
             records = json.loads(getattr(settings, name))
             if not isinstance(records, dict):
@@ -224,7 +236,10 @@ class SegmentRecord:
 
 @dataclass(frozen=True, slots=True)
 class BlockRecord:
-    """A run of ``count`` vectors in a file from position ``first``, with their encoded rows."""
+    """A run of ``count`` vectors in a file from position ``first``, with their encoded rows.
+
+    In ``rows_data``, the spans of all vectors follow the rows if a passage has several vectors.
+    """
 
     number: int
     vector_set: int
@@ -236,14 +251,31 @@ class BlockRecord:
 
     @property
     def is_consistent(self) -> bool:
-        """Whether there is a row for each vector, ascending."""
-        fits = len(self.rows_data) == 4 * self.count > 0 and self.first < _MAX_PLACE
-        return fits and bool((np.diff(self.rows) > 0).all())
+        """Whether there is a row for each vector, ascending, and spans where rows repeat."""
+        sizes = (4 * self.count, 4 * (1 + _SPAN) * self.count)
+        if not self.count or len(self.rows_data) not in sizes or self.first >= _MAX_PLACE:
+            return False
+        steps, spans = np.diff(self.rows), self.spans
+        if spans is None:
+            return bool((steps > 0).all())
+        lengths = np.diff(spans[:, [0, 1]]), np.diff(spans[:, [2, 3]])
+        valid = all((length >= 0).all() for length in lengths)
+        is_part = lengths[0][:, 0] > 0
+        repeated = steps == 0
+        return bool(valid and (steps >= 0).all() and (is_part[1:] & is_part[:-1])[repeated].all())
 
     @property
     def rows(self) -> Rows:
         """The rows of the vectors, ascending."""
-        return np.frombuffer(self.rows_data, "<u4").astype(np.int64)
+        return np.frombuffer(self.rows_data, "<u4", self.count).astype(np.int64)
+
+    @property
+    def spans(self) -> NDArray[np.int64] | None:
+        """The part of its passage that each vector encodes (n, 4); None if all are whole."""
+        if len(self.rows_data) == 4 * self.count:
+            return None
+        stored = np.frombuffer(self.rows_data, "<u4", offset=4 * self.count)
+        return stored.astype(np.int64).reshape(self.count, _SPAN)
 
     @property
     def checksum(self) -> int:
@@ -297,9 +329,10 @@ def field_values(record: Any) -> tuple[Any, ...]:
     return tuple(getattr(record, name) for name in record.__slots__)
 
 
-def encode_rows(rows: Rows) -> bytes:
-    """Return row numbers as stored: u32, little-endian."""
-    return rows.astype("<u4").tobytes()
+def encode_rows(rows: Rows, spans: NDArray[np.int64] | None = None) -> bytes:
+    """Return row numbers, and the spans of vectors if any, as stored: u32, little-endian."""
+    data = rows.astype("<u4").tobytes()
+    return data if spans is None else data + spans.astype("<u4").tobytes()
 
 
 def is_file_name(name: str) -> bool:

@@ -7,14 +7,16 @@ from typing import Any, Generic, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from twofold.dense import PassageVectors
 from twofold.index.dense_leg import DenseLeg
 from twofold.index.layout import Layout
 from twofold.index.segment_types import LexicalSegmentType
 from twofold.index.snapshot import Snapshot
 from twofold.index.writing.commit_files import BLOCK, CommitFiles
 from twofold.index.writing.segment_merges import MergeResult, merge_segments, rebuild_segment
-from twofold.segments import find_positions
+from twofold.segments import find_runs
 from twofold.storage import (
+    FORMAT,
     BlockRecord,
     CatalogReader,
     IndexSettings,
@@ -22,21 +24,20 @@ from twofold.storage import (
     StoredPassage,
     VectorSetRecord,
 )
-from twofold.types import Mask, Rows, Vectors
+from twofold.types import Mask, Rows
 
 GARBAGE = 1024
 """Number of dead vectors up to which a vector file is never rewritten."""
 COPIED = 1 << 16
-"""Vectors held in memory while a vector file is rewritten."""
+"""Passages whose vectors are held in memory while a vector file is rewritten."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """Vectors (n, dim) of ``rows`` to add to a pending vector set, which ``switch`` activates."""
+    """Vectors to add to a pending vector set, which ``switch`` activates."""
 
     record: VectorSetRecord
-    rows: Rows
-    vectors: Vectors
+    vectors: PassageVectors
     switch: bool
 
 
@@ -47,8 +48,7 @@ class Change:
     Attributes:
         added: Passages added, with new rows.
         deleted: Passages deleted.
-        vector_rows: The added rows (n,) that have a vector.
-        vectors: Their vectors (n, dim).
+        vectors: The vectors of added passages.
         settings: The new settings, None for the present ones.
         vector_set: The record of the vectors' set, None for the present one.
         reanalyzed: Builds new postings of all passages, in a commit that adds no passages.
@@ -59,8 +59,7 @@ class Change:
 
     added: tuple[StoredPassage, ...] = ()
     deleted: tuple[StoredPassage, ...] = ()
-    vector_rows: Rows = field(default_factory=lambda: np.empty(0, np.int64))
-    vectors: Vectors = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    vectors: PassageVectors = field(default_factory=PassageVectors.empty)
     settings: IndexSettings | None = None
     vector_set: VectorSetRecord | None = None
     reanalyzed: LexicalSegmentType | None = None
@@ -69,8 +68,12 @@ class Change:
     fill: Fill | None = None
 
     def settings_after(self, before: IndexSettings) -> IndexSettings:
-        """Return the settings after this change; ``agreement_changed`` counts its passages."""
+        """Return the settings after this change; ``agreement_changed`` counts its passages.
+
+        They have the present format, since what is written may need it.
+        """
         settings = self.settings if self.settings is not None else before
+        settings = settings if settings.format == FORMAT else replace(settings, format=FORMAT)
         changed = len({passage.id for passage in (*self.added, *self.deleted)})
         if not changed or not settings.agreement_passages:
             return settings
@@ -188,7 +191,7 @@ class CommitPlanner:
         if pending is not None and pending.record.number != fill.record.number:
             blocks, abandoned = (), _plan_blocks(dropped=pending.blocks)
         last = blocks[-1] if blocks else None
-        written = self.files.write_vectors(fill.record.number, last, fill.rows, fill.vectors)
+        written = self.files.write_vectors(fill.record.number, last, fill.vectors)
         filled = _plan_blocks(blocks, written)
         if fill.switch:
             return [filled, _plan_blocks(dropped=self._active_blocks), abandoned]
@@ -205,32 +208,32 @@ class CommitPlanner:
         record = self._change.vector_set or self._snapshot.vector_set
         if record is None:
             return _plan_blocks(stored)
-        rows, vectors = self._change.vector_rows, self._change.vectors
+        vectors = self._change.vectors
         if dense is not None and len(self._dead) > GARBAGE:
             held = dense.rows
-            dead = find_positions(self._dead, held)
-            dead = dead[dead >= 0]
-            if len(dead) > max(GARBAGE, len(held) - len(dead)):
-                copied = self._copy_vectors(record.number, dense, np.delete(held, dead))
+            dead = int(find_runs(self._dead, held)[1].sum())
+            if dead > max(GARBAGE, len(held) - dead):
+                live = np.setdiff1d(held, self._dead)
+                copied = self._copy_vectors(record.number, dense, live)
                 last = copied[-1] if copied else None
-                written = self.files.write_vectors(record.number, last, rows, vectors)
+                written = self.files.write_vectors(record.number, last, vectors)
                 return _plan_blocks((), (*copied, *written), stored)
-        if len(rows) == 0:
+        if len(vectors) == 0:
             return _plan_blocks(stored)
         last = stored[-1] if stored else None
-        if dense is not None and last is not None and last.count + len(rows) <= BLOCK:
-            before, _ = dense.vectors(last.rows)
-            written = self.files.write_vectors(record.number, last, rows, vectors, before=before)
+        if dense is not None and last is not None and last.count + len(vectors) <= BLOCK:
+            before = dense.block_vectors(last)
+            written = self.files.write_vectors(record.number, last, vectors, before=before)
             return _plan_blocks(stored[:-1], written, (last,))
-        return _plan_blocks(stored, self.files.write_vectors(record.number, last, rows, vectors))
+        return _plan_blocks(stored, self.files.write_vectors(record.number, last, vectors))
 
     def _copy_vectors(self, number: int, dense: DenseLeg, rows: Rows) -> tuple[BlockRecord, ...]:
-        """Copy the vectors of these rows to a new file."""
+        """Copy all vectors of these rows, which ascend, to a new file."""
         blocks: tuple[BlockRecord, ...] = ()
         for start in range(0, len(rows), COPIED):
             some = rows[start : start + COPIED]
             last = blocks[-1] if blocks else None
-            blocks += self.files.write_vectors(number, last, some, dense.vectors(some)[0])
+            blocks += self.files.write_vectors(number, last, dense.all_vectors(some))
         return blocks
 
     def plan_structures(self, vectors: BlockPlan) -> SegmentPlan:

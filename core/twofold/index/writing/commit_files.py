@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.dense import AnnStructure
+from twofold.dense import AnnStructure, PassageVectors
 from twofold.index.layout import Layout
 from twofold.index.segment_types import SegmentContent
 from twofold.index.snapshot import DENSE
@@ -20,7 +20,6 @@ from twofold.storage import (
     pack_arrays,
     write_atomic,
 )
-from twofold.types import Rows, Vectors
 
 IN_CATALOG = 1 << 18
 """Segments of up to this many bytes are stored in the catalog, larger ones in files."""
@@ -54,37 +53,36 @@ class CommitFiles:
         self,
         vector_set: int,
         last: BlockRecord | None,
-        rows: Rows,
-        vectors: Vectors,
+        new: PassageVectors,
         *,
-        before: Vectors | None = None,
+        before: PassageVectors | None = None,
     ) -> tuple[BlockRecord, ...]:
-        """Append vectors (n, dim) after block ``last``, None for a new file; return their blocks.
+        """Append vectors after block ``last``, None for a new file; return their blocks.
 
         ``before`` are the vectors of ``last``, if a larger block is to replace it.
         """
-        if not len(rows):
+        if not len(new):
             return ()
         if last is None:
             name, start = self._name(self._next_number(), "f32"), 0
         else:
             name, start = last.file, last.first + last.count
-        append_vectors(self._layout.vector_file(name), start, vectors)
+        append_vectors(self._layout.vector_file(name), start, new.vectors)
         if before is not None and last is not None:
-            rows = np.concatenate([last.rows, rows])
-            vectors = np.concatenate([before, vectors])
+            new = PassageVectors.concatenate([before, new], new.vectors.shape[1])
             start = last.first
+        pieces = {at: new[at : at + BLOCK] for at in range(0, len(new), BLOCK)}
         return tuple(
             BlockRecord(
                 number=self._next_number(),
                 vector_set=vector_set,
                 file=name,
                 first=start + at,
-                count=len(rows[at : at + BLOCK]),
-                rows_data=encode_rows(rows[at : at + BLOCK]),
-                hash=content_hash(np.ascontiguousarray(vectors[at : at + BLOCK])),
+                count=len(piece),
+                rows_data=encode_rows(piece.rows, piece.spans),
+                hash=content_hash(np.ascontiguousarray(piece.vectors)),
             )
-            for at in range(0, len(rows), BLOCK)
+            for at, piece in pieces.items()
         )
 
     def write_structure(self, structure: AnnStructure) -> SegmentRecord:

@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
+from twofold.dense import PassageVectors
 from twofold.index.analyzer_binding import AnalyzerSources, with_analyzer
 from twofold.index.encoder_binding import EncoderBinding
 from twofold.index.layout import Layout
@@ -23,7 +22,7 @@ from twofold.storage import (
     make_folders,
     write_atomic,
 )
-from twofold.types import Mask, Passage, Vectors
+from twofold.types import Passage
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +31,11 @@ class Batch:
 
     Attributes:
         passages: Pairs of a passage and its metadata.
-        vectors: The vectors (n, dim) as stored; None if the index has none yet.
-        has_vector: Which of the passages have a vector (n,).
+        vectors: The vectors as stored; the rows are positions in ``passages``.
     """
 
     passages: Sequence[tuple[Passage, str]]
-    vectors: Vectors | None
-    has_vector: Mask
+    vectors: PassageVectors = field(default_factory=PassageVectors.empty)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +118,7 @@ def _plan_change(batch: Batch, first: int, vector_set: VectorSetRecord | None) -
         StoredPassage.from_passage(first + position, passage, metadata)
         for position, (passage, metadata) in enumerate(batch.passages)
     )
-    if batch.vectors is None or vector_set is None or not batch.has_vector.any():
+    if vector_set is None or not len(batch.vectors):
         return Change(added)
-    rows = first + np.flatnonzero(batch.has_vector)
-    return Change(added, (), rows, batch.vectors[batch.has_vector], None, vector_set)
+    vectors = replace(batch.vectors, rows=first + batch.vectors.rows)
+    return Change(added, vectors=vectors, vector_set=vector_set)

@@ -1,6 +1,6 @@
 """Re-encoding: fills a vector set of another encoder while the present one serves queries."""
 
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from twofold.dense import PassageVectors
 from twofold.encoders import encoder_from_name
 from twofold.index.encoder_binding import (
     EncoderBinding,
@@ -20,17 +21,22 @@ from twofold.index.encoder_binding import (
     has_same_canaries,
     new_vector_set,
 )
-from twofold.index.open_options import check_encoder, encoder_name, has_identity
+from twofold.index.open_options import AsStored, check_encoder, encoder_name, has_identity
+from twofold.index.passage_encoding import encode_texts
 from twofold.index.snapshot import PendingVectorSet, Snapshot
 from twofold.index.view import IndexView
 from twofold.index.writing.commit import Change, Fill
 from twofold.index.writing.passage_input import ENCODED_BATCH
 from twofold.index.writing.writer import IndexWriter
 from twofold.protocols import Encoder
-from twofold.segments import find_positions
 from twofold.similarity import Metric
-from twofold.storage import IndexSettings, StoredPassage, VectorSetRecord, map_vectors
-from twofold.types import Rows, Vectors
+from twofold.storage import (
+    BlockRecord,
+    IndexSettings,
+    StoredPassage,
+    VectorSetRecord,
+    map_vectors,
+)
 
 
 class Reencoding:
@@ -49,9 +55,13 @@ class Reencoding:
         self,
         encoder: Encoder | str,
         metric: Metric | str | None,
+        windows: int | AsStored | None,
         progress: Callable[[int], None] | None,
     ) -> int:
-        """Fill and activate the vector set; return how many texts were encoded."""
+        """Fill and activate the vector set; return how many texts were encoded.
+
+        ``windows`` is as in the settings.
+        """
         by_name = isinstance(encoder, str)
         model = encoder_from_name(encoder) if isinstance(encoder, str) else check_encoder(encoder)
         identity = encoder_identity(model)
@@ -59,11 +69,13 @@ class Reencoding:
         chosen = choose_metric(identity, requested, stacklevel=4)  # Index.reencode's caller
         with self._writer.snapshots.view() as view:
             stored, settings = view.snapshot.vector_set, view.snapshot.settings
-            if stored is not None and chosen is settings.metric:
+            size = settings.windows if isinstance(windows, AsStored) else windows
+            unchanged = chosen is settings.metric and size == settings.windows
+            if stored is not None and unchanged:
                 same = has_fingerprint(identity, stored)
                 if same and not has_drifted(model, stored, chosen):
                     return 0
-            record = _resume_or_start(view.snapshot, model, chosen)
+            record = _resume_or_start(view.snapshot, model, chosen, size)
         target = replace(
             settings,
             dense=True,
@@ -72,6 +84,7 @@ class Reencoding:
             home=str(self._folder.resolve()),
             dim=canary_dim(record),
             metric=chosen,
+            windows=size,
         )
         return self._fill(model, record, target, progress)
 
@@ -101,10 +114,10 @@ class Reencoding:
                 # Blank passages have no vector, and must not end a batch early.
                 batch = list(islice((p for p in rest if p.encoded_text), ENCODED_BATCH))
                 known = self._find_known(view, pending, batch, start, target.dim)
-                new, rows, vectors = _encode_batch(encoder, batch, known, target.metric, target.dim)
+                new, vectors = _encode_batch(encoder, batch, known, target)
                 reached = batch[-1].row + 1 if batch else reached
                 more = len(batch) == ENCODED_BATCH
-                settings = snapshot.settings
+                settings = replace(snapshot.settings, pending_windows=target.windows)
                 if not more:
                     self._encoder_binding.replace(record.number, encoder)
                     settings = replace(
@@ -115,11 +128,13 @@ class Reencoding:
                         home=target.home,
                         dim=target.dim,
                         metric=target.metric,
+                        windows=target.windows,
+                        pending_windows=None,
                         agreement=None,  # it was the other model's
                         agreement_passages=0,
                         agreement_changed=0,
                     )
-                fill = Fill(record, rows, vectors, switch=not more)
+                fill = Fill(record, vectors, switch=not more)
                 transaction.change = Change(settings=settings, fill=fill)
             encoded += new
             done += len(batch)
@@ -134,33 +149,46 @@ class Reencoding:
         batch: Sequence[StoredPassage],
         start: int,
         dim: int,
-    ) -> dict[bytes, Vectors]:
+    ) -> dict[bytes, PassageVectors]:
         """Return vectors of this batch's texts from the pending set (rows < ``start``), by hash."""
         first = view.reader.rows_with_content([passage.content for passage in batch])
         earlier = {content: row for content, row in first.items() if row < start}
         if pending is None or not earlier:
             return {}
-        firsts = [int(block.rows[0]) for block in pending.blocks]
-        known: dict[bytes, Vectors] = {}
-        for content, row in earlier.items():
-            block = pending.blocks[bisect_right(firsts, row) - 1]
-            position = int(find_positions(np.array([row]), block.rows)[0])
-            if position >= 0:
-                path = self._writer.layout.vector_file(block.file)
-                stored = map_vectors(path, block.first + block.count, dim)
-                known[content] = stored[block.first + position]
-        return known
+        found = {
+            content: self._read_pending(pending.blocks, row, dim)
+            for content, row in earlier.items()
+        }
+        return {content: vectors for content, vectors in found.items() if len(vectors)}
+
+    def _read_pending(self, blocks: Sequence[BlockRecord], row: int, dim: int) -> PassageVectors:
+        """Return the vectors of a row, which may be in two blocks or more."""
+        parts: list[PassageVectors] = []
+        lasts = [int(block.rows[-1]) for block in blocks]
+        for block in blocks[bisect_left(lasts, row) :]:
+            positions = np.flatnonzero(block.rows == row)
+            if not len(positions):
+                break
+            path = self._writer.layout.vector_file(block.file)
+            stored = map_vectors(path, block.first + block.count, dim)[block.first :]
+            spans = block.spans[positions] if block.spans is not None else None
+            parts.append(PassageVectors(block.rows[positions], stored[positions], spans))
+        return PassageVectors.concatenate(parts, dim)
 
 
-def _resume_or_start(snapshot: Snapshot, encoder: Encoder, metric: Metric) -> VectorSetRecord:
-    """Return the pending vector set if it is this encoder's, else a new one."""
+def _resume_or_start(
+    snapshot: Snapshot, encoder: Encoder, metric: Metric, windows: int | None
+) -> VectorSetRecord:
+    """Return the pending vector set if it is this encoder's with these windows, else a new one."""
     active, pending = snapshot.vector_set, snapshot.pending
     number = 1 + max(
         active.number if active is not None else 0,
         pending.record.number if pending is not None else 0,
     )
     record = replace(new_vector_set(number, encoder, metric), active=0)
-    if pending is not None and record.identity == pending.record.identity != "null":
+    if pending is None or snapshot.settings.pending_windows != windows:
+        return record
+    if record.identity == pending.record.identity != "null":
         return pending.record if has_same_canaries(pending.record, record) else record
     return record
 
@@ -168,18 +196,25 @@ def _resume_or_start(snapshot: Snapshot, encoder: Encoder, metric: Metric) -> Ve
 def _encode_batch(
     encoder: Encoder,
     batch: Sequence[StoredPassage],
-    known: dict[bytes, Vectors],
-    metric: Metric,
-    dim: int,
-) -> tuple[int, Rows, Vectors]:
-    """Return how many texts were encoded, the rows with a vector, and the vectors (n, dim)."""
+    known: dict[bytes, PassageVectors],
+    target: IndexSettings,
+) -> tuple[int, PassageVectors]:
+    """Return how many texts were encoded, and the vectors of all passages in the batch."""
+    dim, metric = target.dim, target.metric
+    assert dim is not None
+    assert metric is not None
     texts = {p.content: p.encoded_text for p in batch if p.content not in known}
     if texts:
-        encoded = encode_passages(encoder, list(texts.values()), dim)
-        usable = metric.can_compare(encoded)
-        contents = [content for content, use in zip(texts, usable, strict=True) if use]
-        known = known | dict(zip(contents, metric.prepare(encoded[usable]), strict=True))
-    out = [(passage.row, known[passage.content]) for passage in batch if passage.content in known]
-    if not out:
-        return len(texts), np.empty(0, np.int64), np.empty((0, dim), np.float32)
-    return len(texts), np.array([row for row, _ in out]), np.stack([vector for _, vector in out])
+        encoded = encode_texts(
+            list(texts.values()),
+            encoder,
+            lambda some: encode_passages(encoder, some, dim),
+            metric,
+            target.windows,
+        )
+        pairs = zip(texts, encoded.vectors, strict=True)
+        known = known | {content: vectors for content, vectors in pairs if vectors is not None}
+    parts = [
+        known[passage.content].move(passage.row) for passage in batch if passage.content in known
+    ]
+    return len(texts), PassageVectors.concatenate(parts, dim)

@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 
+from twofold.dense import PassageVectors
 from twofold.errors import IndexMismatchError, InputError, VectorError
 from twofold.index.encoder_binding import (
     EncoderBinding,
@@ -14,11 +15,12 @@ from twofold.index.encoder_binding import (
     encoder_identity,
     new_vector_set,
 )
+from twofold.index.passage_encoding import encode_texts
 from twofold.index.view import IndexView
 from twofold.index.writing.commit import Change
 from twofold.similarity import Metric
 from twofold.storage import IndexSettings, StoredPassage, VectorSetRecord
-from twofold.types import Passage, PassageLike, Rows, Vectors
+from twofold.types import Passage, PassageLike, Vectors
 from twofold.validation import as_array, as_passage, check_vectors
 
 MAX_ROWS = 1 << 32
@@ -34,7 +36,8 @@ class UpsertResult:
         added: How many passages are new.
         updated: How many replaced a stored passage.
         unchanged: How many were stored already, or passed before, with the same content.
-        truncated: How many texts are longer than the encoder reads.
+        truncated: How many texts are longer than the encoder reads, and have no windows.
+        windowed: How many texts are longer than the encoder reads, and were encoded in windows.
         empty: How many passages have no words, so that no leg finds them.
         zero_vectors: Under cosine, how many passages have a vector of length zero, which has no
             cosine, so that only words find them.
@@ -51,6 +54,7 @@ class UpsertResult:
     updated: int
     unchanged: int
     truncated: int
+    windowed: int
     empty: int
     zero_vectors: int
 
@@ -129,30 +133,33 @@ class UpsertPlanner:
             everything = view.passages()
             deleted += tuple(passage for passage in everything if passage.id not in last)
         if not added:
-            return Change(deleted=deleted) if deleted else None, (*counts, 0, 0, 0)
-        truncated = 0
-        rows, vectors = np.empty(0, np.int64), np.empty((0, settings.dim or 0), np.float32)
+            return Change(deleted=deleted) if deleted else None, (*counts, 0, 0, 0, 0)
+        truncated = windowed = 0
+        vectors = PassageVectors.empty(settings.dim or 0)
         if settings.dense and vector_set is not None:
             assert settings.metric is not None  # set by _start_vector_set
             if given is not None:
                 rows = np.array([passage.row for passage in added], np.int64)
                 usable = settings.metric.can_compare(given[changed])
-                rows, vectors = rows[usable], settings.metric.prepare(given[changed][usable])
+                prepared = settings.metric.prepare(given[changed][usable])
+                vectors = PassageVectors(rows[usable], prepared)
             else:
-                rows, vectors, truncated = self._encode(added, stored, view, settings, vector_set)
-            if settings.dim is None and len(rows):
-                settings = replace(settings, dim=vectors.shape[1])
-            if not len(rows) and view.snapshot.vector_set is None:
+                vectors, truncated, windowed = self._encode(
+                    added, stored, view, settings, vector_set
+                )
+            if settings.dim is None and len(vectors):
+                settings = replace(settings, dim=vectors.vectors.shape[1])
+            if not len(vectors) and view.snapshot.vector_set is None:
                 settings, vector_set = view.snapshot.settings, None
-        with_vector = set(rows.tolist())
+        with_vector = set(vectors.rows.tolist())
         zero_vectors = sum(
             p.row not in with_vector and (given is not None or bool(p.encoded_text))
             for p in (added if settings.dense else ())
         )
         wordless = {passage.id for passage, _ in batch if not passage.content}
         empty = sum(p.id in wordless and p.row not in with_vector for p in added)
-        change = Change(added, deleted, rows, vectors, settings, vector_set)
-        return change, (*counts, truncated, empty, zero_vectors)
+        change = Change(added, deleted, vectors, settings, vector_set)
+        return change, (*counts, truncated, windowed, empty, zero_vectors)
 
     def _next_vectors(self, count: int) -> Vectors | None:
         if self._vectors is None:
@@ -186,42 +193,42 @@ class UpsertPlanner:
         view: IndexView,
         settings: IndexSettings,
         vector_set: VectorSetRecord,
-    ) -> tuple[Rows, Vectors, int]:
-        """Return the added rows with a vector, their vectors (n, dim), and how many are truncated.
+    ) -> tuple[PassageVectors, int, int]:
+        """Return the vectors of added passages, and how many are truncated and windowed.
 
-        A passage whose text is unchanged keeps its vector. Otherwise the vector of a stored
-        passage of the same text is used, or the text is encoded once. A vector without a cosine is
-        left out.
+        A passage whose text is unchanged keeps its vectors. Otherwise those of a stored passage of
+        the same text are used, or the text is encoded once. A vector without a cosine is left out.
         """
         retained = _find_retained(added, stored, view)
         others = [p for p in added if p.row not in retained and p.encoded_text]
         known = self._find_known(others, view)
         texts = {p.content: p.encoded_text for p in others if p.content not in known}
-        truncated = 0
+        truncated = windowed = 0
         if texts:
             if not self._encoder_binding.has_encoder(settings):
                 raise VectorError(
                     f"this index has no encoder, and {len(texts)} texts have no stored vector: "
                     "pass vectors="
                 )
-            new = list(texts.values())
-            encoded = self._encoder_binding.encode_passages(new, settings, vector_set)
             assert settings.metric is not None  # set by _start_vector_set
-            usable = settings.metric.can_compare(encoded)
-            contents = [content for content, use in zip(texts, usable, strict=True) if use]
-            # Stored vectors stay as they are: normalizing twice would change their last bits.
-            encoded = settings.metric.prepare(encoded[usable])
-            encoder = self._encoder_binding.encoder(settings, vector_set)
-            count = getattr(encoder, "count_truncated", None)
-            truncated = int(count(new)) if count is not None else 0
-            known |= dict(zip(contents, encoded, strict=True))
-        vectors = retained | {p.row: known[p.content] for p in others if p.content in known}
-        rows = np.array(sorted(vectors), np.int64)
-        if not len(rows):
-            return rows, np.empty((0, settings.dim or 0), np.float32), truncated
-        return rows, np.stack([vectors[row] for row in rows.tolist()]), truncated
+            binding = self._encoder_binding
+            encoded = encode_texts(
+                list(texts.values()),
+                binding.encoder(settings, vector_set),
+                lambda some: binding.encode_passages(some, settings, vector_set),
+                settings.metric,
+                settings.windows,
+            )
+            truncated, windowed = encoded.truncated, encoded.windowed
+            pairs = zip(texts, encoded.vectors, strict=True)
+            known |= {content: vectors for content, vectors in pairs if vectors is not None}
+        found = retained | {p.row: known[p.content] for p in others if p.content in known}
+        parts = [found[row].move(row) for row in sorted(found)]
+        return PassageVectors.concatenate(parts, settings.dim or 0), truncated, windowed
 
-    def _find_known(self, others: Sequence[StoredPassage], view: IndexView) -> dict[bytes, Vectors]:
+    def _find_known(
+        self, others: Sequence[StoredPassage], view: IndexView
+    ) -> dict[bytes, PassageVectors]:
         """Return the vectors of texts that are stored already, by content hash.
 
         Returns none where callers pass vectors, since equal texts may then have other vectors.
@@ -230,8 +237,9 @@ class UpsertPlanner:
         if dense is None or not self._encoder_binding.has_encoder(view.snapshot.settings):
             return {}
         rows = view.reader.rows_with_content([passage.content for passage in others])
-        vectors, found = dense.vectors(np.array(list(rows.values()), np.int64))
-        return {content: vectors[at] for at, content in enumerate(rows) if found[at]}
+        stored = dense.all_vectors(np.unique(np.array(list(rows.values()), np.int64)))
+        by_row = dict(stored.by_passage())
+        return {content: by_row[row] for content, row in rows.items() if row in by_row}
 
 
 def _differs(stored: StoredPassage | None, passage: Passage, metadata: str) -> bool:
@@ -249,9 +257,9 @@ def _vector_differs(stored: StoredPassage, vector: Vectors, view: IndexView) -> 
     usable = bool(metric.can_compare(vector[None, :])[0])
     if dense is None:
         return usable
-    before, found = dense.vectors(np.array([stored.row]))
-    if not usable or not found[0]:
-        return usable or bool(found[0])
+    before = dense.all_vectors(np.array([stored.row])).vectors
+    if not usable or not len(before):
+        return usable or bool(len(before))
     return not np.array_equal(before, metric.prepare(vector[None, :]))
 
 
@@ -262,7 +270,7 @@ def _describe_vector(passages: Sequence[PassageLike], position: int) -> str:
 
 def _find_retained(
     added: Sequence[StoredPassage], stored: Mapping[str, StoredPassage], view: IndexView
-) -> dict[int, Vectors]:
+) -> dict[int, PassageVectors]:
     """Return the vectors of passages whose text is unchanged, by new row."""
     if view.snapshot.dense is None:
         return {}
@@ -272,6 +280,7 @@ def _find_retained(
         if (before := stored.get(passage.id)) is not None
         and (passage.title, passage.text) == (before.title, before.text)
     ]
-    rows = np.array([stored[passage.id].row for passage in same], np.int64)
-    vectors, found = view.snapshot.dense.vectors(rows)
-    return {passage.row: vectors[at] for at, passage in enumerate(same) if found[at]}
+    old_rows = {passage.row: stored[passage.id].row for passage in same}
+    rows = np.array(sorted(old_rows.values()), np.int64)
+    by_row = dict(view.snapshot.dense.all_vectors(rows).by_passage())
+    return {new: by_row[old] for new, old in old_rows.items() if old in by_row}
