@@ -31,6 +31,7 @@ from twofold.types import (
     TermSpan,
     Vectors,
     Where,
+    Window,
 )
 
 Keys = Rows
@@ -49,6 +50,7 @@ class Capabilities:
         snapshot: Whether a session, and its scope reopened later, see one generation.
         statistics: Whether its sessions implement `CorpusStatistics`.
         explains: Whether its sessions implement `TermExplainer`.
+        windows: Whether its sessions implement `WindowExplainer`.
     """
 
     modes: tuple[Mode, ...]
@@ -58,6 +60,7 @@ class Capabilities:
     snapshot: bool = False
     statistics: bool = False
     explains: bool = False
+    windows: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +224,16 @@ class TermExplainer(Protocol):
         """Return, for each passage text, the spans of the query's terms, sorted by start."""
 
 
+class WindowExplainer(Protocol):
+    """Explanations of dense scores by the windows of long passages, for sessions."""
+
+    def best_windows(self, vector: Vectors, keys: Keys) -> list[Window | None]:
+        """Return, for each key, the window that scores best for one query vector (dim,).
+
+        None for a passage without windows.
+        """
+
+
 class Backend(Protocol):
     """A search engine."""
 
@@ -330,6 +343,11 @@ class SearchScope:
     def explainer(self) -> TermExplainer | None:
         """The session as `TermExplainer`, None if it offers none."""
         return cast(TermExplainer, self.session) if self.capabilities.explains else None
+
+    @property
+    def window_explainer(self) -> WindowExplainer | None:
+        """The session as `WindowExplainer`, None if it offers none."""
+        return cast(WindowExplainer, self.session) if self.capabilities.windows else None
 
     def require_statistics(self, purpose: str) -> CorpusStatistics:
         """Return the session's statistics; raise QueryError, naming ``purpose``, without any."""

@@ -144,6 +144,28 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """The part of a long passage that one of its vectors encodes.
+
+    Attributes:
+        tokens: Its first token and its last one + 1, of all that the encoder sees in the passage.
+        start: Its first character in `Passage.content`, which begins with the title.
+        end: Its last character + 1.
+    """
+
+    tokens: tuple[int, int]
+    start: int
+    end: int
+
+    def text_span(self, passage: Passage) -> tuple[int, int]:
+        """Return the start and the end of the window in the passage's text, without its title."""
+        joined = f"{passage.title} {passage.text}"
+        offset = len(passage.title) + 1 - (len(joined) - len(joined.lstrip()))
+        start, end = (min(max(at - offset, 0), len(passage.text)) for at in (self.start, self.end))
+        return start, end
+
+
+@dataclass(frozen=True, slots=True)
 class TermSpan:
     """An occurrence of a term in a text, as character offsets ``start`` to ``end``."""
 

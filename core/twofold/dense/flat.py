@@ -151,7 +151,7 @@ class FlatIndex:
         self._per_passage = 1.0  # vectors
         if self.has_windows:
             passages = sum(block.count_passages(None) for block in blocks)
-            self._per_passage = sum(len(block.rows) for block in blocks) / passages
+            self._per_passage = sum(len(block.rows) for block in blocks) / max(passages, 1)
         # Completing the candidates of a search needs its query again.
         self._prepared: tuple[tuple[object, ...], Vectors] | None = None
 

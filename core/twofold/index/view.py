@@ -65,6 +65,7 @@ from twofold.types import (
     TermSpan,
     Vectors,
     Where,
+    Window,
 )
 
 _TRIES = 20
@@ -205,7 +206,7 @@ class SnapshotContext:
 class IndexView:
     """A session of the local index. Keys are row numbers.
 
-    Implements `SearchSession`, `CorpusStatistics` and `TermExplainer`.
+    Implements `SearchSession`, `CorpusStatistics`, `TermExplainer` and `WindowExplainer`.
     """
 
     def __init__(self, context: SnapshotContext, reader: CatalogReader) -> None:
@@ -373,6 +374,18 @@ class IndexView:
             for passage in passages
         ]
 
+    # WindowExplainer
+
+    def best_windows(self, vector: Vectors, keys: Keys) -> list[Window | None]:
+        """Return, for each row, the window that scores best for one query vector (dim,)."""
+        dense = self.snapshot.dense
+        if dense is None or not dense.has_windows:
+            return [None] * len(keys)
+        spans = dense.index.flat.best_spans(vector, keys).tolist()
+        return [
+            Window((first, last), start, end) if last else None for first, last, start, end in spans
+        ]
+
     # The local index's own
 
     @property
@@ -460,7 +473,9 @@ class IndexView:
 
 
 CAPABILITIES: dict[tuple[Mode, ...], Capabilities] = {
-    modes: Capabilities(modes, scorers=True, snapshot=True, statistics=True, explains=True)
+    modes: Capabilities(
+        modes, scorers=True, snapshot=True, statistics=True, explains=True, windows=True
+    )
     for modes in (MODES, ("dense",), ("lexical",))
 }
 """The local index's capabilities, by the modes that it serves."""

@@ -8,8 +8,8 @@ import numpy as np
 
 from twofold.backend import Completion, Keys, SearchScope
 from twofold.errors import EncoderMismatchError, EncoderNotFoundError, QueryError
-from twofold.results.sentences import query_words, sentences
-from twofold.types import Passage, Scores, Vectors
+from twofold.results.sentences import query_words, sentences, sentences_around
+from twofold.types import Passage, Scores, Vectors, Window
 
 _DRIFT = 0.01
 """Relative distance up to which two vectors are encodings of one text, in different batches."""
@@ -27,7 +27,8 @@ class DenseEvidence:
         words: The query's first `MEASURED` words in order, each with the drop of the dense score
             when the query is encoded without it. Below 0, the word lowers the score. Empty for a
             query of one word.
-        sentence: The passage's sentence nearest to the query; its title if it has no text.
+        sentence: The passage's sentence nearest to the query; its title if it has no text. Of a
+            long passage, one of its best window.
         sentence_score: That sentence's score in the index's metric.
     """
 
@@ -109,11 +110,15 @@ def encode_query_variants(scope: SearchScope, query: str) -> QueryVariants | Non
 
 
 def measure_dense_evidence(
-    scope: SearchScope, variants: QueryVariants, keys: Keys, passages: Sequence[Passage]
+    scope: SearchScope,
+    variants: QueryVariants,
+    keys: Keys,
+    passages: Sequence[Passage],
+    windows: Sequence[Window | None],
 ) -> list[DenseEvidence | None]:
     """Return the evidence behind each passage's dense score; None for one without a vector.
 
-    ``keys`` are the keys of ``passages``. All sentences are encoded in one call.
+    ``keys`` and ``windows`` are those of ``passages``. All sentences are encoded in one call.
     """
     none, metric = np.empty(0, np.int64), scope.session.corpus.metric
     usable = np.ones(len(variants.vectors), np.bool_)
@@ -126,7 +131,9 @@ def measure_dense_evidence(
     )
     scores = np.zeros((len(usable), len(keys)))  # 0 where the other words have no cosine
     scores[usable] = [query.dense for query in completed]
-    parts = [sentences(passage.text) or [passage.title] for passage in passages]
+    parts = [
+        _list_sentences(passage, window) for passage, window in zip(passages, windows, strict=True)
+    ]
     texts = [sentence for part in parts for sentence in part]
     sentence_scores = _score_texts(scope, variants.vectors[0], texts)
     evidence: list[DenseEvidence | None] = []
@@ -139,6 +146,13 @@ def measure_dense_evidence(
         evidence.append(found if np.isfinite(scores[0, position]) else None)
         start += len(part)
     return evidence
+
+
+def _list_sentences(passage: Passage, window: Window | None) -> list[str]:
+    """Return a passage's sentences, those of its best window if there is one, or its title."""
+    if window is None:
+        return sentences(passage.text) or [passage.title]
+    return sentences_around(passage.text, *window.text_span(passage)) or [passage.title]
 
 
 def _score_texts(scope: SearchScope, query: Vectors, texts: Sequence[str]) -> Scores:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from twofold.results.dense_evidence import DenseEvidence
-from twofold.types import Hit, LegScore, Passage, TermMatch, TermSpan
+from twofold.types import Hit, LegScore, Passage, TermMatch, TermSpan, Window
 
 _TERMS = 4
 """Terms that ``HitExplanation.reason`` names at most."""
@@ -30,12 +30,14 @@ class HitExplanation:
         words: By term, its form in the passage; without terms that the analyzer can't locate.
         meaning: The evidence behind the dense score. None if ``explain(meaning=False)``, without an
             encoder, or if the caller's query vector is not the encoding of the text.
+        window: The part of a long passage that has the dense score; None if it has no windows.
     """
 
     hit: Hit
     terms: tuple[TermMatch, ...]
     words: Mapping[str, Word]
     meaning: DenseEvidence | None = None
+    window: Window | None = None
 
     @property
     def reason(self) -> str:
@@ -61,9 +63,12 @@ class HitExplanation:
 
     @property
     def shares(self) -> tuple[str, ...]:
-        """One line per leg (rank, scores, contribution), then reranking and near-duplicates."""
+        """Lines: each leg's rank, scores and contribution; window; reranking; near-duplicates."""
         hit = self.hit
         lines = [_describe_leg(leg, share) for leg, share in hit.legs.items()]
+        if self.window is not None:
+            first, last = self.window.tokens
+            lines.append(f"best window: tokens {first:,} to {last:,}")
         if hit.reranked is not None:
             lines.append(f"reranked: {hit.reranked:.4f}, fused before: {hit.fused:.4f}")
         if hit.duplicates:
@@ -98,6 +103,7 @@ class HitExplanation:
                 for term in self.terms
             ],
             "meaning": self.meaning.to_dict() if self.meaning is not None else None,
+            "window": asdict(self.window) if self.window is not None else None,
             "reason": self.reason,
         }
 
@@ -134,16 +140,19 @@ def build_explanation(
     terms: Sequence[tuple[TermMatch, ...]],
     find_spans: Callable[[Sequence[str]], Sequence[Sequence[TermSpan]]],
     evidence: Sequence[DenseEvidence | None],
+    windows: Sequence[Window | None],
 ) -> Explanation:
-    """Return the explanation of ``hits``; ``terms`` and ``evidence`` have one entry per hit.
+    """Return the explanation of ``hits``, with an entry per hit in the sequences after it.
 
     ``find_spans`` returns, for each text, the spans of the query's terms.
     """
     texts = [text for hit in hits for text in (hit.passage.title, hit.passage.text)]
     spans = iter(find_spans(texts) if texts else ())
     explained = [
-        HitExplanation(hit, matches, _count_words(hit.passage, next(spans), next(spans)), meaning)
-        for hit, matches, meaning in zip(hits, terms, evidence, strict=True)
+        HitExplanation(
+            hit, matches, _count_words(hit.passage, next(spans), next(spans)), meaning, window
+        )
+        for hit, matches, meaning, window in zip(hits, terms, evidence, windows, strict=True)
     ]
     return Explanation(query, warnings, tuple(explained))
 

@@ -11,11 +11,15 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Highlights:
-    """The matching spans of a passage's title and text, ascending and without overlap."""
+    """The matching spans of a passage's title and text, ascending and without overlap.
+
+    ``window`` is the part of a long text with the best dense score, from which excerpts are taken.
+    """
 
     passage: Passage
     title: tuple[Span, ...]
     text: tuple[Span, ...]
+    window: Span | None = None
 
     def marked(self, before: str = "**", after: str = "**") -> str:
         """Return the text with every match between two marks."""
@@ -26,7 +30,10 @@ class Highlights:
         return mark(self.passage.title, self.title, before, after)
 
     def snippet(self, length: int = 160, before: str = "**", after: str = "**") -> str:
-        """Return the excerpt of about ``length`` characters with the most matches, marked."""
+        """Return the excerpt of about ``length`` characters with the most matches, marked.
+
+        Of a long passage, it is an excerpt of the best window.
+        """
         return mark(*self.excerpt(length), before, after)
 
     def excerpt(self, length: int = 160) -> tuple[str, tuple[Span, ...]]:
@@ -34,7 +41,9 @@ class Highlights:
         text = self.passage.text
         if len(text) <= length:
             return text, self.text
-        start = max(0, _densest(self.text, length) - length // 8)  # with some words before it
+        first, last = self.window if self.window is not None else (0, len(text))
+        inside = tuple(span for span in self.text if first <= span[0] < last)
+        start = max(first, _densest(inside, length) - length // 8)  # with some words before it
         if start > 0:  # begin at a word
             start = text.find(" ", start, start + length // 8) + 1 or start
         end = min(start + length, len(text))

@@ -31,6 +31,7 @@ from twofold.types import (
     TermMatch,
     TermSpan,
     Vectors,
+    Window,
 )
 
 
@@ -84,13 +85,15 @@ class QueryContext:
     Attributes:
         reopen: Opens the engine again, in the same generation if it has snapshots.
         scorer: The lexical scoring function, None for the engine's own.
-        vector: The vector (dim,) that the caller passed, None where the text was encoded.
+        vector: The query's vector (dim,), None if it has none.
+        given: Whether the caller passed the vector, and did not have the text encoded.
         why_not: Returns why the passage with an id is not among the hits.
     """
 
     reopen: Callable[[], AbstractContextManager[SearchScope]]
     scorer: Scorer | None
     vector: Vectors | None
+    given: bool
     why_not: "Callable[[str, Hits], WhyNot]"
 
 
@@ -120,6 +123,7 @@ class Hits(Sequence[Hit]):
     _fused: Scores | None = None  # the fused scores, where ``scores`` are a reranker's
     _duplicates: Sequence[Sequence[str]] = ()
     _variants: QueryVariants | None = field(default=None, init=False)  # of the first explanation
+    _windows: Sequence[Window | None] | None = field(default=None, init=False)
 
     @property
     def query(self) -> str | None:
@@ -175,7 +179,7 @@ class Hits(Sequence[Hit]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the hits with their passages, but not the index, so that none can be explained."""
-        context = QueryContext(_refuse_reopening, None, None, _refuse_explaining)
+        context = QueryContext(_refuse_reopening, None, None, False, _refuse_explaining)
         ids, passages = list(self._ids), list(self._passages)
         duplicates = [list(group) for group in self._duplicates]
         fields = (self.info, self.scores, dict(self._legs), self._keys, ids, passages, context)
@@ -198,9 +202,10 @@ class Hits(Sequence[Hit]):
 
     def highlights(self, position: int) -> Highlights:
         """Return the spans of the query's terms in a hit's title and text."""
-        passage = self._passages[position]
+        passage, window = self._passages[position], self._best_windows()[position]
         title, text = self._term_spans([passage.title, passage.text])
-        return Highlights(passage, merge_spans(title), merge_spans(text))
+        span = window.text_span(passage) if window is not None else None
+        return Highlights(passage, merge_spans(title), merge_spans(text), span)
 
     def context(
         self,
@@ -243,6 +248,7 @@ class Hits(Sequence[Hit]):
             self._term_matches() or [()] * len(hits),
             self._term_spans,
             evidence,
+            self._best_windows(),
         )
 
     def why_not(self, passage_id: str) -> WhyNot:
@@ -271,6 +277,20 @@ class Hits(Sequence[Hit]):
                     return scope.explainer.term_spans(self.query, texts)
         return [[] for _ in texts]
 
+    def _best_windows(self) -> Sequence[Window | None]:
+        """Return the window behind each hit's dense score, None for hits without windows."""
+        if self._windows is None:
+            self._windows = self._find_windows()
+        return self._windows
+
+    def _find_windows(self) -> Sequence[Window | None]:
+        vector = self._context.vector
+        if "dense" in self._legs and vector is not None and len(self):
+            with self._reopen() as (scope, keys):
+                if scope.window_explainer is not None:
+                    return scope.window_explainer.best_windows(vector, keys)
+        return [None] * len(self)
+
     def _dense_evidence(self) -> Sequence[DenseEvidence | None]:
         """Return the evidence behind each hit's dense score, None where it can't be measured."""
         nothing: list[DenseEvidence | None] = [None] * len(self)
@@ -281,9 +301,11 @@ class Hits(Sequence[Hit]):
                 return nothing
             if self._variants is None:
                 self._variants = encode_query_variants(scope, self.query)
-            if self._variants is None or not self._variants.match_vector(self._context.vector):
+            given = self._context.vector if self._context.given else None
+            if self._variants is None or not self._variants.match_vector(given):
                 return nothing
-            return measure_dense_evidence(scope, self._variants, keys, self.passages)
+            windows = self._best_windows()
+            return measure_dense_evidence(scope, self._variants, keys, self.passages, windows)
 
     @contextmanager
     def _reopen(self) -> Iterator[tuple[SearchScope, Keys]]:

@@ -38,6 +38,18 @@ def sentences(text: str) -> list[str]:
     return [*found, rest] if rest else found
 
 
+def sentences_around(text: str, start: int, end: int) -> list[str]:
+    """Return the sentences of a text that overlap the characters from ``start`` to ``end``."""
+    first, last = 0, len(text)
+    for stop in _END.finditer(text):
+        if stop.end() <= start:
+            first = stop.end()
+        elif stop.end() >= end:
+            last = stop.end()
+            break
+    return sentences(text[first:last])
+
+
 def query_words(query: str) -> list[Span]:
     """Return the spans of a query's words; of characters in scripts without spaces.
 

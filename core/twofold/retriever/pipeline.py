@@ -256,7 +256,8 @@ def fetch_hits(
         context = QueryContext(
             scope.reopen,
             plan.scorer,
-            query.query.vector if query.query.given else None,
+            query.query.vector,
+            query.query.given,
             partial(explain_absence, answered),
         )
         results.append(

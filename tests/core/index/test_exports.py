@@ -235,7 +235,7 @@ def test_wrong_lines_in_an_export_are_refused(filled, tmp_path, lines):
 
 def test_an_export_of_a_later_version_is_refused(filled, tmp_path):
     filled.export(tmp_path / "exported")
-    rewrite(tmp_path / "exported", lambda values: values.update(format=2))
+    rewrite(tmp_path / "exported", lambda values: values.update(format=3))
     with pytest.raises(UnsupportedStorageError, match="upgrade twofold"):
         Index.from_export(tmp_path / "exported", tmp_path / "imported")
 

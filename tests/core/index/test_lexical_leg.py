@@ -17,7 +17,7 @@ from twofold.errors import (
 )
 from twofold.index import AS_STORED
 from twofold.lexical import BM25, LanguageAnalyzer, language_from_name
-from twofold.storage.records import FORMAT, row_checksum
+from twofold.storage.records import FORMAT, OLDEST_FORMAT, row_checksum
 
 PLANTS = [
     {"id": "1", "title": "Photosynthesis", "text": "Plants make food from light. Light is food."},
@@ -345,7 +345,10 @@ def test_an_index_of_an_older_format_is_refused(tmp_path, intact):
     catalog = sqlite3.connect(path / "catalog.sqlite", isolation_level=None)
     values = json.loads(catalog.execute("SELECT value FROM settings").fetchone()[0])
     values["saved"] = values.pop("profiles")  # format 3 had other names
-    for number, advice in ((FORMAT - 1, "index the passages again"), (FORMAT + 1, "upgrade")):
+    for number, advice in (
+        (OLDEST_FORMAT - 1, "index the passages again"),
+        (FORMAT + 1, "upgrade"),
+    ):
         text = json.dumps({**values, "format": number})
         checksum = row_checksum(text) if intact or number > FORMAT else 0
         catalog.execute("UPDATE settings SET value = ?, checksum = ?", (text, checksum))

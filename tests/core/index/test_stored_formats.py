@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.short_reader import ShortReader
 
-from twofold import Index, Retriever, SearchProfile, WeightedSum
+from twofold import HashingEncoder, Index, Retriever, SearchProfile, WeightedSum
 from twofold.encoders import QueryAdapter
 from twofold.index.export import EXPORT_FORMAT
 from twofold.storage import FORMAT
@@ -27,8 +28,15 @@ TEXTS = (
 )
 
 
+class HashingReader(ShortReader):
+    """The encoder "hashing", but for passages of more than 12 words, which get windows."""
+
+    name = HashingEncoder.name
+    identity = HashingEncoder().identity
+
+
 def answers(index):
-    """Return the stored passages, and the ids and scores of all modes."""
+    """Return the stored passages, the ids and scores of all modes, and the windows of one query."""
     found = {}
     for mode in ("hybrid", "dense", "lexical"):
         for query in QUERIES:
@@ -40,11 +48,17 @@ def answers(index):
         "profiles": list(index.profiles),
         "adapters": list(index.query_adapters),
         "kind": str(index.index_type),
+        "windows": [
+            each.window.tokens if each.window is not None else None
+            for each in Retriever(index, k=70).retrieve("snow").explain().hits
+        ],
     }
 
 
 def check(index, expected):
     now = json.loads(json.dumps(answers(index)))
+    windows = expected.pop("windows", [])  # format 5 has none
+    assert [each for each in now.pop("windows") if each] == [each for each in windows if each]
     assert {name: now[name] for name in now if name != "found"} == {
         name: expected[name] for name in expected if name != "found"
     }
@@ -59,7 +73,9 @@ def write(folder):
     """Write the present formats into a new folder."""
     folder.mkdir()
     path = folder / f"index-{FORMAT}"
-    with Index.open(path, encoder="hashing") as index:
+    with Index.open(path, encoder=HashingReader(), windows=8) as index:
+        long = " ".join(f"{TEXTS[n]} The winter has snow {n}." for n in range(4))
+        index.upsert([{"id": "long", "title": "Winter", "text": long}])
         index.upsert(
             {
                 "id": f"p{n}",
@@ -80,6 +96,9 @@ def write(folder):
     (path / "expected.json").write_text(json.dumps(expected, indent=1, ensure_ascii=False))
     for name in (f"archive-{ARCHIVE_FORMAT}", f"export-{EXPORT_FORMAT}"):
         shutil.copyfile(path / "expected.json", folder / f"{name}.json")
+        if (STORED / f"{name}.json").exists():  # a format that is older than this one of an index
+            (folder / f"{name}.json").unlink()
+            (folder / f"{name}.tar").unlink()
 
 
 @pytest.mark.parametrize("path", sorted(STORED.glob("index-*")), ids=lambda path: path.name)

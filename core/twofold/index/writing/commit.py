@@ -209,7 +209,7 @@ class CommitPlanner:
         if record is None:
             return _plan_blocks(stored)
         vectors = self._change.vectors
-        if dense is not None and len(self._dead) > GARBAGE:
+        if dense is not None and (len(self._dead) > GARBAGE or dense.has_windows):
             held = dense.rows
             dead = int(find_runs(self._dead, held)[1].sum())
             if dead > max(GARBAGE, len(held) - dead):
