@@ -134,18 +134,19 @@ class TwofoldRetriever(BaseRetriever):
         path: str | os.PathLike[str] | None = None,
         metric: Metric | str | None = None,
         analyzer: AnalyzerLike | AsStored | None = AS_STORED,
+        windows: bool | int | None = None,
         replace: bool = False,
         **settings: Any,
     ) -> Self:
         """Index documents in the folder ``path``, or a temporary one, and return its retriever.
 
         ``encoder`` is a model name, a twofold encoder or LangChain ``Embeddings``; with None,
-        search is lexical only. ``metric`` and ``analyzer`` are those of ``Index.open``, and
-        ``settings`` are fields of this class. The index keeps what ``path`` already holds, such as
-        the chunks of an earlier splitting; with ``replace``, the documents replace all of it in one
-        commit.
+        search is lexical only. ``metric``, ``analyzer`` and ``windows`` are those of
+        ``Index.open``, and ``settings`` are fields of this class. The index keeps what ``path``
+        already holds, such as the chunks of an earlier splitting; with ``replace``, the documents
+        replace all of it in one commit.
         """
-        options = ("encoder", "path", "metric", "analyzer", "replace")
+        options = ("encoder", "path", "metric", "analyzer", "windows", "replace")
         refuse_unknown(settings, [*cls.model_fields, *options])
         passages = passages_from_documents(documents)
         pending = PendingIndex.from_options(encoder, analyzer)
@@ -158,6 +159,7 @@ class TwofoldRetriever(BaseRetriever):
             encoder=as_encoder(encoder),
             metric=metric,
             analyzer=analyzer,
+            windows=windows,
             replace=replace,
         )
         return cls(index=index, **settings)

@@ -35,7 +35,7 @@ Model = Embeddings | Encoder | str | None
 Found = TypeVar("Found")
 ScoredDocuments = list[tuple[Document, float]]
 
-_OPEN_OPTIONS = ("ids", "path", "metric", "analyzer", "replace")
+_OPEN_OPTIONS = ("ids", "path", "metric", "analyzer", "windows", "replace")
 _FUSION_OPTIONS = ("mode", "weights", "preset", "reranker")
 _MERGE_BATCH = 4096  # passages with vectors copied at a time
 
@@ -79,6 +79,7 @@ class TwofoldVectorStore(VectorStore):
         path: Folder = None,
         metric: Metric | str | None = None,
         analyzer: AnalyzerLike | AsStored | None = AS_STORED,
+        windows: bool | int | None = None,
         replace: bool = False,
         **kwargs: Any,
     ) -> Self:
@@ -86,13 +87,14 @@ class TwofoldVectorStore(VectorStore):
 
         ``embedding`` is LangChain ``Embeddings``, a twofold encoder or a model name; None uses the
         default model. An id of None is derived from text and metadata, so that equal texts are one
-        document. ``metric`` and ``analyzer`` are those of ``Index.open``.
+        document. ``metric``, ``analyzer`` and ``windows`` are those of ``Index.open``.
 
         The index keeps what ``path`` already holds, such as the chunks of an earlier splitting.
         With ``replace``, the texts replace all of it in one commit.
         """
         encoder = as_encoder(embedding) if embedding is not None else AS_STORED
         options = {"path": path, "metric": metric, "analyzer": analyzer, "replace": replace}
+        options["windows"] = windows
         return cls._fill(passages_from_texts(texts, metadatas, ids), encoder, {**options, **kwargs})
 
     @classmethod

@@ -81,6 +81,7 @@ class TwofoldRetriever(BaseRetriever):
         path: str | os.PathLike[str] | None = None,
         metric: Metric | str | None = None,
         analyzer: AnalyzerLike | AsStored | None = AS_STORED,
+        windows: bool | int | None = None,
         objects: Sequence[IndexNode] = (),
         replace: bool = False,
         **options: Unpack[QueryOptions],
@@ -88,11 +89,11 @@ class TwofoldRetriever(BaseRetriever):
         """Index nodes in the folder ``path``, or a temporary one, and retrieve from it.
 
         ``encoder`` is a model name, a twofold encoder or a LlamaIndex embedding; with None, search
-        is lexical only. ``metric`` and ``analyzer`` are those of ``Index.open``. ``objects`` are
-        IndexNodes with an ``obj``, in addition to those in ``nodes``. An ``obj`` that isn't a node
-        is not stored, so pass it again after reopening the index. The index keeps what ``path``
-        already holds, such as the nodes of an earlier splitting; with ``replace``, the nodes
-        replace all of it in one commit.
+        is lexical only. ``metric``, ``analyzer`` and ``windows`` are those of ``Index.open``.
+        ``objects`` are IndexNodes with an ``obj``, in addition to those in ``nodes``. An ``obj``
+        that isn't a node is not stored, so pass it again after reopening the index. The index keeps
+        what ``path`` already holds, such as the nodes of an earlier splitting; with ``replace``,
+        the nodes replace all of it in one commit.
         """
         refuse_unknown(options)  # before any work
         linked = [node for node in nodes if isinstance(node, IndexNode) and node.obj is not None]
@@ -103,6 +104,7 @@ class TwofoldRetriever(BaseRetriever):
             encoder=as_encoder(encoder),
             metric=metric,
             analyzer=analyzer,
+            windows=windows,
             replace=replace,
         )
         return cls(index, objects=[*linked, *objects], **options)

@@ -74,6 +74,7 @@ class TwofoldVectorStore(BasePydanticVectorStore):
             encoded the stored nodes.
         metric: See ``Index.open``.
         analyzer: See ``Index.open``.
+        windows: See ``Index.open``. Nodes that have an embedding get no windows.
         read_only: Whether to refuse writes to the folder ``path``.
         strict_node_ids: Whether ``node_ids`` always restrict a query. By default, ids of IndexNodes
             and ImageNodes alone don't, because ``VectorStoreIndex.as_retriever`` always passes
@@ -104,6 +105,7 @@ class TwofoldVectorStore(BasePydanticVectorStore):
         embed_model: Encoder | BaseEmbedding | str | None = None,
         metric: Metric | str | None = None,
         analyzer: AnalyzerLike | AsStored | None = AS_STORED,
+        windows: bool | int | None = None,
         read_only: bool = False,
         strict_node_ids: bool = False,
         **fields: Any,
@@ -119,6 +121,7 @@ class TwofoldVectorStore(BasePydanticVectorStore):
                 dim="first" if embed_model is None else None,
                 metric=metric,
                 analyzer=analyzer,
+                windows=windows,
                 read_only=read_only,
             )
         if retriever is None:

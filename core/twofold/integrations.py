@@ -295,6 +295,7 @@ def create_filled_index(
     encoder: Encoder | str | AsStored | None,
     metric: Metric | str | None = None,
     analyzer: AnalyzerLike | AsStored | None = AS_STORED,
+    windows: bool | int | None = None,
     dim: Literal["first"] | None = None,
     vectors: Vectors | None = None,
     replace: bool = False,
@@ -306,7 +307,8 @@ def create_filled_index(
     deletes all other passages. Other arguments: see `Index.open`.
     """
     first = len(vectors) if vectors is not None else 0
-    index = Index.open(path, encoder=encoder, dim=dim, metric=metric, analyzer=analyzer)
+    options: dict[str, Any] = {"metric": metric, "analyzer": analyzer, "windows": windows}
+    index = Index.open(path, encoder=encoder, dim=dim, **options)
     try:
         if first:
             index.upsert(passages[:first], vectors=vectors, replace_all=replace)
@@ -319,7 +321,7 @@ def create_filled_index(
         index.close()
         raise
     index.close()
-    return Index.open(path, encoder=loaded, dim=dim, metric=metric, analyzer=analyzer)
+    return Index.open(path, encoder=loaded, dim=dim, **options)
 
 
 def read_faiss_vectors(index: Any) -> tuple[list[int], Vectors, Metric]:

@@ -1,7 +1,7 @@
 """The commands that fill an index: index, reindex, reencode, reanalyze and recall."""
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,7 +28,7 @@ from twofold.corpus import (
     read_queries,
 )
 from twofold.dense import index_type_as_dict, index_type_from_name
-from twofold.errors import CorpusError
+from twofold.errors import CorpusError, InputError
 from twofold.index import AS_STORED, Index
 from twofold.index.writing.passage_input import PassageValidator
 from twofold.retriever import Retriever
@@ -46,6 +46,10 @@ _KINDS = "auto, flat, hnsw, ivf, ivf-pq or one-bit; with a codec after a colon, 
 _NAME = "Name of a folder in the index; pass the old one if the folder has moved."
 _ALLOW_EMPTY = "Accept a folder without text files: all its passages are deleted."
 _TITLE_WEIGHT = "How many times each term of a title counts."
+_WINDOWS = (
+    "Tokens of a window of passages longer than the encoder reads; 'auto': 200, or what it reads; "
+    "'none': no windows."
+)
 
 
 def index(
@@ -55,6 +59,7 @@ def index(
     metric: Metric = None,
     analyzer: Annotated[str | None, Option(help=_ANALYZER)] = None,
     title_weight: Annotated[int | None, Option(help=_TITLE_WEIGHT, show_default="1")] = None,
+    windows: Annotated[str | None, Option(help=_WINDOWS, show_default="auto")] = None,
     name: Annotated[str | None, Option(help=_NAME, show_default="its own and a hash")] = None,
     allow_empty: Annotated[bool, Option("--allow-empty", help=_ALLOW_EMPTY)] = False,
     size: Annotated[int, Option(help="Maximum characters per passage of a split file.")] = 1000,
@@ -81,6 +86,7 @@ def index(
         metric=metric,
         analyzer=AS_STORED if analyzer is None else _none_from_name(analyzer),
         title_weight=title_weight,
+        windows=_parse_windows(windows),
     ) as target:
         report, outdated = FolderReport((), (), ()), Outdated()
         if passages.folder is not None:
@@ -96,8 +102,8 @@ def index(
         stored = set(result.ids)  # a file may have come back meanwhile
         groups = *outdated.missing.values(), *outdated.shortened.values()
         deleted = [passage_id for passage_id in chain(*groups) if passage_id not in stored]
-        names = ("added", "updated", "unchanged", "truncated", "empty", "zero_vectors")
-        value: dict[str, Any] = {name: getattr(result, name) for name in names}
+        counted = (field.name for field in fields(result) if field.name != "ids")
+        value: dict[str, Any] = {name: getattr(result, name) for name in counted}
         value |= {
             "removed": target.delete(deleted) if deleted else 0,
             "passages": len(target),
@@ -114,6 +120,11 @@ def index(
     )
     if value["kind"] is not None:
         text += f"; dense index {value['kind']['kind']}"
+    if value["windowed"]:
+        text += (
+            f"; {value['windowed']:,} texts are longer than the encoder reads and were also "
+            "encoded in windows"
+        )
     if value["truncated"]:
         text += (
             f"; {value['truncated']:,} texts are longer than the encoder reads and were "
@@ -161,13 +172,18 @@ def reencode(
     folder: Folder,
     encoder: Annotated[str, Argument(metavar="ENCODER", help="A model's name or folder.")],
     metric: Metric = None,
+    windows: Annotated[str | None, Option(help=_WINDOWS, show_default="unchanged")] = None,
     as_json: Json = False,
 ) -> None:
-    """Encode all passages with another model. Until the end, searches use the old vectors."""
+    """Encode all passages anew, by another model or in other windows.
+
+    Until the end, searches use the old vectors.
+    """
+    size = _parse_windows(windows)
     with open_index(folder) as target:
         started = time.perf_counter()
         with progress("encoding", len(target), quiet=as_json) as report:
-            encoded = target.reencode(encoder, metric=metric, progress=report)
+            encoded = target.reencode(encoder, metric=metric, windows=size, progress=report)
         seconds = time.perf_counter() - started
         print_result(
             as_json,
@@ -195,6 +211,18 @@ def recall(
             f"{found.high:.4f}) by {target.index_type} for {found.queries} queries, "
             f"{found.milliseconds:.2f} ms each; exact search {found.exact_milliseconds:.2f} ms",
         )
+
+
+def _parse_windows(text: str | None) -> bool | int | None:
+    """Return the argument ``windows`` of `Index.open`; raise InputError for another text."""
+    named: dict[str | None, bool | None] = {None: None, "auto": True, "none": False}
+    if text in named:
+        return named[text]
+    if text is None or not text.isdecimal():
+        raise InputError(
+            f"--windows must be 'auto', 'none' or a number of tokens, got {text!r:.80}"
+        )
+    return int(text)
 
 
 def _prepare_searches(index: Index) -> None:

@@ -347,3 +347,33 @@ def test_copy(built, tmp_path):
     assert "is not empty" in again.stderr
     assert run("copy", built, "--to", target, "--overwrite").exit_code == 0
     assert "is the index itself" in run("copy", built, "--to", built, "--overwrite").stderr
+
+
+def test_windows_of_long_passages(tmp_path):
+    lines = tmp_path / "long.jsonl"
+    long = "plants make food. " * 100
+    lines.write_text(json.dumps({"id": "1", "text": long}) + '\n{"id": "2", "text": "short"}')
+    index = tmp_path / "i"
+    made = run("index", lines, "--to", index).stdout
+    assert "1 texts are longer than the encoder reads and were also encoded in windows" in made
+    vectors = json.loads(run("verify", index, "--json").stdout)["vectors"]
+    assert vectors == 5  # of "short"; of the long one's beginning, 0 to 200, 150 to 350, 300 to 400
+    assert "best window: tokens " in run("search", index, "plants", "--explain").stdout
+    none = json.loads(
+        run("reencode", index, "all-MiniLM-L6-v2", "--windows", "none", "--json").stdout
+    )
+    assert none["encoded"] == 2
+    assert json.loads(run("verify", index, "--json").stdout)["vectors"] == 2
+    assert "window" not in run("search", index, "plants", "--explain").stdout
+    run("reencode", index, "all-MiniLM-L6-v2", "--windows", "100")
+    assert json.loads(run("verify", index, "--json").stdout)["vectors"] > vectors
+
+
+@pytest.mark.parametrize("windows", ["many", "-5", "0", "1.5", ""])
+def test_bad_windows(tmp_path, windows):
+    lines = tmp_path / "l.jsonl"
+    lines.write_text('{"id": "1", "text": "short"}')
+    result = run("index", lines, "--to", tmp_path / "i", f"--windows={windows}")
+    assert result.exit_code == 2
+    assert "windows must be" in result.stderr
+    assert not (tmp_path / "i").exists()

@@ -20,22 +20,7 @@ from twofold.index.encoder_binding import CANARIES
 from twofold.types import Window
 
 STORED = Path(__file__).parent / "stored"
-WORDS = [
-    "tea",
-    "shade",
-    "tree",
-    "garden",
-    "light",
-    "winter",
-    "harvest",
-    "leaf",
-    "water",
-    "soil",
-    "root",
-    "cloud",
-    "rain",
-    "seed",
-]
+WORDS = ["tea", "shade", "tree", "garden", "light", "winter", "leaf", "water", "soil", "rain"]
 READS, WINDOW = 12, 8
 METRICS = [Metric.COSINE, Metric.DOT, Metric.EUCLIDEAN]
 
@@ -420,7 +405,7 @@ def test_an_interrupted_reencode_goes_on(texts, tmp_path):
             index.reencode(other, windows=4)  # other windows begin anew
         last = ShortReader()
         index.reencode(last, windows=4)
-        sent = [text for text in other.encoded + last.encoded]
+        sent = other.encoded + last.encoded
         whole = [text for text in sent if text in set(many.values())]
         assert len(set(many.values())) <= len(whole) <= len(set(many.values())) + 8 + 256
         check = expected(many, "tea1 seed2", Metric.COSINE, size=4)
@@ -473,9 +458,7 @@ def test_an_encoder_that_cannot_split_truncates():
 
 def test_a_window_longer_than_the_encoder_reads_is_refused(tmp_path):
     with opened(tmp_path / "i", windows=13) as index:
-        with pytest.raises(
-            InputError, match="at most the 12 tokens that the encoder reads, got 13"
-        ):
+        with pytest.raises(InputError, match="at most the 12 tokens that the encoder reads"):
             index.upsert([text_of(50, 1)])
         assert len(index) == 0
 
