@@ -21,6 +21,7 @@ from twofold.dense import (
     Auto,
     Flat,
     OneBit,
+    PassageVectors,
     VectorBlock,
     index_type_as_dict,
     index_type_from_dict,
@@ -71,7 +72,11 @@ class GrowingIndex:
     def add(self, rows, ids, vectors):
         stored = self.metric.prepare(check_vectors(vectors, self.dim, len(rows)))
         self.ids.update(zip(rows.tolist(), ids, strict=True))
-        self.blocks = (*self.blocks, VectorBlock.from_vectors(self.metric, rows, stored))
+        block = VectorBlock.from_vectors(self.metric, PassageVectors(rows, stored))
+        self.blocks = (*self.blocks, block)
+            *self.blocks,
+            VectorBlock.from_vectors(self.metric, PassageVectors(rows, stored)),
+        )
         self.change()
 
     def delete(self, rows):

@@ -415,7 +415,7 @@ def test_progress_is_drawn_on_standard_error_alone(models, capsys):
 
 
 def test_truncation_is_counted(minilm, tmp_path):
-    with Index.open(tmp_path / "i", encoder=minilm) as index:
+    with Index.open(tmp_path / "i", encoder=minilm, windows=False) as index:
         result = index.upsert(["short", "word " * 300, "plain " * 250])
         assert result.truncated == 1
 
