@@ -74,9 +74,6 @@ class GrowingIndex:
         self.ids.update(zip(rows.tolist(), ids, strict=True))
         block = VectorBlock.from_vectors(self.metric, PassageVectors(rows, stored))
         self.blocks = (*self.blocks, block)
-            *self.blocks,
-            VectorBlock.from_vectors(self.metric, PassageVectors(rows, stored)),
-        )
         self.change()
 
     def delete(self, rows):
