@@ -51,8 +51,9 @@ def measure(folder: Path, *, windows: bool) -> dict[str, float]:
     qrels = read_qrels(folder / "qrels" / "test.tsv")
     texts = {query_id: queries[query_id] for query_id in queries if query_id in qrels}
     with Index.open(path, create=False, read_only=True) as index:
-        for heading, mode in (("dense", "dense"), ("hybrid", None)):
-            measured = evaluate(Retriever(index, mode=mode), texts, qrels, [MEASURE])
+        retrievers = {"dense": Retriever(index, mode="dense"), "hybrid": Retriever(index)}
+        for heading, searched in retrievers.items():
+            measured = evaluate(searched, texts, qrels, [MEASURE])
             found[heading] = measured.measures[MEASURE]
         some = list(texts.values())[:100]
         vectors = index.encode_queries(some)

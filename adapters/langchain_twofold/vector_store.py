@@ -93,9 +93,9 @@ class TwofoldVectorStore(VectorStore):
         With ``replace``, the texts replace all of it in one commit.
         """
         encoder = as_encoder(embedding) if embedding is not None else AS_STORED
+        passages = passages_from_texts(texts, metadatas, ids)
         options = {"path": path, "metric": metric, "analyzer": analyzer, "replace": replace}
-        options["windows"] = windows
-        return cls._fill(passages_from_texts(texts, metadatas, ids), encoder, {**options, **kwargs})
+        return cls._fill(passages, encoder, {**options, "windows": windows, **kwargs})
 
     @classmethod
     def from_documents(
