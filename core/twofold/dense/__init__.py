@@ -18,7 +18,7 @@ from twofold.dense.index_types import (
     resolve_index_type,
 )
 from twofold.dense.passage_vectors import PassageVectors, Spans
-from twofold.dense.score_moments import VectorMoments
+from twofold.dense.score_moments import SampledMoments, VectorMoments
 from twofold.dense.vector_block import VectorBlock
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "IndexType",
     "OneBit",
     "PassageVectors",
+    "SampledMoments",
     "Spans",
     "VectorBlock",
     "VectorMoments",

@@ -18,6 +18,7 @@ from twofold.types import LegHits, Mask, Rows, Scores, Vectors
 MAX_TAIL = 10_000
 """Up to this many rows outside all structures are scanned; more become a structure."""
 SCAN_FACTOR = 1_000  # m eligible of n vectors are scanned where m^2 <= SCAN_FACTOR * n
+_MOST_ASKED = 4  # times the average number of k passages' vectors that structures are asked for
 MIN_HALF_BATCH = 16  # queries in each half of a batch from which on a second thread pays
 
 
@@ -118,16 +119,25 @@ class ApproximateIndex:
         eligible = flat.eligible(allowed)
         total = eligible[1]
         count = sum(len(block.rows) for block in flat.blocks)
+        k = min(k, max(count, 1))  # which FAISS and floats can hold
         if not self.structures or math.isinf(effort) or total**2 <= SCAN_FACTOR * count:
             return flat.search_prepared(points, k, eligible)
         safe = np.flatnonzero(flat.is_float32_safe(points))
         if not len(safe):
             return flat.search_prepared(points, k, eligible)
         # The fewer rows are eligible, the further a structure must look.
-        proposed = self._propose(points[safe], k, allowed, effort * count / total)
+        effort *= count / total
         hits = [LegHits.empty() for _ in points]
-        for number, rows in zip(safe.tolist(), proposed, strict=True):
-            hits[number] = flat.rank_rows(points[number], rows, k)
+        asked, wanted, most = safe.tolist(), k, _MOST_ASKED * flat.vector_count(k)
+        while asked:
+            proposed = self._propose(points[asked], k, wanted, allowed, effort)
+            for number, rows in zip(asked, proposed, strict=True):
+                hits[number] = flat.rank_rows(points[number], rows, k)
+            if not flat.has_windows or wanted >= most:
+                break
+            # The vectors found are those of fewer passages.
+            asked = [number for number in asked if len(hits[number].keys) < k]
+            wanted = min(2 * wanted, most)
         short = [number for number, found in enumerate(hits) if len(found.keys) < k]
         if short and (most := min(k, flat.count_passages(eligible))):
             short = [number for number in short if len(hits[number].keys) < most]
@@ -141,17 +151,23 @@ class ApproximateIndex:
         """Return the score of each row for one query (dim,); NaN for rows without a live vector."""
         return self.flat.scores(query, rows)
 
-    def _propose(self, queries: Vectors, k: int, allowed: Mask | None, effort: float) -> list[Rows]:
-        """Return candidate rows of the structures and the tail for each query (n, dim)."""
+    def _propose(
+        self, queries: Vectors, k: int, wanted: int, allowed: Mask | None, effort: float
+    ) -> list[Rows]:
+        """Return candidate rows for each query (n, dim).
+
+        They are the rows of the best ``wanted`` vectors in each structure, and the best ``k`` rows
+        of the tail.
+        """
         half = len(queries) // 2
         if half >= MIN_HALF_BATCH:
             first, second = run_parallel(
-                lambda: self._ask_structures(queries[:half], k, allowed, effort),
-                lambda: self._ask_structures(queries[half:], k, allowed, effort),
+                lambda: self._ask_structures(queries[:half], wanted, allowed, effort),
+                lambda: self._ask_structures(queries[half:], wanted, allowed, effort),
             )
             proposed = first + second
         else:
-            proposed = self._ask_structures(queries, k, allowed, effort)
+            proposed = self._ask_structures(queries, wanted, allowed, effort)
         tail = self._tail.search_prepared(queries, k, self._tail.eligible(allowed))
         pairs = zip(proposed, tail, strict=True)
         return [np.concatenate([rows, hits.keys]) for rows, hits in pairs]
@@ -161,7 +177,6 @@ class ApproximateIndex:
     ) -> list[Rows]:
         """Return the live, allowed rows that the structures propose for each query."""
         proposed: list[list[Rows]] = [[] for _ in queries]
-        k = self.flat.vector_count(k)
         for structure, live in zip(self.structures, self._live, strict=True):
             flags = live if allowed is None else allowed_flags(structure.rows, allowed, live)
             found = structure.propose(queries, k, effort, flags)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from twofold.concurrency import limit_faiss_threads, run_parallel
 from twofold.dense.passage_vectors import PassageVectors, Spans
-from twofold.dense.vector_block import Flags, Positions, VectorBlock
+from twofold.dense.vector_block import Flags, Positions, VectorBlock, VectorRuns
 from twofold.errors import QueryError, VectorError
 from twofold.segments import allowed_flags, find_positions, run_offsets
 from twofold.similarity import Metric
@@ -25,6 +25,7 @@ DIRECT_ROWS = 1024  # up to this many eligible vectors are scored directly, with
 MIN_PRODUCT, MAX_PRODUCT = 1e-24, 1e36
 """Products of lengths outside these limits could vanish or overflow in float32."""
 GROUP_QUERIES = 256  # queries in one matrix product: 17 MB of scores
+MAX_SCORES = 1 << 24  # float32 scores held at once where passages have several vectors
 PRODUCT_QUERIES = 4  # queries from which on one matrix product is faster than a scan per query
 
 Candidates = tuple[Positions, NDArray[np.float32]]  # in a block, with their float32 scores
@@ -148,42 +149,17 @@ class FlatIndex:
         self.blocks = tuple(blocks)
         self.ids_of = ids_of
         self.has_windows = any(block.spans is not None for block in blocks)
-        self._per_passage = 1.0  # vectors
+        self._passages, self._per_passage = 0, 1.0
         if self.has_windows:
-            passages = sum(block.count_passages(None) for block in blocks)
-            self._per_passage = sum(len(block.rows) for block in blocks) / max(passages, 1)
+            self._passages = sum(block.count_passages(None) for block in blocks)
+            self._per_passage = sum(len(each.rows) for each in blocks) / max(self._passages, 1)
         # Completing the candidates of a search needs its query again.
         self._prepared: tuple[tuple[object, ...], Vectors] | None = None
 
     def search_prepared(self, queries: Vectors, k: int, eligible: Eligible) -> list[LegHits]:
         """Return the best ``k`` eligible rows for each query (n, dim) of `prepare_queries`."""
-        if not self.has_windows:
-            return self._search_vectors(queries, k, eligible)
-        hits = [LegHits.empty() for _ in queries]
-        searched, count = list(range(len(queries))), self.vector_count(k)
-        while searched:
-            found = self._search_vectors(queries[searched], count, eligible)
-            for number, of_query in zip(searched, found, strict=True):
-                hits[number] = best_of_passages(of_query, k)
-            if count >= eligible[1]:
-                break
-            searched = [number for number in searched if len(hits[number].keys) < k]
-            count = min(2 * count, eligible[1])
-        return hits
-
-    def vector_count(self, k: int) -> int:
-        """Return how many vectors ``k`` passages have on average, rounded up."""
-        return math.ceil(k * self._per_passage)
-
-    def count_passages(self, eligible: Eligible) -> int:
-        """Return the number of passages with eligible vectors."""
-        if not self.has_windows:
-            return eligible[1]
-        pairs = zip(self.blocks, eligible[0], strict=True)
-        return sum(block.count_passages(on) for block, on in pairs)
-
-    def _search_vectors(self, queries: Vectors, k: int, eligible: Eligible) -> list[LegHits]:
-        """Return the best ``k`` eligible vectors' rows for each query (n, dim)."""
+        if self.has_windows:
+            return self._search_windows(queries, k, eligible)
         flags, total = eligible
         if total == 0:
             return [LegHits.empty() for _ in queries]
@@ -203,6 +179,17 @@ class FlatIndex:
             found = self._scan_group(queries[group], k, eligible)
             hits |= zip(group, found, strict=True)
         return [hits[number] for number in range(len(queries))]
+
+    def vector_count(self, k: int) -> int:
+        """Return how many vectors ``k`` passages have on average, or all have, rounded up."""
+        return math.ceil(min(k, self._passages) * self._per_passage) if self.has_windows else k
+
+    def count_passages(self, eligible: Eligible) -> int:
+        """Return the number of passages with eligible vectors."""
+        if not self.has_windows:
+            return eligible[1]
+        pairs = zip(self.blocks, eligible[0], strict=True)
+        return sum(block.count_passages(on) for block, on in pairs)
 
     def scores(self, query: Vectors, rows: Rows) -> Scores:
         """Return the score of each row for one query (dim,); NaN for rows without a live vector."""
@@ -384,23 +371,71 @@ class FlatIndex:
         live = slice(None) if block.live is None else block.live[positions[starts]]
         out[here[live]] = scores[live]
 
+    def _search_windows(self, queries: Vectors, k: int, eligible: Eligible) -> list[LegHits]:
+        """Return the best ``k`` eligible passages for each query (n, dim), scoring all vectors."""
+        if eligible[1] == 0:
+            return [LegHits.empty() for _ in queries]
+        pairs = list(zip(self.blocks, eligible[0], strict=True))
+        runs = [VectorRuns.from_positions(block, block.positions(on)) for block, on in pairs]
+        safe = self.is_float32_safe(queries)
+        group = max(MAX_SCORES // eligible[1], 1)
+        hits: list[LegHits] = []
+        for start in range(0, len(queries), group):
+            some = queries[start : start + group]
+            scores = [
+                np.concatenate(
+                    [
+                        float32_scores(self.metric, some, vectors, lengths)
+                        for _, vectors, lengths in block.chunks(on)
+                    ]
+                    or [np.empty((len(some), 0), np.float32)],
+                    axis=1,
+                )
+                for block, on in pairs
+            ]
+            for number, query in enumerate(some):
+                of_query = [each[number] for each in scores] if safe[start + number] else None
+                hits.append(self._rank_runs(query, runs, of_query, k))
+        return hits
+
     def _rank_windows(self, query: Vectors, rows: Rows, k: int) -> LegHits:
         """Return the best ``k`` of live ``rows``, each once, of which some have several vectors."""
-        found = [block.find_all(rows) for block in self.blocks]
-        positions = [at for at, _ in found]
-        if sum(np.count_nonzero(counts) for _, counts in found) > k + SPARE_CANDIDATES:
-            scores = [
-                float32_scores(self.metric, query[None, :], block.vectors[at], block.lengths[at])[0]
-                for block, at in zip(self.blocks, positions, strict=True)
+        runs = [VectorRuns.from_positions(block, block.find_all(rows)[0]) for block in self.blocks]
+        scores = [
+            float32_scores(
+                self.metric,
+                query[None, :],
+                block.vectors[run.positions],
+                block.lengths[run.positions],
+            )[0]
+            for block, run in zip(self.blocks, runs, strict=True)
+        ]
+        return self._rank_runs(query, runs, scores, k)
+
+    def _rank_runs(
+        self,
+        query: Vectors,
+        runs: Sequence[VectorRuns],
+        scores: Sequence[NDArray[np.float32]] | None,
+        k: int,
+    ) -> LegHits:
+        """Return the best ``k`` passages of each block's ``runs``.
+
+        ``scores`` are those of their vectors in float32; None if they can't tell anything.
+        """
+        positions = [run.positions for run in runs]
+        if scores is not None:
+            # Rescore what float32 scores can't tell to be worse than its passage's best vector, or
+            # than the best vectors of k passages.
+            best = [run.best(each) for run, each in zip(runs, scores, strict=True)]
+            every, border = np.concatenate(best), -np.inf
+            slack = 2 * self._error_bound(query)
+            if len(every) > k:
+                border = -np.partition(-every, k - 1)[k - 1] - slack
+            positions = [
+                run.positions[each >= run.spread(np.maximum(top - slack, border))]
+                for run, each, top in zip(runs, scores, best, strict=True)
             ]
-            best = [
-                np.maximum.reduceat(of_block, run_offsets(counts[counts > 0])[:-1])
-                for of_block, (_, counts) in zip(scores, found, strict=True)
-                if len(of_block)
-            ]
-            border = -np.partition(-np.concatenate(best), k - 1)[k - 1]
-            border -= 2 * self._error_bound(query)
-            positions = [at[of >= border] for at, of in zip(positions, scores, strict=True)]
         everything = self.rescore_exact(query, positions, sum(map(len, positions)))
         return best_of_passages(everything, k)
 

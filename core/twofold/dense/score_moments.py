@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from twofold.dense.passage_vectors import PassageVectors
 from twofold.similarity import Metric
 from twofold.types import Moments, Vectors
 
@@ -71,6 +72,30 @@ class VectorMoments:
         variance = float(direction @ self.products @ direction) - mean * mean
         most = float(direction @ direction) * float(np.trace(self.products))
         return mean, variance if variance > _ROUNDING * most else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SampledMoments:
+    """Vectors of some passages, of which some have several, to score for each query.
+
+    The best of several scores is not linear in the query, so that `VectorMoments` don't give it.
+    ``starts`` is where each passage's vectors begin.
+    """
+
+    metric: Metric
+    vectors: Vectors
+    starts: NDArray[np.int64]
+
+    @classmethod
+    def from_passages(cls, metric: Metric, stored: PassageVectors) -> "SampledMoments":
+        """Return the vectors of one or more passages."""
+        return cls(metric, stored.vectors, np.flatnonzero(np.diff(stored.rows, prepend=-1)))
+
+    def scores(self, query: Vectors) -> Moments:
+        """Return the mean and population standard deviation of the scores for one query (dim,)."""
+        scores = self.metric.score(query, self.vectors, np.arange(len(self.vectors)))
+        best = np.maximum.reduceat(scores, self.starts)
+        return Moments(float(best.mean()), float(best.std()))
 
 
 def _widen(metric: Metric, vectors: Vectors) -> _Floats:

@@ -108,3 +108,30 @@ class VectorBlock:
             # A slice reads the vectors without a copy.
             index = slice(start, start + len(chunk)) if eligible is None else chunk
             yield chunk, self.vectors[index], self.lengths[index]
+
+
+@dataclass(frozen=True, slots=True)
+class VectorRuns:
+    """Positions of vectors in a block, grouped by passage; ``starts`` is where each group begins.
+
+    A group has all vectors of its passage, one after the other.
+    """
+
+    positions: Positions
+    starts: Positions
+
+    @classmethod
+    def from_positions(cls, block: VectorBlock, positions: Positions) -> "VectorRuns":
+        """Group the positions, which have the vectors of a passage one after the other."""
+        return cls(positions, np.flatnonzero(np.diff(block.rows[positions], prepend=-1)))
+
+    def best(self, scores: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the best of the positions' ``scores`` for each passage."""
+        if not len(self.starts):
+            return np.empty(0)
+        return np.maximum.reduceat(scores, self.starts).astype(np.float64)
+
+    def spread(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the passages' ``values`` for each position."""
+        lengths = np.diff(np.append(self.starts, len(self.positions)))
+        return np.repeat(values, lengths)

@@ -108,6 +108,9 @@ class TokenCounter:
     def __init__(self, tokenizer: Any) -> None:
         self._fast = copy_fast_tokenizer(tokenizer)
         self._slow = tokenizer
+        truncation = getattr(tokenizer, "truncation", None) or {}  # of the tokenizers library
+        side = getattr(tokenizer, "truncation_side", truncation.get("direction", "right"))
+        self._keeps_end = side == "left"
 
     def count(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """Return the number of tokens of each text, int64 (n,)."""
@@ -123,9 +126,12 @@ class TokenCounter:
     def max_tokens(self, prompt: str, max_length: int) -> int | None:
         """Return how many tokens of a text are read beside the prompt and special tokens.
 
-        None for a slow tokenizer, which doesn't locate its tokens.
+        None for a slow tokenizer, which doesn't locate its tokens, and for one that leaves out the
+        beginning of long texts.
         """
-        return max(max_length - int(self.count([prompt])[0]), 1) if self._fast is not None else None
+        if self._fast is None or self._keeps_end:
+            return None
+        return max(max_length - int(self.count([prompt])[0]), 1)
 
     def spans(
         self, texts: Sequence[str], prompt: str, max_length: int
@@ -144,5 +150,6 @@ class TokenCounter:
                     spans = np.array(encoding.offsets, np.int64)[
                         np.array(encoding.special_tokens_mask) == 0
                     ]
-                    found[at] = spans[spans[:, 1] > len(prompt)] - len(prompt)
+                    # A token may begin in the prompt and end in the text.
+                    found[at] = np.maximum(spans[spans[:, 1] > len(prompt)] - len(prompt), 0)
         return found

@@ -13,6 +13,7 @@ from twofold.dense import (
     AnnStructure,
     ApproximateIndex,
     PassageVectors,
+    SampledMoments,
     Spans,
     VectorBlock,
     VectorMoments,
@@ -71,7 +72,7 @@ class DenseLeg:
         self._ids_of = ids_of
         self._lock = ForkSafeLock()
         self._index: ApproximateIndex | None = None
-        self._moments: VectorMoments | Literal[False] | None = None  # False without vectors
+        self._moments: VectorMoments | SampledMoments | Literal[False] | None = None
         self._parts: dict[str, VectorBlock] = {}
         self._loaded: dict[int, AnnStructure] = {}
         self._damaged: set[int] = set()
@@ -163,7 +164,7 @@ class DenseLeg:
         """
         prepared = self.index.flat.prepare_queries(query[None, :])[0]
         if self._moments is None:
-            self._moments = self._compute_moments()
+            self._moments = self._compute_moments()  # False without vectors
         return self._moments.scores(prepared) if self._moments else Moments(0.0, 0.0)
 
     def damage(self) -> list[str]:
@@ -175,11 +176,14 @@ class DenseLeg:
         found = [self._structure_problem(record) for record in self.structures]
         return problems + [problem for problem in found if problem is not None]
 
-    def _compute_moments(self) -> VectorMoments | Literal[False]:
+    def _compute_moments(self) -> VectorMoments | SampledMoments | Literal[False]:
         """Return the moments of the live vectors, False if there are none."""
         rows = self.live_rows
-        if len(rows) > SAMPLED:
-            rows = np.sort(np.random.default_rng(0).choice(rows, SAMPLED, replace=False))
+        most = SAMPLED * len(rows) // max(self.index.flat.vector_count(len(rows)), 1)
+        if len(rows) > most:
+            rows = np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
+        if self.has_windows and len(rows):
+            return SampledMoments.from_passages(self.metric, self.all_vectors(rows))
         vectors = self.index.flat.get_vectors(rows)[0]
         return VectorMoments.from_vectors(self.metric, vectors) if len(rows) else False
 

@@ -157,6 +157,8 @@ def import_index(source: Path, target: Path, sources: AnalyzerSources, *, overwr
             needed = [_CORPUS, *([_VECTORS] if vector_set is not None else [])]
             if not set(needed) <= set(files):
                 raise ValueError(f"files must name {' and '.join(needed)}")
+            if len({_WINDOWS, _SPANS} & set(files)) == 1:
+                raise ValueError(f"files must name {_WINDOWS} and {_SPANS}, or neither")
             _check_vector_set(settings, vector_set)
             passages = values["passages"]
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:

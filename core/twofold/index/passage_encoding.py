@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.dense import PassageVectors, Spans
-from twofold.errors import InputError
+from twofold.errors import InputError, VectorError
 from twofold.protocols import Encoder, WindowEncoder
 from twofold.similarity import Metric
 from twofold.types import Vectors
+from twofold.validation import is_integer
 
 DEFAULT_WINDOW = 200
 """Tokens of a window by default, or as many as the encoder reads if that is less."""
@@ -101,20 +102,49 @@ def _find_spans(
     if windows != 0 and isinstance(encoder, WindowEncoder):
         read = encoder.max_tokens
         if read is not None:
+            if not is_integer(read) or read < 1:
+                raise VectorError(
+                    f"the encoder's max_tokens must be an integer >= 1 or None, got {read!r:.80}"
+                )
             size = windows if windows is not None else min(DEFAULT_WINDOW, read)
             if size > read:
                 raise InputError(
                     f"windows must be at most the {read:,} tokens that the encoder reads, got "
                     f"{size:,}"
                 )
-            tokens = encoder.token_spans(texts)
-            split = [
-                split_tokens(each, read, size) if each is not None and len(each) else None
-                for each in tokens
-            ]
-            return split, 0
+            tokens = list(encoder.token_spans(texts))
+            if len(tokens) != len(texts):
+                raise VectorError(
+                    f"the encoder's token_spans must return one entry for each of {len(texts):,} "
+                    f"texts, got {len(tokens):,}"
+                )
+            return [
+                _split_text(text, each, read, size) if each is not None else None
+                for text, each in zip(texts, tokens, strict=True)
+            ], 0
     count = getattr(encoder, "count_truncated", None)
     return [None] * len(texts), int(count(texts)) if count is not None else 0
+
+
+def _split_text(text: str, tokens: NDArray[np.int64], read: int, size: int) -> Spans | None:
+    """Return the parts of a text to encode, None without tokens; raise VectorError for bad ones."""
+    try:
+        spans = np.asarray(tokens)
+    except (ValueError, TypeError) as error:
+        raise VectorError(f"the encoder's token_spans: {error}") from None
+    valid = spans.ndim == 2 and spans.shape[1] == 2 and spans.dtype.kind in "iu"
+    if valid and len(spans):
+        low, high = int(spans.min()), int(spans.max())
+        valid = low >= 0 and high <= len(text) and bool((spans[:, 0] <= spans[:, 1]).all())
+    if valid:
+        spans = spans.astype(np.int64)
+        valid = bool((np.diff(spans, axis=0) >= 0).all())
+    if not valid:
+        raise VectorError(
+            "the encoder's token_spans must be integers (tokens, 2), ascending and within the "
+            f"text, got {tokens!r:.80} for a text of {len(text):,} characters"
+        )
+    return split_tokens(spans, read, size) if len(spans) else None
 
 
 def _prepare(metric: Metric, vectors: Vectors) -> list[Vectors | None]:

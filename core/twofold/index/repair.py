@@ -401,6 +401,8 @@ class _Repair:
                     vectors = self._map_block(block)
                     loaded[block.number] = PassageVectors(block.rows, vectors, block.spans)
                 parts.append(loaded[block.number][position : position + 1])
+            if any(part.spans is None for part in parts):
+                parts = parts[-1:]  # a vector of a whole passage has no others beside it
             if parts:
                 saved[at] = PassageVectors.concatenate(parts, self._dim).move(at)
         return saved
@@ -428,7 +430,7 @@ class _Repair:
             self._problems.append(f"lost vectors can't be encoded again: {error}")
             self._without += [passages[at].id for at in lost if at not in saved]
             if any(at in saved for at in lost):
-                self._report_loss("vectors of some windows of long passages are lost")
+                self._report_loss("vectors of some windows of long passages are lost, or may be")
             return
         for at, vectors in zip(lost, encoded.vectors, strict=True):
             if vectors is not None:
@@ -437,10 +439,16 @@ class _Repair:
             elif at not in saved:
                 self._without.append(passages[at].id)
 
+    @property
+    def _has_all_blocks(self) -> bool:
+        """Whether the records of all vector blocks were found."""
+        found = sum(block.count for block in self._blocks)
+        return self._state is not None and found >= self._state.vectors
+
     def _has_lost(self, row: int, saved: PassageVectors | None) -> bool:
-        """Return whether a row had vectors that can't be read."""
+        """Return whether a row had vectors that can't be read, or may have had."""
         if saved is None:
-            found = sum(block.count for block in self._blocks)
-            complete = self._state is not None and found >= self._state.vectors
-            return row in self._had or not complete
+            return row in self._had or not self._has_all_blocks
+        if saved.spans is not None and not self._has_all_blocks:
+            return True
         return len(saved) < self._had[row]

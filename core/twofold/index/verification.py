@@ -83,6 +83,7 @@ def _verify_once(
                     )
         if snapshot.dense is not None:
             problems += snapshot.dense.damage()
+            problems += _verify_vector_rows(snapshot)
         return Verification(
             generation=snapshot.generation,
             passages=snapshot.state.passages,
@@ -136,6 +137,18 @@ def find_passage_problems(reader: CatalogReader, snapshot: Snapshot) -> list[str
         if not np.array_equal(np.concatenate([np.empty(0, np.uint32), *held]), rows):
             problems.append(f"the {leg} segments hold other rows than the stored passages")
     return problems
+
+
+def _verify_vector_rows(snapshot: Snapshot) -> Iterator[str]:
+    """Yield the problems of vectors whose rows don't ascend, or are those of no passage."""
+    dense = snapshot.dense
+    assert dense is not None
+    if not (np.diff(dense.rows) >= (0 if dense.has_windows else 1)).all():
+        yield "the rows of the vectors don't ascend"
+    columns = np.concatenate([np.empty(0, np.int64), *(each.rows for each in snapshot.columns)])
+    unknown = np.setdiff1d(dense.live_rows, columns)
+    if len(unknown):
+        yield f"{len(unknown):,} passages with a vector, such as row {unknown[0]}, are not stored"
 
 
 def _equals_rebuilt(reader: CatalogReader, snapshot: Snapshot, segment: LoadedSegment) -> bool:

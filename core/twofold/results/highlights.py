@@ -44,7 +44,7 @@ class Highlights:
         first, last = self.window if self.window is not None else (0, len(text))
         inside = tuple(span for span in self.text if first <= span[0] < last)
         start = max(first, _densest(inside, length) - length // 8)  # with some words before it
-        if start > 0:  # begin at a word
+        if start > 0 and not text[start - 1].isspace():  # begin at a word
             start = text.find(" ", start, start + length // 8) + 1 or start
         end = min(start + length, len(text))
         lead, tail = "... " if start else "", " ..." if end < len(text) else ""

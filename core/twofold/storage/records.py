@@ -116,7 +116,8 @@ class IndexSettings:
     def from_values(cls, values: Mapping[str, Any]) -> "IndexSettings":
         """Return the settings of JSON values; raise ValueError or TypeError for wrong ones."""
         metric = values["metric"]
-        before = {"windows": 0} if values["format"] == OLDEST_FORMAT else {}
+        old = values["format"] == OLDEST_FORMAT
+        before = {"windows": 0, "pending_windows": 0} if old else {}
         named = {"metric": Metric(metric) if metric is not None else None}
         settings = cls(**{**before, **values, **named})
         for field in fields(settings):

@@ -1,5 +1,6 @@
 """Passages longer than the encoder reads: several vectors each, of which the best one counts."""
 
+import json
 import math
 import random
 import re
@@ -15,8 +16,9 @@ from tests.short_reader import ShortReader
 
 from twofold import HashingEncoder, Index, Metric, Passage, Retriever
 from twofold.encoders import encoder_from_name
-from twofold.errors import CorruptIndexError, IndexMismatchError, InputError
+from twofold.errors import CorruptIndexError, IndexMismatchError, InputError, VectorError
 from twofold.index.encoder_binding import CANARIES
+from twofold.storage import IndexSettings
 from twofold.types import Window
 
 STORED = Path(__file__).parent / "stored"
@@ -177,7 +179,7 @@ def test_approximate_kinds(kind, texts, metric):
             np.testing.assert_allclose(hits.scores, [scores[name] for name in hits.ids], rtol=1e-6)
             found += sum(score >= exact.scores[-1] for score in hits.scores)
             total += 10
-        least = 0.3 if (kind, metric) == ("ivf", Metric.DOT) else 0.7  # as without windows
+        least = 0.2 if (kind, metric) == ("ivf", Metric.DOT) else 0.7  # as without windows
         assert found / total > least
         assert index.recall(sample=50).mean > least
         assert index.verify(deep=True).ok
@@ -371,6 +373,17 @@ def test_a_passage_with_some_of_its_windows_is_saved(tmp_path):
         assert Retriever(index, mode="dense").retrieve("tea1").ids == ["long"]
 
 
+@pytest.mark.parametrize("name", ["windows.npy", "spans.npy"])
+def test_an_export_must_name_both_arrays_of_windows(filled, tmp_path, name):
+    filled.export(tmp_path / "exported")
+    manifest = tmp_path / "exported" / "export.json"
+    values = json.loads(manifest.read_text())
+    del values["files"][name]
+    manifest.write_text(json.dumps(values))
+    with pytest.raises(CorruptIndexError, match=r"files must name windows.npy and spans.npy"):
+        Index.from_export(tmp_path / "exported", tmp_path / "imported")
+
+
 # Other windows, other encoders
 
 
@@ -453,7 +466,73 @@ def test_an_encoder_that_cannot_split_truncates():
         assert (result.truncated, result.windowed) == (7, 0)
 
 
+@pytest.mark.parametrize("with_encoder", [True, False])
+@pytest.mark.parametrize("at", [0, 1])
+def test_repair_without_the_record_of_a_block(tmp_path, at, with_encoder):
+    with opened(tmp_path / "i") as index:
+        index.upsert([{"id": "long", "text": text_of(9000, 1)}, {"id": "s", "text": "tea1"}])
+        before = answers(index)
+    catalog = sqlite3.connect(tmp_path / "i" / "catalog.sqlite", isolation_level=None)
+    numbers = [row for (row,) in catalog.execute("SELECT number FROM vector_blocks ORDER BY 1")]
+    catalog.execute(
+        "UPDATE vector_blocks SET checksum = checksum + 1 WHERE number = ?", (numbers[at],)
+    )
+    catalog.close()
+    encoder = ShortReader() if with_encoder else None
+    report = Index.repair(tmp_path / "i", tmp_path / "saved", encoder=encoder)
+    assert report.ok == with_encoder
+    with Index.open(tmp_path / "saved", encoder=ShortReader()) as index:
+        assert index.verify(deep=True).problems == ()
+        assert (answers(index) == before) == with_encoder
+
+
+def test_settings_of_format_5_had_no_windows():
+    values = json.loads(IndexSettings().to_json()) | {"format": 5}
+    del values["windows"], values["pending_windows"]
+    old = IndexSettings.from_values(values)
+    assert (old.windows, old.pending_windows) == (0, 0)  # also of a set that is being filled
+
+
 # What is refused
+
+
+def spans_of(*pairs):
+    return lambda encoder, texts: [np.array(pairs, np.int64) for _ in texts]
+
+
+WRONG_SPANS = {
+    "negative": spans_of((-1, 3), (4, 8)),
+    "beyond": spans_of((0, 3), (4, 10**6)),
+    "descending": spans_of((4, 8), (0, 3)),
+    "swapped": spans_of((3, 0), (4, 8)),
+    "a list": lambda encoder, texts: [[(0, 3), "x"] for _ in texts],
+    "floats": lambda encoder, texts: [np.array([[0.0, 3.0]]) for _ in texts],
+    "one dimension": lambda encoder, texts: [np.arange(9) for _ in texts],
+    "too few": lambda encoder, texts: [],
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_SPANS.values(), ids=WRONG_SPANS)
+def test_wrong_spans_of_an_encoder_are_refused(tmp_path, wrong):
+    class Wrong(ShortReader):
+        token_spans = wrong
+
+    with Index.open(tmp_path / "i", encoder=Wrong(), windows=WINDOW) as index:
+        with pytest.raises(VectorError, match="the encoder's token_spans"):
+            index.upsert([text_of(50, 1)])
+        assert len(index) == 0
+        assert index.verify(deep=True).ok
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 12.5, "x", True])
+def test_a_wrong_limit_of_an_encoder_is_refused(wrong):
+    class Wrong(ShortReader):
+        max_tokens = wrong
+
+    with Index.open(None, encoder=Wrong()) as index:
+        with pytest.raises(VectorError, match="max_tokens must be an integer >= 1 or None, got"):
+            index.upsert(["tea"])
+        assert len(index) == 0
 
 
 def test_a_window_longer_than_the_encoder_reads_is_refused(tmp_path):
@@ -555,6 +634,47 @@ def test_why_not_regards_the_best_window(filled, texts, metric):
     assert why.legs["dense"].score == pytest.approx(scores[absent], rel=1e-6)
 
 
+def test_a_snippet_begins_with_the_first_word_of_the_window():
+    words = [f"filler{n}" for n in range(60)]
+    words[24] = "zebra"
+    with opened() as index:
+        index.upsert([{"id": "1", "text": " ".join(words)}])
+        hits = Retriever(index).retrieve("zebra filler25 filler26 filler27 filler30 filler31")
+        assert hits.explain().hits[0].window.tokens == (24, 32)
+        assert hits.highlights(0).snippet(60).startswith("... **zebra** **filler25**")
+
+
+def test_moments_are_those_of_the_best_windows(filled, texts, metric):
+    scores = list(expected(texts, "tea1 seed2", metric).values())
+    with filled.view() as view:
+        moments = view.dense_moments(ShortReader(READS, metric).vectors(["tea1 seed2"])[0])
+    assert moments.mean == pytest.approx(np.mean(scores))
+    assert moments.deviation == pytest.approx(np.std(scores))
+
+
+def test_more_hits_than_floats_count(texts):
+    many = {f"p{n}": text_of(n % 40 + 5, n) for n in range(700)}
+    with opened() as index:
+        index.reindex("hnsw")
+        index.upsert({"id": name, "text": text} for name, text in many.items())
+        hits = Retriever(index, mode="dense", k=10**400).retrieve("tea1")
+        assert sorted(hits.ids) == sorted(many)
+
+
+def test_one_passage_with_most_of_the_vectors(metric):
+    texts = {"long": " ".join(f"tea{n % 7} tree{n % 5} rain{n % 3}" for n in range(4000))}
+    texts |= {f"p{n}": text_of(n % 12 + 1, n) for n in range(1500)}
+    with opened(metric=metric) as index:
+        index.upsert({"id": name, "text": text} for name, text in texts.items())
+        query = "tea1 tree1 rain1 tea2"
+        check_search(index, texts, query, metric, k=40)
+        index.reindex("hnsw")
+        hits = Retriever(index, mode="dense", k=40).retrieve(query)
+        scores = expected(texts, query, metric)
+        assert len(set(hits.ids)) == 40
+        np.testing.assert_allclose(hits.scores, [scores[name] for name in hits.ids], rtol=1e-6)
+
+
 # Crafted catalogs
 
 
@@ -618,6 +738,22 @@ def test_crafted_spans_are_refused(tmp_path, change):
         Retriever(index).retrieve("tea1")
 
 
+def unknown_row(rows, spans):
+    rows[-6:] = 4000
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [(unknown_row, "1 passages with a vector, such as row 4000, are not stored")],
+)
+def test_verify_finds_vectors_of_no_passage(tmp_path, change, problem):
+    with opened(tmp_path / "i") as index:
+        index.upsert({"id": f"{n}", "text": text_of(30, n)} for n in range(5))
+    rewrite_block(tmp_path / "i", with_spans(change))
+    with opened(tmp_path / "i", create=False) as index:
+        assert index.verify().problems == (problem,)
+
+
 def test_spans_beyond_the_text_do_no_harm(tmp_path):
     def beyond(rows, spans):
         spans[:, 1] = 1 << 30
@@ -678,3 +814,27 @@ def test_prompts_are_no_tokens_of_the_text():
     (found,) = encoder.token_spans([text])
     assert [text[slice(*span)] for span in found[:4].tolist()] == ["tree", "wood"] * 2
     assert encoder.max_tokens == 252
+
+
+def test_a_token_that_begins_in_the_prompt():
+    spec = "all-MiniLM-L6-v2?passage_prompt=light"
+    text = "house " + "tree wood " * 300
+    (found,) = encoder_from_name(spec).token_spans([text])
+    assert text[slice(*found[0])] == "house"  # "lighthouse" is one token
+    with Index.open(None, encoder=spec) as index:
+        index.upsert([{"id": "1", "text": text}])
+        assert index.verify(deep=True).ok
+        assert Retriever(index).retrieve("house").ids == ["1"]
+
+
+def test_a_tokenizer_that_leaves_out_the_beginning_gives_no_windows(tmp_path):
+    made = encoder_from_name("all-MiniLM-L6-v2?backend=torch").to_sentence_transformer().model
+    made.save(str(tmp_path / "left"))
+    config = tmp_path / "left" / "tokenizer_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"truncation_side": "left"}))
+    for backend in ("torch", "onnx"):
+        encoder = encoder_from_name(f"{tmp_path / 'left'}?backend={backend}")
+        assert encoder.max_tokens is None
+        with Index.open(None, encoder=encoder) as index:
+            result = index.upsert(["word " * 300])
+            assert (result.truncated, result.windowed) == (1, 0)
