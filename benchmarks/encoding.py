@@ -69,9 +69,9 @@ def time_runs(
 
 
 def measure_quality(corpus: Path, encoder: Encoder) -> float:
-    """Return nDCG@10 of dense retrieval on the collection's test queries."""
+    """Return nDCG@10 of dense retrieval, long passages truncated, on the test queries."""
     queries = next(path for path in sorted(corpus.glob("queries.jsonl*")))
-    with Index.open(None, encoder=encoder, analyzer=None) as index:
+    with Index.open(None, encoder=encoder, analyzer=None, windows=False) as index:
         index.upsert(Corpus.from_path(corpus))
         qrels = read_qrels(corpus / "qrels" / "test.tsv")
         found = evaluate(Retriever(index, mode="dense"), read_queries(queries), qrels, [MEASURE])

@@ -39,6 +39,9 @@ def search(
     as_json: console.Json = False,
 ) -> None:
     """Retrieve passages for a query."""
+    from twofold._compilation import skip_blas
+
+    skip_blas()
     with console.open_index(folder, read_only=True) as index:
         options = console.retriever_options(fusion, weight, scoring, k1, b, delta, rerank)
         retriever = Retriever(

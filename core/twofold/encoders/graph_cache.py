@@ -10,6 +10,7 @@ import re
 import shutil
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -91,20 +92,26 @@ def _open_whole(folder: Path) -> OnnxRunner | None:
     """Open a cached graph; return None if it is missing or damaged."""
     try:
         manifest, hashed = OnnxManifest.read(folder)
+        paths = manifest.list_files(folder)
+        if len(paths) == len(manifest.file_names):
+            contents = {path.name: path.read_bytes() for path in paths}
+            whole = manifest.hash_contents(contents) == hashed
+            return _open(folder, manifest, contents) if whole else None
+        # ONNX Runtime reads a file of weights itself, and it may change meanwhile.
         if manifest.hash_files(folder) != hashed:
             return None
         runner = _open(folder, manifest)
-        # The files may have changed between both readings.
         return runner if manifest.hash_files(folder) == hashed else None
     except (EncoderNotFoundError, InputError, OSError):
         return None
 
 
-def _open(folder: Path, manifest: OnnxManifest) -> OnnxRunner:
+def _open(
+    folder: Path, manifest: OnnxManifest, contents: Mapping[str, bytes] | None = None
+) -> OnnxRunner:
     """Open a folder's graphs and tokenizers now, because another process may replace the folder."""
-    runner = OnnxRunner(folder, manifest)
-    for tower in (manifest.query, manifest.passage):
-        runner.open(tower)
+    runner = OnnxRunner(folder, manifest, contents=contents)
+    runner.open_all()
     return runner
 
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -57,18 +57,37 @@ class OnnxManifest:
     query: OnnxTower
     passage: OnnxTower
 
+    @property
+    def file_names(self) -> set[str]:
+        """The names of the graphs and tokenizers."""
+        towers = (self.query, self.passage)
+        return {name for tower in towers for name in (tower.graph, tower.tokenizer)}
+
+    def list_files(self, folder: Path) -> list[Path]:
+        """Return the files that determine the vectors; a graph may have a file of weights."""
+        names = tuple(self.file_names)
+        found = (path for path in sorted(folder.iterdir()) if path.name.startswith(names))
+        return [path for path in found if path.is_file()]
+
     def hash_files(self, folder: Path) -> str:
         """Return a hash of the files and options that determine the vectors."""
         state = xxhash.xxh3_128()
-        names = tuple(
-            name for tower in (self.query, self.passage) for name in (tower.graph, tower.tokenizer)
-        )
-        for path in sorted(folder.iterdir()):
-            if path.name.startswith(names) and path.is_file():  # a graph may have a weights file
-                state.update(f"{path.name} {path.stat().st_size} ".encode())
-                with path.open("rb") as file:
-                    while block := file.read(_CHUNK):
-                        state.update(block)
+        for path in self.list_files(folder):
+            state.update(f"{path.name} {path.stat().st_size} ".encode())
+            with path.open("rb") as file:
+                while block := file.read(_CHUNK):
+                    state.update(block)
+        return self._hash_options(state)
+
+    def hash_contents(self, contents: Mapping[str, bytes]) -> str:
+        """Return the same of the contents of the files, by name."""
+        state = xxhash.xxh3_128()
+        for name, data in sorted(contents.items()):
+            state.update(f"{name} {len(data)} ".encode())
+            state.update(data)
+        return self._hash_options(state)
+
+    def _hash_options(self, state: xxhash.xxh3_128) -> str:
         options = asdict(self)
         del options["model"]  # doesn't affect the vectors
         state.update(json.dumps(options, sort_keys=True).encode())
@@ -112,16 +131,24 @@ class OnnxRunner:
     batch, an int8 model would scale the activations of all texts together.
     """
 
-    def __init__(self, folder: Path, manifest: OnnxManifest, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        manifest: OnnxManifest,
+        threads: int | None = None,
+        contents: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """Create a runner; ``contents`` are files that were read already, by name."""
         self.folder = folder
         self.manifest = manifest
+        self._contents = contents or {}
         self._threads = threads if threads is not None else os.cpu_count() or 1
         self._opened: dict[tuple[str, str], tuple[Any, Any]] = {}
         self._counters: dict[str, TokenCounter] = {}
         self._lock = ForkSafeLock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_opened": {}, "_counters": {}}
+        return {**vars(self), "_opened": {}, "_counters": {}, "_contents": {}}
 
     def encode(self, texts: Sequence[str], tower: OnnxTower, *, progress: bool = False) -> Vectors:
         """Return one vector per text, float32 (n, dim)."""
@@ -179,6 +206,12 @@ class OnnxRunner:
                 self._counters[tower.tokenizer] = TokenCounter(tokenizer)
             return self._counters[tower.tokenizer]
 
+    def open_all(self) -> None:
+        """Open all graphs and tokenizers now, and forget contents that were passed."""
+        for tower in (self.manifest.query, self.manifest.passage):
+            self.open(tower)
+        self._contents = {}
+
     def open(self, tower: OnnxTower) -> tuple[Any, Any]:
         """Return a tower's ONNX session and tokenizer, shared by towers with the same files."""
         files = (tower.graph, tower.tokenizer)
@@ -197,9 +230,11 @@ class OnnxRunner:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         try:
-            session = ort.InferenceSession(
-                str(self.folder / tower.graph), options, providers=["CPUExecutionProvider"]
-            )
+            graph = self._contents.get(tower.graph, str(self.folder / tower.graph))
+            session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+            data = self._contents.get(tower.tokenizer)
+            if data is not None:
+                return session, Tokenizer.from_buffer(data)
             return session, Tokenizer.from_file(str(self.folder / tower.tokenizer))
         except Exception as error:
             raise InputError(

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import chain
+from itertools import chain, pairwise
 
 from twofold.lexical.analysis.characters import (
     GROUPING_BLANKS,
@@ -110,13 +110,17 @@ def align(text: str, language: Language, *, folded: bool) -> Alignment:
     out: list[str] = []
     starts: list[int] = []
     ends: list[int] = []
-    for found in _cluster().finditer(text):
-        changed = _compose(found[0], language)
+    joining = {char for char in set(text) if _joins(char)}
+    firsts = [at for at, char in enumerate(text) if at == 0 or char not in joining]
+    for first, stop in pairwise([*firsts, len(text)]):
+        changed = text[first:stop]
+        if not changed.isascii():
+            changed = _compose(changed, language)
         if folded:
             changed = fold(changed, language)
         out.append(changed)
-        starts += [kept[found.start()]] * len(changed)
-        ends += [kept[found.end() - 1] + 1] * len(changed)
+        starts += [kept[first]] * len(changed)
+        ends += [kept[stop - 1] + 1] * len(changed)
     return Alignment("".join(out), starts, ends)
 
 
@@ -131,12 +135,12 @@ def _stacked() -> re.Pattern[str]:
     return re.compile(f"([{marks}]{{30}})[{marks}]+")
 
 
-@cache
-def _cluster() -> re.Pattern[str]:
-    """Return the pattern of a character with its marks or the later jamo of its syllable."""
-    firsts = ((char, unicodedata.normalize("NFKD", char)[0]) for char in _block_chars())
-    joining = [char for char, first in firsts if _is_mark(first) or "\u1160" <= first <= "\u11ff"]
-    return re.compile(rf".[{re.escape(''.join(joining))}]*", re.DOTALL)
+def _joins(char: str) -> bool:
+    """Return whether a character belongs to the one before: a mark, or a syllable's later jamo."""
+    if char.isascii() or not any(low <= ord(char) < high for low, high in _BLOCKS):
+        return False
+    first = unicodedata.normalize("NFKD", char)[0]
+    return _is_mark(first) or "\u1160" <= first <= "\u11ff"
 
 
 def _block_chars() -> list[str]:
