@@ -4,8 +4,9 @@ The catalog (SQLite) and the vector files are the primary data; segments are der
 Every row, file and array has a checksum. HEAD names the last committed generation, to detect a
 catalog that has lost commits. Only local disks are supported.
 
-`FORMAT` grows with every change of what is stored, and a folder of another format is refused.
-`tests/core/index/stored` has a folder of each format since 5, which must still open.
+`FORMAT` grows with every change of what is stored. Folders of formats before `OLDEST_FORMAT` and
+after `FORMAT` are refused. `tests/core/index/stored` has a folder of each format
+since 5, which must still open.
 """
 
 from twofold.storage.archive import BackupArchive, Manifest, Part
