@@ -63,6 +63,8 @@ def search(
         )
         condition = _parse_filter(where)
         with console.spinner("loading the model and searching", quiet=as_json):
+            if retriever.mode == "hybrid":
+                index.warm()
             hits = retriever.retrieve(query, where=condition)
         absence = hits.why_not(why_not) if why_not is not None else None
         if absence is not None and not explain:

@@ -21,7 +21,7 @@ from twofold.backend import (
     SearchProfile,
     SearchScope,
 )
-from twofold.concurrency import ForkSafeLock
+from twofold.concurrency import ForkSafeLock, run_parallel
 from twofold.errors import (
     CorruptIndexError,
     DegradedWarning,
@@ -414,15 +414,20 @@ class IndexView:
         return mask
 
     def warm(self) -> None:
-        """Load in advance what the first query needs."""
-        scope, first = self.scope, np.zeros(1, np.int64)
-        if scope.encoder is not None:
-            scope.encode_queries(["warm"])
+        """Load in advance what the first query needs: the model in another thread."""
+        run_parallel(self._warm_legs, self._warm_encoder)
+
+    def _warm_legs(self) -> None:
+        first = np.zeros(1, np.int64)
         if self.snapshot.dense is not None:
-            scope.dense_scores(np.ones(self.snapshot.dense.dim, np.float32), first)
+            self.scope.dense_scores(np.ones(self.snapshot.dense.dim, np.float32), first)
         if self.snapshot.lexical is not None:
             self.search_lexical(["warm"], 1, None, None)
-            scope.lexical_scores("warm", first)
+            self.scope.lexical_scores("warm", first)
+
+    def _warm_encoder(self) -> None:
+        if self.scope.encoder is not None:
+            self.scope.encode_queries(["warm"])
 
     def weigh_titles(self, title_weight: int) -> "IndexView":
         """Return this view with in-memory postings that have another title weight.
