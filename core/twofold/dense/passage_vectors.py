@@ -1,6 +1,6 @@
 """Vectors of passages, of which a long one has several: one per window of its tokens."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -73,6 +73,10 @@ class PassageVectors:
         for start, stop in pairwise([*starts, len(self.rows)]):
             yield int(self.rows[start]), self[start:stop]
 
-    def move(self, row: int) -> "PassageVectors":
-        """Return one passage's vectors as those of another row."""
-        return PassageVectors(np.full(len(self.rows), row, np.int64), self.vectors, self.spans)
+    @classmethod
+    def assign(cls, groups: Mapping[int, "PassageVectors"], dim: int) -> "PassageVectors":
+        """Return groups, each of one passage, as the vectors of the rows that are their keys."""
+        rows = sorted(groups)
+        joined = cls.concatenate([groups[row] for row in rows], dim)
+        counts = [len(groups[row].rows) for row in rows]
+        return cls(np.repeat(np.array(rows, np.int64), counts), joined.vectors, joined.spans)

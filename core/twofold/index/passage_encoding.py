@@ -18,6 +18,7 @@ from twofold.similarity import Metric
 from twofold.types import Vectors
 from twofold.validation import is_integer
 
+_ONE_ROW = np.zeros(1, np.int64)
 DEFAULT_WINDOW = 200
 """Tokens of a window by default, or as many as the encoder reads if that is less."""
 
@@ -68,10 +69,12 @@ def encode_texts(
     windowed = iter(_prepare(metric, encode(parts)) if parts else ())
     encoded: list[PassageVectors | None] = []
     for vector, found in zip(whole, spans, strict=True):
-        if found is None:
-            encoded.append(_as_vectors([vector], None))
-        else:
+        if found is not None:
             encoded.append(_as_vectors([vector, *(next(windowed) for _ in found[1:])], found))
+        elif vector is not None:
+            encoded.append(PassageVectors(_ONE_ROW, vector[None, :]))
+        else:
+            encoded.append(None)
     return EncodedTexts(encoded, truncated, sum(found is not None for found in spans))
 
 
@@ -155,11 +158,10 @@ def _prepare(metric: Metric, vectors: Vectors) -> list[Vectors | None]:
     return [next(prepared) if use else None for use in usable.tolist()]
 
 
-def _as_vectors(vectors: Sequence[Vectors | None], spans: Spans | None) -> PassageVectors | None:
+def _as_vectors(vectors: Sequence[Vectors | None], spans: Spans) -> PassageVectors | None:
     """Return one text's vectors, without those that can't be compared."""
     usable = [at for at, vector in enumerate(vectors) if vector is not None]
     if not usable:
         return None
     stacked = np.stack([vector for vector in vectors if vector is not None])
-    rows = np.zeros(len(usable), np.int64)
-    return PassageVectors(rows, stacked, spans[usable] if spans is not None else None)
+    return PassageVectors(np.zeros(len(usable), np.int64), stacked, spans[usable])

@@ -189,8 +189,7 @@ class _Repair:
             saved = self._read_vectors(rows)
             self._encode_lost(passages, saved)
             self._vectors += len(saved)
-            parts = [saved[at] for at in sorted(saved)]
-            yield Batch(pairs, PassageVectors.concatenate(parts, self._dim))
+            yield Batch(pairs, PassageVectors.assign(saved, self._dim))
 
     def report(self) -> RepairReport:
         """Return the report, after all batches were written."""
@@ -404,7 +403,7 @@ class _Repair:
             if any(part.spans is None for part in parts):
                 parts = parts[-1:]  # a vector of a whole passage has no others beside it
             if parts:
-                saved[at] = PassageVectors.concatenate(parts, self._dim).move(at)
+                saved[at] = PassageVectors.concatenate(parts, self._dim)
         return saved
 
     def _encode_lost(self, passages: list[StoredPassage], saved: dict[int, PassageVectors]) -> None:
@@ -434,7 +433,7 @@ class _Repair:
             return
         for at, vectors in zip(lost, encoded.vectors, strict=True):
             if vectors is not None:
-                saved[at] = vectors.move(at)
+                saved[at] = vectors
                 self._encoded += 1
             elif at not in saved:
                 self._without.append(passages[at].id)

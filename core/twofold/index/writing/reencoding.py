@@ -214,7 +214,5 @@ def _encode_batch(
         )
         pairs = zip(texts, encoded.vectors, strict=True)
         known = known | {content: vectors for content, vectors in pairs if vectors is not None}
-    parts = [
-        known[passage.content].move(passage.row) for passage in batch if passage.content in known
-    ]
-    return len(texts), PassageVectors.concatenate(parts, dim)
+    groups = {p.row: known[p.content] for p in batch if p.content in known}
+    return len(texts), PassageVectors.assign(groups, dim)

@@ -223,8 +223,7 @@ class UpsertPlanner:
             pairs = zip(texts, encoded.vectors, strict=True)
             known |= {content: vectors for content, vectors in pairs if vectors is not None}
         found = retained | {p.row: known[p.content] for p in others if p.content in known}
-        parts = [found[row].move(row) for row in sorted(found)]
-        return PassageVectors.concatenate(parts, settings.dim or 0), truncated, windowed
+        return PassageVectors.assign(found, settings.dim or 0), truncated, windowed
 
     def _find_known(
         self, others: Sequence[StoredPassage], view: IndexView
@@ -237,6 +236,8 @@ class UpsertPlanner:
         if dense is None or not self._encoder_binding.has_encoder(view.snapshot.settings):
             return {}
         rows = view.reader.rows_with_content([passage.content for passage in others])
+        if not rows:
+            return {}
         stored = dense.all_vectors(np.unique(np.array(list(rows.values()), np.int64)))
         by_row = dict(stored.by_passage())
         return {content: by_row[row] for content, row in rows.items() if row in by_row}
@@ -280,6 +281,8 @@ def _find_retained(
         if (before := stored.get(passage.id)) is not None
         and (passage.title, passage.text) == (before.title, before.text)
     ]
+    if not same:
+        return {}
     old_rows = {passage.row: stored[passage.id].row for passage in same}
     rows = np.array(sorted(old_rows.values()), np.int64)
     by_row = dict(view.snapshot.dense.all_vectors(rows).by_passage())
