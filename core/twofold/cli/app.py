@@ -25,6 +25,7 @@ _MODULES = {
     "reindex": "indexing",
     "reanalyze": "indexing",
     "recall": "indexing",
+    "delete": "storage",
     "verify": "storage",
     "copy": "storage",
     "backup": "storage",

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from typer import Abort, Argument, Exit, Option
 
 from twofold.cli.escaping import Escaped, escape_json, escape_lines
-from twofold.errors import CorruptIndexError, InputError, TwofoldError
+from twofold.errors import CorruptIndexError, InputError, QueryError, TwofoldError
 from twofold.fusion import FUSIONS, PRESETS, fusion_from_name
 from twofold.index import DEFAULT, Index
 from twofold.lexical import SCORERS, scorer_from_name
@@ -58,6 +58,10 @@ Qrels = Annotated[Path, Option(help=QRELS_HELP)]
 OptionalQueries = Annotated[Path | None, Option(help=QUERIES_HELP)]
 OptionalQrels = Annotated[Path | None, Option(help=QRELS_HELP)]
 Measure = Annotated[str, Option(help="Measure, in the syntax of ir_measures.")]
+Where = Annotated[str | None, Option(metavar="JSON", help="Metadata filter.")]
+Wait = Annotated[
+    float, Option(metavar="SECONDS", help="How long to wait while another process writes.")
+]
 Metric = Annotated[str | None, Option(help="dot, cosine or euclidean.")]
 _FUSION = f"Fusion of both legs: {', '.join(FUSIONS)}."
 _PRESET = f"Fuse as another library does: {', '.join(PRESETS)}."
@@ -76,9 +80,20 @@ B = Annotated[float | None, Option("--b", help="BM25's b, the length normalizati
 Delta = Annotated[float | None, Option(help="The delta of bm25l, bm25+ and okapi-l.")]
 
 
-def open_index(folder: Path, *, read_only: bool = False) -> Index:
+def open_index(folder: Path, *, read_only: bool = False, wait: float = 0.0) -> Index:
     """Open an existing index."""
-    return Index.open(folder, create=False, read_only=read_only)
+    return Index.open(folder, create=False, read_only=read_only, wait=wait)
+
+
+def parse_filter(text: str | None) -> dict[str, Any] | None:
+    """Return the filter of the option ``--where``; raise QueryError unless it is JSON."""
+    if text is None:
+        return None
+    try:
+        value: dict[str, Any] = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise QueryError(f"--where must be JSON, such as '{{\"year\": 2021}}': {error}") from None
+    return value
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from twofold.cli.console import (
     Folder,
     Json,
     Metric,
+    Wait,
     open_index,
     print_result,
     progress,
@@ -67,6 +68,7 @@ def index(
         int | None, Option(help="Overlap in characters.", show_default="150")
     ] = None,
     kind: Annotated[str | None, Option(help="Dense index type.", show_default="auto")] = None,
+    wait: Wait = 0.0,
     as_json: Json = False,
 ) -> None:
     """Add a corpus to an index, replacing stored passages with the same ids.
@@ -87,6 +89,7 @@ def index(
         analyzer=AS_STORED if analyzer is None else _none_from_name(analyzer),
         title_weight=title_weight,
         windows=_parse_windows(windows),
+        wait=wait,
     ) as target:
         report, outdated = FolderReport((), (), ()), Outdated()
         if passages.folder is not None:
@@ -137,10 +140,11 @@ def reanalyze(
     folder: Folder,
     analyzer: Annotated[str, Argument(metavar="ANALYZER", help=_ANALYZER)],
     title_weight: Annotated[int | None, Option(help=_TITLE_WEIGHT)] = None,
+    wait: Wait = 0.0,
     as_json: Json = False,
 ) -> None:
     """Rebuild the lexical leg with another analyzer. The vectors stay as they are."""
-    with open_index(folder) as target:
+    with open_index(folder, wait=wait) as target:
         started = time.perf_counter()
         target.reanalyze(analyzer, title_weight=title_weight)
         seconds = time.perf_counter() - started
@@ -154,10 +158,11 @@ def reanalyze(
 def reindex(
     folder: Folder,
     kind: Annotated[str, Argument(metavar="KIND", help=_KINDS)],
+    wait: Wait = 0.0,
     as_json: Json = False,
 ) -> None:
     """Change the type of the dense index. The passages are not encoded again."""
-    with open_index(folder) as target:
+    with open_index(folder, wait=wait) as target:
         started = time.perf_counter()
         chosen = target.reindex(kind)
         seconds = time.perf_counter() - started
@@ -173,6 +178,7 @@ def reencode(
     encoder: Annotated[str, Argument(metavar="ENCODER", help="A model's name or folder.")],
     metric: Metric = None,
     windows: Annotated[str | None, Option(help=_WINDOWS, show_default="unchanged")] = None,
+    wait: Wait = 0.0,
     as_json: Json = False,
 ) -> None:
     """Encode all passages anew, by another model or in other windows.
@@ -180,7 +186,7 @@ def reencode(
     Until the end, searches use the old vectors.
     """
     size = _parse_windows(windows)
-    with open_index(folder) as target:
+    with open_index(folder, wait=wait) as target:
         started = time.perf_counter()
         with progress("encoding", len(target), quiet=as_json) as report:
             encoded = target.reencode(encoder, metric=metric, windows=size, progress=report)

@@ -1,12 +1,10 @@
 """The command ``search``."""
 
-import json
-from typing import Annotated, Any
+from typing import Annotated
 
 from typer import Argument, Option
 
 from twofold.cli import console, tables
-from twofold.errors import QueryError
 from twofold.retriever import Retriever
 
 
@@ -15,7 +13,7 @@ def search(
     query: Annotated[str, Argument(metavar="QUERY")],
     k: Annotated[int, Option("-k", help="Number of hits.")] = 10,
     mode: Annotated[console.ModeName | None, Option(help="Default: hybrid if possible.")] = None,
-    where: Annotated[str | None, Option(metavar="JSON", help="Metadata filter.")] = None,
+    where: console.Where = None,
     explain: Annotated[bool, Option("--explain", help="Explain each hit.")] = False,
     why_not: Annotated[str | None, Option(metavar="ID", help="Why a passage is no hit.")] = None,
     fusion: console.FusionName = None,
@@ -61,7 +59,7 @@ def search(
             group_by=group_by,
             per_group=per_group,
         )
-        condition = _parse_filter(where)
+        condition = console.parse_filter(where)
         with console.spinner("loading the model and searching", quiet=as_json):
             if retriever.mode == "hybrid":
                 index.warm()
@@ -81,13 +79,3 @@ def search(
             console.print_result(as_json, None, tables.why_not_table(absence))
         for warning in hits.warnings:
             console.print_error("warning", warning)
-
-
-def _parse_filter(text: str | None) -> dict[str, Any] | None:
-    if text is None:
-        return None
-    try:
-        value: dict[str, Any] = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise QueryError(f"--where must be JSON, such as '{{\"year\": 2021}}': {error}") from None
-    return value

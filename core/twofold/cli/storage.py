@@ -1,4 +1,4 @@
-"""The commands that copy, back up, verify and repair an index."""
+"""The commands that delete from, copy, back up, verify and repair an index."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -6,7 +6,16 @@ from typing import Annotated
 
 from typer import Argument, Exit, Option
 
-from twofold.cli.console import DAMAGE, Folder, Json, open_index, print_result
+from twofold.cli.console import (
+    DAMAGE,
+    Folder,
+    Json,
+    Wait,
+    Where,
+    open_index,
+    parse_filter,
+    print_result,
+)
 from twofold.encoders import encoder_from_name
 from twofold.errors import InputError
 from twofold.index import Backup, Index, list_backups, verify_backups
@@ -28,6 +37,30 @@ def copy(
         source.copy(to, overwrite=overwrite)
         value = {"to": str(to), "passages": len(source)}
         print_result(as_json, value, f"{to}: {len(source):,} passages copied")
+
+
+def delete(
+    folder: Folder,
+    ids: Annotated[
+        list[str] | None, Option("--id", metavar="ID", help="Id of a passage; may be repeated.")
+    ] = None,
+    where: Where = None,
+    source: Annotated[
+        str | None, Option(metavar="PATH", help="File, as in the passages' field 'source'.")
+    ] = None,
+    wait: Wait = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Delete passages that satisfy all of the options given: ids, a filter, a source file."""
+    condition = parse_filter(where)
+    if source is not None:
+        condition = {"$and": [{"source": source}, *([condition] if condition is not None else [])]}
+    if not ids and condition is None:
+        raise InputError("delete takes --id, --where or --source; to delete all, --where '{}'")
+    with open_index(folder, wait=wait) as target:
+        value = {"deleted": target.delete(ids or None, where=condition), "passages": len(target)}
+        text = f"{folder}: {value['deleted']:,} passages deleted, {value['passages']:,} left"
+        print_result(as_json, value, text)
 
 
 def backup(

@@ -151,7 +151,9 @@ class Index:
                 EncoderBinding(options.load_encoder(settings), layout.folder),
                 options.check,
             )
-            self._writer = IndexWriter(self._catalog, layout, self._snapshots, read_only=read_only)
+            self._writer = IndexWriter(
+                self._catalog, layout, self._snapshots, read_only=read_only, wait=options.wait
+            )
             if vector_set is not None and options.names_another(settings):
                 self._encoder_binding.check_passed(settings, vector_set)
         except BaseException:
@@ -175,6 +177,7 @@ class Index:
         create: bool = True,
         read_only: bool = False,
         trust: Collection[str] = (),
+        wait: float = 0.0,
     ) -> "Index":
         """Open the index in a folder, or create it there.
 
@@ -199,6 +202,8 @@ class Index:
             trust: Modules that may be imported to find the analyzer that the index names, such as
                 ``{"my.analyzers"}``. The environment variable ``TWOFOLD_TRUST`` adds others,
                 separated by commas. Analyzers of languages need no trust.
+            wait: Seconds that the first write waits for the write lock while another Index or
+                process has it, before IndexLockedError is raised.
 
         Raises:
             InputError: An argument is invalid.
@@ -217,7 +222,7 @@ class Index:
                     recover_replaced(layout.folder)
                 head = read_head(layout.head)
             options = OpenOptions(
-                encoder, dim, metric, analyzer, title_weight, windows, trust, head
+                encoder, dim, metric, analyzer, title_weight, windows, trust, wait, head
             )
             with storage_errors(layout.folder):
                 ensure_index(layout, options, create=create and not read_only)

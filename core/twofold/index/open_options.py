@@ -1,5 +1,6 @@
 """The arguments of `Index.open`: checked, and stored as the settings of a new index."""
 
+import math
 import os
 from collections.abc import Collection
 from enum import Enum
@@ -23,7 +24,7 @@ from twofold.lexical import AnalyzerLike, analyzer_from_name, as_analyzer
 from twofold.protocols import Analyzer, Encoder
 from twofold.similarity import Metric
 from twofold.storage import MAX_DIM, IndexSettings, Version
-from twofold.validation import is_integer
+from twofold.validation import is_integer, is_number
 
 
 class AsStored(Enum):
@@ -52,6 +53,7 @@ class OpenOptions:
         title_weight: int | None,
         windows: bool | int | None,
         trust: Collection[str],
+        wait: float,
         head: Version | None,
     ) -> None:
         self.encoder_object: Encoder | None = None
@@ -76,6 +78,9 @@ class OpenOptions:
         self.title_weight = title_weight
         self.windows = as_window_size(windows)
         self.trust = check_trust(trust)
+        if not is_number(wait) or not 0 <= wait < math.inf:
+            raise InputError(f"wait must be a number of seconds >= 0, got {wait!r:.80}")
+        self.wait = float(wait)
         self.head = head
 
     def to_settings(self, folder: Path) -> IndexSettings:

@@ -377,3 +377,41 @@ def test_bad_windows(tmp_path, windows):
     assert result.exit_code == 2
     assert "windows must be" in result.stderr
     assert not (tmp_path / "i").exists()
+
+
+def test_passages_are_deleted_by_id_filter_and_source(tmp_path):
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    for name in ("a", "b", "c"):
+        (folder / f"{name}.txt").write_text(f"The text of {name}.")
+    index = tmp_path / "i"
+    assert run("index", folder, "--to", index, "--encoder", "none").exit_code == 0
+
+    def delete(*options):
+        return json.loads(run("delete", index, *options, "--json").stdout)
+
+    assert delete("--source", "a.txt") == {"deleted": 1, "passages": 2}
+    assert delete("--source", "a.txt") == {"deleted": 0, "passages": 2}
+    found = json.loads(run("search", index, "text", "--json").stdout)["hits"]
+    assert sorted(hit["metadata"]["source"] for hit in found) == ["b.txt", "c.txt"]
+    ids = [hit["id"] for hit in found]
+    assert delete("--id", ids[0], "--id", "unknown", "--where", '{"source": "x"}')["deleted"] == 0
+    assert delete("--id", ids[0], "--id", "unknown") == {"deleted": 1, "passages": 1}
+    shown = run("delete", index, "--where", "{}").stdout
+    assert "1 passages deleted, 0 left" in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "delete takes --id, --where or --source"),
+        (("--where", "{year}"), "--where must be JSON"),
+        (("--where", '{"$x": 1}'), "$x"),
+        (("--id", "1", "--wait", "-1"), "wait must be a number of seconds >= 0"),
+    ],
+)
+def test_what_delete_refuses(built, options, message):
+    result = run("delete", built, *options)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert json.loads(run("verify", built, "--json").stdout)["passages"] == 3

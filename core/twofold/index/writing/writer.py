@@ -1,5 +1,6 @@
 """The writer of an index: its lock, its transactions and its commits."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -28,6 +29,8 @@ from twofold.storage import (
 from twofold.types import Rows
 
 AnyPlan = SegmentPlan | BlockPlan
+_PAUSE = 0.05
+"""Seconds between two tries to take the write lock."""
 
 
 class Transaction:
@@ -53,16 +56,24 @@ class IndexWriter:
     Attributes:
         layout: The index's paths.
         snapshots: Opens the newest generation.
+        wait: Seconds to wait for the write lock while another writer has it.
         turn: Lock that a thread holds from the start of a transaction to its commit.
     """
 
     def __init__(
-        self, catalog: Catalog, layout: Layout, snapshots: SnapshotProvider, *, read_only: bool
+        self,
+        catalog: Catalog,
+        layout: Layout,
+        snapshots: SnapshotProvider,
+        *,
+        read_only: bool,
+        wait: float = 0.0,
     ) -> None:
         self._catalog = catalog
         self.layout = layout
         self.snapshots = snapshots
         self.read_only = read_only
+        self.wait = wait
         self._closed = False
         self._lock = WriteLock(layout.lock)
         self.turn = ForkSafeLock(reentrant=True)
@@ -111,7 +122,7 @@ class IndexWriter:
         file_key(self.layout.catalog)  # raises if the folder is gone
         self.layout.check_writable()
         check_local_disk(self.layout.folder)
-        self._lock.acquire()
+        self._acquire_lock()
         try:
             for folder in (self.layout.vectors, self.layout.segments):
                 make_folders(folder)  # some copying tools omit empty folders
@@ -131,6 +142,24 @@ class IndexWriter:
         except BaseException:
             self._lock.release()
             raise
+
+    def _acquire_lock(self) -> None:
+        """Take the lock, and wait for it up to ``wait`` seconds."""
+        deadline = time.monotonic() + self.wait
+        while (error := self._try_lock()) is not None:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise error
+            check_cancelled()
+            time.sleep(min(left, _PAUSE))
+
+    def _try_lock(self) -> IndexLockedError | None:
+        """Take the lock; return the error if another writer has it."""
+        try:
+            self._lock.acquire()
+        except IndexLockedError as error:
+            return error
+        return None
 
     def _check_current(self) -> None:
         """Raise IndexLockedError if another folder has taken the path of the locked one."""
