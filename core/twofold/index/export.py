@@ -180,12 +180,16 @@ def import_index(source: Path, target: Path, sources: AnalyzerSources, *, overwr
 
 @dataclass(frozen=True, slots=True)
 class _ExportedVectors:
-    """The arrays of an export: vectors (n, dim), windows (m, dim) and spans (s, 5)."""
+    """The arrays of an export: vectors (n, dim), windows (m, dim) and spans (s, 5).
+
+    ``further`` (m,) are the positions of the windows' spans.
+    """
 
     folder: Path
     vectors: Vectors
     windows: Vectors
     spans: NDArray[np.int64]
+    further: NDArray[np.int64]
 
     @classmethod
     def read(
@@ -196,20 +200,22 @@ class _ExportedVectors:
             return None
         vectors = _map_array(folder / _VECTORS, "<f4", dim)
         if _SPANS not in files or _WINDOWS not in files:
-            return cls(folder, vectors, np.empty((0, dim or 0), "<f4"), np.empty((0, 5), "<i8"))
+            windows, spans = np.empty((0, dim or 0), "<f4"), np.empty((0, 5), "<i8")
+            return cls(folder, vectors, windows, spans, np.empty(0, np.int64))
         windows = _map_array(folder / _WINDOWS, "<f4", dim)
         spans = _map_array(folder / _SPANS, "<i8", 5)
         lines, parts = spans[:, 0], spans[:, 1:]
+        further = np.flatnonzero(np.diff(lines, prepend=-1) == 0)
         valid = (
             bool((np.diff(lines) >= 0).all() and ((lines >= 0) & (lines < len(vectors))).all())
-            and len(spans) - len(np.unique(lines)) == len(windows)
+            and len(further) == len(windows)
             and bool(((parts >= 0) & (parts < 1 << 32)).all())
             and bool((parts[:, 0] < parts[:, 1]).all() and (parts[:, 2] <= parts[:, 3]).all())
             and bool(np.isfinite(windows).all() and np.isfinite(vectors[lines]).all())
         )
         if not valid:
             raise CorruptIndexError(f"{folder / _SPANS} does not fit the vectors beside it")
-        return cls(folder, vectors, windows, spans)
+        return cls(folder, vectors, windows, spans, further)
 
     def select(self, start: int, stop: int) -> PassageVectors:
         """Return the vectors of the lines from ``start`` to ``stop``; rows count from ``start``."""
@@ -222,8 +228,8 @@ class _ExportedVectors:
             return PassageVectors(rows, some[rows])
         spans = self.spans[first:last]
         is_first = np.diff(spans[:, 0], prepend=-1) > 0
-        before = first - len(np.unique(self.spans[:first, 0]))
-        windows = self.windows[before : before + int((~is_first).sum())]
+        before, after = np.searchsorted(self.further, [first, last])
+        windows = self.windows[before:after]
         whole = np.zeros((len(rows), 4), np.int64)
         whole[np.searchsorted(rows, spans[is_first, 0] - start)] = spans[is_first, 1:]
         joined = np.concatenate([rows, spans[~is_first, 0] - start])
