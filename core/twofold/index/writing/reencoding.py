@@ -60,7 +60,7 @@ class Reencoding:
     ) -> int:
         """Fill and activate the vector set; return how many texts were encoded.
 
-        ``windows`` is as in the settings.
+        ``windows`` is as in `IndexSettings`, or AS_STORED for the present value.
         """
         by_name = isinstance(encoder, str)
         model = encoder_from_name(encoder) if isinstance(encoder, str) else check_encoder(encoder)
