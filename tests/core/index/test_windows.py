@@ -37,15 +37,18 @@ def opened(path=None, reads=READS, metric=Metric.COSINE, windows=WINDOW, **optio
 
 
 def parts_of(text, reads=READS, size=WINDOW):
-    """Return what is encoded of a text: its beginning, then windows that begin every 6 words."""
+    """Return what is encoded of a text: its beginning, then windows that begin every 6 words.
+
+    The last window is the text's last words.
+    """
     words = text.split()
     if len(words) <= reads:
         return [text]
     parts, start = [words[:reads]], 0
     while True:
-        parts.append(words[start : start + size])
         if start + size >= len(words):
-            return [" ".join(part) for part in parts]
+            return [" ".join(part) for part in [*parts, words[-size:]]]
+        parts.append(words[start : start + size])
         start += size * 3 // 4
 
 
