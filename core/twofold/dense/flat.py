@@ -101,6 +101,44 @@ def float32_scores(
     return np.asarray(scores, np.float32)
 
 
+def score_vectors(
+    metric: Metric, queries: Vectors, block: VectorBlock, eligible: Flags | None
+) -> NDArray[np.float32]:
+    """Return float32 scores (queries, vectors) of all eligible vectors of a block.
+
+    A matrix product of few queries is not used: where other processes keep the cores busy, the
+    threads of a BLAS library wait for each other, for milliseconds.
+    """
+    chunks = block.chunks(eligible)
+    if len(queries) >= PRODUCT_QUERIES:
+        scores = [float32_scores(metric, queries, *chunk[1:]) for chunk in chunks]
+    elif eligible is None and len(block.rows) >= PARALLEL_ROWS:
+        listed = list(chunks)  # slices, which copy nothing
+        half = len(listed) // 2
+        lower, upper = run_parallel(
+            lambda: [_scan_scores(metric, queries, chunk[1]) for chunk in listed[:half]],
+            lambda: [_scan_scores(metric, queries, chunk[1]) for chunk in listed[half:]],
+        )
+        scores = lower + upper
+    else:
+        scores = [_scan_scores(metric, queries, chunk[1]) for chunk in chunks]
+    return np.concatenate([np.empty((len(queries), 0), np.float32), *scores], axis=1)
+
+
+def _scan_scores(metric: Metric, queries: Vectors, vectors: Vectors) -> NDArray[np.float32]:
+    """Return float32 scores (queries, vectors) as `float32_scores` does, in this thread alone."""
+    import faiss
+
+    score = faiss.fvec_inner_products_ny
+    if metric is Metric.EUCLIDEAN:
+        score = faiss.fvec_L2sqr_ny
+    out = np.empty((len(queries), len(vectors)), np.float32)
+    size, dim = vectors.shape
+    for query, row in zip(queries, out, strict=True):
+        score(faiss.swig_ptr(row), faiss.swig_ptr(query), faiss.swig_ptr(vectors), dim, size)
+    return -out if metric is Metric.EUCLIDEAN else out
+
+
 def matrix_product(
     metric: Metric, queries: Vectors, block: VectorBlock, eligible: Flags | None, count: int
 ) -> list[Candidates]:
@@ -382,17 +420,7 @@ class FlatIndex:
         hits: list[LegHits] = []
         for start in range(0, len(queries), group):
             some = queries[start : start + group]
-            scores = [
-                np.concatenate(
-                    [
-                        float32_scores(self.metric, some, vectors, lengths)
-                        for _, vectors, lengths in block.chunks(on)
-                    ]
-                    or [np.empty((len(some), 0), np.float32)],
-                    axis=1,
-                )
-                for block, on in pairs
-            ]
+            scores = [score_vectors(self.metric, some, block, on) for block, on in pairs]
             for number, query in enumerate(some):
                 of_query = [each[number] for each in scores] if safe[start + number] else None
                 hits.append(self._rank_runs(query, runs, of_query, k))

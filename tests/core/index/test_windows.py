@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.short_reader import ShortReader
 
 from twofold import HashingEncoder, Index, Metric, Passage, Retriever
+from twofold.dense import FlatIndex, PassageVectors, VectorBlock
 from twofold.encoders import encoder_from_name
 from twofold.errors import CorruptIndexError, IndexMismatchError, InputError, VectorError
 from twofold.index.encoder_binding import CANARIES
@@ -676,6 +677,37 @@ def test_one_passage_with_most_of_the_vectors(metric):
         scores = expected(texts, query, metric)
         assert len(set(hits.ids)) == 40
         np.testing.assert_allclose(hits.scores, [scores[name] for name in hits.ids], rtol=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 9])
+def test_a_large_block_is_scored_in_two_threads(metric, count):
+    rng = np.random.default_rng(3)
+    rows = np.sort(rng.integers(0, 9000, 41_000))
+    vectors = metric.prepare(rng.standard_normal((len(rows), 24)).astype(np.float32))
+    spans = np.tile(np.array([0, 1, 0, 1]), (len(rows), 1))
+    whole = VectorBlock.from_vectors(metric, PassageVectors(rows, vectors, spans))
+    block = whole.without(np.arange(0, 9000, 5))
+    queries = metric.prepare(rng.standard_normal((count, 24)).astype(np.float32))
+    allowed = rng.random(9000) < 0.7
+    for mask in (None, allowed):
+        for index in (
+            block,
+            VectorBlock.from_vectors(metric, PassageVectors(rows, vectors, spans)),
+        ):
+            flat = FlatIndex(metric, 24, [index], lambda some: [f"{row:05}" for row in some])
+            found = flat.search_prepared(queries, 7, flat.eligible(mask))
+            live = np.ones(len(rows), np.bool_) if index.live is None else index.live
+            live = live & (allowed[rows] if mask is not None else True)
+            for query, hits in zip(queries.astype(np.float64), found, strict=True):
+                wide = vectors.astype(np.float64)
+                scores = wide @ query
+                if metric is Metric.EUCLIDEAN:
+                    scores = -np.linalg.norm(wide - query, axis=1)
+                best = np.full(9000, -np.inf)
+                np.maximum.at(best, rows[live], scores[live])
+                order = np.argsort(-best, kind="stable")[:7]
+                assert hits.keys.tolist() == order.tolist()
+                np.testing.assert_allclose(hits.scores, best[order], rtol=1e-6)
 
 
 # Crafted catalogs
