@@ -461,7 +461,7 @@ class FlatIndex:
             if len(every) > k:
                 border = -np.partition(-every, k - 1)[k - 1] - slack
             positions = [
-                run.positions[each >= run.spread(np.maximum(top - slack, border))]
+                run.positions[each >= run.repeat_values(np.maximum(top - slack, border))]
                 for run, each, top in zip(runs, scores, best, strict=True)
             ]
         everything = self.rescore_exact(query, positions, sum(map(len, positions)))

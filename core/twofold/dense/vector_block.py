@@ -131,7 +131,7 @@ class VectorRuns:
             return np.empty(0)
         return np.maximum.reduceat(scores, self.starts).astype(np.float64)
 
-    def spread(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def repeat_values(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the passages' ``values`` for each position."""
         lengths = np.diff(np.append(self.starts, len(self.positions)))
         return np.repeat(values, lengths)

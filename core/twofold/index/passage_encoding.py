@@ -81,8 +81,7 @@ def encode_texts(
 def split_tokens(tokens: NDArray[np.int64], read: int, size: int) -> Spans:
     """Return the parts of a text that are encoded: its first ``read`` tokens, then its windows.
 
-    Windows of ``size`` tokens begin every 3/4 of their size, so that they overlap. The last one
-    begins earlier, to be whole.
+    Windows of ``size`` tokens begin every 3/4 of their size, so that they overlap.
 
     Args:
         tokens: The start and the end of each token in characters (tokens, 2).
@@ -90,8 +89,7 @@ def split_tokens(tokens: NDArray[np.int64], read: int, size: int) -> Spans:
         size: The tokens of a window.
     """
     count, step = len(tokens), max(size * 3 // 4, 1)
-    last = max(count - size, 0)
-    starts = np.minimum(np.arange(0, last + step, step), last)
+    starts = np.arange(0, max(count - size + step, 1), step)
     ends = np.minimum(starts + size, count)
     starts, ends = np.append(0, starts), np.append(min(read, count), ends)
     return np.column_stack([starts, ends, tokens[starts, 0], tokens[ends - 1, 1]])

@@ -38,18 +38,15 @@ def opened(path=None, reads=READS, metric=Metric.COSINE, windows=WINDOW, **optio
 
 
 def parts_of(text, reads=READS, size=WINDOW):
-    """Return what is encoded of a text: its beginning, then windows that begin every 6 words.
-
-    The last window is the text's last words.
-    """
+    """Return what is encoded of a text: its beginning, then windows that begin every 6 words."""
     words = text.split()
     if len(words) <= reads:
         return [text]
     parts, start = [words[:reads]], 0
     while True:
-        if start + size >= len(words):
-            return [" ".join(part) for part in [*parts, words[-size:]]]
         parts.append(words[start : start + size])
+        if start + size >= len(words):
+            return [" ".join(part) for part in parts]
         start += size * 3 // 4
 
 
