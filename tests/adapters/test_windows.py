@@ -77,11 +77,11 @@ def test_other_windows_are_refused(make, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
-def test_a_vector_store_index_embeds_nodes_by_itself(tmp_path):
+def test_a_node_that_comes_with_its_embedding_keeps_that_vector(tmp_path):
     store = llama_index_twofold.TwofoldVectorStore(path=tmp_path / "i", windows=8)
     VectorStoreIndex(
         [TextNode(text=LONG, id_="long")],
         storage_context=StorageContext.from_defaults(vector_store=store),
         embed_model=llama_index_twofold.TwofoldEmbedding(ENCODER),
     )
-    assert store.retriever.index.verify().vectors == 1  # the node has its embedding
+    assert store.retriever.index.verify().vectors == 1

@@ -47,6 +47,7 @@ _KINDS = "auto, flat, hnsw, ivf, ivf-pq or one-bit; with a codec after a colon, 
 _NAME = "Name of a folder in the index; pass the old one if the folder has moved."
 _ALLOW_EMPTY = "Accept a folder without text files: all its passages are deleted."
 _TITLE_WEIGHT = "How many times each term of a title counts."
+_DIGITS = 7  # of a number of tokens
 _WINDOWS = (
     "Tokens of a window of passages longer than the encoder reads; 'auto': 200, or what it reads; "
     "'none': no windows."
@@ -224,7 +225,7 @@ def _parse_windows(text: str | None) -> bool | int | None:
     named: dict[str | None, bool | None] = {None: None, "auto": True, "none": False}
     if text in named:
         return named[text]
-    if text is None or not text.isdecimal():
+    if text is None or not text.isdecimal() or len(text) > _DIGITS or not int(text):
         raise InputError(
             f"--windows must be 'auto', 'none' or a number of tokens, got {text!r:.80}"
         )

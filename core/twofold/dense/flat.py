@@ -430,12 +430,7 @@ class FlatIndex:
         """Return the best ``k`` of live ``rows``, each once, of which some have several vectors."""
         runs = [VectorRuns.from_positions(block, block.find_all(rows)[0]) for block in self.blocks]
         scores = [
-            float32_scores(
-                self.metric,
-                query[None, :],
-                block.vectors[run.positions],
-                block.lengths[run.positions],
-            )[0]
+            _scan_scores(self.metric, query[None, :], block.vectors[run.positions])[0]
             for block, run in zip(self.blocks, runs, strict=True)
         ]
         return self._rank_runs(query, runs, scores, k)

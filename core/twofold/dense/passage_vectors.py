@@ -62,11 +62,6 @@ class PassageVectors:
         """The spans, 0 where there are none."""
         return self.spans if self.spans is not None else np.zeros((len(self.rows), 4), np.int64)
 
-    @property
-    def passages(self) -> Rows:
-        """The rows of the passages, each once."""
-        return self.rows if self.spans is None else np.unique(self.rows)
-
     def by_passage(self) -> Iterator[tuple[int, "PassageVectors"]]:
         """Yield each passage's row and vectors."""
         starts = np.flatnonzero(np.diff(self.rows, prepend=-1)).tolist()
