@@ -5,6 +5,8 @@ from importlib.util import find_spec
 from twofold.errors import MissingExtraError
 
 _DISTRIBUTIONS = {
+    "docx": "python-docx",
+    "pptx": "python-pptx",
     "sentence_transformers": "sentence-transformers",
     "sklearn": "scikit-learn",
     "umap": "umap-learn",

@@ -26,6 +26,8 @@ class Limits:
         passage_bytes: UTF-8 bytes of a passage's id, title, text or metadata, each of them.
         word_characters: Characters without a blank in a passage's title or text.
         line_bytes: Bytes of one line of a file of passages, queries or judgments, decompressed.
+        file_bytes: Bytes of a file in a folder of files, and of what a DOCX, PPTX or EPUB file
+            unpacks to.
 
     Example:
         >>> from twofold.limits import Limits
@@ -39,6 +41,7 @@ class Limits:
     passage_bytes: int = 10_000_000
     word_characters: int = 1_000_000
     line_bytes: int = 1 << 26
+    file_bytes: int = 1 << 28
 
     @classmethod
     def from_environment(cls) -> "Limits":

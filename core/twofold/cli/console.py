@@ -5,6 +5,7 @@ import json
 import os
 import shlex
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from twofold.lexical import SCORERS, scorer_from_name
 from twofold.rerank import reranker_from_name
 
 DAMAGE, COULD_NOT_RUN, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141  # exit codes
+_PROGRESS_SECONDS = 5.0  # between two lines where standard error is no terminal
 _PIPE_WIDTH = 160  # columns where output goes to a file or a pipe
 
 
@@ -195,22 +197,46 @@ def spinner(label: str, *, quiet: bool) -> Iterator[None]:
 def progress(
     label: str, total: int, *, quiet: bool, first: str | None = None
 ) -> Iterator[Callable[..., None] | None]:
-    """Draw a progress bar on standard error, with the label ``first`` until something is done.
+    """Show on standard error how far the work is, with the label ``first`` until it begins.
 
-    Yields a function that sets the number done and optionally a new label. Yields None if
-    ``quiet``, or if standard error is no terminal.
+    A terminal shows a bar. Elsewhere, a line is written every few seconds.
+
+    Yields a function that sets the number done, and optionally a new total and a new label. Yields
+    None if ``quiet``.
     """
-    if quiet or not err.is_terminal:
+    if quiet:
         yield None
+        return
+    if not err.is_terminal:
+        yield _ProgressLines(label, total)
         return
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     with Progress(*columns, TimeRemainingColumn(), console=err, transient=True) as bar:
         task = bar.add_task(first if first is not None else label, total=total)
 
-        def report(done: float, label: str = label) -> None:
-            bar.update(task, completed=done, description=label)
+        def report(done: float, total: float | None = None, label: str = label) -> None:
+            bar.update(task, completed=done, total=total, description=label)
 
         yield report
+
+
+class _ProgressLines:
+    """Writes how far the work is, at most every few seconds."""
+
+    def __init__(self, label: str, total: float) -> None:
+        self._label = label
+        self._total = total
+        self._written = time.monotonic()
+
+    def __call__(self, done: float, total: float | None = None, label: str | None = None) -> None:
+        """Write the number done, if the last line is old enough."""
+        now = time.monotonic()
+        if now - self._written < _PROGRESS_SECONDS:
+            return
+        self._written = now
+        label = label if label is not None else self._label
+        total = total if total is not None else self._total
+        err.print(f"{label}: {done:,.0f} of {total:,.0f}", markup=False, soft_wrap=True)
 
 
 def retriever_options(

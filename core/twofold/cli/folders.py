@@ -1,25 +1,27 @@
-"""Tells what indexing a folder deleted, kept and left out."""
+"""Tells what indexing a folder read, skipped, deleted and kept."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from twofold.corpus import FolderReport, Outdated
-from twofold.corpus.folder import TEXT_FILE_REASONS, count_of
+from twofold.corpus import FolderReport, FolderUpdate
+from twofold.corpus.documents.reasons import FILE_REASONS
+from twofold.corpus.folder import NO_SUFFIX, count_of
 
-_SHOWN = 8  # reasons for files left out that are shown
+_SHOWN = 8  # reasons for skipped files that are shown
 
 
-def folder_as_dict(name: str, report: FolderReport, outdated: Outdated) -> dict[str, Any]:
+def folder_as_dict(update: FolderUpdate) -> dict[str, Any]:
     """Return what happened to a folder's files and passages as JSON values."""
+    report, outdated = update.report, update.outdated
     return {
-        "folder": name,
+        "folder": update.name,
         "files": len(report.read),
         "guessed": list(report.guessed),
         "skipped": report.counts(),
         "skipped_files": [
             {"source": file.source, "reason": file.reason, "detail": file.detail}
             for file in report.skipped
-            if file.reason in TEXT_FILE_REASONS
+            if file.reason in FILE_REASONS
         ],
         **{
             key: {"files": len(group), "passages": _count_passages(group)}
@@ -32,9 +34,10 @@ def folder_as_dict(name: str, report: FolderReport, outdated: Outdated) -> dict[
     }
 
 
-def describe_folder(report: FolderReport, outdated: Outdated) -> list[str]:
-    """Return lines for people: passages deleted and kept, and files left out, by reason."""
+def describe_folder(update: FolderUpdate) -> list[str]:
+    """Return lines for people: passages deleted and kept, files read, and files skipped."""
     lines: list[str] = []
+    outdated = update.outdated
     for group, problem, outcome in (
         (outdated.missing, "gone or without text", "deleted"),
         (outdated.shortened, "shorter", "deleted"),
@@ -43,12 +46,27 @@ def describe_folder(report: FolderReport, outdated: Outdated) -> list[str]:
         if group:
             passages = count_of(_count_passages(group), "passage")
             lines.append(f"{count_of(len(group), 'file')} {problem}: {passages} {outcome}")
+    passages = count_of(len(update.result.ids), "passage")
+    read = f"indexed {count_of(len(update.report.read), 'file')}, {passages}"
+    return [*lines, f"{read}{_describe_skipped(update.report)}"]
+
+
+def _describe_skipped(report: FolderReport) -> str:
+    """Return the number of skipped files with their reasons, "" for none."""
     counts = list(report.counts().items())
-    if counts:
-        shown = [f"{number:,} {reason}" for reason, number in counts[:_SHOWN]]
-        others = sum(number for _, number in counts[_SHOWN:])
-        lines.append("left out: " + ", ".join(shown + ([f"{others:,} others"] if others else [])))
-    return lines
+    if not counts:
+        return ""
+    shown = [
+        f"{number:,} {reason}{' (no reader)' if _is_suffix(reason) else ''}"
+        for reason, number in counts[:_SHOWN]
+    ]
+    others = sum(number for _, number in counts[_SHOWN:])
+    shown += [f"{others:,} others"] if others else []
+    return f"; skipped {len(report.skipped):,}: {', '.join(shown)}"
+
+
+def _is_suffix(reason: str) -> bool:
+    return reason.startswith(".") or reason == NO_SUFFIX
 
 
 def _count_passages(group: Mapping[str, Sequence[str]]) -> int:

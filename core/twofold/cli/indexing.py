@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import asdict, fields
-from itertools import chain
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,21 +20,18 @@ from twofold.cli.console import (
     spinner,
 )
 from twofold.cli.folders import describe_folder, folder_as_dict
-from twofold.corpus import (
-    Corpus,
-    FolderReport,
-    Outdated,
-    Splitting,
-    find_outdated,
-    read_queries,
-)
+from twofold.corpus import Corpus, FolderUpdate, Splitting, index_folder, read_queries
 from twofold.dense import index_type_as_dict, index_type_from_name
 from twofold.errors import CorpusError, InputError
 from twofold.index import AS_STORED, Index
 from twofold.index.writing.passage_input import PassageValidator
 from twofold.retriever import Retriever
 
-_CORPUS = "A BEIR folder, a .jsonl[.gz] file, or a folder of .txt and .md files."
+_CORPUS = (
+    "A folder of files (Markdown, PDF, HTML, Word, code, ...), or a collection: a file of JSON "
+    "lines, TSV, CSV or Parquet, or a folder as of BEIR, MTEB, MS MARCO or MIRACL."
+)
+_SIZE = "Most characters of a passage of a folder's files."
 _ENCODER = (
     "A model's name or folder, 'openai:MODEL', 'ollama:MODEL', 'hashing', or 'none'; "
     "'NAME?pooling=cls' sets options, 'QUERIES | PASSAGES' two models."
@@ -45,7 +42,7 @@ _ANALYZER = (
 )
 _KINDS = "auto, flat, hnsw, ivf, ivf-pq or one-bit; with a codec after a colon, such as flat:int8."
 _NAME = "Name of a folder in the index; pass the old one if the folder has moved."
-_ALLOW_EMPTY = "Accept a folder without text files: all its passages are deleted."
+_ALLOW_EMPTY = "Accept a folder without files to read: all its passages are deleted."
 _TITLE_WEIGHT = "How many times each term of a title counts."
 _DIGITS = 7  # of a number of tokens
 _WINDOWS = (
@@ -64,7 +61,9 @@ def index(
     windows: Annotated[str | None, Option(help=_WINDOWS, show_default="auto")] = None,
     name: Annotated[str | None, Option(help=_NAME, show_default="its own and a hash")] = None,
     allow_empty: Annotated[bool, Option("--allow-empty", help=_ALLOW_EMPTY)] = False,
-    size: Annotated[int, Option(help="Maximum characters per passage of a split file.")] = 1000,
+    size: Annotated[
+        int | None, Option(help=_SIZE, show_default="1000, and what the encoder reads")
+    ] = None,
     overlap: Annotated[
         int | None, Option(help="Overlap in characters.", show_default="150")
     ] = None,
@@ -74,14 +73,16 @@ def index(
 ) -> None:
     """Add a corpus to an index, replacing stored passages with the same ids.
 
-    If CORPUS is a folder of text files, passages that its files no longer have are deleted, also
-    those of files that are gone. Passages from elsewhere are kept.
+    If CORPUS is a folder of files, run this again after any change: edited files are read anew,
+    and passages of files that are gone are deleted. Passages from elsewhere are kept.
     """
     index_type = index_type_from_name(kind) if kind is not None else None
-    splitting = Splitting(size, overlap if overlap is not None else min(150, size // 4))
-    passages = _open_corpus(corpus, splitting, name, to, allow_empty=allow_empty)
-    validator = PassageValidator()
-    ids = [validator.validate(passage)[0].id for passage in passages]
+    splitting = Splitting(size, overlap)
+    source = _open_corpus(corpus, splitting, name, to, allow_empty=allow_empty)
+    count = 0
+    if source.folder is None:  # a bad line is found before anything is written
+        validator = PassageValidator()
+        count = sum(1 for passage in source if validator.validate(passage))
     started = time.perf_counter()
     with Index.open(
         to,
@@ -92,31 +93,38 @@ def index(
         windows=_parse_windows(windows),
         wait=wait,
     ) as target:
-        report, outdated = FolderReport((), (), ()), Outdated()
-        if passages.folder is not None:
-            report = passages.report()
-            outdated = find_outdated(target, passages, ids, report)
         if index_type is not None:
             target.reindex(index_type)
-        with progress("indexing", len(ids), quiet=as_json, first="loading the model") as show:
-            result = target.upsert(passages, progress=show)
+        update: FolderUpdate | None = None
+        if source.folder is None:
+            with progress("indexing", count, quiet=as_json, first="loading the model") as show:
+                result = target.upsert(source, progress=show)
+        else:
+            with progress("indexing", 1, quiet=as_json, first="reading files") as show:
+                update = index_folder(
+                    target,
+                    source.folder,
+                    splitting,
+                    name=name,
+                    allow_empty=allow_empty,
+                    reading=partial(show, label="reading files") if show is not None else None,
+                    progress=show,
+                )
+            result = update.result
         if result.added or result.updated:
             with spinner("preparing searches", quiet=as_json):
                 _prepare_searches(target)
-        stored = set(result.ids)  # a file may have come back meanwhile
-        groups = *outdated.missing.values(), *outdated.shortened.values()
-        deleted = [passage_id for passage_id in chain(*groups) if passage_id not in stored]
         counted = (field.name for field in fields(result) if field.name != "ids")
         value: dict[str, Any] = {name: getattr(result, name) for name in counted}
         value |= {
-            "removed": target.delete(deleted) if deleted else 0,
+            "removed": update.removed if update is not None else 0,
             "passages": len(target),
             "modes": target.modes,
             "kind": index_type_as_dict(target.index_type) if "dense" in target.modes else None,
             "seconds": time.perf_counter() - started,
         }
-    if passages.folder is not None:
-        value |= folder_as_dict(passages.name, report, outdated)
+    if update is not None:
+        value |= folder_as_dict(update)
     text = (
         f"{to}: {value['passages']:,} passages ({value['added']:,} added, {value['updated']:,} "
         f"updated, {value['removed']:,} removed, {value['unchanged']:,} unchanged) in "
@@ -132,9 +140,9 @@ def index(
     if value["truncated"]:
         text += (
             f"; {value['truncated']:,} texts are longer than the encoder reads and were "
-            "truncated: split them into shorter passages"
+            "truncated: split them into shorter passages, such as by --size 500"
         )
-    print_result(as_json, value, text, *describe_folder(report, outdated))
+    print_result(as_json, value, text, *(describe_folder(update) if update is not None else ()))
 
 
 def reanalyze(

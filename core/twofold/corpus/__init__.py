@@ -1,7 +1,15 @@
-"""Reading corpora, queries, judgments and runs."""
+"""Reading folders of files, corpora, queries, judgments and runs."""
 
-from twofold.corpus.corpus import Corpus, Splitting
-from twofold.corpus.folder import FolderReport, SkippedFile
+from twofold.corpus.corpus import Corpus
+from twofold.corpus.documents import FORMATS, Document, FileFormat, Heading, Record
+from twofold.corpus.folder import (
+    FolderContents,
+    FolderReport,
+    SkippedFile,
+    read_document,
+    read_folder,
+)
+from twofold.corpus.indexing import FolderUpdate, index_folder
 from twofold.corpus.outdated import Outdated, find_outdated
 from twofold.corpus.qrels import (
     Qrels,
@@ -9,22 +17,35 @@ from twofold.corpus.qrels import (
     read_qrels,
     read_queries,
     read_run,
+    scale_grades,
     write_qrels,
     write_run,
 )
+from twofold.corpus.splitting import Splitting
 
 __all__ = [
+    "FORMATS",
     "Corpus",
+    "Document",
+    "FileFormat",
+    "FolderContents",
     "FolderReport",
+    "FolderUpdate",
+    "Heading",
     "Outdated",
     "Qrels",
     "Queries",
+    "Record",
     "SkippedFile",
     "Splitting",
     "find_outdated",
+    "index_folder",
+    "read_document",
+    "read_folder",
     "read_qrels",
     "read_queries",
     "read_run",
+    "scale_grades",
     "write_qrels",
     "write_run",
 ]

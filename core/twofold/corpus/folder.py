@@ -1,59 +1,69 @@
-"""Reads the text files of a folder, whatever their encoding, and reports what was left out."""
+"""Reads a folder of files in many formats, splits them, and reports what was left out."""
 
-import codecs
 import errno
 import os
-import re
 import stat
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
-from twofold.errors import CorpusError, DegradedWarning
-from twofold.storage import content_hash
-
-TEXT, MARKDOWN = (".txt", ".text"), (".md", ".markdown")
-EMPTY, BINARY, HIDDEN, LINK = "empty", "binary", "hidden", "linked folder"
-NO_FILE, UNREADABLE, UNKNOWN = "no file", "unreadable", "unknown encoding"
-BAD_NAME = "bad name"
-TEXT_FILE_REASONS = (EMPTY, BINARY, UNKNOWN, BAD_NAME, UNREADABLE, NO_FILE, LINK)
-"""Why something is left out that may have text; the other reasons are suffixes and ``hidden``."""
-_PROBLEMS = {
-    UNREADABLE: "the system can't read it",
-    UNKNOWN: "neither Unicode nor Windows-1252; convert it to UTF-8",
-    BINARY: "it has NUL characters, so it is no text, or UTF-16 without a byte order mark",
-    BAD_NAME: "its name is not UTF-8; rename it",
-}
-"""By reason, the message for a text file that is left out although it may have text."""
-_FALLBACK = "cp1252"
-# UTF-32 comes first, because its little-endian mark starts with that of UTF-16.
-_MARKS = (
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
+from twofold.corpus.documents import (
+    Document,
+    FileFormat,
+    UnreadableError,
+    find_format,
+    parse_document,
 )
-_HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+(\S.*)$", re.MULTILINE)
-_FENCED = re.compile(r"^ {0,3}(```(?![^\n]*`)|~~~).*?(?:^ {0,3}\1|\Z)", re.MULTILINE | re.DOTALL)
+from twofold.corpus.documents.reasons import (
+    BAD_NAME,
+    BROKEN,
+    HIDDEN,
+    INDEX,
+    LINK,
+    NO_FILE,
+    NO_PACKAGE,
+    PROBLEMS,
+    TOO_LARGE,
+    UNREADABLE,
+)
+from twofold.corpus.reading import FilePath
+from twofold.corpus.splitting import Chunk, Fits, Splitting, find_fits, split_document
+from twofold.errors import CorpusError, DegradedWarning, InputError
+from twofold.limits import limit_message, read_limit
+from twofold.protocols import Encoder
+from twofold.storage import content_hash
+from twofold.types import Passage
+from twofold.validation import as_path
+
+NO_SUFFIX = "no suffix"
+_NAMED = 3  # files that a warning names
+_INDEX_FILES = ("HEAD", "catalog.sqlite")
 
 
 @dataclass(frozen=True, slots=True)
 class SkippedFile:
     """A file, or a hidden, linked or unreadable folder, that gives no passages.
 
-    ``source`` is its path below the corpus folder. ``reason`` is a suffix such as ``.pdf``,
-    ``no suffix``, or one of these:
+    ``source`` is its path below the corpus folder. ``reason`` is a suffix that no reader is for,
+    such as ``.zip``, ``no suffix``, or one of these:
 
     - ``hidden``: its name starts with a period.
     - ``empty``: it has nothing but blanks.
     - ``binary``: it has NUL characters.
     - ``unknown encoding``: it is neither Unicode nor Windows-1252.
     - ``unreadable``: the system refuses to read it. ``detail`` says why.
+    - ``broken``: it isn't valid in its format. ``detail`` says what the reader found.
+    - ``protected``: it is encrypted.
+    - ``no text``: it has only images.
+    - ``too large``: it exceeds the limit ``file_bytes``, or unpacks to more.
+    - ``missing package``: its format needs the extra ``files``.
     - ``bad name``: its name is not UTF-8, so that ids of its passages would be no text.
     - ``no file``: a broken link, or a device.
     - ``linked folder``: a link to a folder, which isn't followed, so that no loop is endless.
+    - ``index``: a folder that has an index.
     """
 
     source: str
@@ -71,9 +81,9 @@ class FolderReport:
         skipped: All other files; hidden, linked and unreadable folders count as one each.
     """
 
-    read: tuple[str, ...]
-    guessed: tuple[str, ...]
-    skipped: tuple[SkippedFile, ...]
+    read: tuple[str, ...] = ()
+    guessed: tuple[str, ...] = ()
+    skipped: tuple[SkippedFile, ...] = ()
 
     def counts(self) -> dict[str, int]:
         """Return the number of skipped files by reason, the most frequent first."""
@@ -81,67 +91,139 @@ class FolderReport:
 
 
 @dataclass(frozen=True, slots=True)
-class TextFile:
-    """A text file as decoded, without byte order mark and with its line breaks as they are."""
+class FolderContents(Sequence[Passage]):
+    """The passages of a folder's files, and a report of the files.
 
-    source: str
-    text: str
-    guessed: bool
-
-    @property
-    def is_markdown(self) -> bool:
-        """Whether the suffix is that of Markdown."""
-        return self.source.lower().endswith(MARKDOWN)
-
-    @property
-    def title(self) -> str:
-        """The first heading outside of code blocks if this is Markdown, else the file's name."""
-        if self.is_markdown:
-            plain = self.text.replace("\r\n", "\n").replace("\r", "\n")
-            for heading in _HEADING.finditer(_FENCED.sub("", plain)):
-                if title := _strip_closing(heading[1].rstrip()):
-                    return title
-        return Path(self.source).stem
-
-
-def _strip_closing(heading: str) -> str:
-    """Return a heading without the number signs that may close it; ``C#`` keeps its own."""
-    text = heading.rstrip("#")
-    return text.rstrip() if not text or text[-1].isspace() else heading
-
-
-def read_text_files(folder: Path) -> Iterator[TextFile | SkippedFile]:
-    """Yield the text files below ``folder`` sorted by path, and then what is skipped.
-
-    Files are read as UTF-8, or as UTF-16 or UTF-32 if they start with its byte order mark. A file
-    that is none of them is read as Windows-1252, and left out if that has no such characters.
+    Attributes:
+        name: The folder's name, stored with its passages.
+        passages: The passages, in the order of the files and of their text.
+        report: Which files were read, and which weren't.
     """
+
+    name: str
+    passages: tuple[Passage, ...]
+    report: FolderReport
+
+    @overload
+    def __getitem__(self, index: int) -> Passage: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Passage, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Passage | tuple[Passage, ...]:
+        return self.passages[index]
+
+    def __len__(self) -> int:
+        return len(self.passages)
+
+
+def read_folder(
+    path: FilePath,
+    splitting: Splitting | None = None,
+    *,
+    name: str | None = None,
+    encoder: Encoder | None = None,
+    allow_empty: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> FolderContents:
+    r"""Read the files below a folder, and split them into passages.
+
+    All formats of ``twofold.corpus.FORMATS`` are read. Other files, and those that can't be read,
+    are in the ``report``; a warning names those that may have text.
+
+    A passage's id is ``source#part``; that of a row or object with an id is ``source#id``. Its
+    title is the document's title and the headings above it. Its metadata are:
+
+    - ``source``: the path of the file below the folder
+    - ``folder``: the folder's ``name``
+    - ``part``: the passage's number in the file, from 0
+    - ``start`` and ``end``: its characters in ``read_document(file).text``
+    - ``line``, ``page``, ``slide``, ``cell``, ``chapter``, ``row`` or ``item``: where it begins in
+      the file, from 1
+    - ``section``: the headings above it
+    - other columns and fields, if it is a row or object
+
+    Files of text are UTF-8, or UTF-16 or UTF-32 with a byte order mark. Others are read as
+    Windows-1252, with a warning.
+
+    Args:
+        path: The folder.
+        splitting: Length of the passages. By default they fit the encoder.
+        name: Name of the folder, stored with its passages. Default: the folder's own name and a
+            hash of its absolute path, which changes if the folder moves.
+        encoder: The encoder of the passages, ``index.encoder``. By default a passage has at most
+            1,000 characters, and no more tokens than this encoder reads.
+        allow_empty: Accept a folder without any file that has a reader.
+        progress: Called with the number of files read, and the number of all.
+
+    Returns:
+        The passages, a sequence, and the report.
+
+    Raises:
+        CorpusError: There is no such folder, it can't be read, or it has no files with a reader.
+        InputError: The name is blank.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from twofold.corpus import read_folder
+        >>> Path("docs").mkdir()
+        >>> _ = Path("docs/tea.md").write_text("# Tea\n\n## Green\n\nSteep it for two minutes.")
+        >>> read_folder("docs")[0].title
+        'Tea > Green'
+    """
+    folder = as_path("path", path)
+    splitting = splitting if splitting is not None else Splitting()
+    if name is None:
+        name = folder_name(folder)
+    elif not isinstance(name, str) or not name.strip():
+        raise InputError(f"name must be text that isn't blank, got {name!r:.80}")
     paths, skipped = _list_files(folder)
-    for path in paths:
-        file = _read_file(path, path.relative_to(folder).as_posix())
-        if isinstance(file, TextFile):
-            yield file
-        else:
-            skipped.append(file)
-    yield from sorted(skipped, key=lambda file: Path(file.source))
-
-
-def report_folder(folder: Path) -> FolderReport:
-    """Read all text files below ``folder``, and report which give passages."""
+    if not paths and not allow_empty:
+        raise CorpusError(_no_files_message(folder, skipped))
+    fits = find_fits(encoder, splitting)
+    passages: list[Passage] = []
     read: list[str] = []
     guessed: list[str] = []
-    skipped: list[SkippedFile] = []
-    for file in read_text_files(folder):
-        if isinstance(file, SkippedFile):
-            skipped.append(file)
-            continue
-        read.append(file.source)
-        guessed += [file.source] if file.guessed else []
-    return FolderReport(tuple(read), tuple(guessed), tuple(skipped))
+    for number, (source, file_format) in enumerate(paths, start=1):
+        try:
+            document = _read_file(folder / source, source, file_format)
+            passages += _make_passages(document, source, name, splitting, fits)
+        except UnreadableError as error:
+            skipped.append(SkippedFile(source, error.reason, error.detail))
+        else:
+            read.append(source)
+            guessed += [source] if document.is_guessed else []
+        if progress is not None:
+            progress(number, len(paths))
+    skipped.sort(key=lambda file: Path(file.source))
+    report = FolderReport(tuple(read), tuple(guessed), tuple(skipped))
+    _warn_of_losses(folder, report, stacklevel=2)
+    return FolderContents(name, tuple(passages), report)
 
 
-def has_text_files(folder: Path) -> bool:
-    """Return whether there are text or Markdown files below ``folder``, readable or not."""
+def read_document(path: FilePath) -> Document:
+    """Return the text of a file, with its headings and pages.
+
+    ``text[start:end]`` of the result's ``text`` is the text of a passage of `read_folder` with this
+    ``start`` and ``end``.
+
+    Raises:
+        CorpusError: The file has no reader, can't be read, or gives no text.
+    """
+    file = as_path("path", path)
+    file_format = find_format(file.name)
+    if file_format is None:
+        raise CorpusError(f"{file} has no reader: its name ends in {file.suffix or NO_SUFFIX!r}")
+    try:
+        return _read_file(file, file.name, file_format)
+    except UnreadableError as error:
+        problem = PROBLEMS.get(error.reason, error.reason)
+        detail = f" ({error.detail})" if error.detail else ""
+        raise CorpusError(f"{file}: {problem}{detail}") from error
+
+
+def has_files(folder: Path) -> bool:
+    """Return whether there are files with a reader below ``folder``, readable or not."""
     paths, _ = _list_files(folder)
     return bool(paths)
 
@@ -153,36 +235,87 @@ def folder_name(folder: Path) -> str:
     return f"{name}-{content_hash(os.fsencode(path)).hex()[:8]}"
 
 
-def warn_of_losses(
-    folder: Path, guessed: Sequence[str], skipped: Sequence[SkippedFile], *, stacklevel: int
-) -> None:
-    """Warn of text files that couldn't be read, and of those whose encoding was guessed."""
-    by_problem: dict[str, list[str]] = {}
-    for file in skipped:
-        if file.reason in _PROBLEMS:
-            problem = f"{_PROBLEMS[file.reason]}{f' ({file.detail})' if file.detail else ''}"
-            by_problem.setdefault(problem, []).append(file.source)
-    messages = [
-        f"left out {count_of(len(sources), 'file')}, such as {sources[0]!r:.80}: {problem}"
-        for problem, sources in by_problem.items()
-    ]
-    if guessed:
-        messages.append(
-            f"read {count_of(len(guessed), 'file')} as Windows-1252, such as {guessed[0]!r:.80}: "
-            "not Unicode; convert to UTF-8 if the text is wrong"
-        )
-    for message in messages:
-        warnings.warn(f"{folder}: {message}", DegradedWarning, stacklevel=stacklevel + 1)
-
-
 def count_of(number: int, noun: str) -> str:
     """Return a number with its noun, such as ``1 file`` and ``2 files``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _list_files(folder: Path) -> tuple[list[Path], list[SkippedFile]]:
-    """Return the paths of the text files below ``folder``, sorted, and what else is there."""
-    paths: list[Path] = []
+def _make_passages(
+    document: Document, source: str, name: str, splitting: Splitting, fits: Fits | None
+) -> Iterator[Passage]:
+    """Yield the passages of a document."""
+    seen: set[str] = set()
+    for part, chunk in enumerate(split_document(document, splitting, fits)):
+        identifier = _chunk_id(chunk, part)
+        if identifier in seen:
+            raise UnreadableError(BROKEN, f"the id {identifier!r:.80} is given twice")
+        seen.add(identifier)
+        metadata = dict(chunk.record.metadata) if chunk.record is not None else {}
+        metadata |= {
+            "source": source,
+            "folder": name,
+            "part": part,
+            "start": chunk.start,
+            "end": chunk.end,
+        }
+        if chunk.record is not None:
+            metadata[document.place] = chunk.record.place
+        elif document.place:
+            metadata[document.place] = document.find_place(chunk.start)
+        if chunk.section:
+            metadata["section"] = chunk.section
+        text = document.text[chunk.start : chunk.end]
+        yield Passage(id=f"{source}#{identifier}", title=chunk.title, text=text, metadata=metadata)
+
+
+def _chunk_id(chunk: Chunk, part: int) -> str:
+    """Return the part's number, or the record's id, and the part of a record that was split."""
+    if chunk.record is None or not chunk.record.id:
+        return str(part)
+    return chunk.record.id + (f".{chunk.record_part}" if chunk.record_part else "")
+
+
+def _warn_of_losses(folder: Path, report: FolderReport, *, stacklevel: int) -> None:
+    """Warn of files that couldn't be read, and of those whose encoding was guessed."""
+    by_problem: dict[str, list[SkippedFile]] = {}
+    for file in report.skipped:
+        if file.reason in PROBLEMS:
+            key = file.detail if file.reason in (UNREADABLE, NO_PACKAGE) else ""
+            by_problem.setdefault(f"{file.reason}\0{key}", []).append(file)
+    messages = [f"left out {_describe_files(files)}" for files in by_problem.values()]
+    if report.guessed:
+        messages.append(
+            f"read {count_of(len(report.guessed), 'file')} as Windows-1252, such as "
+            f"{report.guessed[0]!r:.80}: not Unicode; convert to UTF-8 if the text is wrong"
+        )
+    for message in messages:
+        warnings.warn(f"{folder}: {message}", DegradedWarning, stacklevel=stacklevel + 1)
+
+
+def _describe_files(files: Sequence[SkippedFile]) -> str:
+    """Return the names of some files that are left out for one reason, and the problem."""
+    reason, detail = files[0].reason, files[0].detail
+    if reason == NO_PACKAGE:
+        problem = detail
+    else:
+        problem = f"{PROBLEMS[reason]}{f' ({detail})' if detail else ''}"
+    names = ", ".join(f"{file.source!r:.80}" for file in files[:_NAMED])
+    such = "such as " if len(files) > _NAMED else ""
+    return f"{count_of(len(files), 'file')}, {such}{names}: {problem}"
+
+
+def _no_files_message(folder: Path, skipped: Sequence[SkippedFile]) -> str:
+    counts = Counter(file.reason for file in skipped).most_common(5)
+    found = ", ".join(f"{number:,} {reason}" for reason, number in counts)
+    return (
+        f"{folder} has no corpus: no file that can be read{f' ({found})' if found else ''}; "
+        "docs/files.md lists the formats"
+    )
+
+
+def _list_files(folder: Path) -> tuple[list[tuple[str, FileFormat]], list[SkippedFile]]:
+    """Return the files with a reader, sorted by path below ``folder``, and what else is there."""
+    paths: list[tuple[Path, FileFormat]] = []
     skipped: list[SkippedFile] = []
 
     def skip(path: Path, reason: str, detail: str = "") -> None:
@@ -200,47 +333,41 @@ def _list_files(folder: Path) -> tuple[list[Path], list[SkippedFile]]:
                 skip(path, HIDDEN)
             elif path.is_symlink():
                 skip(path, LINK)
+            elif all((path / part).is_file() for part in _INDEX_FILES):
+                skip(path, INDEX)
             else:
                 continue
             folders.remove(name)
         for name in files:
             path = Path(base, name)
+            file_format = find_format(name)
             if name.startswith("."):
                 skip(path, HIDDEN)
-            elif path.suffix.lower() not in TEXT + MARKDOWN:
-                skip(path, path.suffix.lower() or "no suffix")
+            elif file_format is None:
+                skip(path, path.suffix.lower() or NO_SUFFIX)
             else:
-                paths.append(path)
-    return sorted(paths), skipped
+                paths.append((path, file_format))
+    ordered = sorted(paths, key=lambda item: item[0])
+    return [(path.relative_to(folder).as_posix(), each) for path, each in ordered], skipped
 
 
-def _read_file(path: Path, source: str) -> TextFile | SkippedFile:
-    """Read a file, or return why not."""
+def _read_file(path: Path, source: str, file_format: FileFormat) -> Document:
+    """Read a file; raise UnreadableError with the reason why not."""
     try:
         source.encode()
     except UnicodeEncodeError:
-        return SkippedFile(source, BAD_NAME)
+        raise UnreadableError(BAD_NAME) from None
+    limit = read_limit("file_bytes")
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would wait for its writer
-            return SkippedFile(source, NO_FILE)
-        data = path.read_bytes()
+            raise UnreadableError(NO_FILE)
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
     except OSError as error:
         reason = NO_FILE if error.errno in (errno.ENOENT, errno.ELOOP) else UNREADABLE
-        return SkippedFile(source, reason, error.strerror or str(error))
-    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8-sig")
-    text, guessed = _decode(data, encoding), False
-    if text is None and b"\0" not in data and encoding == "utf-8-sig":
-        text, guessed = _decode(data, _FALLBACK), True
-    if text is None:
-        return SkippedFile(source, UNKNOWN if b"\0" not in data else BINARY)
-    if "\0" in text:
-        return SkippedFile(source, BINARY)
-    return TextFile(source, text, guessed) if text.strip() else SkippedFile(source, EMPTY)
-
-
-def _decode(data: bytes, encoding: str) -> str | None:
-    """Return text, or None for bytes that the encoding doesn't have."""
-    try:
-        return data.decode(encoding)
-    except UnicodeDecodeError:
-        return None
+        raise UnreadableError(reason, error.strerror or str(error)) from error
+    if len(data) > limit:
+        given, advice = f"more than {limit:,}", "split it"
+        message = limit_message("file_bytes", limit, "a file", "bytes", given, advice)
+        raise UnreadableError(TOO_LARGE, message)
+    return parse_document(data, source, file_format)

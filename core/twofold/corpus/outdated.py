@@ -4,10 +4,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from twofold.corpus.corpus import Corpus
-from twofold.corpus.folder import UNREADABLE, FolderReport
+from twofold.corpus.documents.reasons import NO_PACKAGE, TOO_LARGE, UNREADABLE
+from twofold.corpus.folder import FolderContents
 from twofold.errors import InputError
 from twofold.types import Passage
+
+_PASSING = (UNREADABLE, NO_PACKAGE, TOO_LARGE)
+"""Reasons that may be others tomorrow although the file stays as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,42 +28,37 @@ class Outdated:
     unreadable: dict[str, list[str]] = field(default_factory=dict)
 
 
-def find_outdated(
-    stored: Iterable[Passage], corpus: Corpus, ids: Iterable[str], report: FolderReport
-) -> Outdated:
+def find_outdated(stored: Iterable[Passage], contents: FolderContents) -> Outdated:
     """Return the passages among ``stored`` that come from a folder which no longer has them.
 
-    A passage comes from the folder if its metadata ``folder`` is the corpus's ``name`` and its id
-    is its ``source`` and ``part``. Passages from elsewhere are never among the result.
+    A passage comes from the folder if its metadata ``folder`` is the folder's name and its id
+    begins with its ``source``. Passages from elsewhere are never among the result.
 
     Args:
         stored: The passages of an index.
-        corpus: The folder.
-        ids: Ids of all passages that the folder has now.
-        report: The folder's report.
+        contents: The folder.
 
     Raises:
         InputError: A passage of the folder has the id of a stored passage from another folder.
     """
-    current = set(ids)
-    sources = {passage_id.rpartition("#")[0] for passage_id in current}
-    failed = {file.source for file in report.skipped if file.reason == UNREADABLE}
-    failed |= set(report.read) - sources  # could be read only after ``ids`` were collected
+    current = {passage.id for passage in contents}
+    sources = set(contents.report.read)
+    failed = {file.source for file in contents.report.skipped if file.reason in _PASSING}
     outdated = Outdated()
     for passage in stored:
         metadata = passage.metadata
         folder, source = metadata.get("folder"), metadata.get("source")
         if folder is None or not isinstance(source, str):
             continue
-        if passage.id != f"{source}#{metadata.get('part')}":
+        if not passage.id.startswith(f"{source}#"):
             continue
-        if folder != corpus.name and passage.id in current:
+        if folder != contents.name and passage.id in current:
             raise InputError(
                 f"the index has {passage.id!r:.80} from another folder, {folder!r:.80}: if that is "
-                f"{corpus.folder} before it moved, pass its name, {folder!r:.80}; if not, index "
+                f"this folder before it moved, pass its name, {folder!r:.80}; if not, index "
                 "a folder that has both"
             )
-        if folder != corpus.name or passage.id in current:
+        if folder != contents.name or passage.id in current:
             continue
         places = {source, *map(str, PurePosixPath(source).parents)}
         group = (

@@ -13,12 +13,10 @@ from typing import Any, Literal
 from twofold.errors import CorpusError
 from twofold.limits import limit_message, read_limit
 from twofold.metadata import MAX_DEPTH, find_json_problem
-from twofold.types import Passage
 
 FilePath = str | os.PathLike[str]
 ID_FIELDS = ("_id", "id", "docid")
 """Names of the field that has the id of a passage or a query."""
-_PASSAGE_FIELDS = (*ID_FIELDS, "title", "text", "metadata")
 _BOM = b"\xef\xbb\xbf"
 # Bytes without which a line has no non-finite number and no half surrogate pair.
 _SUSPECT = re.compile(rb"NaN|Infinity|\\u[dD][89a-fA-F]|\d[eE]\+?\d\d\d|\d{309}")
@@ -120,38 +118,34 @@ def _line_message(limit: int) -> str:
     return limit_message("line_bytes", limit, "a line", "bytes", given, advice)
 
 
-def read_passages(path: Path) -> Iterator[Passage]:
-    """Yield the passages of a file of JSON lines, as in BEIR's, MIRACL's and pyserini's corpora.
+def parse_json_file(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (number from 1, JSON object) of a file that has a list of objects; raise CorpusError.
 
-    The id is the field ``_id``, ``id`` or ``docid``, and the text is ``text``, or ``contents`` if
-    there is no ``text``. ``title`` and ``metadata`` are optional. Other fields become metadata.
-    Raises CorpusError naming the line, also for an id that an earlier line has.
+    No more of it than the limit ``file_bytes`` is read or decompressed.
     """
-    seen: set[str] = set()
-    for number, record in read_json_lines(path):
-        metadata = record.get("metadata")
-        if metadata is not None and not isinstance(metadata, dict):
-            raise line_error(path, number, f"metadata must be a JSON object, got {metadata!r:.60}")
-        absent = record.get("text") is None and record.get("contents") is not None
-        text = "contents" if absent else "text"
-        others = {
-            name: value
-            for name, value in record.items()
-            if name not in _PASSAGE_FIELDS and name != text
-        }
-        passage_id = id_field(path, number, record)
-        if passage_id in seen:
-            raise line_error(
-                path, number, f"passage id {passage_id!r} is given twice: an earlier line has it"
-            )
-        if passage_id:
-            seen.add(passage_id)
-        yield Passage(
-            id=passage_id,
-            title="" if record.get("title") is None else text_field(path, number, record, "title"),
-            text=text_field(path, number, record, text),
-            metadata=others | (metadata or {}),
-        )
+    limit = read_limit("file_bytes")
+    try:
+        with open_file(path, "rb") as file:
+            data = file.read(limit + 1)
+    except FileNotFoundError:
+        raise CorpusError(f"there is no file {path}") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise CorpusError(f"{path} can't be read: {error}") from error
+    if len(data) > limit:
+        given, advice = f"more than {limit:,}", "pass JSON lines"
+        raise CorpusError(limit_message("file_bytes", limit, f"{path}", "bytes", given, advice))
+    try:
+        items = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise CorpusError(f"{path}: {describe_json_error(error)}") from None
+    if not isinstance(items, list):
+        raise CorpusError(f"{path} must have a list of JSON objects, got {items!r:.60}")
+    for number, record in enumerate(items, start=1):
+        problem = find_json_problem(record, "record")
+        if not isinstance(record, dict) or problem is not None:
+            given = problem if problem is not None else f"got {record!r:.60}"
+            raise CorpusError(f"{path}, item {number}: must be a JSON object: {given}")
+        yield number, record
 
 
 def text_field(path: Path, number: int, record: dict[str, Any], name: str) -> str:

@@ -1,0 +1,121 @@
+"""Reads Word files by python-docx, and PowerPoint files by python-pptx."""
+
+import io
+import re
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+from twofold.corpus.documents.archives import check_zip
+from twofold.corpus.documents.document import Document, DocumentBuilder
+
+_HEADING_STYLE = re.compile(r"heading (\d)", re.IGNORECASE)
+_W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+_FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
+
+
+def read_docx(data: bytes, source: str) -> Document:
+    """Read a Word file, insertions and content controls included, deletions not."""
+    import docx
+
+    check_zip(data)
+    file = docx.Document(io.BytesIO(data))
+    levels = {style.style_id: _heading_level(style.name) for style in file.styles}
+    builder = DocumentBuilder()
+    title = ""
+    for kind, element in _walk_body(file.element.body):
+        if kind == "table":
+            builder.add_block("\n".join(_docx_rows(element)))
+            continue
+        text = _paragraph_text(element)
+        style = element.find(f"{_W}pPr/{_W}pStyle")
+        level = levels.get(style.get(f"{_W}val")) if style is not None else None
+        if level is None:
+            is_item = element.find(f"{_W}pPr/{_W}numPr") is not None
+            builder.add_block(f"- {text}" if is_item and text.strip() else text)
+        else:
+            builder.add_heading(max(level, 1), text)
+            title = title or (" ".join(text.split()) if level == 0 else "")
+    named = " ".join(str(file.core_properties.title or "").split())
+    return builder.build(named or title or builder.find_title() or PurePosixPath(source).stem)
+
+
+def read_pptx(data: bytes, source: str) -> Document:
+    """Read a PowerPoint file, slide by slide, with tables and notes."""
+    import pptx
+
+    check_zip(data)
+    file = pptx.Presentation(io.BytesIO(data))
+    builder = DocumentBuilder("slide")
+    for slide in file.slides:
+        builder.begin_place()
+        title = slide.shapes.title
+        if title is not None:
+            builder.add_heading(1, title.text_frame.text)
+        for shape in _flatten(slide.shapes):
+            if title is not None and shape.shape_id == title.shape_id:
+                continue
+            if shape.has_text_frame:
+                builder.add_block(shape.text_frame.text.replace("\v", "\n"))
+            elif getattr(shape, "has_table", False):
+                rows = ([cell.text for cell in row.cells] for row in shape.table.rows)
+                builder.add_block("\n".join(" | ".join(row) for row in rows if any(row)))
+        if slide.has_notes_slide and slide.notes_slide.notes_text_frame is not None:
+            builder.add_block(slide.notes_slide.notes_text_frame.text)
+    named = " ".join(str(file.core_properties.title or "").split())
+    if named == "PowerPoint Presentation":  # what PowerPoint writes without a title
+        named = ""
+    return builder.build(named or builder.find_title() or PurePosixPath(source).stem)
+
+
+def _heading_level(name: str | None) -> int | None:
+    """Return the level of a heading's style, 0 for the title, None for other styles."""
+    if name is None:
+        return None
+    if name.lower() == "title":
+        return 0
+    found = _HEADING_STYLE.fullmatch(name)
+    return int(found[1]) if found is not None else None
+
+
+def _walk_body(element: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the paragraphs and tables of a body in order, those of content controls too."""
+    for child in element:
+        if child.tag == f"{_W}p":
+            yield "paragraph", child
+        elif child.tag == f"{_W}tbl":
+            yield "table", child
+        elif child.tag in (f"{_W}sdt", f"{_W}sdtContent", f"{_W}customXml", f"{_W}ins"):
+            yield from _walk_body(child)
+
+
+def _paragraph_text(paragraph: Any) -> str:
+    """Return the text of a paragraph, with links and insertions."""
+    parts: list[str] = []
+    for node in paragraph.iter(f"{_W}t", f"{_W}tab", f"{_W}br", f"{_W}cr", f"{_W}noBreakHyphen"):
+        if any(above.tag == _FALLBACK for above in node.iterancestors()):
+            continue  # the same text for older programs
+        if node.tag == f"{_W}t":
+            parts.append(node.text or "")
+        else:
+            parts.append({f"{_W}tab": "\t", f"{_W}noBreakHyphen": "-"}.get(node.tag, "\n"))
+    return "".join(parts)
+
+
+def _docx_rows(table: Any) -> Iterator[str]:
+    for row in table.iter(f"{_W}tr"):
+        cells = [
+            " ".join(" ".join(_paragraph_text(p) for p in cell.iter(f"{_W}p")).split())
+            for cell in row.iter(f"{_W}tc")
+        ]
+        if any(cells):
+            yield " | ".join(cells)
+
+
+def _flatten(shapes: Any) -> Iterator[Any]:
+    """Yield shapes in order, those of groups too."""
+    for shape in shapes:
+        if hasattr(shape, "shapes"):
+            yield from _flatten(shape.shapes)
+        else:
+            yield shape

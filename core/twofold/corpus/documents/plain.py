@@ -1,0 +1,162 @@
+"""Reads plain text, Markdown, reStructuredText and source code, whose text stays as it is."""
+
+import ast
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from markdown_it import MarkdownIt
+
+from twofold.corpus.documents.decoding import decode_text, find_coding
+from twofold.corpus.documents.document import Document, Heading, find_line_starts
+
+_LINE = re.compile(r"([^\r\n]*)(\r\n|\r|\n|$)")
+_FRONT_MATTER = re.compile(r"\s*---[ \t]*(?:\r\n|\r|\n).*?^(?:---|\.\.\.)[ \t]*$", re.M | re.S)
+_FRONT_TITLE = re.compile(r"^title:[ \t]*(['\"]?)(\S.*?)\1[ \t]*$", re.MULTILINE)
+_MARKUP = re.compile(
+    r"!?\[([^\]]*)\](?:\([^)]*\)|\[[^\]]*\])|[*`]|</?\w[^>]*>|\s*\{[#.:][^}]*\}\s*$"
+)
+_ADORNMENT = re.compile(r"([!-/:-@[-`{-~])\1{2,}[ \t]*$")
+_ROLE = re.compile(r":[\w:+-]+:`~?([^`<]*?)(?:\s*<[^`]*>)?`|`([^`<]*?)(?:\s*<[^`]*>)?`_{0,2}|[*`|]")
+
+
+def read_text(data: bytes, source: str) -> Document:
+    """Read plain text. The title is the file's name."""
+    text, guessed = decode_text(data)
+    return _as_document(text, PurePosixPath(source).stem, (), guessed=guessed)
+
+
+def read_markdown(data: bytes, source: str) -> Document:
+    """Read Markdown. The title is that of the front matter, the first heading or the name."""
+    text, guessed = decode_text(data)
+    front = _FRONT_MATTER.match(text)
+    begin = front.end() if front is not None else 0
+    headings = tuple(_find_markdown_headings(text, begin))
+    named = _FRONT_TITLE.search(front[0]) if front is not None else None
+    title = named[2] if named is not None else headings[0].text if headings else ""
+    name = PurePosixPath(source).stem
+    return _as_document(text, title or name, headings, guessed=guessed, is_markdown=True)
+
+
+def read_restructured_text(data: bytes, source: str) -> Document:
+    """Read reStructuredText. The title is the first section's, or the file's name."""
+    text, guessed = decode_text(data)
+    headings = tuple(_find_section_titles(text))
+    title = headings[0].text if headings else PurePosixPath(source).stem
+    return _as_document(text, title, headings, guessed=guessed)
+
+
+def read_source(data: bytes, source: str) -> Document:
+    """Read source code. The title is the path; in Python, classes and functions are headings."""
+    text, guessed = decode_text(data, find_coding(data))
+    is_python = PurePosixPath(source).suffix.lower() in (".py", ".pyi")
+    headings = tuple(_find_definitions(text)) if is_python else ()
+    return _as_document(text, source, headings, guessed=guessed)
+
+
+def clean_heading(text: str) -> str:
+    """Return a Markdown heading without links, emphasis, tags and attributes."""
+    return " ".join(_MARKUP.sub(lambda match: match[1] or "", text).split())
+
+
+def find_markdown_headings(text: str) -> list[tuple[int, int, str]]:
+    """Return the line (from 0), the level and the text of each heading."""
+    tokens = _MARKDOWN.parse(text)
+    return [
+        (token.map[0], int(token.tag[1:]), clean_heading(tokens[at + 1].content))
+        for at, token in enumerate(tokens)
+        if token.type == "heading_open" and token.map is not None and not token.level
+    ]
+
+
+def _make_parser() -> MarkdownIt:
+    """Return a parser of blocks alone; inline markup stays as it is."""
+    parser = MarkdownIt("commonmark")
+    parser.core.ruler.enableOnly(["normalize", "block"])
+    return parser
+
+
+_MARKDOWN = _make_parser()
+
+
+def _as_document(
+    text: str,
+    title: str,
+    headings: tuple[Heading, ...],
+    *,
+    guessed: bool,
+    is_markdown: bool = False,
+) -> Document:
+    starts = find_line_starts(text)
+    return Document(
+        text, title, headings, "line", starts, is_markdown=is_markdown, is_guessed=guessed
+    )
+
+
+def _find_markdown_headings(text: str, begin: int) -> Iterator[Heading]:
+    """Yield the headings with a text, from the offset ``begin`` on."""
+    starts = find_line_starts(text[begin:])
+    for line, level, heading in find_markdown_headings(text[begin:]):
+        if heading:
+            yield Heading(begin + starts[line], level, heading)
+
+
+def _find_section_titles(text: str) -> Iterator[Heading]:
+    """Yield the titles of reStructuredText: underlined lines, perhaps with a line above too.
+
+    The first adornment that a document uses marks its highest level, and so on.
+    """
+    lines = [(match.start(), match[1]) for match in _LINE.finditer(text)]
+    levels: dict[tuple[str, bool], int] = {}
+    at = 0
+    while at + 1 < len(lines):
+        start, line = lines[at]
+        over = _ADORNMENT.match(line) if not at or not lines[at - 1][1].strip() else None
+        if over is not None and at + 2 < len(lines) and lines[at + 1][1].strip():
+            under, title, kind = lines[at + 2][1], lines[at + 1][1], (line[0], True)
+            if under.rstrip() == line.rstrip() and not _ADORNMENT.match(title):
+                yield Heading(start, levels.setdefault(kind, len(levels) + 1), _plain_title(title))
+                at += 3
+                continue
+        under = lines[at + 1][1]
+        is_title = line.strip() and not line[0].isspace() and _ADORNMENT.match(under) is not None
+        follows_text = at > 0 and bool(lines[at - 1][1].strip())
+        if is_title and not follows_text and not _ADORNMENT.match(line):
+            if len(under.rstrip()) >= min(len(line.rstrip()), 4):
+                kind = (under[0], False)
+                yield Heading(start, levels.setdefault(kind, len(levels) + 1), _plain_title(line))
+                at += 2
+                continue
+        at += 1
+
+
+def _plain_title(line: str) -> str:
+    """Return a title of reStructuredText without roles, literals and emphasis."""
+    return " ".join(_ROLE.sub(lambda match: match[1] or match[2] or "", line).split())
+
+
+def _find_definitions(text: str) -> Iterator[Heading]:
+    """Yield the classes, functions and methods of a Python file; none if it isn't valid."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of old escapes in strings
+            module = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return
+    starts = find_line_starts(text)
+    yield from _definitions_in(module.body, starts, 1)
+
+
+def _definitions_in(body: list[ast.stmt], starts: tuple[int, ...], level: int) -> Iterator[Heading]:
+    is_inside = False
+    for node in body:
+        is_definition = isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", ()))])
+        if is_definition:
+            yield Heading(starts[first - 1], level, getattr(node, "name", ""))
+            if isinstance(node, ast.ClassDef):
+                yield from _definitions_in(node.body, starts, level + 1)
+        elif is_inside:  # code after a definition belongs to what is around
+            yield Heading(starts[first - 1], level, "")
+        is_inside = is_definition

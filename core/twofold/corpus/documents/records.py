@@ -1,0 +1,164 @@
+"""Reads tables and JSON: each row or object is a passage by itself."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from twofold.corpus.documents.decoding import decode_text
+from twofold.corpus.documents.document import Document, Record, UnreadableError
+from twofold.corpus.documents.reasons import BROKEN
+from twofold.corpus.reading import describe_json_error
+from twofold.metadata import find_json_problem
+
+ID_FIELDS, TEXT_FIELDS = ("_id", "id", "docid"), ("text", "contents")
+_SAMPLE = 64 * 1024
+"""Characters of a table in which its delimiter is sought."""
+
+
+def read_table(data: bytes, source: str) -> Document:
+    """Read a CSV or TSV file, whose first row names the columns.
+
+    Numbers are metadata as numbers where all of a column's values are numbers.
+    """
+    text, guessed = decode_text(data)
+    rows = _parse_rows(text, source)
+    if not rows:
+        return Document("", PurePosixPath(source).stem, records=())
+    names = [name.strip() or f"column {at}" for at, name in enumerate(rows[0], start=1)]
+    width = max(map(len, rows))
+    names += [f"column {at}" for at in range(len(names) + 1, width + 1)]
+    columns = [
+        _as_numbers([row[at].strip() if at < len(row) else "" for row in rows[1:]])
+        for at in range(width)
+    ]
+    objects = (
+        (number, dict(zip(names, (column[number - 1] for column in columns), strict=True)))
+        for number in range(1, len(rows))
+    )
+    return _build(objects, source, "row", guessed=guessed)
+
+
+def read_json(data: bytes, source: str) -> Document:
+    """Read a JSON file: a list of objects is a list of passages, other values are one."""
+    text, guessed = decode_text(data)
+    value = _parse_json(text)
+    items = value if isinstance(value, list) else [value]
+    if all(isinstance(item, dict) for item in items):
+        return _build(enumerate(items, start=1), source, "item", guessed=guessed)
+    lines = "\n".join(_flatten(value, ""))
+    return Document(lines, PurePosixPath(source).stem, is_guessed=guessed)
+
+
+def read_json_lines(data: bytes, source: str) -> Document:
+    """Read a file of JSON lines, each of which is a passage."""
+    text, guessed = decode_text(data)
+    objects: list[tuple[int, dict[str, Any]]] = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            value = _parse_json(line)
+        except UnreadableError as error:
+            raise UnreadableError(BROKEN, f"line {number}: {error.detail}") from error
+        objects.append((number, value if isinstance(value, dict) else {"value": value}))
+    return _build(objects, source, "line", guessed=guessed)
+
+
+def _build(
+    objects: Iterable[tuple[int, dict[str, Any]]], source: str, place: str, *, guessed: bool
+) -> Document:
+    """Return a document of records from (place, object)."""
+    texts: list[str] = []
+    records: list[Record] = []
+    length = 0
+    for number, value in objects:
+        name = next((name for name in TEXT_FIELDS if isinstance(value.get(name), str)), None)
+        text = value[name] if name is not None else "\n".join(_flatten(value, ""))
+        if not text.strip():
+            continue
+        identifier = next((value[key] for key in ID_FIELDS if value.get(key) not in (None, "")), "")
+        title = value.get("title") if name is not None else None
+        metadata = {
+            key: item
+            for key, item in value.items()
+            if key not in (*ID_FIELDS, name) and not (key == "title" and title is not None)
+        }
+        inner = metadata.pop("metadata", None)
+        metadata |= inner if isinstance(inner, dict) else {}
+        end = length + len(text)
+        records.append(Record(length, end, number, str(identifier), str(title or ""), metadata))
+        texts.append(text)
+        length = end + 2
+    name = PurePosixPath(source).stem
+    return Document("\n\n".join(texts), name, (), place, (), tuple(records), is_guessed=guessed)
+
+
+def _parse_json(text: str) -> Any:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UnreadableError(BROKEN, describe_json_error(error)) from error
+    problem = find_json_problem(value, "value")
+    if problem is not None:
+        raise UnreadableError(BROKEN, problem)
+    return value
+
+
+def _parse_rows(text: str, source: str) -> list[list[str]]:
+    """Return the rows of a table that have a value."""
+    dialect: Any = "excel-tab" if source.lower().endswith((".tsv", ".tab")) else "excel"
+    if dialect == "excel":
+        try:
+            dialect = csv.Sniffer().sniff(text[:_SAMPLE], ",;\t|")
+        except csv.Error:
+            pass  # a table of one column, or one that is hard to tell
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), dialect))
+    except csv.Error as error:
+        raise UnreadableError(BROKEN, str(error)) from error
+    return [row for row in rows if any(cell.strip() for cell in row)]
+
+
+def _as_numbers(values: Sequence[str]) -> list[Any]:
+    """Return numbers if all values that aren't blank are plain ones, else the values."""
+    for kind in (int, float):
+        try:
+            numbers = [kind(value) if value else None for value in values]
+        except ValueError:
+            continue
+        written = [format(number, "") for number in numbers if number is not None]
+        # "007" is a name, and "1_000" and "nan" are no numbers of a table.
+        plain = [value for value in values if value]
+        if kind is float or written == plain:
+            if all(value.lstrip("+-")[:1].isdigit() and "_" not in value for value in plain):
+                if not any(_has_leading_zero(value) for value in plain):
+                    return list(numbers)
+    return list(values)
+
+
+def _has_leading_zero(value: str) -> bool:
+    digits = value.lstrip("+-")
+    return len(digits) > 1 and digits[0] == "0" and digits[1].isdigit()
+
+
+def _flatten(value: Any, path: str) -> Iterator[str]:
+    """Yield a line "path: value" for each value that a JSON value has."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _flatten(item, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        if all(not isinstance(item, dict | list) for item in value):
+            if value:
+                yield from _flatten(", ".join(_as_text(item) for item in value), path)
+        else:
+            for at, item in enumerate(value, start=1):
+                yield from _flatten(item, f"{path}.{at}" if path else str(at))
+    elif value is not None and value != "":
+        yield f"{path}: {_as_text(value)}" if path else _as_text(value)
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,85 @@
+"""Brings an index up to date with a folder of files."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import chain
+
+from twofold.corpus.folder import FolderReport, read_folder
+from twofold.corpus.outdated import Outdated, find_outdated
+from twofold.corpus.reading import FilePath
+from twofold.corpus.splitting import Splitting
+from twofold.index import Index, UpsertResult
+
+
+@dataclass(frozen=True, slots=True)
+class FolderUpdate:
+    """What `index_folder` did.
+
+    Attributes:
+        name: The folder's name, stored with its passages.
+        result: What was added, updated and left unchanged.
+        removed: The number of passages deleted, because their files no longer have them.
+        report: Which files were read, and which weren't.
+        outdated: The passages that the files no longer have.
+    """
+
+    name: str
+    result: UpsertResult
+    removed: int
+    report: FolderReport
+    outdated: Outdated
+
+
+def index_folder(
+    index: Index,
+    path: FilePath,
+    splitting: Splitting | None = None,
+    *,
+    name: str | None = None,
+    allow_empty: bool = False,
+    reading: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> FolderUpdate:
+    """Store the passages of a folder's files, and delete those that its files no longer have.
+
+    Called again, it changes what has changed: new and edited files are read into passages, and the
+    passages of deleted ones go. Passages from elsewhere are kept, and unchanged text isn't encoded
+    again.
+
+    Args:
+        index: The index. Its encoder decides how long passages are.
+        path: The folder.
+        splitting: Length of the passages. By default they fit the encoder.
+        name: Name of the folder, as in `read_folder`; pass the old one if the folder has moved.
+        allow_empty: Accept a folder without files that can be read: its passages are deleted.
+        reading: Called with the number of files read, and the number of all.
+        progress: Called with the number of passages stored, and the number of all.
+
+    Raises:
+        CorpusError: There is no such folder, it can't be read, or it has no files with a reader.
+        InputError: The name is blank, or the index has a passage's id from another folder.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from twofold import Index
+        >>> from twofold.corpus import index_folder
+        >>> Path("notes").mkdir()
+        >>> _ = Path("notes/tea.txt").write_text("Steep green tea for two minutes.")
+        >>> index = Index.open("notes.twofold", encoder="hashing")
+        >>> index_folder(index, "notes").result.added
+        1
+    """
+    encoder = index.encoder if splitting is None or splitting.size is None else None
+    contents = read_folder(
+        path, splitting, name=name, encoder=encoder, allow_empty=allow_empty, progress=reading
+    )
+    outdated = find_outdated(index, contents)
+    total = len(contents)
+    result = index.upsert(
+        contents, progress=(lambda done: progress(done, total)) if progress is not None else None
+    )
+    stored = set(result.ids)
+    groups = *outdated.missing.values(), *outdated.shortened.values()
+    deleted = [passage_id for passage_id in chain(*groups) if passage_id not in stored]
+    removed = index.delete(deleted) if deleted else 0
+    return FolderUpdate(contents.name, result, removed, contents.report, outdated)
