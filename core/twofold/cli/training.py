@@ -249,7 +249,7 @@ class _Trainer:
             def show(step: training.TrainingProgress) -> None:
                 if report is not None:
                     epoch = _format_epoch(step.epoch) if step.epoch is not None else ""
-                    report(100 * step.done, f"{step.stage} {epoch}")
+                    report(100 * step.done, label=f"{step.stage} {epoch}")
 
             trained = training.train_adapter(index, examples, plan=plan, extra=extra, progress=show)
         saved, text = None, []

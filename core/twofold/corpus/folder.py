@@ -187,7 +187,7 @@ def read_folder(
     for number, (source, file_format) in enumerate(paths, start=1):
         try:
             document = _read_file(folder / source, source, file_format)
-            passages += _make_passages(document, source, name, splitting, fits)
+            passages += list(_make_passages(document, source, name, splitting, fits))
         except UnreadableError as error:
             skipped.append(SkippedFile(source, error.reason, error.detail))
         else:

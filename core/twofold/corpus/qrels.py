@@ -20,6 +20,10 @@ from twofold.types import Run
 from twofold.validation import as_path
 
 _MAX_DECIMALS = 3
+_RUN_HEADERS = (
+    ("query", "iteration", "passage", "rank", "score", "run"),
+    ("query", "passage", "rank"),
+)
 Queries = dict[str, str]
 """Query id to text."""
 Qrels = dict[str, dict[str, int]]
@@ -151,16 +155,12 @@ def read_run(path: FilePath) -> Run:
     """Read a run in TREC's six columns: query, Q0, passage, rank, score and name.
 
     A header is recognised by names such as these. As in trec_eval, the scores alone
-    determine the order. In MS MARCO's three columns, query, passage and rank, the score is 1 / rank.
-    Raises CorpusError naming the line.
+    determine the order. In MS MARCO's three columns (query, passage and rank), the score is
+    1 / rank. Raises CorpusError naming the line.
     """
     path = as_path("path", path)
     run: Run = {}
-    headers = (
-        ("query", "iteration", "passage", "rank", "score", "run"),
-        ("query", "passage", "rank"),
-    )
-    for number, line in read_rows(path, *headers):
+    for number, line in read_rows(path, *_RUN_HEADERS):
         columns = line.split()
         if len(columns) == 3:
             columns = [columns[0], "Q0", columns[1], "", _score_of_rank(columns[2]), ""]

@@ -12,6 +12,8 @@ SIZE, OVERLAP = 1000, 150
 _SMALL = 8  # a section below this part of the size is joined to the next one
 _TITLE = 200  # characters of a title and its section path
 _SEPARATOR = " > "
+_UNIT = 4
+"""Characters of a unit of length. The splitter wants no text to have more units than characters."""
 
 Fits = Callable[[str], bool]
 """Returns whether an encoder reads a text as a whole."""
@@ -180,7 +182,7 @@ def _split_text(
     if len(whole) <= size and (fits is None or fits(f"{title} {whole}")):
         begin = start + text.index(whole)
         return [(begin, begin + len(whole))] if whole else []
-    if fits is not None and not fits(f"{title} {text[: size // 4]}"):
+    if fits is not None and not fits(f"{title} {text[: size // _UNIT]}"):
         fits = None  # the encoder reads hardly more than the title: windows are better
     measure = _measure(title, size, fits) if fits is not None else None
     plain = _make_splitter("TextSplitter", splitting, measure)
@@ -197,10 +199,15 @@ def _split_text(
 
 
 def _measure(title: str, size: int, fits: Fits) -> Callable[[str], int]:
-    """Return a function for the length of a text: beyond ``size`` for what the encoder cuts off."""
+    """Return a function for the length of a text, in units of ``_UNIT`` characters.
+
+    A text that the encoder doesn't read as a whole is longer than ``size``.
+    """
 
     def measure(text: str) -> int:
-        return len(text) if len(text) > size or fits(f"{title} {text}") else size + 1
+        if len(text) > size or fits(f"{title} {text}"):
+            return -(-len(text) // _UNIT)
+        return size // _UNIT + 1
 
     return measure
 
@@ -209,6 +216,7 @@ def _make_splitter(kind: str, splitting: Splitting, measure: Callable[[str], int
     import semantic_text_splitter
 
     splitter = getattr(semantic_text_splitter, kind)
+    size, shared = splitting.characters, splitting.shared
     if measure is None:
-        return splitter(splitting.characters, overlap=splitting.shared)
-    return splitter.from_callback(measure, splitting.characters, overlap=splitting.shared)
+        return splitter(size, overlap=shared)
+    return splitter.from_callback(measure, size // _UNIT, overlap=shared // _UNIT)

@@ -47,9 +47,8 @@ def read_trec_topics(path: Path) -> Iterator[tuple[int, str, str]]:
         words = next((fields[name] for name in _TEXTS if fields.get(name)), "")
         words = words or _clean(re.sub(r"<[^>]*>", " ", match[3]) if attribute is not None else "")
         if not words:
-            raise line_error(
-                path, number, f"topic {topic_id!r:.40} has no title, query or question"
-            )
+            problem = f"topic {topic_id!r:.40} has no title, query or question"
+            raise line_error(path, number, problem)
         yield number, topic_id, words
     if not found:
         raise CorpusError(f"{path} has no topics that end in </top> or </topic>")

@@ -8,7 +8,15 @@ from typer.testing import CliRunner
 
 from twofold import Index
 from twofold.cli import app
-from twofold.corpus import Corpus, FolderReport, SkippedFile, Splitting, find_outdated
+from twofold.corpus import (
+    Corpus,
+    FolderContents,
+    FolderReport,
+    SkippedFile,
+    Splitting,
+    find_outdated,
+    read_folder,
+)
 
 pytestmark = pytest.mark.filterwarnings("default::twofold.errors.DegradedWarning")
 LONG = " ".join(f"Sentence {n} is here." for n in range(60))
@@ -151,7 +159,7 @@ def test_passages_of_a_file_that_cannot_be_read_now_are_kept(docs, tmp_path):
     (docs / "a.txt").symlink_to("/proc/self/mem")
     done = run("index", docs, "--to", target, "--size", 200)
     assert "1 file unreadable: 1 passage kept\n" in done.stdout
-    assert "left out 1 file, such as 'a.txt'" in done.stderr
+    assert "left out 1 file, 'a.txt'" in done.stderr
     assert stored(target) == before
 
 
@@ -164,20 +172,14 @@ def test_passages_below_a_folder_that_cannot_be_read_are_kept(tmp_path, unreadab
     for source in ("a.txt", "sub/a.txt", "sub/x/b.txt", "subway.txt"):
         (tmp_path / source).parent.mkdir(exist_ok=True)
         (tmp_path / source).write_text("text")
-    corpus = Corpus.from_path(tmp_path)
+    before = read_folder(tmp_path)
     report = FolderReport(("a.txt",), (), (SkippedFile(unreadable, "unreadable"),))
-    found = find_outdated(list(corpus), corpus, ["a.txt#0"], report)
+    now = FolderContents(before.name, before.passages[:1], report)
+    found = find_outdated(before, now)
     assert [id_ for ids in found.unreadable.values() for id_ in ids] == kept
     everything = {"a.txt#0", "sub/a.txt#0", "sub/x/b.txt#0", "subway.txt#0"}
     missing = {id_ for ids in found.missing.values() for id_ in ids}
     assert missing == everything - {"a.txt#0", *kept}
-
-
-def test_a_file_that_could_not_be_read_for_a_moment_keeps_its_passages(docs):
-    corpus = Corpus.from_path(docs)
-    found = find_outdated(list(corpus), corpus, ["b.md#0", "sub/long.txt#0"], corpus.report())
-    assert found.unreadable == {"a.txt": ["a.txt#0"]}
-    assert found.missing == {}
 
 
 def test_a_folder_that_lost_all_its_files_needs_a_word(docs, tmp_path):
@@ -210,22 +212,23 @@ def test_what_is_left_out_is_counted_by_reason(docs, tmp_path):
     done = run("index", docs, "--to", tmp_path / "i", "--encoder", "none")
     assert done.exit_code == 0
     line = done.stdout.splitlines()[-1]
-    assert line.startswith("left out: 2 .png, ")
-    counts = {"2 .png", "1 .pdf", "1 no suffix", "1 hidden", "1 empty", "1 binary"}
-    assert set(line.removeprefix("left out: ").split(", ")) == counts
+    assert line.startswith("indexed 5 files, 6 passages; skipped 6: 2 .png (no reader), ")
+    counts = {"2 .png (no reader)", "1 hidden", "1 empty", "1 binary", "1 broken"}
+    assert set(line.partition("skipped 6: ")[2].split(", ")) == counts
     assert done.stderr.splitlines() == [
-        f"warning: {docs}: left out 1 file, such as 'n.txt': it has NUL characters, so it is no "
-        "text, or UTF-16 without a byte order mark",
+        f"warning: {docs}: left out 1 file, 'n.txt': it has NUL characters, so it is no text, or "
+        "UTF-16 without a byte order mark",
+        f"warning: {docs}: left out 1 file, 'r.pdf': it isn't valid in its format (Failed to load "
+        "document (PDFium: Data format error).)",
         f"warning: {docs}: read 1 file as Windows-1252, such as 'latin.txt': not Unicode; convert "
         "to UTF-8 if the text is wrong",
     ]
     told = index(docs, tmp_path / "i")
-    assert told["skipped"] == {".png": 2, ".pdf": 1, "no suffix": 1, "hidden": 1, "empty": 1} | {
-        "binary": 1
-    }
+    assert told["skipped"] == {".png": 2, "broken": 1, "hidden": 1, "empty": 1, "binary": 1}
     assert {(file["source"], file["reason"]) for file in told["skipped_files"]} == {
         ("e.txt", "empty"),
         ("n.txt", "binary"),
+        ("r.pdf", "broken"),
     }
     assert told["guessed"] == ["latin.txt"]
-    assert told["files"] == 4
+    assert told["files"] == 5

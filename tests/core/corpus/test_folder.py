@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from twofold.corpus import Corpus, FolderReport, SkippedFile, Splitting
+from twofold.corpus import Corpus, FolderReport, Splitting, read_document, read_folder
 from twofold.errors import CorpusError, DegradedWarning, InputError
 
 
@@ -41,7 +41,7 @@ ENCODED = {
 def test_unicode_is_read_in_every_encoding(tmp_path, name, suffix):
     fill(tmp_path, {f"a{suffix}": ENCODED[name]})
     assert texts(tmp_path) == {f"a{suffix}": TEXT}
-    assert Corpus.from_path(tmp_path).report() == FolderReport((f"a{suffix}",), (), ())
+    assert read_folder(tmp_path).report == FolderReport((f"a{suffix}",), (), ())
 
 
 @pytest.mark.parametrize(
@@ -55,8 +55,9 @@ def test_unicode_is_read_in_every_encoding(tmp_path, name, suffix):
 def test_what_is_no_unicode_is_read_as_windows_1252_and_told(tmp_path, data, text):
     fill(tmp_path, {"a.txt": data, "b.txt": "plain"})
     with pytest.warns(DegradedWarning, match="read 1 file as Windows-1252, such as 'a.txt'"):
-        assert texts(tmp_path) == {"a.txt": text, "b.txt": "plain"}
-    assert Corpus.from_path(tmp_path).report().guessed == ("a.txt",)
+        contents = read_folder(tmp_path)
+    assert [passage.text for passage in contents] == [text, "plain"]
+    assert contents.report.guessed == ("a.txt",)
 
 
 LEFT_OUT = [
@@ -70,9 +71,9 @@ LEFT_OUT = [
     ("a.txt", "a\0b".encode("utf-16"), "binary"),
     ("a.txt", b"\xff\xfea", "unknown encoding"),  # half a character
     ("a.txt", "日本語のテキスト、漢字".encode("shift-jis"), "unknown encoding"),
-    ("a.pdf", b"%PDF", ".pdf"),
+    ("a.pdf", b"%PDF", "broken"),
     ("a.TAR.GZ", b"x", ".gz"),
-    ("README", b"x", "no suffix"),
+    ("core", b"x", "no suffix"),
     (".a.txt", b"x", "hidden"),
     (".txt", b"x", "hidden"),
 ]
@@ -83,14 +84,16 @@ def test_what_is_left_out_stops_nothing_and_is_reported(tmp_path, source, data, 
     fill(tmp_path, {f"sub/{source}": data, "good.txt": "good"})
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        assert texts(tmp_path) == {"good.txt": "good"}
-    report = Corpus.from_path(tmp_path).report()
-    assert report == FolderReport(("good.txt",), (), (SkippedFile(f"sub/{source}", reason),))
-    assert report.counts() == {reason: 1}
+        contents = read_folder(tmp_path)
+    assert [passage.text for passage in contents] == ["good"]
+    assert contents.report.read == ("good.txt",)
+    (skipped,) = contents.report.skipped
+    assert (skipped.source, skipped.reason) == (f"sub/{source}", reason)
+    assert contents.report.counts() == {reason: 1}
     # Only text that may be lost is worth a warning.
-    assert len(told) == (reason in ("binary", "unknown encoding"))
+    assert len(told) == (reason in ("binary", "unknown encoding", "broken"))
     for warning in told:
-        assert f"left out 1 file, such as 'sub/{source}'" in str(warning.message)
+        assert f"left out 1 file, 'sub/{source}': " in str(warning.message)
         assert warning.filename == __file__
 
 
@@ -105,7 +108,7 @@ def test_hidden_and_linked_folders_are_one_each_and_loops_end(tmp_path):
     (folder / "broken.md").symlink_to(folder / "nowhere")
     os.mkfifo(folder / "pipe.txt")
     assert texts(folder) == {"a.txt": "a", "sub/b.txt": "b", "linked.txt": "c"}
-    skipped = Corpus.from_path(folder).report().skipped
+    skipped = read_folder(folder).report.skipped
     assert {(file.source, file.reason) for file in skipped} == {
         (".git", "hidden"),
         ("sub/loop", "linked folder"),
@@ -131,8 +134,9 @@ def test_a_file_that_fails_while_it_is_read_is_left_out_and_told(tmp_path):
     fill(tmp_path, {"good.txt": "good"})
     (tmp_path / "bad.txt").symlink_to("/proc/self/mem")
     with pytest.warns(DegradedWarning, match="left out 1 file.*'bad.txt'.*Input/output error"):
-        assert texts(tmp_path) == {"good.txt": "good"}
-    assert Corpus.from_path(tmp_path).report().counts() == {"unreadable": 1}
+        contents = read_folder(tmp_path)
+    assert [passage.text for passage in contents] == ["good"]
+    assert contents.report.counts() == {"unreadable": 1}
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -142,8 +146,9 @@ def test_what_the_system_refuses_is_left_out_and_told(tmp_path):
     (tmp_path / "sub").chmod(0)
     try:
         with pytest.warns(DegradedWarning, match="left out 2 files.*Permission denied"):
-            assert texts(tmp_path) == {"good.txt": "good"}
-        assert Corpus.from_path(tmp_path).report().counts() == {"unreadable": 2}
+            contents = read_folder(tmp_path)
+        assert [passage.text for passage in contents] == ["good"]
+        assert contents.report.counts() == {"unreadable": 2}
     finally:
         (tmp_path / "sub").chmod(0o700)
 
@@ -170,8 +175,8 @@ def test_what_the_system_refuses_is_left_out_and_told(tmp_path):
 )
 def test_titles_are_the_first_heading_or_the_name(tmp_path, source, text, title):
     fill(tmp_path, {source: text})
-    if title == "many blanks":  # read in a moment, in the length that it has
-        title = text[2:].rstrip()
+    if title == "many blanks":  # read in a moment, and shortened
+        title = f"{' '.join(text[2:].split())[:199].rstrip()}…"
     assert {passage.title for passage in Corpus.from_path(tmp_path)} == {title}
     assert not any("\ufeff" in passage.text for passage in Corpus.from_path(tmp_path))
 
@@ -194,6 +199,7 @@ def test_offsets_are_those_of_the_file_as_decoded(tmp_path_factory, parts, encod
     assert bool(passages) == bool(text.strip())
     for passage in passages:
         assert text[passage.metadata["start"] : passage.metadata["end"]] == passage.text
+    assert not text.strip() or read_document(path).text == text
     covered = {at for p in passages for at in range(p.metadata["start"], p.metadata["end"])}
     assert all(at in covered or char.isspace() for at, char in enumerate(text))
 
@@ -209,19 +215,19 @@ def test_folders_have_names_of_their_own(tmp_path, monkeypatch):
         expected = same.resolve() == one
         assert (Corpus.from_path(same).name == Corpus.from_path(one).name) == expected
     (named,) = Corpus.from_path(one, name="mine")
-    assert named.metadata == {"source": "a.txt", "folder": "mine", "part": 0, "start": 0, "end": 1}
+    place = {"part": 0, "start": 0, "end": 1, "line": 1}
+    assert named.metadata == {"source": "a.txt", "folder": "mine", **place}
     for name in ("", " ", 3):
         with pytest.raises(InputError, match="name must be text that isn't blank"):
             Corpus.from_path(one, name=name)
     lines = tmp_path / "c.jsonl"
     lines.write_text('{"text": "a"}')
-    with pytest.raises(InputError, match="name is for folders of text files"):
+    with pytest.raises(InputError, match="name is for folders of files"):
         Corpus.from_path(lines, name="mine")
-    assert Corpus.from_path(lines).report() == FolderReport((), (), ())
 
 
 def test_a_folder_without_text_files_is_refused_unless_that_is_wanted(tmp_path):
-    fill(tmp_path, {"a.pdf": "x", ".hidden/a.txt": "x"})
-    with pytest.raises(CorpusError, match="has no corpus"):
+    fill(tmp_path, {"a.zip": "x", ".hidden/a.txt": "x"})
+    with pytest.raises(CorpusError, match=r"has no corpus.*\(1 hidden, 1 .zip\)"):
         Corpus.from_path(tmp_path)
     assert list(Corpus.from_path(tmp_path, allow_empty=True)) == []

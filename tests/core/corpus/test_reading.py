@@ -45,14 +45,14 @@ def test_queries_as_json_lines_and_by_tab(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("a.tsv", "q1\td1\thigh\nq2\td2\t1\n", "line 1: grade must be an integer, got 'high'"),
+        ("a.tsv", "q1\td1\thigh\nq2\td2\t1\n", "line 1: grade must be a number, got 'high'"),
         ("a.tsv", "q1\td1\t\nq2\td2\t1\n", "line 1: expected query, passage and grade"),
-        ("a.tsv", "qid\tdocid\trel\nqid\tdocid\trel\n", "line 2: grade must be an integer"),
+        ("a.tsv", "qid\tdocid\trel\nqid\tdocid\trel\n", "line 2: grade must be a number"),
         ("a.tsv", "q1\td1\t1\nq2\tcaf\udce9\t1\n", "line 2: not UTF-8"),
-        ("a.tsv", "q1\td1\t1\nq2\td2\thigh\n", "line 2: grade must be an integer, got 'high'"),
+        ("a.tsv", "q1\td1\t1\nq2\td2\thigh\n", "line 2: grade must be a number, got 'high'"),
         ("a.tsv", "q1\td1\t1\nq2 d2\n", "line 2: expected query, passage and grade"),
         ("a.tsv", "query-id\tcorpus-id\tscore\n", "has no judgments"),
-        ("a.tsv", "q1\td1\t0.5\n", "line 1: grade must be an integer, got '0.5'"),
+        ("a.tsv", "q1\td1\t0.1234\n", "at most 3 decimals, got 0.1234"),
     ],
 )
 def test_bad_qrels_name_the_line(tmp_path, name, text, words):

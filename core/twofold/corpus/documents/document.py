@@ -88,12 +88,15 @@ class Document:
 
 
 class DocumentBuilder:
-    """Collects blocks of text, headings and places, and joins them to a document."""
+    """Collects blocks of text, headings and places, and joins them to a document.
+
+    ``headings`` are those added so far.
+    """
 
     def __init__(self, place: str = "") -> None:
         self._place = place
         self._blocks: list[str] = []
-        self._headings: list[Heading] = []
+        self.headings: list[Heading] = []
         self._starts: list[int] = []
         self._length = 0
 
@@ -104,7 +107,7 @@ class DocumentBuilder:
     def add_heading(self, level: int, text: str) -> None:
         """Add a heading, which is a block of the text too."""
         if text := " ".join(text.split()):
-            self._headings.append(Heading(self._length, level, text))
+            self.headings.append(Heading(self._length, level, text))
             self.add_block(text)
 
     def add_block(self, text: str) -> None:
@@ -115,7 +118,7 @@ class DocumentBuilder:
 
     def add_document(self, document: Document) -> None:
         """Add the text and the headings of another document, each a level lower."""
-        self._headings += (
+        self.headings += (
             Heading(self._length + each.start, each.level + 1, each.text)
             for each in document.headings
         )
@@ -124,12 +127,12 @@ class DocumentBuilder:
 
     def find_title(self) -> str:
         """Return the first heading of the highest level in use, "" without headings."""
-        return min(self._headings, key=lambda each: each.level).text if self._headings else ""
+        return min(self.headings, key=lambda each: each.level).text if self.headings else ""
 
     def build(self, title: str) -> Document:
         """Return the document."""
         text = "\n\n".join(self._blocks)
-        return Document(text, title, tuple(self._headings), self._place, tuple(self._starts))
+        return Document(text, title, tuple(self.headings), self._place, tuple(self._starts))
 
 
 def find_line_starts(text: str) -> tuple[int, ...]:

@@ -10,73 +10,19 @@ from twofold.corpus.documents.document import Document, DocumentBuilder, Unreada
 from twofold.corpus.documents.reasons import BROKEN, EMPTY
 
 _LEFT_OUT = frozenset(
-    [
-        "script",
-        "style",
-        "noscript",
-        "template",
-        "nav",
-        "aside",
-        "form",
-        "button",
-        "select",
-        "svg",
-        "iframe",
-        "object",
-        "canvas",
-        "audio",
-        "video",
-        "map",
-        "dialog",
-        "head",
-        "title",
-    ]
+    (
+        *("script", "style", "noscript", "template", "head", "title", "dialog"),
+        *("nav", "aside", "form", "button", "select", "map"),
+        *("svg", "iframe", "object", "canvas", "audio", "video"),
+    )
 )
 _INLINE = frozenset(
-    [
-        "a",
-        "abbr",
-        "acronym",
-        "b",
-        "bdi",
-        "bdo",
-        "big",
-        "cite",
-        "code",
-        "data",
-        "del",
-        "dfn",
-        "em",
-        "font",
-        "i",
-        "img",
-        "input",
-        "ins",
-        "kbd",
-        "label",
-        "mark",
-        "math",
-        "meter",
-        "output",
-        "progress",
-        "q",
-        "rp",
-        "rt",
-        "ruby",
-        "s",
-        "samp",
-        "small",
-        "span",
-        "strike",
-        "strong",
-        "sub",
-        "sup",
-        "time",
-        "tt",
-        "u",
-        "var",
-        "wbr",
-    ]
+    (
+        *("a", "abbr", "acronym", "b", "bdi", "bdo", "big", "cite", "code", "data", "del", "dfn"),
+        *("em", "font", "i", "img", "input", "ins", "kbd", "label", "mark", "math", "meter"),
+        *("output", "progress", "q", "rp", "rt", "ruby", "s", "samp", "small", "span", "strike"),
+        *("strong", "sub", "sup", "time", "tt", "u", "var", "wbr"),
+    )
 )
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _ROLES = frozenset(("navigation", "search", "banner", "contentinfo", "complementary"))
@@ -95,17 +41,18 @@ def read_html(data: bytes, source: str) -> Document:
     text = _XML_DECLARATION.sub("", text)
     if not text.strip():
         raise UnreadableError(EMPTY)
+    parser = HTMLParser(remove_comments=True, remove_pis=True, huge_tree=True)
     try:
-        root = document_fromstring(text, parser=HTMLParser(remove_comments=True, remove_pis=True))
+        root = document_fromstring(text, parser=parser)
     except (etree.ParserError, ValueError) as error:
         raise UnreadableError(BROKEN, str(error)) from error
     builder = DocumentBuilder()
     for part in _find_content(root):
         _BlockWriter(builder).write(part)
-    named = root.findtext(".//title")
-    titles = [*root.iterfind(".//h1")] if named is None else []
-    title = _inline_text(titles[0]) if len(titles) == 1 else " ".join((named or "").split())
-    document = builder.build(title or builder.find_title() or PurePosixPath(source).stem)
+    headings = [each for each in builder.headings if each.level == 1]
+    named = " ".join((root.findtext(".//title") or "").split())
+    title = headings[0].text if len(headings) == 1 else named or builder.find_title()
+    document = builder.build(title or PurePosixPath(source).stem)
     return Document(document.text, document.title, document.headings, is_guessed=guessed)
 
 

@@ -12,8 +12,10 @@ from twofold.corpus.documents.decoding import decode_text, find_coding
 from twofold.corpus.documents.document import Document, Heading, find_line_starts
 
 _LINE = re.compile(r"([^\r\n]*)(\r\n|\r|\n|$)")
-_FRONT_MATTER = re.compile(r"\s*---[ \t]*(?:\r\n|\r|\n).*?^(?:---|\.\.\.)[ \t]*$", re.M | re.S)
-_FRONT_TITLE = re.compile(r"^title:[ \t]*(['\"]?)(\S.*?)\1[ \t]*$", re.MULTILINE)
+_FRONT_MATTER = re.compile(
+    r"\s*---[ \t]*[\r\n].*?[\r\n](?:---|\.\.\.)[ \t]*(?=[\r\n]|\Z)", re.DOTALL
+)
+_FRONT_TITLE = re.compile(r"[\r\n]title:[ \t]*(['\"]?)(\S[^\r\n]*?)\1[ \t]*(?=[\r\n])")
 _MARKUP = re.compile(
     r"!?\[([^\]]*)\](?:\([^)]*\)|\[[^\]]*\])|[*`]|</?\w[^>]*>|\s*\{[#.:][^}]*\}\s*$"
 )
@@ -119,15 +121,13 @@ def _find_section_titles(text: str) -> Iterator[Heading]:
                 yield Heading(start, levels.setdefault(kind, len(levels) + 1), _plain_title(title))
                 at += 3
                 continue
-        under = lines[at + 1][1]
-        is_title = line.strip() and not line[0].isspace() and _ADORNMENT.match(under) is not None
-        follows_text = at > 0 and bool(lines[at - 1][1].strip())
-        if is_title and not follows_text and not _ADORNMENT.match(line):
-            if len(under.rstrip()) >= min(len(line.rstrip()), 4):
-                kind = (under[0], False)
-                yield Heading(start, levels.setdefault(kind, len(levels) + 1), _plain_title(line))
-                at += 2
-                continue
+        under = lines[at + 1][1].rstrip()
+        begins = not at or not lines[at - 1][1].strip()
+        is_text = bool(line.strip()) and not line[0].isspace() and not _ADORNMENT.match(line)
+        if begins and is_text and _ADORNMENT.match(under) and len(under) >= min(len(line), 4):
+            kind = (under[0], False)
+            yield Heading(start, levels.setdefault(kind, len(levels) + 1), _plain_title(line))
+            at += 1
         at += 1
 
 
@@ -151,6 +151,8 @@ def _find_definitions(text: str) -> Iterator[Heading]:
 def _definitions_in(body: list[ast.stmt], starts: tuple[int, ...], level: int) -> Iterator[Heading]:
     is_inside = False
     for node in body:
+        if node.lineno > len(starts):  # lines are counted in another way
+            return
         is_definition = isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
         first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", ()))])
         if is_definition:

@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -14,6 +16,11 @@ from twofold.corpus.reading import describe_json_error
 from twofold.metadata import find_json_problem
 
 ID_FIELDS, TEXT_FIELDS = ("_id", "id", "docid"), ("text", "contents")
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?")
+"""Numbers as tables have them; ``007`` and ``1_000`` are names."""
+_LONG = 100
+"""Characters of a value up to which it is metadata if the text has it too."""
 _SAMPLE = 64 * 1024
 """Characters of a table in which its delimiter is sought."""
 
@@ -85,6 +92,7 @@ def _build(
             key: item
             for key, item in value.items()
             if key not in (*ID_FIELDS, name) and not (key == "title" and title is not None)
+            if name is not None or not _is_long(item)
         }
         inner = metadata.pop("metadata", None)
         metadata |= inner if isinstance(inner, dict) else {}
@@ -94,6 +102,11 @@ def _build(
         length = end + 2
     name = PurePosixPath(source).stem
     return Document("\n\n".join(texts), name, (), place, (), tuple(records), is_guessed=guessed)
+
+
+def _is_long(value: Any) -> bool:
+    """Return whether a value is for reading, and so not for filters."""
+    return isinstance(value, list | dict) or (isinstance(value, str) and len(value) > _LONG)
 
 
 def _parse_json(text: str) -> Any:
@@ -111,10 +124,8 @@ def _parse_rows(text: str, source: str) -> list[list[str]]:
     """Return the rows of a table that have a value."""
     dialect: Any = "excel-tab" if source.lower().endswith((".tsv", ".tab")) else "excel"
     if dialect == "excel":
-        try:
+        with suppress(csv.Error):  # a table of one column has no delimiter
             dialect = csv.Sniffer().sniff(text[:_SAMPLE], ",;\t|")
-        except csv.Error:
-            pass  # a table of one column, or one that is hard to tell
     try:
         rows = list(csv.reader(io.StringIO(text, newline=""), dialect))
     except csv.Error as error:
@@ -124,24 +135,12 @@ def _parse_rows(text: str, source: str) -> list[list[str]]:
 
 def _as_numbers(values: Sequence[str]) -> list[Any]:
     """Return numbers if all values that aren't blank are plain ones, else the values."""
-    for kind in (int, float):
-        try:
-            numbers = [kind(value) if value else None for value in values]
-        except ValueError:
-            continue
-        written = [format(number, "") for number in numbers if number is not None]
-        # "007" is a name, and "1_000" and "nan" are no numbers of a table.
-        plain = [value for value in values if value]
-        if kind is float or written == plain:
-            if all(value.lstrip("+-")[:1].isdigit() and "_" not in value for value in plain):
-                if not any(_has_leading_zero(value) for value in plain):
-                    return list(numbers)
+    given = [value for value in values if value]
+    if all(_INTEGER.fullmatch(value) for value in given):
+        return [int(value) if value else None for value in values]
+    if all(_NUMBER.fullmatch(value) for value in given):
+        return [float(value) if value else None for value in values]
     return list(values)
-
-
-def _has_leading_zero(value: str) -> bool:
-    digits = value.lstrip("+-")
-    return len(digits) > 1 and digits[0] == "0" and digits[1].isdigit()
 
 
 def _flatten(value: Any, path: str) -> Iterator[str]:

@@ -36,11 +36,10 @@ _SOURCES = (
     ".bat .sql .clj .ex .exs .erl .hs .ml .fs .vb .dart .zig .proto .graphql .css .scss .less "
     ".vue .svelte .yaml .yml .toml .ini .cfg .conf .properties .cmake .mk .dockerfile .tf"
 )
+_MARKDOWN = (".md", ".markdown", ".mdx", ".qmd", ".rmd")
 FORMATS = (
     FileFormat("text", (".txt", ".text", ".log", ".adoc", ".org", ".tex"), ("plain", "read_text")),
-    FileFormat(
-        "Markdown", (".md", ".markdown", ".mdx", ".qmd", ".rmd"), ("plain", "read_markdown")
-    ),
+    FileFormat("Markdown", _MARKDOWN, ("plain", "read_markdown")),
     FileFormat("reStructuredText", (".rst", ".rest"), ("plain", "read_restructured_text")),
     FileFormat("source code", tuple(_SOURCES.split()), ("plain", "read_source")),
     FileFormat("notebook", (".ipynb",), ("notebook", "read_notebook")),
@@ -57,23 +56,10 @@ FORMATS = (
 
 _BY_SUFFIX = {suffix: each for each in FORMATS for suffix in each.suffixes}
 _TEXT_NAMES = frozenset(
-    [
-        "readme",
-        "license",
-        "licence",
-        "copying",
-        "notice",
-        "authors",
-        "contributors",
-        "changelog",
-        "changes",
-        "history",
-        "news",
-        "todo",
-        "install",
-        "makefile",
-        "dockerfile",
-    ]
+    (
+        *("readme", "license", "licence", "copying", "notice", "authors", "contributors", "todo"),
+        *("changelog", "changes", "history", "news", "install", "makefile", "dockerfile"),
+    )
 )
 """Names of files without a suffix that are text."""
 
