@@ -1,7 +1,7 @@
 """Reading folders of files, corpora, queries, judgments and runs."""
 
 from twofold.corpus.corpus import Corpus
-from twofold.corpus.documents import FORMATS, Document, FileFormat, Heading, Record
+from twofold.corpus.documents import FORMATS, Document, Entry, FileFormat, Heading
 from twofold.corpus.folder import (
     FolderContents,
     FolderReport,
@@ -27,6 +27,7 @@ __all__ = [
     "FORMATS",
     "Corpus",
     "Document",
+    "Entry",
     "FileFormat",
     "FolderContents",
     "FolderReport",
@@ -35,7 +36,6 @@ __all__ = [
     "Outdated",
     "Qrels",
     "Queries",
-    "Record",
     "SkippedFile",
     "Splitting",
     "find_outdated",

@@ -250,7 +250,7 @@ def _make_passages(
         if identifier in seen:
             raise UnreadableError(BROKEN, f"the id {identifier!r:.80} is given twice")
         seen.add(identifier)
-        metadata = dict(chunk.record.metadata) if chunk.record is not None else {}
+        metadata = dict(chunk.entry.metadata) if chunk.entry is not None else {}
         metadata |= {
             "source": source,
             "folder": name,
@@ -258,8 +258,8 @@ def _make_passages(
             "start": chunk.start,
             "end": chunk.end,
         }
-        if chunk.record is not None:
-            metadata[document.place] = chunk.record.place
+        if chunk.entry is not None:
+            metadata[document.place] = chunk.entry.place
         elif document.place:
             metadata[document.place] = document.find_place(chunk.start)
         if chunk.section:
@@ -269,10 +269,10 @@ def _make_passages(
 
 
 def _chunk_id(chunk: Chunk, part: int) -> str:
-    """Return the part's number, or the record's id, and the part of a record that was split."""
-    if chunk.record is None or not chunk.record.id:
+    """Return the part's number, or the entry's id, and the part of an entry that was split."""
+    if chunk.entry is None or not chunk.entry.id:
         return str(part)
-    return chunk.record.id + (f".{chunk.record_part}" if chunk.record_part else "")
+    return chunk.entry.id + (f".{chunk.entry_part}" if chunk.entry_part else "")
 
 
 def _warn_of_losses(folder: Path, report: FolderReport, *, stacklevel: int) -> None:

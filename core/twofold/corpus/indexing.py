@@ -13,7 +13,7 @@ from twofold.index import Index, UpsertResult
 
 @dataclass(frozen=True, slots=True)
 class FolderUpdate:
-    """What `index_folder` did.
+    """The outcome of `index_folder`.
 
     Attributes:
         name: The folder's name, stored with its passages.

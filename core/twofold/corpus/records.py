@@ -220,8 +220,9 @@ def _order_columns(path: Path, headers: Sequence[Sequence[str]]) -> Iterator[tup
 def _match_header(names: list[str], headers: Sequence[Sequence[str]]) -> list[str] | None:
     """Return the columns of a header in its order, None if no header has them all."""
     for kinds in sorted(headers, key=len, reverse=True):
-        found = [next((n for n in names if is_header([n], [kind])), None) for kind in kinds]
-        chosen = [name for name in found if name is not None]
-        if len(set(chosen)) == len(kinds):
+        chosen: list[str] = []
+        for kind in kinds:
+            chosen += [n for n in names if n not in chosen and is_header([n], [kind])][:1]
+        if len(chosen) == len(kinds):
             return chosen
     return None

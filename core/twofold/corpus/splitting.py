@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from twofold.corpus.documents import Document, Record
+from twofold.corpus.documents import Document, Entry
 from twofold.protocols import Encoder, WindowEncoder
 from twofold.validation import check_integer
 
@@ -59,16 +59,16 @@ class Chunk:
         end: The offset of its end.
         title: The document's title and the headings above.
         section: The headings above without the document's title.
-        record: The record that it is of, None if the document has none.
-        record_part: Its number in the record, from 0.
+        entry: The entry that it is of, None if the document has none.
+        entry_part: Its number in the entry, from 0.
     """
 
     start: int
     end: int
     title: str
     section: str = ""
-    record: Record | None = None
-    record_part: int = 0
+    entry: Entry | None = None
+    entry_part: int = 0
 
 
 @dataclass(slots=True)
@@ -94,19 +94,19 @@ def split_document(document: Document, splitting: Splitting, fits: Fits | None) 
     """Yield the parts of a document, in its order.
 
     A section is split at paragraphs, lines and sentences. One that is very short is joined to the
-    next. A record is never joined to another.
+    next. A entry is never joined to another.
 
     Args:
         document: The document.
         splitting: The length of the parts.
         fits: Tells whether the encoder reads a text as a whole.
     """
-    if document.records is not None:
-        for record in document.records:
-            title = _shorten(record.title) or document.title
-            spans = _split_text(document, record.start, record.end, title, splitting, fits)
+    if document.entries is not None:
+        for entry in document.entries:
+            title = _shorten(entry.title) or document.title
+            spans = _split_text(document, entry.start, entry.end, title, splitting, fits)
             for part, (start, end) in enumerate(spans):
-                yield Chunk(start, end, title, record=record, record_part=part)
+                yield Chunk(start, end, title, entry=entry, entry_part=part)
         return
     for section in _join_small(document, splitting.characters):
         path = section.path
@@ -175,7 +175,7 @@ def _shorten(title: str) -> str:
 def _split_text(
     document: Document, start: int, end: int, title: str, splitting: Splitting, fits: Fits | None
 ) -> list[tuple[int, int]]:
-    """Return the offsets of the parts of a section or record."""
+    """Return the offsets of the parts of a section or entry."""
     text = document.text[start:end]
     size = splitting.characters
     whole = text.strip()

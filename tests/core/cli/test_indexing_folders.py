@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from mixed_folder import make_mixed_folder
 from twofold import Index
 from twofold.cli import app
 from twofold.corpus import (
@@ -232,3 +233,41 @@ def test_what_is_left_out_is_counted_by_reason(docs, tmp_path):
     }
     assert told["guessed"] == ["latin.txt"]
     assert told["files"] == 5
+
+
+@pytest.mark.filterwarnings("ignore::twofold.errors.DegradedWarning")
+def test_a_second_run_over_a_mixed_folder_changes_what_has_changed(tmp_path):
+    docs, target = tmp_path / "docs", tmp_path / "i"
+    planted = make_mixed_folder(docs)
+    (docs / "noise.bin.pdf").write_bytes(bytes(range(256)) * 20)
+    (docs / "noise").write_bytes(bytes(range(256)) * 20)
+    done = run("index", docs, "--to", target, "--encoder", "hashing")
+    assert done.exit_code == 0
+    assert "left out 1 file, 'noise.bin.pdf': it isn't valid in its format" in done.stderr
+    before = stored(target)
+    for source, word in planted.items():
+        found = run("search", target, word, "--mode", "lexical", "-k", 50, "--json")
+        sources = {hit["metadata"]["source"] for hit in json.loads(found.stdout)["hits"]}
+        assert sources == {source}
+    again = json.loads(run("index", docs, "--to", target, "--json").stdout)
+    counted = ("added", "updated", "removed", "unchanged")
+    assert [again[name] for name in counted] == [0, 0, 0, len(before)]
+    edited, deleted, renamed = docs / "made md/file 0.md", "made pdf/file 1.pdf", "made docx/file 2"
+    edited.write_text(edited.read_text() + "\nThe end is new: zebra.\n")
+    (docs / deleted).unlink()
+    (docs / f"{renamed}.docx").rename(docs / f"{renamed} again.docx")
+    changed = json.loads(run("index", docs, "--to", target, "--json").stdout)
+    after = stored(target)
+    of_renamed = [each for each in before if each.startswith(f"{renamed}.docx#")]
+    of_deleted = [each for each in before if each.startswith(f"{deleted}#")]
+    assert changed["missing"]["files"] == 2
+    assert changed["removed"] == len(of_renamed) + len(of_deleted)
+    touched = ("made md/file 0.md#", f"{renamed} again.docx#")
+    assert {id_: text for id_, text in after.items() if not id_.startswith(touched)} == {
+        id_: text
+        for id_, text in before.items()
+        if not id_.startswith("made md/file 0.md#") and id_ not in {*of_renamed, *of_deleted}
+    }
+    news = [id_ for id_ in after if id_.startswith(touched) and after[id_] != before.get(id_)]
+    assert len(of_renamed) < len(news) <= len(of_renamed) + 2
+    assert "zebra" in "".join(after[id_] for id_ in news)

@@ -2,8 +2,8 @@
 
 from twofold.corpus.documents.document import (
     Document,
+    Entry,
     Heading,
-    Record,
     UnreadableError,
 )
 from twofold.corpus.documents.registry import FORMATS, FileFormat, find_format, parse_document
@@ -11,9 +11,9 @@ from twofold.corpus.documents.registry import FORMATS, FileFormat, find_format, 
 __all__ = [
     "FORMATS",
     "Document",
+    "Entry",
     "FileFormat",
     "Heading",
-    "Record",
     "UnreadableError",
     "find_format",
     "parse_document",

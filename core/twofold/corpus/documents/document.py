@@ -1,4 +1,4 @@
-"""The text of one file, with its headings, its places and its records."""
+"""The text of one file, with its headings, its places and its entries."""
 
 import re
 from bisect import bisect_right
@@ -38,7 +38,7 @@ class Heading:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class Entry:
     """A part of a document that is a passage by itself, such as a row of a table.
 
     Attributes:
@@ -68,7 +68,7 @@ class Document:
         headings: The headings, in the order of the text.
         place: What ``starts`` counts, such as ``"line"`` or ``"page"``; "" for nothing.
         starts: The offset at which each place begins, ascending.
-        records: The parts that are passages by themselves; None for a text that is split.
+        entries: The parts that are passages by themselves; None for a text that is split.
         is_markdown: Whether the text is Markdown.
         is_guessed: Whether it was decoded as Windows-1252 because it isn't Unicode.
     """
@@ -78,7 +78,7 @@ class Document:
     headings: tuple[Heading, ...] = ()
     place: str = ""
     starts: tuple[int, ...] = ()
-    records: tuple[Record, ...] | None = None
+    entries: tuple[Entry, ...] | None = None
     is_markdown: bool = False
     is_guessed: bool = False
 

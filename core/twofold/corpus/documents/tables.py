@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from twofold.corpus.documents.decoding import decode_text
-from twofold.corpus.documents.document import Document, Record, UnreadableError
+from twofold.corpus.documents.document import Document, Entry, UnreadableError
 from twofold.corpus.documents.reasons import BROKEN
 from twofold.corpus.reading import describe_json_error
 from twofold.metadata import find_json_problem
@@ -33,7 +33,7 @@ def read_table(data: bytes, source: str) -> Document:
     text, guessed = decode_text(data)
     rows = _parse_rows(text, source)
     if not rows:
-        return Document("", PurePosixPath(source).stem, records=())
+        return Document("", PurePosixPath(source).stem, entries=())
     names = [name.strip() or f"column {at}" for at, name in enumerate(rows[0], start=1)]
     width = max(map(len, rows))
     names += [f"column {at}" for at in range(len(names) + 1, width + 1)]
@@ -77,9 +77,9 @@ def read_json_lines(data: bytes, source: str) -> Document:
 def _build(
     objects: Iterable[tuple[int, dict[str, Any]]], source: str, place: str, *, guessed: bool
 ) -> Document:
-    """Return a document of records from (place, object)."""
+    """Return a document of entries from (place, object)."""
     texts: list[str] = []
-    records: list[Record] = []
+    entries: list[Entry] = []
     length = 0
     for number, value in objects:
         name = next((name for name in TEXT_FIELDS if isinstance(value.get(name), str)), None)
@@ -97,11 +97,11 @@ def _build(
         inner = metadata.pop("metadata", None)
         metadata |= inner if isinstance(inner, dict) else {}
         end = length + len(text)
-        records.append(Record(length, end, number, str(identifier), str(title or ""), metadata))
+        entries.append(Entry(length, end, number, str(identifier), str(title or ""), metadata))
         texts.append(text)
         length = end + 2
     name = PurePosixPath(source).stem
-    return Document("\n\n".join(texts), name, (), place, (), tuple(records), is_guessed=guessed)
+    return Document("\n\n".join(texts), name, (), place, (), tuple(entries), is_guessed=guessed)
 
 
 def _is_long(value: Any) -> bool:
