@@ -4,10 +4,11 @@ JSON values are stored as they are: strings, finite numbers, booleans, None, lis
 string keys. These types are converted, in metadata and in filters alike:
 
 - ``datetime``, ``date``, ``time`` and ``numpy.datetime64`` to ISO 8601 strings
+- a ``Decimal`` to a number: an integer if it is whole, else the nearest float
 - an ``Enum`` to its value
 - a ``UUID`` and a ``pathlib`` path to a string
 - numpy numbers, booleans and strings to Python's
-- tuples and numpy arrays to lists
+- tuples, sets and numpy arrays to lists, sets in sorted order
 
 All other values are refused, so that no value comes back as something else.
 """
@@ -26,6 +27,7 @@ import numpy as np
 
 from twofold.errors import PassageError
 
+_DIGITS = 300  # of a Decimal that is stored as an integer
 MAX_DEPTH = 100
 """Levels of nested lists and dicts that are stored. Some JSON parsers fail at a few hundred."""
 
@@ -37,9 +39,8 @@ _OTHER_ADVICE = (
     "pass a string, a finite number, a boolean, None, a date, a list, or a dict with string keys"
 )
 _ADVICE: tuple[tuple[type | tuple[type, ...], str], ...] = (
-    (Decimal, "pass float(value) to compare it as a number, or str(value) to keep its digits"),
+    (Decimal, _FINITE),
     ((bytes, bytearray, memoryview), "pass text, such as value.decode() or value.hex()"),
-    ((set, frozenset), "pass a list, such as sorted(value)"),
     ((timedelta, np.timedelta64), "pass a number, such as value.total_seconds()"),
     ((datetime, np.datetime64), "it is not a time: pass None, or leave the field out"),
     (np.ndarray, "pass a list, such as value.tolist()"),
@@ -98,6 +99,8 @@ def to_json_value(value: Any) -> Any:
         return value
     if isinstance(value, list | tuple):
         return [to_json_value(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return [to_json_value(item) for item in _sort_set(value)]
     try:
         converted = _convert(value)
     except TypeError:
@@ -109,7 +112,7 @@ def advice_on(value: object) -> str:
     """Return what to pass instead of a value without a JSON form, "" for one of a JSON type."""
     if isinstance(value, float | np.floating):
         return "" if math.isfinite(value) else _FINITE
-    if type(value) in _PLAIN or isinstance(value, list | tuple | dict):
+    if type(value) in _PLAIN or isinstance(value, list | tuple | dict | set | frozenset):
         return ""
     return next((advice for kind, advice in _ADVICE if isinstance(value, kind)), _OTHER_ADVICE)
 
@@ -127,7 +130,29 @@ def _convert(value: Any) -> Any:
         return value.isoformat()
     elif isinstance(value, UUID | PurePath):
         return str(value)
+    elif isinstance(value, Decimal) and value.is_finite():
+        return _decimal_to_number(value)
+    elif isinstance(value, set | frozenset):
+        return _sort_set(value)
     raise TypeError
+
+
+def _decimal_to_number(value: Decimal) -> int | float:
+    """Return a Decimal as JSON has numbers; raise TypeError for one beyond them."""
+    if value.adjusted() < _DIGITS and value == value.to_integral_value():
+        return int(value)
+    number = float(value)
+    if not math.isfinite(number):
+        raise TypeError
+    return number
+
+
+def _sort_set(value: Any) -> list[Any]:
+    """Return the elements of a set in an order that is always the same."""
+    try:
+        return sorted(value)
+    except TypeError:
+        return sorted(value, key=lambda item: (type(item).__name__, repr(item)))
 
 
 def _datetime_to_text(value: Any) -> Any:
@@ -166,6 +191,8 @@ def _find_refused(value: Any, path: str, depth: int) -> Iterator[tuple[str, str]
     """Yield the path of each value without a JSON form, and the problem."""
     if isinstance(value, np.ndarray) and value.ndim and value.dtype.kind in _SCALAR_KINDS + "M":
         value = list(value)
+    if isinstance(value, set | frozenset):
+        value = _sort_set(value)
     if isinstance(value, dict | list | tuple) and not depth:
         yield path, _TOO_DEEP
     elif isinstance(value, dict):

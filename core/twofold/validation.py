@@ -193,6 +193,8 @@ def as_array(given: object) -> NDArray[Any]:
         array = np.asarray([_detach(row) for row in listed] if listed else _detach(given))
     except Exception as error:  # a stranger's __array__ may raise anything
         raise VectorError(f"vectors must be an array of floats: {error}") from error
+    if array.dtype.kind == "V" and "float" in array.dtype.name:  # of ml_dtypes, such as bfloat16
+        return array.astype(np.float32)
     if array.dtype.kind not in "fiu" and array.size:
         raise VectorError(f"vectors must be an array of floats, got {array.dtype}: {given!r:.80}")
     return array

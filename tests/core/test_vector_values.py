@@ -1,5 +1,6 @@
 """What is taken for vectors, and what is refused with its place: one table for all entries."""
 
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
@@ -12,6 +13,10 @@ TAKEN = {
     "float64": np.array([[1, 0], [0, 1]], np.float64),
     "Fortran order": np.asfortranarray(np.eye(2)),
     "big endian": np.eye(2).astype(">f4"),
+    "numpy's bfloat16": np.eye(2).astype(ml_dtypes.bfloat16),
+    "every other row": np.array([[1, 0], [9, 9], [0, 1], [9, 9]], np.float32)[::2],
+    "every other column": np.array([[1.0, 9, 0], [0, 9, 1]])[:, ::2],
+    "read-only": np.frombuffer(np.eye(2, dtype=np.float32).tobytes(), np.float32).reshape(2, 2),
     "lists": [[1.0, 0.0], [0.0, 1.0]],
     "tuples": ((1.0, 0.0), (0.0, 1.0)),
     "rows": [np.array([1.0, 0.0]), np.array([0.0, 1.0])],

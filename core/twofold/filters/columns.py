@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twofold.filters.instants import InstantRanks
 from twofold.filters.values import ValueType, encode_value, flatten_metadata
 from twofold.segment_checks import (
     check_ascending,
@@ -91,6 +92,9 @@ class ColumnSegment:
     elements: Cells
     _lookup: StringLookup = field(
         default_factory=StringLookup, init=False, repr=False, compare=False
+    )
+    _instants: InstantRanks = field(
+        default_factory=InstantRanks, init=False, repr=False, compare=False
     )
 
     @classmethod
@@ -245,6 +249,10 @@ class ColumnSegment:
             return [code for code in map(self.find_code, texts) if code >= 0]
         wanted = frozenset(texts)
         return [code for code, text in enumerate(self.strings.tolist()) if text in wanted]
+
+    def rank_instants(self, instant: str) -> tuple[NDArray[np.float64], float]:
+        """Return the ranks in time of the strings by code, and that of ``instant``."""
+        return self._instants.find(self.strings, instant)
 
     def _used_strings(self, keep: Flags) -> list[str]:
         """Return the strings of the cells that ``keep`` flags, and of their list elements."""

@@ -6,8 +6,10 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twofold.filters.columns import Cells, ColumnSegment, Flags
+from twofold.filters.instants import parse_instant
 from twofold.filters.parser import ID, And, Condition, Filter, Not, Operator, Or
 from twofold.filters.values import MAX_EXACT, ValueType, encode_value, nearest_float
 from twofold.segments import PackedStrings, hash_strings
@@ -111,8 +113,19 @@ def _equals_any(cells: Cells, values: Sequence[Any], segment: ColumnSegment) -> 
         flags |= (cells.types == value_type) & np.isin(cells.numbers, searched)
     for value_type, strings in texts.items():
         codes = np.array(segment.find_codes(strings), np.uint32)
+        if value_type == ValueType.STRING:
+            codes = np.concatenate([codes, *_same_instants(strings, segment)])
         flags |= (cells.types == value_type) & np.isin(cells.codes, codes)
     return flags
+
+
+def _same_instants(strings: Sequence[str], segment: ColumnSegment) -> list[NDArray[np.uint32]]:
+    """Return the codes of the strings that are the same moments as some of ``strings``."""
+    found: list[NDArray[np.uint32]] = []
+    for instant in filter(None, map(parse_instant, strings)):
+        ranks, place = segment.rank_instants(instant)
+        found.append(np.flatnonzero(ranks == place).astype(np.uint32))
+    return found
 
 
 def _compare(cells: Cells, name: Operator, value: float | str, segment: ColumnSegment) -> Flags:
@@ -123,6 +136,11 @@ def _compare(cells: Cells, name: Operator, value: float | str, segment: ColumnSe
         # between two codes.
         bound = segment.lower_bound(value) - (0 if segment.find_code(value) >= 0 else 0.5)
         matches = compare(cells.codes.astype(np.float64), bound)
+        instant = parse_instant(value)
+        if instant is not None:
+            ranks, place = segment.rank_instants(instant)
+            ranks = ranks[cells.codes]
+            matches = np.where(np.isnan(ranks), matches, compare(ranks, place))
         return np.asarray(cells.has_type(ValueType.STRING) & matches)
     number = nearest_float(value) if isinstance(value, int) else value
     numeric = cells.has_type(ValueType.NUMBER, ValueType.BIG)

@@ -196,8 +196,6 @@ def _parse_condition(field: str, name: object, operand: Any) -> Filter:
     operator = Operator(name)
     if isinstance(operand, Sized) and not isinstance(operand, str):
         _check_length(operator, field, operand)
-    if operator in _LISTS and isinstance(operand, set | frozenset):
-        operand = sorted(operand, key=repr)
     operand = to_json_value(operand)
     is_valid, description = _OPERANDS[operator]
     if not is_valid(operand):
