@@ -1,6 +1,7 @@
 """The write lock: one writer per index, in this or any other process."""
 
 import os
+import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ try:
 except ImportError:  # on Windows
     fcntl = None  # type: ignore[assignment]
 
+_TRIES, _PAUSE = 5, 0.002  # seconds between tries
 _LOCKS: "weakref.WeakSet[WriteLock]" = weakref.WeakSet()
 FileStamp = tuple[int, int]
 """Device and inode of a file or folder."""
@@ -24,10 +26,14 @@ class WriteLock:
     It is an flock, and on Windows a lock of the package filelock. A held flock has a handle of its
     folder, which stays valid if another folder takes its path. Windows replaces no folder in which
     a file is open.
+
+    ``hand_over``, a method of the lock's owner, releases the lock for another one of this process,
+    and returns whether it did. Without it, the lock is never handed over.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, hand_over: Callable[[], bool] | None = None) -> None:
         self._path = path
+        self._hand_over = weakref.WeakMethod(hand_over) if hand_over is not None else None
         self._folder: int | None = None
         self._release: Callable[[], None] | None = None
         self._stamps: tuple[FileStamp, ...] = ()
@@ -61,12 +67,34 @@ class WriteLock:
             else:
                 self._acquire_filelock()
         except BlockingIOError:
-            in_process = any(lock.held and lock._path == self._path for lock in _LOCKS)
+            in_process = self._find_holder() is not None
             holder = "another Index of this process" if in_process else "another process"
             raise IndexLockedError(
                 f"{holder} holds the write lock of {self._path.parent}: call close() on the Index "
                 "there, or delete the last reference to it (reading needs no lock)"
             ) from None
+
+    def take_over(self) -> None:
+        """Take the lock; if an owner in this process holds it, ask for it.
+
+        Raises:
+            IndexLockedError: Another process holds it, or an owner that doesn't hand it over.
+        """
+        tries = 0
+        while True:
+            try:
+                self.acquire()
+            except IndexLockedError:
+                holder = self._find_holder()
+                if holder is None and tries < _TRIES:  # a thread here may be taking it just now
+                    tries += 1
+                    time.sleep(_PAUSE)
+                    continue
+                ask = holder._hand_over() if holder is not None and holder._hand_over else None
+                if ask is None or not ask():
+                    raise
+            else:
+                return
 
     def release(self) -> None:
         """Release the lock if it is held."""
@@ -98,6 +126,11 @@ class WriteLock:
         except filelock.Timeout:
             raise BlockingIOError(f"{self._path} is locked") from None
         self._stamps, self._release = self._read_stamps(), lock.release
+
+    def _find_holder(self) -> "WriteLock | None":
+        """Return the lock of this process that holds the file now at the path."""
+        stamps = self._read_stamps()
+        return next((lock for lock in list(_LOCKS) if lock.held and lock._stamps == stamps), None)
 
     def _read_stamps(self) -> tuple[FileStamp, ...]:
         """Return the stamps of the files now at the paths of lock and folder, () if missing."""

@@ -51,7 +51,8 @@ class Transaction:
 class IndexWriter:
     """Commits changes to an index, one at a time.
 
-    The first write takes the lock, which is held until ``close``.
+    The first write takes the lock, which is held until ``close``, or until another writer of this
+    process needs it. Several writers of one process therefore take turns.
 
     Attributes:
         layout: The index's paths.
@@ -75,7 +76,8 @@ class IndexWriter:
         self.read_only = read_only
         self.wait = wait
         self._closed = False
-        self._lock = WriteLock(layout.lock)
+        self._lock = WriteLock(layout.lock, self._hand_over)
+        self._is_writing = False
         self.turn = ForkSafeLock(reentrant=True)
 
     def check_open(self) -> None:
@@ -106,12 +108,16 @@ class IndexWriter:
         """
         with self.turn:
             self.begin()
-            with self.snapshots.view() as view:
-                transaction = Transaction(view)
-                yield transaction
-            if transaction.change is not None:
-                with storage_errors(self.layout.folder):
-                    self._commit(transaction.change, transaction.view.key)
+            outer, self._is_writing = self._is_writing, True
+            try:
+                with self.snapshots.view() as view:
+                    transaction = Transaction(view)
+                    yield transaction
+                if transaction.change is not None:
+                    with storage_errors(self.layout.folder):
+                        self._commit(transaction.change, transaction.view.key)
+            finally:
+                self._is_writing = outer
 
     def close(self) -> None:
         """Release the write lock; later writes raise IndexClosedError."""
@@ -156,10 +162,21 @@ class IndexWriter:
     def _try_lock(self) -> IndexLockedError | None:
         """Take the lock; return the error if another writer has it."""
         try:
-            self._lock.acquire()
+            self._lock.take_over()
         except IndexLockedError as error:
             return error
         return None
+
+    def _hand_over(self) -> bool:
+        """Release the lock for another writer of this process, after the write under way.
+
+        Returns False if that write is the caller's, which would wait for itself.
+        """
+        with self.turn:
+            if self._is_writing:
+                return False
+            self._lock.release()
+            return True
 
     def _check_current(self) -> None:
         """Raise IndexLockedError if another folder has taken the path of the locked one."""
