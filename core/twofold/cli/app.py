@@ -21,21 +21,43 @@ _MODULES = {
     "tune": "tuning",
     "profiles": "tuning",
     "train": "training",
-    "reencode": "indexing",
-    "reindex": "indexing",
-    "reanalyze": "indexing",
-    "recall": "indexing",
+    "map": "export",
     "delete": "storage",
-    "verify": "storage",
+    "reencode": "indexing",
+    "reanalyze": "indexing",
+    "reindex": "indexing",
+    "recall": "indexing",
     "copy": "storage",
     "backup": "storage",
     "restore": "storage",
-    "repair": "storage",
     "export": "export",
     "import": "storage",
-    "map": "export",
+    "verify": "storage",
+    "repair": "storage",
 }
-"""The module of each command in this package, in the order of the help."""
+"""The module of each command in this package, in the order of the help: that of use."""
+_EXAMPLES = {
+    "index": "twofold index docs/ --to docs.twofold",
+    "search": "twofold search docs.twofold 'how do I renew a certificate?' --explain",
+    "eval": "twofold eval docs.twofold --queries queries.jsonl --qrels qrels.tsv",
+    "tune": "twofold tune docs.twofold --queries queries.jsonl --qrels qrels.tsv",
+    "profiles": "twofold profiles docs.twofold --use tuned",
+    "train": "twofold train docs.twofold --queries queries.jsonl --qrels qrels.tsv",
+    "map": "twofold map docs.twofold --query 'renew a certificate' --out map.html",
+    "delete": "twofold delete docs.twofold --source old/notes.md",
+    "reencode": "twofold reencode docs.twofold BAAI/bge-small-en-v1.5",
+    "reanalyze": "twofold reanalyze docs.twofold german",
+    "reindex": "twofold reindex docs.twofold hnsw",
+    "recall": "twofold recall docs.twofold --queries queries.jsonl",
+    "copy": "twofold copy docs.twofold --to copy.twofold",
+    "backup": "twofold backup docs.twofold --to backups.tar",
+    "restore": "twofold restore backups.tar --to docs.twofold --overwrite",
+    "export": "twofold export docs.twofold --to exported/",
+    "import": "twofold import exported/ --to docs.twofold",
+    "verify": "twofold verify docs.twofold --deep",
+    "repair": "twofold repair docs.twofold --to saved.twofold",
+}
+"""An example of each command, shown at the end of its help."""
 _FUNCTIONS = {"eval": "evaluation", "import": "import_export", "map": "draw_map"}
 """Functions with other names than their commands."""
 
@@ -51,7 +73,7 @@ class _LazyCommands(MutableMapping[str, Any]):
             module = import_module(f"twofold.cli.{_MODULES[name]}")
             function = getattr(module, _FUNCTIONS.get(name, name))
             single = Typer(add_completion=False, pretty_exceptions_enable=False)
-            single.command(name)(report_errors()(function))
+            single.command(name, epilog=f"Example: {_EXAMPLES[name]}")(report_errors()(function))
             self._loaded[name] = get_command(single)
         return self._loaded[name]
 

@@ -64,7 +64,7 @@ Where = Annotated[str | None, Option(metavar="JSON", help="Metadata filter.")]
 Wait = Annotated[
     float, Option(metavar="SECONDS", help="How long to wait while another process writes.")
 ]
-Metric = Annotated[str | None, Option(help="dot, cosine or euclidean.")]
+Metric = Annotated[str | None, Option(help="dot, cosine or euclidean.", show_default="the model's")]
 _FUSION = f"Fusion of both legs: {', '.join(FUSIONS)}."
 _PRESET = f"Fuse as another library does: {', '.join(PRESETS)}."
 _SCORING = f"Scoring function of the lexical leg: {', '.join(SCORERS)}."
@@ -73,13 +73,22 @@ FusionName = Annotated[str | None, Option(help=_FUSION, show_default="guarded")]
 Weight = Annotated[
     float | None, Option(help="Weight of the dense leg, 0 to 1.", show_default="the fusion's")
 ]
-PresetName = Annotated[str | None, Option(help=_PRESET)]
+PresetName = Annotated[str | None, Option(help=_PRESET, show_default="none")]
 Depth = Annotated[int | None, Option(help="Candidates per leg.", show_default="100")]
-Rerank = Annotated[str | None, Option(help=_RERANK)]
+Rerank = Annotated[str | None, Option(help=_RERANK, show_default="none")]
 Scoring = Annotated[str | None, Option(help=_SCORING, show_default="lucene")]
-K1 = Annotated[float | None, Option("--k1", help="BM25's k1, the saturation of term frequency.")]
-B = Annotated[float | None, Option("--b", help="BM25's b, the length normalization, 0 to 1.")]
-Delta = Annotated[float | None, Option(help="The delta of bm25l, bm25+ and okapi-l.")]
+K1 = Annotated[
+    float | None,
+    Option("--k1", help="BM25's k1, the saturation of term frequency.", show_default="1.2"),
+]
+B = Annotated[
+    float | None,
+    Option("--b", help="BM25's b, the length normalization, 0 to 1.", show_default="0.75"),
+]
+Delta = Annotated[
+    float | None,
+    Option(help="The delta of bm25l, bm25+ and okapi-l.", show_default="0.5, 1 in bm25+"),
+]
 
 
 def open_index(folder: Path, *, read_only: bool = False, wait: float = 0.0) -> Index:

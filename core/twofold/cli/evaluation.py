@@ -21,6 +21,7 @@ from twofold.types import Mode
 _MODE = "Search mode; repeatable. The first is compared with the others. Default: all."
 _MEASURE = "Measure, in the syntax of ir_measures; repeatable. The first is compared."
 _K = "Hits to retrieve and measure. Default: 10, and up to 100 for measures that need more."
+_BY = "Metadata field that the judgments name in place of passages, such as source for files."
 _AGAINST = "TREC run of another system; repeatable."
 _PER_QUERY = "Write each query's measures as TSV; - prints them."
 _RUN = "Write the hits as TREC runs, a file per mode."
@@ -44,6 +45,7 @@ def evaluation(
     k1: console.K1 = None,
     b: console.B = None,
     delta: console.Delta = None,
+    by: Annotated[str | None, Option(metavar="FIELD", help=_BY)] = None,
     against: Annotated[list[Path] | None, Option(metavar="RUN", help=_AGAINST)] = None,
     per_query: Annotated[Path | None, Option(metavar="FILE", help=_PER_QUERY)] = None,
     run: Annotated[Path | None, Option(metavar="FILE", help=_RUN)] = None,
@@ -73,7 +75,9 @@ def evaluation(
         retriever = Retriever(index, mode=modes[0], k=hits, preset=preset, depth=depth, **options)
         with console.spinner("loading the model and searching", quiet=as_json):
             by_mode = [
-                ev.evaluate(replace(retriever, mode=name), texts, judgments, measures, k=limit)
+                ev.evaluate(
+                    replace(retriever, mode=name), texts, judgments, measures, k=limit, by=by
+                )
                 for name in modes
             ]
         by_run = [

@@ -22,6 +22,7 @@ from twofold.cli.console import (
 from twofold.cli.folders import describe_folder, folder_as_dict
 from twofold.corpus import Corpus, FolderUpdate, Splitting, index_folder, read_queries
 from twofold.dense import index_type_as_dict, index_type_from_name
+from twofold.encoders import DEFAULT_ENCODER
 from twofold.errors import CorpusError, InputError
 from twofold.index import AS_STORED, Index
 from twofold.index.writing.passage_input import PassageValidator
@@ -54,9 +55,9 @@ _WINDOWS = (
 def index(
     corpus: Annotated[Path, Argument(metavar="CORPUS", help=_CORPUS)],
     to: Annotated[Path, Option("--to", metavar="DIR", help="The index, created if missing.")],
-    encoder: Annotated[str | None, Option(help=_ENCODER)] = None,
+    encoder: Annotated[str | None, Option(help=_ENCODER, show_default=DEFAULT_ENCODER)] = None,
     metric: Metric = None,
-    analyzer: Annotated[str | None, Option(help=_ANALYZER)] = None,
+    analyzer: Annotated[str | None, Option(help=_ANALYZER, show_default="english")] = None,
     title_weight: Annotated[int | None, Option(help=_TITLE_WEIGHT, show_default="1")] = None,
     windows: Annotated[str | None, Option(help=_WINDOWS, show_default="auto")] = None,
     name: Annotated[str | None, Option(help=_NAME, show_default="its own and a hash")] = None,
@@ -148,7 +149,9 @@ def index(
 def reanalyze(
     folder: Folder,
     analyzer: Annotated[str, Argument(metavar="ANALYZER", help=_ANALYZER)],
-    title_weight: Annotated[int | None, Option(help=_TITLE_WEIGHT)] = None,
+    title_weight: Annotated[
+        int | None, Option(help=_TITLE_WEIGHT, show_default="unchanged")
+    ] = None,
     wait: Wait = 0.0,
     as_json: Json = False,
 ) -> None:
@@ -211,7 +214,9 @@ def recall(
     folder: Folder,
     sample: Annotated[int, Option(help="Number of stored vectors used as queries.")] = 200,
     k: Annotated[int, Option("-k", help="Number of nearest passages compared.")] = 10,
-    queries: Annotated[Path | None, Option(help="Real queries, used instead of a sample.")] = None,
+    queries: Annotated[
+        Path | None, Option(help="Real queries, used instead of a sample.", show_default="none")
+    ] = None,
     effort: Annotated[float, Option(help="Factor of the search effort.")] = 1.0,
     as_json: Json = False,
 ) -> None:

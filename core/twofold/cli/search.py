@@ -10,12 +10,16 @@ from twofold.retriever import Retriever
 
 def search(
     folder: console.Folder,
-    query: Annotated[str, Argument(metavar="QUERY")],
+    query: Annotated[str, Argument(metavar="QUERY", help="The question, as text.")],
     k: Annotated[int, Option("-k", help="Number of hits.")] = 10,
-    mode: Annotated[console.ModeName | None, Option(help="Default: hybrid if possible.")] = None,
+    mode: Annotated[
+        console.ModeName | None, Option(help="Legs to search.", show_default="hybrid if possible")
+    ] = None,
     where: console.Where = None,
     explain: Annotated[bool, Option("--explain", help="Explain each hit.")] = False,
-    why_not: Annotated[str | None, Option(metavar="ID", help="Why a passage is no hit.")] = None,
+    why_not: Annotated[
+        str | None, Option(metavar="ID|PATH", help="Why a passage is no hit.")
+    ] = None,
     fusion: console.FusionName = None,
     weight: console.Weight = None,
     preset: console.PresetName = None,
@@ -24,12 +28,22 @@ def search(
     k1: console.K1 = None,
     b: console.B = None,
     delta: console.Delta = None,
-    min_score: Annotated[float | None, Option(help="Minimum fused score.")] = None,
-    min_dense: Annotated[float | None, Option(help="Minimum dense score.")] = None,
-    min_lexical: Annotated[float | None, Option(help="Minimum lexical score.")] = None,
+    min_score: Annotated[
+        float | None, Option(help="Minimum fused score.", show_default="none")
+    ] = None,
+    min_dense: Annotated[
+        float | None, Option(help="Minimum dense score.", show_default="none")
+    ] = None,
+    min_lexical: Annotated[
+        float | None, Option(help="Minimum lexical score.", show_default="none")
+    ] = None,
     diversity: Annotated[float, Option(help="0 is relevance alone, 1 novelty alone.")] = 0.0,
-    dedup_threshold: Annotated[float | None, Option(help="Cosine of duplicates.")] = None,
-    group_by: Annotated[str | None, Option(help="Metadata field to group hits by.")] = None,
+    dedup_threshold: Annotated[
+        float | None, Option(help="Cosine of duplicates.", show_default="off")
+    ] = None,
+    group_by: Annotated[
+        str | None, Option(help="Metadata field to group hits by.", show_default="off")
+    ] = None,
     per_group: Annotated[int, Option(help="Maximum hits per group.")] = 1,
     rerank: console.Rerank = None,
     exact: Annotated[bool, Option("--exact", help="Search all vectors.")] = False,

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from twofold.encoders.model_spec import is_folder, model_not_found
 from twofold.encoders.transformer_files import NO_WEIGHTS, TransformerFiles, UnsupportedModelError
+from twofold.extras import is_installed
 
 _SETTINGS = ["*.json", "*_Pooling/*"]
 _WEIGHTS = ["model.safetensors", "model-*-of-*.safetensors"]
@@ -41,6 +42,23 @@ def download_model(source: str, name: str) -> Path:
         if reason == NO_WEIGHTS:
             folder = Path(snapshot_download(repository, allow_patterns=[*wanted, *_WEIGHTS]))
         return folder
+    except (OSError, ValueError) as error:
+        raise model_not_found(name, error) from error
+
+
+def check_model_exists(source: str, name: str) -> None:
+    """Raise EncoderNotFoundError unless a model's settings are on disk or on the hub.
+
+    Without the package huggingface_hub, nothing is checked. The arguments are those of
+    ``download_model``.
+    """
+    if is_folder(source) or not is_installed("huggingface_hub"):
+        return
+    from huggingface_hub import snapshot_download
+
+    repository = source if "/" in source else _ORGANIZATION + source
+    try:
+        snapshot_download(repository, allow_patterns=_SETTINGS)
     except (OSError, ValueError) as error:
         raise model_not_found(name, error) from error
 

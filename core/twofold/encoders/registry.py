@@ -84,6 +84,12 @@ class TowersEncoder:
         fingerprint = _hash_towers(first.fingerprint, second.fingerprint)
         return EncoderIdentity(self.name, first.dim, first.metric, fingerprint)
 
+    def check_exists(self) -> None:
+        """Raise EncoderNotFoundError unless both models are on disk or on the hub."""
+        for tower in (self.queries, self.passages):
+            if isinstance(tower, ModelEncoder):
+                tower.check_exists()
+
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         """Return one vector per query, float32 (n, dim)."""
         _ = self.identity  # raises if the towers don't match

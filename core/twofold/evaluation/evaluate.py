@@ -1,8 +1,9 @@
 """Measures retrievers and runs on judged queries."""
 
+import json
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -19,6 +20,7 @@ from twofold.evaluation.measures import (
     run_from_ranking,
 )
 from twofold.evaluation.result import Evaluation
+from twofold.filters import parse_filter
 from twofold.fusion import EnsembleFusion, QueryFusion
 from twofold.results.hits import Hits
 from twofold.retriever import Retriever
@@ -33,6 +35,7 @@ def evaluate(
     measures: Sequence[str] = MEASURES,
     *,
     k: int = 100,
+    by: str | None = None,
     name: str | None = None,
 ) -> Evaluation:
     """Retrieve passages for each judged query and measure the rankings.
@@ -50,6 +53,9 @@ def evaluate(
         qrels: Query id to passage id to relevance grade.
         measures: Names in the syntax of ir_measures.
         k: The number of hits to retrieve for each query.
+        by: A metadata field whose values are judged in place of passages, such as ``"source"`` for
+            files: ``qrels`` are query id to value to grade. Of several passages with one value, the
+            best counts.
         name: The name in tables and reports. Default: the retriever's mode.
 
     Raises:
@@ -75,13 +81,15 @@ def evaluate(
     parsed = parse_measures(measures)
     check_qrels(qrels)
     texts = judged_queries(queries, qrels, stacklevel=2)
+    if by is not None:
+        retriever = replace(retriever, group_by=by, per_group=1)
     measured = replace(retriever, k=_largest_k(retriever, k))
     mode = _plan(measured).mode
     retrieved = min(k, measured.k)
     _warn_of_cutoffs(parsed, retrieved, limited=retrieved < k)
     results = measured.retrieve_many(list(texts.values()))
     run: Run = {
-        query_id: _scores_by_id(hits, k, by_rank=bool(measured.diversity))
+        query_id: _scores_by_id(hits, k, by, by_rank=bool(measured.diversity))
         for query_id, hits in zip(texts, results, strict=True)
     }
     judged = {query_id: dict(qrels[query_id]) for query_id in texts}
@@ -96,7 +104,7 @@ def evaluate(
         texts=texts,
         settings=_describe_settings(measured),
         warnings=dict(Counter(text for hits in results for text in hits.warnings).most_common()),
-        missing_relevant=_missing_relevant(retriever.index, judged),
+        missing_relevant=_missing_relevant(retriever.index, judged, by),
     )
 
 
@@ -144,11 +152,33 @@ def evaluate_run(
     )
 
 
-def _scores_by_id(hits: Hits, k: int, *, by_rank: bool) -> dict[str, float]:
-    """Return scores by id of ``k`` hits; by ranks if scores, as of diverse hits, don't fall."""
+def _scores_by_id(hits: Hits, k: int, by: str | None, *, by_rank: bool) -> dict[str, float]:
+    """Return scores by id of ``k`` hits; by ranks if scores, as of diverse hits, don't fall.
+
+    With ``by``, the ids are the values of that field; hits without it are left out.
+    """
+    scores = hits.scores.tolist()
     if by_rank:
-        return dict(list(run_from_ranking(hits.ids).items())[:k])
-    return dict(zip(hits.ids[:k], hits.scores.tolist()[:k], strict=True))
+        ranked = run_from_ranking(hits.ids)
+        scores = [ranked[passage_id] for passage_id in hits.ids]
+    names: list[str | None] = list(hits.ids)
+    if by is not None:
+        names = [_field_as_id(passage.metadata, by) for passage in hits.passages]
+    found: dict[str, float] = {}
+    for name, score in zip(names, scores, strict=True):
+        if name is not None and len(found) < k:
+            found.setdefault(name, score)
+    return found
+
+
+def _field_as_id(metadata: Mapping[str, Any], by: str) -> str | None:
+    """Return the value of a field as judgments name it, None without one."""
+    value: Any = metadata
+    for part in by.split("."):
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(part)
+    return None if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
 def _plan(retriever: Retriever) -> SearchPlan:
@@ -195,20 +225,30 @@ def _describe_settings(retriever: Retriever) -> str:
     )
 
 
-def _missing_relevant(index: Searchable, qrels: Qrels) -> float | None:
-    """Return the share of the relevant passages that the index lacks, and warn of them."""
+def _missing_relevant(index: Searchable, qrels: Qrels, by: str | None) -> float | None:
+    """Return the share of the relevant passages that the index lacks, and warn of them.
+
+    With ``by``, it is the share of relevant values of that field; None if the backend can't list.
+    """
     relevant = dict.fromkeys(
         passage_id for grades in qrels.values() for passage_id, grade in grades.items() if grade > 0
     )
     if not relevant:
         return None
     with index.open_search() as scope:
-        present = scope.find_keys(list(relevant))
+        present: Collection[str] = scope.find_keys(list(relevant))
+        if by is not None:
+            if scope.statistics is None:
+                return None
+            keys = scope.statistics.list_keys(parse_filter({by: {"$exists": True}}))
+            passages = scope.session.fetch(keys).passages
+            present = {name for each in passages if (name := _field_as_id(each.metadata, by))}
     missing = [passage_id for passage_id in relevant if passage_id not in present]
     share = len(missing) / len(relevant)
     if missing:
+        noun = "passages" if by is None else f"values of {by!r}"
         warnings.warn(
-            f"{len(missing):,} of {len(relevant):,} relevant passages ({share:.1%}) are not in "
+            f"{len(missing):,} of {len(relevant):,} relevant {noun} ({share:.1%}) are not in "
             f"the index, such as {missing[0]!r}, so no search finds them: are these qrels of this "
             "corpus?",
             DegradedWarning,

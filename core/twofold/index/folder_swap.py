@@ -95,7 +95,13 @@ def _is_taken(target: Path, *, overwrite: bool) -> bool:
     """Return whether there is an index to overwrite; raise InputError for anything else."""
     if not target.exists() or (target.is_dir() and next(target.iterdir(), None) is None):
         return False
-    if not overwrite or not Layout(target).catalog.is_file():
+    is_index = Layout(target).catalog.is_file()
+    if is_index and not overwrite:
+        raise InputError(
+            f"{target} is not empty, it holds an index: pass overwrite=True (--overwrite) to "
+            "replace that, or another path"
+        )
+    if not is_index:
         problem = "not an index" if overwrite else "not empty"
         problem = problem if target.is_dir() else "a file"
         raise InputError(f"{target} is {problem}: pass the path of a new or empty folder")

@@ -9,7 +9,7 @@ from typing import Literal, cast
 
 import numpy as np
 
-from twofold.encoders import DEFAULT_ENCODER, encoder_from_name
+from twofold.encoders import DEFAULT_ENCODER, ModelEncoder, TowersEncoder, encoder_from_name
 from twofold.encoders.model_spec import absolute_spec
 from twofold.errors import IndexMismatchError, IndexNotFoundError, InputError
 from twofold.index.analyzer_binding import (
@@ -35,6 +35,11 @@ class AsStored(Enum):
 
 AS_STORED = AsStored.MARK
 DEFAULT_ANALYZER = "english"
+_WRAPPERS = {
+    "embed_documents": "langchain_twofold.EmbeddingsEncoder",
+    "get_text_embedding_batch": "llama_index_twofold.EmbeddingEncoder",
+}
+"""By a method of a framework's embedding models, the wrapper that makes them an encoder."""
 _MAX_WINDOW = 1 << 20  # tokens
 
 
@@ -94,7 +99,9 @@ class OpenOptions:
         if not dense and analyzer is None:
             raise InputError("an index with no leg can't search: pass encoder, dim or analyzer")
         if name is not None and self.encoder_object is None:
-            encoder_from_name(name)  # raises for an unknown name
+            encoder = encoder_from_name(name)  # raises for a malformed name
+            if isinstance(encoder, ModelEncoder | TowersEncoder):
+                encoder.check_exists()
         metric = self.metric
         if metric is None and name is None and dense:
             metric = Metric.COSINE
@@ -203,6 +210,12 @@ def encoder_name(encoder: Encoder) -> str:
 def check_encoder(encoder: object) -> Encoder:
     """Return ``encoder``; raise InputError if it does not implement `Encoder`."""
     if not isinstance(encoder, Encoder):
+        for method, wrapper in _WRAPPERS.items():
+            if hasattr(encoder, method):
+                raise InputError(
+                    f"encoder is a {type(encoder).__name__}, an embedding model of a framework: "
+                    f"pass {wrapper}(...) around it"
+                )
         raise InputError(
             "encoder must be a model's name or an object with encode_queries and "
             f"encode_passages, got {encoder!r:.80}"

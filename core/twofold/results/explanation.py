@@ -128,7 +128,9 @@ class Explanation:
         lines = [f"query: {self.query}", *(f"warning: {warning}" for warning in self.warnings)]
         for explained in self.hits:
             hit = explained.hit
-            lines.append(f"{hit.rank:>3}. {hit.id}  {hit.score:.4f}  {explained.reason}")
+            name = hit.passage.title or hit.passage.metadata.get("source")
+            named = f"  {' '.join(str(name).split())}" if name else ""
+            lines.append(f"{hit.rank:>3}. {hit.id}  {hit.score:.4f}{named}  {explained.reason}")
             lines += [f"       {line}" for line in (*explained.shares, *explained.details)]
         return "\n".join(lines)
 

@@ -6,6 +6,9 @@ from typing import Any
 
 from twofold.types import Leg
 
+_PARTS = 8
+"""Passages of a file that a reason names at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class LegRank:
@@ -56,6 +59,10 @@ class WhyNot:
         query: The query's text.
         rank: Its rank if it is one of the hits.
         stored: Whether the index has the passage; if not, the attributes below are not set.
+        parts: The ids of the passages of the file that ``passage_id`` names, if no passage has this
+            id.
+        suffix: If there is no such file either, the suffix of its name if no file with this suffix
+            is stored.
         filtered: Whether the filter excludes it; if so, the attributes below are not set.
         searched: Whether anything was searched; a blank query searches nothing.
         legs: Its rank in each leg that was searched.
@@ -76,6 +83,8 @@ class WhyNot:
     query: str | None
     rank: int | None = None
     stored: bool = True
+    parts: tuple[str, ...] = ()
+    suffix: str | None = None
     filtered: bool = False
     searched: bool = True
     legs: Mapping[Leg, LegRank] = field(default_factory=dict)
@@ -107,7 +116,7 @@ class WhyNot:
         if self.found:
             return (f"it is hit {self.rank}",)
         if not self.stored:
-            return ("no passage has this id",)
+            return (self._explain_missing(),)
         if self.filtered:
             return ("the filter leaves it out",)
         if not self.searched:
@@ -125,6 +134,15 @@ class WhyNot:
             yield f"{miss.name} is {miss.required:g}, and its score is {score}"
         if self.budget is not None:
             yield f"the reranker scores {self.budget} candidates, and this is number {self.place}"
+
+    def _explain_missing(self) -> str:
+        """Return why the index has no such passage."""
+        if self.parts:
+            shown = ", ".join(map(repr, self.parts[:_PARTS]))
+            more = f" and {len(self.parts) - _PARTS:,} more" if len(self.parts) > _PARTS else ""
+            return f"this is a file of {len(self.parts):,} passages, ask for one: {shown}{more}"
+        reason = "no passage has this id or is of this file"
+        return f"{reason}, and none is of a {self.suffix} file" if self.suffix else reason
 
     def _explain_selection(self) -> Iterator[str]:
         """Yield the reasons that lie in hits: duplicates, groups, diversity, better scores."""

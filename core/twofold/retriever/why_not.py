@@ -6,12 +6,14 @@ The query is searched again, deeper, to rank the passage. Every suggested option
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from twofold.backend import SearchScope
 from twofold.errors import InputError, QueryError
+from twofold.filters import parse_filter
 from twofold.fusion import Fusion, GuardedFusion, WeightedFusion
 from twofold.fusion.base import add_candidate
 from twofold.protocols import Reranker
@@ -54,7 +56,7 @@ def explain_absence(answered: AnsweredQuery, passage_id: str, hits: Hits) -> Why
     with answered.reopen() as scope:
         key = scope.find_keys([passage_id]).get(passage_id)
         if key is None:
-            return replace(why, stored=False)
+            return _find_file(scope, replace(why, stored=False))
         if where is not None and not scope.session.matches(where, np.array([key]))[0]:
             return replace(why, filtered=True)
     if answered.query.vector is None and not (answered.query.text or "").strip():
@@ -68,6 +70,23 @@ def explain_absence(answered: AnsweredQuery, passage_id: str, hits: Hits) -> Why
         rerun = Rerun.from_query(scope, answered, passage_id)
         why = _find_reasons(rerun, hits, why)
         return replace(why, changes=_find_changes(rerun, why))
+
+
+def _find_file(scope: SearchScope, why: WhyNot) -> WhyNot:
+    """Return ``why`` with the passages of the file that its id names, if that is a file's path."""
+    statistics = scope.statistics
+    if statistics is None:
+        return why
+    path = PurePosixPath(why.passage_id)
+    for start in range(len(path.parts)):  # the path below the folder that was indexed
+        source = str(PurePosixPath(*path.parts[start:]))
+        keys = statistics.list_keys(parse_filter({"source": source}))
+        if len(keys):
+            return replace(why, parts=tuple(scope.session.fetch(keys).ids))
+    same_suffix = parse_filter({"source": {"$itext": path.suffix}})
+    if path.suffix and not len(statistics.list_keys(same_suffix)):
+        return replace(why, suffix=path.suffix)
+    return why
 
 
 @dataclass(frozen=True, slots=True)

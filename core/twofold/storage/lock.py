@@ -81,26 +81,29 @@ class WriteLock:
             IndexLockedError: Another process holds it, or an owner that doesn't hand it over.
         """
         tries = 0
-        while True:
-            try:
-                self.acquire()
-            except IndexLockedError:
-                holder = self._find_holder()
-                if holder is None and tries < _TRIES:  # a thread here may be taking it just now
-                    tries += 1
-                    time.sleep(_PAUSE)
-                    continue
-                ask = holder._hand_over() if holder is not None and holder._hand_over else None
-                if ask is None or not ask():
-                    raise
-            else:
-                return
+        while (error := self._try()) is not None:
+            holder = self._find_holder()
+            if holder is None and tries < _TRIES:  # a thread here may be taking it just now
+                tries += 1
+                time.sleep(_PAUSE)
+                continue
+            ask = holder._hand_over() if holder is not None and holder._hand_over else None
+            if ask is None or not ask():
+                raise error
 
     def release(self) -> None:
         """Release the lock if it is held."""
         if self._release is not None:
             release, self._release, self._folder = self._release, None, None
             release()
+
+    def _try(self) -> IndexLockedError | None:
+        """Take the lock; return the error if another one holds it."""
+        try:
+            self.acquire()
+        except IndexLockedError as error:
+            return error
+        return None
 
     def _acquire_flock(self) -> None:
         """Take an flock, and open the folder; raise BlockingIOError if another holds it."""
