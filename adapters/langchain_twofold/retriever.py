@@ -32,9 +32,9 @@ from langchain_twofold.options import (
     refuse_unknown,
 )
 from langchain_twofold.tracing import create_child_runs, langsmith_params
-from twofold import Encoder, Metric, Retriever
+from twofold import Encoder, Index, Metric, Retriever
 from twofold.concurrency import run_write
-from twofold.errors import QueryError
+from twofold.errors import InputError, QueryError
 from twofold.filters import parse_filter
 from twofold.index import AS_STORED, AsStored
 from twofold.integrations import as_ids, create_filled_index, log_warnings, run_embedded
@@ -56,8 +56,10 @@ class TwofoldRetriever(BaseRetriever):
     ``configurable_fields`` work too. Each returned document is a new copy.
 
     Args:
-        index: A twofold ``Index``. Pass this or ``retriever``.
+        index: A twofold ``Index``. Pass this, ``retriever`` or ``path``.
         retriever: A configured ``twofold.Retriever``.
+        path: The folder of an index, which is opened.
+        encoder: The encoder or ``Embeddings`` of the index at ``path``, needed if no name finds it.
         k: The number of documents to return.
         filter: A twofold ``where``, or a filter in the syntax of LangChain's FAISS store.
         mode: ``"hybrid"``, ``"dense"`` or ``"lexical"``. None is hybrid if the index has both legs
@@ -91,9 +93,22 @@ class TwofoldRetriever(BaseRetriever):
     score_key: str | None = "score"
     explanation_key: str | None = None
 
-    def __init__(self, *, index: Any = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        *,
+        index: Any = None,
+        path: str | os.PathLike[str] | None = None,
+        encoder: Encoder | Embeddings | str | AsStored | None = AS_STORED,
+        **settings: Any,
+    ) -> None:
         if index is not None:
             settings["index"] = index
+        if path is not None:
+            if "index" in settings or "retriever" in settings:
+                raise InputError("pass only one of index=, retriever= and path=")
+            settings["index"] = Index.open(path, encoder=as_encoder(encoder), create=False)
+        elif not isinstance(encoder, AsStored):
+            raise InputError("encoder= needs path=: an index that is open has its encoder")
         try:
             super().__init__(**settings)
         except ValidationError as error:
@@ -114,7 +129,10 @@ class TwofoldRetriever(BaseRetriever):
             raise ValueError(str(error)) from error
         retriever = values.get("retriever")
         if not isinstance(retriever, Retriever):
-            raise ValueError("pass index= (a twofold Index) or retriever= (a twofold Retriever)")
+            raise ValueError(
+                "pass index= (a twofold Index), retriever= (a twofold Retriever) or path= (its "
+                "folder)"
+            )
         return {"k": retriever.k, "mode": retriever.mode, **values}
 
     @model_validator(mode="after")
@@ -328,7 +346,14 @@ class TwofoldIndex(TwofoldRetriever, DocumentIndex):
 
     if TYPE_CHECKING:
 
-        def __init__(self, *, index: Any = None, **settings: Any) -> None: ...
+        def __init__(
+            self,
+            *,
+            index: Any = None,
+            path: str | os.PathLike[str] | None = None,
+            encoder: Encoder | Embeddings | str | AsStored | None = AS_STORED,
+            **settings: Any,
+        ) -> None: ...
 
     def upsert(self, items: Sequence[Document], /, **kwargs: Any) -> UpsertResponse:
         """Add documents, replacing stored ones with the same ids. All are stored, or none.

@@ -22,7 +22,14 @@ from llama_index_twofold.tracing import EncoderEvents, retrieval_events
 from twofold import Encoder, Index, Metric, Retriever
 from twofold.concurrency import run_write
 from twofold.index import AS_STORED, AsStored
-from twofold.integrations import create_filled_index, find_mode, log_warnings, run_embedded
+from twofold.integrations import (
+    as_id,
+    as_ids,
+    create_filled_index,
+    find_mode,
+    log_warnings,
+    run_embedded,
+)
 from twofold.lexical import AnalyzerLike
 from twofold.types import Vectors
 
@@ -39,8 +46,11 @@ class TwofoldRetriever(BaseRetriever):
     scores; higher is better.
 
     Args:
-        index: A twofold ``Index``. Pass this or ``retriever``.
+        index: A twofold ``Index``. Pass this, ``retriever`` or ``path``.
         retriever: A configured ``twofold.Retriever``.
+        path: The folder of an index, which is opened.
+        encoder: The encoder or embedding model of the index at ``path``, needed if no name finds
+            it.
         callback_manager: See ``BaseRetriever``, also for ``object_map`` and ``verbose``.
         objects: IndexNodes whose ``obj``, a node or a retriever, answers in their place.
         **options: See ``QueryOptions``.
@@ -58,14 +68,23 @@ class TwofoldRetriever(BaseRetriever):
         index: Index | None = None,
         *,
         retriever: Retriever | None = None,
+        path: str | os.PathLike[str] | None = None,
+        encoder: Encoder | BaseEmbedding | str | AsStored | None = AS_STORED,
         callback_manager: CallbackManager | None = None,
         object_map: dict[str, Any] | None = None,
         objects: list[IndexNode] | None = None,
         verbose: bool = False,
         **options: Unpack[QueryOptions],
     ) -> None:
-        if (index is None) == (retriever is None):
-            raise ValueError("pass index= (a twofold Index) or retriever= (a twofold Retriever)")
+        if sum(source is not None for source in (index, retriever, path)) != 1:
+            raise ValueError(
+                "pass index= (a twofold Index), retriever= (a twofold Retriever) or path= (its "
+                "folder)"
+            )
+        if path is not None:
+            index = Index.open(path, encoder=as_encoder(encoder), create=False)
+        elif not isinstance(encoder, AsStored):
+            raise ValueError("encoder= needs path=: an index that is open has its encoder")
         if retriever is None:
             assert index is not None  # one of the two is given
             retriever = Retriever(index, mode=options.get("mode"))
@@ -123,6 +142,39 @@ class TwofoldRetriever(BaseRetriever):
     def index(self) -> Any:
         """The index that is searched."""
         return self._retriever.index
+
+    def add_nodes(self, nodes: Sequence[BaseNode]) -> list[str]:
+        """Add nodes to the index, replacing stored ones with the same ids; return their ids.
+
+        An IndexNode's ``obj`` answers in its place until this retriever is closed or copied by
+        pickle; one that isn't a node is not stored.
+        """
+        stored = self.index.upsert([as_passage(node) for node in nodes])
+        for node in nodes:
+            if isinstance(node, IndexNode) and node.obj is not None:
+                self.object_map[node.index_id] = node.obj
+        return list(stored.ids)
+
+    async def aadd_nodes(self, nodes: Sequence[BaseNode]) -> list[str]:
+        """Run ``add_nodes`` without blocking the event loop."""
+        return await run_write(self.add_nodes, nodes)
+
+    def delete_nodes(
+        self, node_ids: Sequence[str] | None = None, *, ref_doc_id: str | None = None
+    ) -> int:
+        """Delete nodes by id, or all nodes of a document; return how many were stored.
+
+        Raises InputError if both are None.
+        """
+        where = None if ref_doc_id is None else {"ref_doc_id": as_id(ref_doc_id)}
+        deleted: int = self.index.delete(as_ids(node_ids), where=where)
+        return deleted
+
+    async def adelete_nodes(
+        self, node_ids: Sequence[str] | None = None, *, ref_doc_id: str | None = None
+    ) -> int:
+        """Run ``delete_nodes`` without blocking the event loop."""
+        return await run_write(self.delete_nodes, node_ids, ref_doc_id=ref_doc_id)
 
     def with_options(self, **options: Unpack[QueryOptions]) -> "TwofoldRetriever":
         """Return a copy over the same index, with these options changed."""

@@ -284,6 +284,11 @@ LLAMA_INDEX = {
     "TwofoldRetriever.aretrieve_many": lambda i, _: nodes_of(i).aretrieve_many(
         ["kind7", "x", QueryBundle("kind7", embedding=VECTOR)]
     ),
+    "TwofoldRetriever.aadd_nodes": lambda i, _: chain(
+        nodes_of(i).aadd_nodes([TextNode(id_="new", text="kind7 anew")]),
+        lambda ids: nodes_of(i).aretrieve(f"kind7 {ids}"),
+    ),
+    "TwofoldRetriever.adelete_nodes": lambda i, _: nodes_of(i).adelete_nodes(["7"]),
     "TwofoldRetriever.afrom_nodes": lambda _, path: chain(
         li.TwofoldRetriever.afrom_nodes(NODES, encoder="hashing", path=path),
         lambda made: made.aretrieve("kind7"),
