@@ -149,8 +149,9 @@ def _join_small(document: Document, size: int) -> Iterator[_Section]:
 
 
 def _shared_path(first: _Section, second: _Section) -> tuple[str, ...]:
-    """Return the path of two joined sections: that of a section in the other, or what is common."""
-    if second.path[: len(first.path)] == first.path:
+    """Return the path of two joined sections: that of a longer one in the first, or the common."""
+    is_inside = second.path[: len(first.path)] == first.path
+    if is_inside and second.end - second.start > 2 * (first.end - first.start):
         return second.path
     count = 0
     for one, other in zip(first.path, second.path, strict=False):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from twofold.similarity import Metric
 from twofold.types import Vectors
 
 _LENGTH_RATIO = 1.25
+_watch: ContextVar[Callable[[int], None]] = ContextVar("watch", default=lambda _: None)
 _TOKENIZED_AT_ONCE = 1024  # texts; the tokens of an abstract take about 50 kB
 
 
@@ -72,17 +74,39 @@ def group_by_length(sizes: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
 
 
 @contextmanager
+def watch_encoding(report: Callable[[int], None]) -> Iterator[None]:
+    """Call ``report`` with the number of texts that an encoder has encoded, again and again.
+
+    Encoders of this package do so in the thread that opens the context.
+    """
+    token = _watch.set(report)
+    try:
+        yield
+    finally:
+        _watch.reset(token)
+
+
+@contextmanager
 def progress_bar(total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
-    """Draw a bar on standard error if ``shown``; yield a function that advances it by a count."""
+    """Draw a bar on standard error if ``shown``; yield a function that advances it by a count.
+
+    The function also tells ``watch_encoding``.
+    """
+    watch = _watch.get()
     if not shown:
-        yield lambda _: None
+        yield watch
         return
     from rich.console import Console
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("encoding", total=total)
-        yield lambda count: bar.advance(task, count)
+
+        def advance(count: int) -> None:
+            bar.advance(task, count)
+            watch(count)
+
+        yield advance
 
 
 def copy_fast_tokenizer(tokenizer: Any) -> Any:

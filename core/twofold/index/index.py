@@ -67,6 +67,7 @@ from twofold.index.writing.passage_input import (
     ENCODED_BATCH,
     PassageValidator,
 )
+from twofold.index.writing.progress import PassageProgress
 from twofold.index.writing.reencoding import Reencoding
 from twofold.index.writing.upsert import UpsertPlanner, UpsertResult
 from twofold.index.writing.writer import IndexWriter
@@ -360,7 +361,7 @@ class Index:
             vectors: Their vectors (n, dim), used instead of encoding.
             replace_all: Delete all other passages. Everything is one commit, so that a reader sees
                 the old passages or the new ones.
-            progress: Called with the number of passages committed so far.
+            progress: Called with the number of passages encoded or committed so far.
 
         Raises:
             PassageError: A passage is invalid.
@@ -381,15 +382,15 @@ class Index:
         batches = PassageValidator().iterate_batches(passages, size)
         if replace_all:
             batches = iter([list(chain.from_iterable(batches))])
+        shown = PassageProgress(progress)
         for batch in batches:
-            with self._writer.transaction() as transaction:
+            with self._writer.transaction() as transaction, shown.encoding(len(batch)):
                 transaction.change, batch_counts = planner.plan(
                     batch, transaction.view, replace_all=replace_all
                 )
             ids += [passage.id for passage, _ in batch]
             counts += batch_counts
-            if progress is not None:
-                progress(len(ids))
+            shown.commit(len(batch))
         compact = replace_all or (len(ids) > size and 2 * int(counts[0]) >= len(self))
         build_structures(self._writer, compact=compact)
         update_agreement(self._writer, encode=vectors is None)

@@ -141,7 +141,9 @@ class WhyNot:
             shown = ", ".join(map(repr, self.parts[:_PARTS]))
             more = f" and {len(self.parts) - _PARTS:,} more" if len(self.parts) > _PARTS else ""
             return f"this is a file of {len(self.parts):,} passages, ask for one: {shown}{more}"
-        reason = "no passage has this id or is of this file"
+        reason = "no passage has this id"
+        if "/" in self.passage_id or "." in self.passage_id:
+            reason += " or is of this file"
         return f"{reason}, and none is of a {self.suffix} file" if self.suffix else reason
 
     def _explain_selection(self) -> Iterator[str]:

@@ -342,3 +342,25 @@ def test_k_over_an_approximate_leg_says_where_it_must_be_exact(approximate, clai
             assert each.id in changed.retrieve(claim).ids
             seen.add("exact" in changes)
     assert seen == {True, False}
+
+
+def test_a_file_in_place_of_a_passage_names_its_passages(tmp_path):
+    with Index.open(None, encoder="hashing") as index:
+        index.upsert(
+            {"id": f"sub/a.md#{n}", "text": f"tea {n}", "metadata": {"source": "sub/a.md"}}
+            for n in range(10)
+        )
+        hits = Retriever(index, k=1).retrieve("tea 3")
+        for path in ("sub/a.md", "docs/sub/a.md", "/home/me/docs/sub/a.md"):
+            why = hits.why_not(path)
+            assert why.parts == tuple(f"sub/a.md#{n}" for n in range(10))
+            assert not why.stored
+            (reason,) = why.reasons
+            assert reason.startswith("this is a file of 10 passages, ask for one: 'sub/a.md#0', ")
+            assert reason.endswith("'sub/a.md#7' and 2 more")
+        (reason,) = hits.why_not("b.md").reasons
+        assert reason == "no passage has this id or is of this file"
+        why = hits.why_not("sub/notes.zip")
+        assert why.suffix == ".zip"
+        assert why.reasons[0].endswith("is of this file, and none is of a .zip file")
+        assert why.to_dict()["parts"] == []

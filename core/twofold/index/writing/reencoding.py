@@ -27,6 +27,7 @@ from twofold.index.snapshot import PendingVectorSet, Snapshot
 from twofold.index.view import IndexView
 from twofold.index.writing.commit import Change, Fill
 from twofold.index.writing.passage_input import ENCODED_BATCH
+from twofold.index.writing.progress import PassageProgress
 from twofold.index.writing.writer import IndexWriter
 from twofold.protocols import Encoder
 from twofold.similarity import Metric
@@ -98,7 +99,7 @@ class Reencoding:
         """Commit batch after batch; the last one takes the encoder's settings from ``target``."""
         assert target.dim is not None
         assert target.metric is not None
-        encoded, done, more = 0, 0, True
+        encoded, more, shown = 0, True, PassageProgress(progress)
         reached = 0  # the first row that no batch has had
         while more:
             with self._writer.transaction() as transaction:
@@ -114,7 +115,8 @@ class Reencoding:
                 # Blank passages have no vector, and must not end a batch early.
                 batch = list(islice((p for p in rest if p.encoded_text), ENCODED_BATCH))
                 known = self._find_known(view, pending, batch, start, target.dim)
-                new, vectors = _encode_batch(encoder, batch, known, target)
+                with shown.encoding(len(batch)):
+                    new, vectors = _encode_batch(encoder, batch, known, target)
                 reached = batch[-1].row + 1 if batch else reached
                 more = len(batch) == ENCODED_BATCH
                 settings = replace(snapshot.settings, pending_windows=target.windows)
@@ -137,9 +139,7 @@ class Reencoding:
                 fill = Fill(record, vectors, switch=not more)
                 transaction.change = Change(settings=settings, fill=fill)
             encoded += new
-            done += len(batch)
-            if progress is not None:
-                progress(done)
+            shown.commit(len(batch))
         return encoded
 
     def _find_known(
