@@ -245,3 +245,5 @@ def _check_column(name: str, value: str) -> None:
         )
     if any("\ud800" <= char <= "\udfff" for char in value):
         raise InputError(f"{name} {value!r} has half a surrogate pair, which isn't valid text")
+    if value.startswith("\ufeff"):
+        raise InputError(f"{name} {value!r} begins with a byte order mark: remove it")

@@ -114,7 +114,7 @@ def test_evaluation_counts_what_was_not_found(tmp_path):
 
 columns = st.text(
     st.characters(exclude_categories=("Cs",)).filter(lambda char: not char.isspace()), min_size=1
-)
+).filter(lambda text: not text.startswith("\ufeff"))
 scores = st.floats(allow_nan=False, allow_infinity=False)
 run_files = st.dictionaries(columns, st.dictionaries(columns, scores, min_size=1), min_size=1)
 qrels_files = st.dictionaries(
@@ -354,3 +354,9 @@ def test_an_id_given_twice_names_file_and_line(tmp_path, ids):
 def test_passages_without_ids_may_repeat(tmp_path):
     path = write(tmp_path / "c.jsonl", '{"text": "a"}\n{"text": "a"}\n{"id": null, "text": "a"}')
     assert len(list(Corpus.from_path(path))) == 3
+
+
+def test_an_id_that_begins_with_a_byte_order_mark_is_refused(tmp_path):
+    with pytest.raises(InputError, match="begins with a byte order mark"):
+        write_qrels(tmp_path / "q.tsv", {"\ufeffq": {"1": 1}})
+    assert not (tmp_path / "q.tsv").exists()
