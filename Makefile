@@ -61,8 +61,8 @@ bench: $(BENCH_VENV)/.ready
 	$(BENCH_VENV)/bin/python benchmarks/lexical.py --corpus $(CORPUS) --texts $(TEXTS)
 	$(BENCH_VENV)/bin/python benchmarks/dense.py --vectors 10000 $(TEXTS)
 
-# make eval COLLECTIONS="one/folder another/folder"; without any, the one in examples/data. README's
-# table is that of benchmarks/quality.py --markdown.
+# make eval COLLECTIONS="one/folder another/folder"; without any, the one in examples/data. The
+# table in docs/measurements.md is that of benchmarks/quality.py --markdown.
 eval: $(READY)
 	$(BIN)/python benchmarks/quality.py $(COLLECTIONS)
 	$(BIN)/python benchmarks/languages.py $(COLLECTIONS)
