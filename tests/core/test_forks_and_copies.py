@@ -6,14 +6,18 @@ import pickle
 import signal
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
+import joblib
 import numpy as np
 import pytest
 
 from tiny_models import finished_folder, transformer_folder
-from twofold import HashingEncoder, SentenceTransformerEncoder
+from twofold import HashingEncoder, Index, Retriever, SentenceTransformerEncoder
 from twofold.encoders import QueryAdapter, TowersEncoder
 from twofold.protocols import Encoder
+from workers import search_in_worker
 
 COPIES = {"pickle": lambda value: pickle.loads(pickle.dumps(value)), "deepcopy": copy.deepcopy}
 
@@ -95,3 +99,21 @@ def test_children_forked_while_a_thread_encodes_give_the_same_vectors(folder):
         stop.set()
         thread.join()
     assert ends == [0] * 6
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_workers_get_a_retriever_that_reads_only(tmp_path, start):
+    with Index.open(tmp_path / "i", encoder="hashing") as index:
+        index.upsert([{"id": "t", "text": "green tea"}, {"id": "c", "text": "black coffee"}])
+        retriever = Retriever(index, k=1)
+        again = pickle.loads(pickle.dumps(retriever))
+        again.index.upsert([{"id": "w", "text": "cold water"}])  # in one process it writes
+        with ProcessPoolExecutor(2, mp_context=get_context(start)) as pool:
+            queries = ["tea", "coffee", "water"]
+            found = list(pool.map(search_in_worker, [retriever] * 3, queries))
+        assert [best for best, _ in found] == ["t", "c", "w"]
+        assert all("was opened with read_only=True" in message for _, message in found)
+        answers = joblib.Parallel(n_jobs=2)(
+            joblib.delayed(search_in_worker)(retriever, query) for query in queries
+        )
+        assert answers == found

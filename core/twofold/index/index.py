@@ -762,7 +762,10 @@ class Index:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the folder's path, which is opened again. A temporary index can't be pickled."""
+        """Pickle the folder's path, which is opened again, read-only in another process.
+
+        A temporary index can't be pickled.
+        """
         if self._temporary is not None:
             raise TypeError(
                 "an index in a temporary folder can't be pickled: pass Index.open a path, which "
@@ -771,7 +774,7 @@ class Index:
         given = self._encoder_binding.given
         encoder = given if given is not None else AS_STORED
         trust = self._snapshots.analyzers.modules
-        return _reopen, (str(self.path), encoder, self._writer.read_only, trust)
+        return _reopen, (str(self.path), encoder, self._writer.read_only, trust, os.getpid())
 
     def __repr__(self) -> str:
         return f"Index.open({str(self.path)!r})"
@@ -801,7 +804,11 @@ def _read_settings(
 
 
 def _reopen(
-    path: str, encoder: Encoder | AsStored, read_only: object, trust: Collection[str]
+    path: str, encoder: Encoder | AsStored, read_only: bool, trust: Collection[str], process: int
 ) -> Index:
-    """Open a pickled index in the process that unpickles it."""
-    return Index.open(path, encoder=encoder, create=False, read_only=bool(read_only), trust=trust)
+    """Open a pickled index in the process that unpickles it.
+
+    Another process than the one that pickled it reads only: that one may be the writer.
+    """
+    read_only = bool(read_only) or process != os.getpid()
+    return Index.open(path, encoder=encoder, create=False, read_only=read_only, trust=trust)
