@@ -19,11 +19,9 @@ import numba
 import pytest
 from blockbuster import BlockingError
 from langchain_core.documents import Document
-from langchain_core.embeddings import Embeddings
 from langchain_core.indexing import InMemoryRecordManager, aindex
 from langchain_core.runnables import ConfigurableField
 from llama_index.core import StorageContext, VectorStoreIndex
-from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.llms import MockLLM
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
@@ -31,6 +29,7 @@ from llama_index.core.vector_stores import VectorStoreQuery
 
 import langchain_twofold as lc
 import llama_index_twofold as li
+from hashed_models import Hashed, HashedNodes
 from loop_watch import watched_loops
 from twofold import HashingEncoder, Index, Retriever
 from twofold.errors import EncoderNotFoundError, QueryError
@@ -43,25 +42,6 @@ DOCUMENTS = [
 ]
 NODES = [TextNode(id_=doc.id, text=doc.page_content, metadata=doc.metadata) for doc in DOCUMENTS]
 VECTOR = HASHING.encode_queries(["kind7"])[0].tolist()
-
-
-class Hashed(Embeddings):
-    def embed_documents(self, texts):
-        return HASHING.encode_passages(texts).tolist()
-
-    def embed_query(self, text):
-        return HASHING.encode_queries([text])[0].tolist()
-
-
-class HashedNodes(BaseEmbedding):
-    def _get_text_embedding(self, text):
-        return HASHING.encode_passages([text])[0].tolist()
-
-    def _get_query_embedding(self, query):
-        return HASHING.encode_queries([query])[0].tolist()
-
-    async def _aget_query_embedding(self, query):
-        return self._get_query_embedding(query)
 
 
 class Reversing:

@@ -4,39 +4,13 @@ import pickle
 
 import pytest
 from langchain_core.documents import Document
-from langchain_core.embeddings import Embeddings
-from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.schema import IndexNode, NodeRelationship, RelatedNodeInfo, TextNode
 
 import langchain_twofold as lc
 import llama_index_twofold as li
-from twofold import HashingEncoder, Index, Retriever
+from hashed_models import Hashed, HashedNodes
+from twofold import Index, Retriever
 from twofold.errors import EncoderNotFoundError, IndexNotFoundError, InputError, TwofoldError
-
-HASHING = HashingEncoder()
-
-
-class Hashed(Embeddings):
-    """A model that no name finds again."""
-
-    def embed_documents(self, texts):
-        return HASHING.encode_passages(texts).tolist()
-
-    def embed_query(self, text):
-        return HASHING.encode_queries([text])[0].tolist()
-
-
-class HashedNodes(BaseEmbedding):
-    """The same for LlamaIndex."""
-
-    def _get_text_embedding(self, text):
-        return HASHING.encode_passages([text])[0].tolist()
-
-    def _get_query_embedding(self, query):
-        return HASHING.encode_queries([query])[0].tolist()
-
-    async def _aget_query_embedding(self, query):
-        return self._get_query_embedding(query)
 
 
 @pytest.fixture

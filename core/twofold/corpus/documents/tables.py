@@ -12,10 +12,10 @@ from typing import Any
 from twofold.corpus.documents.decoding import decode_text
 from twofold.corpus.documents.document import Document, Entry, UnreadableError
 from twofold.corpus.documents.reasons import BROKEN
-from twofold.corpus.reading import describe_json_error
+from twofold.corpus.reading import ID_FIELDS, describe_json_error
 from twofold.metadata import find_json_problem
 
-ID_FIELDS, TEXT_FIELDS = ("_id", "id", "docid"), ("text", "contents")
+TEXT_FIELDS = ("text", "contents")
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?")
 """Numbers as tables have them; ``007`` and ``1_000`` are names."""
