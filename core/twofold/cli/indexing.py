@@ -29,8 +29,8 @@ from twofold.index.writing.passage_input import PassageValidator
 from twofold.retriever import Retriever
 
 _CORPUS = (
-    "A folder of files (Markdown, PDF, HTML, Word, code, ...), or a collection: a file of JSON "
-    "lines, TSV, CSV or Parquet, or a folder as of BEIR, MTEB, MS MARCO or MIRACL."
+    "A folder of files, or one file (Markdown, PDF, HTML, Word, code, ...), or a collection: a "
+    "file of JSON lines, TSV, CSV or Parquet, or a folder as of BEIR, MTEB, MS MARCO or MIRACL."
 )
 _SIZE = "Most characters of a passage of a folder's files."
 _ENCODER = (

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from twofold.corpus.documents import find_format
 from twofold.corpus.folder import folder_name, has_files, read_folder
 from twofold.corpus.reading import ID_FIELDS, FilePath
 from twofold.corpus.records import RECORD_SUFFIXES, read_passages, read_records, suffix_of
@@ -24,7 +25,7 @@ class Corpus:
 
     Attributes:
         files: The files of a collection, whose lines or rows are passages; empty for a folder.
-        folder: A folder of files in many formats, None for a collection.
+        folder: A folder of files in many formats, or one such file; None for a collection.
         splitting: How the folder's files are split.
         name: The folder's name, "" for a collection.
 
@@ -56,7 +57,7 @@ class Corpus:
 
         Args:
             path: A file of passages (JSON lines, TSV, CSV, Parquet), a folder that has a corpus as
-                BEIR, MTEB, MS MARCO, MIRACL or pyserini lay it out, or any other folder of files,
+                BEIR, MTEB, MS MARCO, MIRACL or pyserini lay it out, or any other folder or file,
                 which `read_folder` reads.
             splitting: How to split the files of a folder.
             name: Name of a folder of files, stored with its passages. Default: the folder's own
@@ -96,17 +97,19 @@ class Corpus:
 
 
 def _find_files(path: Path) -> tuple[Path, ...] | None:
-    """Return the files of a collection, None for a folder of other files; raise CorpusError."""
+    """Return the files of a collection, None for other files; raise CorpusError."""
     if path.is_dir():
         return _find_collection(path)
     if not path.exists():
         raise CorpusError(f"there is no corpus at {path}")
-    if suffix_of(path) not in RECORD_SUFFIXES:
+    if suffix_of(path) in RECORD_SUFFIXES:
+        return (path,)
+    if find_format(path.name) is None:
         raise CorpusError(
-            f"{path} is not a corpus: pass a folder, or a file of JSON lines (.jsonl), TSV, CSV or "
-            "Parquet"
+            f"{path} is not a corpus: pass a folder, a file in a format of docs/files.md, or a "
+            "file of JSON lines (.jsonl), TSV, CSV or Parquet"
         )
-    return (path,)
+    return None
 
 
 def _find_collection(folder: Path) -> tuple[Path, ...] | None:

@@ -147,7 +147,7 @@ def read_folder(
     Windows-1252, with a warning.
 
     Args:
-        path: The folder.
+        path: The folder, or one file.
         splitting: Length of the passages. By default they fit the encoder.
         name: Name of the folder, stored with its passages. Default: the folder's own name and a
             hash of its absolute path, which changes if the folder moves.
@@ -178,6 +178,7 @@ def read_folder(
     elif not isinstance(name, str) or not name.strip():
         raise InputError(f"name must be text that isn't blank, got {name!r:.80}")
     paths, skipped = _list_files(folder)
+    base = folder.parent if folder.is_file() else folder
     if not paths and not allow_empty:
         raise CorpusError(_no_files_message(folder, skipped))
     fits = find_fits(encoder, splitting)
@@ -186,7 +187,7 @@ def read_folder(
     guessed: list[str] = []
     for number, (source, file_format) in enumerate(paths, start=1):
         try:
-            document = _read_file(folder / source, source, file_format)
+            document = _read_file(base / source, source, file_format)
             passages += list(_make_passages(document, source, name, splitting, fits))
         except UnreadableError as error:
             skipped.append(SkippedFile(source, error.reason, error.detail))
@@ -223,7 +224,10 @@ def read_document(path: FilePath) -> Document:
 
 
 def has_files(folder: Path) -> bool:
-    """Return whether there are files with a reader below ``folder``, readable or not."""
+    """Return whether there are files with a reader below ``folder``, readable or not.
+
+    ``folder`` may be such a file itself.
+    """
     paths, _ = _list_files(folder)
     return bool(paths)
 
@@ -314,7 +318,13 @@ def _no_files_message(folder: Path, skipped: Sequence[SkippedFile]) -> str:
 
 
 def _list_files(folder: Path) -> tuple[list[tuple[str, FileFormat]], list[SkippedFile]]:
-    """Return the files with a reader, sorted by path below ``folder``, and what else is there."""
+    """Return the files with a reader, sorted by path below ``folder``, and what else is there.
+
+    If ``folder`` is a file, it is the only one.
+    """
+    if folder.is_file():
+        file_format = find_format(folder.name)
+        return [(folder.name, file_format)] if file_format is not None else [], []
     paths: list[tuple[Path, FileFormat]] = []
     skipped: list[SkippedFile] = []
 
@@ -328,27 +338,29 @@ def _list_files(folder: Path) -> tuple[list[tuple[str, FileFormat]], list[Skippe
 
     for base, folders, files in os.walk(folder, onerror=skip_folder):
         for name in list(folders):
-            path = Path(base, name)
-            if name.startswith("."):
-                skip(path, HIDDEN)
-            elif path.is_symlink():
-                skip(path, LINK)
-            elif all((path / part).is_file() for part in _INDEX_FILES):
-                skip(path, INDEX)
-            else:
-                continue
-            folders.remove(name)
+            reason = _refuse_folder(Path(base, name))
+            if reason is not None:
+                skip(Path(base, name), reason)
+                folders.remove(name)
         for name in files:
             path = Path(base, name)
-            file_format = find_format(name)
-            if name.startswith("."):
-                skip(path, HIDDEN)
-            elif file_format is None:
-                skip(path, path.suffix.lower() or NO_SUFFIX)
-            else:
+            file_format = find_format(name) if not name.startswith(".") else None
+            if file_format is not None:
                 paths.append((path, file_format))
+            else:
+                suffix = path.suffix.lower() or NO_SUFFIX
+                skip(path, HIDDEN if name.startswith(".") else suffix)
     ordered = sorted(paths, key=lambda item: item[0])
     return [(path.relative_to(folder).as_posix(), each) for path, each in ordered], skipped
+
+
+def _refuse_folder(path: Path) -> str | None:
+    """Return why a folder is left out, None if it isn't."""
+    if path.name.startswith("."):
+        return HIDDEN
+    if path.is_symlink():
+        return LINK
+    return INDEX if all((path / part).is_file() for part in _INDEX_FILES) else None
 
 
 def _read_file(path: Path, source: str, file_format: FileFormat) -> Document:

@@ -189,7 +189,7 @@ BAD = [
     ("c.json", "[1]", "item 1: must be a JSON object"),
     ("c.json", "[", "not JSON"),
     ("c.parquet", "PAR1", "can't be read as Parquet"),
-    ("c.txt", "x", "is not a corpus: pass a folder"),
+    ("c.zip", "x", "is not a corpus: pass a folder"),
 ]
 
 

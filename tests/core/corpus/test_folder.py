@@ -231,3 +231,15 @@ def test_a_folder_without_text_files_is_refused_unless_that_is_wanted(tmp_path):
     with pytest.raises(CorpusError, match=r"has no corpus.*\(1 hidden, 1 .zip\)"):
         Corpus.from_path(tmp_path)
     assert list(Corpus.from_path(tmp_path, allow_empty=True)) == []
+
+
+def test_one_file_is_read_as_a_folder_of_one(tmp_path):
+    fill(tmp_path, {"a.md": "# Tea\n\nsteeps", "b.md": "other", "c.zip": "x"})
+    contents = read_folder(tmp_path / "a.md")
+    assert [(passage.id, passage.title) for passage in contents] == [("a.md#0", "Tea")]
+    assert contents.name.startswith("a.md-")
+    assert list(Corpus.from_path(tmp_path / "a.md")) == list(contents)
+    with pytest.raises(CorpusError, match="c.zip is not a corpus: pass a folder, a file in a"):
+        Corpus.from_path(tmp_path / "c.zip")
+    with pytest.raises(CorpusError, match="has no corpus"):
+        read_folder(tmp_path / "c.zip")
