@@ -94,7 +94,7 @@ def split_document(document: Document, splitting: Splitting, fits: Fits | None) 
     """Yield the parts of a document, in its order.
 
     A section is split at paragraphs, lines and sentences. One that is very short is joined to the
-    next. A entry is never joined to another.
+    next. An entry is never joined to another.
 
     Args:
         document: The document.

@@ -103,6 +103,13 @@ def test_markdown_headings(tmp_path, text, headings, end):
     assert document.title == ("Front" if text.startswith("---") else headings[0])
 
 
+def test_headings_of_a_million_brackets_are_read_in_a_moment(tmp_path):
+    for odd in ("[" * 1_000_000, "<a" * 500_000, ":a" * 500_000, "`" * 1_000_000):
+        assert len(read(tmp_path / "a.md", f"# x {odd}\n").headings[0].text) <= 1000
+        text = f"x {odd}\n{'=' * 1_000_010}\n"
+        assert len(read(tmp_path / "a.rst", text).headings[0].text) <= 1000
+
+
 def test_titles_of_restructured_text(tmp_path):
     text = (
         ".. comment\n\n=====\n Tea\n=====\n\ntext\n\nGreen *tea*\n-----------\n\ntext::\n\n"

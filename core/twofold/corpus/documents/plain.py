@@ -11,6 +11,8 @@ from markdown_it import MarkdownIt
 from twofold.corpus.documents.decoding import decode_text, find_coding
 from twofold.corpus.documents.document import Document, Heading, find_line_starts
 
+_HEADING = 1000
+"""Characters of a heading that are read."""
 _LINE = re.compile(r"([^\r\n]*)(\r\n|\r|\n|$)")
 _FRONT_MATTER = re.compile(
     r"\s*---[ \t]*[\r\n].*?[\r\n](?:---|\.\.\.)[ \t]*(?=[\r\n]|\Z)", re.DOTALL
@@ -59,7 +61,8 @@ def read_source(data: bytes, source: str) -> Document:
 
 def clean_heading(text: str) -> str:
     """Return a Markdown heading without links, emphasis, tags and attributes."""
-    return " ".join(_MARKUP.sub(lambda match: match[1] or "", text).split())
+    short = " ".join(text.split())[:_HEADING]
+    return " ".join(_MARKUP.sub(lambda match: match[1] or "", short).split())
 
 
 def find_markdown_headings(text: str) -> list[tuple[int, int, str]]:
@@ -133,7 +136,7 @@ def _find_section_titles(text: str) -> Iterator[Heading]:
 
 def _plain_title(line: str) -> str:
     """Return a title of reStructuredText without roles, literals and emphasis."""
-    return " ".join(_ROLE.sub(lambda match: match[1] or match[2] or "", line).split())
+    return " ".join(_ROLE.sub(lambda match: match[1] or match[2] or "", line[:_HEADING]).split())
 
 
 def _find_definitions(text: str) -> Iterator[Heading]:
