@@ -25,6 +25,7 @@ from twofold.corpus.documents.reasons import (
     LINK,
     NO_FILE,
     NO_PACKAGE,
+    NO_TEXT,
     PROBLEMS,
     TOO_LARGE,
     UNREADABLE,
@@ -39,6 +40,7 @@ from twofold.types import Passage
 from twofold.validation import as_path
 
 NO_SUFFIX = "no suffix"
+SPLITTING = "splitting"
 _NAMED = 3  # files that a warning names
 _INDEX_FILES = ("HEAD", "catalog.sqlite")
 
@@ -141,6 +143,7 @@ def read_folder(
     - ``line``, ``page``, ``slide``, ``cell``, ``chapter``, ``row`` or ``item``: where it begins in
       the file, from 1
     - ``section``: the headings above it
+    - ``splitting``: size and overlap in characters, if others than by default
     - other columns and fields, if it is a row or object
 
     Files of text are UTF-8, or UTF-16 or UTF-32 with a byte order mark. Others are read as
@@ -214,7 +217,8 @@ def read_document(path: FilePath) -> Document:
     file = as_path("path", path)
     file_format = find_format(file.name)
     if file_format is None:
-        raise CorpusError(f"{file} has no reader: its name ends in {file.suffix or NO_SUFFIX!r}")
+        ending = f"ends in {file.suffix!r}" if file.suffix else "has no suffix"
+        raise CorpusError(f"{file} has no reader: its name {ending}")
     try:
         return _read_file(file, file.name, file_format)
     except UnreadableError as error:
@@ -268,6 +272,8 @@ def _make_passages(
             metadata[document.place] = document.find_place(chunk.start)
         if chunk.section:
             metadata["section"] = chunk.section
+        if splitting != Splitting():
+            metadata[SPLITTING] = [splitting.characters, splitting.shared]
         text = document.text[chunk.start : chunk.end]
         yield Passage(id=f"{source}#{identifier}", title=chunk.title, text=text, metadata=metadata)
 
@@ -284,7 +290,7 @@ def _warn_of_losses(folder: Path, report: FolderReport, *, stacklevel: int) -> N
     by_problem: dict[str, list[SkippedFile]] = {}
     for file in report.skipped:
         if file.reason in PROBLEMS:
-            key = file.detail if file.reason in (UNREADABLE, NO_PACKAGE) else ""
+            key = file.detail if file.reason == NO_PACKAGE else ""
             by_problem.setdefault(f"{file.reason}\0{key}", []).append(file)
     messages = [f"left out {_describe_files(files)}" for files in by_problem.values()]
     if report.guessed:
@@ -298,13 +304,14 @@ def _warn_of_losses(folder: Path, report: FolderReport, *, stacklevel: int) -> N
 
 def _describe_files(files: Sequence[SkippedFile]) -> str:
     """Return the names of some files that are left out for one reason, and the problem."""
-    reason, detail = files[0].reason, files[0].detail
-    if reason == NO_PACKAGE:
-        problem = detail
-    else:
-        problem = f"{PROBLEMS[reason]}{f' ({detail})' if detail else ''}"
-    names = ", ".join(f"{file.source!r:.80}" for file in files[:_NAMED])
+    reason = files[0].reason
+    has_details = reason not in (NO_PACKAGE, NO_TEXT)
+    names = ", ".join(
+        f"{file.source!r:.80}{f' ({file.detail})' if has_details and file.detail else ''}"
+        for file in files[:_NAMED]
+    )
     such = "such as " if len(files) > _NAMED else ""
+    problem = files[0].detail if reason == NO_PACKAGE else PROBLEMS[reason]
     return f"{count_of(len(files), 'file')}, {such}{names}: {problem}"
 
 
@@ -312,8 +319,9 @@ def _no_files_message(folder: Path, skipped: Sequence[SkippedFile]) -> str:
     counts = Counter(file.reason for file in skipped).most_common(5)
     found = ", ".join(f"{number:,} {reason}" for reason, number in counts)
     return (
-        f"{folder} has no corpus: no file that can be read{f' ({found})' if found else ''}; "
-        "docs/files.md lists the formats"
+        f"{folder} has no corpus: no file in a format that is read"
+        f"{f' ({found})' if found else ''}: pass a folder of Markdown, text, PDF, HTML, Word or "
+        "other documents"
     )
 
 
@@ -360,7 +368,11 @@ def _refuse_folder(path: Path) -> str | None:
         return HIDDEN
     if path.is_symlink():
         return LINK
-    return INDEX if all((path / part).is_file() for part in _INDEX_FILES) else None
+    try:
+        has_index = all((path / part).is_file() for part in _INDEX_FILES)
+    except OSError:  # os.walk reports a folder that can't be read
+        return None
+    return INDEX if has_index else None
 
 
 def _read_file(path: Path, source: str, file_format: FileFormat) -> Document:

@@ -4,11 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
 
-from twofold.corpus.folder import FolderReport, read_folder
+from twofold.corpus.folder import SPLITTING, FolderReport, folder_name, read_folder
 from twofold.corpus.outdated import Outdated, find_outdated
 from twofold.corpus.reading import FilePath
 from twofold.corpus.splitting import Splitting
+from twofold.errors import InputError
 from twofold.index import Index, UpsertResult
+from twofold.validation import as_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,8 @@ def index_folder(
     Args:
         index: The index. Its encoder decides how long passages are.
         path: The folder.
-        splitting: Length of the passages. By default they fit the encoder.
+        splitting: Length of the passages. Default: that of the folder's stored passages; at first
+            they fit the encoder.
         name: Name of the folder, as in `read_folder`; pass the old one if the folder has moved.
         allow_empty: Accept a folder without files that can be read: its passages are deleted.
         reading: Called with the number of files read, and the number of all.
@@ -69,7 +72,11 @@ def index_folder(
         >>> index_folder(index, "notes").result.added
         1
     """
-    encoder = index.encoder if splitting is None or splitting.size is None else None
+    if splitting is None:
+        splitting = _find_splitting(
+            index, name if name is not None else folder_name(as_path("path", path))
+        )
+    encoder = index.encoder if splitting.size is None else None
     contents = read_folder(
         path, splitting, name=name, encoder=encoder, allow_empty=allow_empty, progress=reading
     )
@@ -78,8 +85,20 @@ def index_folder(
     result = index.upsert(
         contents, progress=(lambda done: progress(done, total)) if progress is not None else None
     )
-    stored = set(result.ids)
+    current = set(result.ids)
     groups = *outdated.missing.values(), *outdated.shortened.values()
-    deleted = [passage_id for passage_id in chain(*groups) if passage_id not in stored]
+    deleted = [passage_id for passage_id in chain(*groups) if passage_id not in current]
     removed = index.delete(deleted) if deleted else 0
     return FolderUpdate(contents.name, result, removed, contents.report, outdated)
+
+
+def _find_splitting(index: Index, name: str) -> Splitting:
+    """Return how the stored passages of a folder were split."""
+    for passage in index:
+        if passage.metadata.get("folder") == name:
+            lengths = passage.metadata.get(SPLITTING)
+            try:
+                return Splitting(*lengths) if isinstance(lengths, list) else Splitting()
+            except (InputError, TypeError):  # a field of the user's
+                return Splitting()
+    return Splitting()

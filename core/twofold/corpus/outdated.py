@@ -55,8 +55,8 @@ def find_outdated(stored: Iterable[Passage], contents: FolderContents) -> Outdat
         if folder != contents.name and passage.id in current:
             raise InputError(
                 f"the index has {passage.id!r:.80} from another folder, {folder!r:.80}: if that is "
-                f"this folder before it moved, pass its name, {folder!r:.80}; if not, index "
-                "a folder that has both"
+                f"this folder before it moved, pass its name (name=, --name): {folder!r:.80}; if "
+                "not, index a folder that has both"
             )
         if folder != contents.name or passage.id in current:
             continue

@@ -241,16 +241,19 @@ def _missing_relevant(index: Searchable, qrels: Qrels, by: str | None) -> float 
             if scope.statistics is None:
                 return None
             keys = scope.statistics.list_keys(parse_filter({by: {"$exists": True}}))
+            if not len(keys):
+                raise InputError(f"no passage has the field {by!r}: pass another as by")
             passages = scope.session.fetch(keys).passages
             present = {name for each in passages if (name := _field_as_id(each.metadata, by))}
     missing = [passage_id for passage_id in relevant if passage_id not in present]
     share = len(missing) / len(relevant)
     if missing:
+        or_of_files = ", or of files (by='source', --by source)" if by is None else ""
         noun = "passages" if by is None else f"values of {by!r}"
         warnings.warn(
             f"{len(missing):,} of {len(relevant):,} relevant {noun} ({share:.1%}) are not in "
             f"the index, such as {missing[0]!r}, so no search finds them: are these qrels of this "
-            "corpus?",
+            f"corpus{or_of_files}?",
             DegradedWarning,
             stacklevel=3,
         )

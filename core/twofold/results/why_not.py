@@ -1,13 +1,10 @@
 """Why a passage is not among the hits, as a value that prints as text and turns into JSON."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from twofold.types import Leg
-
-_PARTS = 8
-"""Passages of a file that a reason names at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +52,12 @@ class WhyNot:
     """Why one passage is not among the hits of a query.
 
     Attributes:
-        passage_id: The passage's id.
+        passage_id: The passage's id, or the path of a file.
         query: The query's text.
         rank: Its rank if it is one of the hits.
         stored: Whether the index has the passage; if not, the attributes below are not set.
-        parts: The ids of the passages of the file that ``passage_id`` names, if no passage has this
-            id.
+        parts: The ids of the passages of the file that was asked for, if no passage has this id.
+            ``passage_id`` is then that of its best one.
         suffix: If there is no such file either, the suffix of its name if no file with this suffix
             is stored.
         filtered: Whether the filter excludes it; if so, the attributes below are not set.
@@ -113,6 +110,10 @@ class WhyNot:
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why the passage is not a hit, one sentence per reason."""
+        if self.parts:
+            one = replace(self, parts=())
+            file = f"of its file's {len(self.parts):,} passages the best" if self.parts[1:] else ""
+            return (*([file] if file else []), *one.reasons)
         if self.found:
             return (f"it is hit {self.rank}",)
         if not self.stored:
@@ -137,10 +138,6 @@ class WhyNot:
 
     def _explain_missing(self) -> str:
         """Return why the index has no such passage."""
-        if self.parts:
-            shown = ", ".join(map(repr, self.parts[:_PARTS]))
-            more = f" and {len(self.parts) - _PARTS:,} more" if len(self.parts) > _PARTS else ""
-            return f"this is a file of {len(self.parts):,} passages, ask for one: {shown}{more}"
         reason = "no passage has this id"
         if "/" in self.passage_id or "." in self.passage_id:
             reason += " or is of this file"

@@ -4,7 +4,7 @@ The query is searched again, deeper, to rank the passage. Every suggested option
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -56,9 +56,14 @@ def explain_absence(answered: AnsweredQuery, passage_id: str, hits: Hits) -> Why
     with answered.reopen() as scope:
         key = scope.find_keys([passage_id]).get(passage_id)
         if key is None:
-            return _find_file(scope, replace(why, stored=False))
-        if where is not None and not scope.session.matches(where, np.array([key]))[0]:
+            why = _find_file(scope, replace(why, stored=False))
+        elif where is not None and not scope.session.matches(where, np.array([key]))[0]:
             return replace(why, filtered=True)
+    if why.parts:
+        best = _find_best_part(answered, why.parts, hits)
+        return replace(explain_absence(answered, best, hits), parts=why.parts)
+    if not why.stored:
+        return why
     if answered.query.vector is None and not (answered.query.text or "").strip():
         return replace(why, searched=False)
     target = answered.target()
@@ -70,6 +75,28 @@ def explain_absence(answered: AnsweredQuery, passage_id: str, hits: Hits) -> Why
         rerun = Rerun.from_query(scope, answered, passage_id)
         why = _find_reasons(rerun, hits, why)
         return replace(why, changes=_find_changes(rerun, why))
+
+
+def _find_best_part(answered: AnsweredQuery, parts: Sequence[str], hits: Hits) -> str:
+    """Return the passage of a file that is a hit, or else has the best rank in a leg."""
+    found = [passage_id for passage_id in hits.ids if passage_id in set(parts)]
+    target = answered.target()
+    if found or target is None or len(parts) == 1:
+        return found[0] if found else parts[0]
+    if answered.query.vector is None and not (answered.query.text or "").strip():
+        return parts[0]
+    with target.open_search() as scope:
+        keys = {key: passage_id for passage_id, key in scope.find_keys(list(parts)).items()}
+        if not keys:
+            return parts[0]
+        lists = Rerun.from_query(scope, answered, next(iter(keys.values()))).lists
+        ranked = (
+            (rank, keys[key])
+            for found_by_leg in lists.values()
+            for rank, key in enumerate(found_by_leg.keys.tolist())
+            if key in keys
+        )
+        return min(ranked, default=(0, parts[0]))[1]
 
 
 def _find_file(scope: SearchScope, why: WhyNot) -> WhyNot:

@@ -1,6 +1,7 @@
 """Indexing a folder again: what its files no longer have is deleted, nothing else, and all told."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -271,3 +272,38 @@ def test_a_second_run_over_a_mixed_folder_changes_what_has_changed(tmp_path):
     news = [id_ for id_ in after if id_.startswith(touched) and after[id_] != before.get(id_)]
     assert len(of_renamed) < len(news) <= len(of_renamed) + 2
     assert "zebra" in "".join(after[id_] for id_ in news)
+
+
+def test_the_length_of_passages_is_remembered(docs, tmp_path):
+    target = tmp_path / "i"
+    first = run("index", docs, "--to", target, "--encoder", "hashing", "--size", 120, "--json")
+    count = json.loads(first.stdout)["passages"]
+    again = json.loads(run("index", docs, "--to", target, "--json").stdout)
+    assert (again["unchanged"], again["passages"]) == (count, count)
+    longer = json.loads(run("index", docs, "--to", target, "--size", 900, "--json").stdout)
+    assert longer["passages"] < count
+
+
+def test_a_failed_index_leaves_nothing_behind(docs, tmp_path, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    done = run("index", docs, "--to", tmp_path / "i", "--encoder", "openai:text-embedding-3-small")
+    assert done.exit_code == 2
+    assert not (tmp_path / "i").exists()
+    index(docs, tmp_path / "i")
+    before = stored(tmp_path / "i")
+    failed = run("index", docs, "--to", tmp_path / "i", "--encoder", "hashing")
+    assert failed.exit_code == 2
+    assert stored(tmp_path / "i") == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_without_permission_is_skipped(docs, tmp_path):
+    target = tmp_path / "i"
+    index(docs, target)
+    before = stored(target)
+    (docs / "sub").chmod(0)
+    try:
+        assert index(docs, target)["skipped"] == {"unreadable": 1}
+        assert stored(target) == before
+    finally:
+        (docs / "sub").chmod(0o700)

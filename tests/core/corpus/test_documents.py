@@ -187,7 +187,7 @@ def test_slides_without_titles_groups_and_notes(tmp_path):
 def test_tables_with_other_delimiters_and_types(tmp_path):
     table = "name;price;code;note\nTea;3.50;007;\n;4;008;good\n\n"
     first, second = read_folder_of(tmp_path / "one", "a.csv", table)
-    assert first.text == "name: Tea\nprice: 3.5\ncode: 007"
+    assert first.text == "name: Tea\nprice: 3.50\ncode: 007"
     wanted = {"name": "Tea", "price": 3.5, "code": "007", "note": "", "row": 1}
     assert {key: first.metadata.get(key) for key in wanted} == wanted
     assert second.metadata["price"] == 4.0

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from twofold import Index, Retriever, evaluate
 from twofold.cli import app
-from twofold.errors import DegradedWarning
+from twofold.errors import DegradedWarning, InputError
 
 TEXTS = {
     "tea.md": ["green tea steeps", "black tea steeps longer", "tea tea tea"],
@@ -45,6 +45,10 @@ def test_another_field_and_what_no_passage_has(index):
     retriever = Retriever(index, mode="lexical")
     years = evaluate(retriever, {"t": "longer"}, {"t": {"1": 1}}, ["RR@10"], by="year")
     assert years.measures == {"RR@10": 1.0}
+    with pytest.raises(InputError, match="no passage has the field 'sauce'"):
+        evaluate(retriever, {"t": "tea"}, {"t": {"tea.md": 1}}, ["RR@10"], by="sauce")
+    with pytest.warns(DegradedWarning, match="or of files \\(by='source', --by source\\)"):
+        evaluate(retriever, {"t": "tea"}, {"t": {"tea.md": 1}}, ["RR@10"])
     with pytest.warns(DegradedWarning, match="1 of 1 relevant values of 'source'.*'milk.md'"):
         evaluate(retriever, {"t": "tea"}, {"t": {"milk.md": 1}}, ["RR@10"], by="source")
 

@@ -354,10 +354,12 @@ def test_a_file_in_place_of_a_passage_names_its_passages(tmp_path):
         for path in ("sub/a.md", "docs/sub/a.md", "/home/me/docs/sub/a.md"):
             why = hits.why_not(path)
             assert why.parts == tuple(f"sub/a.md#{n}" for n in range(10))
-            assert not why.stored
-            (reason,) = why.reasons
-            assert reason.startswith("this is a file of 10 passages, ask for one: 'sub/a.md#0', ")
-            assert reason.endswith("'sub/a.md#7' and 2 more")
+            assert (why.passage_id, why.rank) == ("sub/a.md#3", 1)
+            assert why.reasons == ("of its file's 10 passages the best", "it is hit 1")
+        other = Retriever(index, k=1).retrieve("tea 3", where={"$id": {"$ne": "sub/a.md#3"}})
+        index.upsert([{"id": "b#0", "text": "coffee 5", "metadata": {"source": "b"}}])
+        assert Retriever(index, k=1).retrieve("tea 3").why_not("b").passage_id == "b#0"
+        assert other.why_not("sub/a.md").found
         (reason,) = hits.why_not("b.md").reasons
         assert reason == "no passage has this id or is of this file"
         why = hits.why_not("sub/notes.zip")

@@ -45,7 +45,15 @@ def read_table(data: bytes, source: str) -> Document:
         (number, dict(zip(names, (column[number - 1] for column in columns), strict=True)))
         for number in range(1, len(rows))
     )
-    return _build(objects, source, "row", guessed=guessed)
+    texts = [
+        "\n".join(
+            f"{name}: {cell.strip()}"
+            for name, cell in zip(names, row, strict=False)
+            if cell.strip()
+        )
+        for row in rows[1:]
+    ]
+    return _build(objects, source, "row", texts, guessed=guessed)
 
 
 def read_json(data: bytes, source: str) -> Document:
@@ -75,15 +83,26 @@ def read_json_lines(data: bytes, source: str) -> Document:
 
 
 def _build(
-    objects: Iterable[tuple[int, dict[str, Any]]], source: str, place: str, *, guessed: bool
+    objects: Iterable[tuple[int, dict[str, Any]]],
+    source: str,
+    place: str,
+    written: Sequence[str] | None = None,
+    *,
+    guessed: bool,
 ) -> Document:
-    """Return a document of entries from (place, object)."""
+    """Return a document of entries from (place, object).
+
+    ``written`` has the text of each object that has no field for its text.
+    """
     texts: list[str] = []
     entries: list[Entry] = []
     length = 0
-    for number, value in objects:
+    for at, (number, value) in enumerate(objects):
         name = next((name for name in TEXT_FIELDS if isinstance(value.get(name), str)), None)
-        text = value[name] if name is not None else "\n".join(_flatten(value, ""))
+        if name is not None:
+            text = value[name]
+        else:
+            text = written[at] if written is not None else "\n".join(_flatten(value, ""))
         if not text.strip():
             continue
         identifier = next((value[key] for key in ID_FIELDS if value.get(key) not in (None, "")), "")
