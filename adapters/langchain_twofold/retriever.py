@@ -104,7 +104,7 @@ class TwofoldRetriever(BaseRetriever):
         if index is not None:
             settings["index"] = index
         if path is not None:
-            if "index" in settings or "retriever" in settings:
+            if "index" in settings or settings.pop("retriever", None) is not None:
                 raise InputError("pass only one of index=, retriever= and path=")
             settings["index"] = Index.open(path, encoder=as_encoder(encoder), create=False)
         elif not isinstance(encoder, AsStored):

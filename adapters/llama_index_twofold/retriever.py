@@ -164,7 +164,8 @@ class TwofoldRetriever(BaseRetriever):
     ) -> int:
         """Delete nodes by id, or all nodes of a document; return how many were stored.
 
-        Raises InputError if both are None.
+        Given both, the nodes with these ids that are of this document are deleted. Raises
+        InputError if both are None.
         """
         where = None if ref_doc_id is None else {"ref_doc_id": as_id(ref_doc_id)}
         deleted: int = self.index.delete(as_ids(node_ids), where=where)

@@ -246,6 +246,21 @@ class ForkSafeLock(Forkable):
         self._lock.acquire()
         self._holder = threading.get_ident()
 
+    def try_acquire(self) -> bool:
+        """Take the lock if no other thread has it; return whether it was taken."""
+        if not self._lock.acquire(blocking=False):
+            return False
+        self._holder = threading.get_ident()
+        return True
+
+    @contextmanager
+    def acquired(self) -> Iterator[None]:
+        """Release the lock, which was taken before, when the block ends."""
+        try:
+            yield
+        finally:
+            self.__exit__()
+
     def __exit__(self, *_: object) -> None:
         with suppress(RuntimeError):  # a child's, which its parent has taken
             self._lock.release()

@@ -119,7 +119,7 @@ def advice_on(value: object) -> str:
 
 def _convert(value: Any) -> Any:
     """Return an object that isn't JSON as JSON, its elements perhaps not; or raise TypeError."""
-    if isinstance(value, Enum) and type(value.value) in _PLAIN:
+    if isinstance(value, Enum) and type(value.value) in {*_PLAIN, Decimal}:
         return value.value
     if isinstance(value, np.ndarray | np.generic):
         if value.dtype.kind == "M":
@@ -180,7 +180,7 @@ def _has_string_keys(value: Any, depth: int) -> bool:
             isinstance(k, str) and (type(v) in _PLAIN or _has_string_keys(v, depth - 1))
             for k, v in value.items()
         )
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | set | frozenset):
         return depth > 0 and all(
             type(item) in _PLAIN or _has_string_keys(item, depth - 1) for item in value
         )

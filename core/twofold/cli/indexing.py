@@ -135,8 +135,8 @@ def index(
         value |= folder_as_dict(update)
     text = (
         f"{to}: {count_of(value['passages'], 'passage')} ({value['added']:,} added, "
-        f"{value['updated']:,} updated, {value['removed']:,} removed, {value['unchanged']:,} unchanged) in "
-        f"{value['seconds']:.1f} s; modes {', '.join(value['modes'])}"
+        f"{value['updated']:,} updated, {value['removed']:,} removed, {value['unchanged']:,} "
+        f"unchanged) in {value['seconds']:.1f} s; modes {', '.join(value['modes'])}"
     )
     if value["kind"] is not None:
         text += f"; dense index {value['kind']['kind']}"

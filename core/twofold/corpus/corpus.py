@@ -1,6 +1,7 @@
 """Reads a corpus in the formats of judged collections, or from a folder of files."""
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,28 +119,36 @@ def _find_collection(folder: Path) -> tuple[Path, ...] | None:
     for name in _NAMES:
         for suffix in RECORD_SUFFIXES:
             for file in (f"{name}{suffix}", f"{name}{suffix}.gz"):
-                if file in names and (folder / file).is_file():
+                is_there = file in names and (folder / file).is_file()
+                if is_there and (suffix == RECORD_SUFFIXES[0] or _has_text(folder / file)):
                     return (folder / file,)
         if name in names and (folder / name).is_dir():
             shards = _find_shards(folder / name)
             if shards:
                 return shards
     shards = _find_shards(folder)
-    return shards if shards and _has_ids(shards[0]) else None
+    return shards if shards and all(_has_text(shard, has_id=True) for shard in shards) else None
 
 
 def _find_shards(folder: Path) -> tuple[Path, ...]:
-    """Return the files of a folder if all are JSON lines or Parquet, else none."""
+    """Return the files of a folder if they are JSON lines or Parquet with one name, else none.
+
+    The names of the shards of a collection differ in their numbers alone.
+    """
     paths = [folder / name for name in sorted(os.listdir(folder)) if not name.startswith(".")]
-    return tuple(paths) if all(suffix_of(path) in _SHARDS for path in paths) else ()
+    names = {re.sub(r"\d+", "0", path.name) for path in paths}
+    return tuple(paths) if len(names) == 1 and suffix_of(paths[0]) in _SHARDS else ()
 
 
-def _has_ids(path: Path) -> bool:
-    """Return whether the first record of a file has an id, as those of collections have."""
+def _has_text(path: Path, *, has_id: bool = False) -> bool:
+    """Return whether the first record of a file has a text, and an id if asked for."""
     if path.is_dir():
         return False
     try:
         _, record = next(read_records(path))
     except (StopIteration, CorpusError, MissingExtraError):
         return False
-    return any(record.get(name) not in (None, "") for name in ID_FIELDS)
+    named = any(record.get(name) not in (None, "") for name in ID_FIELDS)
+    return (named or not has_id) and any(
+        isinstance(record.get(name), str) for name in ("text", "contents")
+    )

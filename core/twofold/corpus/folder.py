@@ -133,8 +133,8 @@ def read_folder(
     All formats of ``twofold.corpus.FORMATS`` are read. Other files, and those that can't be read,
     are in the ``report``; a warning names those that may have text.
 
-    A passage's id is ``source#part``; that of a row or object with an id is ``source#id``. Its
-    title is the document's title and the headings above it. Its metadata are:
+    A passage's id is ``source#part``, or ``source#id`` if all rows or objects of the file have ids
+    that differ. Its title is the document's title and the headings above it. Its metadata are:
 
     - ``source``: the path of the file below the folder
     - ``folder``: the folder's ``name``
@@ -186,12 +186,17 @@ def read_folder(
         raise CorpusError(_no_files_message(folder, skipped))
     fits = find_fits(encoder, splitting)
     passages: list[Passage] = []
+    seen: set[str] = set()
     read: list[str] = []
     guessed: list[str] = []
     for number, (source, file_format) in enumerate(paths, start=1):
         try:
             document = _read_file(base / source, source, file_format)
-            passages += list(_make_passages(document, source, name, splitting, fits))
+            made = list(_make_passages(document, source, name, splitting, fits))
+            if not seen.isdisjoint(passage.id for passage in made):
+                raise UnreadableError(BROKEN, "its passages have the ids of another file's")
+            seen.update(passage.id for passage in made)
+            passages += made
         except UnreadableError as error:
             skipped.append(SkippedFile(source, error.reason, error.detail))
         else:
@@ -252,12 +257,11 @@ def _make_passages(
     document: Document, source: str, name: str, splitting: Splitting, fits: Fits | None
 ) -> Iterator[Passage]:
     """Yield the passages of a document."""
-    seen: set[str] = set()
-    for part, chunk in enumerate(split_document(document, splitting, fits)):
-        identifier = _chunk_id(chunk, part)
-        if identifier in seen:
-            raise UnreadableError(BROKEN, f"the id {identifier!r:.80} is given twice")
-        seen.add(identifier)
+    chunks = list(split_document(document, splitting, fits))
+    identifiers = [_entry_id(chunk) for chunk in chunks]
+    if not all(identifiers) or len(set(identifiers)) < len(identifiers):
+        identifiers = [str(part) for part in range(len(chunks))]
+    for part, (chunk, identifier) in enumerate(zip(chunks, identifiers, strict=True)):
         metadata = dict(chunk.entry.metadata) if chunk.entry is not None else {}
         metadata |= {
             "source": source,
@@ -278,10 +282,10 @@ def _make_passages(
         yield Passage(id=f"{source}#{identifier}", title=chunk.title, text=text, metadata=metadata)
 
 
-def _chunk_id(chunk: Chunk, part: int) -> str:
-    """Return the part's number, or the entry's id, and the part of an entry that was split."""
+def _entry_id(chunk: Chunk) -> str:
+    """Return the id of a chunk's entry with its part, "" without an id."""
     if chunk.entry is None or not chunk.entry.id:
-        return str(part)
+        return ""
     return chunk.entry.id + (f".{chunk.entry_part}" if chunk.entry_part else "")
 
 

@@ -4,13 +4,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from twofold.corpus.documents.reasons import NO_PACKAGE, TOO_LARGE, UNREADABLE
+from twofold.corpus.documents.reasons import (
+    BROKEN,
+    NO_PACKAGE,
+    PROTECTED,
+    TOO_LARGE,
+    UNREADABLE,
+)
 from twofold.corpus.folder import FolderContents
 from twofold.errors import InputError
 from twofold.types import Passage
 
-_PASSING = (UNREADABLE, NO_PACKAGE, TOO_LARGE)
-"""Reasons that may be others tomorrow although the file stays as it is."""
+_PASSING = (UNREADABLE, NO_PACKAGE, TOO_LARGE, BROKEN, PROTECTED)
+"""Reasons that may pass, such as that a file is being written just now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,11 @@ def find_outdated(stored: Iterable[Passage], contents: FolderContents) -> Outdat
     for passage in stored:
         metadata = passage.metadata
         folder, source = metadata.get("folder"), metadata.get("source")
+        if passage.id in current and not isinstance(folder, str):
+            raise InputError(
+                f"the index has {passage.id!r:.80} from elsewhere, which is the id of a passage "
+                "of this folder: delete it, or store it under another id"
+            )
         if folder is None or not isinstance(source, str):
             continue
         if not passage.id.startswith(f"{source}#"):

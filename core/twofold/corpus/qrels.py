@@ -19,7 +19,7 @@ from twofold.errors import CorpusError, InputError
 from twofold.types import Run
 from twofold.validation import as_path
 
-_MAX_DECIMALS = 3
+_MAX_DIGITS, _MAX_DECIMALS = 12, 3
 _RUN_HEADERS = (
     ("query", "iteration", "passage", "rank", "score", "run"),
     ("query", "passage", "rank"),
@@ -101,7 +101,7 @@ def scale_grades(qrels: Mapping[str, Mapping[str, float | Decimal]]) -> Qrels:
     other passages, such as AP, every grade above 0 is relevant.
 
     Raises:
-        InputError: A grade is not finite, or has more than 3 decimals.
+        InputError: A grade is not finite, or has more than 12 digits or 3 decimals.
 
     Example:
         >>> from twofold.corpus import scale_grades
@@ -118,7 +118,8 @@ def scale_grades(qrels: Mapping[str, Mapping[str, float | Decimal]]) -> Qrels:
             if places is None or places > _MAX_DECIMALS:
                 raise InputError(
                     f"the grade of passage {passage_id!r} for query {query_id!r} must be a finite "
-                    f"number with at most {_MAX_DECIMALS} decimals, got {grade}: round it"
+                    f"number with at most {_MAX_DIGITS} digits and {_MAX_DECIMALS} decimals, got "
+                    f"{grade}: round it"
                 )
             decimals = max(decimals, places)
             exact[query_id][passage_id] = value
@@ -130,7 +131,9 @@ def scale_grades(qrels: Mapping[str, Mapping[str, float | Decimal]]) -> Qrels:
 
 
 def _count_decimals(value: Decimal) -> int | None:
-    """Return the digits of a number after its point, None for what is not finite."""
+    """Return the digits of a number after its point, None for one that is not finite or huge."""
+    if not value.is_finite() or value.adjusted() > _MAX_DIGITS:
+        return None
     exponent = value.normalize().as_tuple().exponent
     return max(-exponent, 0) if isinstance(exponent, int) else None
 

@@ -40,7 +40,7 @@ _COLUMNS = {
 def open_file(path: Path, mode: Literal["rb", "wt"]) -> Any:
     """Open a file, with gzip if its name ends in .gz. Text is written as UTF-8."""
     encoding = "utf-8" if mode == "wt" else None
-    if path.suffix == ".gz":
+    if path.suffix.lower() == ".gz":
         return gzip.open(path, mode, encoding=encoding)
     return path.open(mode, encoding=encoding)
 

@@ -21,6 +21,7 @@ from twofold.corpus.reading import (
 )
 from twofold.errors import CorpusError
 from twofold.extras import check_extra
+from twofold.limits import read_limit
 from twofold.types import Passage
 
 RECORD_SUFFIXES = (".jsonl", ".ndjson", ".parquet", ".tsv", ".csv", ".json")
@@ -172,6 +173,7 @@ def _read_csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield (line number, columns) of the rows of a CSV file that aren't blank."""
     try:
         with open_file(path, "rb") as file:
+            csv.field_size_limit(max(csv.field_size_limit(), read_limit("line_bytes")))
             reader = csv.reader(io.TextIOWrapper(file, "utf-8-sig", newline=""), strict=True)
             for columns in reader:
                 if any(column.strip() for column in columns):
@@ -201,7 +203,7 @@ def _read_parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 for record in batch.to_pylist():
                     number += 1
                     yield number, record
-    except (ArrowException, OSError) as error:
+    except (ArrowException, OSError, OverflowError) as error:
         raise CorpusError(f"{path} can't be read as Parquet: {error}") from error
 
 
@@ -214,6 +216,9 @@ def _order_columns(path: Path, headers: Sequence[Sequence[str]]) -> Iterator[tup
             if order is None:
                 expected = " or ".join(", ".join(kinds) for kinds in headers)
                 raise CorpusError(f"{path} must have columns {expected}, got {', '.join(record)}")
+        missing = next((name for name in order if record[name] is None), None)
+        if missing is not None:
+            raise line_error(path, number, f"the column {missing!r} has no value")
         yield number, [str(record[name]) for name in order]
 
 

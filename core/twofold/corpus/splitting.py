@@ -11,6 +11,7 @@ from twofold.validation import check_integer
 SIZE, OVERLAP = 1000, 150
 _SMALL = 8  # a section below this part of the size is joined to the next one
 _TITLE = 200  # characters of a title and its section path
+_AT_ONCE = 40_000  # characters that are split at once
 _SEPARATOR = " > "
 _UNIT = 4
 """Characters of a unit of length. The splitter wants no text to have more units than characters."""
@@ -190,13 +191,29 @@ def _split_text(
     chunks = plain.chunk_indices
     if document.is_markdown:
         chunks = _make_splitter("MarkdownSplitter", splitting, measure).chunk_indices
-    try:
-        found = chunks(text)
-    except BaseException as error:  # a panic of its Rust code is no Exception
-        if type(error).__name__ != "PanicException":
-            raise
-        found = plain.chunk_indices(text)  # where a chunk starts before the last one
-    return [(start + at, start + at + len(chunk)) for at, chunk in found]
+    spans: list[tuple[int, int]] = []
+    for first, last in _cut_at_blanks(text):
+        try:
+            found = chunks(text[first:last])
+        except BaseException as error:  # a panic of its Rust code is no Exception
+            if type(error).__name__ != "PanicException":
+                raise
+            found = plain.chunk_indices(text[first:last])  # a chunk starts before the last one
+        base = start + first
+        spans += [(base + at, base + at + len(chunk)) for at, chunk in found if chunk.strip()]
+    return spans
+
+
+def _cut_at_blanks(text: str) -> Iterator[tuple[int, int]]:
+    """Yield the offsets of parts of a text; the splitter's time grows with their square."""
+    first = 0
+    while len(text) - first > _AT_ONCE:
+        middle, last = first + _AT_ONCE // 2, first + _AT_ONCE
+        cut = max(text.rfind("\n\n", middle, last), text.rfind("\n", middle, last))
+        cut = cut if cut > 0 else max(text.rfind(" ", middle, last), middle)
+        yield first, cut
+        first = cut
+    yield first, len(text)
 
 
 def _measure(title: str, size: int, fits: Fits) -> Callable[[str], int]:

@@ -9,7 +9,7 @@ from twofold.corpus.reading import line_error, open_file, read_lines
 from twofold.corpus.records import suffix_of
 from twofold.errors import CorpusError
 
-_TOPIC = re.compile(r"<(top|topic)\b([^>]*)>(.*?)</\1\s*>", re.DOTALL | re.IGNORECASE)
+_TOPIC = re.compile(r"<(top|topic)\b([^>]*)>", re.IGNORECASE)
 _NUMBER = re.compile(r"\b(?:number|id|num)\s*=\s*[\"']?([^\"'\s>]+)", re.IGNORECASE)
 _FIELD = re.compile(r"<(\w+)\b[^>]*>([^<]*)")
 _LABEL = re.compile(r"\s*(?:number|topic|title|description)\s*:", re.IGNORECASE)
@@ -28,24 +28,32 @@ def is_trec_topics(path: Path) -> bool:
             head = file.read(_HEAD)
     except (OSError, EOFError):
         return False
-    return re.search(rb"<topics?\b|<top>", head, re.IGNORECASE) is not None
+    head = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    return head[:1] == b"<" and re.search(rb"<topics?\b|<top>", head, re.IGNORECASE) is not None
 
 
 def read_trec_topics(path: Path) -> Iterator[tuple[int, str, str]]:
     """Yield (line number, id, text) of each topic; raise CorpusError for one without a text."""
     lines = dict(read_lines(path))
     text = "\n".join(lines.get(number, "") for number in range(1, max(lines, default=0) + 1))
-    found = False
+    small, end, number, counted, found = text.lower(), 0, 1, 0, False
     for match in _TOPIC.finditer(text):
+        if match.start() < end:
+            continue
+        end = small.find(f"</{match[1].lower()}", match.end())
+        if end < 0:
+            break
+        body = text[match.end() : end]
         found = True
-        number = text.count("\n", 0, match.start()) + 1
+        number += text.count("\n", counted, match.start())
+        counted = match.start()
         fields: dict[str, str] = {}
-        for name, value in _FIELD.findall(match[3]):
+        for name, value in _FIELD.findall(body):
             fields.setdefault(name.lower(), _clean(value))
         attribute = _NUMBER.search(match[2])
         topic_id = attribute[1] if attribute is not None else fields.get("num", "")
         words = next((fields[name] for name in _TEXTS if fields.get(name)), "")
-        words = words or _clean(re.sub(r"<[^>]*>", " ", match[3]) if attribute is not None else "")
+        words = words or _clean(re.sub(r"<[^>]*>", " ", body) if attribute is not None else "")
         if not words:
             problem = f"topic {topic_id!r:.40} has no title, query or question"
             raise line_error(path, number, problem)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from twofold.segments import PackedStrings
 
 _INSTANT = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?"
-    r"(?:Z|([+-])(\d\d):?(\d\d))",
+    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9})\d*)?)?"
+    r"(?:[Zz]|([+-])(\d\d)(?::?(\d\d)(?::?(\d\d))?)?)",
     re.ASCII,
 )
 _SHORTEST = len("2026-01-01T00:00Z")
@@ -28,8 +28,10 @@ def parse_instant(text: str) -> str | None:
     found = _INSTANT.fullmatch(text)
     if found is None:
         return None
-    *parts, fraction, sign, hours, minutes = found.groups()
-    offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
+    *parts, fraction, sign, hours, minutes, seconds = found.groups()
+    offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0), seconds=int(seconds or 0))
+    if offset >= timedelta(days=1):
+        return None
     try:
         year, month, day, hour, minute, second = (int(part or 0) for part in parts)
         local = datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc)

@@ -104,7 +104,7 @@ def _find_file(scope: SearchScope, why: WhyNot) -> WhyNot:
     statistics = scope.statistics
     if statistics is None:
         return why
-    path = PurePosixPath(why.passage_id)
+    path = PurePosixPath(why.passage_id.partition("#")[0])
     for start in range(len(path.parts)):  # the path below the folder that was indexed
         source = str(PurePosixPath(*path.parts[start:]))
         keys = statistics.list_keys(parse_filter({"source": source}))

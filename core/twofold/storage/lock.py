@@ -4,6 +4,7 @@ import os
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from twofold.errors import IndexLockedError
@@ -27,13 +28,17 @@ class WriteLock:
     folder, which stays valid if another folder takes its path. Windows replaces no folder in which
     a file is open.
 
-    ``hand_over``, a method of the lock's owner, releases the lock for another one of this process,
-    and returns whether it did. Without it, the lock is never handed over.
+    ``hand_over``, a method of the lock's owner, releases the lock for another one of this process.
+    It returns True if it did, None if another thread is writing, False if the caller itself is.
+    Without it, the lock is never handed over.
+
+    ``is_busy_here`` tells after a failed try whether another thread of this process is writing.
     """
 
-    def __init__(self, path: Path, hand_over: Callable[[], bool] | None = None) -> None:
+    def __init__(self, path: Path, hand_over: Callable[[], bool | None] | None = None) -> None:
         self._path = path
         self._hand_over = weakref.WeakMethod(hand_over) if hand_over is not None else None
+        self.is_busy_here = False
         self._folder: int | None = None
         self._release: Callable[[], None] | None = None
         self._stamps: tuple[FileStamp, ...] = ()
@@ -80,7 +85,7 @@ class WriteLock:
         Raises:
             IndexLockedError: Another process holds it, or an owner that doesn't hand it over.
         """
-        tries = 0
+        tries, self.is_busy_here = 0, False
         while (error := self._try()) is not None:
             holder = self._find_holder()
             if holder is None and tries < _TRIES:  # a thread here may be taking it just now
@@ -88,7 +93,9 @@ class WriteLock:
                 time.sleep(_PAUSE)
                 continue
             ask = holder._hand_over() if holder is not None and holder._hand_over else None
-            if ask is None or not ask():
+            answer = ask() if ask is not None else False
+            if not answer:
+                self.is_busy_here = answer is None
                 raise error
 
     def release(self) -> None:
@@ -133,7 +140,7 @@ class WriteLock:
     def _find_holder(self) -> "WriteLock | None":
         """Return the lock of this process that holds the file now at the path."""
         stamps = self._read_stamps()
-        return next((lock for lock in list(_LOCKS) if lock.held and lock._stamps == stamps), None)
+        return next((lock for lock in _list_locks() if lock.held and lock._stamps == stamps), None)
 
     def _read_stamps(self) -> tuple[FileStamp, ...]:
         """Return the stamps of the files now at the paths of lock and folder, () if missing."""
@@ -141,6 +148,13 @@ class WriteLock:
             return _stamp(self._path.stat()), _stamp(self._path.parent.stat())
         except (FileNotFoundError, NotADirectoryError):
             return ()
+
+
+def _list_locks() -> list[WriteLock]:
+    """Return all locks of this process, to which other threads may be adding some."""
+    while True:
+        with suppress(RuntimeError):  # the set changed during the iteration
+            return list(_LOCKS)
 
 
 def _stamp(found: os.stat_result) -> FileStamp:

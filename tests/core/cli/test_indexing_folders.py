@@ -220,8 +220,8 @@ def test_what_is_left_out_is_counted_by_reason(docs, tmp_path):
     assert done.stderr.splitlines() == [
         f"warning: {docs}: left out 1 file, 'n.txt': it has NUL characters, so it is no text, or "
         "UTF-16 without a byte order mark",
-        f"warning: {docs}: left out 1 file, 'r.pdf': it isn't valid in its format (Failed to load "
-        "document (PDFium: Data format error).)",
+        f"warning: {docs}: left out 1 file, 'r.pdf' (Failed to load document (PDFium: Data format "
+        "error).): it isn't valid in its format",
         f"warning: {docs}: read 1 file as Windows-1252, such as 'latin.txt': not Unicode; convert "
         "to UTF-8 if the text is wrong",
     ]
@@ -244,7 +244,7 @@ def test_a_second_run_over_a_mixed_folder_changes_what_has_changed(tmp_path):
     (docs / "noise").write_bytes(bytes(range(256)) * 20)
     done = run("index", docs, "--to", target, "--encoder", "hashing")
     assert done.exit_code == 0
-    assert "left out 1 file, 'noise.bin.pdf': it isn't valid in its format" in done.stderr
+    assert "left out 1 file, 'noise.bin.pdf' (Failed to load document" in done.stderr
     before = stored(target)
     for source, word in planted.items():
         found = run("search", target, word, "--mode", "lexical", "-k", 50, "--json")
@@ -307,3 +307,32 @@ def test_a_folder_without_permission_is_skipped(docs, tmp_path):
         assert stored(target) == before
     finally:
         (docs / "sub").chmod(0o700)
+
+
+def test_a_file_that_is_broken_for_a_moment_keeps_its_passages(docs, tmp_path):
+    target = tmp_path / "i"
+    (docs / "rows.json").write_text('[{"text": "one"}, {"text": "two"}]')
+    index(docs, target)
+    before = stored(target)
+    (docs / "rows.json").write_text('[{"text": "one"}, {"te')
+    told = index(docs, target)
+    assert told["unreadable"] == {"files": 1, "passages": 2}
+    assert stored(target) == before
+
+
+def test_a_passage_of_the_user_is_never_overwritten(docs, tmp_path):
+    target = tmp_path / "i"
+    with Index.open(target, encoder=None) as opened:
+        opened.upsert([{"id": "a.txt#0", "text": "my own"}])
+    done = run("index", docs, "--to", target)
+    assert done.exit_code == 2
+    assert "'a.txt#0' from elsewhere" in done.stderr
+    assert stored(target) == {"a.txt#0": "my own"}
+
+
+def test_files_whose_ids_collide_end_nothing(docs, tmp_path):
+    (docs / "x.json").write_text('[{"id": "2.json#0", "text": "one"}]')
+    (docs / "x.json#2.json").write_text('[{"text": "two"}]')
+    told = index(docs, tmp_path / "i")
+    assert told["skipped"] == {"broken": 1}
+    assert "x.json#2.json#0" in stored(tmp_path / "i")

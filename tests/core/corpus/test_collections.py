@@ -7,7 +7,7 @@ import pytest
 
 from twofold import Index, Retriever, evaluate
 from twofold.corpus import Corpus, read_qrels, read_queries, read_run, scale_grades
-from twofold.errors import CorpusError, InputError
+from twofold.errors import CorpusError, DegradedWarning, InputError
 
 PASSAGES = [("1", "Tea", 'Green "tea" is steeped.'), ("2", "", "Coffee is ground, then brewed.")]
 pa = pytest.importorskip("pyarrow")
@@ -155,7 +155,7 @@ def test_fractional_grades_are_scaled_and_keep_ndcg(tmp_path):
     assert read_qrels(path) == {"q": {"1": 50, "2": 100, "3": 25, "4": 0}, "r": {"1": -100}}
     assert scale_grades({"q": {"a": 1e-3, "b": 2.0}}) == {"q": {"a": 1, "b": 2000}}
     for bad in (float("nan"), float("inf"), 0.12345):
-        with pytest.raises(InputError, match="finite number with at most 3 decimals"):
+        with pytest.raises(InputError, match="finite number with at most 12 digits and 3 dec"):
             scale_grades({"q": {"a": bad}})
     with Index.open(None, encoder=None) as index:
         index.upsert([{"id": str(n), "text": "tea " * n} for n in range(1, 5)])
@@ -214,3 +214,38 @@ def test_bad_topics_and_columns(tmp_path):
         read_queries(bad)
     with pytest.raises(CorpusError, match="there is no file"):
         read_qrels(tmp_path / "missing.parquet")
+
+
+def test_other_folders_of_json_lines_are_no_collections(tmp_path):
+    def ids_of(name, files):
+        folder = tmp_path / name
+        folder.mkdir()
+        for file, text in files.items():
+            (folder / file).write_text(text)
+        return [passage.id for passage in Corpus.from_path(folder)]
+
+    events = '{"id": 1, "event": "login"}\n'
+    assert ids_of("events", {"events.jsonl": events}) == ["events.jsonl#1"]
+    row = '{"id": 1, "text": "a"}\n'
+    found = ids_of("two", {"chat.jsonl": row, "users.jsonl": row})
+    assert found == ["chat.jsonl#1", "users.jsonl#1"]
+    notes = {"notes.md": "x", "corpus.csv": "name,price\ntea,3\n", "collection.json": "[]"}
+    with pytest.warns(DegradedWarning, match="no text was found"):
+        assert ids_of("notes", notes) == ["corpus.csv#0", "notes.md#0"]
+    path = tmp_path / "topics.tsv"
+    path.write_text("1\tthe <topic> of a text\n")
+    assert read_queries(path) == {"1": "the <topic> of a text"}
+
+
+def test_huge_inputs_are_refused_in_a_moment(tmp_path):
+    path = tmp_path / "topics.txt"
+    path.write_text("<top>" * 200_000)
+    with pytest.raises(CorpusError, match="has no topics that end in"):
+        read_queries(path)
+    path.write_text("q 0 d 1e9999999\n")
+    with pytest.raises(CorpusError, match="at most 12 digits"):
+        read_qrels(path)
+    rows = tmp_path / "q.parquet"
+    rows.write_bytes(parquet([{"_id": "1", "text": "a"}, {"_id": None, "text": None}]))
+    with pytest.raises(CorpusError, match="line 2: the column '_id' has no value"):
+        read_queries(rows)

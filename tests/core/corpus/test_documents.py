@@ -132,6 +132,19 @@ def test_html_in_a_declared_encoding_and_without_a_body(tmp_path):
     fragment = read(tmp_path / "b.html", "<p>one <b>two</b>three<br>four<p>five<ul><li>six</ul>")
     assert fragment.text == "one twothree four\n\nfive\n\n- six"
     assert read(tmp_path / "c.htm", "plain words").text == "plain words"
+    blocks = "<td><p>Hello</p><p>World</p></td><td>one<ul><li>two</li></ul></td>"
+    page = f"<form><h2><div>Alpha</div><div>Beta</div></h2><table><tr>{blocks}</table></form>"
+    assert read(tmp_path / "g.html", page).text == "Alpha Beta\n\nHello World | one two"
+    nested = "<table><tr><td>outer<table><tr><td>inner</table></table>"
+    assert read(tmp_path / "h.html", nested).text == "outer inner"
+    for odd in (
+        "<main><script>x</script></main><p>Body words",
+        "<main hidden>old</main><main>Body words</main>",
+        "<form>Body words</form>",
+        "<div>" * 205 + "Body <b>words</b><table><tr><td>cell</table>",
+        "<font>x " * 3000 + "<p>Body words",
+    ):
+        assert "Body words" in " ".join(read(tmp_path / "i.html", odd).text.split())
     table = "<table><tr><th>a<th>b<tr><td>1<td>2</table><pre>  x\n    y</pre>"
     assert read(tmp_path / "d.html", table).text == "a | b\n1 | 2\n\n  x\n    y"
     deep = "<div>" * 2_000 + "deep" + "</div>" * 2_000
@@ -169,6 +182,42 @@ def test_word_files_keep_insertions_controls_and_tables(tmp_path):
     assert document.text == "Title of it\n\nbefore inserted\n\nin a control\n\na | b\nc | d"
 
 
+def test_tables_in_tables_are_read_once(tmp_path):
+    file = docx.Document()
+    cell = file.add_table(1, 1).cell(0, 0)
+    cell.text = "outer"
+    cell.add_table(1, 1).cell(0, 0).text = "inner"
+    target = io.BytesIO()
+    file.save(target)
+    assert read(tmp_path / "a.docx", target.getvalue()).text == "outer inner"
+
+
+def test_notebooks_keep_the_words_of_headings(tmp_path):
+    cells = ["# Compare List<String> with vector<int>\n\ntext", "Two\nlines\n===\n", "\ud800 half"]
+    notebook = {"cells": [{"cell_type": "markdown", "source": cell} for cell in cells]}
+    document = read(tmp_path / "a.ipynb", json.dumps(notebook))
+    assert document.title == "Compare List<String> with vector<int>"
+    assert document.text == (
+        "# Compare List<String> with vector<int>\n\ntext\n\nTwo\nlines\n===\n\n\ufffd half"
+    )
+    assert document.headings[0].text == "Compare List<String> with vector<int>"
+    assert len(read_folder(tmp_path)) == 1
+
+
+def test_long_lines_are_split_in_a_moment(tmp_path):
+    words = " ".join(f"word{n}" for n in range(300_000))
+    read(tmp_path / "a.txt", words)
+    read(tmp_path / "b.md", f"---\ntitle: x{' ' * 200_000}y\n---\n" + "[" * 200_000)
+    read(tmp_path / "c.csv", "a,b\n" + '"",' * 100_000 + '"x"\n')
+    passages = read_folder(tmp_path)
+    found = {p.metadata["source"] for p in passages}
+    assert found == {"a.txt", "b.md", "c.csv"}
+    texts = [p for p in passages if p.metadata["source"] == "a.txt"]
+    assert all(len(p.text) <= 1000 for p in texts)
+    covered = {at for p in texts for at in range(p.metadata["start"], p.metadata["end"])}
+    assert all(at in covered or char == " " for at, char in enumerate(words))
+
+
 def test_slides_without_titles_groups_and_notes(tmp_path):
     file = pptx.Presentation()
     slide = file.slides.add_slide(file.slide_layouts[6])
@@ -195,6 +244,19 @@ def test_tables_with_other_delimiters_and_types(tmp_path):
     assert (one.id, one.text) == ("a.tsv#7", 'says "hello"')
     (alone,) = read_folder_of(tmp_path / "three", "a.csv", "word\ntea\n")
     assert alone.text == "word: tea"
+    (single,) = read_folder_of(tmp_path / "four", "a.csv", "tea,3\n")
+    assert single.text == "column 1: tea\ncolumn 2: 3"
+    quoted = '"size","note"\n"3.5"" disk\nold","red"\n\n"cable","x"\n'
+    disk, cable = read_folder_of(tmp_path / "five", "a.csv", quoted)
+    assert disk.text == 'size: 3.5" disk\nold\nnote: red'
+    assert cable.metadata["row"] == 3
+    one, two = read_folder_of(tmp_path / "six", "a.csv", "id,Note,Note\n1.1,a,b\n1.10,c,\n")
+    assert [one.id, two.id] == ["a.csv#1.1", "a.csv#1.10"]
+    assert (one.metadata["Note"], one.metadata["Note 3"]) == ("a", "b")
+    (rest,) = read_folder_of(tmp_path / "seven", "a.csv", "text,kind\n,words elsewhere\n")
+    assert rest.text == "kind: words elsewhere"
+    long = read_folder_of(tmp_path / "eight", "a.csv", f"a,b\n{'x' * 200_000},1\n")
+    assert sum(passage.text.count("x") for passage in long) >= 200_000
 
 
 def read_folder_of(folder, name, text):
@@ -211,9 +273,14 @@ def test_json_of_every_shape(tmp_path):
     (three,) = read_folder_of(tmp_path / "c", "a.json", items)
     assert (three.id, three.title, three.text) == ("a.json#3", "T", "words")
     assert (three.metadata["year"], three.metadata["n"]) == (1, 2)
-    twice = '{"id": 1, "text": "a"}\n{"id": 1, "text": "b"}'
-    with pytest.warns(DegradedWarning, match="the id '1' is given twice"):
-        assert len(read_folder_of(tmp_path / "d", "a.jsonl", twice + "\n")) == 0
+    for other in ('{"id": 1, "text": "b"}', '{"text": "b"}'):  # then no id counts
+        rows = '{"id": 1, "text": "a"}\n' + other
+        ids = [passage.id for passage in read_folder_of(tmp_path / "d", "a.jsonl", rows)]
+        assert ids == ["a.jsonl#0", "a.jsonl#1"]
+    rows = '{"text": "", "contents": "real words"}\n{"text": "foo", "metadata": "more"}'
+    first, second = read_folder_of(tmp_path / "e", "a.jsonl", rows)
+    assert first.text == "real words"
+    assert second.metadata["metadata"] == "more"
 
 
 def encrypted_epub():
@@ -260,10 +327,12 @@ BAD = [
     ("a.jsonl", b'{"text": "x"}\n{', "broken"),
     ("a.html", b"\0\1", "binary"),
     ("a.html", b"<!-- nothing -->", "broken"),
-    ("a.html", b"<p></p>", "empty"),
-    ("a.csv", b"name\n", "empty"),
-    ("a.ipynb", b'{"cells": []}', "empty"),
-    ("a.json", b"{}", "empty"),
+    ("a.html", b"<p></p>", "no text"),
+    ("a.html", b"\xef\xbb\xbf \n", "empty"),
+    ("a.csv", b",\n", "no text"),
+    ("a.csv", b"", "empty"),
+    ("a.ipynb", b'{"cells": []}', "no text"),
+    ("a.json", b"{}", "no text"),
 ]
 
 

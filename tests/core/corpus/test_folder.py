@@ -93,7 +93,7 @@ def test_what_is_left_out_stops_nothing_and_is_reported(tmp_path, source, data, 
     # Only text that may be lost is worth a warning.
     assert len(told) == (reason in ("binary", "unknown encoding", "broken"))
     for warning in told:
-        assert f"left out 1 file, 'sub/{source}': " in str(warning.message)
+        assert f"left out 1 file, 'sub/{source}'" in str(warning.message)
         assert warning.filename == __file__
 
 

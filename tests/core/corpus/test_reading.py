@@ -52,7 +52,7 @@ def test_queries_as_json_lines_and_by_tab(tmp_path):
         ("a.tsv", "q1\td1\t1\nq2\td2\thigh\n", "line 2: grade must be a number, got 'high'"),
         ("a.tsv", "q1\td1\t1\nq2 d2\n", "line 2: expected query, passage and grade"),
         ("a.tsv", "query-id\tcorpus-id\tscore\n", "has no judgments"),
-        ("a.tsv", "q1\td1\t0.1234\n", "at most 3 decimals, got 0.1234"),
+        ("a.tsv", "q1\td1\t0.1234\n", "3 decimals, got 0.1234"),
     ],
 )
 def test_bad_qrels_name_the_line(tmp_path, name, text, words):

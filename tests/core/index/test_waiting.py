@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -120,6 +121,41 @@ def test_a_write_within_a_write_is_refused(tmp_path):
         assert [passage.text for passage in outer] == ["before", "outer"]
     (message,) = errors
     assert "another Index of this process holds the write lock" in message
+
+
+def test_threads_that_wait_for_each_other_get_an_error(tmp_path, monkeypatch):
+    """Each writes, while its encoder runs, to the index that the other is writing."""
+    monkeypatch.setattr(writer, "_BUSY", 0.3)
+    both, errors = threading.Barrier(2), []
+
+    class Crossing(HashingEncoder):
+        def __init__(self, other):
+            self.other = other
+
+        def encode_passages(self, texts):
+            if "outer" in texts:
+                both.wait(timeout=20)
+                try:
+                    with Index.open(self.other, encoder=HashingEncoder()) as index:
+                        index.upsert(["inner"])
+                except IndexLockedError as error:
+                    errors.append(error)
+            return super().encode_passages(texts)
+
+    paths = tmp_path / "a", tmp_path / "b"
+    for path in paths:
+        Index.open(path, encoder="hashing").close()
+
+    def write(path, other):
+        with Index.open(path, encoder=Crossing(other)) as index:
+            index.upsert(["outer"])
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(write, paths, reversed(paths)))
+    assert errors
+    for path in paths:
+        with Index.open(path, read_only=True) as index:
+            assert "outer" in [passage.text for passage in index]
 
 
 @pytest.mark.parametrize("wait", [-1, math.nan, math.inf, "30", None, [1]])

@@ -2,9 +2,10 @@
 
 import re
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _BREAK = re.compile(r"\r\n|\r|\n")
 
 
@@ -82,6 +83,24 @@ class Document:
     is_markdown: bool = False
     is_guessed: bool = False
 
+    def without_surrogates(self) -> "Document":
+        """Return the document with a replacement character for each half of a surrogate pair.
+
+        JSON may have them, and they are no valid text. Offsets stay as they are.
+        """
+        if not _SURROGATE.search(self.text) and not _SURROGATE.search(self.title):
+            return self
+        headings = (
+            Heading(each.start, each.level, _SURROGATE.sub("\ufffd", each.text))
+            for each in self.headings
+        )
+        return replace(
+            self,
+            text=_SURROGATE.sub("\ufffd", self.text),
+            title=_SURROGATE.sub("\ufffd", self.title),
+            headings=tuple(headings),
+        )
+
     def find_place(self, offset: int) -> int:
         """Return the line, page or other place at an offset, from 1."""
         return max(bisect_right(self.starts, offset), 1)
@@ -104,11 +123,11 @@ class DocumentBuilder:
         """Begin the next page, slide or cell."""
         self._starts.append(self._length)
 
-    def add_heading(self, level: int, text: str) -> None:
-        """Add a heading, which is a block of the text too."""
+    def add_heading(self, level: int, text: str, written: str | None = None) -> None:
+        """Add a heading, which is a block of the text too, as ``text`` or as it was written."""
         if text := " ".join(text.split()):
             self.headings.append(Heading(self._length, level, text))
-            self.add_block(text)
+            self.add_block(written if written is not None else text)
 
     def add_block(self, text: str) -> None:
         """Add a paragraph. Blocks are separated by a blank line."""

@@ -26,11 +26,15 @@ def read_epub(data: bytes, source: str) -> Document:
             raise UnreadableError(BROKEN, f"no package: {error}") from error
         manifest = {each.get("id"): each.get("href", "") for each in package.iterfind(".//{*}item")}
         builder = DocumentBuilder("chapter")
+        chapters: set[str] = set()
         for reference in package.iterfind(".//{*}itemref"):
             href = manifest.get(reference.get("idref"), "")
             name = posixpath.normpath(
                 posixpath.join(posixpath.dirname(package_path), unquote(href))
             )
+            if name in chapters:
+                continue
+            chapters.add(name)
             try:
                 chapter = read_html(archive.read(name), name)
             except (KeyError, RuntimeError, zipfile.BadZipFile) as error:

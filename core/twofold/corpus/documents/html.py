@@ -12,7 +12,7 @@ from twofold.corpus.documents.reasons import BROKEN, EMPTY
 _LEFT_OUT = frozenset(
     (
         *("script", "style", "noscript", "template", "head", "title", "dialog"),
-        *("nav", "aside", "form", "button", "select", "map"),
+        *("nav", "aside", "button", "select", "map"),
         *("svg", "iframe", "object", "canvas", "audio", "video"),
     )
 )
@@ -27,6 +27,7 @@ _INLINE = frozenset(
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _ROLES = frozenset(("navigation", "search", "banner", "contentinfo", "complementary"))
 _LINKS_TO_HEADINGS = frozenset(("headerlink", "anchor-link", "header-anchor", "anchorjs-link"))
+_TAGS = re.compile(r"<(script|style)\b[^>]*>[^<]*</\1\s*>|<[^>]*>", re.IGNORECASE)
 _XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 _MAX_DEPTH = 200
 """Levels of elements that are regarded one by one; the text of what is deeper is one block."""
@@ -47,8 +48,10 @@ def read_html(data: bytes, source: str) -> Document:
     except (etree.ParserError, ValueError) as error:
         raise UnreadableError(BROKEN, str(error)) from error
     builder = DocumentBuilder()
-    for part in _find_content(root):
-        _BlockWriter(builder).write(part)
+    if any("depth" in error.message for error in parser.error_log):  # the rest is missing
+        builder.add_block(" ".join(_TAGS.sub(" ", text).split()))
+    else:
+        _BlockWriter(builder).write(_find_content(root))
     headings = [each for each in builder.headings if each.level == 1]
     named = " ".join((root.findtext(".//title") or "").split())
     title = headings[0].text if len(headings) == 1 else named or builder.find_title()
@@ -56,14 +59,14 @@ def read_html(data: bytes, source: str) -> Document:
     return Document(document.text, document.title, document.headings, is_guessed=guessed)
 
 
-def _find_content(root: Any) -> list[Any]:
-    """Return the main elements of a page, or its body."""
+def _find_content(root: Any) -> Any:
+    """Return the main element of a page that has a text, or its body."""
     for path in (".//main", ".//*[@role='main']"):
-        found = [each for each in root.iterfind(path) if "".join(each.itertext()).strip()]
-        if found:
-            return found[:1]
+        for element in root.iterfind(path):
+            if not _is_left_out(element, element.tag) and _inline_text(element):
+                return element
     body = root.find("body")
-    return [body if body is not None else root]
+    return body if body is not None else root
 
 
 class _BlockWriter:
@@ -102,8 +105,10 @@ class _BlockWriter:
             self._builder.add_heading(_HEADINGS[tag], _inline_text(element))
         elif tag in ("pre", "textarea"):
             self._builder.add_block("".join(_visible_text(element)).expandtabs(4))
-        elif tag == "table" or depth >= _MAX_DEPTH:
+        elif tag == "table":
             self._builder.add_block("\n".join(_table_rows(element)))
+        elif depth >= _MAX_DEPTH:
+            self._builder.add_block(_inline_text(element))
         else:
             self._inline += ["- "] if tag == "li" else []
             self._write_children(element, depth)
@@ -128,7 +133,7 @@ def _is_left_out(element: Any, tag: str) -> bool:
 
 
 def _visible_text(element: Any) -> Iterator[str]:
-    """Yield the text of an element, without what is left out in it."""
+    """Yield the text of an element, blocks on lines of their own, without what is left out."""
     stack: list[Any] = [element]
     while stack:
         each = stack.pop()
@@ -139,13 +144,17 @@ def _visible_text(element: Any) -> Iterator[str]:
         if each is not element:
             if not tag or _is_left_out(each, tag):
                 continue
-            if tag == "br":
+            if tag not in _INLINE:
                 yield "\n"
         if each.text:
             yield each.text
         children: list[Any] = []
         for child in each:
-            children += [child, child.tail] if child.tail else [child]
+            children.append(child)
+            if child.tag not in _INLINE:
+                children.append("\n")
+            if child.tail:
+                children.append(child.tail)
         stack += reversed(children)
 
 
@@ -155,14 +164,14 @@ def _inline_text(element: Any, *, strip: bool = True) -> str:
 
 
 def _table_rows(table: Any) -> Iterator[str]:
-    """Yield a line for each row of a table, or one for an element without rows."""
-    rows = [*table.iter("tr")]
+    """Yield a line for each row of a table. A table in a cell is a part of that."""
+    rows = [row for row in table.iter("tr") if next(row.iterancestors("table")) is table]
     caption = table.find("caption")
     if caption is not None:
         yield _inline_text(caption)
     for row in rows:
         cells = [_inline_text(cell) for cell in row if cell.tag in ("td", "th")]
-        if any(cells):
+        if any(cells) and not _is_left_out(row, "tr"):
             yield " | ".join(cells)
     if not rows:
         yield _inline_text(table)

@@ -38,8 +38,10 @@ def _add_markdown(builder: DocumentBuilder, text: str) -> None:
     """Add a Markdown cell, in which each heading begins a block."""
     lines = text.splitlines(keepends=True)
     begun = 0
-    for line, level, heading in find_markdown_headings("\n".join(text.splitlines())):
-        builder.add_block("".join(lines[begun:line]))
-        builder.add_heading(level, heading)
-        begun = line + 1
+    for first, end, level, heading in find_markdown_headings("\n".join(text.splitlines())):
+        builder.add_block("".join(lines[begun:first]))
+        begun = first
+        if heading:
+            builder.add_heading(level, heading, "".join(lines[first:end]))
+            begun = end
     builder.add_block("".join(lines[begun:]))

@@ -11,7 +11,12 @@ from twofold.corpus.documents.document import Document, DocumentBuilder
 
 _HEADING_STYLE = re.compile(r"heading (\d)", re.IGNORECASE)
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
-_FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
+_LEFT_OUT = (
+    "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback",  # for older programs
+    f"{_W}moveFrom",
+)
+_TEXTS = tuple(f"{_W}{name}" for name in ("t", "tab", "br", "cr", "noBreakHyphen", "p"))
+_CONTAINERS = tuple(f"{_W}{name}" for name in ("sdt", "sdtContent", "customXml", "ins", "moveTo"))
 
 
 def read_docx(data: bytes, source: str) -> Document:
@@ -85,16 +90,16 @@ def _walk_body(element: Any) -> Iterator[tuple[str, Any]]:
             yield "paragraph", child
         elif child.tag == f"{_W}tbl":
             yield "table", child
-        elif child.tag in (f"{_W}sdt", f"{_W}sdtContent", f"{_W}customXml", f"{_W}ins"):
+        elif child.tag in _CONTAINERS:
             yield from _walk_body(child)
 
 
 def _paragraph_text(paragraph: Any) -> str:
     """Return the text of a paragraph, with links and insertions."""
     parts: list[str] = []
-    for node in paragraph.iter(f"{_W}t", f"{_W}tab", f"{_W}br", f"{_W}cr", f"{_W}noBreakHyphen"):
-        if any(above.tag == _FALLBACK for above in node.iterancestors()):
-            continue  # the same text for older programs
+    for node in paragraph.iter(*_TEXTS):
+        if node is paragraph or any(above.tag in _LEFT_OUT for above in node.iterancestors()):
+            continue
         if node.tag == f"{_W}t":
             parts.append(node.text or "")
         else:
@@ -103,13 +108,20 @@ def _paragraph_text(paragraph: Any) -> str:
 
 
 def _docx_rows(table: Any) -> Iterator[str]:
-    for row in table.iter(f"{_W}tr"):
+    for row in table.iterchildren(f"{_W}tr"):
         cells = [
-            " ".join(" ".join(_paragraph_text(p) for p in cell.iter(f"{_W}p")).split())
-            for cell in row.iter(f"{_W}tc")
+            " ".join(" ".join(map(_paragraph_text, _cell_paragraphs(cell))).split())
+            for cell in row.iterchildren(f"{_W}tc")
         ]
         if any(cells):
             yield " | ".join(cells)
+
+
+def _cell_paragraphs(cell: Any) -> Iterator[Any]:
+    """Yield the paragraphs of a cell, those of tables in it too, but not those in paragraphs."""
+    for paragraph in cell.iter(f"{_W}p"):
+        if not any(above.tag == f"{_W}p" for above in paragraph.iterancestors()):
+            yield paragraph
 
 
 def _flatten(shapes: Any) -> Iterator[Any]:

@@ -10,7 +10,6 @@ from twofold.corpus.documents.reasons import BROKEN, NO_TEXT, PROTECTED
 
 _HYPHEN = re.compile("(\\w)[\u00ad\ufffe\x02]\r?\n?(?=\\w)")
 """How PDFium writes a word that is divided at the end of a line."""
-_LINE_END = re.compile(r"[ \t]*\r\n?")
 _NO_TITLE = re.compile(
     r"untitled|\(?(anonymous|unspecified)\)?|.*\.(docx?|dvi|tex|indd|pptx?|pdf)", re.I
 )
@@ -52,8 +51,9 @@ def _read_page(document: Any, number: int) -> str:
             text_page.close()
     finally:
         page.close()
-    text = _LINE_END.sub("\n", _HYPHEN.sub(r"\1", text)).replace("\0", "")
-    return text.encode(errors="replace").decode().strip()
+    text = _HYPHEN.sub(r"\1", text).replace("\0", "")
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return "\n".join(line.rstrip() for line in lines).strip()
 
 
 def _read_outline(document: Any, pages: list[str], starts: list[int]) -> Iterator[Heading]:

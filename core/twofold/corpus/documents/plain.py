@@ -17,9 +17,10 @@ _LINE = re.compile(r"([^\r\n]*)(\r\n|\r|\n|$)")
 _FRONT_MATTER = re.compile(
     r"\s*---[ \t]*[\r\n].*?[\r\n](?:---|\.\.\.)[ \t]*(?=[\r\n]|\Z)", re.DOTALL
 )
-_FRONT_TITLE = re.compile(r"[\r\n]title:[ \t]*(['\"]?)(\S[^\r\n]*?)\1[ \t]*(?=[\r\n])")
+_FRONT_TITLE = re.compile(r"[\r\n]title:([^\r\n]*)")
 _MARKUP = re.compile(
-    r"!?\[([^\]]*)\](?:\([^)]*\)|\[[^\]]*\])|[*`]|</?\w[^>]*>|\s*\{[#.:][^}]*\}\s*$"
+    r"!?\[([^\]]*)\](?:\([^)]*\)|\[[^\]]*\])|[*`]|\s*\{[#.:][^}]*\}\s*$"
+    r"|</?(?:a|b|br|code|em|i|img|kbd|small|span|strong|sub|sup)\b[^>]*>"
 )
 _ADORNMENT = re.compile(r"([!-/:-@[-`{-~])\1{2,}[ \t]*$")
 _ROLE = re.compile(r":[\w:+-]+:`~?([^`<]*?)(?:\s*<[^`]*>)?`|`([^`<]*?)(?:\s*<[^`]*>)?`_{0,2}|[*`|]")
@@ -38,7 +39,8 @@ def read_markdown(data: bytes, source: str) -> Document:
     begin = front.end() if front is not None else 0
     headings = tuple(_find_markdown_headings(text, begin))
     named = _FRONT_TITLE.search(front[0]) if front is not None else None
-    title = named[2] if named is not None else headings[0].text if headings else ""
+    title = named[1].strip().strip("'\"").strip() if named is not None else ""
+    title = title or (headings[0].text if headings else "")
     name = PurePosixPath(source).stem
     return _as_document(text, title or name, headings, guessed=guessed, is_markdown=True)
 
@@ -65,11 +67,11 @@ def clean_heading(text: str) -> str:
     return " ".join(_MARKUP.sub(lambda match: match[1] or "", short).split())
 
 
-def find_markdown_headings(text: str) -> list[tuple[int, int, str]]:
-    """Return the line (from 0), the level and the text of each heading."""
+def find_markdown_headings(text: str) -> list[tuple[int, int, int, str]]:
+    """Return the first line (from 0), the line after, the level and the text of each heading."""
     tokens = _MARKDOWN.parse(text)
     return [
-        (token.map[0], int(token.tag[1:]), clean_heading(tokens[at + 1].content))
+        (token.map[0], token.map[1], int(token.tag[1:]), clean_heading(tokens[at + 1].content))
         for at, token in enumerate(tokens)
         if token.type == "heading_open" and token.map is not None and not token.level
     ]
@@ -102,7 +104,7 @@ def _as_document(
 def _find_markdown_headings(text: str, begin: int) -> Iterator[Heading]:
     """Yield the headings with a text, from the offset ``begin`` on."""
     starts = find_line_starts(text[begin:])
-    for line, level, heading in find_markdown_headings(text[begin:]):
+    for line, _, level, heading in find_markdown_headings(text[begin:]):
         if heading:
             yield Heading(begin + starts[line], level, heading)
 

@@ -13,7 +13,7 @@ PROBLEMS = {
     BAD_NAME: "its name is not UTF-8; rename it",
     BROKEN: "it isn't valid in its format",
     PROTECTED: "it is encrypted; save it without a password",
-    NO_TEXT: "it has no text, only images; recognize its text (OCR) first",
+    NO_TEXT: "no text was found in it; if it has scanned pages, recognize their text (OCR) first",
     TOO_LARGE: "it is too large",
     NO_PACKAGE: "its format needs a package",
 }

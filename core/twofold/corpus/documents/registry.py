@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import PurePosixPath
 
 from twofold.corpus.documents.document import Document, UnreadableError
-from twofold.corpus.documents.reasons import BROKEN, EMPTY, NO_PACKAGE
+from twofold.corpus.documents.reasons import BROKEN, EMPTY, NO_PACKAGE, NO_TEXT
 from twofold.errors import MissingExtraError
 from twofold.extras import check_extra
 
@@ -54,6 +54,8 @@ FORMATS = (
 )
 """All formats that are read."""
 
+_BLANKS = b" \t\r\n\f\v\0\xef\xbb\xbf\xfe\xff"
+"""Bytes of blanks and byte order marks."""
 _BY_SUFFIX = {suffix: each for each in FORMATS for suffix in each.suffixes}
 _TEXT_NAMES = frozenset(
     (
@@ -92,5 +94,6 @@ def parse_document(data: bytes, source: str, file_format: FileFormat) -> Documen
         problem = f"{file_format.name}: {type(error).__name__}: {error}"
         raise UnreadableError(BROKEN, problem[:300]) from error
     if not document.text.strip():
-        raise UnreadableError(EMPTY)
-    return document
+        is_blank = module == "plain" or not data.strip(_BLANKS)
+        raise UnreadableError(EMPTY if is_blank else NO_TEXT)
+    return document.without_surrogates()

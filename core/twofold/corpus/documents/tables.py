@@ -4,8 +4,10 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -21,8 +23,8 @@ _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?")
 """Numbers as tables have them; ``007`` and ``1_000`` are names."""
 _LONG = 100
 """Characters of a value up to which it is metadata if the text has it too."""
-_SAMPLE = 64 * 1024
-"""Characters of a table in which its delimiter is sought."""
+_SAMPLE, _SAMPLE_ROWS = 64 * 1024, 50
+"""Characters and rows of a table in which its delimiter is sought."""
 
 
 def read_table(data: bytes, source: str) -> Document:
@@ -31,19 +33,21 @@ def read_table(data: bytes, source: str) -> Document:
     Numbers are metadata as numbers where all of a column's values are numbers.
     """
     text, guessed = decode_text(data)
-    rows = _parse_rows(text, source)
-    if not rows:
+    numbered = _parse_rows(text, source)
+    if not numbered:
         return Document("", PurePosixPath(source).stem, entries=())
-    names = [name.strip() or f"column {at}" for at, name in enumerate(rows[0], start=1)]
-    width = max(map(len, rows))
-    names += [f"column {at}" for at in range(len(names) + 1, width + 1)]
+    numbers, rows = [number for number, _ in numbered], [row for _, row in numbered]
+    header = rows.pop(0) if len(rows) > 1 else []
+    numbers = numbers[-len(rows) :]
+    names = _name_columns(header, max(map(len, [header, *rows])))
     columns = [
-        _as_numbers([row[at].strip() if at < len(row) else "" for row in rows[1:]])
-        for at in range(width)
+        _as_metadata(name, [row[at].strip() if at < len(row) else "" for row in rows])
+        for at, name in enumerate(names)
     ]
-    objects = (
-        (number, dict(zip(names, (column[number - 1] for column in columns), strict=True)))
-        for number in range(1, len(rows))
+    objects = zip(
+        (number - numbers[0] + 1 for number in numbers),
+        (dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)),
+        strict=True,
     )
     texts = [
         "\n".join(
@@ -51,7 +55,7 @@ def read_table(data: bytes, source: str) -> Document:
             for name, cell in zip(names, row, strict=False)
             if cell.strip()
         )
-        for row in rows[1:]
+        for row in rows
     ]
     return _build(objects, source, "row", texts, guessed=guessed)
 
@@ -98,7 +102,7 @@ def _build(
     entries: list[Entry] = []
     length = 0
     for at, (number, value) in enumerate(objects):
-        name = next((name for name in TEXT_FIELDS if isinstance(value.get(name), str)), None)
+        name = next((name for name in TEXT_FIELDS if _has_words(value.get(name))), None)
         if name is not None:
             text = value[name]
         else:
@@ -113,14 +117,18 @@ def _build(
             if key not in (*ID_FIELDS, name) and not (key == "title" and title is not None)
             if name is not None or not _is_long(item)
         }
-        inner = metadata.pop("metadata", None)
-        metadata |= inner if isinstance(inner, dict) else {}
+        if isinstance(metadata.get("metadata"), dict):
+            metadata |= metadata.pop("metadata")
         end = length + len(text)
         entries.append(Entry(length, end, number, str(identifier), str(title or ""), metadata))
         texts.append(text)
         length = end + 2
     name = PurePosixPath(source).stem
     return Document("\n\n".join(texts), name, (), place, (), tuple(entries), is_guessed=guessed)
+
+
+def _has_words(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
 
 
 def _is_long(value: Any) -> bool:
@@ -139,22 +147,54 @@ def _parse_json(text: str) -> Any:
     return value
 
 
-def _parse_rows(text: str, source: str) -> list[list[str]]:
-    """Return the rows of a table that have a value."""
-    dialect: Any = "excel-tab" if source.lower().endswith((".tsv", ".tab")) else "excel"
-    if dialect == "excel":
-        with suppress(csv.Error):  # a table of one column has no delimiter
-            dialect = csv.Sniffer().sniff(text[:_SAMPLE], ",;\t|")
+def _parse_rows(text: str, source: str) -> list[tuple[int, list[str]]]:
+    """Return (number from 1, cells) of the rows of a table that have a value."""
+    is_tabbed = source.lower().endswith((".tsv", ".tab"))
+    delimiter = "\t" if is_tabbed else _find_delimiter(text)
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
     try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), dialect))
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
     except csv.Error as error:
         raise UnreadableError(BROKEN, str(error)) from error
-    return [row for row in rows if any(cell.strip() for cell in row)]
+    return [
+        (number, row)
+        for number, row in enumerate(rows, start=1)
+        if any(cell.strip() for cell in row)
+    ]
 
 
-def _as_numbers(values: Sequence[str]) -> list[Any]:
-    """Return numbers if all values that aren't blank are plain ones, else the values."""
+def _find_delimiter(text: str) -> str:
+    """Return the delimiter that gives the first rows the same number of columns, the most."""
+    best, delimiter = (0.0, 0), ","
+    for candidate in ",;\t|":
+        reader = csv.reader(io.StringIO(text[:_SAMPLE], newline=""), delimiter=candidate)
+        with suppress(csv.Error):
+            widths = Counter(len(row) for row in islice(reader, _SAMPLE_ROWS) if row)
+            width, count = max(widths.items(), key=lambda item: (item[1], item[0]), default=(1, 0))
+            found = (count / max(widths.total(), 1), width)
+            if width > 1 and found > best:
+                best, delimiter = found, candidate
+    return delimiter
+
+
+def _name_columns(header: Sequence[str], width: int) -> list[str]:
+    """Return a name for each column, all of them different."""
+    names: dict[str, None] = {}
+    for at in range(width):
+        name = header[at].strip() if at < len(header) else ""
+        name = name or f"column {at + 1}"
+        names[name if name not in names else f"{name} {at + 1}"] = None
+    return list(names)
+
+
+def _as_metadata(name: str, values: Sequence[str]) -> list[Any]:
+    """Return numbers if all values that aren't blank are plain ones, else the values.
+
+    Ids stay as they are.
+    """
     given = [value for value in values if value]
+    if name in ID_FIELDS:
+        return list(values)
     if all(_INTEGER.fullmatch(value) for value in given):
         return [int(value) if value else None for value in values]
     if all(_NUMBER.fullmatch(value) for value in given):

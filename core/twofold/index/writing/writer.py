@@ -1,5 +1,7 @@
 """The writer of an index: its lock, its transactions and its commits."""
 
+import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +31,8 @@ from twofold.storage import (
 from twofold.types import Rows
 
 AnyPlan = SegmentPlan | BlockPlan
+_BUSY = 60.0
+"""Seconds to wait while another thread of this process is writing."""
 _PAUSE = 0.05
 """Seconds between two tries to take the write lock."""
 
@@ -77,7 +81,7 @@ class IndexWriter:
         self.wait = wait
         self._closed = False
         self._lock = WriteLock(layout.lock, self._hand_over)
-        self._is_writing = False
+        self._written_by: tuple[int, int] | None = None  # process and thread of a transaction
         self.turn = ForkSafeLock(reentrant=True)
 
     def check_open(self) -> None:
@@ -108,7 +112,7 @@ class IndexWriter:
         """
         with self.turn:
             self.begin()
-            outer, self._is_writing = self._is_writing, True
+            outer, self._written_by = self._written_by, _this_thread()
             try:
                 with self.snapshots.view() as view:
                     transaction = Transaction(view)
@@ -117,7 +121,7 @@ class IndexWriter:
                     with storage_errors(self.layout.folder):
                         self._commit(transaction.change, transaction.view.key)
             finally:
-                self._is_writing = outer
+                self._written_by = outer
 
     def close(self) -> None:
         """Release the write lock; later writes raise IndexClosedError."""
@@ -151,9 +155,10 @@ class IndexWriter:
 
     def _acquire_lock(self) -> None:
         """Take the lock, and wait for it up to ``wait`` seconds."""
-        deadline = time.monotonic() + self.wait
+        started = time.monotonic()
         while (error := self._try_lock()) is not None:
-            left = deadline - time.monotonic()
+            patience = max(self.wait, _BUSY) if self._lock.is_busy_here else self.wait
+            left = started + patience - time.monotonic()
             if left <= 0:
                 raise error
             check_cancelled()
@@ -167,13 +172,15 @@ class IndexWriter:
             return error
         return None
 
-    def _hand_over(self) -> bool:
-        """Release the lock for another writer of this process, after the write under way.
+    def _hand_over(self) -> bool | None:
+        """Release the lock for another writer of this process.
 
-        Returns False if that write is the caller's, which would wait for itself.
+        Returns None while another thread is writing, and False if the caller itself is.
         """
-        with self.turn:
-            if self._is_writing:
+        if not self.turn.try_acquire():
+            return None
+        with self.turn.acquired():
+            if self._written_by == _this_thread():
                 return False
             self._lock.release()
             return True
@@ -235,6 +242,10 @@ class IndexWriter:
         disowned = snapshot.files - {record.file for plan in plans for record in plan.records}
         if disowned:
             self.layout.delete_files(self._lock.folder, disowned.__contains__)
+
+
+def _this_thread() -> tuple[int, int]:
+    return os.getpid(), threading.get_ident()
 
 
 def _put_change(catalog: CatalogWriter, change: Change, snapshot: Snapshot) -> int:
