@@ -8,6 +8,7 @@ from twofold.corpus.documents.reasons import FILE_REASONS
 from twofold.corpus.folder import NO_SUFFIX, count_of
 
 _SHOWN = 8  # reasons for skipped files that are shown
+_NAMED = 5  # files without a reader that are named
 
 
 def folder_as_dict(update: FolderUpdate) -> dict[str, Any]:
@@ -21,7 +22,7 @@ def folder_as_dict(update: FolderUpdate) -> dict[str, Any]:
         "skipped_files": [
             {"source": file.source, "reason": file.reason, "detail": file.detail}
             for file in report.skipped
-            if file.reason in FILE_REASONS
+            if file.reason in FILE_REASONS or _is_suffix(file.reason)
         ],
         **{
             key: {"files": len(group), "passages": _count_passages(group)}
@@ -48,7 +49,7 @@ def describe_folder(update: FolderUpdate) -> list[str]:
             lines.append(f"{count_of(len(group), 'file')} {problem}: {passages} {outcome}")
     passages = count_of(len(update.result.ids), "passage")
     read = f"indexed {count_of(len(update.report.read), 'file')}, {passages}"
-    return [*lines, f"{read}{_describe_skipped(update.report)}"]
+    return [*lines, f"{read}{_describe_skipped(update.report)}", *_name_unread(update.report)]
 
 
 def _describe_skipped(report: FolderReport) -> str:
@@ -63,6 +64,16 @@ def _describe_skipped(report: FolderReport) -> str:
     others = sum(number for _, number in counts[_SHOWN:])
     shown += [f"{others:,} others"] if others else []
     return f"; skipped {len(report.skipped):,}: {', '.join(shown)}"
+
+
+def _name_unread(report: FolderReport) -> list[str]:
+    """Return a line with the names of some files that no reader is for, none without any."""
+    names = [file.source for file in report.skipped if _is_suffix(file.reason)]
+    if not names:
+        return []
+    shown = ", ".join(f"{name!r:.80}" for name in names[:_NAMED])
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return [f"no reader for {shown}{more}"]
 
 
 def _is_suffix(reason: str) -> bool:

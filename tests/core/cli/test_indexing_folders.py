@@ -213,7 +213,8 @@ def test_what_is_left_out_is_counted_by_reason(docs, tmp_path):
         (docs / name).write_bytes(data)
     done = run("index", docs, "--to", tmp_path / "i", "--encoder", "none")
     assert done.exit_code == 0
-    line = done.stdout.splitlines()[-1]
+    line, names = done.stdout.splitlines()[-2:]
+    assert names == "no reader for 'p.png', 'q.PNG'"
     assert line.startswith("indexed 5 files, 6 passages; skipped 6: 2 .png (no reader), ")
     counts = {"2 .png (no reader)", "1 hidden", "1 empty", "1 binary", "1 broken"}
     assert set(line.partition("skipped 6: ")[2].split(", ")) == counts
@@ -231,6 +232,8 @@ def test_what_is_left_out_is_counted_by_reason(docs, tmp_path):
         ("e.txt", "empty"),
         ("n.txt", "binary"),
         ("r.pdf", "broken"),
+        ("p.png", ".png"),
+        ("q.PNG", ".png"),
     }
     assert told["guessed"] == ["latin.txt"]
     assert told["files"] == 5
