@@ -9,6 +9,7 @@ from twofold.corpus.outdated import Outdated, find_outdated
 from twofold.corpus.reading import FilePath
 from twofold.corpus.splitting import Splitting
 from twofold.errors import InputError
+from twofold.filters import parse_filter
 from twofold.index import Index, UpsertResult
 from twofold.validation import as_path
 
@@ -94,11 +95,12 @@ def index_folder(
 
 def _find_splitting(index: Index, name: str) -> Splitting:
     """Return how the stored passages of a folder were split."""
-    for passage in index:
-        if passage.metadata.get("folder") == name:
-            lengths = passage.metadata.get(SPLITTING)
-            try:
-                return Splitting(*lengths) if isinstance(lengths, list) else Splitting()
-            except (InputError, TypeError):  # a field of the user's
-                return Splitting()
-    return Splitting()
+    with index.open_search() as scope:
+        statistics = scope.require_statistics("indexing a folder")
+        first = statistics.list_keys(parse_filter({"folder": name}))[:1]
+        passages = scope.session.fetch(first).passages
+    lengths = passages[0].metadata.get(SPLITTING) if passages else None
+    try:
+        return Splitting(*lengths) if isinstance(lengths, list) else Splitting()
+    except (InputError, TypeError):  # a field of the user's
+        return Splitting()
