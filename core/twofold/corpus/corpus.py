@@ -11,7 +11,7 @@ from twofold.corpus.folder import folder_name, has_files, read_folder
 from twofold.corpus.reading import ID_FIELDS, FilePath
 from twofold.corpus.records import RECORD_SUFFIXES, read_passages, read_records, suffix_of
 from twofold.corpus.splitting import Splitting
-from twofold.errors import CorpusError, InputError, MissingExtraError
+from twofold.errors import CorpusError, InputError
 from twofold.protocols import Encoder
 from twofold.types import Passage
 from twofold.validation import as_path
@@ -146,7 +146,7 @@ def _has_text(path: Path, *, has_id: bool = False) -> bool:
         return False
     try:
         _, record = next(read_records(path))
-    except (StopIteration, CorpusError, MissingExtraError):
+    except (StopIteration, CorpusError):
         return False
     named = any(record.get(name) not in (None, "") for name in ID_FIELDS)
     return (named or not has_id) and any(

@@ -32,7 +32,8 @@ from twofold.corpus.documents.reasons import (
 )
 from twofold.corpus.reading import FilePath
 from twofold.corpus.splitting import Chunk, Fits, Splitting, find_fits, split_document
-from twofold.errors import CorpusError, DegradedWarning, InputError
+from twofold.errors import CorpusError, DegradedWarning, InputError, PassageError
+from twofold.index.writing.passage_input import PassageValidator
 from twofold.limits import limit_message, read_limit
 from twofold.protocols import Encoder
 from twofold.storage import content_hash
@@ -186,19 +187,20 @@ def read_folder(
         raise CorpusError(_no_files_message(folder, skipped))
     fits = find_fits(encoder, splitting)
     passages: list[Passage] = []
-    seen: set[str] = set()
+    validator = PassageValidator()
     read: list[str] = []
     guessed: list[str] = []
     for number, (source, file_format) in enumerate(paths, start=1):
         try:
             document = _read_file(base / source, source, file_format)
             made = list(_make_passages(document, source, name, splitting, fits))
-            if not seen.isdisjoint(passage.id for passage in made):
-                raise UnreadableError(BROKEN, "its passages have the ids of another file's")
-            seen.update(passage.id for passage in made)
+            for passage in made:
+                validator.validate(passage)
             passages += made
         except UnreadableError as error:
             skipped.append(SkippedFile(source, error.reason, error.detail))
+        except PassageError as error:
+            skipped.append(SkippedFile(source, BROKEN, str(error)))
         else:
             read.append(source)
             guessed += [source] if document.is_guessed else []

@@ -339,3 +339,9 @@ def test_files_whose_ids_collide_end_nothing(docs, tmp_path):
     told = index(docs, tmp_path / "i")
     assert told["skipped"] == {"broken": 1}
     assert "x.json#2.json#0" in stored(tmp_path / "i")
+    row = {"text": "short", "vector": list(range(2_000_000))}
+    (docs / "large.json").write_text(json.dumps([row]))
+    told = index(docs, tmp_path / "i")
+    assert told["skipped"] == {"broken": 2}
+    details = [file["detail"] for file in told["skipped_files"]]
+    assert any("metadata must have at most 10,000,000 bytes" in detail for detail in details)
