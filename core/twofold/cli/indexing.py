@@ -1,9 +1,6 @@
 """The commands that fill an index: index, reindex, reencode, reanalyze and recall."""
 
-import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
@@ -27,7 +24,7 @@ from twofold.corpus import Corpus, FolderUpdate, Splitting, index_folder, read_q
 from twofold.corpus.folder import count_of
 from twofold.dense import index_type_as_dict, index_type_from_name
 from twofold.encoders import DEFAULT_ENCODER
-from twofold.errors import CorpusError, InputError, TwofoldError
+from twofold.errors import CorpusError, InputError
 from twofold.index import AS_STORED, Index
 from twofold.index.writing.passage_input import PassageValidator
 from twofold.retriever import Retriever
@@ -88,19 +85,16 @@ def index(
     if source.folder is None:  # a bad line is found before anything is written
         validator = PassageValidator()
         count = sum(1 for passage in source if validator.validate(passage))
-    started, is_new = time.perf_counter(), not to.exists()
-    with (
-        _removed_if_empty(to, is_new),
-        Index.open(
-            to,
-            encoder=AS_STORED if encoder is None else _none_from_name(encoder),
-            metric=metric,
-            analyzer=AS_STORED if analyzer is None else _none_from_name(analyzer),
-            title_weight=title_weight,
-            windows=_parse_windows(windows),
-            wait=wait,
-        ) as target,
-    ):
+    started = time.perf_counter()
+    with Index.open(
+        to,
+        encoder=AS_STORED if encoder is None else _none_from_name(encoder),
+        metric=metric,
+        analyzer=AS_STORED if analyzer is None else _none_from_name(analyzer),
+        title_weight=title_weight,
+        windows=_parse_windows(windows),
+        wait=wait,
+    ) as target:
         if index_type is not None:
             target.reindex(index_type)
         update: FolderUpdate | None = None
@@ -151,21 +145,6 @@ def index(
             "truncated: split them into shorter passages, such as by --size 500"
         )
     print_result(as_json, value, text, *(describe_folder(update) if update is not None else ()))
-
-
-@contextmanager
-def _removed_if_empty(folder: Path, is_new: bool) -> Iterator[None]:
-    """Delete a new index that is still empty when the block fails, such as for want of a key."""
-    try:
-        yield
-    except Exception:
-        is_empty = False
-        if is_new and folder.is_dir():
-            with suppress(TwofoldError), Index.open(folder, create=False, read_only=True) as made:
-                is_empty = not len(made)
-        if is_empty:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 def reanalyze(

@@ -124,7 +124,7 @@ def _find_collection(folder: Path) -> tuple[Path, ...] | None:
                     return (folder / file,)
         if name in names and (folder / name).is_dir():
             shards = _find_shards(folder / name)
-            if shards:
+            if shards and all(map(_has_text, shards)):
                 return shards
     shards = _find_shards(folder)
     return shards if shards and all(_has_text(shard, has_id=True) for shard in shards) else None

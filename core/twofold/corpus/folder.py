@@ -41,7 +41,7 @@ from twofold.types import Passage
 from twofold.validation import as_path
 
 NO_SUFFIX = "no suffix"
-SPLITTING = "splitting"
+SPLITTING = "_splitting"
 _NAMED = 3  # files that a warning names
 _INDEX_FILES = ("HEAD", "catalog.sqlite")
 
@@ -144,7 +144,7 @@ def read_folder(
     - ``line``, ``page``, ``slide``, ``cell``, ``chapter``, ``row`` or ``item``: where it begins in
       the file, from 1
     - ``section``: the headings above it
-    - ``splitting``: size and overlap in characters, if others than by default
+    - ``_splitting``: size and overlap in characters, if others than by default
     - other columns and fields, if it is a row or object
 
     Files of text are UTF-8, or UTF-16 or UTF-32 with a byte order mark. Others are read as
@@ -278,8 +278,9 @@ def _make_passages(
             metadata[document.place] = document.find_place(chunk.start)
         if chunk.section:
             metadata["section"] = chunk.section
+        metadata.pop(SPLITTING, None)
         if splitting != Splitting():
-            metadata[SPLITTING] = [splitting.characters, splitting.shared]
+            metadata[SPLITTING] = [splitting.size, splitting.overlap]
         text = document.text[chunk.start : chunk.end]
         yield Passage(id=f"{source}#{identifier}", title=chunk.title, text=text, metadata=metadata)
 

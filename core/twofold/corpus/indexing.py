@@ -94,11 +94,11 @@ def index_folder(
 
 
 def _find_splitting(index: Index, name: str) -> Splitting:
-    """Return how the stored passages of a folder were split."""
+    """Return how the newest stored passages of a folder were split."""
     with index.open_search() as scope:
         statistics = scope.require_statistics("indexing a folder")
-        first = statistics.list_keys(parse_filter({"folder": name}))[:1]
-        passages = scope.session.fetch(first).passages
+        newest = statistics.list_keys(parse_filter({"folder": name}))[-1:]
+        passages = scope.session.fetch(newest).passages
     lengths = passages[0].metadata.get(SPLITTING) if passages else None
     try:
         return Splitting(*lengths) if isinstance(lengths, list) else Splitting()

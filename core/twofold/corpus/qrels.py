@@ -132,7 +132,7 @@ def scale_grades(qrels: Mapping[str, Mapping[str, float | Decimal]]) -> Qrels:
 
 def _count_decimals(value: Decimal) -> int | None:
     """Return the digits of a number after its point, None for one that is not finite or huge."""
-    if not value.is_finite() or value.adjusted() > _MAX_DIGITS:
+    if not value.is_finite() or value.adjusted() >= _MAX_DIGITS:
         return None
     exponent = value.normalize().as_tuple().exponent
     return max(-exponent, 0) if isinstance(exponent, int) else None

@@ -209,8 +209,8 @@ def _cut_at_blanks(text: str) -> Iterator[tuple[int, int]]:
     first = 0
     while len(text) - first > _AT_ONCE:
         middle, last = first + _AT_ONCE // 2, first + _AT_ONCE
-        cut = max(text.rfind("\n\n", middle, last), text.rfind("\n", middle, last))
-        cut = cut if cut > 0 else max(text.rfind(" ", middle, last), middle)
+        found = (text.rfind(blank, middle, last) for blank in ("\n\n", "\n", " "))
+        cut = next((at for at in found if at > 0), last)
         yield first, cut
         first = cut
     yield first, len(text)

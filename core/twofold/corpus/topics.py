@@ -10,6 +10,7 @@ from twofold.corpus.records import suffix_of
 from twofold.errors import CorpusError
 
 _TOPIC = re.compile(r"<(top|topic)\b([^>]*)>", re.IGNORECASE)
+_CLOSING = {name: re.compile(rf"</{name}\s*>", re.IGNORECASE) for name in ("top", "topic")}
 _NUMBER = re.compile(r"\b(?:number|id|num)\s*=\s*[\"']?([^\"'\s>]+)", re.IGNORECASE)
 _FIELD = re.compile(r"<(\w+)\b[^>]*>([^<]*)")
 _LABEL = re.compile(r"\s*(?:number|topic|title|description)\s*:", re.IGNORECASE)
@@ -36,13 +37,14 @@ def read_trec_topics(path: Path) -> Iterator[tuple[int, str, str]]:
     """Yield (line number, id, text) of each topic; raise CorpusError for one without a text."""
     lines = dict(read_lines(path))
     text = "\n".join(lines.get(number, "") for number in range(1, max(lines, default=0) + 1))
-    small, end, number, counted, found = text.lower(), 0, 1, 0, False
+    end, number, counted, found = 0, 1, 0, False
     for match in _TOPIC.finditer(text):
         if match.start() < end:
             continue
-        end = small.find(f"</{match[1].lower()}", match.end())
-        if end < 0:
+        closing = _CLOSING[match[1].lower()].search(text, match.end())
+        if closing is None:
             break
+        end = closing.start()
         body = text[match.end() : end]
         found = True
         number += text.count("\n", counted, match.start())

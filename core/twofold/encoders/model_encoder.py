@@ -35,6 +35,9 @@ _ACCELERATORS = ("/dev/nvidiactl", "/dev/kfd")  # of NVIDIA and AMD
 _log = logging.getLogger("twofold")
 
 
+_ONNX_PACKAGES = ("onnxruntime", "onnx", "safetensors", "tokenizers")
+
+
 class ModelEncoder:
     """A sentence-transformers model, loaded when first used by the fastest runtime that fits it.
 
@@ -127,8 +130,10 @@ class ModelEncoder:
         """Return the tokens of each passage that has more than the model reads, else None."""
         return self._runner.token_spans(texts)
 
-    def check_exists(self) -> None:
-        """Raise EncoderNotFoundError unless the model is on disk or on the Hugging Face hub."""
+    def check_ready(self) -> None:
+        """Raise MissingExtraError without a runtime, EncoderNotFoundError without the model."""
+        if not _has_torch() and not is_installed(*_ONNX_PACKAGES):
+            raise self._missing_runtime()
         if find_extra(self._title) is None:
             check_model_exists(self._source, self._title)
 
@@ -146,6 +151,13 @@ class ModelEncoder:
                 self._opened = self._open()
             return self._opened
 
+    def _missing_runtime(self) -> MissingExtraError:
+        """Return the error for a model that nothing here can run."""
+        extra = find_extra(self._title) or "onnx"
+        return MissingExtraError(
+            f"the model {self._title!r} needs ONNX Runtime or torch: pip install 'twofold[{extra}]'"
+        )
+
     def _open(self) -> OnnxRunner | SentenceTransformerEncoder:
         if self._backend == "torch":
             return self.to_sentence_transformer()
@@ -154,7 +166,7 @@ class ModelEncoder:
             return self.to_sentence_transformer()
         precision: Precision = "int8" if self._backend == "onnx-int8" else "float32"
         try:
-            check_extra("onnx", "ONNX Runtime", "onnxruntime", "onnx", "safetensors", "tokenizers")
+            check_extra("onnx", "ONNX Runtime", *_ONNX_PACKAGES)
             files = TransformerFiles.read(download_model(self._source, self._title), self.options)
             return open_graph(files, self.name, precision)
         except UnsupportedModelError as error:
@@ -169,11 +181,7 @@ class ModelEncoder:
             if self._backend is not None:
                 raise
             if not _has_torch():
-                extra = find_extra(self._title) or "onnx"
-                raise MissingExtraError(
-                    f"the model {self._title!r} needs ONNX Runtime or torch: pip install "
-                    f"'twofold[{extra}]'"
-                ) from error
+                raise self._missing_runtime() from error
             reason, level = str(error), logging.INFO
         if not _has_torch():
             raise MissingExtraError(

@@ -84,11 +84,11 @@ class TowersEncoder:
         fingerprint = _hash_towers(first.fingerprint, second.fingerprint)
         return EncoderIdentity(self.name, first.dim, first.metric, fingerprint)
 
-    def check_exists(self) -> None:
-        """Raise EncoderNotFoundError unless both models are on disk or on the hub."""
+    def check_ready(self) -> None:
+        """Raise the error of the first tower that can't encode."""
         for tower in (self.queries, self.passages):
-            if isinstance(tower, ModelEncoder):
-                tower.check_exists()
+            if isinstance(tower, ModelEncoder | ServiceEncoder):
+                tower.check_ready()
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         """Return one vector per query, float32 (n, dim)."""

@@ -105,6 +105,10 @@ class ServiceEncoder:
         prompt = len(self.model.passage_prompt or "")
         return sum(prompt + len(text) > longest for text in texts) if longest is not None else 0
 
+    def check_ready(self) -> None:
+        """Raise MissingExtraError without httpx, ServiceError without a key. Sends nothing."""
+        self._client.check_ready()
+
     def close(self) -> None:
         """Close the connections. Encoding opens new ones."""
         self._client.close()

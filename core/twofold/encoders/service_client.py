@@ -226,6 +226,11 @@ class ServiceClient:
         wait = _read_wait(response.headers, self._clock.time())
         return _Answer(status, b"", f"status {status}: {message}", wait, final)
 
+    def check_ready(self) -> None:
+        """Raise MissingExtraError without httpx, and ServiceError without a key."""
+        check_extra("services", "encoders of services", "httpx")
+        self._read_key()
+
     def _read_key(self) -> str:
         """Return the key from the environment, "" for none; raise ServiceError if it can't be."""
         variable = self._options.find_key_variable(self._model)

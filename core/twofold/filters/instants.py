@@ -11,7 +11,7 @@ from twofold.segments import PackedStrings
 
 _INSTANT = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9})\d*)?)?"
-    r"(?:[Zz]|([+-])(\d\d)(?::?(\d\d)(?::?(\d\d))?)?)",
+    r"(?:[Zz]|([+-])(\d\d)(?::?([0-5]\d)(?::?([0-5]\d))?)?)",
     re.ASCII,
 )
 _SHORTEST = len("2026-01-01T00:00Z")

@@ -9,7 +9,13 @@ from typing import Literal, cast
 
 import numpy as np
 
-from twofold.encoders import DEFAULT_ENCODER, ModelEncoder, TowersEncoder, encoder_from_name
+from twofold.encoders import (
+    DEFAULT_ENCODER,
+    ModelEncoder,
+    ServiceEncoder,
+    TowersEncoder,
+    encoder_from_name,
+)
 from twofold.encoders.model_spec import absolute_spec
 from twofold.errors import IndexMismatchError, IndexNotFoundError, InputError
 from twofold.index.analyzer_binding import (
@@ -100,8 +106,8 @@ class OpenOptions:
             raise InputError("an index with no leg can't search: pass encoder, dim or analyzer")
         if name is not None and self.encoder_object is None:
             encoder = encoder_from_name(name)  # raises for a malformed name
-            if isinstance(encoder, ModelEncoder | TowersEncoder):
-                encoder.check_exists()
+            if isinstance(encoder, ModelEncoder | TowersEncoder | ServiceEncoder):
+                encoder.check_ready()
         metric = self.metric
         if metric is None and name is None and dense:
             metric = Metric.COSINE

@@ -78,16 +78,19 @@ def explain_absence(answered: AnsweredQuery, passage_id: str, hits: Hits) -> Why
 
 
 def _find_best_part(answered: AnsweredQuery, parts: Sequence[str], hits: Hits) -> str:
-    """Return the passage of a file that is a hit, or else has the best rank in a leg."""
+    """Return the passage of a file that is a hit, or has the best rank in a leg, or matches."""
     found = [passage_id for passage_id in hits.ids if passage_id in set(parts)]
-    target = answered.target()
+    target, where = answered.target(), answered.plan.where
     if found or target is None or len(parts) == 1:
         return found[0] if found else parts[0]
-    if answered.query.vector is None and not (answered.query.text or "").strip():
-        return parts[0]
     with target.open_search() as scope:
         keys = {key: passage_id for passage_id, key in scope.find_keys(list(parts)).items()}
-        if not keys:
+        if scope.session.corpus.generation != hits.info.generation or not keys:
+            return parts[0]  # asking for it says that the index has changed
+        if where is not None:
+            matches = scope.session.matches(where, np.array(list(keys)))
+            parts = [keys[key] for key, match in zip(keys, matches, strict=True) if match] or parts
+        if answered.query.vector is None and not (answered.query.text or "").strip():
             return parts[0]
         lists = Rerun.from_query(scope, answered, next(iter(keys.values()))).lists
         ranked = (
@@ -109,7 +112,7 @@ def _find_file(scope: SearchScope, why: WhyNot) -> WhyNot:
         source = str(PurePosixPath(*path.parts[start:]))
         keys = statistics.list_keys(parse_filter({"source": source}))
         if len(keys):
-            return replace(why, parts=tuple(scope.session.fetch(keys).ids))
+            return replace(why, parts=tuple(scope.session.fetch(keys, texts=False).ids))
     same_suffix = parse_filter({"source": {"$itext": path.suffix}})
     if path.suffix and not len(statistics.list_keys(same_suffix)):
         return replace(why, suffix=path.suffix)

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mixed_folder import make_mixed_folder
+from short_reader import ShortReader
 from twofold import Index
 from twofold.cli import app
 from twofold.corpus import (
@@ -17,6 +18,7 @@ from twofold.corpus import (
     SkippedFile,
     Splitting,
     find_outdated,
+    index_folder,
     read_folder,
 )
 
@@ -285,6 +287,13 @@ def test_the_length_of_passages_is_remembered(docs, tmp_path):
     assert (again["unchanged"], again["passages"]) == (count, count)
     longer = json.loads(run("index", docs, "--to", target, "--size", 900, "--json").stdout)
     assert longer["passages"] < count
+    with Index.open(tmp_path / "j", encoder=ShortReader(100)) as opened:
+        (docs / "rows.jsonl").write_text('{"text": "row", "_splitting": [60, 5]}')
+        index_folder(opened, docs, Splitting(overlap=20))
+        before = [passage.text for passage in opened]
+        assert opened.encoder.token_spans(before) == [None] * len(before)
+        update = index_folder(opened, docs)
+        assert update.result.unchanged == len(before)
 
 
 def test_a_failed_index_leaves_nothing_behind(docs, tmp_path, monkeypatch):

@@ -232,9 +232,25 @@ def test_other_folders_of_json_lines_are_no_collections(tmp_path):
     notes = {"notes.md": "x", "corpus.csv": "name,price\ntea,3\n", "collection.json": "[]"}
     with pytest.warns(DegradedWarning, match="no text was found"):
         assert ids_of("notes", notes) == ["corpus.csv#0", "notes.md#0"]
+    (tmp_path / "col" / "corpus").mkdir(parents=True)
+    (tmp_path / "col" / "corpus" / "events1.jsonl").write_text('{"event": "x"}\n')
+    (tmp_path / "col" / "guide.md").write_text("guide")
+    found = [passage.id for passage in Corpus.from_path(tmp_path / "col")]
+    assert found == ["corpus/events1.jsonl#0", "guide.md#0"]
     path = tmp_path / "topics.tsv"
     path.write_text("1\tthe <topic> of a text\n")
     assert read_queries(path) == {"1": "the <topic> of a text"}
+
+
+def test_topics_of_letters_that_grow_and_of_similar_tags(tmp_path):
+    path = tmp_path / "topics.txt"
+    topics = "".join(
+        f"<top><num>{n}</num><title>\u0130\u0130 q{n}</title></top>\n" for n in range(6)
+    )
+    path.write_text(topics, encoding="utf-8")
+    assert read_queries(path) == {str(n): f"\u0130\u0130 q{n}" for n in range(6)}
+    path.write_text("<top><num>1</num><topic>x</topic><title>foo</title></top>")
+    assert read_queries(path) == {"1": "foo"}
 
 
 def test_huge_inputs_are_refused_in_a_moment(tmp_path):

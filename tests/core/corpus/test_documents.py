@@ -143,8 +143,11 @@ def test_html_in_a_declared_encoding_and_without_a_body(tmp_path):
         "<form>Body words</form>",
         "<div>" * 205 + "Body <b>words</b><table><tr><td>cell</table>",
         "<font>x " * 3000 + "<p>Body words",
+        "<div>" * 3000 + "Body&nbsp;words<script>if (a<b) evil()</script> end",
     ):
-        assert "Body words" in " ".join(read(tmp_path / "i.html", odd).text.split())
+        text = " ".join(read(tmp_path / "i.html", odd).text.split())
+        assert "Body words" in text
+        assert "evil" not in text
     table = "<table><tr><th>a<th>b<tr><td>1<td>2</table><pre>  x\n    y</pre>"
     assert read(tmp_path / "d.html", table).text == "a | b\n1 | 2\n\n  x\n    y"
     deep = "<div>" * 2_000 + "deep" + "</div>" * 2_000
@@ -190,6 +193,19 @@ def test_tables_in_tables_are_read_once(tmp_path):
     target = io.BytesIO()
     file.save(target)
     assert read(tmp_path / "a.docx", target.getvalue()).text == "outer inner"
+    file = docx.Document()
+    table = file.add_table(2, 2)
+    for at, text in enumerate(("a", "b", "c", "d")):
+        table.cell(at // 2, at % 2).text = text
+    for element in (table.rows[0]._tr, table.cell(1, 1)._tc):  # in content controls
+        control = element.makeelement(element.tag.replace("}tr", "}sdt").replace("}tc", "}sdt"), {})
+        content = control.makeelement(control.tag.replace("}sdt", "}sdtContent"), {})
+        element.getparent().replace(element, control)
+        control.append(content)
+        content.append(element)
+    target = io.BytesIO()
+    file.save(target)
+    assert read(tmp_path / "b.docx", target.getvalue()).text == "a | b\nc | d"
 
 
 def test_notebooks_keep_the_words_of_headings(tmp_path):
@@ -253,6 +269,9 @@ def test_tables_with_other_delimiters_and_types(tmp_path):
     one, two = read_folder_of(tmp_path / "six", "a.csv", "id,Note,Note\n1.1,a,b\n1.10,c,\n")
     assert [one.id, two.id] == ["a.csv#1.1", "a.csv#1.10"]
     assert (one.metadata["Note"], one.metadata["Note 3"]) == ("a", "b")
+    quotes = "quote\nTo be; or not\nI am; you are\n"
+    first, _ = read_folder_of(tmp_path / "nine", "a.csv", quotes)
+    assert first.text == "quote: To be; or not"
     (rest,) = read_folder_of(tmp_path / "seven", "a.csv", "text,kind\n,words elsewhere\n")
     assert rest.text == "kind: words elsewhere"
     long = read_folder_of(tmp_path / "eight", "a.csv", f"a,b\n{'x' * 200_000},1\n")

@@ -360,9 +360,17 @@ def test_a_file_in_place_of_a_passage_names_its_passages(tmp_path):
         index.upsert([{"id": "b#0", "text": "coffee 5", "metadata": {"source": "b"}}])
         assert Retriever(index, k=1).retrieve("tea 3").why_not("b").passage_id == "b#0"
         assert other.why_not("sub/a.md").found
+        filtered = Retriever(index, mode="lexical").retrieve("plum", where={"$id": "sub/a.md#4"})
+        assert filtered.why_not("sub/a.md").passage_id == "sub/a.md#4"
+        assert not filtered.why_not("sub/a.md").filtered
+        hits = Retriever(index, k=1).retrieve("tea 3")
         (reason,) = hits.why_not("b.md").reasons
         assert reason == "no passage has this id or is of this file"
         why = hits.why_not("sub/notes.zip")
         assert why.suffix == ".zip"
         assert why.reasons[0].endswith("is of this file, and none is of a .zip file")
         assert why.to_dict()["parts"] == []
+        index.delete(where={"source": "sub/a.md"})
+        assert hits.why_not("sub/a.md").found  # of what was searched
+        other = Retriever(index, k=1).retrieve("coffee")
+        assert other.why_not("sub/a.md").parts == ()

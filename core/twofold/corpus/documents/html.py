@@ -1,5 +1,6 @@
 """Reads HTML: its text in blocks, without navigation, scripts and forms."""
 
+import html.parser
 import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
@@ -24,10 +25,10 @@ _INLINE = frozenset(
         *("strong", "sub", "sup", "time", "tt", "u", "var", "wbr"),
     )
 )
+_HIDDEN = ("script", "style")
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _ROLES = frozenset(("navigation", "search", "banner", "contentinfo", "complementary"))
 _LINKS_TO_HEADINGS = frozenset(("headerlink", "anchor-link", "header-anchor", "anchorjs-link"))
-_TAGS = re.compile(r"<(script|style)\b[^>]*>[^<]*</\1\s*>|<[^>]*>", re.IGNORECASE)
 _XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 _MAX_DEPTH = 200
 """Levels of elements that are regarded one by one; the text of what is deeper is one block."""
@@ -49,7 +50,7 @@ def read_html(data: bytes, source: str) -> Document:
         raise UnreadableError(BROKEN, str(error)) from error
     builder = DocumentBuilder()
     if any("depth" in error.message for error in parser.error_log):  # the rest is missing
-        builder.add_block(" ".join(_TAGS.sub(" ", text).split()))
+        builder.add_block(_plain_text(text))
     else:
         _BlockWriter(builder).write(_find_content(root))
     headings = [each for each in builder.headings if each.level == 1]
@@ -57,6 +58,36 @@ def read_html(data: bytes, source: str) -> Document:
     title = headings[0].text if len(headings) == 1 else named or builder.find_title()
     document = builder.build(title or PurePosixPath(source).stem)
     return Document(document.text, document.title, document.headings, is_guessed=guessed)
+
+
+class _TextCollector(html.parser.HTMLParser):
+    """Collects the text of a page, whatever its depth, without scripts and styles."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts: list[str] = []
+        self._hidden = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002 - the parser's signature
+        """Begin an element."""
+        self._hidden += tag in _HIDDEN
+
+    def handle_endtag(self, tag: str) -> None:
+        """End an element."""
+        self._hidden = max(self._hidden - (tag in _HIDDEN), 0)
+
+    def handle_data(self, data: str) -> None:
+        """Add a piece of text."""
+        if not self._hidden:
+            self.parts.append(data)
+
+
+def _plain_text(page: str) -> str:
+    """Return the words of a page that is nested too deeply for lxml."""
+    collector = _TextCollector()
+    collector.feed(page)
+    collector.close()
+    return " ".join(" ".join(collector.parts).split())
 
 
 def _find_content(root: Any) -> Any:

@@ -108,13 +108,22 @@ def _paragraph_text(paragraph: Any) -> str:
 
 
 def _docx_rows(table: Any) -> Iterator[str]:
-    for row in table.iterchildren(f"{_W}tr"):
+    for row in _find_children(table, f"{_W}tr"):
         cells = [
             " ".join(" ".join(map(_paragraph_text, _cell_paragraphs(cell))).split())
-            for cell in row.iterchildren(f"{_W}tc")
+            for cell in _find_children(row, f"{_W}tc")
         ]
         if any(cells):
             yield " | ".join(cells)
+
+
+def _find_children(element: Any, tag: str) -> Iterator[Any]:
+    """Yield the children with a tag, those in content controls too."""
+    for child in element:
+        if child.tag == tag:
+            yield child
+        elif child.tag in _CONTAINERS:
+            yield from _find_children(child, tag)
 
 
 def _cell_paragraphs(cell: Any) -> Iterator[Any]:

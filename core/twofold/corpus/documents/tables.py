@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -169,9 +168,9 @@ def _find_delimiter(text: str) -> str:
     for candidate in ",;\t|":
         reader = csv.reader(io.StringIO(text[:_SAMPLE], newline=""), delimiter=candidate)
         with suppress(csv.Error):
-            widths = Counter(len(row) for row in islice(reader, _SAMPLE_ROWS) if row)
-            width, count = max(widths.items(), key=lambda item: (item[1], item[0]), default=(1, 0))
-            found = (count / max(widths.total(), 1), width)
+            rows = [len(row) for row in islice(reader, _SAMPLE_ROWS) if row]
+            width = rows[0] if rows else 1  # that of the header
+            found = (rows.count(width) / max(len(rows), 1), width)
             if width > 1 and found > best:
                 best, delimiter = found, candidate
     return delimiter
