@@ -302,7 +302,7 @@ def create_filled_index(
 ) -> Index:
     """Open an index, add passages, release the write lock, and return the index.
 
-    A notebook cell can therefore run twice, and another process can write. ``vectors`` (n, dim) are
+    Another process can therefore write. ``vectors`` (n, dim) are
     those of the first n passages; later passages are encoded, in another commit. ``replace``
     deletes all other passages. Other arguments: see `Index.open`.
     """

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twofold.corpus.documents import find_format
-from twofold.corpus.folder import folder_name, has_files, read_folder
+from twofold.corpus.folder import check_files, folder_name, read_folder
 from twofold.corpus.reading import ID_FIELDS, FilePath
 from twofold.corpus.records import RECORD_SUFFIXES, read_passages, read_records, suffix_of
 from twofold.corpus.splitting import Splitting
@@ -29,6 +29,7 @@ class Corpus:
         folder: A folder of files in many formats, or one such file; None for a collection.
         splitting: How the folder's files are split.
         name: The folder's name, "" for a collection.
+        encoder: The encoder that the folder's passages fit, None for none.
 
     Example:
         >>> from pathlib import Path
@@ -74,19 +75,15 @@ class Corpus:
         path = as_path("path", path)
         try:
             files = _find_files(path)
-            if files is None and not allow_empty and not has_files(path):
-                read_folder(path)  # raises CorpusError, which says what is there
+            if files is None and not allow_empty:
+                check_files(path)
         except OSError as error:
             raise CorpusError(f"{path} can't be read: {error.strerror}") from error
         if files is not None:
             if name is not None:
                 raise InputError(f"name is for folders of files, not for {path}: leave it out")
             return cls(files, None, splitting)
-        if name is None:
-            name = folder_name(path)
-        elif not isinstance(name, str) or not name.strip():
-            raise InputError(f"name must be text that isn't blank, got {name!r:.80}")
-        return cls((), path, splitting, name, encoder)
+        return cls((), path, splitting, folder_name(path, name), encoder)
 
     def __iter__(self) -> Iterator[Passage]:
         if self.folder is None:

@@ -60,7 +60,7 @@ class SkippedFile:
     - ``unreadable``: the system refuses to read it. ``detail`` says why.
     - ``broken``: it isn't valid in its format. ``detail`` says what the reader found.
     - ``protected``: it is encrypted.
-    - ``no text``: it has only images.
+    - ``no text``: no text was found in it, such as in scanned pages.
     - ``too large``: it exceeds the limit ``file_bytes``, or unpacks to more.
     - ``missing package``: its format needs the extra ``files``.
     - ``bad name``: its name is not UTF-8, so that ids of its passages would be no text.
@@ -177,10 +177,7 @@ def read_folder(
     """
     folder = as_path("path", path)
     splitting = splitting if splitting is not None else Splitting()
-    if name is None:
-        name = folder_name(folder)
-    elif not isinstance(name, str) or not name.strip():
-        raise InputError(f"name must be text that isn't blank, got {name!r:.80}")
+    name = folder_name(folder, name)
     paths, skipped = _list_files(folder)
     base = folder.parent if folder.is_file() else folder
     if not paths and not allow_empty:
@@ -234,17 +231,23 @@ def read_document(path: FilePath) -> Document:
         raise CorpusError(f"{file}: {problem}{detail}") from error
 
 
-def has_files(folder: Path) -> bool:
-    """Return whether there are files with a reader below ``folder``, readable or not.
+def check_files(folder: Path) -> None:
+    """Raise CorpusError unless ``folder`` is, or has, a file with a reader, readable or not."""
+    paths, skipped = _list_files(folder)
+    if not paths:
+        raise CorpusError(_no_files_message(folder, skipped))
 
-    ``folder`` may be such a file itself.
+
+def folder_name(folder: Path, given: str | None = None) -> str:
+    """Return the name given to a folder, else its own name and a hash of its absolute path.
+
+    Raises:
+        InputError: The name given is blank or no text.
     """
-    paths, _ = _list_files(folder)
-    return bool(paths)
-
-
-def folder_name(folder: Path) -> str:
-    """Return the default name of a folder: its own, and a hash of its absolute path."""
+    if given is not None:
+        if not isinstance(given, str) or not given.strip():
+            raise InputError(f"name must be text that isn't blank, got {given!r:.80}")
+        return given
     path = folder.resolve()
     name = path.name.encode(errors="replace").decode()
     return f"{name}-{content_hash(os.fsencode(path)).hex()[:8]}"

@@ -61,7 +61,7 @@ def index_folder(
 
     Raises:
         CorpusError: There is no such folder, it can't be read, or it has no files with a reader.
-        InputError: The name is blank, or the index has a passage's id from another folder.
+        InputError: The name is blank, or the index has a passage's id from elsewhere.
 
     Example:
         >>> from pathlib import Path
@@ -74,9 +74,7 @@ def index_folder(
         1
     """
     if splitting is None:
-        splitting = _find_splitting(
-            index, name if name is not None else folder_name(as_path("path", path))
-        )
+        splitting = _find_splitting(index, folder_name(as_path("path", path), name))
     encoder = index.encoder if splitting.size is None else None
     contents = read_folder(
         path, splitting, name=name, encoder=encoder, allow_empty=allow_empty, progress=reading

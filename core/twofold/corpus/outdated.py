@@ -45,7 +45,7 @@ def find_outdated(stored: Iterable[Passage], contents: FolderContents) -> Outdat
         contents: The folder.
 
     Raises:
-        InputError: A passage of the folder has the id of a stored passage from another folder.
+        InputError: A passage of the folder has the id of a stored passage from elsewhere.
     """
     current = {passage.id for passage in contents}
     sources = set(contents.report.read)

@@ -189,7 +189,7 @@ def _read_csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _read_parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the rows of a Parquet file, or of all Parquet files of a folder."""
+    """Yield the rows of a Parquet file."""
     check_extra("parquet", "Parquet files", "pyarrow")
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile

@@ -2,6 +2,7 @@
 
 import html
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def is_trec_topics(path: Path) -> bool:
     try:
         with open_file(path, "rb") as file:
             head = file.read(_HEAD)
-    except (OSError, EOFError):
+    except (OSError, EOFError, zlib.error):  # raised again, with its place, when it is read
         return False
     head = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     return head[:1] == b"<" and re.search(rb"<topics?\b|<top>", head, re.IGNORECASE) is not None

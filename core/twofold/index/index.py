@@ -203,8 +203,8 @@ class Index:
             trust: Modules that may be imported to find the analyzer that the index names, such as
                 ``{"my.analyzers"}``. The environment variable ``TWOFOLD_TRUST`` adds others,
                 separated by commas. Analyzers of languages need no trust.
-            wait: Seconds that the first write waits for the write lock while another Index or
-                process has it, before IndexLockedError is raised.
+            wait: Seconds that a write waits for the write lock while another process has it,
+                before IndexLockedError is raised. Other Index objects of this process hand it over.
 
         Raises:
             InputError: An argument is invalid.

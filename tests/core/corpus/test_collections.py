@@ -265,3 +265,11 @@ def test_huge_inputs_are_refused_in_a_moment(tmp_path):
     rows.write_bytes(parquet([{"_id": "1", "text": "a"}, {"_id": None, "text": None}]))
     with pytest.raises(CorpusError, match="line 2: the column '_id' has no value"):
         read_queries(rows)
+
+
+def test_a_damaged_gzip_file_of_topics_is_named(tmp_path):
+    path = tmp_path / "topics.gz"
+    good = packed(TREC * 50)
+    path.write_bytes(good[:20] + b"\xff" * 40 + good[60:])
+    with pytest.raises(CorpusError, match="topics.gz can't be read"):
+        read_queries(path)

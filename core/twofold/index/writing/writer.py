@@ -154,7 +154,7 @@ class IndexWriter:
             raise
 
     def _acquire_lock(self) -> None:
-        """Take the lock, and wait for it up to ``wait`` seconds."""
+        """Take the lock. Wait ``wait`` seconds for another process, ``_BUSY`` for a thread here."""
         started = time.monotonic()
         while (error := self._try_lock()) is not None:
             patience = max(self.wait, _BUSY) if self._lock.is_busy_here else self.wait
