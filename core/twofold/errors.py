@@ -82,6 +82,15 @@ class ServiceError(TwofoldError, OSError):
     """An embedding service refused a request, or gave no usable answer. Never holds a key."""
 
 
+class BackendError(TwofoldError, OSError):
+    """A server refused a request, failed, or gave no answer in time. Never holds a password.
+
+    ``transient`` is whether the same call may succeed later.
+    """
+
+    transient = False
+
+
 class MissingExtraError(TwofoldError, ImportError):
     """An optional dependency is not installed. The message has the pip command."""
 

@@ -41,7 +41,7 @@ def encode_value(value: Any) -> tuple[ValueType, float, str]:
             return ValueType.NUMBER, float(value), ""
         return ValueType.BIG, nearest_float(int(value)), str(int(value))
     value_type = ValueType.OBJECT if isinstance(value, dict) else ValueType.LIST
-    return value_type, 0.0, json.dumps(_canonicalize(value), ensure_ascii=False, sort_keys=True)
+    return value_type, 0.0, json.dumps(canonicalize(value), ensure_ascii=False, sort_keys=True)
 
 
 def nearest_float(value: int) -> float:
@@ -63,12 +63,12 @@ def flatten_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return {**nested, **fields}
 
 
-def _canonicalize(value: Any) -> Any:
+def canonicalize(value: Any) -> Any:
     """Return a JSON value in which equal numbers are written alike: 1.0 as 1."""
     if isinstance(value, dict):
-        return {name: _canonicalize(inner) for name, inner in value.items()}
+        return {name: canonicalize(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_canonicalize(inner) for inner in value]
+        return [canonicalize(inner) for inner in value]
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value

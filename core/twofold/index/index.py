@@ -6,7 +6,6 @@ import secrets
 import shutil
 import tempfile
 import time
-import warnings
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -28,7 +27,6 @@ from twofold.dense import (
     index_type_as_dict,
     index_type_from_name,
 )
-from twofold.errors import DegradedWarning
 from twofold.filters import parse_filter
 from twofold.index.analyzer_binding import check_title_weight, with_analyzer
 from twofold.index.backup import Backup, back_up, restore_backup
@@ -69,7 +67,7 @@ from twofold.index.writing.passage_input import (
 )
 from twofold.index.writing.progress import PassageProgress
 from twofold.index.writing.reencoding import Reencoding
-from twofold.index.writing.upsert import UpsertPlanner, UpsertResult
+from twofold.index.writing.upsert import UpsertPlanner, UpsertResult, warn_of_unfindable
 from twofold.index.writing.writer import IndexWriter
 from twofold.lexical import AnalyzerLike, as_analyzer
 from twofold.protocols import Encoder
@@ -395,19 +393,7 @@ class Index:
         build_structures(self._writer, compact=compact)
         update_agreement(self._writer, encode=vectors is None)
         result = UpsertResult(tuple(ids), *counts.tolist())
-        if result.empty:
-            warnings.warn(
-                f"{result.empty:,} passages have no words: they are stored, but no leg finds them",
-                DegradedWarning,
-                stacklevel=2,
-            )
-        if result.zero_vectors:
-            warnings.warn(
-                f"{result.zero_vectors:,} passages have a vector of length zero, which has no "
-                "cosine: they are stored, and only words find them",
-                DegradedWarning,
-                stacklevel=2,
-            )
+        warn_of_unfindable(result, stacklevel=3)
         return result
 
     def delete(self, ids: Iterable[str] | None = None, *, where: Where | None = None) -> int:

@@ -144,7 +144,12 @@ def read_adapter_file(layout: Layout, name: str, digest: str) -> bytes:
 
 def read_adapter(layout: Layout, name: str, digest: str) -> QueryAdapter:
     """Read an adapter; raise CorruptIndexError if its file is missing or not of hash ``digest``."""
-    arrays = unpack_arrays(read_adapter_file(layout, name, digest))
+    return unpack_adapter(name, read_adapter_file(layout, name, digest))
+
+
+def unpack_adapter(name: str, data: bytes) -> QueryAdapter:
+    """Return the adapter whose ``pack_adapter`` this is; raise CorruptIndexError if it isn't."""
+    arrays = unpack_arrays(data)
     try:
         notes: Mapping[str, Any] = json.loads(arrays["notes"].tobytes())
         return QueryAdapter(arrays["matrix"], notes["model"], notes["card"])

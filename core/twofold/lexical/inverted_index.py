@@ -137,17 +137,7 @@ class PostingsIndex:
                 found.append(docs)
             if shift:
                 sharing += len(np.unique(np.concatenate(found)))
-        if not passages:
-            return Moments(0.0, 0.0)
-        means = weights * first / passages
-        squares = weights * weights * second / passages
-        mean, variance = float(means.sum()), float((squares - means * means).sum())
-        if variance <= _ROUNDING * float(squares.sum()):
-            variance = 0.0
-        # Some scorers add a constant to every passage that shares a term, and 0 to others.
-        share = sharing / passages
-        variance += shift * (1 - share) * (shift * share + 2 * mean)
-        return Moments(mean + shift * share, math.sqrt(max(variance, 0.0)))
+        return moments_of_sums(weights, first, second, passages, shift, sharing)
 
     def term_matches(
         self, query: str, row: int, scorer: Scorer | None = None
@@ -243,6 +233,32 @@ class PostingsIndex:
         weighted = weight_queries(terms, collection, scorer)
         self._last = (key, weighted)
         return weighted
+
+
+def moments_of_sums(
+    weights: Scores, first: Scores, second: Scores, passages: int, shift: float, sharing: int
+) -> Moments:
+    """Return the moments of scores from sums over the postings of each term.
+
+    Args:
+        weights: The terms' weights in the query (terms,).
+        first: The sum of each term's weights in passages (terms,).
+        second: The sum of the squares of these (terms,).
+        passages: Number of passages.
+        shift: What the scoring function adds to every passage that shares a term.
+        sharing: How many share a term; only read with a ``shift``.
+    """
+    if not passages:
+        return Moments(0.0, 0.0)
+    means = weights * first / passages
+    squares = weights * weights * second / passages
+    mean, variance = float(means.sum()), float((squares - means * means).sum())
+    if variance <= _ROUNDING * float(squares.sum()):
+        variance = 0.0
+    # Some scorers add a constant to every passage that shares a term, and 0 to others.
+    share = sharing / passages
+    variance += shift * (1 - share) * (shift * share + 2 * mean)
+    return Moments(mean + shift * share, math.sqrt(max(variance, 0.0)))
 
 
 def _merge_segments(segments: Sequence[LiveSegment]) -> LiveSegment:

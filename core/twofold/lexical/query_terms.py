@@ -86,7 +86,7 @@ def weight_queries(
     names = tuple(numbers)
     in_order = tuple([names[number] for number in query_terms])
     of_terms = in_order, counts, frequencies[expand], idf, weights, tuple(local_terms)
-    scales = _score_scales(weights, query_ptr, scorer)
+    scales = score_scales(weights, query_ptr, scorer)
     missing = scorer.missing_term_weight
     missing_scores = [
         missing * float(weights[start:end].sum()) if missing else 0.0
@@ -101,7 +101,7 @@ def weight_queries(
     return WeightedQueries(query_ptr, *of_terms, scales, missing_scores, arrays, scorer, collection)
 
 
-def _score_scales(weights: _Floats, query_ptr: _Ints, scorer: Scorer) -> _Floats:
+def score_scales(weights: _Floats, query_ptr: _Ints, scorer: Scorer) -> _Floats:
     """Return the powers of 2 that make the scores of each query integers of at most 61 bits.
 
     They depend on the query and the statistics alone, not on how passages are stored.

@@ -1,5 +1,6 @@
 """Plans an upsert: finds new and changed passages, and gets their vectors."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -7,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from twofold.dense import PassageVectors
-from twofold.errors import IndexMismatchError, InputError, VectorError
+from twofold.errors import DegradedWarning, IndexMismatchError, InputError, VectorError
 from twofold.index.encoder_binding import (
     EncoderBinding,
     canary_dim,
@@ -59,6 +60,23 @@ class UpsertResult:
     zero_vectors: int
 
 
+def warn_of_unfindable(result: UpsertResult, *, stacklevel: int) -> None:
+    """Warn of stored passages that a leg, or no leg, can find."""
+    if result.empty:
+        warnings.warn(
+            f"{result.empty:,} passages have no words: they are stored, but no leg finds them",
+            DegradedWarning,
+            stacklevel=stacklevel,
+        )
+    if result.zero_vectors:
+        warnings.warn(
+            f"{result.zero_vectors:,} passages have a vector of length zero, which has no "
+            "cosine: they are stored, and only words find them",
+            DegradedWarning,
+            stacklevel=stacklevel,
+        )
+
+
 class UpsertPlanner:
     """Plans the batches of one upsert call; ``vectors`` (n, dim) are those passed, if any."""
 
@@ -98,14 +116,14 @@ class UpsertPlanner:
         passages that aren't in the batch. Also returns the batch's counts, in the order of the
         fields of `UpsertResult`.
         """
-        given = self._next_vectors(len(batch))
+        given = self.next_vectors(len(batch))
         last = {passage.id: position for position, (passage, _) in enumerate(batch)}
         stored = view.passages_by_id(list(last))
         settings, vector_set = view.snapshot.settings, view.snapshot.vector_set
         if settings.dense and vector_set is None:
             pending = view.snapshot.pending
             number = pending.record.number + 1 if pending is not None else 1
-            settings, vector_set = self._start_vector_set(settings, number)
+            settings, vector_set = start_vector_set(settings, self._encoder_binding, number)
         if given is not None and settings.dim not in (None, given.shape[1]):
             raise VectorError(
                 f"vectors must have the index's {settings.dim} dimensions, got {given.shape[1]}"
@@ -113,7 +131,7 @@ class UpsertPlanner:
         changed = [
             position
             for name, position in last.items()
-            if _differs(stored.get(name), *batch[position])
+            if differs(stored.get(name), *batch[position])
             or (given is not None and _vector_differs(stored[name], given[position], view))
         ]
         first = view.snapshot.state.next_row
@@ -137,7 +155,7 @@ class UpsertPlanner:
         truncated = windowed = 0
         vectors = PassageVectors.empty(settings.dim or 0)
         if settings.dense and vector_set is not None:
-            assert settings.metric is not None  # set by _start_vector_set
+            assert settings.metric is not None  # set by start_vector_set
             if given is not None:
                 rows = np.array([passage.row for passage in added], np.int64)
                 usable = settings.metric.can_compare(given[changed])
@@ -161,30 +179,12 @@ class UpsertPlanner:
         change = Change(added, deleted, vectors, settings, vector_set)
         return change, (*counts, truncated, windowed, empty, zero_vectors)
 
-    def _next_vectors(self, count: int) -> Vectors | None:
+    def next_vectors(self, count: int) -> Vectors | None:
+        """Return the vectors passed for the next ``count`` passages, None if none were passed."""
         if self._vectors is None:
             return None
         self._used += count
         return self._vectors[self._used - count : self._used]
-
-    def _start_vector_set(
-        self, settings: IndexSettings, number: int
-    ) -> tuple[IndexSettings, VectorSetRecord]:
-        """Return settings and vector set for the first vectors of an index."""
-        if not self._encoder_binding.has_encoder(settings):
-            metric = settings.metric if settings.metric is not None else Metric.COSINE
-            return replace(settings, metric=metric), VectorSetRecord(number, "null", b"", 1)
-        encoder = self._encoder_binding.encoder(settings, None)
-        identity = encoder_identity(encoder)
-        if identity is not None and settings.dim not in (None, identity.dim):
-            raise IndexMismatchError(
-                f"the index was made with dim={settings.dim}, but its encoder "
-                f"{identity.name!r} gives {identity.dim} dimensions"
-            )
-        metric = choose_metric(identity, settings.metric, stacklevel=5)  # Index.upsert's caller
-        record = new_vector_set(number, encoder, metric)
-        self._encoder_binding.assign(number, encoder)
-        return replace(settings, metric=metric, dim=canary_dim(record)), record
 
     def _encode(
         self,
@@ -210,7 +210,7 @@ class UpsertPlanner:
                     f"this index has no encoder, and {len(texts)} texts have no stored vector: "
                     "pass vectors="
                 )
-            assert settings.metric is not None  # set by _start_vector_set
+            assert settings.metric is not None  # set by start_vector_set
             binding = self._encoder_binding
             encoded = encode_texts(
                 list(texts.values()),
@@ -243,7 +243,27 @@ class UpsertPlanner:
         return {content: by_row[row] for content, row in rows.items() if row in by_row}
 
 
-def _differs(stored: StoredPassage | None, passage: Passage, metadata: str) -> bool:
+def start_vector_set(
+    settings: IndexSettings, binding: EncoderBinding, number: int
+) -> tuple[IndexSettings, VectorSetRecord]:
+    """Return settings and vector set for the first vectors of an index; asks the encoder."""
+    if not binding.has_encoder(settings):
+        metric = settings.metric if settings.metric is not None else Metric.COSINE
+        return replace(settings, metric=metric), VectorSetRecord(number, "null", b"", 1)
+    encoder = binding.encoder(settings, None)
+    identity = encoder_identity(encoder)
+    if identity is not None and settings.dim not in (None, identity.dim):
+        raise IndexMismatchError(
+            f"the index was made with dim={settings.dim}, but its encoder "
+            f"{identity.name!r} gives {identity.dim} dimensions"
+        )
+    metric = choose_metric(identity, settings.metric, stacklevel=5)  # the caller of upsert
+    record = new_vector_set(number, encoder, metric)
+    binding.assign(number, encoder)
+    return replace(settings, metric=metric, dim=canary_dim(record)), record
+
+
+def differs(stored: StoredPassage | None, passage: Passage, metadata: str) -> bool:
     """Return whether a passage is new or differs from the one stored under its id."""
     if stored is None:
         return True

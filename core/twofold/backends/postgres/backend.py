@@ -1,0 +1,747 @@
+"""The backend: an index in a PostgreSQL schema, in place of one in a folder."""
+
+import json
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NoReturn, TypeVar
+
+import numpy as np
+import psycopg
+from psycopg import IsolationLevel
+
+from twofold.backend import Capabilities, QueryMap, SearchProfile, SearchScope
+from twofold.backends.postgres import schema as tables
+from twofold.backends.postgres.connections import (
+    GRACE,
+    Connections,
+    Cursor,
+    LimitedConnection,
+    Server,
+    retry,
+)
+from twofold.backends.postgres.filters import FilterCompiler
+from twofold.backends.postgres.lexical import hash_key
+from twofold.backends.postgres.schema import StoredState
+from twofold.backends.postgres.session import DecodedPassages, PostgresSession
+from twofold.backends.postgres.writing import (
+    Batch,
+    BatchPlan,
+    Preparation,
+    StoredBatch,
+    check_storable,
+    count_terms,
+    delete_rows,
+    plan_batch,
+    store_batch,
+    write_state,
+)
+from twofold.dense import HNSW, Auto, Flat, IndexType, check_index_type, index_type_from_name
+from twofold.dense.index_types import (
+    index_type_as_dict,
+    index_type_from_dict,
+    resolve_index_type,
+)
+from twofold.errors import (
+    DegradedWarning,
+    IndexClosedError,
+    IndexNotFoundError,
+    InputError,
+    ReadOnlyError,
+    VectorError,
+)
+from twofold.filters import parse_filter
+from twofold.index.analyzer_binding import StoredAnalyzer
+from twofold.index.encoder_binding import EncoderBinding
+from twofold.index.open_options import AS_STORED, AsStored, OpenOptions
+from twofold.index.passage_encoding import encode_texts
+from twofold.index.saved_records import active_profile, adapter_records, unpack_adapter
+from twofold.index.view import BoundEncoder, check_deletion, served_modes
+from twofold.index.writing.passage_input import BATCH, ENCODED_BATCH, PassageValidator
+from twofold.index.writing.progress import PassageProgress
+from twofold.index.writing.upsert import (
+    UpsertPlanner,
+    UpsertResult,
+    start_vector_set,
+    warn_of_unfindable,
+)
+from twofold.lexical import AnalyzerLike
+from twofold.protocols import Analyzer, Encoder
+from twofold.similarity import Metric
+from twofold.storage import IndexSettings
+from twofold.types import MODES, Mode, Passage, PassageLike, Vectors, Where
+from twofold.validation import check_integer, check_iterable, check_number
+
+_CAPABILITIES: dict[tuple[Mode, ...], Capabilities] = {
+    modes: Capabilities(modes, scorers=True, statistics=True, explains=True, windows=True)
+    for modes in (MODES, ("dense",), ("lexical",))
+}
+_READ = IsolationLevel.REPEATABLE_READ
+_WORK_MEMORY = "64MB"
+_BUILD_MEMORY = "512MB"
+_DELETED = 10_000  # passages deleted by one statement
+_Result = TypeVar("_Result")
+
+
+class PostgresBackend:
+    """An index in a PostgreSQL database: passages, vectors and postings in a schema of their own.
+
+    Takes the place of an `Index` in a `Retriever` and in both adapters. Many clients can read and
+    write. A query runs in one transaction, and so sees whole writes only. A write returns when the
+    server has committed it.
+
+    A dense leg needs the extension pgvector 0.8 or later, and PostgreSQL 14 or later.
+
+    Args:
+        url: The URL of the database. A password may be left to PGPASSWORD or a password file.
+        schema: The schema, which is created if there is none.
+        read_url: The URL of a standby that queries are sent to. It may be a moment behind.
+        encoder: As in `Index.open`.
+        dim: As in `Index.open`.
+        metric: As in `Index.open`.
+        analyzer: As in `Index.open`.
+        title_weight: As in `Index.open`.
+        windows: As in `Index.open`.
+        index_type: ``Flat()`` scans all vectors, which is exact; ``HNSW(...)`` builds pgvector's
+            graph. ``Auto()``, the default of a new index, builds one from 20,000 vectors on.
+        profile: Search parameters, in place of the active profile.
+        query_adapter: Maps query vectors, in place of the profile's adapter.
+        create: Whether to create the tables if there are none.
+        read_only: Whether to refuse writes. Nothing is created then.
+        trust: As in `Index.open`.
+        wait: Seconds that a write waits for another one.
+        timeout: Seconds after which the server is given up that doesn't answer. Building a graph
+            has no limit.
+        pool_size: The most connections to each server.
+
+    Raises:
+        InputError: An argument is invalid.
+        IndexNotFoundError: There are no tables, and they can't be created.
+        IndexMismatchError: An argument contradicts what is stored.
+        BackendError: The server can't be reached, or refuses.
+        MissingExtraError: psycopg is not installed.
+
+    Example:
+        Backend and retriever, as with an index:
+
+            backend = PostgresBackend("postgresql://app@db/app", schema="manuals")
+            backend.upsert([{"id": "1", "text": "plants make food from light"}])
+            Retriever(backend).retrieve("how do plants make food?")
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        schema: str = "twofold",
+        read_url: str | None = None,
+        encoder: Encoder | str | AsStored | None = AS_STORED,
+        dim: int | Literal["first"] | None = None,
+        metric: Metric | str | None = None,
+        analyzer: AnalyzerLike | AsStored | None = AS_STORED,
+        title_weight: int | None = None,
+        windows: bool | int | None = None,
+        index_type: IndexType | Auto | str | None = None,
+        profile: SearchProfile | None = None,
+        query_adapter: QueryMap | None = None,
+        create: bool = True,
+        read_only: bool = False,
+        trust: Collection[str] = (),
+        wait: float = 60.0,
+        timeout: float = 30.0,
+        pool_size: int = 8,
+    ) -> None:
+        check_number("timeout", timeout, 1)
+        check_integer("pool_size", pool_size, 1)
+        self._schema = tables.check_schema_name(schema)
+        self._server = Server.from_url(url)
+        self._read_server = Server.from_url(read_url) if read_url is not None else self._server
+        options = OpenOptions(
+            encoder, dim, metric, analyzer, title_weight, windows, trust, wait, None
+        )
+        self._wait, self._timeout = float(wait), float(timeout)
+        self.read_only = read_only
+        self._writers = Connections(self._server, pool_size, self._timeout)
+        self._readers = Connections(self._read_server, pool_size, self._timeout)
+        self._extension: str | None = None
+        self._profile, self._query_adapter = profile, query_adapter
+        self._analyzers = options.analyzer_sources
+        self._adapters: dict[str, QueryMap] = {}
+        self._analyzer: tuple[IndexSettings, Analyzer] | None = None
+        kind = _as_index_type(index_type)
+        try:
+            state = self._open_tables(options, kind, create=create and not read_only)
+            settings = state.settings
+            options.check(settings)
+            self._latest = state
+            self._binding = EncoderBinding(options.load_encoder(settings), Path())
+            if state.vector_set is not None and options.names_another(settings):
+                self._binding.check_passed(settings, state.vector_set)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open_tables(
+        self, options: OpenOptions, kind: "Auto | Flat | HNSW | None", *, create: bool
+    ) -> StoredState:
+        """Return the state, after creating or migrating the tables if need be."""
+        connections = self._writers if create else self._readers
+
+        def read() -> StoredState | None:
+            with connections.connection() as connection:
+                tables.check_server(connection)
+                cursor = connection.cursor()
+                self._extension = tables.find_extension(cursor)
+                if not tables.has_tables(cursor, self._schema):
+                    return None
+                tables.set_search_path(cursor, self._schema, self._extension)
+                return tables.read_state(cursor)
+
+        state = retry(connections.server, read, self._timeout, connections.drop_idle)
+        if state is None and not create:
+            raise IndexNotFoundError(
+                f"there is no index in the schema {self._schema!r} of {connections.server.label}"
+            )
+        if state is None:
+            settings = replace(options.to_settings(Path()), home="")
+            if kind is not None:
+                settings = _with_index_type(settings, kind)
+            return self._create(settings)
+        if state.version < tables.VERSION and create:
+            return self._write(tables.migrate)
+        return state
+
+    def _create(self, settings: IndexSettings) -> StoredState:
+        """Create the tables, unless another client has done so meanwhile."""
+
+        def create() -> StoredState:
+            with self._writers.connection(fresh=True) as connection:
+                cursor = connection.cursor()
+                cursor.execute(
+                    "SELECT pg_advisory_xact_lock(hashtext(%s))", (f"twofold {self._schema}",)
+                )
+                if settings.dense:
+                    self._extension = tables.ensure_extension(cursor)
+                exists = tables.has_tables(cursor, self._schema)
+                tables.set_search_path(cursor, self._schema, self._extension)
+                if not exists:
+                    tables.create_tables(cursor, self._schema, settings)
+                state = tables.read_state(cursor)
+                connection.commit()
+                return state
+
+        return retry(self._server, create, self._timeout, self._writers.drop_idle)
+
+    # Reading
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """The modes and features that a retriever can use, as of the last state read."""
+        return _CAPABILITIES[served_modes(self._latest.settings)]
+
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        """The search modes (hybrid, dense, lexical) that a retriever can use."""
+        return served_modes(self.last_settings)
+
+    @property
+    def last_settings(self) -> IndexSettings:
+        """The settings of the last state that was read. Asks no server."""
+        return self._latest.settings
+
+    @property
+    def loaded_encoder(self) -> Encoder | None:
+        """The encoder if it was passed or used before, else None. Asks no server."""
+        return self._binding.find_loaded(self.last_settings, self._latest.vector_set)
+
+    @property
+    def encoder(self) -> Encoder | None:
+        """The encoder, loaded on first use; None where callers pass vectors."""
+        if not self._binding.has_encoder(self.last_settings):
+            return None
+        return self._binding.encoder(self.last_settings, self._latest.vector_set)
+
+    @property
+    def dim(self) -> int | None:
+        """The vectors' dimensions, None before the first vector."""
+        return self.last_settings.dim
+
+    @property
+    def metric(self) -> Metric | None:
+        """The similarity of vectors, None before the first vector."""
+        return self.last_settings.metric
+
+    @property
+    def schema(self) -> str:
+        """The name of the schema."""
+        return self._schema
+
+    @property
+    def index_type(self) -> "Flat | HNSW":
+        """How the dense leg is searched: ``Flat()`` without a graph."""
+        with self.session() as session:
+            return session.state.built_graph or Flat()
+
+    @contextmanager
+    def session(self) -> Iterator[PostgresSession]:
+        """Open a transaction that sees one state of the tables."""
+        with self._reading() as (connection, state):
+            yield PostgresSession(self._read_server, connection, state, self._find_analyzer(state))
+
+    @contextmanager
+    def open_search(self) -> Iterator[SearchScope]:
+        """Open a session with the encoder, profile and query adapter of its state."""
+        with self.session() as session:
+            settings, vector_set = session.state.settings, session.state.vector_set
+            has_encoder = self._binding.has_encoder(settings)
+            encoder = BoundEncoder(self._binding, settings, vector_set) if has_encoder else None
+            profile = self._profile if self._profile is not None else active_profile(settings)
+            adapter = self._query_adapter
+            if adapter is None and profile is not None and profile.query_adapter is not None:
+                adapter = self._load_adapter(session, profile.query_adapter)
+            yield SearchScope(
+                session,
+                _CAPABILITIES[served_modes(settings)],
+                encoder,
+                profile,
+                adapter,
+                self.open_search,
+                analyzer=self._find_analyzer(session.state),
+            )
+
+    def get(self, ids: Iterable[str] | None = None, *, where: Where | None = None) -> list[Passage]:
+        """Return the passages that satisfy ``ids``, ``where`` or both, if passed, as stored.
+
+        Raises:
+            InputError: Neither ``ids`` nor ``where`` is passed.
+            FilterError: The filter is invalid.
+        """
+        selected = check_deletion("get", ids, where)
+        condition, parameters = _selection(selected, where)
+        with self._reading() as (connection, _):
+            cursor = connection.execute(
+                "SELECT d.row, d.id, d.title, d.body, d.metadata FROM passages d "
+                f"WHERE {condition} ORDER BY d.row",
+                parameters,
+            )
+            found = list(DecodedPassages(cursor.fetchall()))
+        if selected is None:
+            return found
+        by_id = {passage.id: passage for passage in found}
+        return [by_id[name] for name in selected if name in by_id]
+
+    def count(self, where: Where | None = None) -> int:
+        """Return the number of passages that match ``where``, or of all."""
+        with self._reading() as (connection, state):
+            if where is None:
+                return state.passages
+            condition, parameters = _selection(None, where)
+            cursor = connection.execute(
+                f"SELECT count(*) FROM passages d WHERE {condition}", parameters
+            )
+            found = cursor.fetchone()
+            return int(found[0]) if found is not None else 0
+
+    def __len__(self) -> int:
+        return self.count()
+
+    def __contains__(self, passage_id: object) -> bool:
+        return isinstance(passage_id, str) and bool(self.get([passage_id]))
+
+    def __iter__(self) -> Iterator[Passage]:
+        """Yield all passages of one state, in the order of storing."""
+        with self._reading() as (connection, _):
+            cursor = connection.cursor("twofold_passages")
+            cursor.itersize = BATCH
+            cursor.execute(
+                "SELECT d.row, d.id, d.title, d.body, d.metadata FROM passages d ORDER BY d.row"
+            )
+            for found in cursor:
+                yield DecodedPassages([found])[0]
+
+    # Writing
+
+    def upsert(
+        self,
+        passages: Iterable[PassageLike],
+        *,
+        vectors: Vectors | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> UpsertResult:
+        """Add passages; replace those stored under the same ids.
+
+        Each batch of hundreds is one transaction, which is repeated after a transient fault. A
+        call that was stopped can be repeated: unchanged passages are skipped, and not encoded
+        again.
+
+        Args:
+            passages: The passages, as in `Index.upsert`.
+            vectors: Their vectors (n, dim), used instead of encoding.
+            progress: Called with the number of passages encoded or committed so far.
+
+        Raises:
+            PassageError: A passage is invalid, or has a character that PostgreSQL can't store.
+            VectorError: The vectors are invalid, or missing in an index without an encoder.
+            EncoderMismatchError: The encoder is not the one that produced the stored vectors.
+            BackendError: The server failed. What was committed is stored.
+        """
+        check_iterable(passages)
+        self._check_writable()
+        if vectors is not None and not isinstance(passages, Sequence):
+            passages = list(passages)
+        with self._reading(write=True) as (_, state):
+            settings = state.settings
+        planner = UpsertPlanner(settings, self._binding, vectors)
+        planner.check_vectors(passages if isinstance(passages, Sequence) else None)
+        encodes = vectors is None and self._binding.has_encoder(settings)
+        validator, shown = PassageValidator(), PassageProgress(progress)
+        ids: list[str] = []
+        counts = np.zeros(7, np.int64)
+        for batch in validator.iterate_batches(passages, ENCODED_BATCH if encodes else BATCH):
+            check_storable(batch)
+            given = planner.next_vectors(len(batch))
+            prepared = Preparation()
+            with shown.encoding(len(batch)):
+                stored = self._store(batch, given, prepared)
+            ids += [passage.id for passage, _ in batch]
+            same = len(batch) - stored.added - stored.updated
+            counts += (
+                *(stored.added, stored.updated, same, prepared.truncated, prepared.windowed),
+                *(stored.empty, stored.zero_vectors),
+            )
+            shown.commit(len(batch))
+        self._build_graph()
+        result = UpsertResult(tuple(ids), *counts.tolist())
+        warn_of_unfindable(result, stacklevel=3)
+        return result
+
+    def delete(self, ids: Iterable[str] | None = None, *, where: Where | None = None) -> int:
+        """Delete passages that satisfy ``ids``, ``where`` or both, if passed; return how many.
+
+        Unknown ids are ignored.
+
+        Raises:
+            InputError: Neither ``ids`` nor ``where`` is passed.
+            FilterError: The filter is invalid.
+        """
+        selected = check_deletion("delete", ids, where)
+        condition, parameters = _selection(selected, where)
+
+        def delete(cursor: Cursor, state: StoredState) -> int:
+            cursor.execute(f"SELECT d.row FROM passages d WHERE {condition}", parameters)
+            rows = [row for (row,) in cursor.fetchall()]
+            if not rows:
+                return 0
+            after = state
+            for start in range(0, len(rows), _DELETED):
+                after = delete_rows(cursor, after, rows[start : start + _DELETED])
+            settings = state.settings
+            changed = settings.agreement_changed + len(rows)
+            settings = replace(settings, agreement_changed=changed)
+            write_state(cursor, replace(after, settings_text=settings.to_json()))
+            return len(rows)
+
+        return self._write(delete)
+
+    def reindex(self, index_type: IndexType | Auto | str) -> "Flat | HNSW":
+        """Change how the dense leg is searched, and build or drop pgvector's graph.
+
+        Args:
+            index_type: ``Flat()``, ``HNSW(...)``, ``Auto()`` or their names.
+
+        Returns:
+            The index type in use.
+        """
+        kind = _as_index_type(index_type)
+        assert kind is not None  # one is given
+
+        def change(cursor: Cursor, state: StoredState) -> None:
+            settings = _with_index_type(state.settings, kind)
+            tables.drop_graph(cursor)
+            write_state(cursor, replace(state, settings_text=settings.to_json()))
+
+        self._write(change)
+        self._build_graph()
+        return self.index_type
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._writers.close()
+        self._readers.close()
+
+    def __enter__(self) -> "PostgresBackend":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __copy__(self) -> "PostgresBackend":
+        """Return this object, which copies of a retriever share."""
+        return self
+
+    def __deepcopy__(self, memo: object) -> "PostgresBackend":
+        """Return this object, which copies of a retriever share."""
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse pickling, which would write the password."""
+        raise TypeError(
+            "a PostgresBackend can't be pickled, because its URL may have a password: create one "
+            "in each process"
+        )
+
+    def __repr__(self) -> str:
+        user = f"{self._server.user}@" if self._server.user else ""
+        return f"PostgresBackend('postgresql://{user}{self._server.label}', schema={self.schema!r})"
+
+    # Transactions
+
+    @contextmanager
+    def _reading(self, *, write: bool = False) -> Iterator[tuple[LimitedConnection, StoredState]]:
+        """Open a transaction that sees one state; ``write`` asks the server that is written to."""
+        connections = self._writers if write else self._readers
+        if connections.closed:
+            raise IndexClosedError(f"{self!r} was closed: create another one")
+
+        def begin() -> tuple[ExitStack, LimitedConnection, StoredState]:
+            with ExitStack() as stack:
+                connection = stack.enter_context(connections.connection())
+                connection.isolation_level, connection.read_only = _READ, True
+                connection.limit = self._timeout + GRACE
+                settings = {**self._local_settings(), "jit": "off", "work_mem": _WORK_MEMORY}
+                found = connection.execute(
+                    f"SELECT {', '.join(['set_config(%s, %s, true)'] * len(settings))}, "
+                    f"{tables.STATE_COLUMNS} FROM {self._schema}.state",
+                    [value for pair in settings.items() for value in pair],
+                ).fetchone()
+                state = tables.as_state(found[len(settings) :] if found is not None else None)
+                return stack.pop_all(), connection, state
+
+        with self._server_errors(connections.server):
+            stack, connection, state = retry(
+                connections.server, begin, self._timeout, connections.drop_idle
+            )
+            with stack:
+                self._latest = state
+                yield connection, state
+
+    def _write(
+        self, operation: Callable[[Cursor, StoredState], _Result], *, limited: bool = True
+    ) -> _Result:
+        """Return what an operation returns, run alone in a transaction that is then committed.
+
+        It is run again after a transient fault. Without ``limited``, a statement may take any time.
+        """
+        self._check_writable()
+        milliseconds = round(self._timeout * 1000) if limited else 0
+
+        def run() -> _Result:
+            with self._writers.connection() as connection:
+                connection.isolation_level, connection.read_only = None, False
+                connection.limit = self._wait + GRACE
+                cursor = connection.cursor()
+                wait = {"lock_timeout": f"{max(round(self._wait * 1000), 1)}"}
+                _set_locally(cursor, {**self._local_settings(0), **wait})
+                state = tables.read_state(cursor, lock=True)
+                connection.limit = self._timeout + GRACE if limited else None
+                _set_locally(cursor, {"statement_timeout": str(milliseconds)})
+                result = operation(cursor, state)
+                connection.commit()
+                return result
+
+        return retry(self._server, run, self._timeout, self._writers.drop_idle)
+
+    def _local_settings(self, timeout: float | None = None) -> dict[str, str]:
+        """Return every transaction's settings: where names are found, and how long it waits."""
+        seconds = timeout if timeout is not None else self._timeout
+        return {
+            "search_path": tables.search_path(self._schema, self._extension),
+            "statement_timeout": str(round(seconds * 1000)),
+        }
+
+    @contextmanager
+    def _server_errors(self, server: Server) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.Error as error:
+            raise server.to_error(error) from None
+
+    def _check_writable(self) -> None:
+        if self.read_only:
+            raise ReadOnlyError(f"{self!r} was opened with read_only=True: it can't be written to")
+        if self._writers.closed:
+            raise IndexClosedError(f"{self!r} was closed: create another one")
+
+    # Storing
+
+    def _store(self, batch: Batch, given: Vectors | None, prepared: Preparation) -> StoredBatch:
+        """Store a batch; terms and vectors are computed while no transaction is open."""
+
+        def attempt(cursor: Cursor, state: StoredState) -> StoredBatch | _Unprepared:
+            plan = plan_batch(cursor, state, batch, given)
+            if not plan.changed:
+                return StoredBatch(0, 0, 0, 0)
+            if prepared.lacks(plan, state, given=given is not None):
+                return _Unprepared(plan, state)
+            return store_batch(cursor, state, batch, plan, prepared, given)
+
+        while isinstance(stored := self._write(attempt), _Unprepared):
+            self._prepare(batch, stored.plan, stored.state, prepared, given=given is not None)
+        return stored
+
+    def _prepare(
+        self,
+        batch: Batch,
+        plan: BatchPlan,
+        state: StoredState,
+        prepared: Preparation,
+        *,
+        given: bool,
+    ) -> None:
+        """Compute the terms and vectors that a plan needs."""
+        settings, vector_set = state.settings, state.vector_set
+        analyzer = self._find_analyzer(state)
+        for position in plan.changed:
+            if position not in prepared.terms:
+                passage = batch[position][0]
+                prepared.terms[position] = (
+                    count_terms(analyzer, passage, settings.title_weight)
+                    if analyzer is not None
+                    else ({}, 0)
+                )
+        if prepared.vector_set is not None and vector_set is not None:
+            prepared.vector_set = None  # another client was first
+            prepared.vectors.clear()
+        texts = {key: text for key, text in plan.texts.items() if key not in prepared.vectors}
+        if not settings.dense or not (texts or given):
+            return
+        if vector_set is None and prepared.vector_set is None:
+            prepared.vector_set = start_vector_set(settings, self._binding, 1)
+        if vector_set is None and prepared.vector_set is not None:
+            settings, vector_set = prepared.vector_set
+        if not texts:
+            return
+        if not self._binding.has_encoder(settings):
+            raise VectorError(
+                f"this index has no encoder, and {len(texts)} texts have no stored vector: "
+                "pass vectors="
+            )
+        assert settings.metric is not None  # set by start_vector_set
+        encoded = encode_texts(
+            list(texts.values()),
+            self._binding.encoder(settings, vector_set),
+            lambda some: self._binding.encode_passages(some, settings, vector_set),
+            settings.metric,
+            settings.windows,
+        )
+        prepared.add(texts, encoded)
+
+    def _build_graph(self) -> None:
+        """Build the graph that the index type asks for, if there is none."""
+        with self._reading(write=True) as (_, state):
+            graph = _wanted_graph(state)
+        if graph is None or state.graph:
+            return
+        dim, metric = state.settings.dim, state.settings.metric
+        assert dim is not None  # of an index with vectors
+        assert metric is not None  # likewise
+        if dim > tables.MAX_GRAPH_DIM:
+            if not isinstance(index_type_from_dict(_stored_type(state.settings)), Auto):
+                warnings.warn(
+                    f"pgvector builds graphs of at most {tables.MAX_GRAPH_DIM:,} dimensions, and "
+                    f"the vectors have {dim:,}: searches scan all of them",
+                    DegradedWarning,
+                    stacklevel=3,
+                )
+            return
+
+        def build(cursor: Cursor, now: StoredState) -> None:
+            if not now.graph:
+                _set_locally(cursor, {"maintenance_work_mem": _BUILD_MEMORY})
+                tables.create_graph(cursor, metric, graph)
+
+        self._write(build, limited=False)
+
+    def _find_analyzer(self, state: StoredState) -> Analyzer | None:
+        """Return the analyzer of a state, None without a lexical leg."""
+        settings = state.settings
+        if settings.analyzer is None:
+            return None
+        if self._analyzer is None or self._analyzer[0] != settings:
+            self._analyzer = settings, StoredAnalyzer(settings, self._analyzers)
+        return self._analyzer[1]
+
+    def _load_adapter(self, session: PostgresSession, name: str) -> QueryMap:
+        """Return a stored query adapter; the last ones are kept."""
+        record = adapter_records(session.state.settings).get(name, {"hash": ""})
+        digest = record["hash"]
+        if digest not in self._adapters:
+            self._adapters[digest] = unpack_adapter(name, session.read_adapter(name))
+        return self._adapters[digest]
+
+
+@dataclass(frozen=True, slots=True)
+class _Unprepared:
+    """A batch whose terms or vectors must be computed before it can be stored."""
+
+    plan: BatchPlan
+    state: StoredState
+
+
+def _set_locally(cursor: Cursor, settings: Mapping[str, str]) -> None:
+    """Set parameters of the server for the rest of the transaction."""
+    cursor.execute(
+        f"SELECT {', '.join(['set_config(%s, %s, true)'] * len(settings))}",
+        [value for pair in settings.items() for value in pair],
+    )
+
+
+def _selection(ids: list[str] | None, where: Where | None) -> tuple[str, dict[str, Any]]:
+    """Return the condition on passages that satisfy ids and filter, and its parameters."""
+    compiler = FilterCompiler()
+    parts = [compiler.compile(parse_filter(where))] if where is not None else []
+    if ids is not None:
+        parts.append("d.key = ANY(%(keys)s::uuid[])")
+        compiler.parameters["keys"] = [hash_key(name) for name in ids]
+    return " AND ".join(parts), compiler.parameters
+
+
+def _as_index_type(index_type: object) -> "Auto | Flat | HNSW | None":
+    """Return an index type that pgvector offers; raise InputError for another one."""
+    if index_type is None:
+        return None
+    kind = index_type_from_name(index_type) if isinstance(index_type, str) else index_type
+    kind = check_index_type(kind)
+    if not isinstance(kind, Auto | Flat | HNSW):
+        raise InputError(
+            f"PostgreSQL has the index types Flat(), HNSW() and Auto(), got {kind!r}: pass one of "
+            "them"
+        )
+    if isinstance(kind, HNSW) and not (2 <= kind.links <= 100 and 4 <= kind.build_effort <= 1000):
+        raise InputError(
+            f"pgvector's graph takes links from 2 to 100 and build_effort from 4 to 1,000, got "
+            f"{kind!r}"
+        )
+    return kind
+
+
+def _with_index_type(settings: IndexSettings, kind: "Auto | Flat | HNSW") -> IndexSettings:
+    return replace(settings, index_type=json.dumps(index_type_as_dict(kind)))
+
+
+def _stored_type(settings: IndexSettings) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(settings.index_type)
+    return values
+
+
+def _wanted_graph(state: StoredState) -> HNSW | None:
+    """Return the graph that the index type asks for, None to scan all vectors."""
+    kind = index_type_from_dict(_stored_type(state.settings))
+    if not state.vectors:
+        return None
+    if isinstance(kind, Auto):
+        kind = resolve_index_type(kind, state.vectors, state.settings.dim or 1)
+        return HNSW(links=16, build_effort=128) if not isinstance(kind, Flat) else None
+    return kind if isinstance(kind, HNSW) else None
