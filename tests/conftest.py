@@ -1,20 +1,25 @@
 import gzip
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # each core has a worker, so a worker needs one thread
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
 
+import psycopg
 import pytest
 from hypothesis import settings
 
+from postgres_server import PostgresServer, make_folder, unpack
 from twofold import HashingEncoder, Index, Passage, Retriever
+from twofold.backends.postgres import PostgresBackend
 
 # The same examples on every run of CI; anywhere else new ones are tried each time.
 settings.register_profile("ci", derandomize=True)
@@ -70,6 +75,39 @@ def trained_cross_encoder(abstracts):
         examples = build_examples(passages, Retriever(index, mode="lexical", k=8), count=3)
     train(model, examples, steps=40)
     return model
+
+
+@pytest.fixture(scope="session")
+def postgres_server():
+    """A PostgreSQL server of this test process, or the one that POSTGRES_URL names."""
+    if url := os.environ.get("POSTGRES_URL"):
+        yield SimpleNamespace(url=url)
+        return
+    folder = make_folder()
+    server = PostgresServer(unpack(), folder / "data", ["-cfsync=off"]).create().start()
+    yield server
+    server.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres(postgres_server):
+    """Opens backends, each in a schema of its own that is deleted after the test."""
+    opened, schemas = [], []
+
+    def open_backend(**options):
+        options.setdefault("schema", f"test_{secrets.token_hex(6)}")
+        backend = PostgresBackend(options.pop("url", postgres_server.url), **options)
+        opened.append(backend)
+        schemas.append(backend.schema)
+        return backend
+
+    yield open_backend
+    for backend in opened:
+        backend.close()
+    with psycopg.connect(postgres_server.url, autocommit=True) as connection:
+        for schema in set(schemas):
+            connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -158,3 +159,22 @@ def make_folder():
     folder.chmod(0o755)
     own(folder)
     return folder
+
+
+def serve():
+    """Run a server until it is interrupted, for trying things out and for benchmarks."""
+    folder = make_folder()
+    server = PostgresServer(unpack(), folder / "data").create().start()
+    sys.stdout.write(f"{server.url}\n")
+    sys.stdout.flush()
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    serve()

@@ -18,6 +18,7 @@ from twofold.training import AdapterPlan, TrainingSet, mine, train_adapter
 from twofold.tuning import TuningPlan, tune
 from twofold.types import Passage
 
+ENGINES = ["local", "dictionary", "postgres"]
 METRICS = ["cosine", "dot", "euclidean"]
 WORDS = ["apple", "pear", "red", "green", "tree", "leaf", "river", "stone", "hill", "sun", "lake"]
 FILTERS = [
@@ -47,23 +48,33 @@ def some_vectors(count, seed=1):
     return np.random.default_rng(seed).standard_normal((count, 16)).astype(np.float32)
 
 
-def open_engine(name, metric):
-    if name == "local":
-        return Index.open(None, dim=16, metric=metric, analyzer=split_words_analyzer)
-    return DictBackend(metric)
+@pytest.fixture
+def open_engine(request):
+    opened = []
+
+    def open_one(name, metric):
+        options = {"dim": 16, "metric": metric, "analyzer": split_words_analyzer}
+        if name == "dictionary":
+            return DictBackend(metric)
+        if name == "postgres":
+            return request.getfixturevalue("postgres")(**options)
+        opened.append(Index.open(None, **options))
+        return opened[-1]
+
+    yield open_one
+    for index in opened:
+        index.close()
 
 
 def split_words_analyzer(text: str) -> list[str]:
     return split_words(text)
 
 
-@pytest.fixture(params=["local", "dictionary"])
-def engine(request):
+@pytest.fixture(params=ENGINES)
+def engine(request, open_engine):
     backend = open_engine(request.param, "cosine")
     backend.upsert(some_passages(), vectors=some_vectors(60))
-    yield backend
-    if isinstance(backend, Index):
-        backend.close()
+    return backend
 
 
 def keys_by_id(session):
@@ -76,9 +87,9 @@ def ids_of(session, hits):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("name", ["local", "dictionary"])
+@pytest.mark.parametrize("name", ENGINES)
 @pytest.mark.parametrize("where", [None, *FILTERS])
-def test_a_dense_search_gives_the_best_scores_of_what_matches(name, metric, where):
+def test_a_dense_search_gives_the_best_scores_of_what_matches(open_engine, name, metric, where):
     passages, vectors, queries = some_passages(), some_vectors(60), some_vectors(3, seed=2)
     backend = open_engine(name, metric)
     backend.upsert(passages, vectors=vectors)
@@ -205,6 +216,12 @@ def test_a_writable_engine_replaces_deletes_and_gets(engine):
         assert ids_of(session, hits) == ["03"]
 
 
+def on_postgres(postgres):
+    backend = postgres(encoder=HashingEncoder(), analyzer=split_words_analyzer)
+    backend.upsert(some_passages())
+    return backend
+
+
 def encoded(capabilities=FULL):
     backend, encoder = DictBackend("cosine", capabilities), HashingEncoder()
     passages = some_passages()
@@ -224,18 +241,36 @@ def local():
     {}, {"where": {"year": {"$gte": 2003}}}, {"min_score": 0.4}, {"diversity": 0.4},
     {"dedup_threshold": 0.95}, {"group_by": "group", "per_group": 2}, {"k": 25},
 ])  # fmt: skip
-def test_a_retriever_gives_the_same_over_both_engines(local, mode, options):
+def test_a_retriever_gives_the_same_over_all_engines(local, postgres, mode, options):
+    targets = [encoded(), on_postgres(postgres)]
     for query in ("red apple", "sun over the lake", "stone", "nothing here", " "):
         fusion = WeightedSum(dense_weight=0.4)
         ours = Retriever(local, mode=mode, depth=10, fusion=fusion, **options).retrieve(query)
-        theirs = Retriever(encoded(), mode=mode, depth=10, fusion=fusion, **options).retrieve(query)
-        assert theirs.scores == pytest.approx(ours.scores, abs=1e-5)
-        assert theirs.legs_used == ours.legs_used
-        assert theirs.warnings == ours.warnings
+        for target in targets:
+            retriever = Retriever(target, mode=mode, depth=10, fusion=fusion, **options)
+            theirs = retriever.retrieve(query)
+            assert theirs.scores == pytest.approx(ours.scores, abs=1e-5)
+            assert theirs.legs_used == ours.legs_used
+            assert theirs.warnings == ours.warnings
 
 
-def test_explanations_go_as_far_as_the_capabilities():
-    hits = Retriever(encoded(), k=3).retrieve("red apple tree")
+@pytest.fixture(params=["dictionary", "postgres"])
+def target(request):
+    """Something to search, with an encoder."""
+    if request.param == "dictionary":
+        return encoded()
+    return on_postgres(request.getfixturevalue("postgres"))
+
+
+def with_profile(target, profile):
+    """Return what is searched, with another profile."""
+    if isinstance(target, EncodedBackend):
+        return replace(target, profile=profile)
+    return EncodedBackend(target, target.encoder, profile)
+
+
+def test_explanations_go_as_far_as_the_capabilities(target):
+    hits = Retriever(target, k=3).retrieve("red apple tree")
     explained = hits.explain()
     for one in explained.hits:
         terms = sum(term.contribution for term in one.terms)
@@ -245,6 +280,9 @@ def test_explanations_go_as_far_as_the_capabilities():
     why = hits.why_not(next(one.id for one in some_passages() if one.id not in hits.ids))
     assert why.legs.keys() == {"dense", "lexical"}
     assert why.changes
+
+
+def test_an_engine_without_explanations_explains_what_it_can():
     bare = Retriever(encoded(BARE), k=3).retrieve("red apple tree")
     assert len(bare) == 3
     assert all(not one.terms for one in bare.explain().hits)
@@ -272,9 +310,8 @@ def test_what_the_engine_has_not_is_refused():
         Retriever(replace(encoded(), encoder=None)).retrieve("red apple")
 
 
-def test_evaluation_runs_over_any_engine():
+def test_evaluation_runs_over_any_engine(target):
     queries = {"1": "red apple", "2": "sun lake"}
-    target = encoded()
     qrels = {
         query: {hit.id: 1 for hit in Retriever(target, k=3).retrieve(text)}
         for query, text in queries.items()
@@ -295,32 +332,30 @@ def judged(target, count=24):
     return queries, qrels
 
 
-def test_tuning_runs_over_any_engine():
-    target = replace(encoded(), profile=None)
+def test_tuning_runs_over_any_engine(target):
     queries, qrels = judged(target)
     result = tune(target, queries, qrels, plan=TuningPlan(min_queries=8, folds=2))
     assert result.queries == len(queries) > 10
     assert result.tried > 3
-    tuned = Retriever(replace(target, profile=result.found))
+    tuned = Retriever(with_profile(target, result.found))
     mean = evaluate(tuned, queries, qrels, measures=["nDCG@10"]).measures["nDCG@10"]
     assert mean >= evaluate(Retriever(target), queries, qrels, ["nDCG@10"]).measures["nDCG@10"]
 
 
-def test_an_adapter_is_trained_over_any_engine():
-    target = encoded()
+def test_an_adapter_is_trained_over_any_engine(target):
     queries, qrels = judged(target)
     learned = TrainingSet.from_qrels(queries, qrels)
     plan = AdapterPlan(epochs=2, folds=2, min_queries=8)
     trained = train_adapter(target, learned, plan=plan)
     assert trained.queries == len(learned)
     assert {gain.mode for gain in trained.gains} == {"hybrid", "dense"}
-    adapted = replace(target, query_adapter=QueryAdapter(-np.eye(256)))
+    engine = target.backend if isinstance(target, EncodedBackend) else target
+    adapted = EncodedBackend(engine, target.encoder, query_adapter=QueryAdapter(-np.eye(256)))
     plain = Retriever(target, mode="dense", k=60).retrieve("red apple").ids
     assert Retriever(adapted, mode="dense", k=60).retrieve("red apple").ids != plain
 
 
-def test_negatives_are_mined_over_any_engine():
-    target = encoded()
+def test_negatives_are_mined_over_any_engine(target):
     learned = TrainingSet.from_qrels(*judged(target))
     mined = mine(target, learned)
     assert all(mined[example.query_id] for example in learned)

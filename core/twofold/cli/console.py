@@ -3,6 +3,7 @@
 import codecs
 import json
 import os
+import re
 import shlex
 import sys
 import time
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -25,6 +26,10 @@ from twofold.index import DEFAULT, Index
 from twofold.lexical import SCORERS, scorer_from_name
 from twofold.rerank import reranker_from_name
 
+if TYPE_CHECKING:
+    from twofold.backends.postgres import PostgresBackend
+
+URL_SCHEMES = ("postgresql://", "postgres://")
 DAMAGE, COULD_NOT_RUN, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141  # exit codes
 _PROGRESS_SECONDS = 5.0  # between two lines where standard error is no terminal
 _PIPE_WIDTH = 160  # columns where output goes to a file or a pipe
@@ -55,6 +60,9 @@ QUERIES_HELP = "Queries: queries.jsonl[.gz], or id and text separated by a tab."
 QRELS_HELP = "Relevance judgments in BEIR's or TREC's format."
 Json = Annotated[bool, Option("--json", help="Print JSON.")]
 Folder = Annotated[Path, Argument(metavar="DIR", help="Folder of an index.")]
+Target = Annotated[
+    str, Argument(metavar="DIR|URL", help="Folder of an index, or URL of one on a server.")
+]
 Queries = Annotated[Path, Option(help=QUERIES_HELP)]
 Qrels = Annotated[Path, Option(help=QRELS_HELP)]
 OptionalQueries = Annotated[Path | None, Option(help=QUERIES_HELP)]
@@ -89,6 +97,39 @@ Delta = Annotated[
     float | None,
     Option(help="The delta of bm25l, bm25+ and okapi-l.", show_default="0.5, 1 in bm25+"),
 ]
+
+
+def is_url(target: str | Path) -> bool:
+    """Return whether an argument is the URL of a server, not a folder."""
+    return str(target).startswith(URL_SCHEMES)
+
+
+def hide_password(target: str) -> str:
+    """Return a URL without its password; anything else unchanged."""
+    if not is_url(target):
+        return target
+    shown = re.sub(r"(://[^/:@]*):[^/]*@", r"\1@", target)
+    return re.sub(r"([?&](?:ssl)?password=)[^&]*", r"\1***", shown)
+
+
+def title_of(target: str) -> str:
+    """Return the title of a report about an index: a name without a password."""
+    if not is_url(target):
+        return Path(target).resolve().name
+    return target.partition("?")[0].rsplit("/", 1)[-1]
+
+
+def open_target(
+    target: str, *, read_only: bool = False, wait: float = 0.0
+) -> "Index | PostgresBackend":
+    """Open an existing index, in a folder or on a server."""
+    if not is_url(target):
+        return open_index(Path(target), read_only=read_only, wait=wait)
+    from twofold.backends.postgres import PostgresBackend
+
+    # Others hold the lock of a server for moments only, so that waiting is the default there.
+    options: dict[str, Any] = {"wait": wait} if wait else {}
+    return PostgresBackend(target, create=False, read_only=read_only, **options)
 
 
 def open_index(folder: Path, *, read_only: bool = False, wait: float = 0.0) -> Index:

@@ -30,7 +30,7 @@ _PLOT = "Plot the difference by query as .png."
 
 
 def evaluation(
-    folder: console.Folder,
+    target: console.Target,
     queries: console.Queries,
     qrels: console.Qrels,
     mode: Annotated[list[console.ModeName] | None, Option(help=_MODE)] = None,
@@ -54,7 +54,7 @@ def evaluation(
     as_json: console.Json = False,
 ) -> None:
     """Measure search quality on judged queries, and compare modes or other systems."""
-    with console.open_index(folder, read_only=True) as index:
+    with console.open_target(target, read_only=True) as index:
         modes: tuple[Mode, ...] = index.modes
         if mode:
             modes = tuple(dict.fromkeys(name.value for name in mode))
@@ -92,7 +92,7 @@ def evaluation(
             per_query.write_text(tables.per_query_values(results), encoding="utf-8")
         if report_to is not None:
             compared = comparison if comparison is not None else results
-            title, today = folder.resolve().name, date.today().isoformat()
+            title, today = console.title_of(target), date.today().isoformat()
             page = ev.report(compared, title=title, date=today, passages=len(index))
             report_to.write_text(page, encoding="utf-8")
         if plot is not None and comparison is not None:

@@ -4,7 +4,7 @@ import time
 from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from typer import Argument, Option
@@ -14,6 +14,8 @@ from twofold.cli.console import (
     Json,
     Metric,
     Wait,
+    hide_password,
+    is_url,
     open_index,
     print_result,
     progress,
@@ -42,6 +44,10 @@ _ANALYZER = (
     "A language ('english', 'de', ...; 'multilingual' doesn't stem), the import path of a function "
     "on PYTHONPATH ('package.module:function'), or 'none'."
 )
+if TYPE_CHECKING:
+    from twofold.backends.postgres import PostgresBackend
+
+_TO = "The index, created if missing: a folder, or the URL of a server."
 _KINDS = "auto, flat, hnsw, ivf, ivf-pq or one-bit; with a codec after a colon, such as flat:int8."
 _NAME = "Name of a folder in the index; pass the old one if the folder has moved."
 _ALLOW_EMPTY = "Accept a folder without files to read: all its passages are deleted."
@@ -55,7 +61,7 @@ _WINDOWS = (
 
 def index(
     corpus: Annotated[Path, Argument(metavar="CORPUS", help=_CORPUS)],
-    to: Annotated[Path, Option("--to", metavar="DIR", help="The index, created if missing.")],
+    to: Annotated[str, Option("--to", metavar="DIR|URL", help=_TO)],
     encoder: Annotated[str | None, Option(help=_ENCODER, show_default=DEFAULT_ENCODER)] = None,
     metric: Metric = None,
     analyzer: Annotated[str | None, Option(help=_ANALYZER, show_default="english")] = None,
@@ -86,15 +92,15 @@ def index(
         validator = PassageValidator()
         count = sum(1 for passage in source if validator.validate(passage))
     started = time.perf_counter()
-    with Index.open(
-        to,
-        encoder=AS_STORED if encoder is None else _none_from_name(encoder),
-        metric=metric,
-        analyzer=AS_STORED if analyzer is None else _none_from_name(analyzer),
-        title_weight=title_weight,
-        windows=_parse_windows(windows),
-        wait=wait,
-    ) as target:
+    options: dict[str, Any] = {
+        "encoder": AS_STORED if encoder is None else _none_from_name(encoder),
+        "metric": metric,
+        "analyzer": AS_STORED if analyzer is None else _none_from_name(analyzer),
+        "title_weight": title_weight,
+        "windows": _parse_windows(windows),
+        **({"wait": wait} if wait else {}),
+    }
+    with _open_for_writing(to, options) as target:
         if index_type is not None:
             target.reindex(index_type)
         update: FolderUpdate | None = None
@@ -128,7 +134,7 @@ def index(
     if update is not None:
         value |= folder_as_dict(update)
     text = (
-        f"{to}: {count_of(value['passages'], 'passage')} ({value['added']:,} added, "
+        f"{hide_password(to)}: {count_of(value['passages'], 'passage')} ({value['added']:,} added, "
         f"{value['updated']:,} updated, {value['removed']:,} removed, {value['unchanged']:,} "
         f"unchanged) in {value['seconds']:.1f} s; modes {', '.join(value['modes'])}"
     )
@@ -145,6 +151,15 @@ def index(
             "truncated: split them into shorter passages, such as by --size 500"
         )
     print_result(as_json, value, text, *(describe_folder(update) if update is not None else ()))
+
+
+def _open_for_writing(to: str, options: dict[str, Any]) -> "Index | PostgresBackend":
+    """Open the index in a folder or on a server, or create it there."""
+    if not is_url(to):
+        return Index.open(to, **options)
+    from twofold.backends.postgres import PostgresBackend
+
+    return PostgresBackend(to, **options)
 
 
 def reanalyze(
@@ -246,7 +261,7 @@ def _parse_windows(text: str | None) -> bool | int | None:
     return int(text)
 
 
-def _prepare_searches(index: Index) -> None:
+def _prepare_searches(index: "Index | PostgresBackend") -> None:
     """Search once, so that the first query doesn't wait for the kernels to be compiled."""
     passage = next(iter(index), None)
     if passage is None or not index.modes:
@@ -258,16 +273,16 @@ def _prepare_searches(index: Index) -> None:
 
 
 def _open_corpus(
-    path: Path, splitting: Splitting, name: str | None, to: Path, *, allow_empty: bool
+    path: Path, splitting: Splitting, name: str | None, to: str, *, allow_empty: bool
 ) -> Corpus:
     """Return the corpus; for a folder without one, say how its passages in ``to`` are deleted."""
     try:
         return Corpus.from_path(path, splitting, name=name, allow_empty=allow_empty)
     except CorpusError as error:
-        if path.is_dir() and to.is_dir():
+        if path.is_dir() and (is_url(to) or Path(to).is_dir()):
             raise CorpusError(
                 f"{error}; if its files are gone for good, --allow-empty deletes their passages "
-                f"from {to}"
+                f"from {hide_password(to)}"
             ) from error
         raise
 

@@ -5,11 +5,12 @@ from typing import Annotated
 from typer import Argument, Option
 
 from twofold.cli import console, tables
+from twofold.index import Index
 from twofold.retriever import Retriever
 
 
 def search(
-    folder: console.Folder,
+    target: console.Target,
     query: Annotated[str, Argument(metavar="QUERY", help="The question, as text.")],
     k: Annotated[int, Option("-k", help="Number of hits.")] = 10,
     mode: Annotated[
@@ -54,7 +55,7 @@ def search(
     from twofold._compilation import skip_blas
 
     skip_blas()
-    with console.open_index(folder, read_only=True) as index:
+    with console.open_target(target, read_only=True) as index:
         options = console.retriever_options(fusion, weight, scoring, k1, b, delta, rerank)
         retriever = Retriever(
             index,
@@ -75,7 +76,7 @@ def search(
         )
         condition = console.parse_filter(where)
         with console.spinner("loading the model and searching", quiet=as_json):
-            if retriever.mode == "hybrid":
+            if retriever.mode == "hybrid" and isinstance(index, Index):
                 index.warm()
             hits = retriever.retrieve(query, where=condition)
         absence = hits.why_not(why_not) if why_not is not None else None

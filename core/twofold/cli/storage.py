@@ -10,9 +10,12 @@ from twofold.cli.console import (
     DAMAGE,
     Folder,
     Json,
+    Target,
     Wait,
     Where,
+    hide_password,
     open_index,
+    open_target,
     parse_filter,
     print_result,
 )
@@ -40,7 +43,7 @@ def copy(
 
 
 def delete(
-    folder: Folder,
+    index: Target,
     ids: Annotated[
         list[str] | None, Option("--id", metavar="ID", help="Id of a passage; may be repeated.")
     ] = None,
@@ -57,9 +60,10 @@ def delete(
         condition = {"$and": [{"source": source}, *([condition] if condition is not None else [])]}
     if not ids and condition is None:
         raise InputError("delete takes --id, --where or --source; to delete all, --where '{}'")
-    with open_index(folder, wait=wait) as target:
+    with open_target(index, wait=wait) as target:
         value = {"deleted": target.delete(ids or None, where=condition), "passages": len(target)}
-        text = f"{folder}: {value['deleted']:,} passages deleted, {value['passages']:,} left"
+        left = f"{value['passages']:,} left"
+        text = f"{hide_password(index)}: {value['deleted']:,} passages deleted, {left}"
         print_result(as_json, value, text)
 
 

@@ -1,16 +1,20 @@
 """Brings an index up to date with a folder of files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
+from typing import Protocol
 
+from twofold.backend import Searchable
 from twofold.corpus.folder import SPLITTING, FolderReport, folder_name, read_folder
 from twofold.corpus.outdated import Outdated, find_outdated
 from twofold.corpus.reading import FilePath
 from twofold.corpus.splitting import Splitting
 from twofold.errors import InputError
 from twofold.filters import parse_filter
-from twofold.index import Index, UpsertResult
+from twofold.index import UpsertResult
+from twofold.protocols import Encoder
+from twofold.types import Passage, PassageLike
 from twofold.validation import as_path
 
 
@@ -33,8 +37,30 @@ class FolderUpdate:
     outdated: Outdated
 
 
+class FolderIndex(Searchable, Protocol):
+    """An `Index`, or a backend in its place."""
+
+    @property
+    def encoder(self) -> Encoder | None:
+        """The encoder, None without one."""
+
+    def upsert(
+        self,
+        passages: Iterable[PassageLike],
+        *,
+        progress: Callable[[int], None] | None = None,
+    ) -> UpsertResult:
+        """Add passages; replace those stored under the same ids."""
+
+    def delete(self, ids: Iterable[str]) -> int:
+        """Delete passages by id; return how many."""
+
+    def __iter__(self) -> Iterator[Passage]:
+        """Yield all passages."""
+
+
 def index_folder(
-    index: Index,
+    index: FolderIndex,
     path: FilePath,
     splitting: Splitting | None = None,
     *,
@@ -91,7 +117,7 @@ def index_folder(
     return FolderUpdate(contents.name, result, removed, contents.report, outdated)
 
 
-def _find_splitting(index: Index, name: str) -> Splitting:
+def _find_splitting(index: FolderIndex, name: str) -> Splitting:
     """Return how the newest stored passages of a folder were split."""
     with index.open_search() as scope:
         statistics = scope.require_statistics("indexing a folder")

@@ -21,7 +21,9 @@ from twofold.backends.postgres.connections import (
     LimitedConnection,
     Server,
     retry,
+    split_url,
 )
+from twofold.backends.postgres.dense import read_vectors
 from twofold.backends.postgres.filters import FilterCompiler
 from twofold.backends.postgres.lexical import hash_key
 from twofold.backends.postgres.schema import StoredState
@@ -29,8 +31,11 @@ from twofold.backends.postgres.session import DecodedPassages, PostgresSession
 from twofold.backends.postgres.writing import (
     Batch,
     BatchPlan,
+    FirstVectors,
+    GivenVectors,
     Preparation,
     StoredBatch,
+    as_stored,
     check_storable,
     count_terms,
     delete_rows,
@@ -38,7 +43,15 @@ from twofold.backends.postgres.writing import (
     store_batch,
     write_state,
 )
-from twofold.dense import HNSW, Auto, Flat, IndexType, check_index_type, index_type_from_name
+from twofold.dense import (
+    HNSW,
+    Auto,
+    Flat,
+    IndexType,
+    PassageVectors,
+    check_index_type,
+    index_type_from_name,
+)
 from twofold.dense.index_types import (
     index_type_as_dict,
     index_type_from_dict,
@@ -55,10 +68,12 @@ from twofold.errors import (
 from twofold.filters import parse_filter
 from twofold.index.analyzer_binding import StoredAnalyzer
 from twofold.index.encoder_binding import EncoderBinding
+from twofold.index.index import Index
 from twofold.index.open_options import AS_STORED, AsStored, OpenOptions
 from twofold.index.passage_encoding import encode_texts
 from twofold.index.saved_records import active_profile, adapter_records, unpack_adapter
 from twofold.index.view import BoundEncoder, check_deletion, served_modes
+from twofold.index.writing.new_index import IndexContent
 from twofold.index.writing.passage_input import BATCH, ENCODED_BATCH, PassageValidator
 from twofold.index.writing.progress import PassageProgress
 from twofold.index.writing.upsert import (
@@ -96,7 +111,8 @@ class PostgresBackend:
 
     Args:
         url: The URL of the database. A password may be left to PGPASSWORD or a password file.
-        schema: The schema, which is created if there is none.
+        schema: The schema, which is created if there is none. Default: that in the URL, as in
+            ``postgresql://localhost/app?schema=manuals``, or ``"twofold"``.
         read_url: The URL of a standby that queries are sent to. It may be a moment behind.
         encoder: As in `Index.open`.
         dim: As in `Index.open`.
@@ -106,6 +122,7 @@ class PostgresBackend:
         windows: As in `Index.open`.
         index_type: ``Flat()`` scans all vectors, which is exact; ``HNSW(...)`` builds pgvector's
             graph. ``Auto()``, the default of a new index, builds one from 20,000 vectors on.
+        template: An index whose settings and encoder a new schema gets; for `push`.
         profile: Search parameters, in place of the active profile.
         query_adapter: Maps query vectors, in place of the profile's adapter.
         create: Whether to create the tables if there are none.
@@ -135,7 +152,7 @@ class PostgresBackend:
         self,
         url: str,
         *,
-        schema: str = "twofold",
+        schema: str | None = None,
         read_url: str | None = None,
         encoder: Encoder | str | AsStored | None = AS_STORED,
         dim: int | Literal["first"] | None = None,
@@ -144,6 +161,7 @@ class PostgresBackend:
         title_weight: int | None = None,
         windows: bool | int | None = None,
         index_type: IndexType | Auto | str | None = None,
+        template: Index | None = None,
         profile: SearchProfile | None = None,
         query_adapter: QueryMap | None = None,
         create: bool = True,
@@ -155,9 +173,12 @@ class PostgresBackend:
     ) -> None:
         check_number("timeout", timeout, 1)
         check_integer("pool_size", pool_size, 1)
-        self._schema = tables.check_schema_name(schema)
+        url, named = split_url(url)
+        self._schema = tables.check_schema_name(schema if schema is not None else named)
         self._server = Server.from_url(url)
-        self._read_server = Server.from_url(read_url) if read_url is not None else self._server
+        self._read_server = self._server
+        if read_url is not None:
+            self._read_server = Server.from_url(split_url(read_url)[0])
         options = OpenOptions(
             encoder, dim, metric, analyzer, title_weight, windows, trust, wait, None
         )
@@ -172,7 +193,7 @@ class PostgresBackend:
         self._analyzer: tuple[IndexSettings, Analyzer] | None = None
         kind = _as_index_type(index_type)
         try:
-            state = self._open_tables(options, kind, create=create and not read_only)
+            state = self._open_tables(options, kind, template, create=create and not read_only)
             settings = state.settings
             options.check(settings)
             self._latest = state
@@ -184,7 +205,12 @@ class PostgresBackend:
             raise
 
     def _open_tables(
-        self, options: OpenOptions, kind: "Auto | Flat | HNSW | None", *, create: bool
+        self,
+        options: OpenOptions,
+        kind: "Auto | Flat | HNSW | None",
+        template: Index | None,
+        *,
+        create: bool,
     ) -> StoredState:
         """Return the state, after creating or migrating the tables if need be."""
         connections = self._writers if create else self._readers
@@ -205,7 +231,8 @@ class PostgresBackend:
                 f"there is no index in the schema {self._schema!r} of {connections.server.label}"
             )
         if state is None:
-            settings = replace(options.to_settings(Path()), home="")
+            settings = options.to_settings(Path()) if template is None else _settings_of(template)
+            settings = replace(settings, home="")
             if kind is not None:
                 settings = _with_index_type(settings, kind)
             return self._create(settings)
@@ -272,6 +299,11 @@ class PostgresBackend:
     def metric(self) -> Metric | None:
         """The similarity of vectors, None before the first vector."""
         return self.last_settings.metric
+
+    @property
+    def given_analyzers(self) -> Sequence[Analyzer]:
+        """The analyzers that the caller passed."""
+        return self._analyzers.given
 
     @property
     def schema(self) -> str:
@@ -399,10 +431,15 @@ class PostgresBackend:
         validator, shown = PassageValidator(), PassageProgress(progress)
         ids: list[str] = []
         counts = np.zeros(7, np.int64)
+        new_set = None
+        if vectors is not None and settings.dense and state.vector_set is None:
+            new_set = start_vector_set(settings, self._binding, 1)
         for batch in validator.iterate_batches(passages, ENCODED_BATCH if encodes else BATCH):
             check_storable(batch)
-            given = planner.next_vectors(len(batch))
-            prepared = Preparation()
+            passed, given = planner.next_vectors(len(batch)), None
+            prepared = Preparation(vector_set=new_set)
+            if passed is not None:
+                given = self._as_stored(passed, new_set)
             with shown.encoding(len(batch)):
                 stored = self._store(batch, given, prepared)
             ids += [passage.id for passage, _ in batch]
@@ -496,6 +533,66 @@ class PostgresBackend:
         user = f"{self._server.user}@" if self._server.user else ""
         return f"PostgresBackend('postgresql://{user}{self._server.label}', schema={self.schema!r})"
 
+    # Moving, by `twofold.backends.moving`
+
+    def write_batch(
+        self, batch: Batch, vectors: GivenVectors, first: FirstVectors | None
+    ) -> StoredBatch:
+        """Store passages with vectors as an index has stored them; equal ones are left alone.
+
+        Args:
+            batch: Valid passages, each with its metadata as JSON.
+            vectors: The vectors of each, None for one without any.
+            first: The settings and the vector set, where these may be the first vectors.
+        """
+        check_storable(batch)
+        return self._store(batch, vectors, Preparation(vector_set=first))
+
+    def write_settings(self, settings: IndexSettings, adapters: Mapping[str, bytes]) -> None:
+        """Replace the settings and the query adapters, and build the graph that is asked for."""
+
+        def change(cursor: Cursor, state: StoredState) -> None:
+            cursor.execute("DELETE FROM adapters")
+            for name, data in adapters.items():
+                cursor.execute("INSERT INTO adapters VALUES (%s, %s)", (name, data))
+            kept = replace(settings, index_type=state.settings.index_type)
+            write_state(cursor, replace(state, settings_text=kept.to_json()))
+
+        self._write(change)
+        self._build_graph()
+
+    def read_batches(self, size: int = BATCH) -> "Iterator[tuple[Batch, GivenVectors]]":
+        """Yield all passages of one state with their metadata as JSON, and their vectors."""
+        with self._reading(write=True) as (connection, state):
+            cursor, last = connection.cursor(), -1
+            while True:
+                cursor.execute(
+                    "SELECT d.row, d.id, d.title, d.body, d.metadata FROM passages d "
+                    "WHERE d.row > %s ORDER BY d.row LIMIT %s",
+                    (last, size),
+                )
+                found = cursor.fetchall()
+                if not found:
+                    return
+                rows = np.array([row[0] for row in found], np.int64)
+                last = int(rows[-1])
+                by_row: dict[int, PassageVectors] = {}
+                if state.vector_set is not None:
+                    by_row = dict(read_vectors(cursor, rows).by_passage())
+                passages = DecodedPassages(found)
+                yield (
+                    [(passages[at], found[at][4]) for at in range(len(found))],
+                    [by_row.get(row) for row in rows.tolist()],
+                )
+
+    def read_content(self) -> IndexContent:
+        """Return the settings, the vectors' encoder and the query adapters."""
+        with self.session() as session:
+            settings = session.state.settings
+            names = adapter_records(settings)
+            adapters = {name: session.read_adapter(name) for name in names}
+            return IndexContent(settings, session.state.vector_set, adapters)
+
     # Transactions
 
     @contextmanager
@@ -576,7 +673,23 @@ class PostgresBackend:
 
     # Storing
 
-    def _store(self, batch: Batch, given: Vectors | None, prepared: Preparation) -> StoredBatch:
+    def _as_stored(self, vectors: Vectors, new_set: FirstVectors | None) -> GivenVectors:
+        """Return vectors that the caller passed as they are stored."""
+        latest = self._latest
+        settings = latest.settings if latest.vector_set is not None else None
+        if settings is None:
+            assert new_set is not None  # the first vectors
+            settings = new_set[0]
+        assert settings.metric is not None  # known with the vector set
+        if settings.dim not in (None, vectors.shape[1]):
+            raise VectorError(
+                f"vectors must have the index's {settings.dim} dimensions, got {vectors.shape[1]}"
+            )
+        return as_stored(settings.metric, vectors)
+
+    def _store(
+        self, batch: Batch, given: GivenVectors | None, prepared: Preparation
+    ) -> StoredBatch:
         """Store a batch; terms and vectors are computed while no transaction is open."""
 
         def attempt(cursor: Cursor, state: StoredState) -> StoredBatch | _Unprepared:
@@ -729,6 +842,21 @@ def _as_index_type(index_type: object) -> "Auto | Flat | HNSW | None":
 
 def _with_index_type(settings: IndexSettings, kind: "Auto | Flat | HNSW") -> IndexSettings:
     return replace(settings, index_type=json.dumps(index_type_as_dict(kind)))
+
+
+def _settings_of(index: Index) -> IndexSettings:
+    """Return the settings for a copy of an index that has no passages yet."""
+    settings = replace(
+        index.last_settings,
+        profiles="{}",
+        active_profile=None,
+        query_adapters="{}",
+        agreement=None,
+        agreement_passages=0,
+        agreement_changed=0,
+    )
+    kind = index_type_from_dict(_stored_type(settings))
+    return settings if isinstance(kind, Auto | Flat | HNSW) else _with_index_type(settings, Auto())
 
 
 def _stored_type(settings: IndexSettings) -> dict[str, Any]:

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
+from urllib.parse import unquote
 
 import psycopg
 from psycopg import errors as pg
@@ -23,6 +24,7 @@ _TRIES = 6
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 3.0  # seconds
 _KEEPALIVE = {"keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2}
 _DEFAULT_PORT = "5432"
+DEFAULT_SCHEMA = "twofold"
 _Result = TypeVar("_Result")
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -50,6 +52,17 @@ _ADVICE: tuple[tuple[type[psycopg.Error], str], ...] = (
     (pg.InvalidAuthorizationSpecification, "check the user, or the server's pg_hba.conf"),
     (pg.InvalidCatalogName, "create the database, or correct its name in the URL"),
 )
+
+
+def split_url(url: object) -> tuple[str, str]:
+    """Return a URL without its parameter ``schema``, and the parameter's value."""
+    if not isinstance(url, str) or not url.startswith(("postgresql://", "postgres://")):
+        return cast(str, url), DEFAULT_SCHEMA  # Server.from_url refuses what is no string
+    base, _, query = url.partition("?")
+    pairs = [part for part in query.split("&") if part]
+    names = [unquote(part[len("schema=") :]) for part in pairs if part.startswith("schema=")]
+    others = "&".join(part for part in pairs if not part.startswith("schema="))
+    return f"{base}?{others}" if others else base, names[-1] if names else DEFAULT_SCHEMA
 
 
 class LimitedConnection(psycopg.Connection[Any]):
@@ -88,8 +101,6 @@ class Server:
         example = "pass one such as 'postgresql://user@localhost:5432/database'"
         if not isinstance(url, str) or not url.strip():
             raise InputError(f"url must be a string, got {type(url).__name__}: {example}")
-        for scheme in ("postgres+twofold", "twofold+postgresql"):
-            url = url.replace(f"{scheme}://", "postgresql://", 1) if scheme in url else url
         try:
             parameters = conninfo_to_dict(url)
         except psycopg.Error:  # its message may repeat the password

@@ -154,7 +154,7 @@ def weigh_query(
     numbers = np.array([known[term][0] for term in found], np.int64)
     frequencies = np.array([known[term][1] for term in found], np.int64)
     counts = np.array([counter[term] for term in found], np.int64)
-    counted = state.passages if getattr(scorer, "counts_empty", False) else state.worded
+    counted = state.passages if getattr(scorer, "counts_empty", False) else state.with_terms
     average = state.length / max(counted, 1) if state.length else 1.0
     idf = np.zeros(len(found))
     if len(found):

@@ -42,7 +42,7 @@ _TABLES = (
         generation bigint NOT NULL DEFAULT 0,
         next_row bigint NOT NULL DEFAULT 0,
         passages bigint NOT NULL DEFAULT 0,
-        worded bigint NOT NULL DEFAULT 0,
+        with_terms bigint NOT NULL DEFAULT 0,
         length bigint NOT NULL DEFAULT 0,
         vectors bigint NOT NULL DEFAULT 0,
         longest float8 NOT NULL DEFAULT 0,
@@ -83,8 +83,8 @@ _TABLES = (
     )""",
 )
 _STATE = (
-    "version, identity, generation, next_row, passages, worded, length, vectors, longest, graph, "
-    "settings, vector_set, model, canaries"
+    "version, identity, generation, next_row, passages, with_terms, length, vectors, longest, "
+    "graph, settings, vector_set, model, canaries"
 )
 _OPERATORS = {Metric.EUCLIDEAN: ("<->", "vector_l2_ops")}
 _PRODUCT = ("<#>", "vector_ip_ops")  # unit vectors have their cosine as product
@@ -99,7 +99,7 @@ class StoredState:
     generation: int
     next_row: int
     passages: int
-    worded: int
+    with_terms: int
     length: int
     vectors: int
     longest: float

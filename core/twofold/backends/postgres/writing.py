@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,12 +16,13 @@ from twofold.backends.postgres.filters import find_unstorable, storable_fields
 from twofold.backends.postgres.lexical import hash_key
 from twofold.backends.postgres.schema import StoredState, create_vectors
 from twofold.dense import PassageVectors
-from twofold.errors import PassageError, VectorError
+from twofold.errors import PassageError
 from twofold.index.passage_encoding import EncodedTexts
 from twofold.index.writing.upsert import differs
 from twofold.protocols import Analyzer
+from twofold.similarity import Metric
 from twofold.storage import IndexSettings, StoredPassage, VectorSetRecord
-from twofold.types import Passage, Rows, Vectors
+from twofold.types import Passage, Vectors
 
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _END = b"\xff\xff"
@@ -41,13 +42,17 @@ _PASSAGES = (
 
 Batch = Sequence[tuple[Passage, str]]
 """Valid passages, each with its metadata as JSON."""
+GivenVectors = Sequence[PassageVectors | None]
+"""The vectors of each passage of a batch as stored, None where the metric can't compare them."""
+FirstVectors = tuple[IndexSettings, VectorSetRecord]
+"""The settings with the first vectors' metric and dimensions, and the record of their encoder."""
 TermCounts = tuple[dict[str, int], int]
 """How often each term occurs in a passage, and the sum."""
 
 
 @dataclass(slots=True)
 class Preparation:
-    """What storing a batch needs, computed while no transaction is open.
+    """The terms and vectors that storing a batch needs, computed while no transaction is open.
 
     Attributes:
         terms: The terms of passages, by position in the batch.
@@ -59,7 +64,7 @@ class Preparation:
 
     terms: dict[int, TermCounts] = field(default_factory=dict)
     vectors: dict[bytes, PassageVectors | None] = field(default_factory=dict)
-    vector_set: tuple[IndexSettings, VectorSetRecord] | None = None
+    vector_set: FirstVectors | None = None
     truncated: int = 0
     windowed: int = 0
 
@@ -115,7 +120,7 @@ def check_storable(batch: Batch) -> None:
 
 
 def plan_batch(
-    cursor: Cursor, state: StoredState, batch: Batch, given: Vectors | None
+    cursor: Cursor, state: StoredState, batch: Batch, given: GivenVectors | None
 ) -> BatchPlan:
     """Find the passages of a batch that differ from what is stored; of equal ids, the last."""
     last = {passage.id: position for position, (passage, _) in enumerate(batch)}
@@ -130,9 +135,8 @@ def plan_batch(
     ]
     if given is not None:
         same = sorted(set(last.values()) - set(changed))
-        rows = np.array([stored[batch[position][0].id].row for position in same], np.int64)
-        moved = _find_moved(cursor, state, rows, given[same])
-        changed = sorted([*changed, *(same[at] for at in moved)])
+        rows = {position: stored[batch[position][0].id].row for position in same}
+        changed = sorted([*changed, *_find_moved(cursor, state, rows, given)])
     replaced = {position: stored[name].row for name, position in last.items() if name in stored}
     replaced = {position: row for position, row in replaced.items() if position in set(changed)}
     retained: dict[int, PassageVectors] = {}
@@ -146,26 +150,27 @@ def plan_batch(
     return BatchPlan(changed, replaced, retained, texts)
 
 
-def _find_moved(cursor: Cursor, state: StoredState, rows: Rows, given: Vectors) -> list[int]:
-    """Return the positions of passages whose stored vector is not the one given."""
-    metric = state.settings.metric
-    if not len(rows):
-        return []
-    if metric is None:
-        return list(range(len(rows)))
+def _find_moved(
+    cursor: Cursor, state: StoredState, rows: Mapping[int, int], given: GivenVectors
+) -> list[int]:
+    """Return the positions whose passage, stored in a row, has other vectors than those given."""
     stored: dict[int, PassageVectors] = {}
-    if state.vector_set_number:
-        stored = dict(read_vectors(cursor, rows).by_passage())
-    moved: list[int] = []
-    for at, row in enumerate(rows.tolist()):
-        usable = bool(metric.can_compare(given[at][None, :])[0])
-        before = stored.get(row)
-        if before is None or not usable:
-            if usable or before is not None:
-                moved.append(at)
-        elif not np.array_equal(before.vectors, metric.prepare(given[at][None, :])):
-            moved.append(at)
-    return moved
+    if rows and state.vector_set_number:
+        found = read_vectors(cursor, np.array(sorted(rows.values()), np.int64))
+        stored = dict(found.by_passage())
+    return [
+        position
+        for position, row in rows.items()
+        if not _same_vectors(stored.get(row), given[position])
+    ]
+
+
+def _same_vectors(first: PassageVectors | None, second: PassageVectors | None) -> bool:
+    if first is None or second is None:
+        return first is second
+    return np.array_equal(first.vectors, second.vectors) and np.array_equal(
+        first.filled_spans, second.filled_spans
+    )
 
 
 def _read_retained(
@@ -190,6 +195,16 @@ def _read_retained(
     return {position: by_row[row] for position, row in rows.items() if row in by_row}
 
 
+def as_stored(metric: Metric, vectors: Vectors) -> list[PassageVectors | None]:
+    """Return vectors (n, dim) passed by a caller in the metric's stored form."""
+    usable = metric.can_compare(vectors)
+    prepared = iter(metric.prepare(vectors[usable]))
+    row = np.zeros(1, np.int64)
+    return [
+        PassageVectors(row, next(prepared)[None, :]) if use else None for use in usable.tolist()
+    ]
+
+
 def count_terms(analyzer: Analyzer, passage: Passage, title_weight: int) -> TermCounts:
     """Return how often each term occurs in a passage, with the weight of its title's terms."""
     terms = analyzer.passage_terms(passage.text)
@@ -200,7 +215,7 @@ def count_terms(analyzer: Analyzer, passage: Passage, title_weight: int) -> Term
 
 @dataclass(frozen=True, slots=True)
 class StoredBatch:
-    """What storing a batch has changed.
+    """The changes of a stored batch.
 
     Attributes:
         added: Passages that are new.
@@ -221,7 +236,7 @@ def store_batch(
     batch: Batch,
     plan: BatchPlan,
     prepared: Preparation,
-    given: Vectors | None,
+    given: GivenVectors | None,
 ) -> StoredBatch:
     """Store the changed passages of a batch; ``state`` was read with the lock."""
     first = state.next_row
@@ -255,7 +270,7 @@ def store_batch(
             state,
             next_row=first + len(rows),
             passages=state.passages + len(rows),
-            worded=state.worded + sum(length > 0 for length in lengths),
+            with_terms=state.with_terms + sum(length > 0 for length in lengths),
             length=state.length + sum(lengths),
             vectors=state.vectors + len(vectors),
             longest=longest,
@@ -283,11 +298,12 @@ def _count_changed(settings: IndexSettings, count: int) -> IndexSettings:
 def write_state(cursor: Cursor, state: StoredState) -> None:
     """Write the counters, settings and model of the next generation."""
     cursor.execute(
-        "UPDATE state SET generation = generation + 1, next_row = %s, passages = %s, worded = %s, "
-        "length = %s, vectors = %s, longest = %s, settings = %s, vector_set = %s, model = %s, "
+        "UPDATE state SET generation = generation + 1, next_row = %s, passages = %s, "
+        "with_terms = %s, length = %s, vectors = %s, longest = %s, settings = %s, "
+        "vector_set = %s, model = %s, "
         "canaries = CASE WHEN canaries = %s THEN canaries ELSE %s END",
         (
-            *(state.next_row, state.passages, state.worded, state.length, state.vectors),
+            *(state.next_row, state.passages, state.with_terms, state.length, state.vectors),
             *(state.longest, state.settings_text, state.vector_set_number, state.model),
             *(state.canaries, state.canaries),
         ),
@@ -310,7 +326,7 @@ def delete_rows(cursor: Cursor, state: StoredState, rows: Sequence[int]) -> Stor
         (list(rows),),
     )
     found = cursor.fetchone()
-    passages, worded, length = found if found is not None else (0, 0, 0)
+    passages, with_terms, length = found if found is not None else (0, 0, 0)
     vectors = 0
     if state.vector_set is not None:
         cursor.execute("DELETE FROM vectors WHERE row = ANY(%s::bigint[])", (list(rows),))
@@ -318,7 +334,7 @@ def delete_rows(cursor: Cursor, state: StoredState, rows: Sequence[int]) -> Stor
     return replace(
         state,
         passages=state.passages - passages,
-        worded=state.worded - worded,
+        with_terms=state.with_terms - with_terms,
         length=state.length - int(length),
         vectors=state.vectors - vectors,
     )
@@ -328,28 +344,19 @@ def _assign_vectors(
     batch: Batch,
     plan: BatchPlan,
     prepared: Preparation,
-    given: Vectors | None,
+    given: GivenVectors | None,
     rows: dict[int, int],
     settings: IndexSettings,
 ) -> PassageVectors:
     """Return the vectors of the changed passages under their new rows."""
     if not settings.dense or settings.metric is None:
         return PassageVectors.empty()
-    if given is not None:
-        if settings.dim not in (None, given.shape[1]):
-            raise VectorError(
-                f"vectors must have the index's {settings.dim} dimensions, got {given.shape[1]}"
-            )
-        chosen = given[list(plan.changed)]
-        usable = settings.metric.can_compare(chosen)
-        return PassageVectors(
-            np.array([rows[position] for position in plan.changed], np.int64)[usable],
-            settings.metric.prepare(chosen[usable]),
-        )
     found: dict[int, PassageVectors] = {}
     for position in plan.changed:
         vectors = plan.retained.get(position)
-        if vectors is None:
+        if given is not None:
+            vectors = given[position]
+        elif vectors is None:
             content = StoredPassage.from_passage(0, *batch[position]).content
             vectors = prepared.vectors.get(content)
         if vectors is not None:

@@ -1,0 +1,82 @@
+"""The commands that move an index to a server, and back."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from twofold.cli.console import (
+    Folder,
+    Json,
+    hide_password,
+    is_url,
+    open_index,
+    print_result,
+    progress,
+)
+from twofold.errors import InputError
+
+_URL = "URL of a database, such as 'postgresql://user@host/database?schema=manuals'."
+_REPLACE = "Delete the passages on the server that the index doesn't have."
+_KIND = "Dense index type there: auto, flat or hnsw."
+Url = Annotated[str, Argument(metavar="URL", help=_URL)]
+
+
+def push(
+    folder: Folder,
+    url: Url,
+    replace: Annotated[bool, Option("--replace", help=_REPLACE)] = False,
+    kind: Annotated[str | None, Option(help=_KIND, show_default="the index's")] = None,
+    as_json: Json = False,
+) -> None:
+    """Copy an index to a server, and compare the copy.
+
+    Run it again after it was stopped, or after the index has changed: equal passages are left
+    alone.
+    """
+    _check_url(url)
+    from twofold.backends.moving import push as push_index
+    from twofold.backends.postgres import PostgresBackend
+
+    with (
+        open_index(folder, read_only=True) as index,
+        PostgresBackend(url, template=index, index_type=kind) as backend,
+        progress("pushing", len(index), quiet=as_json) as show,
+    ):
+        moved = push_index(index, backend, replace=replace, progress=show)
+    text = (
+        f"{hide_password(url)}: {moved.passages:,} passages and {moved.vectors:,} vectors, "
+        f"{moved.written:,} written, {moved.removed:,} removed; counts, checksums and "
+        f"{moved.rankings} rankings are equal"
+    )
+    print_result(as_json, asdict(moved), text)
+
+
+def pull(
+    url: Url,
+    folder: Annotated[Path, Argument(metavar="DIR", help="A new or empty folder.")],
+    overwrite: Annotated[bool, Option("--overwrite", help="Replace an index there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Copy an index from a server to a folder, and compare the copy."""
+    _check_url(url)
+    from twofold.backends.moving import pull as pull_index
+    from twofold.backends.postgres import PostgresBackend
+
+    with (
+        PostgresBackend(url, create=False, read_only=True) as backend,
+        progress("pulling", len(backend), quiet=as_json) as show,
+    ):
+        moved = pull_index(backend, folder, overwrite=overwrite, progress=show)
+    text = (
+        f"{folder}: {moved.passages:,} passages and {moved.vectors:,} vectors; counts, checksums "
+        f"and {moved.rankings} rankings are equal"
+    )
+    print_result(as_json, asdict(moved), text)
+
+
+def _check_url(url: str) -> None:
+    """Raise InputError for an argument that is no URL of a server."""
+    if not is_url(url):
+        raise InputError(f"URL must begin with postgresql://, got {hide_password(url)!r:.120}")
