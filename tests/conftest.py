@@ -106,6 +106,7 @@ def postgres(postgres_server):
     for backend in opened:
         backend.close()
     with psycopg.connect(postgres_server.url, autocommit=True) as connection:
+        connection.execute("SET lock_timeout = '5s'")  # a transaction left open by a failed test
         for schema in set(schemas):
             connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
 

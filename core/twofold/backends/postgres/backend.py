@@ -385,13 +385,8 @@ class PostgresBackend:
     def __iter__(self) -> Iterator[Passage]:
         """Yield all passages of one state, in the order of storing."""
         with self._reading() as (connection, _):
-            cursor = connection.cursor("twofold_passages")
-            cursor.itersize = BATCH
-            cursor.execute(
-                "SELECT d.row, d.id, d.title, d.body, d.metadata FROM passages d ORDER BY d.row"
-            )
-            for found in cursor:
-                yield DecodedPassages([found])[0]
+            for rows in _read_pages(connection.cursor(), BATCH):
+                yield from DecodedPassages(rows)
 
     # Writing
 
@@ -564,18 +559,9 @@ class PostgresBackend:
     def read_batches(self, size: int = BATCH) -> "Iterator[tuple[Batch, GivenVectors]]":
         """Yield all passages of one state with their metadata as JSON, and their vectors."""
         with self._reading(write=True) as (connection, state):
-            cursor, last = connection.cursor(), -1
-            while True:
-                cursor.execute(
-                    "SELECT d.row, d.id, d.title, d.body, d.metadata FROM passages d "
-                    "WHERE d.row > %s ORDER BY d.row LIMIT %s",
-                    (last, size),
-                )
-                found = cursor.fetchall()
-                if not found:
-                    return
+            cursor = connection.cursor()
+            for found in _read_pages(cursor, size):
                 rows = np.array([row[0] for row in found], np.int64)
-                last = int(rows[-1])
                 by_row: dict[int, PassageVectors] = {}
                 if state.vector_set is not None:
                     by_row = dict(read_vectors(cursor, rows).by_passage())
@@ -801,6 +787,22 @@ class _Unprepared:
 
     plan: BatchPlan
     state: StoredState
+
+
+def _read_pages(cursor: Cursor, size: int) -> Iterator[list[tuple[Any, ...]]]:
+    """Yield the rows of all passages in the order of storing, ``size`` at a time."""
+    last = -1
+    while True:
+        cursor.execute(
+            "SELECT d.row, d.id, d.title, d.body, d.metadata FROM passages d "
+            "WHERE d.row > %s ORDER BY d.row LIMIT %s",
+            (last, size),
+        )
+        found = cursor.fetchall()
+        if not found:
+            return
+        last = found[-1][0]
+        yield found
 
 
 def _set_locally(cursor: Cursor, settings: Mapping[str, str]) -> None:

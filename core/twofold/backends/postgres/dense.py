@@ -82,8 +82,7 @@ def search(
     scores = best_scores(metric, vector, found, rows)
     order = np.argsort(-scores, kind="stable")
     best = scores[order]
-    # Passages of equal scores are ordered by id, as pgvector's exact search has them already.
-    if state.built_graph is not None and (best[1:] == best[:-1]).any():
+    if (best[1:] == best[:-1]).any():  # equal scores are ordered by id
         ids = dict(read_ids(cursor, rows))
         names = [ids[row] for row in rows.tolist()]
         by_id = sorted(range(len(rows)), key=lambda at: (-scores[at], names[at]))

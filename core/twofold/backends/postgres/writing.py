@@ -17,6 +17,7 @@ from twofold.backends.postgres.lexical import hash_key
 from twofold.backends.postgres.schema import StoredState, create_vectors
 from twofold.dense import PassageVectors
 from twofold.errors import PassageError
+from twofold.filters.values import flatten_metadata
 from twofold.index.passage_encoding import EncodedTexts
 from twofold.index.writing.upsert import differs
 from twofold.protocols import Analyzer
@@ -112,11 +113,16 @@ def check_storable(batch: Batch) -> None:
                     f"passage {passage.id!r:.60}: {name} has a NUL character, which PostgreSQL "
                     "can't store: remove it"
                 )
-        if "\\u0000" in metadata and find_unstorable(json.loads(metadata)) is not None:
+        if "\\u0000" in metadata and _has_unstorable_field(metadata):
             raise PassageError(
                 f"passage {passage.id!r:.60}: metadata has a NUL character, which PostgreSQL "
                 "can't store: remove it"
             )
+
+
+def _has_unstorable_field(metadata: str) -> bool:
+    """Return whether a field that filters see has text that PostgreSQL can't store."""
+    return find_unstorable(flatten_metadata(json.loads(metadata))) is not None
 
 
 def plan_batch(

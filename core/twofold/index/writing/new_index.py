@@ -70,6 +70,10 @@ def write_index(
     settings = _with_current_analyzer(content.settings, sources)
     unmeasured = replace(settings, agreement=None, agreement_passages=0, agreement_changed=0)
     layout.create(unmeasured)
+    if content.adapters:
+        make_folders(layout.adapters)
+    for name, data in content.adapters.items():
+        write_atomic(layout.adapter_file(name), lambda file, data=data: file.write(data))  # type: ignore[misc]  # bound here
     catalog = Catalog(layout.catalog, read_only=False)
     binding = EncoderBinding(None, layout.folder)
     snapshots = SnapshotProvider(catalog, layout, sources, binding, lambda _: None)
@@ -80,10 +84,6 @@ def write_index(
                 first = transaction.snapshot.state.next_row
                 transaction.change = _plan_change(batch, first, content.vector_set)
         build_structures(writer, compact=True)
-        if content.adapters:
-            make_folders(layout.adapters)
-        for name, data in content.adapters.items():
-            write_atomic(layout.adapter_file(name), lambda file, data=data: file.write(data))  # type: ignore[misc]  # bound here
         with writer.transaction() as transaction:
             measured = replace(
                 transaction.snapshot.settings,
