@@ -4,6 +4,7 @@ PostgreSQL refuses to run as root, so the processes run as another user where th
 root. The binaries are unpacked once for all test processes.
 """
 
+import contextlib
 import fcntl
 import os
 import pwd
@@ -134,9 +135,21 @@ class PostgresServer:
                     raise RuntimeError(log.read_text(errors="replace")[-3000:]) from None
             time.sleep(0.05)
 
+    def processes(self):
+        """Return the ids of all processes of the server, the first one first."""
+        command = ["pgrep", "-P", str(self.process.pid)]
+        children = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        return [self.process.pid, *map(int, children.split())]
+
+    def signal(self, number):
+        """Send a signal to all processes of the server."""
+        for process in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, number)
+
     def kill(self):
-        """Kill all processes of the server at once, as a crash of the machine's kernel does."""
-        os.killpg(self.process.pid, signal.SIGKILL)
+        """Kill all processes of the server."""
+        self.signal(signal.SIGKILL)
         self.process.wait()
 
     def stop(self):

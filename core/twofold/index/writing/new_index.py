@@ -68,7 +68,14 @@ def write_index(
         IndexMismatchError: The analyzer is missing, or its module isn't trusted.
     """
     settings = _with_current_analyzer(content.settings, sources)
-    unmeasured = replace(settings, agreement=None, agreement_passages=0, agreement_changed=0)
+    # A profile whose query adapter has no vectors yet is not active before there are some.
+    unmeasured = replace(
+        settings,
+        active_profile=None,
+        agreement=None,
+        agreement_passages=0,
+        agreement_changed=0,
+    )
     layout.create(unmeasured)
     if content.adapters:
         make_folders(layout.adapters)
@@ -87,6 +94,7 @@ def write_index(
         with writer.transaction() as transaction:
             measured = replace(
                 transaction.snapshot.settings,
+                active_profile=settings.active_profile,
                 agreement=settings.agreement,
                 agreement_passages=settings.agreement_passages,
                 agreement_changed=settings.agreement_changed,
