@@ -27,7 +27,7 @@ from twofold.backends.postgres.dense import read_vectors
 from twofold.backends.postgres.filters import FilterCompiler
 from twofold.backends.postgres.lexical import hash_key
 from twofold.backends.postgres.schema import StoredState
-from twofold.backends.postgres.session import DecodedPassages, PostgresSession
+from twofold.backends.postgres.session import PostgresSession
 from twofold.backends.postgres.writing import (
     Batch,
     BatchPlan,
@@ -72,7 +72,7 @@ from twofold.index.index import Index
 from twofold.index.open_options import AS_STORED, AsStored, OpenOptions
 from twofold.index.passage_encoding import encode_texts
 from twofold.index.saved_records import active_profile, adapter_records, unpack_adapter
-from twofold.index.view import BoundEncoder, check_deletion, served_modes
+from twofold.index.view import BoundEncoder, StoredPassages, check_deletion, served_modes
 from twofold.index.writing.new_index import IndexContent
 from twofold.index.writing.passage_input import BATCH, ENCODED_BATCH, PassageValidator
 from twofold.index.writing.progress import PassageProgress
@@ -354,11 +354,10 @@ class PostgresBackend:
         condition, parameters = _selection(selected, where)
         with self._reading() as (connection, _):
             cursor = connection.execute(
-                "SELECT d.row, d.id, d.title, d.body, d.metadata FROM passages d "
-                f"WHERE {condition} ORDER BY d.row",
+                f"SELECT {tables.PASSAGE_COLUMNS} FROM passages d WHERE {condition} ORDER BY d.row",
                 parameters,
             )
-            found = list(DecodedPassages(cursor.fetchall()))
+            found = list(StoredPassages(cursor.fetchall()))
         if selected is None:
             return found
         by_id = {passage.id: passage for passage in found}
@@ -386,7 +385,7 @@ class PostgresBackend:
         """Yield all passages of one state, in the order of storing."""
         with self._reading() as (connection, _):
             for rows in _read_pages(connection.cursor(), BATCH):
-                yield from DecodedPassages(rows)
+                yield from StoredPassages(rows)
 
     # Writing
 
@@ -555,6 +554,8 @@ class PostgresBackend:
 
         self._write(change)
         self._build_graph()
+        # Until the server has statistics of new tables, it plans searches badly.
+        self._write(lambda cursor, _: cursor.execute("ANALYZE passages, terms, postings"))
 
     def read_batches(self, size: int = BATCH) -> "Iterator[tuple[Batch, GivenVectors]]":
         """Yield all passages of one state with their metadata as JSON, and their vectors."""
@@ -565,7 +566,7 @@ class PostgresBackend:
                 by_row: dict[int, PassageVectors] = {}
                 if state.vector_set is not None:
                     by_row = dict(read_vectors(cursor, rows).by_passage())
-                passages = DecodedPassages(found)
+                passages = StoredPassages(found)
                 yield (
                     [(passages[at], found[at][4]) for at in range(len(found))],
                     [by_row.get(row) for row in rows.tolist()],
@@ -794,7 +795,7 @@ def _read_pages(cursor: Cursor, size: int) -> Iterator[list[tuple[Any, ...]]]:
     last = -1
     while True:
         cursor.execute(
-            "SELECT d.row, d.id, d.title, d.body, d.metadata FROM passages d "
+            f"SELECT {tables.PASSAGE_COLUMNS} FROM passages d "
             "WHERE d.row > %s ORDER BY d.row LIMIT %s",
             (last, size),
         )

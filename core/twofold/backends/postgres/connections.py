@@ -42,12 +42,12 @@ TRANSIENT: tuple[type[psycopg.Error], ...] = (
 """Faults after which the same operation may succeed."""
 _PASSING = ("starting up", "shutting down", "too many", "remaining connection slots", "recovery")
 """Parts of the messages by which a server refuses a connection that it may accept later."""
+_STANDBY = "this server is a standby: pass the URL of the primary to write"
 _ADVICE: tuple[tuple[type[psycopg.Error], str], ...] = (
     (pg.DiskFull, "free space on the server, and repeat the call: what was committed is stored"),
     (pg.OutOfMemory, "the server has too little memory, or its shared memory is too small"),
     (pg.InsufficientPrivilege, "grant the user rights on the database and the schema"),
     (pg.QueryCanceled, "pass a larger timeout, or an index_type that searches faster"),
-    (pg.ReadOnlySqlTransaction, "this server is a standby: pass the URL of the primary to write"),
     (pg.InvalidPassword, "check the user and the password, or set PGPASSWORD"),
     (pg.InvalidAuthorizationSpecification, "check the user, or the server's pg_hba.conf"),
     (pg.InvalidCatalogName, "create the database, or correct its name in the URL"),
@@ -111,7 +111,7 @@ class Server:
         name = str(parameters.get("dbname") or os.environ.get("PGDATABASE") or user)
         return cls(f"{host}:{port}/{name}", user, parameters)
 
-    def connect(self, timeout: float, *, autocommit: bool = False) -> LimitedConnection:
+    def connect(self, timeout: float) -> LimitedConnection:
         """Open a connection; raise BackendError if there is none within ``timeout`` seconds."""
         given: dict[str, Any] = {
             **_KEEPALIVE,
@@ -121,7 +121,7 @@ class Server:
             "tcp_user_timeout": round(timeout * 1000),
         }
         try:
-            connection = LimitedConnection.connect(autocommit=autocommit, **given)
+            connection = LimitedConnection.connect(**given)
         except psycopg.Error as error:
             failure = self.to_error(error)
             text = str(error)
@@ -140,7 +140,7 @@ class Server:
                 f"another writer holds the lock of {self.label}: wait for it, or pass a larger wait"
             )
         if isinstance(error, pg.ReadOnlySqlTransaction):
-            return ReadOnlyError(f"PostgreSQL at {self.label}: {text}: {_ADVICE[4][1]}")
+            return ReadOnlyError(f"PostgreSQL at {self.label}: {text}: {_STANDBY}")
         advice = next((advice for kind, advice in _ADVICE if isinstance(error, kind)), None)
         if advice is None and isinstance(error, psycopg.OperationalError):
             advice = "check that the server runs and can be reached"

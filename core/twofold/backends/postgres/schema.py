@@ -302,6 +302,8 @@ def as_state(found: tuple[Any, ...] | None) -> StoredState:
     return state
 
 
+PASSAGE_COLUMNS = "d.row, d.id, d.title, d.body, d.metadata, ''::bytea"
+"""The fields of a `StoredPassage`, from the table of passages ``d``; the content hash is empty."""
 STATE_COLUMNS = _STATE
 """The columns of the table ``state``, as `as_state` takes them."""
 

@@ -1,10 +1,9 @@
 """Sessions: one transaction that sees one state of the tables, searched and read as a whole."""
 
-import json
 import threading
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast, overload
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import numpy as np
 import psycopg
@@ -14,11 +13,12 @@ from twofold.backends.postgres import dense, lexical
 from twofold.backends.postgres.connections import Connection, Server
 from twofold.backends.postgres.filters import FilterCompiler, list_fields
 from twofold.backends.postgres.lexical import WeightedQuery
-from twofold.backends.postgres.schema import StoredState
+from twofold.backends.postgres.schema import PASSAGE_COLUMNS, StoredState
 from twofold.errors import CorruptIndexError, QueryError
 from twofold.filters import Filter, type_name
 from twofold.filters.values import ValueType
 from twofold.index.saved_records import default_title_weight
+from twofold.index.view import StoredPassages
 from twofold.lexical import BM25
 from twofold.protocols import Analyzer, Scorer, SpanAnalyzer
 from twofold.similarity import Metric
@@ -26,7 +26,6 @@ from twofold.types import (
     LegHits,
     Mask,
     Moments,
-    Passage,
     Scores,
     TermMatch,
     TermSpan,
@@ -45,7 +44,6 @@ _JSON_TYPES = {
     "array": ValueType.LIST,
     "object": ValueType.OBJECT,
 }
-_PASSAGE = "d.row, d.id, d.title, d.body, d.metadata"
 
 
 def _translated(
@@ -64,27 +62,6 @@ def _translated(
                 raise self._server.to_error(error) from None
 
     return cast("Callable[Concatenate[PostgresSession, _Arguments], _Result]", call)
-
-
-class DecodedPassages(Sequence[Passage]):
-    """A sequence of passages, whose metadata is decoded when they are accessed."""
-
-    def __init__(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        self._rows = rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    @overload
-    def __getitem__(self, position: int) -> Passage: ...
-    @overload
-    def __getitem__(self, position: slice) -> "DecodedPassages": ...
-
-    def __getitem__(self, position: int | slice) -> "Passage | DecodedPassages":
-        if isinstance(position, slice):
-            return DecodedPassages(self._rows[position])
-        _, name, title, text, metadata = self._rows[position]
-        return Passage(text=text, id=name, title=title, metadata=json.loads(metadata))
 
 
 class PostgresSession:
@@ -166,7 +143,7 @@ class PostgresSession:
         vectors: bool = False,
     ) -> Fetched:
         """Return passages by row, or by id, leaving out unknown ids."""
-        columns = _PASSAGE if texts else "d.row, d.id"
+        columns = PASSAGE_COLUMNS if texts else "d.row, d.id"
         if keys is None:
             hashes = [lexical.hash_key(name) for name in ids or ()]
             self._cursor.execute(
@@ -183,7 +160,7 @@ class PostgresSession:
             by_row = {found[0]: found for found in self._cursor.fetchall()}
             ordered = [by_row[key] for key in keys.tolist()]
         names = [found[1] for found in ordered]
-        passages = DecodedPassages(ordered) if texts else ()
+        passages = StoredPassages(ordered) if texts else ()
         if not vectors:
             return Fetched(keys, names, passages)
         if self.corpus.metric is None:

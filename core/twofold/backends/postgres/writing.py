@@ -14,7 +14,7 @@ from twofold.backends.postgres.connections import Cursor
 from twofold.backends.postgres.dense import read_vectors
 from twofold.backends.postgres.filters import find_unstorable, storable_fields
 from twofold.backends.postgres.lexical import hash_key
-from twofold.backends.postgres.schema import StoredState, create_vectors
+from twofold.backends.postgres.schema import PASSAGE_COLUMNS, StoredState, create_vectors
 from twofold.dense import PassageVectors
 from twofold.errors import PassageError
 from twofold.filters.values import flatten_metadata
@@ -28,7 +28,6 @@ from twofold.types import Passage, Vectors
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _END = b"\xff\xff"
 _CHUNK = 1 << 20  # bytes sent at a time
-_MAX_TERMS = (1 << 31) - 1
 _POSTING = np.dtype(
     [
         *(("n", ">i2"), ("l0", ">i4"), ("term", ">i4"), ("l1", ">i4"), ("row", ">i8")),
@@ -131,11 +130,10 @@ def plan_batch(
     """Find the passages of a batch that differ from what is stored; of equal ids, the last."""
     last = {passage.id: position for position, (passage, _) in enumerate(batch)}
     cursor.execute(
-        "SELECT row, id, title, body, metadata FROM passages WHERE key = ANY(%s::uuid[])",
+        f"SELECT {PASSAGE_COLUMNS} FROM passages d WHERE d.key = ANY(%s::uuid[])",
         ([hash_key(name) for name in last],),
     )
-    found: list[tuple[int, str, str, str, str]] = cursor.fetchall()
-    stored = {row[1]: StoredPassage(*row, content=b"") for row in found}
+    stored = {row[1]: StoredPassage(*row) for row in cursor.fetchall()}
     changed = [
         position for name, position in last.items() if differs(stored.get(name), *batch[position])
     ]
@@ -249,7 +247,8 @@ def store_batch(
     rows = {position: first + at for at, position in enumerate(plan.changed)}
     settings, vector_set = state.settings, state.vector_set
     if settings.dense and vector_set is None and prepared.vector_set is not None:
-        settings, vector_set = prepared.vector_set
+        first_settings, vector_set = prepared.vector_set
+        settings = replace(settings, metric=first_settings.metric, dim=first_settings.dim)
     vectors = _assign_vectors(batch, plan, prepared, given, rows, settings)
     if not len(vectors) and state.vector_set is None:
         settings, vector_set = state.settings, None
