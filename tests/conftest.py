@@ -16,9 +16,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # each core has a worker, so a worker n
 import psycopg
 import pytest
 from hypothesis import settings
+from pymilvus import MilvusClient
 
 from postgres_server import PostgresServer, make_folder, unpack
 from twofold import HashingEncoder, Index, Passage, Retriever
+from twofold.backends.milvus import MilvusBackend
 from twofold.backends.postgres import PostgresBackend
 
 # The same examples on every run of CI; anywhere else new ones are tried each time.
@@ -109,6 +111,33 @@ def postgres(postgres_server):
         connection.execute("SET lock_timeout = '5s'")  # a transaction left open by a failed test
         for schema in set(schemas):
             connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+
+
+@pytest.fixture(scope="session")
+def milvus_uri(tmp_path_factory):
+    """A Milvus Lite file of this test process, or the server that MILVUS_URI names."""
+    return os.environ.get("MILVUS_URI") or str(tmp_path_factory.mktemp("milvus") / "lite.db")
+
+
+@pytest.fixture
+def milvus(milvus_uri):
+    """Opens backends, each in a collection of its own that is deleted after the test."""
+    opened = []
+
+    def open_backend(**options):
+        options.setdefault("collection", f"test_{secrets.token_hex(6)}")
+        opened.append(MilvusBackend(options.pop("uri", milvus_uri), **options))
+        return opened[-1]
+
+    yield open_backend
+    names = {backend.collection for backend in opened}
+    for backend in opened:
+        backend.close()
+    client = MilvusClient(milvus_uri, token=os.environ.get("MILVUS_TOKEN", ""))
+    for name in names:
+        for collection in (name, f"{name}_windows", f"{name}_state"):
+            client.drop_collection(collection)
+    client.close()
 
 
 @pytest.fixture

@@ -46,6 +46,7 @@ class Capabilities:
         modes: The search modes: hybrid, dense or lexical.
         max_k: The most passages that one search of a leg returns, None without a limit.
         completes: Whether it can score passages by key (`SearchSession.complete`).
+        exact: Whether a dense search can compare all vectors (an ``effort`` of ``math.inf``).
         scorers: Whether it takes a scoring function per query.
         snapshot: Whether a session, and its scope reopened later, see one generation.
         statistics: Whether its sessions implement `CorpusStatistics`.
@@ -56,6 +57,7 @@ class Capabilities:
     modes: tuple[Mode, ...]
     max_k: int | None = None
     completes: bool = True
+    exact: bool = True
     scorers: bool = False
     snapshot: bool = False
     statistics: bool = False

@@ -18,7 +18,7 @@ from twofold.training import AdapterPlan, TrainingSet, mine, train_adapter
 from twofold.tuning import TuningPlan, tune
 from twofold.types import Passage
 
-ENGINES = ["local", "dictionary", "postgres"]
+ENGINES = ["local", "dictionary", "postgres", "milvus"]
 METRICS = ["cosine", "dot", "euclidean"]
 WORDS = ["apple", "pear", "red", "green", "tree", "leaf", "river", "stone", "hill", "sun", "lake"]
 FILTERS = [
@@ -58,6 +58,8 @@ def open_engine(request):
             return DictBackend(metric)
         if name == "postgres":
             return request.getfixturevalue("postgres")(**options)
+        if name == "milvus":
+            return request.getfixturevalue("milvus")(**options, index_type="flat")
         opened.append(Index.open(None, **options))
         return opened[-1]
 
@@ -182,7 +184,21 @@ def test_a_filter_is_matched_over_the_keys_alone(engine, where):
 
 def test_statistics_are_those_of_all_passages(engine):
     vectors, vector = some_vectors(60), some_vectors(1, seed=5)[0]
+    with engine.session() as session:
+        assert session.least_dense_score(vector) <= min(
+            oracles.nearness("cosine", vector, each) for each in vectors
+        )
+        assert session.term_coverage("red zebra") == 0.5
+        assert session.metadata_fields() == ["group", "tags", "year"]
+        assert session.corpus.passages == 60
+
+
+@pytest.mark.parametrize("name", [name for name in ENGINES if name != "milvus"])
+def test_moments_are_those_of_all_scores(open_engine, name):
+    vectors, vector = some_vectors(60), some_vectors(1, seed=5)[0]
     terms = {one.id: split_words(one.content) for one in some_passages()}
+    engine = open_engine(name, "cosine")
+    engine.upsert(some_passages(), vectors=vectors)
     with engine.session() as session:
         scores = [oracles.nearness("cosine", vector, each) for each in vectors]
         moments = session.dense_moments(vector)
@@ -193,12 +209,16 @@ def test_statistics_are_those_of_all_passages(engine):
         scores = [found.get(one, 0.0) for one in terms]
         moments = session.lexical_moments("red tree", None)
         assert moments.mean == pytest.approx(np.mean(scores), abs=1e-3)
-        assert session.least_dense_score(vector) <= min(
-            oracles.nearness("cosine", vector, each) for each in vectors
-        )
-        assert session.term_coverage("red zebra") == 0.5
-        assert session.metadata_fields() == ["group", "tags", "year"]
-        assert session.corpus.passages == 60
+
+
+def test_an_engine_that_has_no_moments_says_so(open_engine):
+    engine = open_engine("milvus", "cosine")
+    engine.upsert(some_passages(), vectors=some_vectors(60))
+    with engine.session() as session:
+        with pytest.raises(QueryError, match="Milvus.* does not score all passages"):
+            session.dense_moments(some_vectors(1)[0])
+        with pytest.raises(QueryError, match="Milvus.* does not score all passages"):
+            session.lexical_moments("red", None)
 
 
 def test_a_writable_engine_replaces_deletes_and_gets(engine):
@@ -216,8 +236,8 @@ def test_a_writable_engine_replaces_deletes_and_gets(engine):
         assert ids_of(session, hits) == ["03"]
 
 
-def on_postgres(postgres):
-    backend = postgres(encoder=HashingEncoder(), analyzer=split_words_analyzer)
+def on_server(open_backend, **options):
+    backend = open_backend(encoder=HashingEncoder(), analyzer=split_words_analyzer, **options)
     backend.upsert(some_passages())
     return backend
 
@@ -241,8 +261,8 @@ def local():
     {}, {"where": {"year": {"$gte": 2003}}}, {"min_score": 0.4}, {"diversity": 0.4},
     {"dedup_threshold": 0.95}, {"group_by": "group", "per_group": 2}, {"k": 25},
 ])  # fmt: skip
-def test_a_retriever_gives_the_same_over_all_engines(local, postgres, mode, options):
-    targets = [encoded(), on_postgres(postgres)]
+def test_a_retriever_gives_the_same_over_all_engines(local, postgres, milvus, mode, options):
+    targets = [encoded(), on_server(postgres), on_server(milvus, index_type="flat")]
     for query in ("red apple", "sun over the lake", "stone", "nothing here", " "):
         fusion = WeightedSum(dense_weight=0.4)
         ours = Retriever(local, mode=mode, depth=10, fusion=fusion, **options).retrieve(query)
@@ -254,12 +274,12 @@ def test_a_retriever_gives_the_same_over_all_engines(local, postgres, mode, opti
             assert theirs.warnings == ours.warnings
 
 
-@pytest.fixture(params=["dictionary", "postgres"])
+@pytest.fixture(params=["dictionary", "postgres", "milvus"])
 def target(request):
     """Something to search, with an encoder."""
     if request.param == "dictionary":
         return encoded()
-    return on_postgres(request.getfixturevalue("postgres"))
+    return on_server(request.getfixturevalue(request.param))
 
 
 def with_profile(target, profile):

@@ -8,12 +8,12 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import numpy as np
 import xxhash
 
 from twofold.backend import SearchScope
+from twofold.backends.remote_index import RemoteIndex
 from twofold.dense import PassageVectors
 from twofold.errors import BackendError, IndexMismatchError, InputError
 from twofold.index import Index
@@ -24,9 +24,6 @@ from twofold.index.saved_records import adapter_records, read_adapter_file
 from twofold.index.view import IndexView
 from twofold.index.writing.new_index import Batch, IndexContent, write_index
 from twofold.types import LegHits, Passage
-
-if TYPE_CHECKING:
-    from twofold.backends.postgres import PostgresBackend
 
 _BATCH = 2048
 _PROBES = 20
@@ -82,7 +79,7 @@ class Tally:
 
 def push(
     index: Index,
-    backend: "PostgresBackend",
+    backend: RemoteIndex,
     *,
     replace: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -128,7 +125,7 @@ def push(
 
 
 def pull(
-    backend: "PostgresBackend",
+    backend: RemoteIndex,
     path: str | os.PathLike[str],
     *,
     overwrite: bool = False,
@@ -218,7 +215,7 @@ def _read_batches(
         )
 
 
-def _find_others(view: IndexView, backend: "PostgresBackend") -> list[str]:
+def _find_others(view: IndexView, backend: RemoteIndex) -> list[str]:
     """Return the ids that a server has and an index doesn't."""
     others: list[str] = []
     ids = (passage.id for passage in backend)
@@ -228,7 +225,7 @@ def _find_others(view: IndexView, backend: "PostgresBackend") -> list[str]:
     return others
 
 
-def _check_others(view: IndexView, backend: "PostgresBackend") -> None:
+def _check_others(view: IndexView, backend: RemoteIndex) -> None:
     """Raise InputError if a server has passages that an index doesn't have."""
     others = _find_others(view, backend)
     if others:
@@ -238,7 +235,7 @@ def _check_others(view: IndexView, backend: "PostgresBackend") -> None:
         )
 
 
-def _compare(source: Tally, backend: "PostgresBackend") -> None:
+def _compare(source: Tally, backend: RemoteIndex) -> None:
     """Raise BackendError unless a server has the passages and vectors that were sent."""
     copied = Tally()
     for batch, vectors in backend.read_batches(_BATCH):

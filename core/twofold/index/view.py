@@ -37,7 +37,8 @@ from twofold.index.saved_records import active_profile, default_title_weight
 from twofold.index.segment_types import LexicalSegmentType
 from twofold.index.snapshot import Snapshot, load_snapshot
 from twofold.lexical import LiveSegment, PostingsIndex
-from twofold.protocols import Encoder, Scorer, SpanAnalyzer
+from twofold.lexical.query_terms import find_query_spans
+from twofold.protocols import Encoder, Scorer
 from twofold.segments import PackedStrings, hash_strings, ids_at
 from twofold.similarity import Metric
 from twofold.storage import (
@@ -365,14 +366,7 @@ class IndexView:
 
     def term_spans(self, text: str, passages: Sequence[str]) -> list[list[TermSpan]]:
         """Return, for each text, the query terms' spans; none if the analyzer can't find them."""
-        analyzer = self._postings().analyzer
-        if not isinstance(analyzer, SpanAnalyzer):
-            return [[] for _ in passages]
-        terms = set(analyzer.query_terms(text))
-        return [
-            [span for span in analyzer.spans(passage) if span.term in terms] if passage else []
-            for passage in passages
-        ]
+        return find_query_spans(self._postings().analyzer, text, passages)
 
     # WindowExplainer
 

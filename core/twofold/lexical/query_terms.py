@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from twofold.lexical.live_segments import CollectionStatistics
 from twofold.lexical.segment import MAX_TERMS
 from twofold.lexical.vocabulary import hash_terms
-from twofold.protocols import Scorer
+from twofold.protocols import Analyzer, Scorer, SpanAnalyzer
+from twofold.types import TermSpan
 
 _SCALE_BITS = 40  # scores are integers in units of 2**-40, coarser if the sum would exceed 61 bits
 _Ints = NDArray[np.int64]
@@ -130,3 +131,14 @@ def _cosine_weights(counts: _Ints, idf: _Floats, query_ptr: _Ints, scorer: Score
         length = float(np.sqrt((values[terms] ** 2).sum()))
         values[terms] /= length if length > 0 else 1.0
     return np.asarray(values * idf)
+
+
+def find_query_spans(analyzer: Analyzer, query: str, texts: Sequence[str]) -> list[list[TermSpan]]:
+    """Return, for each text, the query terms' spans; none if the analyzer can't find them."""
+    if not isinstance(analyzer, SpanAnalyzer):
+        return [[] for _ in texts]
+    terms = set(analyzer.query_terms(query))
+    return [
+        [span for span in analyzer.spans(text) if span.term in terms] if text else []
+        for text in texts
+    ]

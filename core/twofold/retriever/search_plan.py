@@ -175,6 +175,11 @@ def plan_search(scope: SearchScope, options: SearchOptions) -> SearchPlan:
         limit = max(limit, int(depth))
         if options.reranker is not None:
             limit = max(limit, int(options.reranker.candidates))
+    if options.exact and not scope.capabilities.exact:
+        raise QueryError(
+            "this backend can't compare all vectors with its index type: leave out exact=True, "
+            "or use Flat()"
+        )
     effort = math.inf if options.exact else options.effort
     limit = cap_limit(scope, limit)
     return SearchPlan(options, mode, fusion, int(depth), scorer, where, limit, effort)

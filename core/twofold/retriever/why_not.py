@@ -139,7 +139,8 @@ class Rerun:
     def from_query(cls, scope: SearchScope, answered: AnsweredQuery, passage_id: str) -> "Rerun":
         """Search the legs of a query again, exactly and deeply."""
         options = replace(answered.plan.options, observer=None)
-        plan = replace(answered.plan, options=options, effort=math.inf)
+        effort = math.inf if scope.capabilities.exact else answered.plan.effort
+        plan = replace(answered.plan, options=options, effort=effort)
         searched = cap_limit(scope, max(_SEARCHED, answered.limit))
         (lists,) = search_legs(scope, plan, [answered.query], searched)
         key = scope.find_keys([passage_id])[passage_id]

@@ -2,17 +2,18 @@
 
 import json
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import psycopg
 from psycopg import IsolationLevel
 
-from twofold.backend import Capabilities, QueryMap, SearchProfile, SearchScope
+from twofold.backend import Capabilities, QueryMap, SearchProfile
+from twofold.backends.batches import Batch, GivenVectors, Preparation, StoredBatch
 from twofold.backends.postgres import schema as tables
 from twofold.backends.postgres.connections import (
     GRACE,
@@ -29,20 +30,13 @@ from twofold.backends.postgres.lexical import hash_key
 from twofold.backends.postgres.schema import StoredState
 from twofold.backends.postgres.session import PostgresSession
 from twofold.backends.postgres.writing import (
-    Batch,
-    BatchPlan,
-    FirstVectors,
-    GivenVectors,
-    Preparation,
-    StoredBatch,
-    as_stored,
     check_storable,
-    count_terms,
     delete_rows,
-    plan_batch,
+    plan_stored,
     store_batch,
     write_state,
 )
+from twofold.backends.remote_index import RemoteIndex, Unprepared, settings_of
 from twofold.dense import (
     HNSW,
     Auto,
@@ -59,40 +53,21 @@ from twofold.dense.index_types import (
 )
 from twofold.errors import (
     DegradedWarning,
-    IndexClosedError,
     IndexNotFoundError,
     InputError,
-    ReadOnlyError,
-    VectorError,
 )
 from twofold.filters import parse_filter
-from twofold.index.analyzer_binding import StoredAnalyzer
-from twofold.index.encoder_binding import EncoderBinding
 from twofold.index.index import Index
 from twofold.index.open_options import AS_STORED, AsStored, OpenOptions
-from twofold.index.passage_encoding import encode_texts
-from twofold.index.saved_records import active_profile, adapter_records, unpack_adapter
-from twofold.index.view import BoundEncoder, StoredPassages, check_deletion, served_modes
-from twofold.index.writing.new_index import IndexContent
-from twofold.index.writing.passage_input import BATCH, ENCODED_BATCH, PassageValidator
-from twofold.index.writing.progress import PassageProgress
-from twofold.index.writing.upsert import (
-    UpsertPlanner,
-    UpsertResult,
-    start_vector_set,
-    warn_of_unfindable,
-)
+from twofold.index.view import StoredPassages, check_deletion
+from twofold.index.writing.passage_input import BATCH
 from twofold.lexical import AnalyzerLike
-from twofold.protocols import Analyzer, Encoder
+from twofold.protocols import Encoder
 from twofold.similarity import Metric
 from twofold.storage import IndexSettings
-from twofold.types import MODES, Mode, Passage, PassageLike, Vectors, Where
-from twofold.validation import check_integer, check_iterable, check_number
+from twofold.types import MODES, Passage, Where
+from twofold.validation import check_integer, check_number
 
-_CAPABILITIES: dict[tuple[Mode, ...], Capabilities] = {
-    modes: Capabilities(modes, scorers=True, statistics=True, explains=True, windows=True)
-    for modes in (MODES, ("dense",), ("lexical",))
-}
 _READ = IsolationLevel.REPEATABLE_READ
 _WORK_MEMORY = "64MB"
 _BUILD_MEMORY = "512MB"
@@ -100,7 +75,7 @@ _DELETED = 10_000  # passages deleted by one statement
 _Result = TypeVar("_Result")
 
 
-class PostgresBackend:
+class PostgresBackend(RemoteIndex):
     """An index in a PostgreSQL database: passages, vectors and postings in a schema of their own.
 
     Takes the place of an `Index` in a `Retriever` and in both adapters. Many clients can read and
@@ -148,6 +123,8 @@ class PostgresBackend:
             Retriever(backend).retrieve("how do plants make food?")
     """
 
+    features = Capabilities(MODES, scorers=True, statistics=True, explains=True, windows=True)
+
     def __init__(
         self,
         url: str,
@@ -187,19 +164,10 @@ class PostgresBackend:
         self._writers = Connections(self._server, pool_size, self._timeout)
         self._readers = Connections(self._read_server, pool_size, self._timeout)
         self._extension: str | None = None
-        self._profile, self._query_adapter = profile, query_adapter
-        self._analyzers = options.analyzer_sources
-        self._adapters: dict[str, QueryMap] = {}
-        self._analyzer: tuple[IndexSettings, Analyzer] | None = None
         kind = _as_index_type(index_type)
         try:
             state = self._open_tables(options, kind, template, create=create and not read_only)
-            settings = state.settings
-            options.check(settings)
-            self._latest = state
-            self._binding = EncoderBinding(options.load_encoder(settings), Path())
-            if state.vector_set is not None and options.names_another(settings):
-                self._binding.check_passed(settings, state.vector_set)
+            self._start(options, state, profile, query_adapter)
         except BaseException:
             self.close()
             raise
@@ -264,46 +232,9 @@ class PostgresBackend:
     # Reading
 
     @property
-    def capabilities(self) -> Capabilities:
-        """The modes and features that a retriever can use, as of the last state read."""
-        return _CAPABILITIES[served_modes(self._latest.settings)]
-
-    @property
-    def modes(self) -> tuple[Mode, ...]:
-        """The search modes (hybrid, dense, lexical) that a retriever can use."""
-        return served_modes(self.last_settings)
-
-    @property
-    def last_settings(self) -> IndexSettings:
-        """The settings of the last state that was read. Asks no server."""
-        return self._latest.settings
-
-    @property
-    def loaded_encoder(self) -> Encoder | None:
-        """The encoder if it was passed or used before, else None. Asks no server."""
-        return self._binding.find_loaded(self.last_settings, self._latest.vector_set)
-
-    @property
-    def encoder(self) -> Encoder | None:
-        """The encoder, loaded on first use; None where callers pass vectors."""
-        if not self._binding.has_encoder(self.last_settings):
-            return None
-        return self._binding.encoder(self.last_settings, self._latest.vector_set)
-
-    @property
-    def dim(self) -> int | None:
-        """The vectors' dimensions, None before the first vector."""
-        return self.last_settings.dim
-
-    @property
-    def metric(self) -> Metric | None:
-        """The similarity of vectors, None before the first vector."""
-        return self.last_settings.metric
-
-    @property
-    def given_analyzers(self) -> Sequence[Analyzer]:
-        """The analyzers that the caller passed."""
-        return self._analyzers.given
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._writers.closed
 
     @property
     def schema(self) -> str:
@@ -321,27 +252,6 @@ class PostgresBackend:
         """Open a transaction that sees one state of the tables."""
         with self._reading() as (connection, state):
             yield PostgresSession(self._read_server, connection, state, self._find_analyzer(state))
-
-    @contextmanager
-    def open_search(self) -> Iterator[SearchScope]:
-        """Open a session with the encoder, profile and query adapter of its state."""
-        with self.session() as session:
-            settings, vector_set = session.state.settings, session.state.vector_set
-            has_encoder = self._binding.has_encoder(settings)
-            encoder = BoundEncoder(self._binding, settings, vector_set) if has_encoder else None
-            profile = self._profile if self._profile is not None else active_profile(settings)
-            adapter = self._query_adapter
-            if adapter is None and profile is not None and profile.query_adapter is not None:
-                adapter = self._load_adapter(session, profile.query_adapter)
-            yield SearchScope(
-                session,
-                _CAPABILITIES[served_modes(settings)],
-                encoder,
-                profile,
-                adapter,
-                self.open_search,
-                analyzer=self._find_analyzer(session.state),
-            )
 
     def get(self, ids: Iterable[str] | None = None, *, where: Where | None = None) -> list[Passage]:
         """Return the passages that satisfy ``ids``, ``where`` or both, if passed, as stored.
@@ -375,12 +285,6 @@ class PostgresBackend:
             found = cursor.fetchone()
             return int(found[0]) if found is not None else 0
 
-    def __len__(self) -> int:
-        return self.count()
-
-    def __contains__(self, passage_id: object) -> bool:
-        return isinstance(passage_id, str) and bool(self.get([passage_id]))
-
     def __iter__(self) -> Iterator[Passage]:
         """Yield all passages of one state, in the order of storing."""
         with self._reading() as (connection, _):
@@ -388,65 +292,6 @@ class PostgresBackend:
                 yield from StoredPassages(rows)
 
     # Writing
-
-    def upsert(
-        self,
-        passages: Iterable[PassageLike],
-        *,
-        vectors: Vectors | None = None,
-        progress: Callable[[int], None] | None = None,
-    ) -> UpsertResult:
-        """Add passages; replace those stored under the same ids.
-
-        Each batch of hundreds is one transaction, which is repeated after a transient fault. A
-        call that was stopped can be repeated: unchanged passages are skipped, and not encoded
-        again.
-
-        Args:
-            passages: The passages, as in `Index.upsert`.
-            vectors: Their vectors (n, dim), used instead of encoding.
-            progress: Called with the number of passages encoded or committed so far.
-
-        Raises:
-            PassageError: A passage is invalid, or has a character that PostgreSQL can't store.
-            VectorError: The vectors are invalid, or missing in an index without an encoder.
-            EncoderMismatchError: The encoder is not the one that produced the stored vectors.
-            BackendError: The server failed. What was committed is stored.
-        """
-        check_iterable(passages)
-        self._check_writable()
-        if vectors is not None and not isinstance(passages, Sequence):
-            passages = list(passages)
-        with self._reading(write=True) as (_, state):
-            settings = state.settings
-        planner = UpsertPlanner(settings, self._binding, vectors)
-        planner.check_vectors(passages if isinstance(passages, Sequence) else None)
-        encodes = vectors is None and self._binding.has_encoder(settings)
-        validator, shown = PassageValidator(), PassageProgress(progress)
-        ids: list[str] = []
-        counts = np.zeros(7, np.int64)
-        new_set = None
-        if vectors is not None and settings.dense and state.vector_set is None:
-            new_set = start_vector_set(settings, self._binding, 1)
-        for batch in validator.iterate_batches(passages, ENCODED_BATCH if encodes else BATCH):
-            check_storable(batch)
-            passed, given = planner.next_vectors(len(batch)), None
-            prepared = Preparation(vector_set=new_set)
-            if passed is not None:
-                given = self._as_stored(passed, new_set)
-            with shown.encoding(len(batch)):
-                stored = self._store(batch, given, prepared)
-            ids += [passage.id for passage, _ in batch]
-            same = len(batch) - stored.added - stored.updated
-            counts += (
-                *(stored.added, stored.updated, same, prepared.truncated, prepared.windowed),
-                *(stored.empty, stored.zero_vectors),
-            )
-            shown.commit(len(batch))
-        self._build_graph()
-        result = UpsertResult(tuple(ids), *counts.tolist())
-        warn_of_unfindable(result, stacklevel=3)
-        return result
 
     def delete(self, ids: Iterable[str] | None = None, *, where: Where | None = None) -> int:
         """Delete passages that satisfy ``ids``, ``where`` or both, if passed; return how many.
@@ -502,45 +347,11 @@ class PostgresBackend:
         self._writers.close()
         self._readers.close()
 
-    def __enter__(self) -> "PostgresBackend":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __copy__(self) -> "PostgresBackend":
-        """Return this object, which copies of a retriever share."""
-        return self
-
-    def __deepcopy__(self, memo: object) -> "PostgresBackend":
-        """Return this object, which copies of a retriever share."""
-        return self
-
-    def __reduce__(self) -> NoReturn:
-        """Refuse pickling, which would write the password."""
-        raise TypeError(
-            "a PostgresBackend can't be pickled, because its URL may have a password: create one "
-            "in each process"
-        )
-
     def __repr__(self) -> str:
         user = f"{self._server.user}@" if self._server.user else ""
         return f"PostgresBackend('postgresql://{user}{self._server.label}', schema={self.schema!r})"
 
     # Moving, by `twofold.backends.moving`
-
-    def write_batch(
-        self, batch: Batch, vectors: GivenVectors, first: FirstVectors | None
-    ) -> StoredBatch:
-        """Store passages with vectors as an index has stored them; equal ones are left alone.
-
-        Args:
-            batch: Valid passages, each with its metadata as JSON.
-            vectors: The vectors of each, None for one without any.
-            first: The settings and the vector set, where these may be the first vectors.
-        """
-        check_storable(batch)
-        return self._store(batch, vectors, Preparation(vector_set=first))
 
     def write_settings(self, settings: IndexSettings, adapters: Mapping[str, bytes]) -> None:
         """Replace the settings and the query adapters, and build the graph that is asked for."""
@@ -572,22 +383,13 @@ class PostgresBackend:
                     [by_row.get(row) for row in rows.tolist()],
                 )
 
-    def read_content(self) -> IndexContent:
-        """Return the settings, the vectors' encoder and the query adapters."""
-        with self.session() as session:
-            settings = session.state.settings
-            names = adapter_records(settings)
-            adapters = {name: session.read_adapter(name) for name in names}
-            return IndexContent(settings, session.state.vector_set, adapters)
-
     # Transactions
 
     @contextmanager
     def _reading(self, *, write: bool = False) -> Iterator[tuple[LimitedConnection, StoredState]]:
         """Open a transaction that sees one state; ``write`` asks the server that is written to."""
         connections = self._writers if write else self._readers
-        if connections.closed:
-            raise IndexClosedError(f"{self!r} was closed: create another one")
+        self._check_open()
 
         def begin() -> tuple[ExitStack, LimitedConnection, StoredState]:
             with ExitStack() as stack:
@@ -652,91 +454,30 @@ class PostgresBackend:
         except psycopg.Error as error:
             raise server.to_error(error) from None
 
-    def _check_writable(self) -> None:
-        if self.read_only:
-            raise ReadOnlyError(f"{self!r} was opened with read_only=True: it can't be written to")
-        if self._writers.closed:
-            raise IndexClosedError(f"{self!r} was closed: create another one")
-
     # Storing
 
-    def _as_stored(self, vectors: Vectors, new_set: FirstVectors | None) -> GivenVectors:
-        """Return vectors that the caller passed as they are stored."""
-        latest = self._latest
-        settings = latest.settings if latest.vector_set is not None else None
-        if settings is None:
-            assert new_set is not None  # the first vectors
-            settings = new_set[0]
-        assert settings.metric is not None  # known with the vector set
-        if settings.dim not in (None, vectors.shape[1]):
-            raise VectorError(
-                f"vectors must have the index's {settings.dim} dimensions, got {vectors.shape[1]}"
-            )
-        return as_stored(settings.metric, vectors)
+    def _read_state(self) -> StoredState:
+        with self._reading(write=True) as (_, state):
+            return state
 
-    def _store(
+    def _check_storable(self, batch: Batch) -> None:
+        check_storable(batch)
+
+    def _try_store(
         self, batch: Batch, given: GivenVectors | None, prepared: Preparation
-    ) -> StoredBatch:
-        """Store a batch; terms and vectors are computed while no transaction is open."""
-
-        def attempt(cursor: Cursor, state: StoredState) -> StoredBatch | _Unprepared:
-            plan = plan_batch(cursor, state, batch, given)
+    ) -> StoredBatch | Unprepared:
+        def attempt(cursor: Cursor, state: StoredState) -> StoredBatch | Unprepared:
+            plan = plan_stored(cursor, state, batch, given)
             if not plan.changed:
                 return StoredBatch(0, 0, 0, 0)
             if prepared.lacks(plan, state, given=given is not None):
-                return _Unprepared(plan, state)
+                return Unprepared(plan, state)
             return store_batch(cursor, state, batch, plan, prepared, given)
 
-        while isinstance(stored := self._write(attempt), _Unprepared):
-            self._prepare(batch, stored.plan, stored.state, prepared, given=given is not None)
-        return stored
+        return self._write(attempt)
 
-    def _prepare(
-        self,
-        batch: Batch,
-        plan: BatchPlan,
-        state: StoredState,
-        prepared: Preparation,
-        *,
-        given: bool,
-    ) -> None:
-        """Compute the terms and vectors that a plan needs."""
-        settings, vector_set = state.settings, state.vector_set
-        analyzer = self._find_analyzer(state)
-        for position in plan.changed:
-            if position not in prepared.terms:
-                passage = batch[position][0]
-                prepared.terms[position] = (
-                    count_terms(analyzer, passage, settings.title_weight)
-                    if analyzer is not None
-                    else ({}, 0)
-                )
-        if prepared.vector_set is not None and vector_set is not None:
-            prepared.vector_set = None  # another client was first
-            prepared.vectors.clear()
-        texts = {key: text for key, text in plan.texts.items() if key not in prepared.vectors}
-        if not settings.dense or not (texts or given):
-            return
-        if vector_set is None and prepared.vector_set is None:
-            prepared.vector_set = start_vector_set(settings, self._binding, 1)
-        if vector_set is None and prepared.vector_set is not None:
-            settings, vector_set = prepared.vector_set
-        if not texts:
-            return
-        if not self._binding.has_encoder(settings):
-            raise VectorError(
-                f"this index has no encoder, and {len(texts)} texts have no stored vector: "
-                "pass vectors="
-            )
-        assert settings.metric is not None  # set by start_vector_set
-        encoded = encode_texts(
-            list(texts.values()),
-            self._binding.encoder(settings, vector_set),
-            lambda some: self._binding.encode_passages(some, settings, vector_set),
-            settings.metric,
-            settings.windows,
-        )
-        prepared.add(texts, encoded)
+    def _finish_upsert(self) -> None:
+        self._build_graph()
 
     def _build_graph(self) -> None:
         """Build the graph that the index type asks for, if there is none."""
@@ -763,31 +504,6 @@ class PostgresBackend:
                 tables.create_graph(cursor, metric, graph)
 
         self._write(build, limited=False)
-
-    def _find_analyzer(self, state: StoredState) -> Analyzer | None:
-        """Return the analyzer of a state, None without a lexical leg."""
-        settings = state.settings
-        if settings.analyzer is None:
-            return None
-        if self._analyzer is None or self._analyzer[0] != settings:
-            self._analyzer = settings, StoredAnalyzer(settings, self._analyzers)
-        return self._analyzer[1]
-
-    def _load_adapter(self, session: PostgresSession, name: str) -> QueryMap:
-        """Return a stored query adapter; the last ones are kept."""
-        record = adapter_records(session.state.settings).get(name, {"hash": ""})
-        digest = record["hash"]
-        if digest not in self._adapters:
-            self._adapters[digest] = unpack_adapter(name, session.read_adapter(name))
-        return self._adapters[digest]
-
-
-@dataclass(frozen=True, slots=True)
-class _Unprepared:
-    """A batch whose terms or vectors must be computed before it can be stored."""
-
-    plan: BatchPlan
-    state: StoredState
 
 
 def _read_pages(cursor: Cursor, size: int) -> Iterator[list[tuple[Any, ...]]]:
@@ -849,15 +565,7 @@ def _with_index_type(settings: IndexSettings, kind: "Auto | Flat | HNSW") -> Ind
 
 def _settings_of(index: Index) -> IndexSettings:
     """Return the settings for a copy of an index that has no passages yet."""
-    settings = replace(
-        index.last_settings,
-        profiles="{}",
-        active_profile=None,
-        query_adapters="{}",
-        agreement=None,
-        agreement_passages=0,
-        agreement_changed=0,
-    )
+    settings = settings_of(index)
     kind = index_type_from_dict(_stored_type(settings))
     return settings if isinstance(kind, Auto | Flat | HNSW) else _with_index_type(settings, Auto())
 

@@ -9,6 +9,7 @@ import numpy as np
 import psycopg
 
 from twofold.backend import CompletedScores, Completion, CorpusInfo, Fetched, Keys
+from twofold.backends import stored_vectors
 from twofold.backends.postgres import dense, lexical
 from twofold.backends.postgres.connections import Connection, Server
 from twofold.backends.postgres.filters import FilterCompiler, list_fields
@@ -20,7 +21,8 @@ from twofold.filters.values import ValueType
 from twofold.index.saved_records import default_title_weight
 from twofold.index.view import StoredPassages
 from twofold.lexical import BM25
-from twofold.protocols import Analyzer, Scorer, SpanAnalyzer
+from twofold.lexical.query_terms import find_query_spans
+from twofold.protocols import Analyzer, Scorer
 from twofold.similarity import Metric
 from twofold.types import (
     LegHits,
@@ -167,7 +169,7 @@ class PostgresSession:
             empty = np.empty((len(keys), 0), np.float32)
             return Fetched(keys, names, passages, empty, np.zeros(len(keys), np.bool_))
         stored = dense.read_vectors(self._cursor, keys, first=True)
-        first = dense.first_vectors(stored, keys, self.corpus.dim or 0)
+        first = stored_vectors.first_vectors(stored, keys, self.corpus.dim or 0)
         return Fetched(keys, names, passages, *first)
 
     @_translated
@@ -251,14 +253,7 @@ class PostgresSession:
 
     def term_spans(self, text: str, passages: Sequence[str]) -> list[list[TermSpan]]:
         """Return, for each text, the query terms' spans; none if the analyzer can't find them."""
-        analyzer = self._require_analyzer()
-        if not isinstance(analyzer, SpanAnalyzer):
-            return [[] for _ in passages]
-        terms = set(analyzer.query_terms(text))
-        return [
-            [span for span in analyzer.spans(passage) if span.term in terms] if passage else []
-            for passage in passages
-        ]
+        return find_query_spans(self._require_analyzer(), text, passages)
 
     # WindowExplainer
 
@@ -270,7 +265,7 @@ class PostgresSession:
             return [None] * len(keys)
         (point,) = dense.prepare_queries(self.state, vector[None, :])
         stored = dense.read_vectors(self._cursor, keys)
-        return dense.best_windows(metric, point, stored, keys)
+        return stored_vectors.best_windows(metric, point, stored, keys)
 
     @_translated
     def read_adapter(self, name: str) -> bytes:
@@ -286,7 +281,7 @@ class PostgresSession:
             return np.full(len(keys), np.nan)
         (point,) = dense.prepare_queries(self.state, vector[None, :])
         stored = dense.read_vectors(self._cursor, keys)
-        return dense.best_scores(self.corpus.metric, point, stored, keys)
+        return stored_vectors.best_scores(self.corpus.metric, point, stored, keys)
 
     def _weigh(self, text: str, scorer: Scorer | None) -> WeightedQuery:
         """Return a query's weighted terms; those of this session's queries are kept."""

@@ -1,15 +1,25 @@
 """Writes: batches of passages, each stored in one transaction with its vectors and postings."""
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from psycopg import sql
 
+from twofold.backends.batches import (
+    Batch,
+    BatchPlan,
+    GivenVectors,
+    Preparation,
+    StoredBatch,
+    TermCounts,
+    count_stored,
+    plan_batch,
+    select_vectors,
+)
 from twofold.backends.postgres.connections import Cursor
 from twofold.backends.postgres.dense import read_vectors
 from twofold.backends.postgres.filters import find_unstorable, storable_fields
@@ -18,12 +28,7 @@ from twofold.backends.postgres.schema import PASSAGE_COLUMNS, StoredState, creat
 from twofold.dense import PassageVectors
 from twofold.errors import PassageError
 from twofold.filters.values import flatten_metadata
-from twofold.index.passage_encoding import EncodedTexts
-from twofold.index.writing.upsert import differs
-from twofold.protocols import Analyzer
-from twofold.similarity import Metric
-from twofold.storage import IndexSettings, StoredPassage, VectorSetRecord
-from twofold.types import Passage, Vectors
+from twofold.storage import IndexSettings, StoredPassage
 
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _END = b"\xff\xff"
@@ -39,68 +44,6 @@ _PASSAGES = (
     "COPY passages (row, key, id, title, body, metadata, fields, instants, folded, length, terms) "
     "FROM STDIN"
 )
-
-Batch = Sequence[tuple[Passage, str]]
-"""Valid passages, each with its metadata as JSON."""
-GivenVectors = Sequence[PassageVectors | None]
-"""The vectors of each passage of a batch as stored, None where the metric can't compare them."""
-FirstVectors = tuple[IndexSettings, VectorSetRecord]
-"""The settings with the first vectors' metric and dimensions, and the record of their encoder."""
-TermCounts = tuple[dict[str, int], int]
-"""How often each term occurs in a passage, and the sum."""
-
-
-@dataclass(slots=True)
-class Preparation:
-    """The terms and vectors that storing a batch needs, computed while no transaction is open.
-
-    Attributes:
-        terms: The terms of passages, by position in the batch.
-        vectors: The vectors of texts by content hash, None where the metric can't compare them.
-        vector_set: The settings and the vector set for the first vectors.
-        truncated: How many texts are longer than the encoder reads, and have no windows.
-        windowed: How many texts have windows.
-    """
-
-    terms: dict[int, TermCounts] = field(default_factory=dict)
-    vectors: dict[bytes, PassageVectors | None] = field(default_factory=dict)
-    vector_set: FirstVectors | None = None
-    truncated: int = 0
-    windowed: int = 0
-
-    def lacks(self, plan: "BatchPlan", state: StoredState, *, given: bool) -> bool:
-        """Return whether storing a plan needs more; ``given``: the caller passed vectors."""
-        if (
-            not set(plan.changed) <= self.terms.keys()
-            or not plan.texts.keys() <= self.vectors.keys()
-        ):
-            return True
-        if not state.settings.dense or not (plan.texts or given):
-            return False
-        return (state.vector_set is None) != (self.vector_set is not None)
-
-    def add(self, texts: dict[bytes, str], encoded: EncodedTexts) -> None:
-        """Add the vectors of texts, by content hash."""
-        self.vectors |= dict(zip(texts, encoded.vectors, strict=True))
-        self.truncated += encoded.truncated
-        self.windowed += encoded.windowed
-
-
-@dataclass(frozen=True, slots=True)
-class BatchPlan:
-    """The passages of a batch to store, and the rows to delete for them.
-
-    Attributes:
-        changed: Positions of the new and changed passages.
-        replaced: The row that each of them replaces, by position.
-        retained: The vectors of those whose text is unchanged, by position.
-        texts: The texts to encode, by content hash.
-    """
-
-    changed: Sequence[int]
-    replaced: dict[int, int]
-    retained: dict[int, PassageVectors]
-    texts: dict[bytes, str]
 
 
 def check_storable(batch: Batch) -> None:
@@ -124,114 +67,22 @@ def _has_unstorable_field(metadata: str) -> bool:
     return find_unstorable(flatten_metadata(json.loads(metadata))) is not None
 
 
-def plan_batch(
+def plan_stored(
     cursor: Cursor, state: StoredState, batch: Batch, given: GivenVectors | None
 ) -> BatchPlan:
-    """Find the passages of a batch that differ from what is stored; of equal ids, the last."""
-    last = {passage.id: position for position, (passage, _) in enumerate(batch)}
+    """Find the passages of a batch that differ from what is stored."""
     cursor.execute(
         f"SELECT {PASSAGE_COLUMNS} FROM passages d WHERE d.key = ANY(%s::uuid[])",
-        ([hash_key(name) for name in last],),
+        ([hash_key(name) for name in {passage.id for passage, _ in batch}],),
     )
     stored = {row[1]: StoredPassage(*row) for row in cursor.fetchall()}
-    changed = [
-        position for name, position in last.items() if differs(stored.get(name), *batch[position])
-    ]
-    if given is not None:
-        same = sorted(set(last.values()) - set(changed))
-        rows = {position: stored[batch[position][0].id].row for position in same}
-        changed = sorted([*changed, *_find_moved(cursor, state, rows, given)])
-    replaced = {position: stored[name].row for name, position in last.items() if name in stored}
-    replaced = {position: row for position, row in replaced.items() if position in set(changed)}
-    retained: dict[int, PassageVectors] = {}
-    texts: dict[bytes, str] = {}
-    if state.settings.dense and given is None:
-        retained = _read_retained(cursor, state, batch, replaced, stored)
-        for position in changed:
-            row = StoredPassage.from_passage(0, *batch[position])
-            if position not in retained and row.encoded_text:
-                texts[row.content] = row.encoded_text
-    return BatchPlan(changed, replaced, retained, texts)
 
+    def read(rows: Sequence[int]) -> Mapping[int, PassageVectors]:
+        if state.vector_set is None:
+            return {}
+        return dict(read_vectors(cursor, np.array(rows, np.int64)).by_passage())
 
-def _find_moved(
-    cursor: Cursor, state: StoredState, rows: Mapping[int, int], given: GivenVectors
-) -> list[int]:
-    """Return the positions whose passage, stored in a row, has other vectors than those given."""
-    stored: dict[int, PassageVectors] = {}
-    if rows and state.vector_set_number:
-        found = read_vectors(cursor, np.array(sorted(rows.values()), np.int64))
-        stored = dict(found.by_passage())
-    return [
-        position
-        for position, row in rows.items()
-        if not _same_vectors(stored.get(row), given[position])
-    ]
-
-
-def _same_vectors(first: PassageVectors | None, second: PassageVectors | None) -> bool:
-    if first is None or second is None:
-        return first is second
-    return np.array_equal(first.vectors, second.vectors) and np.array_equal(
-        first.filled_spans, second.filled_spans
-    )
-
-
-def _read_retained(
-    cursor: Cursor,
-    state: StoredState,
-    batch: Batch,
-    replaced: dict[int, int],
-    stored: dict[str, StoredPassage],
-) -> dict[int, PassageVectors]:
-    """Return the vectors of replaced passages whose title and text are unchanged, by position."""
-    if not state.vector_set_number:
-        return {}
-    rows: dict[int, int] = {}
-    for position, row in replaced.items():
-        passage, before = batch[position][0], stored[batch[position][0].id]
-        if (passage.title, passage.text) == (before.title, before.text):
-            rows[position] = row
-    if not rows:
-        return {}
-    found = read_vectors(cursor, np.array(sorted(rows.values()), np.int64))
-    by_row = dict(found.by_passage())
-    return {position: by_row[row] for position, row in rows.items() if row in by_row}
-
-
-def as_stored(metric: Metric, vectors: Vectors) -> list[PassageVectors | None]:
-    """Return vectors (n, dim) passed by a caller in the metric's stored form."""
-    usable = metric.can_compare(vectors)
-    prepared = iter(metric.prepare(vectors[usable]))
-    row = np.zeros(1, np.int64)
-    return [
-        PassageVectors(row, next(prepared)[None, :]) if use else None for use in usable.tolist()
-    ]
-
-
-def count_terms(analyzer: Analyzer, passage: Passage, title_weight: int) -> TermCounts:
-    """Return how often each term occurs in a passage, with the weight of its title's terms."""
-    terms = analyzer.passage_terms(passage.text)
-    if passage.title:
-        terms = analyzer.passage_terms(passage.title) * title_weight + terms
-    return dict(Counter(terms)), len(terms)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredBatch:
-    """The changes of a stored batch.
-
-    Attributes:
-        added: Passages that are new.
-        updated: Passages that replaced one.
-        empty: Passages without words and without a vector.
-        zero_vectors: Passages whose vector the metric can't compare.
-    """
-
-    added: int
-    updated: int
-    empty: int
-    zero_vectors: int
+    return plan_batch(batch, given, stored, read, dense=state.settings.dense)
 
 
 def store_batch(
@@ -255,7 +106,8 @@ def store_batch(
     elif len(vectors) and settings.dim is None:
         settings = replace(settings, dim=vectors.vectors.shape[1])
     if plan.replaced:
-        state = delete_rows(cursor, state, list(plan.replaced.values()))
+        rows_before = [passage.row for passage in plan.replaced.values()]
+        state = delete_rows(cursor, state, rows_before)
     numbers = _number_terms(cursor, {t for at in plan.changed for t in prepared.terms[at][0]})
     _copy_passages(cursor, batch, rows, prepared.terms, numbers)
     _copy_postings(cursor, rows, prepared.terms, numbers)
@@ -285,14 +137,12 @@ def store_batch(
             canaries=vector_set.canaries if vector_set is not None else b"",
         ),
     )
-    without = [batch[at][0] for at in plan.changed if rows[at] not in with_vector]
-    return StoredBatch(
-        len(rows) - len(plan.replaced),
-        len(plan.replaced),
-        sum(not passage.content for passage in without),
-        sum(bool(passage.content) or given is not None for passage in without)
-        if settings.dense
-        else 0,
+    return count_stored(
+        batch,
+        plan,
+        [position for position, row in rows.items() if row in with_vector],
+        given=given is not None,
+        dense=settings.dense,
     )
 
 
@@ -356,16 +206,8 @@ def _assign_vectors(
     """Return the vectors of the changed passages under their new rows."""
     if not settings.dense or settings.metric is None:
         return PassageVectors.empty()
-    found: dict[int, PassageVectors] = {}
-    for position in plan.changed:
-        vectors = plan.retained.get(position)
-        if given is not None:
-            vectors = given[position]
-        elif vectors is None:
-            content = StoredPassage.from_passage(0, *batch[position]).content
-            vectors = prepared.vectors.get(content)
-        if vectors is not None:
-            found[rows[position]] = vectors
+    found = select_vectors(batch, plan, prepared, given)
+    found = {rows[position]: vectors for position, vectors in found.items()}
     return PassageVectors.assign(found, settings.dim or 0)
 
 

@@ -1,0 +1,207 @@
+"""Connections to Milvus: addresses, time limits, versions, and errors without secrets."""
+
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import grpc
+from pymilvus import MilvusClient, MilvusException
+
+from twofold.errors import BackendError, IndexLockedError, InputError
+
+Consistency = Literal["strong", "session", "bounded", "eventually"]
+CONSISTENCIES: tuple[Consistency, ...] = ("strong", "session", "bounded", "eventually")
+DEFAULT_COLLECTION = "twofold"
+TOKEN = "MILVUS_TOKEN"  # noqa: S105  # the name of the variable
+_EXAMPLE = "pass one such as 'http://localhost:19530', or the path of a Milvus Lite file"
+_COLLECTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
+_SCHEMES = {"milvus": "http", "milvus+https": "https", "http": "http", "https": "https"}
+_PORT = 19530
+_FULL_TEXT, _INFIX = (2, 5), (2, 4)  # the versions that brought BM25, and patterns with %text%
+_ADVICE = (
+    ("auth", f"check the environment variable {TOKEN}: 'user:password' or an API key"),
+    ("permission", f"grant the user of {TOKEN} rights on the collection"),
+    ("connect", "check that the server runs and can be reached"),
+    ("unavailable", "check that the server runs and can be reached"),
+    ("deadline", "pass a larger timeout, or an index_type that searches faster"),
+    ("timeout", "check that the server runs, or pass a larger timeout"),
+    ("no space", "free space on the server, and repeat the call: what it acknowledged is stored"),
+    ("disk", "free space on the server, and repeat the call: what it acknowledged is stored"),
+    ("quota", "the server limits its memory or rate: wait, or raise its limits"),
+)
+_TRANSIENT = ("connect", "unavailable", "deadline", "timeout", "rate limit")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a Milvus is.
+
+    Attributes:
+        uri: The address that pymilvus takes, or the path of a Milvus Lite file.
+        database: The name of the database, "" for the default one.
+        collection: The collection that the URL names, None if it names none.
+    """
+
+    uri: str
+    database: str
+    collection: str | None
+
+    @classmethod
+    def from_uri(cls, uri: object) -> "Address":
+        """Parse a URI; raise InputError, which never shows a password."""
+        if not isinstance(uri, str | os.PathLike) or not str(uri).strip():
+            raise InputError(f"uri must be a string, got {type(uri).__name__}: {_EXAMPLE}")
+        text = str(uri)
+        if "://" not in text:
+            return cls(_as_file(text), "", None)
+        try:
+            parts = urlsplit(text)
+            port = parts.port
+        except ValueError:
+            raise InputError(f"uri is no URL of a Milvus: {_EXAMPLE}") from None
+        if parts.scheme not in _SCHEMES:
+            raise InputError(f"uri begins with {parts.scheme!r:.20}: {_EXAMPLE}")
+        if parts.username is not None or parts.password is not None:
+            raise InputError(
+                f"uri holds a user or a password, which messages could show: set the environment "
+                f"variable {TOKEN} to 'user:password' or an API key"
+            )
+        named = parse_qs(parts.query)
+        unknown = sorted(set(named) - {"collection"})
+        if unknown:
+            raise InputError(f"uri has the parameter {unknown[0]!r:.40}: it takes only collection")
+        collection = named.get("collection", [None])[-1]
+        if not parts.netloc or parts.netloc == ".":
+            path = unquote(parts.path)
+            return cls(_as_file(f".{path}" if parts.netloc else path), "", collection)
+        host = parts.hostname or "localhost"
+        host = f"[{host}]" if ":" in host else host
+        default = _PORT if parts.scheme.startswith("milvus") or parts.scheme == "http" else 443
+        address = f"{_SCHEMES[parts.scheme]}://{host}:{port if port is not None else default}"
+        return cls(address, unquote(parts.path.strip("/")), collection)
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a Milvus Lite file."""
+        return "://" not in self.uri
+
+    @property
+    def label(self) -> str:
+        """The address as messages name it."""
+        return f"{self.uri}/{self.database}" if self.database else self.uri
+
+
+def _as_file(path: str) -> str:
+    """Return the path of a Milvus Lite file; raise InputError for one that can't be created."""
+    file = Path(path).expanduser()
+    if not file.name.endswith(".db"):
+        raise InputError(f"a Milvus Lite file must end in .db, got {path!r:.80}: {_EXAMPLE}")
+    if not file.resolve().parent.is_dir():
+        raise InputError(f"there is no folder {str(file.parent)!r} for the file {file.name!r}")
+    return str(file.resolve())
+
+
+def check_collection_name(name: object) -> str:
+    """Return the name of a collection; raise InputError for one that Milvus doesn't take."""
+    if not isinstance(name, str) or not _COLLECTION.fullmatch(name):
+        raise InputError(
+            "collection must be a name of up to 200 letters, digits and underscores that doesn't "
+            f"begin with a digit, got {name!r:.80}"
+        )
+    return name
+
+
+class Server:
+    """A Milvus, asked by one client. Threads share it.
+
+    Attributes:
+        label: The address, as messages name it.
+        version: Its version, such as (2, 6).
+        is_lite: Whether it is Milvus Lite.
+    """
+
+    def __init__(self, address: Address, timeout: float) -> None:
+        self.label = address.label
+        self.timeout = timeout
+        self._process = os.getpid()
+        self._token = os.environ.get(TOKEN, "")
+        self.closed = False
+        logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # errors are raised, too
+        with self.errors():
+            self._client = MilvusClient(
+                address.uri, token=self._token, db_name=address.database, timeout=timeout
+            )
+        try:
+            text = str(self.call("get_server_version"))
+        except BaseException:
+            self.close()
+            raise
+        self.is_lite = text.startswith("milvus_lite")
+        numbers = re.findall(r"\d+", text)
+        self.version = tuple(int(number) for number in numbers[:2])
+        self.name = "Milvus Lite" if self.is_lite else f"Milvus {'.'.join(numbers[:3])}"
+
+    @property
+    def has_full_text(self) -> bool:
+        """Whether it computes BM25."""
+        return self.is_lite or self.version >= _FULL_TEXT
+
+    @property
+    def has_infix(self) -> bool:
+        """Whether its filters find a text within another one."""
+        return self.is_lite or self.version >= _INFIX
+
+    def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a method of the client, which retries after transient faults within the time limit.
+
+        Raises:
+            BackendError: The server failed, or has not answered in time.
+        """
+        if self._process != os.getpid():
+            raise BackendError(
+                f"the connection to {self.label} was opened by another process: create a "
+                "MilvusBackend in each process"
+            )
+        with self.errors():
+            return getattr(self._client, method)(*args, timeout=self.timeout, **kwargs)
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Raise the library's errors for those of pymilvus and gRPC."""
+        try:
+            yield
+        except MilvusException as error:
+            raise self._to_error(str(error.message)) from None
+        except grpc.RpcError as error:
+            code = getattr(error, "code", lambda: None)()
+            raise self._to_error(f"{getattr(code, 'name', code)}") from None
+        except grpc.FutureTimeoutError:
+            raise self._to_error(f"no answer within {self.timeout:.0f} s") from None
+
+    def _to_error(self, message: str) -> Exception:
+        text = " ".join(message.split()) or "it failed without a message"
+        for secret in {self._token, *self._token.split(":")[1:]} - {""}:
+            text = text.replace(secret, "***")
+        lower = text.lower()
+        if "another process" in lower or "locked" in lower:
+            return IndexLockedError(
+                f"another process has opened the Milvus Lite file {self.label}: close it there, or "
+                "run a Milvus server for several processes"
+            )
+        advice = next((advice for part, advice in _ADVICE if part in lower), None)
+        ending = f": {advice}" if advice is not None else ""
+        error = BackendError(f"Milvus at {self.label}: {text[:300]}{ending}")
+        error.transient = any(part in lower for part in _TRANSIENT)
+        return error
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.closed = True
+        if self._process == os.getpid():
+            self._client.close()
