@@ -18,6 +18,7 @@ import pytest
 from hypothesis import settings
 from pymilvus import MilvusClient
 
+from milvus_servers import OldServer
 from postgres_server import PostgresServer, make_folder, unpack
 from twofold import HashingEncoder, Index, Passage, Retriever
 from twofold.backends.milvus import MilvusBackend
@@ -117,6 +118,14 @@ def postgres(postgres_server):
 def milvus_uri(tmp_path_factory):
     """A Milvus Lite file of this test process, or the server that MILVUS_URI names."""
     return os.environ.get("MILVUS_URI") or str(tmp_path_factory.mktemp("milvus") / "lite.db")
+
+
+@pytest.fixture(scope="session")
+def old_milvus():
+    """A real Milvus server, of the last version that comes as a wheel."""
+    server = OldServer()
+    yield server.start()
+    server.stop()
 
 
 @pytest.fixture

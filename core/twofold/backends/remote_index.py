@@ -21,6 +21,7 @@ from twofold.backends.batches import (
     as_stored,
     count_terms,
 )
+from twofold.dense import Auto, IndexType
 from twofold.errors import IndexClosedError, ReadOnlyError, VectorError
 from twofold.index.analyzer_binding import StoredAnalyzer
 from twofold.index.encoder_binding import EncoderBinding
@@ -71,6 +72,8 @@ class RemoteIndex(ABC):
 
     features: ClassVar[Capabilities]
     """The engine's capabilities with all modes."""
+    same_lexical_scores: ClassVar[bool]
+    """Whether lexical scores are those of an `Index` with the same passages."""
 
     def _start(
         self,
@@ -127,6 +130,15 @@ class RemoteIndex(ABC):
     @abstractmethod
     def write_settings(self, settings: IndexSettings, adapters: Mapping[str, bytes]) -> None:
         """Replace the settings and the query adapters, after all passages were stored."""
+
+    @abstractmethod
+    def reindex(self, index_type: IndexType | Auto | str) -> IndexType | Auto:
+        """Change how the dense leg is searched; return the index type in use."""
+
+    @property
+    @abstractmethod
+    def index_type(self) -> IndexType | Auto:
+        """How the dense leg is searched."""
 
     @abstractmethod
     def close(self) -> None:

@@ -19,6 +19,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from typer import Abort, Argument, Exit, Option
 
+from twofold.backends.urls import is_url, open_url
 from twofold.cli.escaping import Escaped, escape_json, escape_lines
 from twofold.errors import CorruptIndexError, InputError, QueryError, TwofoldError
 from twofold.fusion import FUSIONS, PRESETS, fusion_from_name
@@ -27,9 +28,8 @@ from twofold.lexical import SCORERS, scorer_from_name
 from twofold.rerank import reranker_from_name
 
 if TYPE_CHECKING:
-    from twofold.backends.postgres import PostgresBackend
+    from twofold.backends.remote_index import RemoteIndex
 
-URL_SCHEMES = ("postgresql://", "postgres://")
 DAMAGE, COULD_NOT_RUN, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141  # exit codes
 _PROGRESS_SECONDS = 5.0  # between two lines where standard error is no terminal
 _PIPE_WIDTH = 160  # columns where output goes to a file or a pipe
@@ -99,37 +99,23 @@ Delta = Annotated[
 ]
 
 
-def is_url(target: str | Path) -> bool:
-    """Return whether an argument is the URL of a server, not a folder."""
-    return str(target).startswith(URL_SCHEMES)
-
-
-def hide_password(target: str) -> str:
-    """Return a URL without its password; anything else unchanged."""
-    if not is_url(target):
-        return target
-    shown = re.sub(r"(://[^/:@]*):[^/]*@", r"\1@", target)
-    return re.sub(r"([?&](?:ssl)?password=)[^&]*", r"\1***", shown)
-
-
 def title_of(target: str) -> str:
     """Return the title of a report about an index: a name without a password."""
     if not is_url(target):
         return Path(target).resolve().name
-    return target.partition("?")[0].rsplit("/", 1)[-1]
+    named = re.search(r"[?&](?:schema|collection)=([^&]+)", target)
+    return named[1] if named else target.partition("?")[0].rsplit("/", 1)[-1]
 
 
 def open_target(
     target: str, *, read_only: bool = False, wait: float = 0.0
-) -> "Index | PostgresBackend":
+) -> "Index | RemoteIndex":
     """Open an existing index, in a folder or on a server."""
     if not is_url(target):
         return open_index(Path(target), read_only=read_only, wait=wait)
-    from twofold.backends.postgres import PostgresBackend
-
     # Others hold the lock of a server for moments only, so that waiting is the default there.
     options: dict[str, Any] = {"wait": wait} if wait else {}
-    return PostgresBackend(target, create=False, read_only=read_only, **options)
+    return open_url(target, {**options, "create": False, "read_only": read_only})
 
 
 def open_index(folder: Path, *, read_only: bool = False, wait: float = 0.0) -> Index:

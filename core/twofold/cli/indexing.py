@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from typer import Argument, Option
 
+from twofold.backends.urls import hide_password, is_url, open_url
 from twofold.cli.console import (
     Folder,
     Json,
     Metric,
     Wait,
-    hide_password,
-    is_url,
     open_index,
     print_result,
     progress,
@@ -45,7 +44,7 @@ _ANALYZER = (
     "on PYTHONPATH ('package.module:function'), or 'none'."
 )
 if TYPE_CHECKING:
-    from twofold.backends.postgres import PostgresBackend
+    from twofold.backends.remote_index import RemoteIndex
 
 _TO = "The index, created if missing: a folder, or the URL of a server."
 _KINDS = "auto, flat, hnsw, ivf, ivf-pq or one-bit; with a codec after a colon, such as flat:int8."
@@ -153,13 +152,11 @@ def index(
     print_result(as_json, value, text, *(describe_folder(update) if update is not None else ()))
 
 
-def _open_for_writing(to: str, options: dict[str, Any]) -> "Index | PostgresBackend":
+def _open_for_writing(to: str, options: dict[str, Any]) -> "Index | RemoteIndex":
     """Open the index in a folder or on a server, or create it there."""
     if not is_url(to):
         return Index.open(to, **options)
-    from twofold.backends.postgres import PostgresBackend
-
-    return PostgresBackend(to, **options)
+    return open_url(to, options)
 
 
 def reanalyze(
@@ -261,7 +258,7 @@ def _parse_windows(text: str | None) -> bool | int | None:
     return int(text)
 
 
-def _prepare_searches(index: "Index | PostgresBackend") -> None:
+def _prepare_searches(index: "Index | RemoteIndex") -> None:
     """Search once, so that the first query doesn't wait for the kernels to be compiled."""
     passage = next(iter(index), None)
     if passage is None or not index.modes:

@@ -6,20 +6,22 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from twofold.backends.urls import hide_password, is_url, open_url
 from twofold.cli.console import (
     Folder,
     Json,
-    hide_password,
-    is_url,
     open_index,
     print_result,
     progress,
 )
 from twofold.errors import InputError
 
-_URL = "URL of a database, such as 'postgresql://user@host/database?schema=manuals'."
+_URL = (
+    "URL of a server, such as 'postgresql://user@host/database?schema=manuals' or "
+    "'milvus://host:19530?collection=manuals'."
+)
 _REPLACE = "Delete the passages on the server that the index doesn't have."
-_KIND = "Dense index type there: auto, flat or hnsw."
+_KIND = "Dense index type there: auto, flat, hnsw or, in Milvus, ivf."
 Url = Annotated[str, Argument(metavar="URL", help=_URL)]
 
 
@@ -37,18 +39,17 @@ def push(
     """
     _check_url(url)
     from twofold.backends.moving import push as push_index
-    from twofold.backends.postgres import PostgresBackend
 
     with (
         open_index(folder, read_only=True) as index,
-        PostgresBackend(url, template=index, index_type=kind) as backend,
+        open_url(url, {"template": index, "index_type": kind}) as backend,
         progress("pushing", len(index), quiet=as_json) as show,
     ):
         moved = push_index(index, backend, replace=replace, progress=show)
     text = (
         f"{hide_password(url)}: {moved.passages:,} passages and {moved.vectors:,} vectors, "
         f"{moved.written:,} written, {moved.removed:,} removed; counts, checksums and "
-        f"{moved.rankings} rankings are equal"
+        f"{moved.rankings} rankings agree"
     )
     print_result(as_json, asdict(moved), text)
 
@@ -62,16 +63,15 @@ def pull(
     """Copy an index from a server to a folder, and compare the copy."""
     _check_url(url)
     from twofold.backends.moving import pull as pull_index
-    from twofold.backends.postgres import PostgresBackend
 
     with (
-        PostgresBackend(url, create=False, read_only=True) as backend,
+        open_url(url, {"create": False, "read_only": True}) as backend,
         progress("pulling", len(backend), quiet=as_json) as show,
     ):
         moved = pull_index(backend, folder, overwrite=overwrite, progress=show)
     text = (
         f"{folder}: {moved.passages:,} passages and {moved.vectors:,} vectors; counts, checksums "
-        f"and {moved.rankings} rankings are equal"
+        f"and {moved.rankings} rankings agree"
     )
     print_result(as_json, asdict(moved), text)
 
@@ -79,4 +79,6 @@ def pull(
 def _check_url(url: str) -> None:
     """Raise InputError for an argument that is no URL of a server."""
     if not is_url(url):
-        raise InputError(f"URL must begin with postgresql://, got {hide_password(url)!r:.120}")
+        raise InputError(
+            f"URL must begin with postgresql:// or milvus://, got {hide_password(url)!r:.120}"
+        )

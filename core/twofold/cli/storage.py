@@ -6,6 +6,7 @@ from typing import Annotated
 
 from typer import Argument, Exit, Option
 
+from twofold.backends.urls import hide_password
 from twofold.cli.console import (
     DAMAGE,
     Folder,
@@ -13,7 +14,6 @@ from twofold.cli.console import (
     Target,
     Wait,
     Where,
-    hide_password,
     open_index,
     open_target,
     parse_filter,

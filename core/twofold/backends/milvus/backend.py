@@ -125,6 +125,7 @@ class MilvusBackend(RemoteIndex):
             Retriever(backend).retrieve("how do plants make food?")
     """
 
+    same_lexical_scores = False
     features = Capabilities(MODES, max_k=MAX_RESULTS, statistics=True, explains=True, windows=True)
 
     def __init__(

@@ -19,7 +19,7 @@ from pymilvus import DataType, Function, FunctionType, MilvusClient
 from twofold.backends.milvus.filters import MAX_TOKENS, TOKEN_LENGTH
 from twofold.backends.milvus.server import Server
 from twofold.backends.milvus.terms import MAX_TEXT
-from twofold.dense import HNSW, IVF, Auto, Flat, IndexType
+from twofold.dense import HNSW, IVF, Auto, Flat, IndexType, PassageVectors
 from twofold.dense.index_types import index_type_from_dict
 from twofold.errors import (
     BackendError,
@@ -40,6 +40,8 @@ MAX_RESULTS = 16_384
 """The most results of one search."""
 MAX_EFFORT = 32_768
 """The largest width of a search in a graph."""
+SAMPLE = 1_000
+"""Passages drawn at random for statistics of all."""
 _NO_VECTOR = 2  # dimensions of the vectors that a collection must have, without a dense leg
 _CHUNK = 60_000  # characters of one row of settings
 _LITE_TYPES = ("FLAT", "HNSW", "IVF_FLAT", "AUTOINDEX")
@@ -61,6 +63,21 @@ class Names:
     def state(self) -> str:
         """The collection of settings."""
         return f"{self.passages}_state"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Passages drawn at random, for statistics that Milvus doesn't compute.
+
+    Attributes:
+        generation: The generation that they are of.
+        ids: Their ids by row.
+        vectors: Their vectors.
+    """
+
+    generation: int
+    ids: dict[int, str]
+    vectors: PassageVectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +175,7 @@ class Collections:
         self._shards, self._replicas = shards, replicas
         self._ready: set[str] = set()
         self._read: StoredState | None = None
+        self.sample: Sample | None = None
 
     def exist(self) -> bool:
         """Return whether the index is there; raise IndexMismatchError for another collection."""

@@ -2,7 +2,9 @@
 
 import logging
 import os
+import random
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ TOKEN = "MILVUS_TOKEN"  # noqa: S105  # the name of the variable
 _EXAMPLE = "pass one such as 'http://localhost:19530', or the path of a Milvus Lite file"
 _COLLECTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
 _SCHEMES = {"milvus": "http", "milvus+https": "https", "http": "http", "https": "https"}
-_PORT = 19530
+_PORT, _TLS_PORT = 19530, 443
 _FULL_TEXT, _INFIX = (2, 5), (2, 4)  # the versions that brought BM25, and patterns with %text%
 _ADVICE = (
     ("auth", f"check the environment variable {TOKEN}: 'user:password' or an API key"),
@@ -35,6 +37,8 @@ _ADVICE = (
     ("disk", "free space on the server, and repeat the call: what it acknowledged is stored"),
     ("quota", "the server limits its memory or rate: wait, or raise its limits"),
 )
+_FIRST_PAUSE, _LONGEST_PAUSE, _LEAST = 0.1, 3.0, 0.1  # seconds
+_UNLOADED = ("call load()", "not loaded")
 _TRANSIENT = ("connect", "unavailable", "deadline", "timeout", "rate limit")
 
 
@@ -82,7 +86,7 @@ class Address:
             return cls(_as_file(f".{path}" if parts.netloc else path), "", collection)
         host = parts.hostname or "localhost"
         host = f"[{host}]" if ":" in host else host
-        default = _PORT if parts.scheme.startswith("milvus") or parts.scheme == "http" else 443
+        default = _PORT if _SCHEMES[parts.scheme] == "http" else _TLS_PORT
         address = f"{_SCHEMES[parts.scheme]}://{host}:{port if port is not None else default}"
         return cls(address, unquote(parts.path.strip("/")), collection)
 
@@ -158,7 +162,9 @@ class Server:
         return self.is_lite or self.version >= _INFIX
 
     def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        """Call a method of the client, which retries after transient faults within the time limit.
+        """Call a method of the client, again after transient faults, within the time limit.
+
+        Every call is safe to repeat.
 
         Raises:
             BackendError: The server failed, or has not answered in time.
@@ -168,8 +174,20 @@ class Server:
                 f"the connection to {self.label} was opened by another process: create a "
                 "MilvusBackend in each process"
             )
-        with self.errors():
-            return getattr(self._client, method)(*args, timeout=self.timeout, **kwargs)
+        end, pause, loaded = time.monotonic() + self.timeout, _FIRST_PAUSE, False
+        while True:
+            left = max(end - time.monotonic(), _LEAST)
+            try:
+                with self.errors():
+                    return getattr(self._client, method)(*args, timeout=left, **kwargs)
+            except BackendError as error:
+                if args and not loaded and any(part in str(error) for part in _UNLOADED):
+                    self.call("load_collection", args[0])  # the server was restarted
+                    loaded = True
+                elif not error.transient or time.monotonic() + pause > end:
+                    raise
+            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # so that clients don't retry in step
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
     @contextmanager
     def errors(self) -> Iterator[None]:
@@ -189,10 +207,10 @@ class Server:
         for secret in {self._token, *self._token.split(":")[1:]} - {""}:
             text = text.replace(secret, "***")
         lower = text.lower()
-        if "another process" in lower or "locked" in lower:
+        if "open local milvus failed" in lower:  # pymilvus keeps the reason to itself
             return IndexLockedError(
-                f"another process has opened the Milvus Lite file {self.label}: close it there, or "
-                "run a Milvus server for several processes"
+                f"the Milvus Lite file {self.label} can't be opened: another process has opened "
+                "it, or it is damaged: close it there, or run a Milvus server for several processes"
             )
         advice = next((advice for part, advice in _ADVICE if part in lower), None)
         ending = f": {advice}" if advice is not None else ""

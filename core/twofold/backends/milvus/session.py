@@ -4,6 +4,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,9 @@ from twofold.backends.milvus.rows import (
 )
 from twofold.backends.milvus.schema import (
     MAX_RESULTS,
+    SAMPLE,
     Collections,
+    Sample,
     StoredState,
     as_score,
     is_exact,
@@ -55,7 +58,7 @@ _BM25 = {"metric_type": "BM25", "params": {}}
 class MilvusSession:
     """A session of a `MilvusBackend`. Keys are the numbers of passages, which ascend with time.
 
-    Implements `SearchSession`, `CorpusStatistics` without moments, `TermExplainer` and
+    Implements `SearchSession`, `CorpusStatistics`, `TermExplainer` and
     `WindowExplainer`.
     """
 
@@ -69,6 +72,7 @@ class MilvusSession:
     ) -> None:
         self.state = state
         self._server = server
+        self._collections = collections
         self._names = collections.names
         self._analyzer = analyzer
         self._consistency = consistency
@@ -225,20 +229,42 @@ class MilvusSession:
         return self.state.settings.agreement
 
     def dense_moments(self, vector: Vectors) -> Moments:
-        """Raise QueryError: Milvus does not score all passages."""
-        del vector
-        raise self._no_moments()
+        """Return the moments of the dense scores of all passages, or of 1,000 drawn at random."""
+        sample = self._read_sample()
+        if not len(sample.vectors):
+            return Moments(0.0, 0.0)
+        (point,) = self._prepare_queries(vector[None, :])
+        scores = stored_vectors.best_scores(
+            self.state.metric, point, sample.vectors, np.unique(sample.vectors.rows)
+        )
+        return Moments(float(scores.mean()), float(scores.std()))
 
     def lexical_moments(self, text: str, scorer: Scorer | None = None) -> Moments:
-        """Raise QueryError: Milvus does not score all passages."""
-        del text, scorer
-        raise self._no_moments()
+        """Return the moments of all passages' lexical scores, 0 for those without a shared term.
 
-    def _no_moments(self) -> QueryError:
-        return QueryError(
-            f"{self._server.name} does not score all passages, which ZScore() and a margin of "
-            "hard negatives need: use another normalizer, or an index in a folder"
-        )
+        If more share a term than Milvus returns, they are those of 1,000 drawn at random.
+        """
+        self._refuse_scorer(scorer)
+        (found,) = self._search_terms([self._query_terms(text)], MAX_RESULTS, "")
+        if len(found) < MAX_RESULTS:
+            scores = np.zeros(max(self.corpus.passages, 1))
+            scores[: len(found)] = list(found.values())
+            return Moments(float(scores.mean()), float(scores.std()))
+        sample = self._read_sample()
+        self._ids |= sample.ids
+        scores = self._lexical_scores(text, np.array(list(sample.ids), np.int64))
+        return Moments(float(scores.mean()), float(scores.std()))
+
+    def _read_sample(self) -> Sample:
+        """Return a sample of all passages: keys are hashes, so their order is random."""
+        known = self._collections.sample
+        if known is None or known.generation != self.state.generation:
+            rows = islice(self._read_all("", ["key", "row", "id"]), SAMPLE)
+            ids = {row["row"]: row["id"] for row in rows}
+            self._ids |= ids
+            vectors = self._read_vectors(np.array(list(ids), np.int64))
+            known = self._collections.sample = Sample(self.state.generation, ids, vectors)
+        return known
 
     def least_dense_score(self, vector: Vectors) -> float:
         """Return a lower bound of every passage's dense score."""

@@ -123,6 +123,7 @@ class PostgresBackend(RemoteIndex):
             Retriever(backend).retrieve("how do plants make food?")
     """
 
+    same_lexical_scores = True
     features = Capabilities(MODES, scorers=True, statistics=True, explains=True, windows=True)
 
     def __init__(

@@ -1,11 +1,15 @@
-"""The command line and both adapters over a PostgreSQL backend."""
+"""The command line and both adapters over indexes on servers."""
 
 import json
+
+import pytest
 
 from commands import command
 from langchain_twofold import TwofoldRetriever as LangChainRetriever
 from llama_index_twofold import TwofoldRetriever as LlamaIndexRetriever
+from milvus_servers import LiteServer
 from twofold import HashingEncoder, Index, Retriever
+from twofold.backends.milvus import MilvusBackend
 
 
 def run(*arguments):
@@ -17,9 +21,30 @@ def run(*arguments):
 TEXTS = ["plants make food from light", "a garden in winter", "green tea for two minutes"]
 
 
-def test_commands_take_a_url(postgres, postgres_server, tmp_path):
-    backend = postgres(encoder="hashing")
-    url = f"{postgres_server.url}?schema={backend.schema}"
+@pytest.fixture
+def lite_server(tmp_path):
+    started = LiteServer(tmp_path).start()
+    yield started
+    started.stop()
+
+
+@pytest.fixture(params=["postgres", "milvus"])
+def url(request):
+    """The URL of an empty index on a server."""
+    if request.param == "postgres":
+        backend = request.getfixturevalue("postgres")(encoder="hashing")
+        return f"{request.getfixturevalue('postgres_server').url}?schema={backend.schema}"
+    server = request.getfixturevalue("lite_server")
+    MilvusBackend(server.uri, collection="manuals", encoder="hashing").close()
+    return f"milvus://127.0.0.1:{server.port}?collection=manuals"
+
+
+@pytest.fixture(params=["postgres", "milvus"])
+def open_backend(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_commands_take_a_url(url, tmp_path):
     with Index.open(tmp_path / "index", encoder="hashing") as index:
         index.upsert([{"id": str(at), "text": text} for at, text in enumerate(TEXTS)])
     moved = json.loads(run("push", tmp_path / "index", url, "--json").stdout)
@@ -38,8 +63,8 @@ def test_commands_take_a_url(postgres, postgres_server, tmp_path):
         assert sorted(one.id for one in pulled) == ["1", "2", "3"]
 
 
-def test_both_adapters_search_it(postgres):
-    backend = postgres(encoder=HashingEncoder())
+def test_both_adapters_search_it(open_backend):
+    backend = open_backend(encoder=HashingEncoder())
     backend.upsert(TEXTS)
     wanted = Retriever(backend, k=2).retrieve("green tea").passages
     documents = LangChainRetriever(index=backend, k=2).invoke("green tea")

@@ -1,4 +1,4 @@
-"""Filters in SQL against the local index's, on values that are easily mistaken."""
+"""Filters of each server against the local index's, on values that are easily mistaken."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,9 +21,9 @@ ASKED = st.one_of(
 ALL = st.dictionaries(st.sampled_from(["x", "y.z", "%", "a'b"]), ASKED, min_size=1, max_size=2)
 
 
-@pytest.fixture
-def backend(postgres):
-    return postgres(encoder=None)
+@pytest.fixture(params=["postgres", "milvus"])
+def backend(request):
+    return request.getfixturevalue(request.param)(encoder=None)
 
 
 def check(backend, rows, where):
