@@ -5,6 +5,7 @@ asked for dense search, filters and writes. Milvus Lite runs as a server as well
 """
 
 import contextlib
+import gc
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -38,7 +40,10 @@ class OldServer:
         self._server = self._module.MilvusServer()
         self._server.set_base_dir(str(self.folder))
         self._server.listen_port = self.port
-        self._server.start()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # it leaves a socket open
+            self._server.start()
+            gc.collect()
         self.port = self._server.listen_port  # the one before may be in use for a while
         return self
 

@@ -242,7 +242,7 @@ def test_a_writable_engine_replaces_deletes_and_gets(engine):
     assert isinstance(engine, WritableBackend)
     with engine.session() as session:
         before = session.corpus.generation
-    engine.upsert([Passage(text="a violet", id="03")], vectors=some_vectors(1))
+    engine.upsert([Passage(text="a violet", id="03")], vectors=some_vectors(1, seed=9))
     assert engine.delete(["04", "nothing"]) == 1
     assert [one.text for one in engine.get(["03", "04"])] == ["a violet"]
     assert engine.delete(where={"group": "a"}) > 5
@@ -250,7 +250,7 @@ def test_a_writable_engine_replaces_deletes_and_gets(engine):
     with engine.session() as session:
         assert session.corpus.generation != before
         assert session.corpus.passages == len(engine.get(where={}))
-        (hits,) = session.search_dense(some_vectors(1), 1, None, np.inf)
+        (hits,) = session.search_dense(some_vectors(1, seed=9), 1, None, np.inf)
         assert ids_of(session, hits) == ["03"]
         if "lexical" in engine.capabilities.modes:
             (hits,) = session.search_lexical(["violet"], 5, None, None)
