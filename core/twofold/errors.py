@@ -91,6 +91,10 @@ class BackendError(TwofoldError, OSError):
     transient = False
 
 
+class WorkerError(TwofoldError, RuntimeError):
+    """Processes that were to run a task died again and again."""
+
+
 class MissingExtraError(TwofoldError, ImportError):
     """An optional dependency is not installed. The message has the pip command."""
 

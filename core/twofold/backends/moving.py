@@ -105,7 +105,7 @@ def push(
     """
     with index.view() as view:
         content, total = _read_content(index, view), view.snapshot.state.passages
-        _check_same(content, backend.read_content())
+        check_same_content(content, backend.read_content())
         if not replace:
             _check_others(view, backend)
         first = None
@@ -183,7 +183,7 @@ def _read_content(index: Index, view: IndexView) -> IndexContent:
     return IndexContent(settings, view.snapshot.vector_set, adapters)
 
 
-def _check_same(source: IndexContent, target: IndexContent) -> None:
+def check_same_content(source: IndexContent, target: IndexContent) -> None:
     """Raise IndexMismatchError if a target was made with other settings or for another model."""
     for name in ("dense", "analyzer", "analyzer_fingerprint", "title_weight", "windows"):
         _check_equal(name, getattr(source.settings, name), getattr(target.settings, name))

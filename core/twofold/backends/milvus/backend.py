@@ -22,10 +22,11 @@ from twofold.backends.batches import (
     plan_batch,
     select_vectors,
 )
-from twofold.backends.milvus.filters import FilterCompiler, hash_id, in_keys
+from twofold.backends.milvus.filters import FilterCompiler, hash_id
 from twofold.backends.milvus.rows import (
     FIELDS,
     KEYS_PER_QUERY,
+    PARTS,
     check_storable,
     count_rows,
     passage_fields,
@@ -34,6 +35,7 @@ from twofold.backends.milvus.rows import (
     query_keys,
     read_vectors,
     send,
+    window_keys,
     window_rows,
 )
 from twofold.backends.milvus.schema import (
@@ -279,14 +281,14 @@ class MilvusBackend(RemoteIndex):
         """
         selected = check_deletion("delete", ids, where)
         self._check_writable()
-        keys = [row["key"] for row in self._select(selected, where, ["key", "id"])]
-        for start in range(0, len(keys), KEYS_PER_QUERY):
-            some = keys[start : start + KEYS_PER_QUERY]
+        rows = list(self._select(selected, where, PARTS))
+        for start in range(0, len(rows), KEYS_PER_QUERY):
+            some = [row["key"] for row in rows[start : start + KEYS_PER_QUERY]]
             self._server.call("delete", self._names.passages, ids=some)
-            self._delete_windows(some)
-        if keys:
+        self._delete_windows(window_keys(rows))
+        if rows:
             self._count_generation()
-        return len(keys)
+        return len(rows)
 
     def reindex(self, index_type: IndexType | Auto | str) -> "Auto | Flat | HNSW | IVF":
         """Change how the dense leg is searched. No search is answered until it is built.
@@ -363,25 +365,28 @@ class MilvusBackend(RemoteIndex):
         check_storable(batch)
 
     def _finish_upsert(self) -> None:
-        """Make Milvus Lite keep the words' index of many new passages, which it builds per search.
+        """Make Milvus Lite index many new passages, which it would do anew for each search.
 
         Its statistics are those of the passages that one call wrote.
         """
         if self._server.is_lite and self._unflushed >= _LITE_SEGMENT:
-            self._server.call("flush", self._names.passages)
+            for name in (self._names.passages, self._names.windows):
+                if self._collections.load(name):
+                    self._server.call("flush", name)
             self._unflushed = 0
 
     def _try_store(
         self, batch: Batch, given: GivenVectors | None, prepared: Preparation
     ) -> StoredBatch | Unprepared:
         state = self._read_state()
-        stored, keys = self._read_stored(batch)
-        by_row = {passage.row: keys[name] for name, passage in stored.items()}
+        rows_before = self._read_stored(batch)
+        stored = {name: StoredPassage(*passage_fields(row)) for name, row in rows_before.items()}
+        keys = {row["row"]: row["key"] for row in rows_before.values()}
 
         def read(rows: Sequence[int]) -> Mapping[int, PassageVectors]:
             if state.vector_set is None:
                 return {}
-            return self._read_vectors(state, {by_row[row]: row for row in rows})
+            return self._read_vectors(state, {keys[row]: row for row in rows})
 
         dense = state.settings.dense
         plan = plan_batch(batch, given, stored, read, dense=dense)
@@ -391,7 +396,8 @@ class MilvusBackend(RemoteIndex):
             return Unprepared(plan, state)
         vectors = select_vectors(batch, plan, prepared, given) if dense else {}
         state = self._ensure_collections(state, prepared, vectors, needed=len(plan.changed))
-        self._write_rows(state, batch, plan, prepared, vectors)
+        replaced = [rows_before[passage.id] for passage in plan.replaced.values()]
+        self._write_rows(state, batch, plan, prepared, vectors, replaced)
         self._unflushed += len(plan.changed)
         self._count_generation()
         return count_stored(batch, plan, list(vectors), given=given is not None, dense=dense)
@@ -450,6 +456,7 @@ class MilvusBackend(RemoteIndex):
         plan: BatchPlan,
         prepared: Preparation,
         vectors: Mapping[int, PassageVectors],
+        replaced: Sequence[Mapping[str, Any]],
     ) -> None:
         """Store windows, then the passages, then delete the windows of replaced passages."""
         dim = state.settings.dim or 2
@@ -465,9 +472,7 @@ class MilvusBackend(RemoteIndex):
                 windows += window_rows(passage, metadata, first + at, found, dim)
         send(self._server, self._names.windows, windows)
         send(self._server, self._names.passages, passages)
-        replaced = [hash_id(passage.id) for passage in plan.replaced.values()]
-        for start in range(0, len(replaced), KEYS_PER_QUERY):
-            self._delete_windows(replaced[start : start + KEYS_PER_QUERY], before=first)
+        self._delete_windows(window_keys(replaced))
 
     def _number_rows(self, count: int) -> int:
         """Return the first of ``count`` numbers that ascend with time, and differ among clients."""
@@ -476,29 +481,25 @@ class MilvusBackend(RemoteIndex):
         self._last_row = first + count
         return first
 
-    def _delete_windows(self, keys: Sequence[str], before: int | None = None) -> None:
-        """Delete the windows of passages; with ``before``, those of versions of smaller numbers."""
-        if not keys or not self._collections.load(self._names.windows):
+    def _delete_windows(self, parts: Sequence[str]) -> None:
+        """Delete windows by their primary keys."""
+        if not parts or not self._collections.load(self._names.windows):
             return
-        condition = in_keys(keys)
-        if before is not None:
-            condition = f"({condition}) and row < {before}"
-        rows = query_all(self._server, self._names.windows, condition, ["part"], _STRONG)
-        parts = [row["part"] for row in rows]
         for start in range(0, len(parts), KEYS_PER_QUERY):
-            some = parts[start : start + KEYS_PER_QUERY]
+            some = list(parts[start : start + KEYS_PER_QUERY])
             self._server.call("delete", self._names.windows, ids=some)
 
     def _count_generation(self) -> None:
         self._collections.set_flags({"generation": str(time.time_ns())})
 
-    def _read_stored(self, batch: Batch) -> tuple[dict[str, StoredPassage], dict[str, str]]:
-        """Return the passages that are stored under the ids of a batch, and their keys, by id."""
-        keys = {passage.id: hash_id(passage.id) for passage, _ in batch}
+    def _read_stored(self, batch: Batch) -> dict[str, dict[str, Any]]:
+        """Return the rows that are stored under the ids of a batch, by id."""
         if not self._collections.load(self._names.passages):
-            return {}, keys
-        rows = query_keys(self._server, self._names.passages, list(keys.values()), FIELDS, _STRONG)
-        return {row["id"]: StoredPassage(*passage_fields(row)) for row in rows}, keys
+            return {}
+        keys = [hash_id(passage.id) for passage, _ in batch]
+        fields = [*FIELDS, "parts"]
+        rows = query_keys(self._server, self._names.passages, keys, fields, _STRONG)
+        return {row["id"]: row for row in rows}
 
     def _read_vectors(
         self, state: StoredState, rows_by_key: Mapping[str, int]

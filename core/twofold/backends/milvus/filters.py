@@ -154,10 +154,10 @@ class FilterCompiler:
         )
 
 
-def in_keys(keys: Iterable[str]) -> str:
-    """Return the expression of passages with these primary keys."""
+def in_keys(keys: Iterable[str], field: str = "key") -> str:
+    """Return the expression of rows with these keys in a field."""
     joined = ", ".join(f'"{key}"' for key in keys)
-    return f"key in [{joined}]" if joined else _FALSE
+    return f"{field} in [{joined}]" if joined else _FALSE
 
 
 def has_token(token: str) -> str:

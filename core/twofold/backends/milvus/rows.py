@@ -1,7 +1,7 @@
 """Rows of the collections: what is stored of a passage, and what is read of it."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from twofold.storage import PassageFields
 from twofold.types import Passage
 
 FIELDS = ["key", "row", "id", "title", "body", "metadata"]
+PARTS = ["key", "row", "id", "parts"]
 KEYS_PER_QUERY = 500
 _REQUEST = 8 << 20  # bytes of one request, about
 _ROW = 400  # bytes of a row beside its texts and vectors, about
@@ -63,9 +64,21 @@ def passage_row(
         "body": passage.text,
         "metadata": metadata,
         "terms": joined,
-        "has_vector": vectors is not None,
+        "parts": len(vectors) if vectors is not None else 0,
         **_searchable(metadata, row, vectors, 0, dim),
     }
+
+
+def part_key(key: str, row: int, at: int) -> str:
+    """Return the primary key of a passage's vector after the first."""
+    return f"{key}.{row}.{at}"
+
+
+def window_keys(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the primary keys of the windows of passages, from their key, row and parts."""
+    return [
+        part_key(row["key"], row["row"], at) for row in rows for at in range(1, int(row["parts"]))
+    ]
 
 
 def window_rows(
@@ -74,7 +87,7 @@ def window_rows(
     """Return the rows of a passage's further vectors."""
     key = hash_id(passage.id)
     return [
-        {"part": f"{key}.{row}.{at}", "key": key, **_searchable(metadata, row, vectors, at, dim)}
+        {"part": part_key(key, row, at), "key": key, **_searchable(metadata, row, vectors, at, dim)}
         for at in range(1, len(vectors))
     ]
 
@@ -121,6 +134,20 @@ def query_keys(
             "query",
             collection,
             filter=f"({some}) and ({condition})" if condition else some,
+            output_fields=list(fields),
+            consistency_level=consistency,
+        )
+
+
+def _query_parts(
+    server: Server, collection: str, parts: Sequence[str], fields: Sequence[str], consistency: str
+) -> Iterator[dict[str, Any]]:
+    """Yield the windows with these primary keys, in any order."""
+    for start in range(0, len(parts), KEYS_PER_QUERY):
+        yield from server.call(
+            "query",
+            collection,
+            filter=in_keys(parts[start : start + KEYS_PER_QUERY], "part"),
             output_fields=list(fields),
             consistency_level=consistency,
         )
@@ -175,20 +202,18 @@ def read_vectors(
     windows: bool,
 ) -> PassageVectors:
     """Return the vectors of passages by their rows; with ``windows``, those of windows as well."""
-    keys = list(rows_by_key)
-    fields = ["key", "row", "vector", "span"]
+    fields, kept = ["key", "row", "vector", "span"], []
     found: dict[int, list[tuple[int, Any, str]]] = {}
-    for row in query_keys(server, names.passages, keys, [*fields, "has_vector"], consistency):
-        if row["has_vector"] and row["row"] == rows_by_key[row["key"]]:
+    keys = list(rows_by_key)
+    for row in query_keys(server, names.passages, keys, [*fields, "parts"], consistency):
+        if row["parts"] and row["row"] == rows_by_key[row["key"]]:
             found[row["row"]] = [(0, row["vector"], row["span"])]
+            kept.append(row)
     if windows:
-        fields = ["part", *fields]
-        for start in range(0, len(keys), KEYS_PER_QUERY):
-            condition = in_keys(keys[start : start + KEYS_PER_QUERY])
-            for row in query_all(server, names.windows, condition, fields, consistency):
-                if row["row"] in found:  # those of another version of the passage are ignored
-                    part = int(row["part"].rpartition(".")[2])
-                    found[row["row"]].append((part, row["vector"], row["span"]))
+        parts = window_keys(kept)
+        for row in _query_parts(server, names.windows, parts, ["part", *fields], consistency):
+            at = int(row["part"].rpartition(".")[2])
+            found[row["row"]].append((at, row["vector"], row["span"]))
     if not found:
         return PassageVectors.empty()
     ordered = [

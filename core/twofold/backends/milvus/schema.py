@@ -222,7 +222,7 @@ class Collections:
                 options |= {"enable_analyzer": True, "enable_match": True}
                 options["analyzer_params"] = {"tokenizer": "standard"}
             schema.add_field(name, DataType.VARCHAR, **options)
-        schema.add_field("has_vector", DataType.BOOL)
+        schema.add_field("parts", DataType.INT32)
         parameters = self._vector_index(settings)
         if settings.analyzer is not None:
             schema.add_field("sparse", DataType.SPARSE_FLOAT_VECTOR)

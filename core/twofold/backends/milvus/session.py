@@ -120,7 +120,7 @@ class MilvusSession:
         condition = self._compiler.compile(where) if where is not None else ""
         first = condition
         if self.state.has_vectorless:
-            first = f"has_vector == true and ({condition})" if condition else "has_vector == true"
+            first = f"parts > 0 and ({condition})" if condition else "parts > 0"
         limit = min(k + _SPARE, MAX_RESULTS)
         parameters = search_parameters(kind, self.state.metric, limit, effort)
         found = self._search(self._names.passages, points, "vector", limit, first, parameters)
@@ -319,13 +319,8 @@ class MilvusSession:
         """
         self._refuse_scorer(scorer)
         counts = Counter(self._query_terms(text))
-        hashes = self._hashes(keys)
-        found: dict[str, dict[int, float]] = {}
-        for start in range(0, len(hashes), KEYS_PER_QUERY):
-            condition = in_keys(hashes[start : start + KEYS_PER_QUERY])
-            searched = self._search_terms([[term] for term in counts], KEYS_PER_QUERY, condition)
-            for term, scores in zip(counts, searched, strict=True):
-                found.setdefault(term, {}).update(scores)
+        scored = self._score_keys([[term] for term in counts], keys)
+        found = dict(zip(counts, scored, strict=True))
         total, idf = self.corpus.passages, {}
         frequencies = {
             term: self._count(f'text_match(terms, "{encode_term(term)}")')
@@ -471,24 +466,40 @@ class MilvusSession:
         Milvus Lite computes the statistics of recent writes from the passages that satisfy the
         filter, so that its filtered scores are others.
         """
-        for text in texts:
-            if text not in self._unfiltered:
-                (hits,) = self._search(
-                    self._names.passages, [text], "sparse", MAX_RESULTS, "", _BM25
-                )
-                self._unfiltered[text] = hits
         allowed = {row["row"] for row in self._read_all(condition, ["row"])}
-        return [[hit for hit in self._unfiltered[text] if hit["row"] in allowed] for text in texts]
+        return [[hit for hit in self._search_all(text) if hit["row"] in allowed] for text in texts]
+
+    def _search_all(self, text: str) -> list[dict[str, Any]]:
+        """Return all hits of a query's encoded terms, best first; those of the session are kept."""
+        if text not in self._unfiltered:
+            (hits,) = self._search(self._names.passages, [text], "sparse", MAX_RESULTS, "", _BM25)
+            self._unfiltered[text] = hits
+        return self._unfiltered[text]
+
+    def _score_keys(self, queries: Sequence[Sequence[str]], keys: Keys) -> list[dict[int, float]]:
+        """Return the lexical scores of these passages for each query's terms, by row."""
+        if self._server.is_lite and self._exists:
+            allowed = set(keys.tolist())
+            return [
+                {
+                    hit["row"]: abs(hit["distance"]) / _CONSTANT
+                    for hit in (self._search_all(join_terms(terms)) if terms else ())
+                    if hit["row"] in allowed
+                }
+                for terms in queries
+            ]
+        known: list[dict[int, float]] = [{} for _ in queries]
+        for start in range(0, len(keys), KEYS_PER_QUERY):
+            condition = in_keys(self._hashes(keys[start : start + KEYS_PER_QUERY]))
+            for scores, found in zip(
+                known, self._search_terms(queries, KEYS_PER_QUERY, condition), strict=True
+            ):
+                scores.update(found)
+        return known
 
     def _lexical_scores(self, text: str, keys: Keys) -> Scores:
-        terms, scores = self._query_terms(text), np.zeros(len(keys))
-        known: dict[int, float] = {}
-        for start in range(0, len(keys), KEYS_PER_QUERY):
-            some = self._hashes(keys[start : start + KEYS_PER_QUERY])
-            known |= self._search_terms([terms], len(some), in_keys(some))[0]
-        for at, key in enumerate(keys.tolist()):
-            scores[at] = known.get(key, 0.0)
-        return scores
+        (known,) = self._score_keys([self._query_terms(text)], keys)
+        return np.array([known.get(key, 0.0) for key in keys.tolist()], np.float64)
 
     def _rank(self, scores: dict[int, float], k: int) -> LegHits:
         """Return the k best rows; equal scores are ordered by id."""

@@ -9,7 +9,7 @@ from twofold.index.encoder_binding import EncoderBinding
 from twofold.index.layout import Layout
 from twofold.index.view import SnapshotProvider
 from twofold.index.writing.commit import Change
-from twofold.index.writing.maintenance import build_structures
+from twofold.index.writing.maintenance import build_structures, update_agreement
 from twofold.index.writing.writer import IndexWriter
 from twofold.lexical import analyzer_from_name
 from twofold.protocols import Analyzer
@@ -54,7 +54,11 @@ class IndexContent:
 
 
 def write_index(
-    layout: Layout, content: IndexContent, batches: Iterable[Batch], sources: AnalyzerSources
+    layout: Layout,
+    content: IndexContent,
+    batches: Iterable[Batch],
+    sources: AnalyzerSources,
+    encoder: EncoderBinding | None = None,
 ) -> None:
     """Fill the empty folder of ``layout``. The passages get new rows, and the postings are built.
 
@@ -63,6 +67,7 @@ def write_index(
         content: Settings, encoder and query adapters.
         batches: The passages, each batch one commit.
         sources: Where the analyzer comes from that the settings name.
+        encoder: The encoder, to measure the agreement of both legs if the settings don't have it.
 
     Raises:
         IndexMismatchError: The analyzer is missing, or its module isn't trusted.
@@ -82,7 +87,7 @@ def write_index(
     for name, data in content.adapters.items():
         write_atomic(layout.adapter_file(name), lambda file, data=data: file.write(data))  # type: ignore[misc]  # bound here
     catalog = Catalog(layout.catalog, read_only=False)
-    binding = EncoderBinding(None, layout.folder)
+    binding = encoder if encoder is not None else EncoderBinding(None, layout.folder)
     snapshots = SnapshotProvider(catalog, layout, sources, binding, lambda _: None)
     writer = IndexWriter(catalog, layout, snapshots, read_only=False)
     try:
@@ -100,6 +105,8 @@ def write_index(
                 agreement_changed=settings.agreement_changed,
             )
             transaction.change = Change(settings=measured)
+        if encoder is not None:
+            update_agreement(writer)
     finally:
         catalog.close()
         writer.close()
