@@ -7,7 +7,7 @@ DEMO_VENV ?= .venv-demo
 BENCH_VENV ?= .venv-bench
 OLDEST_VENV ?= .venv-oldest
 
-.PHONY: demo test test-all torture oldest browser lint types layers unit bench eval clean
+.PHONY: demo test test-all torture oldest browser clusters lint types layers unit bench eval clean
 
 demo: $(DEMO_VENV)/.ready
 	$(DEMO_VENV)/bin/python examples/demo.py
@@ -15,7 +15,7 @@ demo: $(DEMO_VENV)/.ready
 test: lint types layers unit
 
 # Tests that measure time run alone, after the others.
-test-all: $(READY) browser oldest
+test-all: $(READY) browser oldest clusters
 	$(BIN)/pytest -q -n 2 --dist worksteal -m "slow and not alone and not torture"
 	$(BIN)/pytest -q -m "slow and alone and not torture"
 
@@ -37,6 +37,10 @@ browser:
 	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; \
 	then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium > /dev/null; \
 	else echo "make test-all needs Chromium: sudo apt-get install chromium" >&2; exit 1; fi
+
+# Workers of Dask and Ray, which only the slow tests start.
+clusters: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group clusters
 
 unit: $(READY)
 	$(BIN)/pytest -q -n 2 --dist worksteal -m "not slow and not torture"

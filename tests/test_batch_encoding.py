@@ -1,5 +1,7 @@
 """Encoding in shards: runners whose workers are killed, jobs that are stopped, and loading."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -130,8 +132,10 @@ def test_dask_replaces_a_worker_that_is_killed(tmp_path, passages, claims):
 
 
 @pytest.mark.slow
-def test_ray_replaces_an_actor_that_is_killed(tmp_path, passages, claims):
+@pytest.mark.filterwarnings("ignore")  # Ray's own
+def test_ray_replaces_an_actor_that_is_killed(tmp_path, passages, claims, monkeypatch):
     pytest.importorskip("ray", reason="not run: Ray is not installed")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # actors import the encoder
     job = EncodingJob(tmp_path / "shards", encoder=FatalEncoder(tmp_path / "deaths", 1), size=20)
     report = job.run(passages, RayRunner(workers=2))
     assert (report.shards, report.encoded) == (10, 10)

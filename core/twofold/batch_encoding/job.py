@@ -66,6 +66,11 @@ class EncodingJob:
         windows: As in `Index.open`.
         size: Passages in a shard.
 
+    Attributes:
+        path: The folder.
+        size: Passages in a shard.
+        options: The arguments of an index for these vectors: encoder, metric and windows.
+
     Raises:
         InputError: An argument is invalid.
         IndexMismatchError: The folder has a job with other arguments.
@@ -103,27 +108,58 @@ class EncodingJob:
         self._binding = EncoderBinding(options.encoder_object, Path())
         settings, record = start_vector_set(settings, self._binding, 1)
         self._settings, self._record = settings, record
+        self.options: dict[str, Any] = {
+            "encoder": settings.encoder if settings.named else None,
+            "metric": settings.metric.value if settings.metric is not None else None,
+            "windows": True if settings.windows is None else settings.windows or False,
+        }
         self._model = Model(
             settings.to_json(), record.identity, record.canaries, options.encoder_object
         )
         make_folders(self.path)
         self._check_job()
 
+    @classmethod
+    def open(
+        cls, path: str | os.PathLike[str], *, encoder: Encoder | str | None = None
+    ) -> "EncodingJob":
+        """Open the job in a folder, with the arguments that it was made with.
+
+        Args:
+            path: The folder.
+            encoder: The encoder, if it was an object.
+
+        Raises:
+            InputError: There is no job, or its encoder was an object and isn't passed.
+        """
+        file = as_path("path", path) / _NAME
+        if not file.exists():
+            raise InputError(f"there is no job in {path}: run twofold encode, or pass its folder")
+        try:
+            stored = json.loads(file.read_bytes())
+            arguments, size = dict(stored["arguments"]), stored["size"]
+        except (ValueError, LookupError, TypeError) as error:
+            raise _damaged(file) from error
+        if encoder is not None:
+            arguments["encoder"] = encoder
+        if arguments["encoder"] is None:
+            raise InputError(f"the job in {path} was made with an encoder object: pass encoder=")
+        return cls(path, size=size, **arguments)
+
     def _check_job(self) -> None:
         """Write the arguments, or compare them with those that are there."""
         ours: dict[str, Any] = {"version": _VERSION, "size": self.size, "model": self._model.key}
+        arguments = {"arguments": self.options}
         file = self.path / _NAME
         if not file.exists():
-            content = json.dumps(ours).encode()
+            content = json.dumps({**ours, **arguments}).encode()
             write_atomic(file, lambda out: out.write(content))
             return
         try:
             theirs = json.loads(file.read_bytes())
             changed = [name for name, value in ours.items() if theirs[name] != value]
         except (ValueError, LookupError, TypeError) as error:
-            raise CorruptIndexError(
-                f"{file} is damaged: delete the folder, and run the job again"
-            ) from error
+            raise _damaged(file) from error
         if changed:
             raise IndexMismatchError(
                 f"{self.path} has a job with another {changed[0]} ({theirs[changed[0]]!r}) than "
@@ -279,3 +315,7 @@ class EncodingJob:
 
     def _file(self, number: int) -> Path:
         return self.path / f"{number:08d}.shard"
+
+
+def _damaged(file: Path) -> CorruptIndexError:
+    return CorruptIndexError(f"{file} is damaged: delete the folder, and run the job again")

@@ -30,6 +30,7 @@ from twofold.rerank import reranker_from_name
 if TYPE_CHECKING:
     from twofold.backends.remote_index import RemoteIndex
 
+_DIGITS = 7  # of a number of tokens
 DAMAGE, COULD_NOT_RUN, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141  # exit codes
 _PROGRESS_SECONDS = 5.0  # between two lines where standard error is no terminal
 _PIPE_WIDTH = 160  # columns where output goes to a file or a pipe
@@ -311,3 +312,15 @@ def check_target(path: Path | None) -> None:
         raise InputError(f"can't write {path}: there is no folder {path.parent}; make it first")
     if path.is_dir():
         raise InputError(f"can't write {path}: it is a folder; name a file in it")
+
+
+def parse_windows(text: str | None) -> bool | int | None:
+    """Return the argument ``windows`` of `Index.open`; raise InputError for another text."""
+    named: dict[str | None, bool | None] = {None: None, "auto": True, "none": False}
+    if text in named:
+        return named[text]
+    if text is None or not text.isdecimal() or len(text) > _DIGITS or not int(text):
+        raise InputError(
+            f"--windows must be 'auto', 'none' or a number of tokens, got {text!r:.80}"
+        )
+    return int(text)

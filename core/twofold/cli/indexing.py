@@ -16,6 +16,7 @@ from twofold.cli.console import (
     Metric,
     Wait,
     open_index,
+    parse_windows,
     print_result,
     progress,
     spinner,
@@ -25,7 +26,7 @@ from twofold.corpus import Corpus, FolderUpdate, Splitting, index_folder, read_q
 from twofold.corpus.folder import count_of
 from twofold.dense import index_type_as_dict, index_type_from_name
 from twofold.encoders import DEFAULT_ENCODER
-from twofold.errors import CorpusError, InputError
+from twofold.errors import CorpusError
 from twofold.index import AS_STORED, Index
 from twofold.index.writing.passage_input import PassageValidator
 from twofold.retriever import Retriever
@@ -51,7 +52,6 @@ _KINDS = "auto, flat, hnsw, ivf, ivf-pq or one-bit; with a codec after a colon, 
 _NAME = "Name of a folder in the index; pass the old one if the folder has moved."
 _ALLOW_EMPTY = "Accept a folder without files to read: all its passages are deleted."
 _TITLE_WEIGHT = "How many times each term of a title counts."
-_DIGITS = 7  # of a number of tokens
 _WINDOWS = (
     "Tokens of a window of passages longer than the encoder reads; 'auto': 200, or what it reads; "
     "'none': no windows."
@@ -96,7 +96,7 @@ def index(
         "metric": metric,
         "analyzer": AS_STORED if analyzer is None else _none_from_name(analyzer),
         "title_weight": title_weight,
-        "windows": _parse_windows(windows),
+        "windows": parse_windows(windows),
         **({"wait": wait} if wait else {}),
     }
     with _open_for_writing(to, options) as target:
@@ -210,7 +210,7 @@ def reencode(
 
     Until the end, searches use the old vectors.
     """
-    size = _parse_windows(windows)
+    size = parse_windows(windows)
     with open_index(folder, wait=wait) as target:
         started = time.perf_counter()
         with progress("encoding", len(target), quiet=as_json) as report:
@@ -244,18 +244,6 @@ def recall(
             f"{found.high:.4f}) by {target.index_type} for {found.queries} queries, "
             f"{found.milliseconds:.2f} ms each; exact search {found.exact_milliseconds:.2f} ms",
         )
-
-
-def _parse_windows(text: str | None) -> bool | int | None:
-    """Return the argument ``windows`` of `Index.open`; raise InputError for another text."""
-    named: dict[str | None, bool | None] = {None: None, "auto": True, "none": False}
-    if text in named:
-        return named[text]
-    if text is None or not text.isdecimal() or len(text) > _DIGITS or not int(text):
-        raise InputError(
-            f"--windows must be 'auto', 'none' or a number of tokens, got {text!r:.80}"
-        )
-    return int(text)
 
 
 def _prepare_searches(index: "Index | RemoteIndex") -> None:
