@@ -8,6 +8,7 @@ import numpy as np
 from langchain_core.embeddings import Embeddings
 
 from twofold import Encoder, Index, Retriever
+from twofold.backends.remote_index import RemoteIndex
 from twofold.concurrency import call_in_loop, map_threads, runs_event_loop
 from twofold.encoders import encoder_from_name
 from twofold.errors import QueryError
@@ -78,15 +79,16 @@ class TwofoldEmbeddings(Embeddings):
     Queries and passages are encoded with the model's separate prompts or towers.
 
     Args:
-        encoder: A twofold encoder, a model name, or an ``Index`` for its encoder.
+        encoder: A twofold encoder, a model name, or an index for its encoder.
 
     Example:
         >>> len(TwofoldEmbeddings("hashing").embed_query("green tea"))
         256
     """
 
-    def __init__(self, encoder: Encoder | Index | str) -> None:
-        self._source = encoder if isinstance(encoder, str | Index) else check_encoder(encoder)
+    def __init__(self, encoder: Encoder | Index | RemoteIndex | str) -> None:
+        known = isinstance(encoder, str | Index | RemoteIndex)
+        self._source = encoder if known else check_encoder(encoder)
         if isinstance(encoder, str) and not runs_event_loop():
             _ = self.encoder  # raises for an unknown name
 
@@ -96,7 +98,7 @@ class TwofoldEmbeddings(Embeddings):
         source = self._source
         if isinstance(source, str):
             source = self._source = encoder_from_name(source)
-        encoder = source.encoder if isinstance(source, Index) else source
+        encoder = source.encoder if isinstance(source, Index | RemoteIndex) else source
         if encoder is None:
             raise QueryError(f"{source!r} has no encoder: pass vectors instead of texts")
         return encoder
@@ -136,6 +138,6 @@ def embeddings_of(index: Any) -> Embeddings | None:
     encoder = loaded_encoder(index)
     if isinstance(encoder, EmbeddingsEncoder):
         return encoder.embeddings
-    if isinstance(index, Index):
+    if isinstance(index, Index | RemoteIndex):
         return TwofoldEmbeddings(index) if last_encoder_name(index) is not None else None
     return TwofoldEmbeddings(encoder) if encoder is not None else None

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,10 +20,17 @@ from langchain_twofold.documents import (
 from langchain_twofold.embeddings import as_encoder, embeddings_of, find_async_embed
 from langchain_twofold.options import configure_search, refuse_unknown
 from twofold import Encoder, Index, Metric, Passage, ReciprocalRank, Retriever, WeightedSum
+from twofold.backends.remote_index import RemoteIndex
 from twofold.concurrency import run_in_thread, run_write
 from twofold.fusion import Fusion, GuardedFusion, MinMax, Rank, TheoreticalMinMax
 from twofold.index import AS_STORED, AsStored
-from twofold.integrations import as_ids, create_filled_index, find_mode, run_embedded
+from twofold.integrations import (
+    as_ids,
+    copy_index,
+    create_filled_index,
+    find_mode,
+    run_embedded,
+)
 from twofold.lexical import AnalyzerLike
 from twofold.results.hits import Hits
 from twofold.retriever import plan_search
@@ -52,7 +58,7 @@ class TwofoldVectorStore(VectorStore):
     write never delays a search. A write that is cancelled before its commit stores nothing.
 
     Args:
-        index: A twofold ``Index``. Pass this or ``retriever``.
+        index: A twofold ``Index``, or one on a server. Pass this or ``retriever``.
         retriever: A configured ``twofold.Retriever``, whose settings apply to all searches.
 
     Example:
@@ -61,7 +67,12 @@ class TwofoldVectorStore(VectorStore):
         'green tea'
     """
 
-    def __init__(self, index: Index | None = None, *, retriever: Retriever | None = None) -> None:
+    def __init__(
+        self,
+        index: Index | RemoteIndex | None = None,
+        *,
+        retriever: Retriever | None = None,
+    ) -> None:
         if (index is None) == (retriever is None):
             raise ValueError("pass index= (a twofold Index) or retriever= (a twofold Retriever)")
         if retriever is None and index is not None:
@@ -381,9 +392,7 @@ class TwofoldVectorStore(VectorStore):
     def save_local(self, folder_path: str | os.PathLike[str], index_name: str = "index") -> None:
         """Copy the index to a folder, replacing an earlier copy there."""
         _check_index_name(index_name)
-        target = Path(folder_path)
-        if target.resolve() != self.index.path.resolve():
-            self.index.copy(target, overwrite=True)
+        copy_index(self.index, folder_path)
 
     @classmethod
     def load_local(
@@ -427,10 +436,10 @@ class TwofoldVectorStore(VectorStore):
                 f"can't merge vectors of (model, dimension, metric) {added} into {stored}: use "
                 "add_documents, which encodes the documents anew"
             )
-        with target.index.view() as view:
-            rows = view.list_keys()
+        with target.index.session() as session:
+            rows = session.list_keys()
             for start in range(0, len(rows), _MERGE_BATCH):
-                batch = view.fetch(rows[start : start + _MERGE_BATCH], vectors=True)
+                batch = session.fetch(rows[start : start + _MERGE_BATCH], vectors=True)
                 assert batch.vectors is not None
                 assert batch.has_vector is not None
                 pairs = list(zip(batch.passages, batch.has_vector, strict=True))

@@ -26,12 +26,14 @@ from llama_index_twofold.embedding import as_encoder
 from llama_index_twofold.filters import restrict_where
 from llama_index_twofold.nodes import as_node, as_passage, is_reference, stack_embeddings
 from twofold import Encoder, Index, Metric, Passage, Retriever
+from twofold.backends.remote_index import RemoteIndex
 from twofold.concurrency import run_in_thread, run_write
 from twofold.errors import InputError, QueryError, VectorError
 from twofold.index import AS_STORED, AsStored
 from twofold.integrations import (
     as_id,
     as_ids,
+    copy_index,
     log_warnings,
     refuse_unknown,
     select_passages,
@@ -67,7 +69,7 @@ class TwofoldVectorStore(BasePydanticVectorStore):
     under every metric.
 
     Args:
-        index: A twofold ``Index``. Pass this, ``retriever`` or ``path``.
+        index: A twofold ``Index``, or one on a server. Pass this, ``retriever`` or ``path``.
         retriever: A configured ``twofold.Retriever``, whose settings apply to all queries.
         path: The index folder; created if missing. None creates a temporary one.
         embed_model: The model that encodes nodes without an embedding. It must be the model that
@@ -98,7 +100,7 @@ class TwofoldVectorStore(BasePydanticVectorStore):
 
     def __init__(
         self,
-        index: Index | None = None,
+        index: Index | RemoteIndex | None = None,
         *,
         retriever: Retriever | None = None,
         path: str | os.PathLike[str] | None = None,
@@ -128,7 +130,7 @@ class TwofoldVectorStore(BasePydanticVectorStore):
             assert index is not None  # given, or just opened
             retriever = Retriever(index, mode=None)
         searched: Any = retriever.index
-        path = str(searched.path)
+        path = "" if isinstance(searched, RemoteIndex) else str(searched.path)
         super().__init__(**{**fields, "path": path, "strict_node_ids": strict_node_ids})
         self._retriever = retriever
 
@@ -328,11 +330,13 @@ class TwofoldVectorStore(BasePydanticVectorStore):
         return None if passages and all(map(is_reference, passages)) else node_ids
 
     def persist(self, persist_path: str, fs: Any = None) -> None:
-        """Copy the index to a folder, replacing an earlier copy there."""
+        """Copy the index to a folder, replacing an earlier copy there.
+
+        An index on a server stays there: nothing is copied.
+        """
         _check_local(fs)
-        target = Path(persist_path)
-        if target.resolve() != self.index.path.resolve():
-            self.index.copy(target, overwrite=True)
+        if not isinstance(self.index, RemoteIndex):
+            copy_index(self.index, persist_path)
 
     @classmethod
     def from_persist_path(

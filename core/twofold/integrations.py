@@ -6,12 +6,15 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import fields, replace
 from itertools import count
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from twofold.backend import Searchable
+from twofold.backends.moving import pull
+from twofold.backends.remote_index import RemoteIndex
 from twofold.concurrency import run_in_thread, runs_event_loop
 from twofold.errors import InputError
 from twofold.filters import parse_filter
@@ -73,7 +76,9 @@ async def run_embedded(
 
 def loaded_encoder(index: Any) -> Encoder | None:
     """Return the encoder of an index or backend, None if not in memory. Reads no file."""
-    found: Encoder | None = index.loaded_encoder if isinstance(index, Index) else index.encoder
+    found: Encoder | None = (
+        index.loaded_encoder if isinstance(index, Index | RemoteIndex) else index.encoder
+    )
     return found
 
 
@@ -82,7 +87,15 @@ def last_encoder_name(index: Any) -> str | None:
     encoder = loaded_encoder(index)
     if encoder is not None:
         return encoder_name(encoder)
-    return index.last_settings.encoder if isinstance(index, Index) else None
+    return index.last_settings.encoder if isinstance(index, Index | RemoteIndex) else None
+
+
+def copy_index(index: Any, folder: str | os.PathLike[str]) -> None:
+    """Copy an index, or one on a server, to a folder, replacing an earlier copy there."""
+    if not isinstance(index, Index):
+        pull(index, folder, overwrite=True)
+    elif Path(folder).resolve() != index.path.resolve():
+        index.copy(folder, overwrite=True)
 
 
 def find_mode(retriever: Retriever) -> Mode:
