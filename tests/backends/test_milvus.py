@@ -373,3 +373,31 @@ def test_uris_name_address_database_and_collection(tmp_path):
     assert Address.from_uri("milvus://[::1]").uri == "http://[::1]:19530"
     file = Address.from_uri(f"milvus://{tmp_path}/a.db?collection=c")
     assert (file.uri, file.collection, file.is_file) == (f"{tmp_path}/a.db", "c", True)
+
+
+def test_milvus_fuses_both_legs_in_one_request(milvus, passages, claims):
+    backend = milvus(encoder=HashingEncoder(), index_type="flat")
+    backend.upsert(passages)
+    for claim in claims[:10]:
+        lists = [Retriever(backend, mode=mode, k=100).retrieve(claim).ids
+                 for mode in ("dense", "lexical")]  # fmt: skip
+        wanted = {}
+        for ids in lists:
+            for rank, name in enumerate(ids, 1):
+                wanted[name] = wanted.get(name, 0.0) + 1 / (60 + rank)
+        found = backend.search_fused(claim, k=5, depth=100)
+        best = sorted(wanted.values(), reverse=True)[:5]
+        assert [score for _, score in found] == pytest.approx(best, abs=2e-4)
+        assert all(one.text for one, _ in found)
+    only = backend.search_fused(claims[0], k=5, where={"year": 2003})
+    assert {one.metadata["year"] for one, _ in only} == {2003}
+    dense = Retriever(backend, mode="dense", k=3).retrieve(claims[0]).ids
+    assert [one.id for one, _ in backend.search_fused(claims[0], k=3, dense_weight=1.0)] == dense
+    with pytest.raises(InputError, match="dense_weight"):
+        backend.search_fused(claims[0], dense_weight=2)
+    with pytest.raises(QueryError, match="needs both legs"):
+        milvus(encoder=None).search_fused("a")
+    windows = milvus(encoder=ShortReader(12), windows=8)
+    windows.upsert(passages[:5])
+    with pytest.raises(QueryError, match="can't fuse words with windows"):
+        windows.search_fused("gene")

@@ -31,7 +31,7 @@ _PROBES = 20
 _DEPTH, _OPENING = 10, 200
 _TOLERANCE = 1e-6
 _SHARED = 0.8
-"""The share of the sample rankings' passages that an approximate search must find."""
+"""The share of the sample's passages that both sides must find by their own text and vector."""
 _MODULUS = 1 << 64
 
 
@@ -44,8 +44,8 @@ class Moved:
         vectors: How many vectors, those of windows included.
         written: How many passages were new or had changed.
         removed: How many others were deleted.
-        rankings: How many sample rankings were compared. Where a server computes scores of its own,
-            or searches approximately, they must share 80 % of the passages, else all scores.
+        rankings: How many sample rankings were compared: the passages that a text or a vector is of
+            must be found by it, and scores be equal where a server computes the index's, exactly.
     """
 
     passages: int
@@ -262,46 +262,53 @@ def _compare_rankings(
     texts = [passage.content[:_OPENING] for passage in fetched.passages]
     compared = 0
     if ours.has_lexical:
-        wanted = [text for text in texts if text.strip()]
-        first, second = (
-            s.session.search_lexical(wanted, _DEPTH, None, None) for s in (ours, theirs)
-        )
-        _compare_leg("lexical", first, second, ours, theirs, same=backend.same_lexical_scores)
-        compared += len(wanted)
+        with_text = [at for at, text in enumerate(texts) if text.strip()]
+        asked = [texts[at] for at in with_text]
+        first = ours.session.search_lexical(asked, _DEPTH, None, None)
+        second = theirs.session.search_lexical(asked, _DEPTH, None, None)
+        names = [fetched.ids[at] for at in with_text]
+        _compare_leg("lexical", names, _ids_of(ours, first), _ids_of(theirs, second))
+        if backend.same_lexical_scores:
+            _compare_scores("lexical", first, second)
+        compared += len(with_text)
     if fetched.vectors is not None and has_vector.any():
-        effort = np.inf if theirs.capabilities.exact else 1.0
-        vectors = fetched.vectors[np.flatnonzero(has_vector)]
+        exact = theirs.capabilities.exact
+        embedded = np.flatnonzero(has_vector)
+        vectors = fetched.vectors[embedded]
         first = ours.session.search_dense(vectors, _DEPTH, None, np.inf)
-        second = theirs.session.search_dense(vectors, _DEPTH, None, effort)
-        _compare_leg("dense", first, second, ours, theirs, same=theirs.capabilities.exact)
+        second = theirs.session.search_dense(vectors, _DEPTH, None, np.inf if exact else 1.0)
+        names = [fetched.ids[at] for at in embedded.tolist()]
+        _compare_leg("dense", names, _ids_of(ours, first), _ids_of(theirs, second))
+        if exact:
+            _compare_scores("dense", first, second)
         compared += len(vectors)
     return compared
 
 
-def _compare_leg(
-    leg: str,
-    first: Sequence[LegHits],
-    second: Sequence[LegHits],
-    ours: SearchScope,
-    theirs: SearchScope,
-    *,
-    same: bool,
-) -> None:
-    """Raise BackendError unless rankings have equal scores, or else mostly the same passages."""
-    found = wanted = 0
+def _ids_of(scope: SearchScope, found: Sequence[LegHits]) -> list[set[str]]:
+    return [set(scope.ids(hits.keys)) for hits in found]
+
+
+def _compare_scores(leg: str, first: Sequence[LegHits], second: Sequence[LegHits]) -> None:
+    """Raise BackendError unless all rankings have equal scores."""
     for before, after in zip(first, second, strict=True):
-        if same and not (
-            len(before.keys) == len(after.keys)
-            and np.allclose(before.scores, after.scores, rtol=_TOLERANCE, atol=_TOLERANCE)
+        if len(before.keys) != len(after.keys) or not np.allclose(
+            before.scores, after.scores, rtol=_TOLERANCE, atol=_TOLERANCE
         ):
             raise BackendError(
                 f"the {leg} leg gives other scores there than here: push again, and report this "
                 "if it stays"
             )
-        wanted += len(before.keys)
-        found += len(set(ours.ids(before.keys)) & set(theirs.ids(after.keys)))
-    if found < _SHARED * wanted:
+
+
+def _compare_leg(
+    leg: str, names: Sequence[str], first: Sequence[set[str]], second: Sequence[set[str]]
+) -> None:
+    """Raise BackendError unless passages that are found here by themselves are found there, too."""
+    pairs = zip(names, first, second, strict=True)
+    here = [name in after for name, before, after in pairs if name in before]
+    if sum(here) < _SHARED * len(here):
         raise BackendError(
-            f"the {leg} leg finds only {found} of {wanted} passages there that it finds here: push "
-            "again, and report this if it stays"
+            f"the {leg} leg finds only {sum(here)} of {len(here)} passages there that it finds "
+            "here by their own text: push again, and report this if it stays"
         )

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -58,7 +58,13 @@ from twofold.backends.milvus.session import MilvusSession
 from twofold.backends.remote_index import RemoteIndex, Unprepared, settings_of
 from twofold.dense import HNSW, IVF, Auto, Flat, IndexType, PassageVectors, index_type_from_name
 from twofold.dense.index_types import index_type_as_dict, index_type_from_dict
-from twofold.errors import BackendError, IndexMismatchError, IndexNotFoundError, InputError
+from twofold.errors import (
+    BackendError,
+    IndexMismatchError,
+    IndexNotFoundError,
+    InputError,
+    QueryError,
+)
 from twofold.filters import parse_filter
 from twofold.index.index import Index
 from twofold.index.open_options import AS_STORED, AsStored, OpenOptions
@@ -68,7 +74,7 @@ from twofold.lexical import AnalyzerLike
 from twofold.protocols import Encoder
 from twofold.similarity import Metric
 from twofold.storage import IndexSettings, StoredPassage
-from twofold.types import MODES, Passage, Where
+from twofold.types import MODES, Passage, Vectors, Where
 from twofold.validation import check_choice, check_integer, check_number
 
 _MAX_SHARDS, _MAX_REPLICAS = 64, 64
@@ -267,6 +273,50 @@ class MilvusBackend(RemoteIndex):
         """Yield all passages, in the order of storing."""
         for batch, _ in self._read_pages(BATCH, vectors=False):
             yield from (passage for passage, _ in batch)
+
+    def search_fused(
+        self,
+        query: str,
+        *,
+        k: int = 10,
+        depth: int = 100,
+        where: Where | None = None,
+        vector: Vectors | None = None,
+        dense_weight: float | None = None,
+    ) -> list[tuple[Passage, float]]:
+        """Search both legs in one request that Milvus fuses, instead of a `Retriever`.
+
+        It saves round trips. Scores are Milvus's: they aren't completed, and can't be explained.
+
+        Args:
+            query: The query.
+            k: How many passages to return.
+            depth: How many candidates each leg proposes.
+            where: A filter.
+            vector: The query's vector (dim,), encoded and adapted if not passed.
+            dense_weight: The weight of the dense leg, from 0 to 1, in a sum of scaled scores. None
+                fuses by reciprocal ranks (k = 60).
+
+        Returns:
+            Passages with their fused scores, best first.
+
+        Raises:
+            QueryError: A leg is missing, or passages have windows, which Milvus can't fuse.
+        """
+        check_integer("k", k, 1, MAX_RESULTS)
+        check_integer("depth", depth, 1, MAX_RESULTS)
+        if dense_weight is not None:
+            check_number("dense_weight", dense_weight, 0, 1)
+        node = parse_filter(where) if where is not None else None
+        with self.open_search() as scope:
+            session = cast(MilvusSession, scope.session)
+            if len(scope.capabilities.modes) < len(MODES):
+                raise QueryError("search_fused needs both legs: use a Retriever")
+            if vector is None:
+                vector = scope.encode_queries([query])[0]
+            found = session.search_fused(query, vector, (k, max(depth, k)), node, dense_weight)
+            passages = session.fetch(found.keys).passages
+        return list(zip(passages, found.scores.tolist(), strict=True))
 
     # Writing
 

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+from pymilvus import AnnSearchRequest, RRFRanker, WeightedRanker
 
 from twofold.backend import CompletedScores, Completion, CorpusInfo, Fetched, Keys
 from twofold.backends import stored_vectors
@@ -52,6 +53,7 @@ _CONSTANT = _SCORER.k1 + 1.0
 """The factor of Milvus's BM25 that Lucene's leaves out, as the library does."""
 _SPARE = 16
 """Hits asked for beyond k, so that of equal scores the ids decide which are among the k best."""
+_RRF_K = 60
 _BM25 = {"metric_type": "BM25", "params": {}}
 
 
@@ -117,10 +119,8 @@ class MilvusSession:
                 )
             effort = 1.0
         points = self._prepare_queries(vectors)
-        condition = self._compiler.compile(where) if where is not None else ""
-        first = condition
-        if self.state.has_vectorless:
-            first = f"parts > 0 and ({condition})" if condition else "parts > 0"
+        condition = self._condition(where)
+        first = self._with_vector(condition)
         limit = min(k + _SPARE, MAX_RESULTS)
         parameters = search_parameters(kind, self.state.metric, limit, effort)
         found = self._search(self._names.passages, points, "vector", limit, first, parameters)
@@ -140,7 +140,7 @@ class MilvusSession:
     ) -> list[LegHits]:
         """Return the k best passages of each query text by lexical score that match ``where``."""
         self._refuse_scorer(scorer)
-        condition = self._compiler.compile(where) if where is not None else ""
+        condition = self._condition(where)
         return [
             self._rank(scores, k)
             for scores in self._search_terms(
@@ -288,7 +288,7 @@ class MilvusSession:
 
     def list_keys(self, where: Filter | None = None) -> Keys:
         """Return the keys of all passages that match ``where``, ascending."""
-        condition = self._compiler.compile(where) if where is not None else ""
+        condition = self._condition(where)
         rows = self._read_all(condition, ["row", "id"])
         listed = {row["row"]: row["id"] for row in rows}
         self._ids |= listed
@@ -505,6 +505,59 @@ class MilvusSession:
         """Return the k best rows; equal scores are ordered by id."""
         order = sorted(scores, key=lambda row: (-scores[row], self._ids[row]))[:k]
         return LegHits(np.array(order, np.int64), np.array([scores[row] for row in order]))
+
+    def search_fused(
+        self,
+        text: str,
+        vector: Vectors,
+        sizes: tuple[int, int],
+        where: Filter | None,
+        dense_weight: float | None,
+    ) -> LegHits:
+        """Return the best passages of both legs, fused by Milvus.
+
+        ``sizes`` are the numbers of passages to return, and of candidates per leg.
+        """
+        if self.state.has_windows:
+            raise QueryError(
+                f"{self._server.name} can't fuse words with windows of passages: use a Retriever, "
+                "or windows=False"
+            )
+        terms = join_terms(self._query_terms(text))
+        if self.state.vector_set is None or not self._exists or not terms:
+            raise QueryError("search_fused needs stored vectors, and a query with words")
+        condition, (k, depth) = self._condition(where), sizes
+        kind, metric = self.state.index_type, self.state.metric
+        parameters = search_parameters(kind, metric, depth, 1.0)
+        points = self._prepare_queries(vector[None, :])
+        requests = [
+            AnnSearchRequest(points, "vector", parameters, depth, self._with_vector(condition)),
+            AnnSearchRequest([terms], "sparse", _BM25, depth, condition),
+        ]
+        ranker = RRFRanker(_RRF_K)
+        if dense_weight is not None:
+            ranker = WeightedRanker(dense_weight, 1.0 - dense_weight)
+        (hits,) = self._server.call(
+            "hybrid_search",
+            self._names.passages,
+            requests,
+            ranker,
+            k,
+            output_fields=["row", "id"],
+            consistency_level=self._consistency,
+        )
+        scores = {hit["entity"]["row"]: float(hit["distance"]) for hit in hits}
+        self._ids |= {hit["entity"]["row"]: hit["entity"]["id"] for hit in hits}
+        return self._rank(scores, k)
+
+    def _condition(self, where: Filter | None) -> str:
+        return self._compiler.compile(where) if where is not None else ""
+
+    def _with_vector(self, condition: str) -> str:
+        """Return a condition that leaves out passages without a vector, if there may be any."""
+        if not self.state.has_vectorless:
+            return condition
+        return f"parts > 0 and ({condition})" if condition else "parts > 0"
 
     # Reads
 
