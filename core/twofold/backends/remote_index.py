@@ -159,8 +159,8 @@ class RemoteIndex(ABC):
         """Store a batch, or return what must be prepared before."""
 
     @abstractmethod
-    def _finish_upsert(self) -> None:
-        """Build what the engine needs after the last batch."""
+    def _finish_upsert(self, changed: int) -> None:
+        """Build what the engine needs after a call that stored ``changed`` passages."""
 
     # Reading
 
@@ -296,7 +296,7 @@ class RemoteIndex(ABC):
                 *(stored.empty, stored.zero_vectors),
             )
             shown.commit(len(batch))
-        self._finish_upsert()
+        self._finish_upsert(int(counts[0] + counts[1]))
         result = UpsertResult(tuple(ids), *counts.tolist())
         warn_of_unfindable(result, stacklevel=3)
         return result

@@ -377,7 +377,7 @@ class MilvusBackend(RemoteIndex):
         written = replace(settings, index_type=state.settings.index_type)
         self._collections.write_content(replace(state, settings=written, adapters=adapters))
         self._count_generation()
-        self._finish_upsert()
+        self._finish_upsert(0)
 
     def read_batches(self, size: int = BATCH) -> Iterator[tuple[Batch, GivenVectors]]:
         """Yield all passages with their metadata as JSON, and their vectors."""
@@ -414,11 +414,12 @@ class MilvusBackend(RemoteIndex):
     def _check_storable(self, batch: Batch) -> None:
         check_storable(batch)
 
-    def _finish_upsert(self) -> None:
+    def _finish_upsert(self, changed: int) -> None:
         """Make Milvus Lite index many new passages, which it would do anew for each search.
 
         Its statistics are those of the passages that one call wrote.
         """
+        del changed  # those of a push are stored by several calls
         if self._server.is_lite and self._unflushed >= _LITE_SEGMENT:
             for name in (self._names.passages, self._names.windows):
                 if self._collections.load(name):

@@ -71,6 +71,8 @@ from twofold.validation import check_integer, check_number
 _READ = IsolationLevel.REPEATABLE_READ
 _WORK_MEMORY = "64MB"
 _BUILD_MEMORY = "512MB"
+_ANALYZED = 500
+"""Passages stored by one call from which the server's statistics are renewed, if many are new."""
 _DELETED = 10_000  # passages deleted by one statement
 _Result = TypeVar("_Result")
 
@@ -366,8 +368,7 @@ class PostgresBackend(RemoteIndex):
 
         self._write(change)
         self._build_graph()
-        # Until the server has statistics of new tables, it plans searches badly.
-        self._write(lambda cursor, _: cursor.execute("ANALYZE passages, terms, postings"))
+        self._analyze()
 
     def read_batches(self, size: int = BATCH) -> "Iterator[tuple[Batch, GivenVectors]]":
         """Yield all passages of one state with their metadata as JSON, and their vectors."""
@@ -477,8 +478,14 @@ class PostgresBackend(RemoteIndex):
 
         return self._write(attempt)
 
-    def _finish_upsert(self) -> None:
+    def _finish_upsert(self, changed: int) -> None:
         self._build_graph()
+        if changed >= max(_ANALYZED, len(self) // 10):
+            self._analyze()
+
+    def _analyze(self) -> None:
+        """Count values anew: until the server has statistics, it plans searches badly."""
+        self._write(lambda cursor, _: cursor.execute("ANALYZE passages, terms, postings"))
 
     def _build_graph(self) -> None:
         """Build the graph that the index type asks for, if there is none."""
