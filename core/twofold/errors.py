@@ -91,6 +91,10 @@ class BackendError(TwofoldError, OSError):
     transient = False
 
 
+class ConcurrentDeleteError(BackendError):
+    """Another client deleted passages while a search read them. A retriever searches again."""
+
+
 class WorkerError(TwofoldError, RuntimeError):
     """Processes that were to run a task died again and again."""
 

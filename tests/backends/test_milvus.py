@@ -1,11 +1,14 @@
 """A Milvus backend against the local index: scores, windows, moving, limits and bad input."""
 
+import threading
+
 import numpy as np
 import pytest
 
 from short_reader import ShortReader
 from twofold import HashingEncoder, Index, Passage, Retriever, SearchProfile, WeightedSum
 from twofold.backends.milvus.filters import encode_text
+from twofold.backends.milvus.rows import Numbers
 from twofold.backends.milvus.server import Address
 from twofold.backends.milvus.terms import encode_term
 from twofold.backends.moving import pull, push
@@ -401,3 +404,48 @@ def test_milvus_fuses_both_legs_in_one_request(milvus, passages, claims):
     windows.upsert(passages[:5])
     with pytest.raises(QueryError, match="can't fuse words with windows"):
         windows.search_fused("gene")
+
+
+def test_numbers_ascend_and_never_repeat():
+    clients = [Numbers() for _ in range(20)]
+    taken = []
+    for size in (1, 64, 65, 4_096, 3):
+        for client in clients:
+            some = client.take(size)
+            assert some == sorted(set(some))
+            assert len(some) == size
+            taken += some
+    own = [number for size in (100, 5, 700) for number in clients[0].take(size)]
+    assert own == sorted(set(own))
+    assert max(own) < 1 << 63
+    drawn = {client._client for client in clients}
+    assert len(set(taken)) == len(taken) or len(drawn) < 20
+
+
+def test_several_writers_and_a_reader(milvus):
+    """Passages are deleted and stored again while they are searched."""
+    backend = milvus(encoder=HashingEncoder(), index_type="flat")
+    passages = [Passage(f"zebra {at}", str(at)) for at in range(60)]
+    backend.upsert(passages)
+    failures, seen = [], 0
+
+    def write(part):
+        try:
+            for turn in range(15):
+                backend.delete([one.id for one in part[turn % 3 :: 3]])
+                backend.upsert([Passage(f"{one.text} {turn}", one.id) for one in part])
+        except Exception as error:  # noqa: BLE001  # the test fails with it
+            failures.append(error)
+
+    writers = [
+        threading.Thread(target=write, args=(passages[start : start + 20],)) for start in (0, 20)
+    ]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        hits = Retriever(backend, k=50).retrieve("zebra")
+        assert 20 <= len(hits) <= 50
+        seen += 1
+    assert not failures
+    assert seen > 3
+    assert len(backend) == 60

@@ -2,14 +2,14 @@
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from twofold.backend import Searchable, SearchScope
-from twofold.errors import QueryError
+from twofold.errors import ConcurrentDeleteError, QueryError
 from twofold.filters import find_mismatches
 from twofold.fusion import is_depth_invariant
 from twofold.fusion.base import add_candidate
@@ -64,6 +64,8 @@ class AnsweredQuery:
     limit: int
 
 
+_TRIES = 5
+"""How often a search is tried whose passages are deleted while it reads them."""
 ExplainAbsence = Callable[[AnsweredQuery, str, Hits], WhyNot]
 """Returns why the passage with an id is not among the hits of a query."""
 
@@ -81,6 +83,20 @@ def run_search(
     ``explain_absence`` implements `Hits.why_not`. ``progress`` is called with the number of
     query-passage pairs that the reranker has scored.
     """
+    for _ in range(_TRIES - 1):
+        with suppress(ConcurrentDeleteError):
+            return _search_once(target, options, texts, vectors, explain_absence, progress)
+    return _search_once(target, options, texts, vectors, explain_absence, progress)
+
+
+def _search_once(
+    target: Searchable,
+    options: SearchOptions,
+    texts: Sequence[str] | None,
+    vectors: Vectors | None,
+    explain_absence: ExplainAbsence,
+    progress: Callable[[int], None] | None,
+) -> list[Hits]:
     with target.open_search() as scope:
         plan = plan_search(scope, options)
         queries = encode_inputs(scope, plan, texts, vectors)

@@ -2,9 +2,10 @@
 
 import json
 import os
+import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -27,6 +28,7 @@ from twofold.backends.milvus.rows import (
     FIELDS,
     KEYS_PER_QUERY,
     PARTS,
+    Numbers,
     check_storable,
     count_rows,
     passage_fields,
@@ -172,7 +174,8 @@ class MilvusBackend(RemoteIndex):
             index_type = index_type_from_name(index_type)
         self.read_only = read_only
         self._consistency = consistency.capitalize()
-        self._last_row = self._unflushed = 0
+        self._unflushed = 0
+        self._numbers, self._writing = Numbers(), threading.Lock()
         if address.is_file and (read_only or not create) and not Path(address.uri).exists():
             raise IndexNotFoundError(f"there is no Milvus Lite file {address.uri}")
         self._server = Server(address, float(timeout))
@@ -511,26 +514,21 @@ class MilvusBackend(RemoteIndex):
     ) -> None:
         """Store windows, then the passages, then delete the windows of replaced passages."""
         dim = state.settings.dim or 2
-        first = self._number_rows(len(plan.changed))
+        rows = self._numbers.take(len(plan.changed))
         passages: list[dict[str, Any]] = []
         windows: list[dict[str, Any]] = []
         for at, position in enumerate(plan.changed):
             passage, metadata = batch[position]
             found = vectors.get(position)
             terms = prepared.terms[position]
-            passages.append(passage_row(passage, metadata, first + at, terms, found, dim))
+            passages.append(passage_row(passage, metadata, rows[at], terms, found, dim))
             if found is not None and len(found) > 1:
-                windows += window_rows(passage, metadata, first + at, found, dim)
-        send(self._server, self._names.windows, windows)
-        send(self._server, self._names.passages, passages)
-        self._delete_windows(window_keys(replaced))
-
-    def _number_rows(self, count: int) -> int:
-        """Return the first of ``count`` numbers that ascend with time, and differ among clients."""
-        now = time.time_ns() >> 2
-        first = max(now, self._last_row + 1)
-        self._last_row = first + count
-        return first
+                windows += window_rows(passage, metadata, rows[at], found, dim)
+        # Milvus Lite takes one write at a time.
+        with self._writing if self._server.is_lite else nullcontext():
+            send(self._server, self._names.windows, windows)
+            send(self._server, self._names.passages, passages)
+            self._delete_windows(window_keys(replaced))
 
     def _delete_windows(self, parts: Sequence[str]) -> None:
         """Delete windows by their primary keys."""

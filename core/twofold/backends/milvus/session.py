@@ -36,7 +36,12 @@ from twofold.backends.milvus.schema import (
 from twofold.backends.milvus.server import Server
 from twofold.backends.milvus.terms import encode_term, join_terms
 from twofold.dense import PassageVectors
-from twofold.errors import CorruptIndexError, QueryError, VectorError
+from twofold.errors import (
+    ConcurrentDeleteError,
+    CorruptIndexError,
+    QueryError,
+    VectorError,
+)
 from twofold.filters import Filter, type_name
 from twofold.filters.values import ValueType, flatten_metadata
 from twofold.index.saved_records import default_title_weight
@@ -192,7 +197,10 @@ class MilvusSession:
             found = {row["id"]: row for row in rows}
             names = [name for name in names if name in found]
             if keys is not None and len(names) < len(keys):
-                raise QueryError("a passage was deleted by another client meanwhile: search again")
+                raise ConcurrentDeleteError(
+                    f"{len(keys) - len(names)} passages were deleted by another client while they "
+                    "were read: search again"
+                )
         if keys is None:
             keys = np.array([found[name]["row"] for name in names], np.int64)
             self._ids |= dict(zip(keys.tolist(), names, strict=True))
