@@ -64,7 +64,7 @@ class AnsweredQuery:
     limit: int
 
 
-_TRIES = 5
+_TRIES = 20
 """How often a search is tried whose passages are deleted while it reads them."""
 ExplainAbsence = Callable[[AnsweredQuery, str, Hits], WhyNot]
 """Returns why the passage with an id is not among the hits of a query."""
