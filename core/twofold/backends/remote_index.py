@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, NoReturn, Protocol, TypeVar
 
@@ -22,12 +23,21 @@ from twofold.backends.batches import (
     count_terms,
 )
 from twofold.dense import Auto, IndexType
-from twofold.errors import IndexClosedError, ReadOnlyError, VectorError
+from twofold.errors import (
+    CorruptIndexError,
+    IndexClosedError,
+    InputError,
+    ReadOnlyError,
+    VectorError,
+)
 from twofold.index.analyzer_binding import StoredAnalyzer
 from twofold.index.encoder_binding import EncoderBinding
 from twofold.index.index import Index
 from twofold.index.open_options import OpenOptions
 from twofold.index.passage_encoding import encode_texts
+from twofold.index.saved.profiles import SearchProfiles
+from twofold.index.saved.query_adapters import QueryAdapters
+from twofold.index.saved.store import SavedChange, SavedUpdate
 from twofold.index.saved_records import active_profile, adapter_records, unpack_adapter
 from twofold.index.view import BoundEncoder, served_modes
 from twofold.index.writing.new_index import IndexContent
@@ -41,7 +51,7 @@ from twofold.index.writing.upsert import (
 )
 from twofold.protocols import Analyzer, Encoder
 from twofold.similarity import Metric
-from twofold.storage import IndexSettings
+from twofold.storage import IndexSettings, VectorSetRecord, content_hash
 from twofold.types import Mode, Passage, PassageLike, Vectors, Where
 from twofold.validation import check_iterable
 
@@ -145,6 +155,10 @@ class RemoteIndex(ABC):
         """Close the connections."""
 
     @abstractmethod
+    def change_saved(self, update: SavedUpdate) -> None:
+        """Make one change of the newest settings and query adapters, for `profiles`."""
+
+    @abstractmethod
     def _read_state(self) -> RemoteState:
         """Return the state of the server that is written to."""
 
@@ -226,6 +240,16 @@ class RemoteIndex(ABC):
                 self.open_search,
                 analyzer=self._find_analyzer(session.state),
             )
+
+    @property
+    def profiles(self) -> SearchProfiles:
+        """The saved search profiles by name."""
+        return SearchProfiles(_RemoteStore(self))
+
+    @property
+    def query_adapters(self) -> QueryAdapters:
+        """The saved query adapters by name."""
+        return QueryAdapters(_RemoteStore(self))
 
     def read_content(self) -> IndexContent:
         """Return the settings, the vectors' encoder and the query adapters."""
@@ -430,6 +454,47 @@ class RemoteIndex(ABC):
             f"a {type(self).__name__} can't be pickled, because it may hold a password: create "
             "one in each process"
         )
+
+
+class _RemoteStore:
+    """The settings and query adapters of an index on a server."""
+
+    def __init__(self, index: RemoteIndex) -> None:
+        self._index = index
+
+    def read(self) -> IndexSettings:
+        """Return the newest settings."""
+        with self._index.session() as session:
+            return session.state.settings
+
+    def change(self, update: SavedUpdate) -> None:
+        """Make one change; raise InputError for another title weight."""
+        self._index.change_saved(partial(_check_title_weight, update))
+
+    def read_adapter(self, name: str, digest: str) -> bytes:
+        """Return a query adapter; raise CorruptIndexError if it is missing or differs."""
+        with self._index.session() as session:
+            data = session.read_adapter(name)
+        if content_hash(data).hex() != digest:
+            raise CorruptIndexError(f"query adapter {name!r} has changed: save it again")
+        return data
+
+
+def _check_title_weight(
+    update: SavedUpdate, settings: IndexSettings, vector_set: VectorSetRecord | None
+) -> SavedChange:
+    """Return the change that ``update`` makes, unless it needs other postings."""
+    change = update(settings, vector_set)
+    if change.settings.title_weight != settings.title_weight:
+        raise InputError(
+            f"the profile needs title_weight={change.settings.title_weight}, and the postings on "
+            f"the server have {settings.title_weight}: activate it in an index, and push that"
+        )
+    return change
+
+
+StoredIndex = Index | RemoteIndex
+"""An index in a folder or on a server."""
 
 
 def settings_of(index: Index) -> IndexSettings:

@@ -19,7 +19,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from typer import Abort, Argument, Exit, Option
 
-from twofold.backends.urls import is_url, open_url
+from twofold.backends.urls import hide_password, is_url, open_url
 from twofold.cli.escaping import Escaped, escape_json, escape_lines
 from twofold.errors import CorruptIndexError, InputError, QueryError, TwofoldError
 from twofold.fusion import FUSIONS, PRESETS, fusion_from_name
@@ -298,10 +298,10 @@ def retriever_options(
     }
 
 
-def profiles_command(folder: object, name: str | None) -> str:
+def profiles_command(target: str, name: str | None) -> str:
     """Return the shell command that activates a profile; ``name`` None means the defaults."""
     chosen = name if name is not None else DEFAULT
-    return shlex.join(["twofold", "profiles", str(folder), "--use", chosen])
+    return shlex.join(["twofold", "profiles", hide_password(target), "--use", chosen])
 
 
 def check_target(path: Path | None) -> None:

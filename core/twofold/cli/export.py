@@ -8,7 +8,13 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from twofold.cli.console import Folder, Json, open_index, print_result
+from twofold.cli.console import (
+    Json,
+    Target,
+    open_index,
+    open_target,
+    print_result,
+)
 from twofold.encoders import OnnxEncoder, distill
 from twofold.encoders.model_spec import parse_spec
 from twofold.encoders.onnx_folder import Precision
@@ -97,7 +103,7 @@ class MethodName(str, Enum):
 
 
 def draw_map(
-    folder: Folder,
+    source: Target,
     target: Annotated[Path, Option("--out", metavar="FILE", help=_TARGET)],
     query: Annotated[list[str] | None, Option(metavar="TEXT", help=_QUERY)] = None,
     color: Annotated[
@@ -112,7 +118,7 @@ def draw_map(
     from twofold.map import CorpusMap, format_from_path  # may lack its extra
 
     format_from_path(target)
-    with open_index(folder, read_only=True) as index:
+    with open_target(source, read_only=True) as index:
         drawn = CorpusMap.from_index(
             index, query or (), color=color, method=method.value, sample=sample, k=k
         )

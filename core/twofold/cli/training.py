@@ -12,17 +12,20 @@ from rich.table import Table
 from typer import Option
 
 from twofold import training
+from twofold.backends.remote_index import StoredIndex
+from twofold.backends.urls import hide_password
 from twofold.cli.console import (
-    Folder,
     Json,
     OptionalQrels,
     OptionalQueries,
+    Target,
     check_target,
-    open_index,
+    open_target,
     print_error,
     print_result,
     profiles_command,
     progress,
+    title_of,
 )
 from twofold.cli.measure_tables import gains_table
 from twofold.corpus import read_qrels, read_queries
@@ -74,7 +77,7 @@ _UNUSED = "trained, or trained-2, trained-3 ..."
 
 
 def train(
-    folder: Folder,
+    target: Target,
     queries: OptionalQueries = None,
     qrels: OptionalQrels = None,
     triples: Annotated[Path | None, Option(help="TSV of query, positive, negative texts.")] = None,
@@ -110,7 +113,7 @@ def train(
     cross-encoder.
     """
     options = locals()  # by name
-    with open_index(folder) as index:
+    with open_target(target) as index:
         files = _TrainingFiles(
             queries, qrels, triples, id_triples, dpr, clicks, propensity, tuple(generate or ())
         )
@@ -120,8 +123,12 @@ def train(
             check_plot_path(plot)
         if full and reranker is not None:
             raise InputError("--full and --reranker are two trainings: omit one of them")
-        trainer = _Trainer(index, files, activate, as_json)
+        trainer = _Trainer(index, target, files, activate, as_json)
         kind = "--full" if full else "--reranker" if reranker is not None else _ADAPTER
+        if kind != _ADAPTER and not isinstance(index, Index):
+            raise InputError(
+                f"{kind} takes an index in a folder: pull it, train, and push it to a new name"
+            )
         _check_options(kind, options)
         given = _select_given(options, "epochs", "patience", "batch", "learning_rate")
         trained: training.TrainedAdapter | training.FineTunedModel
@@ -145,7 +152,7 @@ def train(
             print_error("warning", f"{plot} isn't written: there were no epochs to plot")
         if report is not None:
             date = dt.datetime.now(tz=dt.timezone.utc).date().isoformat()
-            text = training.training_report(trained, title=str(folder), date=date)
+            text = training.training_report(trained, title=title_of(target), date=date)
             report.write_text(text, encoding="utf-8")
         if full and isinstance(trained, training.FineTunedModel):
             trainer.reencode(trained)
@@ -195,7 +202,7 @@ class _TrainingFiles:
             ) from None
         return training.ClickPlan(propensity=power)
 
-    def read(self, index: Index) -> tuple[training.TrainingSet, training.TrainingSet | None]:
+    def read(self, index: StoredIndex) -> tuple[training.TrainingSet, training.TrainingSet | None]:
         """Return judged examples, and generated ones that are only trained on, or None.
 
         A generated query is kept if a search with it finds its passage. Without files, the
@@ -228,7 +235,8 @@ class _TrainingFiles:
 class _Trainer:
     """Trains on an index, and prints the outcome. If ``activate``, an accepted result is used."""
 
-    index: Index
+    index: StoredIndex
+    target: str
     files: _TrainingFiles
     activate: bool
     as_json: bool
@@ -256,7 +264,7 @@ class _Trainer:
         if trained.accepted:
             saved = training.keep(index, trained, name=name, use=self.activate)
             state, verb = ("in use", "to go back") if self.activate else ("not in use", "to use it")
-            command = profiles_command(index.path, before if self.activate else saved)
+            command = profiles_command(self.target, before if self.activate else saved)
             text = [f"saved as {saved!r} and {state}; {verb}: {command}"]
         active = saved is not None and self.activate
         value = {**trained.to_dict(), "saved": saved, "active": active}
@@ -268,6 +276,7 @@ class _Trainer:
         examples, extra = self.files.read(self.index)
         if self.activate:
             self.index.profiles.use(self.index.profiles.active)  # takes the write lock early
+        assert isinstance(self.index, Index)  # as checked
         tuned = training.train_encoder(
             self.index, examples, to, plan=plan, extra=extra, progress=self._epoch_printer(plan)
         )
@@ -277,6 +286,7 @@ class _Trainer:
 
     def reencode(self, tuned: training.FineTunedModel) -> None:
         """Encode all passages with an accepted model if ``activate``; print how to undo it."""
+        assert isinstance(self.index, Index)  # as checked
         before, encoded = self.index.encoder_name, 0
         # An absolute path, because the index may be opened from another folder.
         model = str(tuned.folder.resolve()) if tuned.folder is not None else ""
@@ -295,12 +305,13 @@ class _Trainer:
         self, to: Path, base: str, plan: training.RerankerPlan
     ) -> training.FineTunedModel:
         """Fine-tune a copy of the cross-encoder ``base`` in ``to``, and print the outcome."""
+        assert isinstance(self.index, Index)  # as checked
         examples, _ = self.files.read(self.index)
         reranker, show = reranker_from_name(base), self._epoch_printer(plan)
         tuned = training.train_reranker(
             self.index, examples, to, base=reranker, plan=plan, progress=show
         )
-        search = ["twofold", "search", str(self.index.path), "QUERY", "--rerank", str(to)]
+        search = ["twofold", "search", hide_password(self.target), "QUERY", "--rerank", str(to)]
         text = [f"written to {to}; to use it: {shlex.join(search)}"] if tuned.accepted else []
         print_result(self.as_json, tuned.to_dict(), *_format_outcome(tuned), *text)
         return tuned

@@ -7,19 +7,20 @@ from rich.text import Text
 from typer import Option
 
 from twofold import tuning
+from twofold.backends.remote_index import StoredIndex
 from twofold.cli import console
 from twofold.cli.measure_tables import format_gain, interval_bounds
 from twofold.cli.tables import make_table, number_columns
 from twofold.corpus import read_qrels, read_queries
 from twofold.errors import InputError
-from twofold.index import DEFAULT, Index, profile_as_dict
+from twofold.index import DEFAULT, profile_as_dict
 
 _NAME = "Name of the saved profile, which must be new."
 _UNUSED = "tuned, or tuned-2, tuned-3 ..."
 
 
 def tune(
-    folder: console.Folder,
+    target: console.Target,
     queries: console.Queries,
     qrels: console.Qrels,
     name: Annotated[str | None, Option(help=_NAME, show_default=_UNUSED)] = None,
@@ -33,7 +34,7 @@ def tune(
 
     Tunes fusion and weight, BM25's k1 and b, the title weight, and the depth.
     """
-    with console.open_index(folder, read_only=dry_run) as index:
+    with console.open_target(target, read_only=dry_run) as index:
         new_name = index.profiles.new_name(name)  # fail early
         fewest = max(tuning.TuningPlan().min_queries, 2 * folds)
         plan = tuning.TuningPlan(measure=measure, folds=folds, seed=seed, min_queries=fewest)
@@ -50,13 +51,13 @@ def tune(
         value = {**result.to_dict(), "saved": new_name if saved else None}
         text = [str(result)]
         if saved:
-            back = console.profiles_command(folder, before)
+            back = console.profiles_command(target, before)
             text.append(f"saved as {new_name!r} and in use; to go back: {back}")
         console.print_result(as_json, value, *tables, *text)
 
 
 def profiles(
-    folder: console.Folder,
+    target: console.Target,
     use: Annotated[str | None, Option(metavar="NAME", help=f"Activate it, or {DEFAULT!r}.")] = None,
     drop: Annotated[str | None, Option(metavar="NAME", help="Delete it and its adapter.")] = None,
     queries: console.OptionalQueries = None,
@@ -65,7 +66,8 @@ def profiles(
     as_json: console.Json = False,
 ) -> None:
     """List saved search profiles, compare them on judged queries, activate or delete one."""
-    with console.open_index(folder, read_only=use is None and drop is None) as index:
+    read_only = use is None and drop is None
+    with console.open_target(target, read_only=read_only) as index:
         if (queries is None) != (qrels is None):
             raise InputError("--queries and --qrels go together: give both, or neither")
         if use is not None:
@@ -88,7 +90,7 @@ def profiles(
         console.print_result(as_json, value, _profiles_table(index, compared, measure))
 
 
-def _drop_profile(index: Index, name: str) -> None:
+def _drop_profile(index: StoredIndex, name: str) -> None:
     """Delete a profile, and its query adapter unless another profile uses it."""
     adapter = index.profiles[name].query_adapter if name in index.profiles else None
     index.profiles.drop(name)
@@ -98,7 +100,7 @@ def _drop_profile(index: Index, name: str) -> None:
 
 
 def _profiles_table(
-    index: Index, compared: dict[str, tuning.ProfileComparison], measure: str
+    index: StoredIndex, compared: dict[str, tuning.ProfileComparison], measure: str
 ) -> Table:
     """Return a table of the profiles, a star at the active one, with ``measure`` if compared."""
     heads = ("", "profile", "fusion", "depth", "scoring", "title weight", "query adapter")

@@ -48,6 +48,7 @@ from twofold.index.recall import Recall, measure_recall
 from twofold.index.repair import RepairReport, repair_index
 from twofold.index.saved.profiles import SearchProfiles
 from twofold.index.saved.query_adapters import QueryAdapters
+from twofold.index.saved.store import FolderStore
 from twofold.index.segment_types import LexicalSegmentType
 from twofold.index.verification import Verification, verify
 from twofold.index.view import (
@@ -320,12 +321,12 @@ class Index:
     @property
     def profiles(self) -> SearchProfiles:
         """The saved search profiles by name."""
-        return SearchProfiles(self._writer)
+        return SearchProfiles(FolderStore(self._writer))
 
     @property
     def query_adapters(self) -> QueryAdapters:
         """The saved query adapters by name; the active profile names the one in use."""
-        return QueryAdapters(self._writer)
+        return QueryAdapters(FolderStore(self._writer))
 
     def adapted(self, vectors: Vectors) -> Vectors:
         """Return the query vectors ``vectors`` (n, dim), mapped by the active query adapter."""

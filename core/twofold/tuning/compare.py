@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from twofold.backend import SearchProfile, SearchScope
+from twofold.backends.remote_index import StoredIndex
 from twofold.encoders import QueryAdapter
 from twofold.errors import CorruptIndexError
 from twofold.evaluation import Interval, bootstrap_interval
 from twofold.evaluation.measures import Qrels
-from twofold.index import DEFAULT, Index
+from twofold.index import DEFAULT
 from twofold.tuning.objective import TuningObjective, active_profile, default_profile
 from twofold.types import Vectors
 
@@ -26,7 +27,7 @@ class ProfileComparison:
 
 
 def compare_profiles(
-    index: Index,
+    index: StoredIndex,
     queries: Mapping[str, str],
     qrels: Qrels,
     *,

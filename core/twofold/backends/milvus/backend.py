@@ -70,6 +70,7 @@ from twofold.errors import (
 from twofold.filters import parse_filter
 from twofold.index.index import Index
 from twofold.index.open_options import AS_STORED, AsStored, OpenOptions
+from twofold.index.saved.store import SavedUpdate
 from twofold.index.view import StoredPassages, check_deletion, served_modes
 from twofold.index.writing.passage_input import BATCH
 from twofold.lexical import AnalyzerLike
@@ -381,6 +382,20 @@ class MilvusBackend(RemoteIndex):
         self._collections.write_content(replace(state, settings=written, adapters=adapters))
         self._count_generation()
         self._finish_upsert(0)
+
+    def change_saved(self, update: SavedUpdate) -> None:
+        """Make one change of the newest settings and query adapters, for `profiles`.
+
+        Of two clients that do so at the same time, the last one wins.
+        """
+        self._check_writable()
+        state = self._collections.read_state(_STRONG)
+        made = update(state.settings, state.vector_set)
+        kept = {name: data for name, data in state.adapters.items() if name not in made.deleted}
+        changed = replace(state, settings=made.settings, adapters={**kept, **made.written})
+        if changed != state:
+            self._collections.write_content(changed)
+            self._count_generation()
 
     def read_batches(self, size: int = BATCH) -> Iterator[tuple[Batch, GivenVectors]]:
         """Yield all passages with their metadata as JSON, and their vectors."""

@@ -59,6 +59,7 @@ from twofold.errors import (
 from twofold.filters import parse_filter
 from twofold.index.index import Index
 from twofold.index.open_options import AS_STORED, AsStored, OpenOptions
+from twofold.index.saved.store import SavedUpdate
 from twofold.index.view import StoredPassages, check_deletion
 from twofold.index.writing.passage_input import BATCH
 from twofold.lexical import AnalyzerLike
@@ -369,6 +370,21 @@ class PostgresBackend(RemoteIndex):
         self._write(change)
         self._build_graph()
         self._analyze()
+
+    def change_saved(self, update: SavedUpdate) -> None:
+        """Make one change of the newest settings and query adapters, for `profiles`."""
+
+        def change(cursor: Cursor, state: StoredState) -> None:
+            made = update(state.settings, state.vector_set)
+            for name, data in made.written.items():
+                cursor.execute("DELETE FROM adapters WHERE name = %s", (name,))
+                cursor.execute("INSERT INTO adapters VALUES (%s, %s)", (name, data))
+            for name in made.deleted:
+                cursor.execute("DELETE FROM adapters WHERE name = %s", (name,))
+            if made.settings != state.settings:
+                write_state(cursor, replace(state, settings_text=made.settings.to_json()))
+
+        self._write(change)
 
     def read_batches(self, size: int = BATCH) -> "Iterator[tuple[Batch, GivenVectors]]":
         """Yield all passages of one state with their metadata as JSON, and their vectors."""

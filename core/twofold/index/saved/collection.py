@@ -6,8 +6,7 @@ from itertools import count
 from typing import Any, ClassVar, TypeVar
 
 from twofold.errors import InputError
-from twofold.index.writing.writer import IndexWriter
-from twofold.storage import IndexSettings
+from twofold.index.saved.store import SettingsStore
 from twofold.validation import did_you_mean
 
 _MAX_LENGTH = 100
@@ -19,8 +18,8 @@ class SavedCollection(Mapping[str, Saved]):
 
     _stem: ClassVar[str]
 
-    def __init__(self, writer: IndexWriter) -> None:
-        self._writer = writer
+    def __init__(self, store: SettingsStore) -> None:
+        self._store = store
 
     def new_name(self, wanted: str | None = None, *, stem: str | None = None) -> str:
         """Return an unused name: ``wanted``, or the first free of ``stem``, ``stem``-2, ...
@@ -50,11 +49,6 @@ class SavedCollection(Mapping[str, Saved]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self))})"
-
-    def _settings(self) -> IndexSettings:
-        self._writer.check_open()
-        with self._writer.snapshots.view() as view:
-            return view.snapshot.settings
 
 
 def check_name(kind: str, name: str, reserved: str | None = None) -> None:

@@ -14,6 +14,7 @@ from twofold.index.saved.collection import (
     check_known,
     check_name,
 )
+from twofold.index.saved.store import SavedChange
 from twofold.index.saved_records import (
     active_profile,
     adapter_records,
@@ -22,10 +23,7 @@ from twofold.index.saved_records import (
     profile_from_dict,
     profile_records,
 )
-from twofold.index.segment_types import LexicalSegmentType
-from twofold.index.snapshot import Snapshot
-from twofold.index.writing.commit import Change
-from twofold.storage import IndexSettings
+from twofold.storage import IndexSettings, VectorSetRecord
 from twofold.validation import check_integer
 
 DEFAULT = "default"
@@ -45,7 +43,7 @@ class SearchProfiles(SavedCollection[SearchProfile]):
     @property
     def active(self) -> str | None:
         """The name of the active profile, None for the library's defaults."""
-        return self._settings().active_profile
+        return self._store.read().active_profile
 
     def save(self, name: str, profile: SearchProfile, *, use: bool = False) -> None:
         """Save a profile, replacing any of that name, and activate it if ``use``.
@@ -55,15 +53,17 @@ class SearchProfiles(SavedCollection[SearchProfile]):
         """
         check_name("profile", name, DEFAULT)
         values = _to_storable(profile)
-        with self._writer.transaction() as transaction:
-            before = transaction.snapshot.settings
+
+        def update(before: IndexSettings, _: VectorSetRecord | None) -> SavedChange:
             if profile.query_adapter is not None:
                 check_known("query adapter", profile.query_adapter, adapter_records(before))
             saved = json.dumps({**profile_records(before), name: values})
             after = replace(before, profiles=saved)
             if use or before.active_profile == name:
                 after = _activate(after, name, default_title_weight(before))
-            transaction.change = _change_settings(transaction.snapshot, after)
+            return SavedChange(after)
+
+        self._store.change(update)
 
     def use(self, name: str | None) -> None:
         """Activate a saved profile, or the library's defaults if None.
@@ -71,12 +71,13 @@ class SearchProfiles(SavedCollection[SearchProfile]):
         Raises:
             InputError: There is no profile of that name.
         """
-        with self._writer.transaction() as transaction:
-            before = transaction.snapshot.settings
+
+        def update(before: IndexSettings, _: VectorSetRecord | None) -> SavedChange:
             if name is not None:
                 check_known("profile", name, profile_records(before))
-            after = _activate(before, name, default_title_weight(before))
-            transaction.change = _change_settings(transaction.snapshot, after)
+            return SavedChange(_activate(before, name, default_title_weight(before)))
+
+        self._store.change(update)
 
     def drop(self, name: str) -> None:
         """Delete a profile that is not active.
@@ -84,8 +85,8 @@ class SearchProfiles(SavedCollection[SearchProfile]):
         Raises:
             InputError: There is no profile of that name, or it is active.
         """
-        with self._writer.transaction() as transaction:
-            before = transaction.snapshot.settings
+
+        def update(before: IndexSettings, _: VectorSetRecord | None) -> SavedChange:
             records = profile_records(before)
             check_known("profile", name, records)
             if name == before.active_profile:
@@ -94,7 +95,9 @@ class SearchProfiles(SavedCollection[SearchProfile]):
                     "profiles.use(None) for the defaults"
                 )
             del records[name]
-            transaction.change = Change(settings=replace(before, profiles=json.dumps(records)))
+            return SavedChange(replace(before, profiles=json.dumps(records)))
+
+        self._store.change(update)
 
     def __getitem__(self, name: str) -> SearchProfile:
         return profile_from_dict(self._records()[name])
@@ -107,18 +110,7 @@ class SearchProfiles(SavedCollection[SearchProfile]):
         check_free("profile", name, taken)
 
     def _records(self) -> dict[str, Any]:
-        return profile_records(self._settings())
-
-
-def _change_settings(snapshot: Snapshot, settings: IndexSettings) -> Change | None:
-    """Return the change of ``snapshot`` to these settings, None if they are equal."""
-    if settings == snapshot.settings:
-        return None
-    lexical = snapshot.segment_types.get("lexical")
-    weight = settings.title_weight
-    if isinstance(lexical, LexicalSegmentType) and weight != snapshot.settings.title_weight:
-        return Change(settings=settings, reanalyzed=replace(lexical, title_weight=weight))
-    return Change(settings=settings)
+        return profile_records(self._store.read())
 
 
 def _activate(settings: IndexSettings, name: str | None, default_weight: int) -> IndexSettings:

@@ -15,9 +15,14 @@ from twofold.index.saved.collection import (
     check_known,
     check_name,
 )
-from twofold.index.saved_records import adapter_records, pack_adapter, profile_records, read_adapter
-from twofold.index.writing.commit import Change
-from twofold.storage import content_hash, make_folders, storage_errors, write_atomic
+from twofold.index.saved.store import SavedChange
+from twofold.index.saved_records import (
+    adapter_records,
+    pack_adapter,
+    profile_records,
+    unpack_adapter,
+)
+from twofold.storage import IndexSettings, VectorSetRecord, content_hash
 
 _UNSAFE = set('/\\:*?"<>|')
 _MAX_BYTES = 200  # file systems allow 255
@@ -46,9 +51,8 @@ class QueryAdapters(SavedCollection[QueryAdapter]):
         """
         if not isinstance(adapter, QueryAdapter):
             raise InputError(f"adapter must be a QueryAdapter, got {type(adapter).__name__}")
-        with self._writer.transaction() as transaction:
-            snapshot = transaction.snapshot
-            settings, vector_set = snapshot.settings, snapshot.vector_set
+
+        def update(settings: IndexSettings, vector_set: VectorSetRecord | None) -> SavedChange:
             records = adapter_records(settings)
             self._check_new(name, records)
             if vector_set is None or settings.dim is None:
@@ -65,13 +69,11 @@ class QueryAdapters(SavedCollection[QueryAdapter]):
                     f"({identity.name!r}): train an adapter on this index"
                 )
             data = pack_adapter(adapter)
-            with storage_errors(self._writer.layout.folder):
-                make_folders(self._writer.layout.adapters)
-                write_atomic(self._writer.layout.adapter_file(name), lambda file: file.write(data))
             records[name] = {"hash": content_hash(data).hex(), "set": vector_set.number}
-            transaction.change = Change(
-                settings=replace(settings, query_adapters=json.dumps(records))
-            )
+            after = replace(settings, query_adapters=json.dumps(records))
+            return SavedChange(after, written={name: data})
+
+        self._store.change(update)
 
     def drop(self, name: str) -> None:
         """Delete an adapter that no saved profile names.
@@ -79,28 +81,27 @@ class QueryAdapters(SavedCollection[QueryAdapter]):
         Raises:
             InputError: There is no adapter of that name, or a profile names it.
         """
-        with self._writer.turn:  # until the file is deleted, nobody saves under this name
-            with self._writer.transaction() as transaction:
-                settings = transaction.snapshot.settings
-                records = adapter_records(settings)
-                check_known("query adapter", name, records)
-                for profile, values in profile_records(settings).items():
-                    if values.get("adapter") == name:
-                        raise InputError(
-                            f"query adapter {name!r} is used by profile {profile!r}: drop that "
-                            "profile first"
-                        )
-                del records[name]
-                changed = replace(settings, query_adapters=json.dumps(records))
-                transaction.change = Change(settings=changed)
-            with storage_errors(self._writer.layout.folder):
-                self._writer.layout.adapter_file(name).unlink(missing_ok=True)
+
+        def update(settings: IndexSettings, _: VectorSetRecord | None) -> SavedChange:
+            records = adapter_records(settings)
+            check_known("query adapter", name, records)
+            for profile, values in profile_records(settings).items():
+                if values.get("adapter") == name:
+                    raise InputError(
+                        f"query adapter {name!r} is used by profile {profile!r}: drop that "
+                        "profile first"
+                    )
+            del records[name]
+            after = replace(settings, query_adapters=json.dumps(records))
+            return SavedChange(after, deleted=(name,))
+
+        self._store.change(update)
 
     def __getitem__(self, name: str) -> QueryAdapter:
-        return read_adapter(self._writer.layout, name, self._records()[name]["hash"])
+        return unpack_adapter(name, self._store.read_adapter(name, self._records()[name]["hash"]))
 
     def _records(self) -> dict[str, Any]:
-        return adapter_records(self._settings())
+        return adapter_records(self._store.read())
 
     def _check_new(self, name: str, taken: Iterable[str]) -> None:
         """Raise InputError if a name is taken, or can't be a file name on every system."""

@@ -4,9 +4,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from twofold.backend import SearchProfile
+from twofold.backends.remote_index import StoredIndex
 from twofold.encoders import QueryAdapter
 from twofold.errors import InputError
-from twofold.index import Index, profile_as_dict
+from twofold.index import profile_as_dict
 from twofold.index.saved.collection import free_name
 from twofold.training.acceptance import TrainingResult
 from twofold.training.adapter.fit import Epoch
@@ -67,13 +68,13 @@ class TrainedAdapter(TrainingResult):
         }
 
 
-def choose_name(index: Index) -> str:
+def choose_name(index: StoredIndex) -> str:
     """Return the first of trained, trained-2 ... that no adapter or profile of the index has."""
     return free_name("trained", {*index.query_adapters, *index.profiles})
 
 
 def keep(
-    index: Index, trained: TrainedAdapter, *, name: str | None = None, use: bool = True
+    index: StoredIndex, trained: TrainedAdapter, *, name: str | None = None, use: bool = True
 ) -> str:
     """Save a trained adapter and its search profile under one name, and return the name.
 
