@@ -14,7 +14,7 @@ demo: $(DEMO_VENV)/.ready
 
 test: lint types layers unit
 
-# Tests that measure time run alone, after the others.
+# Tests that measure time or start a large server run alone, after the others.
 test-all: $(READY) browser oldest clusters
 	$(BIN)/pytest -q -n 2 --dist worksteal -m "slow and not alone and not torture"
 	$(BIN)/pytest -q -m "slow and alone and not torture"

@@ -118,6 +118,7 @@ def test_processes_give_up_when_every_worker_dies_and_keep_what_is_there(tmp_pat
 
 
 @pytest.mark.slow
+@pytest.mark.alone  # its workers compete with other tests'
 def test_dask_replaces_a_worker_that_is_killed(tmp_path, passages, claims):
     distributed = pytest.importorskip("distributed", reason="not run: Dask is not installed")
     job = EncodingJob(tmp_path / "shards", encoder=FatalEncoder(tmp_path / "deaths", 1), size=20)
@@ -132,6 +133,7 @@ def test_dask_replaces_a_worker_that_is_killed(tmp_path, passages, claims):
 
 
 @pytest.mark.slow
+@pytest.mark.alone  # likewise
 @pytest.mark.filterwarnings("ignore")  # Ray's own
 def test_ray_replaces_an_actor_that_is_killed(tmp_path, passages, claims, monkeypatch):
     pytest.importorskip("ray", reason="not run: Ray is not installed")

@@ -100,6 +100,21 @@ def test_a_file_that_another_process_has_open_is_said(tmp_path, server):
         open_at(server.file)
 
 
+def test_a_closed_file_can_be_opened_by_another_process(tmp_path):
+    file = tmp_path / "own.db"
+    with open_at(file) as first, open_at(file) as second:
+        first.upsert([Passage("plants make food", "1")])
+        first.close()
+        first.close()
+        assert len(second) == 1  # the file is open as long as a backend of this process has it
+    writer, acknowledged = write_until(file, 0, 1)
+    writer.kill()
+    writer.communicate()
+    with open_at(file) as backend:
+        check_acknowledged(backend, acknowledged)
+        assert backend.get(["1"])
+
+
 WRITER = """
 import sys
 from twofold import HashingEncoder, Passage
@@ -181,6 +196,7 @@ def test_nothing_acknowledged_is_lost_when_client_and_file_are_one_process(tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.alone  # of these servers, one at a time runs on a machine
 def test_a_real_server_loses_nothing_acknowledged_when_it_is_killed():
     server = OldServer().start()
     try:

@@ -23,7 +23,8 @@ ENGINES = [
     "dictionary",
     "postgres",
     "milvus",
-    pytest.param("old milvus", marks=pytest.mark.slow),
+    # Of these servers, one at a time runs on a machine.
+    pytest.param("old milvus", marks=[pytest.mark.slow, pytest.mark.alone]),
 ]
 METRICS = ["cosine", "dot", "euclidean"]
 WORDS = ["apple", "pear", "red", "green", "tree", "leaf", "river", "stone", "hill", "sun", "lake"]

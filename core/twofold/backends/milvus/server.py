@@ -4,7 +4,9 @@ import logging
 import os
 import random
 import re
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,6 +42,11 @@ _ADVICE = (
 _FIRST_PAUSE, _LONGEST_PAUSE, _LEAST = 0.1, 3.0, 0.1  # seconds
 _UNLOADED = ("call load()", "not loaded")
 _TRANSIENT = ("connect", "unavailable", "deadline", "timeout", "rate limit")
+
+
+_opened: Counter[Path] = Counter()
+"""How often each Milvus Lite file is open in this process, where its server runs."""
+_opened_lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +143,15 @@ class Server:
         self._process = os.getpid()
         self._token = os.environ.get(TOKEN, "")
         self.closed = False
+        self._file = Path(address.uri) if address.is_file else None
         logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # errors are raised, too
         with self.errors():
             self._client = MilvusClient(
                 address.uri, token=self._token, db_name=address.database, timeout=timeout
             )
+        if self._file is not None:
+            with _opened_lock:
+                _opened[self._file] += 1
         try:
             text = str(self.call("get_server_version"))
         except BaseException:
@@ -174,18 +185,18 @@ class Server:
                 f"the connection to {self.label} was opened by another process: create a "
                 "MilvusBackend in each process"
             )
-        end, pause, loaded = time.monotonic() + self.timeout, _FIRST_PAUSE, False
+        end, pause = time.monotonic() + self.timeout, _FIRST_PAUSE
         while True:
             left = max(end - time.monotonic(), _LEAST)
             try:
                 with self.errors():
                     return getattr(self._client, method)(*args, timeout=left, **kwargs)
             except BackendError as error:
-                if args and not loaded and any(part in str(error) for part in _UNLOADED):
-                    self.call("load_collection", args[0])  # the server was restarted
-                    loaded = True
-                elif not error.transient or time.monotonic() + pause > end:
+                unloaded = bool(args) and any(part in str(error) for part in _UNLOADED)
+                if time.monotonic() + pause > end or not (error.transient or unloaded):
                     raise
+            if unloaded:  # the server was restarted
+                self.call("load_collection", args[0])
             time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # so that clients don't retry in step
             pause = min(2 * pause, _LONGEST_PAUSE)
 
@@ -219,7 +230,16 @@ class Server:
         return error
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection, and a Milvus Lite file that no other backend here has open."""
+        if self.closed or self._process != os.getpid():
+            return
         self.closed = True
-        if self._process == os.getpid():
-            self._client.close()
+        self._client.close()
+        if self._file is None:
+            return
+        with _opened_lock:
+            _opened[self._file] -= 1
+            if not _opened[self._file]:
+                from milvus_lite.server_manager import server_manager_instance
+
+                server_manager_instance.release_server(str(self._file))
