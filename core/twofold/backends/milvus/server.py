@@ -17,7 +17,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import grpc
 from pymilvus import MilvusClient, MilvusException
 
-from twofold.errors import BackendError, IndexLockedError, InputError
+from twofold.errors import BackendError, IndexLockedError, InputError, MissingExtraError
+from twofold.extras import is_installed
 
 Consistency = Literal["strong", "session", "bounded", "eventually"]
 CONSISTENCIES: tuple[Consistency, ...] = ("strong", "session", "bounded", "eventually")
@@ -29,7 +30,7 @@ _SCHEMES = {"milvus": "http", "milvus+https": "https", "http": "http", "https": 
 _PORT, _TLS_PORT = 19530, 443
 _FULL_TEXT, _INFIX = (2, 5), (2, 4)  # the versions that brought BM25, and patterns with %text%
 _ADVICE = (
-    ("auth", f"check the environment variable {TOKEN}: 'user:password' or an API key"),
+    ("auth ", f"check the environment variable {TOKEN}: 'user:password' or an API key"),
     ("permission", f"grant the user of {TOKEN} rights on the collection"),
     ("connect", "check that the server runs and can be reached"),
     ("unavailable", "check that the server runs and can be reached"),
@@ -144,6 +145,11 @@ class Server:
         self._token = os.environ.get(TOKEN, "")
         self.closed = False
         self._file = Path(address.uri) if address.is_file else None
+        if self._file is not None and not is_installed("milvus_lite"):
+            raise MissingExtraError(
+                f"the file {address.uri} needs Milvus Lite: pip install milvus-lite, or pass the "
+                "address of a server"
+            )
         logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # errors are raised, too
         with self.errors():
             self._client = MilvusClient(
