@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from pathlib import Path
 
 from twofold import HashingEncoder
@@ -38,3 +39,10 @@ class ChangingEncoder(HashingEncoder):
     def encode_passages(self, texts):
         vectors = super().encode_passages(texts)
         return vectors if os.getpid() == self.parent else vectors[:, ::-1].copy()
+
+
+def exit_once(number):
+    """Return a number; the worker of every other number dies soon after it."""
+    if number % 2 == 0:
+        threading.Timer(0.1, os._exit, (1,)).start()
+    return number

@@ -1,11 +1,12 @@
 """Encoding in shards: runners whose workers are killed, jobs that are stopped, and loading."""
 
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from failing_encoders import ChangingEncoder, FatalEncoder
+from failing_encoders import ChangingEncoder, FatalEncoder, exit_once
 from short_reader import ShortReader
 from twofold import HashingEncoder, Index, Passage, Retriever
 from twofold.backends.batches import as_stored
@@ -222,3 +223,33 @@ def test_a_worker_with_another_model_is_refused(tmp_path, passages):
     with pytest.raises(EncoderMismatchError):
         job.run(passages, ProcessRunner(workers=2))
     assert not list((tmp_path / "shards").glob("*.shard"))
+
+
+def test_equal_passages_without_ids_are_one(tmp_path):
+    texts = ["plants make food", "a garden", "plants make food", "a garden", "green tea"]
+    job = EncodingJob(tmp_path / "shards", encoder=HashingEncoder(), size=3)
+    job.run(texts)
+    assert job.load(texts, tmp_path / "index") == 3
+    with Index.open(tmp_path / "index", encoder=HashingEncoder(), create=False) as loaded:
+        assert [one.text for one in loaded] == ["plants make food", "a garden", "green tea"]
+        assert loaded.verify(deep=True).ok
+
+
+def test_a_worker_that_dies_while_nobody_waits_is_replaced():
+    """The pool is found broken by the next task, not by a result."""
+    runner, results = ProcessRunner(1), []
+    for result in runner.run(exit_once, range(6)):
+        time.sleep(0.3)
+        results.append(result)
+    assert sorted(results) == list(range(6))
+
+
+@pytest.mark.parametrize("server", ["postgres", "milvus"])
+def test_shards_of_another_model_are_not_loaded_into_an_empty_index(request, server, tmp_path):
+    job = EncodingJob(tmp_path / "shards", encoder=HashingEncoder())
+    job.run(["a garden"])
+    for options in ({"encoder": ShortReader(12)}, {"encoder": HashingEncoder(), "metric": "dot"}):
+        backend = request.getfixturevalue(server)(**options)
+        with pytest.raises(IndexMismatchError, match="was made with"):
+            job.load(["a garden"], backend)
+        assert len(backend) == 0

@@ -311,6 +311,8 @@ def test_an_approximate_index_finds_what_a_scan_finds(milvus, passages, claims, 
         Retriever(backend, mode="dense").retrieve(claims[0]),
         abs=1e-6,
     )
+    words = [Retriever(each, mode="lexical").retrieve(claims[0]) for each in (exact, backend)]
+    same_hits(*words, abs=1e-6)  # words are left alone
     with pytest.raises(InputError, match="has the index types"):
         backend.reindex(OneBit())
 
@@ -357,6 +359,8 @@ def test_statistics_are_exact_after_updates_and_deletes(milvus, passages, claims
         ("http://localhost:port", "no URL of a Milvus"),
         ("milvus://localhost?password=hunter2", "takes only collection"),
         ("lite", "must end in .db"),
+        ("root:hunter2@localhost:19530", "has an @"),
+        ("http:/root:hunter2@localhost", "has an @"),
         ("/nowhere/at/all/lite.db", "no folder"),
         ("", "must be a string"),
         (3, "must be a string"),
@@ -450,3 +454,34 @@ def test_several_writers_and_a_reader(milvus):
     assert not failures
     assert seen
     assert len(backend) == 60
+
+
+def test_what_was_interrupted_while_it_was_created_is_finished(milvus, passages):
+    backend = milvus(encoder=HashingEncoder(), index_type="flat")
+    name, call = backend.collection, backend._server.call
+    backend.close()
+    # A client was killed before the settings were written.
+    again = milvus(encoder=None)
+    call = again._server.call
+    call("delete", f"{name}_state", filter='name in ["content"]')
+    backend = milvus(collection=name, encoder=HashingEncoder(), index_type="flat")
+    backend.upsert(passages[:20])
+    # Another one while an index was built.
+    call("release_collection", name)
+    while indexes := call("list_indexes", name):
+        call("drop_index", name, index_name=indexes[0])
+    found = milvus(collection=name, encoder=HashingEncoder())
+    assert len(Retriever(found, k=20).retrieve("gene")) == 20
+    assert found.reindex("hnsw") == found.index_type
+
+
+def test_settings_that_change_while_they_are_read_are_read_again(milvus):
+    backend = milvus(encoder=HashingEncoder())
+    backend.upsert(["a garden", "green tea"])
+    other = milvus(collection=backend.collection, encoder=HashingEncoder())
+    for weight in (0.2, 0.4, 0.2):
+        other.profiles.save(
+            "mine", SearchProfile(WeightedSum(dense_weight=weight), 50, None, 1), use=True
+        )
+        with backend.open_search() as scope:
+            assert scope.profile.fusion == WeightedSum(dense_weight=weight)

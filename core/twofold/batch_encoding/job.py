@@ -234,7 +234,7 @@ class EncodingJob:
             IndexMismatchError: The server's index was made for another model or other windows.
         """
         check_iterable(passages)
-        stored = 0
+        stored, seen = 0, set[str]()
 
         def read() -> Iterator[tuple[list[tuple[Passage, str]], list[PassageVectors | None]]]:
             nonlocal stored
@@ -245,8 +245,12 @@ class EncodingJob:
                         f"{self.path} has no vectors of passage {task.ids[0]!r:.60} and those "
                         "after it: run the job on this corpus first"
                     )
-                yield batch, list(shard.vectors)
-                stored += len(batch)
+                # Passages of equal content without ids have one id, and are one passage.
+                first = {name: at for at, name in reversed(list(enumerate(task.ids)))}
+                new = sorted(at for name, at in first.items() if name not in seen)
+                seen.update(first)
+                yield [batch[at] for at in new], [shard.vectors[at] for at in new]
+                stored += len(new)
                 if progress is not None:
                     progress(stored)
 
@@ -285,10 +289,20 @@ class EncodingJob:
             theirs.settings, dim=self._settings.dim, metric=self._settings.metric,
             windows=self._settings.windows,
         )  # fmt: skip
-        check_same_content(IndexContent(settings, self._record), theirs)
+        ours = IndexContent(settings, self._record)
+        if theirs.vector_set is None:
+            for name in ("encoder", "metric", "dim"):
+                before, wanted = getattr(theirs.settings, name), getattr(self._settings, name)
+                if before not in (None, wanted):
+                    raise IndexMismatchError(
+                        f"{target!r} was made with {name}={before!r:.80}, and the shards with "
+                        f"{wanted!r:.80}: load them into another one"
+                    )
+        check_same_content(ours, theirs)
         for batch, vectors in batches:
             target.write_batch(batch, vectors, (settings, self._record))
-        target.write_settings(target.read_content().settings, theirs.adapters)
+        last = target.read_content()
+        target.write_settings(last.settings, last.adapters)
 
     def _tasks(
         self, passages: Iterable[PassageLike]

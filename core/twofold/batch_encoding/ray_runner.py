@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
 
-from twofold.errors import WorkerError
+from twofold.errors import TwofoldError, WorkerError
 from twofold.extras import check_extra
 from twofold.validation import check_integer
 
@@ -56,7 +56,7 @@ class RayRunner:
         import pickle
 
         import ray
-        from ray.exceptions import RayError
+        from ray.exceptions import RayError, RayTaskError
 
         started = not ray.is_initialized()
         if started:
@@ -74,6 +74,13 @@ class RayRunner:
                 )
                 for row in results.iter_rows():
                     yield pickle.loads(row["result"])  # noqa: S301  # of our own workers
+        except RayTaskError as error:  # the function's own error, wherever it was raised
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, TwofoldError):
+                cause = getattr(cause, "cause", None) or cause.__cause__
+            if cause is not None:
+                raise cause from None
+            raise WorkerError(f"a worker failed: {str(error).splitlines()[-1]:.300}") from error
         except RayError as error:
             raise WorkerError(
                 "Ray gave up: workers died again and again, or the cluster can't be reached: "

@@ -63,15 +63,15 @@ class ProcessRunner:
         losses: Counter[int] = Counter()
         pool = self._open_pool()
         running: dict[Future[_Result], _Task] = {}
+        waiting: list[_Task] = []
         try:
             while True:
-                free = WAITING * self.workers - len(running)
-                for task in islice(remaining, max(free, 0)):
-                    running[pool.submit(function, task)] = task
-                if not running:
+                free = max(WAITING * self.workers - len(running) - len(waiting), 0)
+                waiting += islice(remaining, free)
+                if not running and not waiting:
                     return
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                lost: list[_Task] = []
+                lost = self._submit(pool, function, waiting, running)
+                done = wait(running, return_when=FIRST_COMPLETED)[0] if running else set()
                 for future in done:
                     task = running.pop(future)
                     try:
@@ -81,20 +81,38 @@ class ProcessRunner:
                 if not lost:
                     continue
                 # A pool whose worker died runs nothing any more.
-                lost += running.values()
+                waiting = [*lost, *running.values()]
                 pool.shutdown(wait=True, cancel_futures=True)
                 pool, running = self._open_pool(), {}
-                for task in lost:
+                for task in waiting:
                     losses[id(task)] += 1
-                    if losses[id(task)] > MAX_LOSSES * self.workers:
-                        raise WorkerError(
-                            f"workers died {losses[id(task)]} times while they ran the same tasks: "
-                            "the machine may be out of memory, so use fewer workers, or they can't "
-                            "import the encoder's module"
-                        )
-                    running[pool.submit(function, task)] = task
+                most = max(losses[id(task)] for task in waiting)
+                if most > MAX_LOSSES * self.workers:
+                    raise WorkerError(
+                        f"workers died {most} times while they ran the same tasks: the machine may "
+                        "be out of memory, so use fewer workers, or they can't import the "
+                        "encoder's module"
+                    )
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+    def _submit(
+        self,
+        pool: ProcessPoolExecutor,
+        function: Callable[[_Task], _Result],
+        waiting: list[_Task],
+        running: dict[Future[_Result], _Task],
+    ) -> list[_Task]:
+        """Move waiting tasks to the pool; return those that it refuses because a worker died."""
+        while waiting:
+            try:
+                running[pool.submit(function, waiting[0])] = waiting[0]
+            except BrokenProcessPool:
+                lost = list(waiting)
+                waiting.clear()
+                return lost
+            del waiting[0]
+        return []
 
     def _open_pool(self) -> ProcessPoolExecutor:
         # Forked children would share the threads' locks of the parent's libraries.

@@ -357,13 +357,22 @@ class MilvusBackend(RemoteIndex):
         if isinstance(index_type, str):
             index_type = index_type_from_name(index_type)
         kind = check_index_type(self._server, index_type)
-        state = self._collections.read_state(_STRONG)
-        settings = _with_index_type(state.settings, kind)
+        settings = _with_index_type(self._collections.read_state(_STRONG).settings, kind)
+        # What is stopped in between says of no approximate index that it is exact.
+        if not isinstance(kind, Flat):
+            self._write_index_type(kind)
         self._collections.change_index(settings)
-        self._collections.write_content(replace(state, settings=settings))
-        self._count_generation()
+        if isinstance(kind, Flat):
+            self._write_index_type(kind)
+        self._collections.load_all()
         self._latest = self._collections.read_state(_STRONG)
         return kind
+
+    def _write_index_type(self, kind: "Auto | Flat | HNSW | IVF") -> None:
+        state = self._collections.read_state(_STRONG)
+        settings = _with_index_type(state.settings, kind)
+        self._collections.write_content(replace(state, settings=settings))
+        self._count_generation()
 
     def close(self) -> None:
         """Close the connection."""

@@ -8,6 +8,7 @@ the row that names it.
 import base64
 import json
 import math
+import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -179,8 +180,8 @@ class Collections:
 
     def exist(self) -> bool:
         """Return whether the index is there; raise IndexMismatchError for another collection."""
-        if self._server.call("has_collection", self.names.state):
-            return True
+        if self._server.call("has_collection", self.names.state) and self.load(self.names.state):
+            return "content" in self._query_state(["content"], "Strong")
         if self._server.call("has_collection", self.names.passages):
             raise IndexMismatchError(
                 f"the collection {self.names.passages!r} was made by another program: pass "
@@ -194,11 +195,12 @@ class Collections:
         schema.add_field("name", DataType.VARCHAR, max_length=256, is_primary=True)
         schema.add_field("value", DataType.VARCHAR, max_length=MAX_TEXT)
         schema.add_field("vector", DataType.FLOAT_VECTOR, dim=_NO_VECTOR)
-        parameters = MilvusClient.prepare_index_params()
-        parameters.add_index("vector", index_type="FLAT", metric_type="IP")
-        self._create(self.names.state, schema, parameters, shards=1)
-        self.write_content(StoredState(0, settings, None))
-        self.set_flags({"generation": str(time.time_ns())})
+        if not self._server.call("has_collection", self.names.state):
+            self._create(self.names.state, schema, _state_index(), shards=1)
+        self.load(self.names.state)
+        if "content" not in self._query_state(["content"], "Strong"):
+            self.set_flags({"generation": str(time.time_ns())})
+            self.write_content(StoredState(0, settings, None))  # from here on, it exists
 
     def load(self, name: str) -> bool:
         """Load a collection for queries, once; return False if there is none."""
@@ -206,9 +208,22 @@ class Collections:
             return True
         if not self._server.call("has_collection", name):
             return False
+        if not self._server.call("list_indexes", name):  # its creation was interrupted
+            self._create_index(name)
         self._server.call("load_collection", name, replica_number=self._replicas)
         self._ready.add(name)
         return True
+
+    def _create_index(self, name: str) -> None:
+        """Create the indexes of a collection that has none."""
+        if name == self.names.state:
+            parameters = _state_index()
+        else:
+            assert self._read is not None  # the settings are read first
+            parameters = self._vector_index(self._read.settings)
+            if name == self.names.passages:
+                self._add_word_index(parameters, self._read.settings)
+        self._server.call("create_index", name, index_params=parameters, sync=False)
 
     def create_passages(self, settings: IndexSettings) -> None:
         """Create the collection of passages, unless it is there."""
@@ -234,14 +249,19 @@ class Collections:
                     output_field_names=["sparse"],
                 )
             )
-            scorer = BM25()
-            parameters.add_index(
-                "sparse",
-                index_type="SPARSE_INVERTED_INDEX",
-                metric_type="BM25",
-                params=self._index_options({"bm25_k1": scorer.k1, "bm25_b": scorer.b}),
-            )
+        self._add_word_index(parameters, settings)
         self._create(self.names.passages, schema, parameters, self._shards)
+
+    def _add_word_index(self, parameters: Any, settings: IndexSettings) -> None:
+        if settings.analyzer is None:
+            return
+        scorer = BM25()
+        parameters.add_index(
+            "sparse",
+            index_type="SPARSE_INVERTED_INDEX",
+            metric_type="BM25",
+            params=self._index_options({"bm25_k1": scorer.k1, "bm25_b": scorer.b}),
+        )
 
     def create_windows(self, settings: IndexSettings) -> None:
         """Create the collection of windows, unless it is there."""
@@ -310,17 +330,27 @@ class Collections:
     def change_index(self, settings: IndexSettings) -> None:
         """Build the index over all vectors that the settings ask for."""
         for name in (self.names.passages, self.names.windows):
-            if not self.load(name):
+            if not self._server.call("has_collection", name):
                 continue
             self._ready.discard(name)
             self._server.call("release_collection", name)
-            self._server.call("drop_index", name, index_name="vector")
-            self._server.call("create_index", name, index_params=self._vector_index(settings))
+            for index in self._server.call("list_indexes", name, field_name="vector"):
+                self._server.call("drop_index", name, index_name=index)
+            parameters = self._vector_index(settings)
+            if name == self.names.passages and not self._server.call(
+                "list_indexes", name, field_name="sparse"
+            ):  # Milvus Lite drops all
+                self._add_word_index(parameters, settings)
+            self._server.call("create_index", name, index_params=parameters)
+
+    def load_all(self) -> None:
+        """Load the collections of passages and windows for queries."""
+        for name in (self.names.passages, self.names.windows):
             self.load(name)
 
     # Settings
 
-    def read_state(self, consistency: str) -> StoredState:
+    def read_state(self, consistency: str, tries: int = 5) -> StoredState:
         """Return the settings and flags.
 
         Raises:
@@ -342,7 +372,15 @@ class Collections:
             )
         known = self._read
         if known is None or known.hash != pointer["hash"]:
-            known = self._read_content(pointer["hash"], pointer["parts"])
+            read = self._read_content(pointer["hash"], pointer["parts"])
+            if read is None:  # replaced by another client since the pointer was read
+                if tries > 1:
+                    return self.read_state("Strong", tries - 1)
+                raise BackendError(
+                    f"the settings in {self.names.state!r} change again and again while they are "
+                    "read: try again later"
+                )
+            known = read
         state = replace(
             known,
             generation=int(rows["generation"]),
@@ -364,7 +402,8 @@ class Collections:
             record = state.vector_set
             content["vector_set"] = [record.number, record.identity, _to_base64(record.canaries)]
         text = json.dumps(content)
-        digest = xxhash.xxh3_128_hexdigest(text.encode())
+        # Equal settings written twice are two versions, so that deleting one keeps the other.
+        digest = f"{xxhash.xxh3_128_hexdigest(text.encode())}-{secrets.token_hex(4)}"
         parts = [text[start : start + _CHUNK] for start in range(0, len(text), _CHUNK)]
         self.set_flags({f"{digest}.{at}": part for at, part in enumerate(parts)})
         pointer = {"version": VERSION, "hash": digest, "parts": len(parts)}
@@ -381,14 +420,13 @@ class Collections:
         for row in rows:  # a request of several large rows may be too large
             self._server.call("upsert", self.names.state, [row])
 
-    def _read_content(self, digest: str, parts: int) -> StoredState:
+    def _read_content(self, digest: str, parts: int) -> StoredState | None:
+        """Return a version of the settings, None if it is gone."""
         names = [f"{digest}.{at}" for at in range(parts)]
         rows = self._query_state(names, "Strong")
         text = "".join([rows.get(name, "") for name in names])
-        if xxhash.xxh3_128_hexdigest(text.encode()) != digest:
-            raise BackendError(
-                f"the settings in {self.names.state!r} changed while they were read: try again"
-            )
+        if xxhash.xxh3_128_hexdigest(text.encode()) != digest.partition("-")[0]:
+            return None
         content = json.loads(text)
         record = None
         if content["vector_set"] is not None:
@@ -412,3 +450,9 @@ class Collections:
 
 def _to_base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
+
+
+def _state_index() -> Any:
+    parameters = MilvusClient.prepare_index_params()
+    parameters.add_index("vector", index_type="FLAT", metric_type="IP")
+    return parameters

@@ -111,6 +111,8 @@ class Address:
 
 def _as_file(path: str) -> str:
     """Return the path of a Milvus Lite file; raise InputError for one that can't be created."""
+    if "@" in path:
+        raise InputError(f"uri has an @, as before a host after a password: {_EXAMPLE}")
     file = Path(path).expanduser()
     if not file.name.endswith(".db"):
         raise InputError(f"a Milvus Lite file must end in .db, got {path!r:.80}: {_EXAMPLE}")

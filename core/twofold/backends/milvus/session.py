@@ -255,7 +255,7 @@ class MilvusSession:
         self._refuse_scorer(scorer)
         (found,) = self._search_terms([self._query_terms(text)], MAX_RESULTS, "")
         if len(found) < MAX_RESULTS:
-            scores = np.zeros(max(self.corpus.passages, 1))
+            scores = np.zeros(max(self.corpus.passages, len(found), 1))
             scores[: len(found)] = list(found.values())
             return Moments(float(scores.mean()), float(scores.std()))
         sample = self._read_sample()
