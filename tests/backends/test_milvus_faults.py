@@ -82,10 +82,11 @@ def test_a_server_that_stops_within_a_query_is_given_up(server):
 
 
 def test_a_server_that_dies_is_said_and_found_again(server):
-    backend = open_at(server.uri)
+    backend = open_at(server.uri, timeout=10)  # gRPC waits some seconds before it connects again
     backend.upsert([Passage("plants make food", "1")])
     server.kill()
-    assert "check that the server runs" in failure(lambda: Retriever(backend).retrieve("food"))
+    text = failure(lambda: Retriever(backend).retrieve("food"), within=30)
+    assert "check that the server runs" in text
     server.start()
     assert Retriever(backend).retrieve("food").ids == ["1"]
     backend.upsert([Passage("more food", "2")])

@@ -41,6 +41,7 @@ _ADVICE = (
     ("quota", "the server limits its memory or rate: wait, or raise its limits"),
 )
 _FIRST_PAUSE, _LONGEST_PAUSE, _LEAST = 0.1, 3.0, 0.1  # seconds
+_REFUSING = 1.0  # seconds for which a server may refuse the first connection
 _UNLOADED = ("call load()", "not loaded")
 _TRANSIENT = ("connect", "unavailable", "deadline", "timeout", "rate limit")
 
@@ -153,10 +154,7 @@ class Server:
                 "address of a server"
             )
         logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # errors are raised, too
-        with self.errors():
-            self._client = MilvusClient(
-                address.uri, token=self._token, db_name=address.database, timeout=timeout
-            )
+        self._client = self._connect(address)
         if self._file is not None:
             with _opened_lock:
                 _opened[self._file] += 1
@@ -169,6 +167,23 @@ class Server:
         numbers = re.findall(r"\d+", text)
         self.version = tuple(int(number) for number in numbers[:2])
         self.name = "Milvus Lite" if self.is_lite else f"Milvus {'.'.join(numbers[:3])}"
+
+    def _connect(self, address: Address) -> MilvusClient:
+        """Return a client. A server that refuses at first is tried again, for a moment."""
+        end = time.monotonic() + _REFUSING
+        while True:
+            try:
+                with self.errors():
+                    return MilvusClient(
+                        address.uri,
+                        token=self._token,
+                        db_name=address.database,
+                        timeout=self.timeout,
+                    )
+            except BackendError as error:
+                if not error.transient or time.monotonic() > end:
+                    raise
+            time.sleep(_FIRST_PAUSE)
 
     @property
     def has_full_text(self) -> bool:
@@ -193,7 +208,7 @@ class Server:
                 f"the connection to {self.label} was opened by another process: create a "
                 "MilvusBackend in each process"
             )
-        end, pause = time.monotonic() + self.timeout, _FIRST_PAUSE
+        end, pause, loaded = time.monotonic() + self.timeout, _FIRST_PAUSE, False
         while True:
             left = max(end - time.monotonic(), _LEAST)
             try:
@@ -201,10 +216,12 @@ class Server:
                     return getattr(self._client, method)(*args, timeout=left, **kwargs)
             except BackendError as error:
                 unloaded = bool(args) and any(part in str(error) for part in _UNLOADED)
-                if time.monotonic() + pause > end or not (error.transient or unloaded):
+                late = time.monotonic() + pause > end
+                if not (error.transient or unloaded) or (late and (loaded or not unloaded)):
                     raise
             if unloaded:  # the server was restarted
                 self.call("load_collection", args[0])
+                loaded = True
             time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # so that clients don't retry in step
             pause = min(2 * pause, _LONGEST_PAUSE)
 
