@@ -30,21 +30,6 @@ from twofold.lexical import BM25
 METRICS = ["cosine", "dot", "euclidean"]
 
 
-@pytest.fixture(scope="module")
-def passages(abstracts):
-    return [
-        Passage(each["text"], each["_id"], each["title"], {"year": 2000 + at % 7})
-        for at, each in enumerate(abstracts[:300])
-    ]
-
-
-@pytest.fixture(scope="module")
-def local(passages):
-    with Index.open(None, encoder=HashingEncoder(), title_weight=2) as index:
-        index.upsert(passages)
-        yield index
-
-
 def split_at_spaces(text: str) -> list[str]:
     return text.split()
 

@@ -5,7 +5,6 @@ import sys
 
 import pytest
 
-from milvus_servers import LiteServer
 from twofold import HashingEncoder, Index, Passage, Retriever
 from twofold.backends.moving import push
 from twofold.backends.urls import open_url
@@ -20,13 +19,6 @@ with Index.open(sys.argv[1], encoder=HashingEncoder(), read_only=True) as index:
         push(index, backend, progress=lambda *_: print("stored", flush=True))
 """
 PASSAGES = 5_000  # three batches
-
-
-@pytest.fixture
-def lite_server(tmp_path):
-    started = LiteServer(tmp_path).start()
-    yield started
-    started.stop()
 
 
 @pytest.fixture(params=["postgres", "milvus"])

@@ -27,21 +27,6 @@ from twofold.lexical import BM25L, SCORERS, TfIdf
 METRICS = ["cosine", "dot", "euclidean"]
 
 
-@pytest.fixture(scope="module")
-def passages(abstracts):
-    return [
-        Passage(each["text"], each["_id"], each["title"], {"year": 2000 + at % 7})
-        for at, each in enumerate(abstracts[:300])
-    ]
-
-
-@pytest.fixture(scope="module")
-def local(passages):
-    with Index.open(None, encoder=HashingEncoder(), title_weight=2) as index:
-        index.upsert(passages)
-        yield index
-
-
 def same_hits(first, second, **tolerance):
     assert len(first)
     assert list(first.ids) == list(second.ids)

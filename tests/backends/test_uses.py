@@ -8,7 +8,6 @@ import pytest
 from commands import command
 from langchain_twofold import TwofoldRetriever as LangChainRetriever
 from llama_index_twofold import TwofoldRetriever as LlamaIndexRetriever
-from milvus_servers import LiteServer
 from twofold import HashingEncoder, Index, Retriever, SearchProfile, WeightedSum
 from twofold.backends.milvus import MilvusBackend
 from twofold.encoders import QueryAdapter
@@ -22,13 +21,6 @@ def run(*arguments):
 
 
 TEXTS = ["plants make food from light", "a garden in winter", "green tea for two minutes"]
-
-
-@pytest.fixture
-def lite_server(tmp_path):
-    started = LiteServer(tmp_path).start()
-    yield started
-    started.stop()
 
 
 @pytest.fixture(params=["postgres", "milvus"])

@@ -154,11 +154,12 @@ class Server:
                 "address of a server"
             )
         logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # errors are raised, too
-        self._client = self._connect(address)
-        if self._file is not None:
+        self._client: Any = None
+        if self._file is not None:  # before it is opened, so that no other backend releases it
             with _opened_lock:
                 _opened[self._file] += 1
         try:
+            self._client = self._connect(address)
             text = str(self.call("get_server_version"))
         except BaseException:
             self.close()
@@ -259,7 +260,8 @@ class Server:
         if self.closed or self._process != os.getpid():
             return
         self.closed = True
-        self._client.close()
+        if self._client is not None:
+            self._client.close()
         if self._file is None:
             return
         with _opened_lock:
