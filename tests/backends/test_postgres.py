@@ -9,9 +9,11 @@ import pytest
 from short_reader import ShortReader
 from twofold import HashingEncoder, Index, Passage, Retriever, SearchProfile, WeightedSum
 from twofold.backends.moving import pull, push
+from twofold.backends.postgres import schema as tables
 from twofold.dense import HNSW, IVF, Flat
 from twofold.encoders import QueryAdapter
 from twofold.errors import (
+    BackendError,
     DegradedWarning,
     EncoderMismatchError,
     IndexMismatchError,
@@ -20,6 +22,7 @@ from twofold.errors import (
     PassageError,
     QueryError,
     ReadOnlyError,
+    UnsupportedStorageError,
     VectorError,
 )
 from twofold.lexical import BM25L, SCORERS, TfIdf
@@ -295,3 +298,66 @@ def test_several_writers_and_readers_see_whole_writes(postgres, passages):
     assert not failures
     assert len(seen) > 3
     assert len(first) == 20
+
+
+@pytest.fixture
+def outdated(postgres, postgres_server, monkeypatch):
+    """A schema that is one version behind, whose migration adds a column."""
+    backend = postgres()
+    backend.upsert([Passage("plants make food", "1")])
+    with psycopg.connect(postgres_server.url) as connection:
+        connection.execute(f"SET search_path TO {backend.schema}")
+        connection.execute("ALTER TABLE passages ADD COLUMN former text")
+        connection.execute("UPDATE state SET version = version - 1")
+    change = "ALTER TABLE passages RENAME COLUMN former TO later"
+    monkeypatch.setitem(tables.MIGRATIONS, tables.VERSION - 1, [change])
+    return backend
+
+
+def columns_of(server, backend):
+    with psycopg.connect(server.url) as connection:
+        found = connection.execute(
+            "SELECT column_name FROM information_schema.columns "
+            "WHERE table_schema = %s AND table_name = 'passages'",
+            (backend.schema,),
+        ).fetchall()
+    return {name for (name,) in found}
+
+
+def test_older_tables_are_migrated_once_by_clients_that_open_at_once(
+    outdated, postgres, postgres_server
+):
+    with pytest.raises(UnsupportedStorageError, match="older version.*without read_only"):
+        postgres(schema=outdated.schema, read_only=True)
+    assert "former" in columns_of(postgres_server, outdated)
+    opened, gate = [], threading.Barrier(4)
+
+    def open_one():
+        gate.wait()
+        opened.append(postgres(schema=outdated.schema))
+
+    threads = [threading.Thread(target=open_one) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(opened) == 4
+    assert {"later"} == columns_of(postgres_server, outdated) & {"former", "later"}
+    for backend in opened:
+        assert Retriever(backend).retrieve("plants").ids == ["1"]
+    assert opened[0].upsert([Passage("more", "2")]).added == 1
+    assert outdated.get(["2"])[0].text == "more"  # opened before the migration
+
+
+def test_a_migration_that_fails_changes_nothing(outdated, postgres, postgres_server, monkeypatch):
+    statements = [*tables.MIGRATIONS[tables.VERSION - 1], "ALTER TABLE missing ADD x int"]
+    monkeypatch.setitem(tables.MIGRATIONS, tables.VERSION - 1, statements)
+    with pytest.raises(BackendError, match="missing"):
+        postgres(schema=outdated.schema)
+    assert "former" in columns_of(postgres_server, outdated)
+    monkeypatch.setitem(tables.MIGRATIONS, tables.VERSION - 1, statements[:1])
+    assert postgres(schema=outdated.schema).get(["1"])[0].text == "plants make food"
+    with psycopg.connect(postgres_server.url) as connection:
+        connection.execute(f"UPDATE {outdated.schema}.state SET version = 99")
+    with pytest.raises(UnsupportedStorageError, match="version 99.*upgrade"):
+        postgres(schema=outdated.schema)

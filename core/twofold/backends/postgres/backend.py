@@ -17,6 +17,7 @@ from twofold.backends.batches import Batch, GivenVectors, Preparation, StoredBat
 from twofold.backends.postgres import schema as tables
 from twofold.backends.postgres.connections import (
     GRACE,
+    OPENING,
     Connections,
     Cursor,
     LimitedConnection,
@@ -55,6 +56,7 @@ from twofold.errors import (
     DegradedWarning,
     IndexNotFoundError,
     InputError,
+    UnsupportedStorageError,
 )
 from twofold.filters import parse_filter
 from twofold.index.index import Index
@@ -74,6 +76,10 @@ _WORK_MEMORY = "64MB"
 _BUILD_MEMORY = "512MB"
 _ANALYZED = 500
 """Passages stored by one call from which the server's statistics are renewed, if many are new."""
+_OUTDATED = (
+    "the tables are of an older version of twofold: open the backend once without read_only and "
+    "with create=True, which changes them"
+)
 _DELETED = 10_000  # passages deleted by one statement
 _Result = TypeVar("_Result")
 
@@ -107,8 +113,9 @@ class PostgresBackend(RemoteIndex):
         read_only: Whether to refuse writes. Nothing is created then.
         trust: As in `Index.open`.
         wait: Seconds that a write waits for another one.
-        timeout: Seconds after which the server is given up that doesn't answer. Building a graph
-            has no limit.
+        timeout: Seconds after which the server is given up that doesn't answer or can't be
+            reached, as while it starts again after a crash. Building a graph has no limit.
+            Opening a backend gives up a server that can't be reached after three seconds.
         pool_size: The most connections to each server.
 
     Raises:
@@ -195,9 +202,16 @@ class PostgresBackend(RemoteIndex):
                 if not tables.has_tables(cursor, self._schema):
                     return None
                 tables.set_search_path(cursor, self._schema, self._extension)
-                return tables.read_state(cursor)
+                if tables.read_version(cursor) < tables.VERSION:
+                    if not create:
+                        raise UnsupportedStorageError(_OUTDATED)
+                    tables.migrate(cursor)
+                state = tables.read_state(cursor)
+                connection.commit()
+                return state
 
-        state = retry(connections.server, read, self._timeout, connections.drop_idle)
+        patience = min(self._timeout, OPENING)
+        state = retry(connections.server, read, patience, connections.drop_idle)
         if state is None and not create:
             raise IndexNotFoundError(
                 f"there is no index in the schema {self._schema!r} of {connections.server.label}"
@@ -208,8 +222,6 @@ class PostgresBackend(RemoteIndex):
             if kind is not None:
                 settings = _with_index_type(settings, kind)
             return self._create(settings)
-        if state.version < tables.VERSION and create:
-            return self._write(tables.migrate)
         return state
 
     def _create(self, settings: IndexSettings) -> StoredState:

@@ -19,8 +19,8 @@ from twofold.errors import BackendError, IndexLockedError, InputError, ReadOnlyE
 
 GRACE = 2.0
 """Seconds beyond a statement's time limit after which a server that says nothing is given up."""
-_TRIES = 6
-"""How often an operation is tried that a transient fault ends."""
+OPENING = 3.0
+"""Seconds within which opening a backend is tried again, so that a wrong address fails soon."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 3.0  # seconds
 _KEEPALIVE = {"keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2}
 _DEFAULT_PORT = "5432"
@@ -249,31 +249,30 @@ def is_transient(error: psycopg.Error) -> bool:
 
 
 def retry(
-    server: Server, operation: Callable[[], _Result], timeout: float, failed: Callable[[], None]
+    server: Server, operation: Callable[[], _Result], seconds: float, failed: Callable[[], None]
 ) -> _Result:
     """Return what an idempotent operation returns, tried again after transient faults.
 
     Args:
         server: The server, which names errors.
         operation: The operation, which must be safe to repeat.
-        timeout: Seconds after which it is not tried again.
+        seconds: How long it is tried again, such as while a server recovers from a crash.
         failed: Called after each transient fault.
 
     Raises:
-        BackendError: It failed for good, or too often.
+        BackendError: It failed for good, or for too long.
     """
-    end, pause = time.monotonic() + timeout, _FIRST_PAUSE
-    for left in range(_TRIES - 1, -1, -1):
+    end, pause = time.monotonic() + seconds, _FIRST_PAUSE
+    while True:
         try:
             return operation()
         except psycopg.Error as error:
-            if not left or not is_transient(error) or time.monotonic() + pause > end:
+            if not is_transient(error) or time.monotonic() + pause > end:
                 raise server.to_error(error) from None
             failed()
         except BackendError as error:
-            if not left or not error.transient or time.monotonic() + pause > end:
+            if not error.transient or time.monotonic() + pause > end:
                 raise
             failed()
         time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # so that clients don't retry in step
         pause = min(2 * pause, _LONGEST_PAUSE)
-    raise AssertionError("unreachable")

@@ -4,7 +4,7 @@ import json
 import re
 import secrets
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -278,6 +278,13 @@ def drop_graph(cursor: Cursor) -> None:
     cursor.execute("UPDATE state SET graph = ''")
 
 
+def read_version(cursor: Cursor, *, lock: bool = False) -> int:
+    """Return the version of the tables; with ``lock``, nobody else migrates them meanwhile."""
+    cursor.execute("SELECT version FROM state" + (" FOR UPDATE" if lock else ""))
+    found = cursor.fetchone()
+    return VERSION if found is None else int(found[0])
+
+
 def read_state(cursor: Cursor, *, lock: bool = False) -> StoredState:
     """Return the state; with ``lock``, no other transaction writes until this one ends.
 
@@ -308,10 +315,11 @@ STATE_COLUMNS = _STATE
 """The columns of the table ``state``, as `as_state` takes them."""
 
 
-def migrate(cursor: Cursor, state: StoredState) -> StoredState:
-    """Change tables of an older version to this one, in the transaction that holds the lock."""
-    for version in range(state.version, VERSION):
+def migrate(cursor: Cursor) -> None:
+    """Change tables of an older version to this one, unless another client has done so."""
+    version = read_version(cursor, lock=True)
+    while version < VERSION:
         for statement in MIGRATIONS[version]:
             cursor.execute(statement)
-    cursor.execute("UPDATE state SET version = %s", (VERSION,))
-    return replace(state, version=VERSION)
+        version += 1
+        cursor.execute("UPDATE state SET version = %s", (version,))
