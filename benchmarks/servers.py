@@ -108,6 +108,10 @@ def fill_milvus(folder: str, passages: Sequence[Passage], known: KnownEmbeddings
                 "params": {"drop_ratio_build": 0.0},  # Milvus Lite refuses another one
             },
         ],
+        search_params=[
+            {"metric_type": "COSINE", "params": {"ef": DEPTH}},
+            {"metric_type": "BM25", "params": {}},  # its default drops terms, which Lite refuses
+        ],
         consistency_level="Session",
         auto_id=False,
         drop_old=True,

@@ -131,6 +131,8 @@ def old_milvus():
 @pytest.fixture
 def milvus(milvus_uri):
     """Opens backends, each in a collection of its own that is deleted after the test."""
+    if not milvus_uri.startswith("http"):
+        pytest.importorskip("milvus_lite")
     opened = []
 
     def open_backend(**options):

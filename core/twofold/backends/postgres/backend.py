@@ -512,8 +512,18 @@ class PostgresBackend(RemoteIndex):
             self._analyze()
 
     def _analyze(self) -> None:
-        """Count values anew: until the server has statistics, it plans searches badly."""
-        self._write(lambda cursor, _: cursor.execute("ANALYZE passages, terms, postings"))
+        """Count values, and mark the pages that all see: until then, searches are slow."""
+        names = ", ".join(f"{self._schema}.{name}" for name in ("passages", "terms", "postings"))
+
+        def run() -> None:
+            with self._writers.connection(fresh=True) as connection:
+                connection.autocommit = True  # VACUUM runs in no transaction
+                connection.limit = None
+                connection.execute(f"VACUUM (ANALYZE) {names}")
+                connection.execute(f"ANALYZE {self._schema}.vectors")
+                connection.autocommit = False
+
+        retry(self._server, run, self._timeout, self._writers.drop_idle)
 
     def _build_graph(self) -> None:
         """Build the graph that the index type asks for, if there is none."""
