@@ -121,6 +121,15 @@ class ModelEncoder:
         """Return how many passages have more tokens than the model reads."""
         return self._runner.count_truncated(texts)
 
+    def count_tokens(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Return the number of tokens of each passage (n,), 0 for a model without a tokenizer."""
+        return self._runner.count_tokens(texts)
+
+    @property
+    def prompts(self) -> tuple[str, str]:
+        """The prompts before queries and before passages, "" for none."""
+        return self._runner.prompts
+
     @property
     def max_tokens(self) -> int | None:
         """The most tokens of a passage that the model reads, None if it reads all."""

@@ -184,6 +184,15 @@ class OnnxRunner:
         counts = self._counter(tower).count([tower.prompt + text for text in texts])
         return int((counts > tower.max_length).sum())
 
+    def count_tokens(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Return the number of tokens of each passage (n,), without its prompt."""
+        return self._counter(self.manifest.passage).count(texts)
+
+    @property
+    def prompts(self) -> tuple[str, str]:
+        """The prompts before queries and before passages, "" for none."""
+        return self.manifest.query.prompt, self.manifest.passage.prompt
+
     @property
     def max_tokens(self) -> int | None:
         """The most tokens of a passage that the model reads, None if it reads all."""

@@ -141,6 +141,16 @@ class SentenceTransformerEncoder:
         counts, max_length = self._count_tokens(texts, "document")
         return int((counts > max_length).sum()) if counts is not None else 0
 
+    def count_tokens(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Return the number of tokens of each passage (n,), 0 for a model without a tokenizer."""
+        counter = self._token_counter("document")
+        return counter.count(texts) if counter is not None else np.zeros(len(texts), np.int64)
+
+    @property
+    def prompts(self) -> tuple[str, str]:
+        """The prompts before queries and before passages, "" for none."""
+        return self.loaded.prompt("query"), self.loaded.prompt("document")
+
     @property
     def max_tokens(self) -> int | None:
         """The most tokens of a passage that the model reads, None if it reads all."""

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.dense import PassageVectors, VectorBlock, float32_scores
-from twofold.index.dense_leg import DenseLeg
 from twofold.index.view import IndexView
 from twofold.segments import find_positions
+from twofold.similarity import Metric
 from twofold.storage import content_hash
 from twofold.types import Mask, Passage, Rows, Vectors
 
@@ -49,12 +49,12 @@ def measure_agreement(view: IndexView, *, encode: bool) -> float | None:
     dense = view.snapshot.dense
     if dense is None or view.snapshot.lexical is None:
         return None
-    background = _order_by_digest(view, dense.live_rows)[:BACKGROUND]
+    background = _order_rows(view, dense.live_rows)[:BACKGROUND]
     if len(background) <= MIN_PASSAGES:
         return None
     probes = background[:PROBES]
     passages = view.fetch(probes).passages
-    sentences = [_choose_sentence(passages[position]) for position in range(len(probes))]
+    sentences = [choose_sentence(passages[position]) for position in range(len(probes))]
     lexical = view.search_lexical(sentences, _SIMILAR + 1, None, None)
     similar = [
         hits.keys[hits.keys != row][:_SIMILAR]
@@ -73,15 +73,29 @@ def measure_agreement(view: IndexView, *, encode: bool) -> float | None:
     queries = dense.index.flat.prepare_queries(vectors)
     # One product of all rows, so that a passage has the same score in both roles. Rows are
     # ordered, since the last bits of a product depend on the order.
-    rows = _order_by_digest(view, np.unique(np.concatenate([background, *similar])))
-    agreement = _mean_value(dense, queries, probes, similar, background, rows)
+    rows = _order_rows(view, np.unique(np.concatenate([background, *similar])))
+    stored, found = dense.vectors(rows)
+    agreement = mean_agreement(
+        dense.metric,
+        queries,
+        probes,
+        similar,
+        background,
+        PassageVectors(rows[found], stored[found]),
+    )
     if agreement is None or encode:
         return agreement
     share = (agreement - _BY_PASSAGE[0]) / (_BY_PASSAGE[1] - _BY_PASSAGE[0])
     return min(max(_BY_SENTENCE[0] + share * (_BY_SENTENCE[1] - _BY_SENTENCE[0]), 0.0), 1.0)
 
 
-def _order_by_digest(view: IndexView, rows: Rows) -> Rows:
+def order_by_digest(ids: Sequence[str]) -> NDArray[np.int64]:
+    """Return the positions of ids in the order of their hashes, as if shuffled."""
+    digests = np.fromiter((_digest(one) for one in ids), np.uint64, len(ids))
+    return np.argsort(digests, kind="stable")
+
+
+def _order_rows(view: IndexView, rows: Rows) -> Rows:
     """Return rows in the order of a hash of their passages' ids."""
     digests = np.zeros(len(rows), np.uint64)
     for start in range(0, len(rows), _CHUNK):
@@ -99,7 +113,7 @@ def _digest(passage_id: str) -> int:
     return int.from_bytes(content_hash(passage_id.encode())[:8], "little")
 
 
-def _choose_sentence(passage: Passage) -> str:
+def choose_sentence(passage: Passage) -> str:
     """Return a sentence of a passage, chosen by a hash of its id; its opening if it has none."""
     text = passage.text.strip() or passage.title
     sentences = [part for part in _END.split(text) if len(part) >= _MIN_LENGTH]
@@ -108,22 +122,27 @@ def _choose_sentence(passage: Passage) -> str:
     return sentences[_digest(passage.id) % len(sentences)][:_MAX_LENGTH]
 
 
-def _mean_value(
-    dense: DenseLeg,
+def mean_agreement(
+    metric: Metric,
     queries: Vectors,
     probes: Rows,
     similar: Sequence[Rows],
     background: Rows,
-    rows: Rows,
+    stored: PassageVectors,
 ) -> float | None:
     """Return the mean value of the queries, None if too few have a similar row with a vector.
 
-    ``similar`` are the lexically best rows for each query; ``probes`` are the queries' own rows.
+    Args:
+        metric: The metric, in whose stored form all vectors are.
+        queries: The vectors of the sentences (n, dim).
+        probes: The rows (n,) that the sentences are from.
+        similar: The lexically best rows for each sentence, its own left out.
+        background: The rows among which ranks are counted.
+        stored: The vectors of all these rows, one each, without rows that have none.
     """
-    vectors, found = dense.vectors(rows)
-    rows, vectors = rows[found], vectors[found]
-    lengths = VectorBlock.from_vectors(dense.metric, PassageVectors(rows, vectors)).lengths
-    scores = float32_scores(dense.metric, queries, vectors, lengths)
+    rows = stored.rows
+    lengths = VectorBlock.from_vectors(metric, stored).lengths
+    scores = float32_scores(metric, queries, stored.vectors, lengths)
     in_background = np.isin(rows, background)
     values = [
         _rank_value(query_scores, np.isin(rows, some), in_background & (rows != row))

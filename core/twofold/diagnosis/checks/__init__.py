@@ -1,0 +1,1 @@
+"""The checks of a diagnosis, by the part of the index that they look at."""

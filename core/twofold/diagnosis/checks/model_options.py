@@ -1,0 +1,157 @@
+"""Compares how a model is used with how it was saved, and with how its family was trained."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+
+from twofold.diagnosis.finding import Finding
+from twofold.diagnosis.sample import IndexSample, cosines, mean_reciprocal_rank, to_unit
+from twofold.encoders import ModelEncoder, SentenceTransformerEncoder
+from twofold.encoders.model_spec import ModelOptions, Pooling
+from twofold.errors import TwofoldError
+from twofold.index.leg_agreement import choose_sentence
+from twofold.protocols import Encoder
+from twofold.types import Vectors
+
+_CLEAR = 0.1
+"""A difference in mean reciprocal rank that is more than chance, on 40 passages."""
+_GOOD = 0.9
+"""Mean reciprocal rank of a sentence's own passage by a model that is used as it should be."""
+_OPENING = 400
+"""Characters of a passage by which ways to use a model are compared."""
+_PROMPTS = (
+    (re.compile(r"\b(multilingual-)?e5[-_]"), "query: ", "passage: "),
+    (re.compile(r"nomic-embed-text"), "search_query: ", "search_document: "),
+    (
+        re.compile(r"bge-(small|base|large)-en"),
+        "Represent this sentence for searching relevant passages: ",
+        "",
+    ),
+    (
+        re.compile(r"mxbai-embed|snowflake-arctic-embed-(xs|s|m|l)\b"),
+        "Represent this sentence for searching relevant passages: ",
+        "",
+    ),
+)
+"""Families of models that are trained with prompts: name, query prompt, passage prompt."""
+
+
+def check_options(sample: IndexSample) -> Iterator[Finding]:
+    """Find options that differ from how the model was saved, and other uses that find more."""
+    model = sample.model
+    if sample.metric is None or sample.encoding.vectors is None:
+        return
+    yield from _check_prompts(sample)
+    if not isinstance(model, ModelEncoder) or len(sample.encoded[0]) < 20:
+        return
+    options, name = model.options, model.name.partition("?")[0]
+    used = _measure(sample, model)
+    changed = [key for key, value in asdict(options).items() if value is not None]
+    changed = [key for key in changed if key not in ("dim", "max_length")]
+    for key in changed:
+        saved = _measure(sample, ModelEncoder(name, options=replace(options, **{key: None})))
+        if saved is None or used is None or saved.is_same(used):
+            continue
+        worse = saved.rank - used.rank
+        yield Finding(
+            f"{key.replace('_', '-')}-overridden",
+            "error" if worse >= _CLEAR else "warning" if worse >= 0 or "prompt" in key else "note",
+            f"the model is used with {key}={getattr(options, key)!r}, not as it was saved",
+            f"leave out {key}, and encode the index again with `twofold reencode`",
+            evidence=(
+                f"sentences find their passage among {used.count} with a mean reciprocal rank of "
+                f"{used.rank:.2f}, and of {saved.rank:.2f} as the model was saved",
+            ),
+        )
+    if options.pooling is None and used is not None:
+        yield from _check_pooling(sample, name, options, used)
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """How well sentences find their passage by an encoder, and its vectors of the sentences."""
+
+    rank: float
+    count: int
+    vectors: Vectors
+
+    def is_same(self, other: "_Measured") -> bool:
+        """Return whether another encoder gives the same vectors."""
+        if self.vectors.shape != other.vectors.shape:
+            return False
+        return bool((cosines(self.vectors, other.vectors) > 0.9999).all())
+
+
+def _measure(sample: IndexSample, encoder: Encoder) -> _Measured | None:
+    """Rank the passages that were encoded again by an encoder, with a sentence of each as query."""
+    passages = sample.fetch(sample.encoded[0])
+    sentences = [choose_sentence(passage) for passage in passages]
+    openings = [passage.content[:_OPENING] for passage in passages]
+    try:
+        queries = np.asarray(encoder.encode_queries(sentences), np.float32)
+        stored = np.asarray(encoder.encode_passages(openings), np.float32)
+    except TwofoldError:
+        return None
+    return _Measured(_rank(queries, stored), len(passages), queries)
+
+
+def _rank(queries: Vectors, stored: Vectors) -> float:
+    """Return the mean reciprocal rank of each query's own vector by cosine."""
+    scores = to_unit(queries) @ to_unit(stored).T
+    ranks = 1 + (scores > np.diag(scores)[:, None]).sum(axis=1)
+    return mean_reciprocal_rank([int(rank) for rank in ranks])
+
+
+def _check_pooling(
+    sample: IndexSample, name: str, options: ModelOptions, used: _Measured
+) -> Iterator[Finding]:
+    """Find a model that was saved with a pooling that it wasn't trained for."""
+    poolings: tuple[Pooling, ...] = ("mean", "cls")
+    for pooling in poolings:
+        other = _measure(sample, ModelEncoder(name, options=replace(options, pooling=pooling)))
+        if other is None or other.is_same(used):
+            continue
+        if other.rank < _GOOD or other.rank - used.rank < _CLEAR:
+            continue  # a model that doesn't know the texts finds little in any way
+        yield Finding(
+            "wrong-pooling",
+            "error",
+            f"the model finds more with pooling={pooling!r} than with the saved pooling",
+            f"encode the index again with `twofold reencode DIR '{name}?pooling={pooling}'`",
+            evidence=(
+                f"mean reciprocal rank of a sentence's own passage among {used.count}: "
+                f"{used.rank:.2f} as saved, {other.rank:.2f} with {pooling}",
+            ),
+        )
+        return
+
+
+def _check_prompts(sample: IndexSample) -> Iterator[Finding]:
+    """Find a model of a family with prompts that is used without them."""
+    model, identity = sample.model, sample.scope.identity
+    name = identity.name if identity is not None else str(getattr(model, "name", ""))
+    if model is None or not isinstance(model, ModelEncoder | SentenceTransformerEncoder):
+        return
+    for family, query, passage in _PROMPTS:
+        if family.search(name.lower()) is None:
+            continue
+        prompts = _used_prompts(model)
+        if prompts is None or prompts[0] or (passage and prompts[1]):
+            continue
+        yield Finding(
+            "prompt-missing",
+            "warning",
+            f"the model {name!r} is trained with the prompt {query!r} before queries"
+            + (f" and {passage!r} before passages" if passage else "")
+            + ", and is used without",
+            "encode the index again with query_prompt= and passage_prompt= in the encoder's spec",
+        )
+        return
+
+
+def _used_prompts(model: Encoder) -> tuple[str, str] | None:
+    """Return the prompts before queries and passages, None if they are unknown."""
+    prompts = getattr(model, "prompts", None)
+    return (str(prompts[0]), str(prompts[1])) if prompts is not None else None

@@ -1,0 +1,164 @@
+"""Checks of a log of queries: those that the index can hardly answer."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from twofold.diagnosis.finding import Finding, first_ids, percent
+from twofold.diagnosis.sample import IndexSample
+from twofold.index.leg_agreement import MIN_PASSAGES
+from twofold.types import LegHits
+
+_TOP = 10
+_MANY = 0.2
+"""The share of queries that is an alarm."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryHits:
+    """The hits of both legs for each query of a log; no dense hits without an encoder."""
+
+    ids: tuple[str, ...]
+    texts: tuple[str, ...]
+    dense: list[LegHits]
+    lexical: list[LegHits]
+
+
+def check_queries(sample: IndexSample) -> Iterator[Finding]:
+    """Find queries that are blank, whose words no passage has, or on which the legs disagree."""
+    if not sample.queries:
+        return
+    yield from _check_blank(sample.queries)
+    found = search_queries(sample)
+    yield from _check_words(sample, found)
+    yield from _check_overlap(found)
+    yield from _check_margins(sample, found)
+
+
+def check_judgments(
+    sample: IndexSample, qrels: Mapping[str, Mapping[str, int]]
+) -> Iterator[Finding]:
+    """Find judgments of passages that the index doesn't have, and of unknown queries."""
+    judged = sorted({one for row in qrels.values() for one, grade in row.items() if grade > 0})
+    if not judged:
+        return
+    known = sample.scope.find_keys(judged)
+    missing = [one for one in judged if one not in known]
+    if missing:
+        share = len(missing) / len(judged)
+        yield Finding(
+            "judged-passages-missing",
+            "error" if share >= _MANY else "warning",
+            f"{len(missing):,} of {len(judged):,} relevant passages ({percent(share)}) are not in "
+            "the index, so that no search finds them",
+            "add them, or judge again; compare the ids of passages and judgments",
+            share=share,
+            ids=first_ids(missing),
+        )
+    unknown = [one for one in qrels if one not in sample.queries]
+    if sample.queries and unknown:
+        yield Finding(
+            "judged-queries-missing",
+            "warning",
+            f"{len(unknown):,} of {len(qrels):,} judged queries have no text",
+            "add them to the file of queries",
+            share=len(unknown) / len(qrels),
+            ids=first_ids(unknown),
+        )
+
+
+def search_queries(sample: IndexSample) -> QueryHits:
+    """Search both legs for the queries that aren't blank."""
+    ids = tuple(one for one, text in sample.queries.items() if text.strip())
+    texts = tuple(sample.queries[one] for one in ids)
+    scope = sample.scope
+    dense: list[LegHits] = []
+    if texts and sample.metric is not None and sample.encoding.vectors is not None:
+        dense = scope.session.search_dense(scope.encode_queries(texts), 2 * _TOP, None, 1.0)
+    lexical = scope.session.search_lexical(texts, 2 * _TOP, None, None) if scope.has_lexical else []
+    return QueryHits(ids, texts, dense, lexical)
+
+
+def _check_blank(queries: Mapping[str, str]) -> Iterator[Finding]:
+    blank = [one for one, text in queries.items() if not text.strip()]
+    if blank:
+        yield Finding(
+            "blank-queries",
+            "note",
+            f"{len(blank):,} of {len(queries):,} queries are blank",
+            "leave them out of the log",
+            share=len(blank) / len(queries),
+            ids=first_ids(blank),
+        )
+
+
+def _check_words(sample: IndexSample, found: QueryHits) -> Iterator[Finding]:
+    """Find queries of which no passage has a word."""
+    if not found.lexical:
+        return
+    none = [one for one, hits in zip(found.ids, found.lexical, strict=True) if not len(hits.keys)]
+    if not none:
+        return
+    share = len(none) / len(found.ids)
+    yield Finding(
+        "unknown-words",
+        "warning" if share >= _MANY and len(sample.scan) >= MIN_PASSAGES else "note",
+        f"{len(none):,} of {len(found.ids):,} queries ({percent(share)}) share no word with any "
+        "passage: only the dense leg answers them",
+        "look for another language, for codes and for typing errors in these queries",
+        evidence=tuple(f"{one}: {sample.queries[one]!r:.80}" for one in none[:3]),
+        share=share,
+        ids=first_ids(none),
+    )
+
+
+def _check_overlap(found: QueryHits) -> Iterator[Finding]:
+    """Find queries on which the two legs have no passage in common."""
+    if not found.dense or not found.lexical:
+        return
+    apart = [
+        one
+        for one, first, second in zip(found.ids, found.dense, found.lexical, strict=True)
+        if len(first.keys) >= _TOP
+        and len(second.keys) >= _TOP
+        and not len(np.intersect1d(first.keys[:_TOP], second.keys[:_TOP]))
+    ]
+    share = len(apart) / max(len(found.ids), 1)
+    if share < 0.05:
+        return
+    yield Finding(
+        "legs-disagree",
+        "warning" if share >= 0.8 else "note",
+        f"on {percent(share)} of the queries the legs have none of their best {_TOP} passages in "
+        "common",
+        "judge some of these queries, and tune the fusion with `twofold tune`",
+        share=share,
+        ids=first_ids(apart),
+    )
+
+
+def _check_margins(sample: IndexSample, found: QueryHits) -> Iterator[Finding]:
+    """Find queries for which the best dense score hardly differs from those after it."""
+    margins = [
+        float(hits.scores[0] - hits.scores[_TOP - 1]) if len(hits.keys) >= _TOP else np.inf
+        for hits in found.dense
+    ]
+    finite = np.array([margin for margin in margins if np.isfinite(margin)])
+    if len(finite) < 20:
+        return
+    low = np.median(finite) / 5
+    flat = [one for one, margin in zip(found.ids, margins, strict=True) if margin < low]
+    if not flat:
+        return
+    share = len(flat) / len(found.ids)
+    yield Finding(
+        "low-margin",
+        "note",
+        f"for {len(flat):,} queries ({percent(share)}) the best {_TOP} passages have nearly the "
+        "same dense score: the order among them says little",
+        "rerank them (`Retriever(reranker=...)`), or ask users for more words",
+        evidence=tuple(f"{one}: {sample.queries[one]!r:.80}" for one in flat[:3]),
+        share=share,
+        ids=first_ids(flat),
+    )

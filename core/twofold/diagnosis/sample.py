@@ -1,0 +1,164 @@
+"""The passages, queries and searches that the checks of a diagnosis share."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twofold.backend import SearchScope
+from twofold.diagnosis.scan import CorpusScan
+from twofold.errors import EncoderWarning, TwofoldError
+from twofold.index.leg_agreement import choose_sentence, order_by_digest
+from twofold.protocols import Encoder
+from twofold.similarity import Metric
+from twofold.types import LegHits, Passage, Vectors
+
+READ = 2_000
+"""Passages whose texts the checks read."""
+PROBES = 200
+"""Passages of which one sentence each is a query."""
+ENCODED = 40
+"""Passages that are encoded again, to compare with their stored vectors."""
+DEPTH = 100
+"""Hits per query."""
+
+Positions = NDArray[np.int64]
+"""Positions (n,) of passages in a `CorpusScan`."""
+
+
+@dataclass(frozen=True, eq=False)  # without slots: what the checks share is computed once
+class IndexSample:
+    """An open session, and what the checks look at. Each value is computed when first used.
+
+    Attributes:
+        scope: The session.
+        scan: Its passages.
+        model: The encoder itself, None without one.
+        windowed: Whether passages that are longer than the encoder reads have windows.
+        queries: Queries of users, by id.
+    """
+
+    scope: SearchScope
+    scan: CorpusScan
+    model: Encoder | None
+    windowed: bool
+    queries: dict[str, str]
+
+    @property
+    def metric(self) -> Metric | None:
+        """The similarity of the vectors, None without a dense leg."""
+        return self.scope.metric if self.scan.vectors is not None else None
+
+    @cached_property
+    def order(self) -> Positions:
+        """The positions of all passages with text, in the order of a hash of their ids."""
+        with_text = np.flatnonzero(self.scan.has_text)
+        ids = [self.scan.ids[at] for at in with_text.tolist()]
+        return with_text[order_by_digest(ids)]
+
+    @cached_property
+    def read(self) -> Positions:
+        """The positions of the passages in ``passages``."""
+        return self.order[:READ]
+
+    @cached_property
+    def passages(self) -> Sequence[Passage]:
+        """Up to 2,000 passages with text."""
+        return self.fetch(self.read)
+
+    def fetch(self, positions: Positions) -> list[Passage]:
+        """Return the passages at these positions."""
+        fetched = self.scope.session.fetch(self.scan.keys[positions])
+        by_key = dict(zip(fetched.keys.tolist(), fetched.passages, strict=True))
+        return [by_key[key] for key in self.scan.keys[positions].tolist() if key in by_key]
+
+    @cached_property
+    def probes(self) -> Positions:
+        """The positions of the passages of which one sentence is a query."""
+        return self.order[:PROBES]
+
+    @cached_property
+    def sentences(self) -> list[str]:
+        """The sentence of each passage in ``probes``."""
+        return [choose_sentence(passage) for passage in self.passages[: len(self.probes)]]
+
+    @cached_property
+    def encoding(self) -> "Encoding":
+        """The vectors of the sentences, or why there are none."""
+        if self.metric is None or self.scope.encoder is None or not self.sentences:
+            return Encoding(None, None, ())
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                vectors = self.scope.encode_queries(self.sentences, adapt=False)
+            except TwofoldError as error:
+                return Encoding(None, error, ())
+        texts = [str(one.message) for one in caught if issubclass(one.category, EncoderWarning)]
+        return Encoding(vectors, None, tuple(texts))
+
+    @cached_property
+    def dense_hits(self) -> list[LegHits]:
+        """The dense leg's hits of each sentence, as a search finds them."""
+        vectors = self.encoding.vectors
+        if vectors is None:
+            return []
+        return self.scope.session.search_dense(self.scope.adapt(vectors), DEPTH, None, 1.0)
+
+    @cached_property
+    def lexical_hits(self) -> list[LegHits]:
+        """The lexical leg's hits of each sentence."""
+        if not self.scope.has_lexical or not self.sentences:
+            return []
+        return self.scope.session.search_lexical(self.sentences, DEPTH, None, None)
+
+    @cached_property
+    def encoded(self) -> tuple[Positions, Vectors]:
+        """The positions of passages that were encoded again, and their vectors as now encoded."""
+        none = np.empty(0, np.int64), np.empty((0, 0), np.float32)
+        metric = self.metric
+        if metric is None or self.encoding.vectors is None:
+            return none
+        chosen = self.order[:READ][self.scan.has_vector[self.order[:READ]]][:ENCODED]
+        if not len(chosen):
+            return none
+        vectors = self.scope.encode_passages([passage.content for passage in self.fetch(chosen)])
+        usable = metric.can_compare(vectors)
+        return chosen[usable], metric.prepare(vectors[usable])
+
+    def ids(self, positions: Positions) -> list[str]:
+        """Return the ids of the passages at these positions."""
+        return [self.scan.ids[at] for at in positions.tolist()]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """The vectors of the sentences (n, dim), the error that prevented them, and warnings."""
+
+    vectors: Vectors | None
+    error: TwofoldError | None
+    warnings: tuple[str, ...]
+
+
+def mean_reciprocal_rank(ranks: Sequence[int | None]) -> float:
+    """Return the mean of 1/rank; a rank of None counts as 0."""
+    return float(np.mean([0.0 if rank is None else 1.0 / rank for rank in ranks])) if ranks else 0.0
+
+
+def rank_of(hits: LegHits, key: int) -> int | None:
+    """Return the rank of a passage among hits, from 1; None if it is not among them."""
+    found = np.flatnonzero(hits.keys == key)
+    return int(found[0]) + 1 if len(found) else None
+
+
+def to_unit(vectors: Vectors) -> Vectors:
+    """Return vectors (n, dim) of unit length; those of zeros stay."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, 1e-12), np.float32)
+
+
+def cosines(first: Vectors, second: Vectors) -> Vectors:
+    """Return the cosine of each pair of rows (n,)."""
+    return np.asarray(np.einsum("ij,ij->i", to_unit(first), to_unit(second)), np.float32)
