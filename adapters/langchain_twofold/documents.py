@@ -89,8 +89,8 @@ def _add_metadata(document: Document, key: str | None, value: object) -> None:
     """Set a metadata field unless ``key`` is None; keep an existing field, with a warning."""
     if key is not None and key in document.metadata:
         warnings.warn(
-            f"the metadata field {key!r} exists already and is kept: set score_key or "
-            "explanation_key to another name, or to None",
+            f"the metadata field {key!r} exists already and is kept: set score_key, "
+            "explanation_key or confidence_key to another name, or to None",
             UserWarning,
             stacklevel=2,
         )
@@ -99,12 +99,16 @@ def _add_metadata(document: Document, key: str | None, value: object) -> None:
 
 
 def documents_from_hits(
-    hits: Hits, score_key: str | None = None, explanation_key: str | None = None
+    hits: Hits,
+    score_key: str | None = None,
+    explanation_key: str | None = None,
+    confidence_key: str | None = None,
 ) -> list[Document]:
-    """Convert hits to new documents; add scores and explanations as metadata under the keys."""
+    """Convert hits to new documents; add what they have as metadata under the keys."""
     documents = [as_document(passage) for passage in hits.passages]
     for document, score in zip(documents, hits.scores.tolist(), strict=True):
         _add_metadata(document, score_key, score)
+        _add_metadata(document, confidence_key, hits.confidence)
     if explanation_key is not None:
         explanations = hits.explain(meaning=False).to_dict()["hits"]
         for document, explanation in zip(documents, explanations, strict=True):

@@ -14,7 +14,7 @@ from twofold.backend import Capabilities
 from twofold.errors import InputError, QueryError
 from twofold.types import MODES, Mode
 
-PER_CALL = ("k", "filter", "mode", "weights", "min_score", "reranker", "preset", "exact")
+PER_CALL = ("k", "filter", "mode", "weights", "min_score", "reranker", "preset", "exact", "abstain")
 """Options of ``invoke`` and its variants. An option of None keeps the retriever's setting."""
 _PER_SEARCH = (*PER_CALL, "score_threshold", "fetch_k", "lambda_mult")
 _ALIASES = {

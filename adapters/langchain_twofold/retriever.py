@@ -52,7 +52,7 @@ class TwofoldRetriever(BaseRetriever):
     """Hybrid, dense or lexical retrieval from a twofold index.
 
     ``invoke`` and its variants take ``k``, ``filter``, ``mode``, ``weights``, ``min_score``,
-    ``reranker``, ``preset`` and ``exact`` as options of one call; ``bind`` and
+    ``reranker``, ``preset``, ``exact`` and ``abstain`` as options of one call; ``bind`` and
     ``configurable_fields`` work too. Each returned document is a new copy.
 
     Args:
@@ -68,7 +68,10 @@ class TwofoldRetriever(BaseRetriever):
         min_score: The lowest score to return.
         preset: The fusion of another library, such as ``"langchain"``, in place of ``weights``.
         reranker: A reranker of ``twofold.rerank``.
+        abstain: Return no documents where more than this share of queries would be answered
+            wrongly, as in ``twofold.Retriever``.
         score_key: Metadata field for the score, a Python float. None leaves it out.
+        confidence_key: Metadata field for ``hits.confidence``. None leaves it out.
         explanation_key: Metadata field for the explanation. None leaves it out.
 
     Example:
@@ -90,7 +93,9 @@ class TwofoldRetriever(BaseRetriever):
     min_score: float | None = None
     preset: str | None = None
     reranker: Any = None
+    abstain: float | None = None
     score_key: str | None = "score"
+    confidence_key: str | None = None
     explanation_key: str | None = None
 
     def __init__(
@@ -274,7 +279,8 @@ class TwofoldRetriever(BaseRetriever):
         answers = retriever.retrieve_many(queries)
         for hits in answers:
             log_warnings(logger, self.index, hits)
-        return [documents_from_hits(hits, self.score_key, self.explanation_key) for hits in answers]
+        keys = self.score_key, self.explanation_key, self.confidence_key
+        return [documents_from_hits(hits, *keys) for hits in answers]
 
     def _answer(
         self,

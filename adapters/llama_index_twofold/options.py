@@ -19,7 +19,8 @@ class QueryOptions(TypedDict, total=False):
 
     ``filters`` replace the retriever's filters. ``weights`` is the dense share, or a pair of dense
     and lexical shares. ``min_score`` is on the fusion's scale, ``min_dense`` and ``min_lexical`` on
-    those of the legs.
+    those of the legs. ``abstain`` returns no nodes where more than this share of queries would be
+    answered wrongly.
     """
 
     similarity_top_k: int | None
@@ -32,6 +33,7 @@ class QueryOptions(TypedDict, total=False):
     reranker: Reranker | None
     preset: str | None
     exact: bool | None
+    abstain: float | None
 
 
 PER_QUERY = tuple(QueryOptions.__annotations__)

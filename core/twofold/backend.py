@@ -12,6 +12,7 @@ from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 
+from twofold.calibration import Calibration
 from twofold.errors import QueryError
 from twofold.filters import Filter
 from twofold.fusion import WeightedFusion
@@ -271,6 +272,7 @@ class SearchProfile:
         scorer: The lexical scoring function, None for the engine's own.
         title_weight: How many times each term of a title counts, as tuned.
         query_adapter: Name of the saved query adapter (`Index.query_adapters`), None for none.
+        calibration: The meaning of the scores (`calibrate`), None if unknown.
 
     Example:
         >>> from twofold import HashingEncoder, Index, SearchProfile, WeightedSum
@@ -286,6 +288,11 @@ class SearchProfile:
     scorer: Scorer | None
     title_weight: int
     query_adapter: str | None = None
+    calibration: Calibration | None = None
+
+    def describe(self) -> str:
+        """Return all that determines the scores, on one line."""
+        return repr((self.fusion, self.depth, self.scorer, self.title_weight, self.query_adapter))
 
 
 QueryMap = Callable[[Vectors], Vectors]
@@ -330,6 +337,19 @@ class SearchScope:
     def identity(self) -> EncoderIdentity | None:
         """The identity of the model that produced the stored vectors, None if unknown."""
         return getattr(self.encoder, "identity", None)
+
+    def describe_settings(self, profile: SearchProfile, mode: Mode) -> str:
+        """Return all on which the scores of a mode depend, on one line."""
+        corpus, analyzer = self.session.corpus, self.analyzer
+        parts: list[object] = [profile.describe(), corpus.title_weight]
+        if mode != "dense" and analyzer is not None:
+            parts += [analyzer.name, analyzer.version]
+        if mode != "lexical":
+            identity, metric = self.identity, corpus.metric
+            parts += [metric.value if metric is not None else None, corpus.vector_set]
+            parts += [identity.fingerprint if identity is not None else None]
+            parts += [self.query_adapter is not None]
+        return repr(parts)
 
     @property
     def has_lexical(self) -> bool:

@@ -8,6 +8,8 @@ from twofold.cli import console, tables
 from twofold.index import Index
 from twofold.retriever import Retriever
 
+_ABSTAIN = "Answer only where at most this share of queries is answered wrongly."
+
 
 def search(
     target: console.Target,
@@ -37,6 +39,9 @@ def search(
     ] = None,
     min_lexical: Annotated[
         float | None, Option(help="Minimum lexical score.", show_default="none")
+    ] = None,
+    abstain: Annotated[
+        float | None, Option(metavar="SHARE", help=_ABSTAIN, show_default="off")
     ] = None,
     diversity: Annotated[float, Option(help="0 is relevance alone, 1 novelty alone.")] = 0.0,
     dedup_threshold: Annotated[
@@ -69,6 +74,7 @@ def search(
             min_score=min_score,
             min_dense=min_dense,
             min_lexical=min_lexical,
+            abstain=abstain,
             diversity=diversity,
             dedup_threshold=dedup_threshold,
             group_by=group_by,
@@ -92,5 +98,7 @@ def search(
         console.print_result(as_json, None, tables.hits_table(hits, explained=explain))
         if absence is not None:
             console.print_result(as_json, None, tables.why_not_table(absence))
+        if hits.confidence is not None:
+            console.print_result(False, None, f"confidence {hits.confidence:.2f}")
         for warning in hits.warnings:
             console.print_error("warning", warning)

@@ -86,6 +86,8 @@ def hits_as_dict(hits: Hits, *, explained: bool) -> dict[str, Any]:
         "mode": hits.info.mode,
         "legs_used": list(hits.legs_used),
         "warnings": list(hits.warnings),
+        "confidence": hits.confidence,
+        "abstained": hits.abstained,
         "hits": rows,
     }
 

@@ -1,6 +1,7 @@
 """Looks for what makes searches fail without a sign. Needs no judgments."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from twofold.diagnosis.checks.language import check_language
 from twofold.diagnosis.checks.legs import check_content, check_dense_leg, check_lexical_leg
 from twofold.diagnosis.checks.metadata import check_names, check_numbers, check_types
 from twofold.diagnosis.checks.model_options import check_options
-from twofold.diagnosis.checks.queries import check_judgments, check_queries
+from twofold.diagnosis.checks.queries import check_judgments, check_query_log
 from twofold.diagnosis.checks.saved import check_saved
 from twofold.diagnosis.checks.space import (
     check_agreement,
@@ -30,9 +31,11 @@ from twofold.diagnosis.finding import SEVERITIES, Finding, order_findings, perce
 from twofold.diagnosis.probes import ProbeResult, run_probes
 from twofold.diagnosis.sample import IndexSample
 from twofold.diagnosis.scan import LIMIT, CorpusScan, scan_corpus
-from twofold.errors import InputError, QueryError
-from twofold.validation import check_integer
+from twofold.errors import ConcurrentDeleteError, InputError, QueryError
+from twofold.validation import check_integer, check_queries
 
+_TRIES = 5
+"""How often an index is read whose passages are deleted meanwhile."""
 Check = Callable[[IndexSample], Iterator[Finding]]
 
 _CHECKS: Sequence[Check] = (
@@ -57,7 +60,7 @@ _CHECKS: Sequence[Check] = (
     check_agreement,
     check_reachability,
     check_numbers,
-    check_queries,
+    check_query_log,
 )
 """Causes before effects: of findings of one severity, the first one listed explains the others."""
 
@@ -151,6 +154,22 @@ def diagnose(
     """
     check_integer("limit", limit)
     texts = _as_mapping(queries)
+    check_queries(list(texts.values()), None)
+    for _ in range(_TRIES - 1):
+        with suppress(ConcurrentDeleteError):
+            return _diagnose_once(index, texts, qrels, limit, progress, probe=probe)
+    return _diagnose_once(index, texts, qrels, limit, progress, probe=probe)
+
+
+def _diagnose_once(
+    index: Searchable,
+    queries: dict[str, str],
+    qrels: Mapping[str, Mapping[str, int]] | None,
+    limit: int,
+    progress: Callable[[int, int], None] | None,
+    *,
+    probe: bool,
+) -> Diagnosis:
     with index.open_search() as scope:
         if scope.statistics is None:
             raise QueryError("a diagnosis needs an engine that lists its passages")
@@ -159,18 +178,22 @@ def diagnose(
             scope,
             scan,
             _find_model(index, sees_dense=scan.vectors is not None),
-            bool(getattr(index, "windows", True)),
-            texts,
+            _has_windows(index),
+            queries,
         )
         findings = [finding for check in _CHECKS for finding in check(sample)]
         findings += check_saved(index, sample)
         if qrels is not None:
             findings += check_judgments(sample, qrels)
-        passages, analyzer = sample.passages, scope.analyzer
-        usable = sample.encoding.vectors is not None
-    results = (
-        run_probes(index, passages, sample.model if usable else None, analyzer) if probe else ()
-    )
+        passages, analyzer = sample.passages, scope.analyzer if sample.has_lexical else None
+        encoder = sample.model if sample.encoding.vectors is not None else None
+        modes = [
+            mode
+            for mode in scope.capabilities.modes
+            if (mode == "lexical" or sample.encoding.vectors is not None)
+            and (mode == "dense" or sample.has_lexical)
+        ]
+    results = run_probes(index, passages, modes, encoder, analyzer) if probe else ()
     return Diagnosis(scan.total, len(scan), order_findings(findings), tuple(results))
 
 
@@ -198,6 +221,12 @@ def _as_mapping(queries: Mapping[str, str] | Iterable[str]) -> dict[str, str]:
         if not isinstance(text, str):
             raise InputError(f"queries must be texts, got {text!r:.80} as {name!r}")
     return texts
+
+
+def _has_windows(index: Any) -> bool:
+    """Return whether long passages have windows; False if the engine doesn't say."""
+    settings = getattr(getattr(index, "backend", index), "last_settings", None)
+    return settings is not None and settings.windows != 0
 
 
 def _find_model(index: Any, *, sees_dense: bool) -> Any:

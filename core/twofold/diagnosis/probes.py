@@ -63,10 +63,11 @@ class ProbeResult:
 def run_probes(
     index: Searchable,
     passages: Sequence[Passage],
+    modes: Sequence[Mode],
     encoder: Encoder | None,
     analyzer: Analyzer | None,
 ) -> list[ProbeResult]:
-    """Search with the probes of some passages, in each mode that the index serves.
+    """Search with the probes of some passages, in each of the modes.
 
     Two texts that differ in one point are compared in a small index of their own, with the same
     encoder and analyzer: right is the text that answers, ranked before the other. The rest is
@@ -76,11 +77,16 @@ def run_probes(
     Args:
         index: The index.
         passages: The passages of which probes are made.
+        modes: The modes in which the index can be searched.
         encoder: The index's encoder, None without a dense leg.
         analyzer: The index's analyzer, None without a lexical leg.
     """
-    modes = index.capabilities.modes
-    pairs = _run_pairs(make_pairs(passages), modes, encoder, analyzer)
+    pairs = _run_pairs(
+        make_pairs(passages),
+        [mode for mode in modes if _serves(mode, encoder, analyzer)],
+        encoder,
+        analyzer,
+    )
     return [*pairs, *_run_searches(index, make_searches(passages), modes)]
 
 
@@ -96,13 +102,12 @@ def _run_pairs(
         for at, probe in enumerate(probes)
         for side, text in (("r", probe.right), ("w", probe.wrong))
     ]
-    usable = [mode for mode in modes if _serves(mode, encoder, analyzer)]
-    if not texts or not usable:
+    if not texts or not modes:
         return []
     results: dict[Mode, list[tuple[bool, str]]] = {}
     with Index.open(None, encoder=encoder, analyzer=analyzer) as small:
         small.upsert(texts)
-        for mode in usable:
+        for mode in modes:
             retriever = Retriever(small, mode=mode, k=len(texts), depth=len(texts))
             found = retriever.retrieve_many([probe.query for probe in probes])
             results[mode] = [
@@ -127,7 +132,7 @@ def _run_searches(
     index: Searchable, probes: Sequence[SearchProbe], modes: Sequence[Mode]
 ) -> list[ProbeResult]:
     kinds = _by_kind(probes)
-    if not probes:
+    if not probes or not modes:
         return []
     results: dict[Mode, list[tuple[bool, str]]] = {}
     for mode in modes:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from twofold.backend import SearchScope
 from twofold.diagnosis.scan import CorpusScan
-from twofold.errors import EncoderWarning, TwofoldError
+from twofold.errors import EncoderMismatchError, EncoderWarning, TwofoldError
 from twofold.index.leg_agreement import choose_sentence, order_by_digest
 from twofold.protocols import Encoder
 from twofold.similarity import Metric
@@ -24,6 +24,7 @@ ENCODED = 40
 """Passages that are encoded again, to compare with their stored vectors."""
 DEPTH = 100
 """Hits per query."""
+_AT_ONCE = 500  # queries
 
 Positions = NDArray[np.int64]
 """Positions (n,) of passages in a `CorpusScan`."""
@@ -93,26 +94,69 @@ class IndexSample:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
-                vectors = self.scope.encode_queries(self.sentences, adapt=False)
-            except TwofoldError as error:
+                vectors = np.asarray(self.scope.encode_queries(self.sentences, adapt=False))
+            except Exception as error:  # noqa: BLE001  # encoders of users raise anything
                 return Encoding(None, error, ())
+        shape = (len(self.sentences), self.scope.session.corpus.dim)
+        if vectors.shape != shape or not np.isfinite(vectors).all():
+            mismatch = EncoderMismatchError(
+                f"the encoder gives vectors of shape {vectors.shape}, and the index needs {shape} "
+                "with finite numbers"
+            )
+            return Encoding(None, mismatch, ())
         texts = [str(one.message) for one in caught if issubclass(one.category, EncoderWarning)]
-        return Encoding(vectors, None, tuple(texts))
+        return Encoding(vectors.astype(np.float32), None, tuple(texts))
+
+    @cached_property
+    def lexical_problem(self) -> TwofoldError | None:
+        """Why the lexical leg can't be searched, None if it can or there is none."""
+        if not self.scope.has_lexical:
+            return None
+        try:
+            self.scope.session.search_lexical(["a word"], 1, None, None)
+        except TwofoldError as error:
+            return error
+        return None
+
+    @property
+    def has_lexical(self) -> bool:
+        """Whether there is a lexical leg that can be searched."""
+        return self.scope.has_lexical and self.lexical_problem is None
 
     @cached_property
     def dense_hits(self) -> list[LegHits]:
         """The dense leg's hits of each sentence, as a search finds them."""
         vectors = self.encoding.vectors
-        if vectors is None:
-            return []
-        return self.scope.session.search_dense(self.scope.adapt(vectors), DEPTH, None, 1.0)
+        return [] if vectors is None else self.search_dense(self.scope.adapt(vectors))
 
     @cached_property
     def lexical_hits(self) -> list[LegHits]:
         """The lexical leg's hits of each sentence."""
-        if not self.scope.has_lexical or not self.sentences:
+        if not self.has_lexical or not self.sentences:
             return []
-        return self.scope.session.search_lexical(self.sentences, DEPTH, None, None)
+        return self.search_lexical(self.sentences)
+
+    def search_dense(self, vectors: Vectors, k: int = DEPTH, effort: float = 1.0) -> list[LegHits]:
+        """Search the dense leg in batches; vectors that have no cosine find nothing."""
+        assert self.metric is not None  # asked for by callers
+        found = [LegHits.empty() for _ in vectors]
+        usable = np.flatnonzero(self.metric.can_compare(vectors))
+        for start in range(0, len(usable), _AT_ONCE):
+            places = usable[start : start + _AT_ONCE]
+            hits = self.scope.session.search_dense(vectors[places], k, None, effort)
+            for place, one in zip(places.tolist(), hits, strict=True):
+                found[place] = one
+        return found
+
+    def search_lexical(self, texts: Sequence[str], k: int = DEPTH) -> list[LegHits]:
+        """Search the lexical leg in batches."""
+        return [
+            hits
+            for start in range(0, len(texts), _AT_ONCE)
+            for hits in self.scope.session.search_lexical(
+                texts[start : start + _AT_ONCE], k, None, None
+            )
+        ]
 
     @cached_property
     def encoded(self) -> tuple[Positions, Vectors]:
@@ -124,7 +168,13 @@ class IndexSample:
         chosen = self.order[:READ][self.scan.has_vector[self.order[:READ]]][:ENCODED]
         if not len(chosen):
             return none
-        vectors = self.scope.encode_passages([passage.content for passage in self.fetch(chosen)])
+        try:
+            texts = [passage.content for passage in self.fetch(chosen)]
+            vectors = np.asarray(self.scope.encode_passages(texts), np.float32)
+        except Exception:  # noqa: BLE001  # likewise; what queries raise is reported
+            return none
+        if vectors.shape != (len(chosen), self.scope.session.corpus.dim):
+            return none
         usable = metric.can_compare(vectors)
         return chosen[usable], metric.prepare(vectors[usable])
 
@@ -138,7 +188,7 @@ class Encoding:
     """The vectors of the sentences (n, dim), the error that prevented them, and warnings."""
 
     vectors: Vectors | None
-    error: TwofoldError | None
+    error: Exception | None
     warnings: tuple[str, ...]
 
 

@@ -139,6 +139,12 @@ class ModelEncoder:
         """Return the tokens of each passage that has more than the model reads, else None."""
         return self._runner.token_spans(texts)
 
+    def with_options(self, options: ModelOptions) -> "ModelEncoder":
+        """Return an encoder of the same model with other options."""
+        return ModelEncoder(
+            self._title, options=options, backend=self._backend, progress=self.progress
+        )
+
     def check_ready(self) -> None:
         """Raise MissingExtraError without a runtime, EncoderNotFoundError without the model."""
         if not _has_torch() and not is_installed(*_ONNX_PACKAGES):

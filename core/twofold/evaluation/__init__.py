@@ -1,5 +1,6 @@
 """Evaluation on judged queries: measures, confidence intervals, comparisons, reports and plots."""
 
+from twofold.evaluation.baseline import Baseline, BaselineChange, compare_with_baseline
 from twofold.evaluation.comparison import Comparison, Difference, QueryDifference, compare
 from twofold.evaluation.evaluate import evaluate, evaluate_run
 from twofold.evaluation.measures import MEASURES
@@ -9,6 +10,7 @@ from twofold.evaluation.result import Evaluation
 from twofold.evaluation.significance import (
     Interval,
     bootstrap_interval,
+    detectable_difference,
     holm,
     queries_needed,
     randomisation_test,
@@ -17,6 +19,8 @@ from twofold.types import Run
 
 __all__ = [
     "MEASURES",
+    "Baseline",
+    "BaselineChange",
     "Comparison",
     "Difference",
     "Evaluation",
@@ -25,6 +29,8 @@ __all__ = [
     "Run",
     "bootstrap_interval",
     "compare",
+    "compare_with_baseline",
+    "detectable_difference",
     "evaluate",
     "evaluate_run",
     "holm",

@@ -162,6 +162,28 @@ def queries_needed(
     return max(2, math.ceil((quantiles * float(given.std(ddof=1)) / mean) ** 2))
 
 
+def detectable_difference(
+    differences: ArrayLike, *, power: float = 0.8, level: float = LEVEL
+) -> float:
+    """Return the smallest mean difference that so many queries show with probability ``power``.
+
+    It is (z(1/2 + level/2) + z(power)) * s / sqrt(n), for the standard deviation s of the
+    differences (n,); infinite for one. Sakai, Statistical reform in information retrieval?
+    (SIGIR Forum 2014).
+
+    Raises:
+        InputError: The differences are empty or not finite, or an option is out of range.
+    """
+    given = _as_values(differences)
+    check_number("level", level, 0, 1, exclusive=True)
+    check_number("power", power, 0, 1, exclusive=True)
+    if len(given) < 2:
+        return math.inf
+    normal = NormalDist()
+    quantiles = normal.inv_cdf((1 + level) / 2) + normal.inv_cdf(power)
+    return quantiles * float(given.std(ddof=1)) / math.sqrt(len(given))
+
+
 def _draw_signed_sums(differences: Scores, size: int, rng: np.random.Generator) -> Scores:
     """Return the sums (size,) of the differences (n,) under random signs."""
     drawn = rng.integers(0, 256, size=(size, -(-len(differences) // 8)), dtype=np.uint8)

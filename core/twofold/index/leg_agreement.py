@@ -70,6 +70,12 @@ def measure_agreement(view: IndexView, *, encode: bool) -> float | None:
         vectors = view.scope.encode_queries(texts, adapt=False)
     else:
         vectors = dense.vectors(probes)[0]
+    comparable = dense.metric.can_compare(vectors)
+    if not comparable.all():  # an encoder may know no word of a sentence
+        vectors, probes = vectors[comparable], probes[comparable]
+        similar = [rows for rows, kept in zip(similar, comparable, strict=True) if kept]
+    if len(probes) < MIN_PROBES:
+        return None
     queries = dense.index.flat.prepare_queries(vectors)
     # One product of all rows, so that a passage has the same score in both roles. Rows are
     # ordered, since the last bits of a product depend on the order.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from twofold.backend import SearchProfile
+from twofold.calibration import Calibration
 from twofold.encoders.query_adapter import QueryAdapter
 from twofold.errors import CorruptIndexError, UnsupportedStorageError
 from twofold.fusion import fusion_as_dict, fusion_from_dict
@@ -31,13 +32,14 @@ def profile_as_dict(profile: SearchProfile) -> dict[str, Any]:
     Raises:
         InputError: The fusion or the scorer is not one of the library's.
     """
-    scorer, adapter = profile.scorer, profile.query_adapter
+    scorer, adapter, calibration = profile.scorer, profile.query_adapter, profile.calibration
     return {
         "fusion": fusion_as_dict(profile.fusion),
         "depth": int(profile.depth),
         "scorer": scorer_as_dict(scorer) if scorer is not None else None,
         "title_weight": profile.title_weight,
         **({"adapter": adapter} if adapter is not None else {}),
+        **({"calibration": calibration.to_dict()} if calibration is not None else {}),
     }
 
 
@@ -51,14 +53,15 @@ def profile_from_dict(values: Mapping[str, Any]) -> SearchProfile:
         scorer, adapter = values["scorer"], values.get("adapter")
         if not (adapter is None or isinstance(adapter, str)):
             raise TypeError(f"its query adapter is {adapter!r:.80}")
-        for name in ("depth", "title_weight"):
-            check_integer(name, values[name])
+        for name, least in (("depth", 1), ("title_weight", 0)):
+            check_integer(name, values[name], least)
         profile = SearchProfile(
             fusion_from_dict(values["fusion"]),
             values["depth"],
             scorer_from_dict(scorer) if scorer is not None else None,
             values["title_weight"],
             adapter,
+            Calibration.from_dict(values["calibration"]) if "calibration" in values else None,
         )
         fusion_as_dict(profile.fusion)  # raises for a part that is no fusion
         return profile

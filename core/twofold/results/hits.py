@@ -69,6 +69,9 @@ class HitsInfo:
         generation: Number of the corpus's state that was searched; every write changes it.
         legs_used: The legs that found something.
         warnings: Reasons why the results may be poor.
+        confidence: As `Hits.confidence`.
+        signals: What the confidence is computed from (`twofold.calibration.SIGNALS`).
+        abstained: As `Hits.abstained`.
     """
 
     query: str | None
@@ -76,6 +79,9 @@ class HitsInfo:
     generation: int
     legs_used: tuple[Leg, ...]
     warnings: tuple[str, ...]
+    confidence: float | None = None
+    signals: tuple[float, ...] = ()
+    abstained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +155,20 @@ class Hits(Sequence[Hit]):
     def warnings(self) -> tuple[str, ...]:
         """Reasons why the results may be poor."""
         return self.info.warnings
+
+    @property
+    def confidence(self) -> float | None:
+        """The probability that one of the first hits is relevant, 0 to 1.
+
+        `calibrate` learns it from judged queries, and saves it with the active profile. None
+        without a calibration, and with options that it doesn't hold for, such as another mode.
+        """
+        return self.info.confidence
+
+    @property
+    def abstained(self) -> bool:
+        """Whether there are no hits because ``Retriever(abstain=...)`` gave no answer."""
+        return self.info.abstained
 
     def __len__(self) -> int:
         return len(self.scores)

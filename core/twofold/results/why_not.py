@@ -62,6 +62,8 @@ class WhyNot:
             is stored.
         filtered: Whether the filter excludes it; if so, the attributes below are not set.
         searched: Whether anything was searched; a blank query searches nothing.
+        abstained: Why no answer was given at all (``Retriever(abstain=...)``), None if one was; if
+            so, the attributes below are not set.
         legs: Its rank in each leg that was searched.
         score: Its score before reranking, which it has or would have as a candidate.
         place: Its rank among the candidates that reach the thresholds, None if unknown.
@@ -84,6 +86,7 @@ class WhyNot:
     suffix: str | None = None
     filtered: bool = False
     searched: bool = True
+    abstained: str | None = None
     legs: Mapping[Leg, LegRank] = field(default_factory=dict)
     score: float | None = None
     place: int | None = None
@@ -122,6 +125,8 @@ class WhyNot:
             return ("the filter leaves it out",)
         if not self.searched:
             return ("the query is empty",)
+        if self.abstained is not None:
+            return (self.abstained,)
         return (*self._explain_score(), *self._explain_selection())
 
     def _explain_score(self) -> Iterator[str]:

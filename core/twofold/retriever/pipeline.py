@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from twofold.backend import Searchable, SearchScope
+from twofold.calibration import Calibration
 from twofold.errors import ConcurrentDeleteError, QueryError
 from twofold.filters import find_mismatches
 from twofold.fusion import is_depth_invariant
@@ -26,6 +27,7 @@ from twofold.retriever.candidates import (
 from twofold.retriever.leg_search import complete_legs, encode_inputs, run_stage, search_legs
 from twofold.retriever.search_plan import SearchOptions, SearchPlan, cap_limit, plan_search
 from twofold.retriever.selection import passing_positions, pick_hits, select_candidates
+from twofold.retriever.signals import measure_signals
 from twofold.types import Leg, LegHits, Scores, Vectors
 
 _DEEPER = 4
@@ -39,6 +41,8 @@ class RankedQuery:
     ``limit`` is the number of passages last requested from each leg. ``selected`` (n,) has the
     hits' positions in ``candidates``, best first; ``scores`` (n,) are theirs, from a reranker if
     ``reranked``. ``duplicates`` has each hit's near-duplicates, or is empty if none were searched.
+    ``signals`` (n,) and ``confidence`` are known where there is a calibration; ``abstained`` says
+    why there are no hits although there are candidates.
     """
 
     query: QueryInput
@@ -48,6 +52,9 @@ class RankedQuery:
     scores: Scores
     duplicates: Sequence[Positions] = ()
     reranked: bool = False
+    signals: Scores | None = None
+    confidence: float | None = None
+    abstained: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,8 @@ class AnsweredQuery:
     limit: int
 
 
+NO_ANSWER = "no answer was given"
+"""How the warning begins of a search that abstained."""
 _TRIES = 20
 """How often a search is tried whose passages are deleted while it reads them."""
 ExplainAbsence = Callable[[AnsweredQuery, str, Hits], WhyNot]
@@ -107,7 +116,44 @@ def _search_once(
         ranked = select_hits(scope, plan, queries, found, candidates)
         if options.reranker is not None:
             ranked = rerank_hits(scope, plan, options.reranker, ranked, progress)
+        if plan.calibration is not None:
+            ranked = [
+                _judge(plan, plan.calibration, query, lists)
+                for query, lists in zip(ranked, found, strict=True)
+            ]
         return fetch_hits(target, scope, plan, ranked, found, explain_absence)
+
+
+def _judge(
+    plan: SearchPlan, calibration: Calibration, query: RankedQuery, lists: LegResults
+) -> RankedQuery:
+    """Return a query with its confidence, and without hits if that is too low to answer."""
+    options, inputs = plan.options, query.query
+    if plan.mode == "hybrid" and inputs.text is None:
+        if options.abstain is not None:
+            raise QueryError("abstain in hybrid mode needs a query text: pass it with the vector")
+        return query
+    signals = measure_signals(lists, query.candidates.keys[query.selected])
+    # A query without hits, or with one leg of two, is unlike those of the calibration.
+    unlike = not len(query.selected) or (inputs.vector is None and plan.mode != "lexical")
+    confidence = 0.0 if unlike else calibration.confidence(signals)
+    judged = replace(query, signals=signals, confidence=confidence)
+    if options.abstain is None:
+        return judged
+    threshold = calibration.threshold(options.abstain)
+    if confidence > threshold:
+        return judged
+    reason = "its confidence is too low"
+    if np.isinf(threshold):
+        reason = f"{calibration.queries:,} calibration queries are too few to tell"
+    return replace(
+        judged,
+        selected=query.selected[:0],
+        scores=query.scores[:0],
+        duplicates=(),
+        # Equal for all queries, since adapters log each warning once.
+        abstained=f"{NO_ANSWER} (abstain={options.abstain:g}): {reason}",
+    )
 
 
 def select_hits(
@@ -255,6 +301,8 @@ def fetch_hits(
         warnings = [*reasons]
         if query.candidates.fused is not None:
             warnings += query.candidates.fused.warnings
+        if query.abstained is not None:
+            warnings.append(query.abstained)
         field = plan.options.group_by
         if field is not None and len(part) and not any(field in p.metadata for p in passages):
             warnings.append(f"no hit has the field {field!r}, so group_by had no effect")
@@ -268,6 +316,9 @@ def fetch_hits(
             generation,
             tuple(leg for leg, hits in lists.items() if len(hits.keys)),
             tuple(warnings),
+            query.confidence,
+            tuple(query.signals.tolist()) if query.signals is not None else (),
+            query.abstained is not None,
         )
         context = QueryContext(
             scope.reopen,

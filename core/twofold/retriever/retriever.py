@@ -30,6 +30,7 @@ class QueryOptions(TypedDict, total=False):
     min_score: float | None
     min_dense: float | None
     min_lexical: float | None
+    abstain: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,8 @@ class Retriever(SearchOptions):
         per_group: The most hits of one group.
         reranker: Scores the best candidates again, and orders the hits.
         dense_weight: The dense leg's weight in the fusion, 0 to 1, which no guard adjusts.
+        abstain: 0 to 1: return no hits where the confidence is so low that a larger share of all
+            queries would be answered wrongly. Needs a calibration (`twofold.tuning.calibrate`).
         observer: Called at each stage of a search, for tracing.
 
     Raises:
@@ -106,7 +109,7 @@ class Retriever(SearchOptions):
             vector: A query vector (dim,), used instead of encoding the text. Alone, it searches the
                 dense leg only.
             **options: Options for this query alone: ``k``, ``where``, ``mode``, ``scorer``,
-                ``exact``, ``effort``, ``min_score``, ``min_dense``, ``min_lexical``.
+                ``exact``, ``effort``, ``min_score``, ``min_dense``, ``min_lexical``, ``abstain``.
 
         Raises:
             QueryError: The query or an option is invalid.

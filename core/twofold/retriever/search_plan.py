@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, replace
 
 from twofold.backend import SearchScope
+from twofold.calibration import SIGNAL_DEPTH, Calibration
 from twofold.errors import QueryError
 from twofold.filters import Filter, parse_filter
 from twofold.fusion import Fusion, GuardedFusion, WeightedFusion, preset_from_name
@@ -23,6 +24,11 @@ from twofold.validation import (
 DEPTH = 100
 """The default number of candidates per leg, or k if that is more."""
 DEFAULT_FUSION: Fusion = GuardedFusion()
+_CHANGING = (
+    *("fusion", "depth", "scorer", "preset", "dense_weight", "reranker"),
+    *("min_score", "min_dense", "min_lexical", "dedup_threshold", "group_by"),
+)
+"""Options with which the first hits are others than those of the calibration."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +58,7 @@ class SearchOptions:
     per_group: int = 1
     reranker: Reranker | None = None
     dense_weight: float | None = None
+    abstain: float | None = None
     observer: Observer | None = None
 
     def __post_init__(self) -> None:
@@ -97,6 +104,8 @@ class SearchOptions:
                 f"group_by must be the name of a metadata field, got {self.group_by!r}"
             )
         check_integer("per_group", self.per_group, error=QueryError)
+        if self.abstain is not None:
+            check_number("abstain", self.abstain, 0, 1, exclusive=True, error=QueryError)
 
     @property
     def compares(self) -> bool:
@@ -124,6 +133,7 @@ class SearchPlan:
         where: The parsed filter, None without one.
         limit: How many passages the first search takes from each leg.
         effort: The effort of the dense search; ``math.inf`` compares all vectors.
+        calibration: What the scores are worth, None if unknown or not for these options.
     """
 
     options: SearchOptions
@@ -134,6 +144,7 @@ class SearchPlan:
     where: Filter | None
     limit: int
     effort: float
+    calibration: Calibration | None = None
 
 
 def plan_search(scope: SearchScope, options: SearchOptions) -> SearchPlan:
@@ -170,11 +181,8 @@ def plan_search(scope: SearchScope, options: SearchOptions) -> SearchPlan:
     if scorer is not None and not scope.capabilities.scorers:
         raise QueryError(f"this backend takes no scoring function: leave out scorer={scorer!r}")
     where = parse_filter(options.where) if options.where is not None else None
-    limit = int(options.k)
-    if mode == "hybrid" or options.reranker is not None or options.selects:
-        limit = max(limit, int(depth))
-        if options.reranker is not None:
-            limit = max(limit, int(options.reranker.candidates))
+    calibration = _find_calibration(scope, options, mode)
+    limit = _first_limit(options, mode, int(depth), calibration)
     if options.exact and not scope.capabilities.exact:
         raise QueryError(
             "this backend can't compare all vectors with its index type: leave out exact=True, "
@@ -182,7 +190,48 @@ def plan_search(scope: SearchScope, options: SearchOptions) -> SearchPlan:
         )
     effort = math.inf if options.exact else options.effort
     limit = cap_limit(scope, limit)
-    return SearchPlan(options, mode, fusion, int(depth), scorer, where, limit, effort)
+    return SearchPlan(options, mode, fusion, int(depth), scorer, where, limit, effort, calibration)
+
+
+def _first_limit(
+    options: SearchOptions, mode: Mode, depth: int, calibration: Calibration | None
+) -> int:
+    """Return how many passages the first search takes from each leg."""
+    limit = int(options.k)
+    if mode == "hybrid" or options.reranker is not None or options.selects:
+        limit = max(limit, depth)
+        if options.reranker is not None:
+            limit = max(limit, int(options.reranker.candidates))
+    return max(limit, SIGNAL_DEPTH) if calibration is not None else limit
+
+
+def _find_calibration(scope: SearchScope, options: SearchOptions, mode: Mode) -> Calibration | None:
+    """Return the active profile's calibration if it is for this search; raise if one is needed."""
+    profile = scope.profile
+    calibration = profile.calibration if profile is not None else None
+    changed = [name for name in _CHANGING if getattr(options, name) is not None]
+    changed += ["diversity"] if options.diversity else []
+    problem: str | None = None
+    if profile is None or calibration is None:
+        problem = "the active profile has no calibration"
+    elif calibration.mode != mode:
+        problem = f"the calibration is for mode {calibration.mode!r}, and this search is {mode!r}"
+    elif changed:
+        problem = f"the calibration doesn't hold with {changed[0]}"
+    elif options.k < calibration.first:
+        problem = f"the calibration is for the first {calibration.first} hits, and k is {options.k}"
+    elif mode == "hybrid" and options.k > profile.depth:
+        problem = f"the calibration is for a depth of {profile.depth}, and k is {options.k}"
+    elif calibration.settings != scope.describe_settings(profile, mode):
+        problem = "the calibration is for other settings or another model"
+    if problem is None:
+        return calibration
+    if options.abstain is not None:
+        raise QueryError(
+            f"abstain needs a calibration, and {problem}: call twofold.tuning.calibrate, or run "
+            "`twofold calibrate`"
+        )
+    return None
 
 
 def cap_limit(scope: SearchScope, limit: int) -> int:

@@ -20,7 +20,7 @@ from twofold.protocols import Reranker
 from twofold.results import Hits, LegRank, ThresholdMiss, WhyNot
 from twofold.retriever.candidates import CandidateSet, LegResults
 from twofold.retriever.leg_search import complete_legs, search_legs
-from twofold.retriever.pipeline import AnsweredQuery, run_search
+from twofold.retriever.pipeline import NO_ANSWER, AnsweredQuery, run_search
 from twofold.retriever.search_plan import SearchOptions, SearchPlan, cap_limit, plan_search
 from twofold.retriever.selection import group_values, passing_positions, select_candidates
 from twofold.types import Leg, LegHits
@@ -66,6 +66,9 @@ def explain_absence(answered: AnsweredQuery, passage_id: str, hits: Hits) -> Why
         return why
     if answered.query.vector is None and not (answered.query.text or "").strip():
         return replace(why, searched=False)
+    if hits.abstained:
+        reason = next(text for text in hits.warnings if text.startswith(NO_ANSWER))
+        return replace(why, abstained=reason)
     target = answered.target()
     if target is None:
         raise QueryError("the index of these hits no longer exists: keep it open to explain them")
@@ -138,7 +141,7 @@ class Rerun:
     @classmethod
     def from_query(cls, scope: SearchScope, answered: AnsweredQuery, passage_id: str) -> "Rerun":
         """Search the legs of a query again, exactly and deeply."""
-        options = replace(answered.plan.options, observer=None)
+        options = replace(answered.plan.options, observer=None, abstain=None)
         effort = math.inf if scope.capabilities.exact else answered.plan.effort
         plan = replace(answered.plan, options=options, effort=effort)
         searched = cap_limit(scope, max(_SEARCHED, answered.limit))

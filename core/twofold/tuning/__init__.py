@@ -1,5 +1,6 @@
-"""Tuning of the search profile on judged queries, accepted only if held-out queries gain."""
+"""Tuning and calibration of the search profile on judged queries."""
 
+from twofold.tuning.calibrate import CalibrationResult, Risk, calibrate
 from twofold.tuning.compare import ProfileComparison, compare_profiles
 from twofold.tuning.coordinate_search import Stage
 from twofold.tuning.objective import TuningObjective
@@ -14,13 +15,16 @@ from twofold.tuning.search_space import SearchSpace, TuningPlan
 from twofold.tuning.tune import tune, tune_objective
 
 __all__ = [
+    "CalibrationResult",
     "Fold",
     "ProfileComparison",
+    "Risk",
     "SearchSpace",
     "Stage",
     "TuningObjective",
     "TuningPlan",
     "TuningResult",
+    "calibrate",
     "compare_profiles",
     "describe_fusion",
     "describe_profile",

@@ -328,7 +328,8 @@ def default_profile(scope: SearchScope) -> SearchProfile:
 
 
 def active_profile(scope: SearchScope) -> SearchProfile:
-    """Return the profile that searches use now."""
+    """Return the profile that searches use now, without its calibration, which others lack."""
     if scope.profile is None:
         return default_profile(scope)
-    return replace(scope.profile, title_weight=scope.session.corpus.title_weight)
+    weight = scope.session.corpus.title_weight
+    return replace(scope.profile, title_weight=weight, calibration=None)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from twofold import HashingEncoder, Index, ModelEncoder, Passage
+from twofold import EncodedBackend, HashingEncoder, Index, ModelEncoder, Passage
 from twofold.backend import SearchProfile
 from twofold.dense import HNSW
 from twofold.diagnosis import diagnose, to_html, to_markdown
@@ -78,9 +78,9 @@ def encoded(passages):
     return vectors
 
 
-def build(passages, vectors=None, **options):
+def build(passages, vectors=None, path=None, **options):
     options = {"encoder": MINILM, **options}
-    index = Index.open(None, **options)
+    index = Index.open(path, **options)
     index.upsert(passages, vectors=vectors)
     return index
 
@@ -361,3 +361,62 @@ def test_rules_make_probes_of_sentences():
     query, right = misspell("ribonucleic vaccine", "1"), "ribonucleic vaccine"
     assert sorted(query) == sorted(right)
     assert query != right
+
+
+class Odd:
+    """An encoder that gives a vector of zeros for some texts."""
+
+    def encode_queries(self, texts):
+        vectors = HashingEncoder().encode_queries(texts)
+        vectors[::7] = 0
+        return vectors
+
+    encode_passages = HashingEncoder().encode_passages
+
+
+class Failing(Odd):
+    def encode_queries(self, texts):
+        raise RuntimeError("out of memory")
+
+
+def test_encoders_that_fail_end_no_diagnosis(passages):
+    with build(passages, encoder=Odd()) as index:
+        found = diagnose(index, probe=True, queries=["gene", "cells"])
+    assert {finding.name for finding in found.alarms} <= {"encoder-does-not-fit"}
+    assert found.probes
+    with build(passages, encoder=HashingEncoder()) as index:
+        found = diagnose(EncodedBackend(index, Failing()), probe=True)
+    assert [finding.name for finding in found.alarms] == ["encoder-unavailable"]
+    assert "out of memory" in found.alarms[0].evidence[0]
+    assert found.probes  # of the words
+    vectors = np.random.default_rng(0).normal(size=(100, 8)).astype(np.float32)
+    with build(passages[:100], vectors, encoder=None, dim=8) as index:
+        assert {result.kind for result in diagnose(index, probe=True).probes} >= {"one-word"}
+
+
+def test_an_analyzer_that_is_missing_is_found(passages, tmp_path):
+    with build(passages, encoder=HashingEncoder(), analyzer=split_at_spaces, path=tmp_path / "i"):
+        pass
+    with Index.open(tmp_path / "i", encoder=HashingEncoder()) as index:
+        found = diagnose(index)
+    assert found.findings[0].name == "analyzer-unavailable"
+
+
+def test_chunks_of_one_size_are_not_cut_off(abstracts):
+    text = " ".join(one["text"] for one in abstracts[:60])
+    words = text.split()
+    chunks = [Passage(" ".join(words[at : at + 100]), str(at)) for at in range(0, len(words), 100)]
+    with build(chunks, encoder=HashingEncoder()) as index:
+        found = {finding.name: finding for finding in diagnose(index).findings}
+    assert found["texts-end-early"].severity == "note"
+
+
+def test_russian_titles_are_no_other_language():
+    titles = [f"\u041a\u043d\u0438\u0433\u0430 {at}" for at in range(60)]
+    for analyzer in ("ukrainian", "russian", "bulgarian"):
+        with build(
+            [Passage(one, str(at)) for at, one in enumerate(titles)],
+            encoder=None,
+            analyzer=analyzer,
+        ) as index:
+            assert "analyzer-of-another-language" not in names(index)

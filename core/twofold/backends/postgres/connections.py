@@ -40,7 +40,10 @@ TRANSIENT: tuple[type[psycopg.Error], ...] = (
     pg.ConnectionException,
 )
 """Faults after which the same operation may succeed."""
-_PASSING = ("starting up", "shutting down", "too many", "remaining connection slots", "recovery")
+_PASSING = (
+    *("starting up", "shutting down", "recovery", "not yet accepting", "terminating connection"),
+    *("too many", "remaining connection slots"),
+)
 """Parts of the messages by which a server refuses a connection that it may accept later."""
 _STANDBY = "this server is a standby: pass the URL of the primary to write"
 _ADVICE: tuple[tuple[type[psycopg.Error], str], ...] = (

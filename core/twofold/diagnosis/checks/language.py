@@ -41,7 +41,7 @@ _LONG_TERM = 25
 
 def check_language(sample: IndexSample) -> Iterator[Finding]:
     """Find texts in another language than the analyzer's, by script and by stop words."""
-    if not sample.scope.has_lexical or not sample.passages:
+    if not sample.has_lexical or not sample.passages:
         return
     name = analyzer_name(sample)
     if name in LANGUAGES and name != "multilingual":
@@ -49,8 +49,11 @@ def check_language(sample: IndexSample) -> Iterator[Finding]:
     yield from _find_unsplit_words(sample)
 
 
-def guess_language(text: str) -> str | None:
-    """Return the likely language of a text, None if it can't be told."""
+def guess_language(text: str, expected: str = "") -> str | None:
+    """Return the likely language of a text, None if it can't be told.
+
+    Of languages that share a script, it is ``expected`` unless another one is clearly likelier.
+    """
     scripts = Counter(
         unicodedata.name(char, "").partition(" ")[0] for char in text[:1_000] if char.isalpha()
     )
@@ -65,6 +68,9 @@ def guess_language(text: str) -> str | None:
     if count < total / 2 or script not in _SCRIPTS:
         return None
     languages = _SCRIPTS[script]
+    if expected in languages:
+        found = _guess_by_stop_words(text, languages)
+        return expected if found is None or expected not in _stop_words() else found
     return _guess_by_stop_words(text, languages) or languages[0]
 
 
@@ -95,7 +101,7 @@ def _find_other_languages(sample: IndexSample, name: str) -> Iterator[Finding]:
     affected: dict[str, list[str]] = {}
     looked = 0
     for passage in sample.passages:
-        language = guess_language(passage.content)
+        language = guess_language(passage.content, name)
         if language is None:
             continue
         looked += 1
@@ -129,7 +135,8 @@ def _find_other_languages(sample: IndexSample, name: str) -> Iterator[Finding]:
 def _is_served(passage: Passage, language: str, name: str) -> bool:
     """Return whether the stop words of two languages can't tell them apart in a passage."""
     stops = _stop_words()
-    if _is_other_script(language) or name not in stops or language not in stops:
+    shared = any(language in some and name in some for some in _SCRIPTS.values())
+    if name not in stops or language not in stops or (_is_other_script(language) and not shared):
         return False
     words = re.findall(r"[^\W\d_]+", passage.content.lower())[:200]
     theirs = sum(word in stops[language] for word in words)

@@ -72,8 +72,17 @@ def check_lexical_leg(sample: IndexSample) -> Iterator[Finding]:
             "create it with an analyzer to find names, numbers and rare words",
         )
         return
-    lost = _find_without_terms(sample)
-    looked = len(sample.passages)
+    if sample.lexical_problem is not None:
+        yield Finding(
+            "analyzer-unavailable",
+            "error",
+            f"the analyzer {analyzer_name(sample)!r} can't be used, so that nothing can be "
+            "searched by words here",
+            "pass it to Index.open, or rebuild the words with Index.reanalyze",
+            evidence=(str(sample.lexical_problem),),
+        )
+        return
+    lost, looked = _find_without_terms(sample)
     if not lost or not looked:
         return
     share = len(lost) / looked
@@ -97,20 +106,19 @@ def analyzer_name(sample: IndexSample) -> str:
     return str(getattr(sample.scope.analyzer, "name", "unknown"))
 
 
-def _find_without_terms(sample: IndexSample) -> list[str]:
-    """Return the ids of passages that have no terms, or that no search for their terms finds."""
+def _find_without_terms(sample: IndexSample) -> tuple[list[str], int]:
+    """Return the ids of passages without terms, or without postings, and how many were checked."""
     passages, keys = sample.passages, sample.scan.keys[sample.read]
     analyzer = sample.scope.analyzer
-    lost: list[str] = []
-    searched: list[int] = []
-    for at, passage in enumerate(passages):
-        if analyzer is not None and not analyzer.passage_terms(passage.content):
-            lost.append(passage.id)
-        else:
-            searched.append(at)
+    if analyzer is not None:
+        silent = [one.id for one in passages if not analyzer.passage_terms(one.content)]
+        if silent:
+            return silent, len(passages)
     # A search for a passage's own text scores it if it has any posting at all.
-    for at in searched[: len(sample.probes)]:
-        scores = sample.scope.lexical_scores(passages[at].content, keys[at : at + 1])
-        if not np.nan_to_num(scores).any():
-            lost.append(passages[at].id)
-    return lost
+    checked = passages[: len(sample.probes)]
+    lost = [
+        one.id
+        for at, one in enumerate(checked)
+        if not np.nan_to_num(sample.scope.lexical_scores(one.content, keys[at : at + 1])).any()
+    ]
+    return lost, len(checked)

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from twofold.diagnosis.finding import Finding
-from twofold.diagnosis.sample import IndexSample, cosines, mean_reciprocal_rank, to_unit
-from twofold.encoders import ModelEncoder, SentenceTransformerEncoder
+from twofold.diagnosis.sample import IndexSample, mean_reciprocal_rank, to_unit
+from twofold.encoders import ModelEncoder
 from twofold.encoders.model_spec import ModelOptions, Pooling
 from twofold.errors import TwofoldError
 from twofold.index.leg_agreement import choose_sentence
@@ -36,6 +36,8 @@ _PROMPTS = (
     ),
 )
 """Families of models that are trained with prompts: name, query prompt, passage prompt."""
+_PROMPT_OPTIONS = ("query_prompt", "passage_prompt")
+_FEWEST = 20  # passages by which ways to use a model are compared
 
 
 def check_options(sample: IndexSample) -> Iterator[Finding]:
@@ -43,45 +45,51 @@ def check_options(sample: IndexSample) -> Iterator[Finding]:
     model = sample.model
     if sample.metric is None or sample.encoding.vectors is None:
         return
-    yield from _check_prompts(sample)
-    if not isinstance(model, ModelEncoder) or len(sample.encoded[0]) < 20:
+    family = _find_family(sample)
+    if family is not None:
+        yield from _check_prompts(sample, family)
+    if not isinstance(model, ModelEncoder) or len(sample.encoded[0]) < _FEWEST:
         return
-    options, name = model.options, model.name.partition("?")[0]
     used = _measure(sample, model)
-    changed = [key for key, value in asdict(options).items() if value is not None]
-    changed = [key for key in changed if key not in ("dim", "max_length")]
-    for key in changed:
-        saved = _measure(sample, ModelEncoder(name, options=replace(options, **{key: None})))
-        if saved is None or used is None or saved.is_same(used):
+    if used is None:
+        return
+    options, wanted = model.options, dict(zip(_PROMPT_OPTIONS, family or (), strict=False))
+    for key in ("pooling", "normalize", *_PROMPT_OPTIONS):
+        value = getattr(options, key)
+        if value is None or value == wanted.get(key):
+            continue
+        saved = _measure_variant(sample, model, replace(options, **{key: None}))
+        if saved is None or saved.is_same(used):
             continue
         worse = saved.rank - used.rank
         yield Finding(
             f"{key.replace('_', '-')}-overridden",
-            "error" if worse >= _CLEAR else "warning" if worse >= 0 or "prompt" in key else "note",
-            f"the model is used with {key}={getattr(options, key)!r}, not as it was saved",
+            "error" if worse >= _CLEAR else "warning" if worse >= 0 else "note",
+            f"the model is used with {key}={value!r}, not as it was saved",
             f"leave out {key}, and encode the index again with `twofold reencode`",
             evidence=(
                 f"sentences find their passage among {used.count} with a mean reciprocal rank of "
                 f"{used.rank:.2f}, and of {saved.rank:.2f} as the model was saved",
             ),
         )
-    if options.pooling is None and used is not None:
-        yield from _check_pooling(sample, name, options, used)
+    if options.pooling is None and used.rank < _GOOD:
+        yield from _check_pooling(sample, model, used)
 
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """How well sentences find their passage by an encoder, and its vectors of the sentences."""
+    """How well sentences find their passage by an encoder, and its vectors of both."""
 
     rank: float
     count: int
     vectors: Vectors
 
     def is_same(self, other: "_Measured") -> bool:
-        """Return whether another encoder gives the same vectors."""
+        """Return whether another encoder gives the same vectors, lengths included."""
         if self.vectors.shape != other.vectors.shape:
             return False
-        return bool((cosines(self.vectors, other.vectors) > 0.9999).all())
+        change = np.linalg.norm(self.vectors - other.vectors, axis=1)
+        return bool((change <= 0.01 * np.linalg.norm(self.vectors, axis=1)).all())
 
 
 def _measure(sample: IndexSample, encoder: Encoder) -> _Measured | None:
@@ -94,7 +102,17 @@ def _measure(sample: IndexSample, encoder: Encoder) -> _Measured | None:
         stored = np.asarray(encoder.encode_passages(openings), np.float32)
     except TwofoldError:
         return None
-    return _Measured(_rank(queries, stored), len(passages), queries)
+    return _Measured(_rank(queries, stored), len(passages), np.concatenate([queries, stored]))
+
+
+def _measure_variant(
+    sample: IndexSample, model: ModelEncoder, options: ModelOptions
+) -> _Measured | None:
+    """Measure a model with other options; None if it can't be used with them."""
+    try:
+        return _measure(sample, model.with_options(options))
+    except (TwofoldError, OSError):
+        return None
 
 
 def _rank(queries: Vectors, stored: Vectors) -> float:
@@ -104,13 +122,11 @@ def _rank(queries: Vectors, stored: Vectors) -> float:
     return mean_reciprocal_rank([int(rank) for rank in ranks])
 
 
-def _check_pooling(
-    sample: IndexSample, name: str, options: ModelOptions, used: _Measured
-) -> Iterator[Finding]:
+def _check_pooling(sample: IndexSample, model: ModelEncoder, used: _Measured) -> Iterator[Finding]:
     """Find a model that was saved with a pooling that it wasn't trained for."""
     poolings: tuple[Pooling, ...] = ("mean", "cls")
     for pooling in poolings:
-        other = _measure(sample, ModelEncoder(name, options=replace(options, pooling=pooling)))
+        other = _measure_variant(sample, model, replace(model.options, pooling=pooling))
         if other is None or other.is_same(used):
             continue
         if other.rank < _GOOD or other.rank - used.rank < _CLEAR:
@@ -119,7 +135,7 @@ def _check_pooling(
             "wrong-pooling",
             "error",
             f"the model finds more with pooling={pooling!r} than with the saved pooling",
-            f"encode the index again with `twofold reencode DIR '{name}?pooling={pooling}'`",
+            f"encode the index again: `twofold reencode`, with ?pooling={pooling} after the model",
             evidence=(
                 f"mean reciprocal rank of a sentence's own passage among {used.count}: "
                 f"{used.rank:.2f} as saved, {other.rank:.2f} with {pooling}",
@@ -128,30 +144,31 @@ def _check_pooling(
         return
 
 
-def _check_prompts(sample: IndexSample) -> Iterator[Finding]:
-    """Find a model of a family with prompts that is used without them."""
-    model, identity = sample.model, sample.scope.identity
-    name = identity.name if identity is not None else str(getattr(model, "name", ""))
-    if model is None or not isinstance(model, ModelEncoder | SentenceTransformerEncoder):
-        return
-    for family, query, passage in _PROMPTS:
-        if family.search(name.lower()) is None:
-            continue
-        prompts = _used_prompts(model)
-        if prompts is None or prompts[0] or (passage and prompts[1]):
-            continue
-        yield Finding(
-            "prompt-missing",
-            "warning",
-            f"the model {name!r} is trained with the prompt {query!r} before queries"
-            + (f" and {passage!r} before passages" if passage else "")
-            + ", and is used without",
-            "encode the index again with query_prompt= and passage_prompt= in the encoder's spec",
-        )
-        return
+def _find_family(sample: IndexSample) -> tuple[str, str] | None:
+    """Return the prompts that a model's family is trained with, None if it has none or unknown."""
+    identity = sample.scope.identity
+    name = identity.name if identity is not None else str(getattr(sample.model, "name", ""))
+    found = (prompts for family, *prompts in _PROMPTS if family.search(name.lower()))
+    query, passage = next(found, ("", ""))
+    return (query, passage) if query else None
 
 
-def _used_prompts(model: Encoder) -> tuple[str, str] | None:
-    """Return the prompts before queries and passages, None if they are unknown."""
-    prompts = getattr(model, "prompts", None)
-    return (str(prompts[0]), str(prompts[1])) if prompts is not None else None
+def _check_prompts(sample: IndexSample, family: tuple[str, str]) -> Iterator[Finding]:
+    """Find a model of a family with prompts that is used without one of them."""
+    used = getattr(sample.model, "prompts", None)
+    if used is None:
+        return
+    lacking = [
+        f"{prompt!r} before {texts}"
+        for texts, prompt, present in zip(("queries", "passages"), family, used, strict=True)
+        if prompt and not present
+    ]
+    if not lacking:
+        return
+    yield Finding(
+        "prompt-missing",
+        # Models that need no passage prompt work nearly as well without that of queries.
+        "warning" if family[1] else "note",
+        f"the model is trained with the prompt {' and '.join(lacking)}, and is used without",
+        "encode the index again with query_prompt= and passage_prompt= in the encoder's spec",
+    )

@@ -11,6 +11,8 @@ from twofold.index.leg_agreement import MIN_PASSAGES
 from twofold.types import LegHits
 
 _TOP = 10
+_MOST = 2_000
+"""Queries that are searched; of more, so many are drawn."""
 _MANY = 0.2
 """The share of queries that is an alarm."""
 
@@ -25,7 +27,7 @@ class QueryHits:
     lexical: list[LegHits]
 
 
-def check_queries(sample: IndexSample) -> Iterator[Finding]:
+def check_query_log(sample: IndexSample) -> Iterator[Finding]:
     """Find queries that are blank, whose words no passage has, or on which the legs disagree."""
     if not sample.queries:
         return
@@ -69,14 +71,17 @@ def check_judgments(
 
 
 def search_queries(sample: IndexSample) -> QueryHits:
-    """Search both legs for the queries that aren't blank."""
+    """Search both legs for up to 2,000 queries that aren't blank."""
     ids = tuple(one for one, text in sample.queries.items() if text.strip())
+    if len(ids) > _MOST:
+        chosen = np.random.default_rng(0).permutation(len(ids))[:_MOST]
+        ids = tuple(ids[at] for at in np.sort(chosen).tolist())
     texts = tuple(sample.queries[one] for one in ids)
     scope = sample.scope
     dense: list[LegHits] = []
     if texts and sample.metric is not None and sample.encoding.vectors is not None:
-        dense = scope.session.search_dense(scope.encode_queries(texts), 2 * _TOP, None, 1.0)
-    lexical = scope.session.search_lexical(texts, 2 * _TOP, None, None) if scope.has_lexical else []
+        dense = sample.search_dense(scope.encode_queries(texts), 2 * _TOP)
+    lexical = sample.search_lexical(texts, 2 * _TOP) if sample.has_lexical else []
     return QueryHits(ids, texts, dense, lexical)
 
 

@@ -69,7 +69,7 @@ def _check_adapter_effect(sample: IndexSample) -> Iterator[Finding]:
     if sample.scope.query_adapter is None or vectors is None:
         return
     keys = sample.scan.keys[sample.probes].tolist()
-    plain = sample.scope.session.search_dense(vectors, 10, None, 1.0)
+    plain = sample.search_dense(vectors, 10)
     before, after = _rank(plain, keys), _rank(sample.dense_hits, keys)
     if before - after < _CLEAR:
         return

@@ -36,7 +36,9 @@ def check_directions(sample: IndexSample) -> Iterator[Finding]:
     yield from _find_equal_vectors(sample, chosen, unit)
     spread = unit.std(axis=0)
     dead = int((spread < 1e-6).sum())
-    if dead >= unit.shape[1] / 4 and len(unit) >= 2 * unit.shape[1]:
+    enough = len(unit) >= min(2 * unit.shape[1], _DRAWN // 2)
+    hashes = isinstance(sample.model, HashingEncoder)  # few words fill few of its dimensions
+    if dead >= unit.shape[1] / 4 and enough and not hashes:
         yield Finding(
             "unused-dimensions",
             "warning",
@@ -115,9 +117,8 @@ def check_reachability(sample: IndexSample) -> Iterator[Finding]:
     if sample.metric is None or scan.vectors is None or len(scan) < 10 * _TOP or not len(chosen):
         return
     vectors = scan.vectors[chosen]
-    session = sample.scope.session
     effort = math.inf if sample.scope.capabilities.exact else 1.0
-    hits = session.search_dense(vectors, 5 * _TOP, None, effort)
+    hits = sample.search_dense(vectors, 5 * _TOP, effort)
     score_pair = sample.metric.score
     lost: list[int] = []
     for position, vector, found in zip(chosen.tolist(), vectors, hits, strict=True):
@@ -141,7 +142,7 @@ def check_reachability(sample: IndexSample) -> Iterator[Finding]:
 
 def check_recall(sample: IndexSample) -> Iterator[Finding]:
     """Compare the approximate search with the exact one."""
-    scan, session = sample.scan, sample.scope.session
+    scan = sample.scan
     if sample.metric is None or scan.vectors is None or not sample.scope.capabilities.exact:
         return
     vectors = sample.encoding.vectors
@@ -151,10 +152,11 @@ def check_recall(sample: IndexSample) -> Iterator[Finding]:
     if not len(vectors):
         return
     vectors = sample.scope.adapt(vectors)
-    fast = session.search_dense(vectors, _TOP, None, 1.0)
-    exact = session.search_dense(vectors, _TOP, None, math.inf)
+    fast = sample.search_dense(vectors, _TOP)
+    exact = sample.search_dense(vectors, _TOP, math.inf)
+    # A passage is found if it scores as well as those of the exact search: copies are equal.
     shares = [
-        len(np.intersect1d(first.keys, second.keys)) / len(second.keys)
+        float((first.scores >= second.scores[-1] - 1e-9).sum()) / len(second.keys)
         for first, second in zip(fast, exact, strict=True)
         if len(second.keys)
     ]

@@ -1,7 +1,7 @@
 """Encodes some passages again, compares with their stored vectors, and names the difference."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 
@@ -23,7 +23,7 @@ _CUT = (100, 200, 256, 500, 512, 1_000)
 _OPTIONS = (
     *(ModelOptions(pooling="cls"), ModelOptions(pooling="mean"), ModelOptions(pooling="max")),
     *(ModelOptions(passage_prompt=text) for text in ("", "passage: ", "query: ")),
-    *(ModelOptions(passage_prompt="search_document: "), ModelOptions(normalize=True)),
+    ModelOptions(passage_prompt="search_document: "),
 )
 """Other uses of a model that are tried."""
 
@@ -137,9 +137,9 @@ def _variants(
     model = sample.model
     if not isinstance(model, ModelEncoder):
         return
-    name = model.name.partition("?")[0]
     for options in _OPTIONS:
         given = {name: value for name, value in asdict(options).items() if value is not None}
+        variant = model.with_options(replace(model.options, **given))
         described = ", ".join(f"{name}={value!r}" for name, value in given.items())
-        encoded = encode(contents, ModelEncoder(name, options=options))
+        encoded = encode(contents, variant)
         yield f"they were encoded with {described}", encoded, False

@@ -52,13 +52,13 @@ def check_duplicates(sample: IndexSample) -> Iterator[Finding]:
         )
     if not similar:
         return
-    share = len(similar) / len(sample.passages)
+    share = len(similar) / len(sample.probes)
     yield Finding(
         "near-duplicates",
         "warning" if share >= 1.5 * _MANY_REPEATED else "note",
         f"{percent(share)} of the passages have nearly the words of another one",
         "delete the older ones, or pass dedup_threshold to Retriever",
-        evidence=(f"{len(similar):,} of {len(sample.passages):,} passages that were compared",),
+        evidence=(f"{len(similar):,} of {len(sample.probes):,} passages that were compared",),
         share=share,
         ids=first_ids(similar),
     )
@@ -71,7 +71,7 @@ def check_endings(sample: IndexSample) -> Iterator[Finding]:
         return
     longest = int(lengths.max())
     passages = sample.passages
-    texts = [passage.text for passage in passages if len(passage.text) >= _LONG]
+    texts = sorted({passage.text for passage in passages if len(passage.text) >= _LONG})
     share, limit = _share_at_limit(np.array([len(text) for text in texts], np.int64))
     words, most = _share_at_limit(np.array([len(text.split()) for text in texts], np.int64))
     unit = "characters"
@@ -84,9 +84,12 @@ def check_endings(sample: IndexSample) -> Iterator[Finding]:
         for passage in passages
         if (len(passage.text) if unit == "characters" else len(passage.text.split())) == limit
     ]
+    # Chunks of one size go on in the next one, which then begins in the middle of a sentence.
+    begun = sum(text[:1].islower() for text in texts) / len(texts)
+    chunks = begun >= share / 3
     yield Finding(
         "texts-end-early",
-        "error" if share >= 0.25 else "warning",
+        "note" if chunks else "error" if share >= 0.25 else "warning",
         f"{percent(share)} of the longer texts have exactly {limit:,} {unit}, and none has more: "
         "they were cut off before they were stored",
         "store the whole texts: an index encodes long passages in windows",
@@ -129,7 +132,7 @@ def _share_at_limit(lengths: NDArray[np.int64]) -> tuple[float, int]:
 
 def _find_near_duplicates(sample: IndexSample) -> list[str]:
     """Return the ids of passages that share most shingles with a lexically similar passage."""
-    if not sample.scope.has_lexical:
+    if not sample.has_lexical:
         return []
     chosen = sample.passages[: len(sample.probes)]
     keys = sample.scan.keys[sample.probes]
