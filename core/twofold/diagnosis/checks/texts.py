@@ -91,8 +91,12 @@ def check_endings(sample: IndexSample) -> Iterator[Finding]:
         "texts-end-early",
         "note" if chunks else "error" if share >= 0.25 else "warning",
         f"{percent(share)} of the longer texts have exactly {limit:,} {unit}, and none has more: "
-        "they were cut off before they were stored",
-        "store the whole texts: an index encodes long passages in windows",
+        + (
+            "they are chunks of one size" if chunks else "they were cut off before they were stored"
+        ),
+        "end chunks at sentences, as `twofold index` does"
+        if chunks
+        else "store the whole texts: an index encodes long passages in windows",
         evidence=(f"the text of {ids[0]!r} ends with {passages_end(sample, ids[0])!r}",),
         share=share,
         ids=first_ids(ids),
