@@ -1,5 +1,6 @@
 """The stages of a search: plan, search both legs, complete, fuse, select, fetch."""
 
+import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -73,8 +74,8 @@ class AnsweredQuery:
 
 NO_ANSWER = "no answer was given"
 """How the warning begins of a search that abstained."""
-_TRIES = 20
-"""How often a search is tried whose passages are deleted while it reads them."""
+_PATIENCE = 30.0
+"""Seconds for which a search is tried again whose passages are deleted while it reads them."""
 ExplainAbsence = Callable[[AnsweredQuery, str, Hits], WhyNot]
 """Returns why the passage with an id is not among the hits of a query."""
 
@@ -92,7 +93,8 @@ def run_search(
     ``explain_absence`` implements `Hits.why_not`. ``progress`` is called with the number of
     query-passage pairs that the reranker has scored.
     """
-    for _ in range(_TRIES - 1):
+    end = time.monotonic() + _PATIENCE
+    while time.monotonic() < end:
         with suppress(ConcurrentDeleteError):
             return _search_once(target, options, texts, vectors, explain_absence, progress)
     return _search_once(target, options, texts, vectors, explain_absence, progress)
