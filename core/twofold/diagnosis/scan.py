@@ -76,11 +76,6 @@ class CorpusScan:
         """Which passages have any text (n,)."""
         return self.lengths > 0
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether all passages of the index were read."""
-        return len(self) == self.total
-
 
 def scan_corpus(
     scope: SearchScope,

@@ -209,6 +209,8 @@ def _find_calibration(scope: SearchScope, options: SearchOptions, mode: Mode) ->
     """Return the active profile's calibration if it is for this search; raise if one is needed."""
     profile = scope.profile
     calibration = profile.calibration if profile is not None else None
+    if calibration is None and options.abstain is None:
+        return None
     changed = [name for name in _CHANGING if getattr(options, name) is not None]
     changed += ["diversity"] if options.diversity else []
     problem: str | None = None

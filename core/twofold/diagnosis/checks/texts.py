@@ -10,7 +10,7 @@ from twofold.diagnosis.finding import Finding, first_ids, percent
 from twofold.diagnosis.sample import IndexSample
 
 _MANY_REPEATED = 0.2
-"""The share of repeated passages that is an alarm: real collections reach a tenth."""
+"""The share of repeated passages that is an alarm."""
 _SHINGLE = 3  # words
 _NEAR = 0.8
 """Share of common shingles from which two texts are near-duplicates (Broder 1997)."""
@@ -97,13 +97,13 @@ def check_endings(sample: IndexSample) -> Iterator[Finding]:
         "end chunks at sentences, as `twofold index` does"
         if chunks
         else "store the whole texts: an index encodes long passages in windows",
-        evidence=(f"the text of {ids[0]!r} ends with {passages_end(sample, ids[0])!r}",),
+        evidence=(f"the text of {ids[0]!r} ends with {_ending(sample, ids[0])!r}",),
         share=share,
         ids=first_ids(ids),
     )
 
 
-def passages_end(sample: IndexSample, passage_id: str) -> str:
+def _ending(sample: IndexSample, passage_id: str) -> str:
     """Return the last characters of a passage's text."""
     return next(passage.text[-30:] for passage in sample.passages if passage.id == passage_id)
 
