@@ -1,6 +1,5 @@
 """Conversion between LangChain documents and twofold passages."""
 
-import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -85,19 +84,6 @@ def copy_with_metadata(document: Document, key: str | None, value: object) -> Do
     return document
 
 
-def _add_metadata(document: Document, key: str | None, value: object) -> None:
-    """Set a metadata field unless ``key`` is None; keep an existing field, with a warning."""
-    if key is not None and key in document.metadata:
-        warnings.warn(
-            f"the metadata field {key!r} exists already and is kept: set score_key, "
-            "explanation_key or confidence_key to another name, or to None",
-            UserWarning,
-            stacklevel=2,
-        )
-    elif key is not None:
-        core.add_field(document, key, value)
-
-
 def documents_from_hits(
     hits: Hits,
     score_key: str | None = None,
@@ -107,10 +93,10 @@ def documents_from_hits(
     """Convert hits to new documents; add what they have as metadata under the keys."""
     documents = [as_document(passage) for passage in hits.passages]
     for document, score in zip(documents, hits.scores.tolist(), strict=True):
-        _add_metadata(document, score_key, score)
-        _add_metadata(document, confidence_key, hits.confidence)
+        core.add_new_field(document, score_key, score, "score_key")
+        core.add_new_field(document, confidence_key, hits.confidence, "confidence_key")
     if explanation_key is not None:
         explanations = hits.explain(meaning=False).to_dict()["hits"]
         for document, explanation in zip(documents, explanations, strict=True):
-            _add_metadata(document, explanation_key, explanation)
+            core.add_new_field(document, explanation_key, explanation, "explanation_key")
     return documents

@@ -18,7 +18,7 @@ from llama_index.core.schema import (
 
 from twofold import Passage
 from twofold.errors import PassageError, VectorError
-from twofold.integrations import add_title, own_metadata, own_title
+from twofold.integrations import add_new_field, add_title, own_metadata, own_title
 from twofold.metadata import to_json_metadata
 from twofold.results.hits import Hits
 from twofold.types import PAYLOAD, Vectors
@@ -122,12 +122,18 @@ def as_node(passage: Passage) -> BaseNode:
     return node
 
 
-def nodes_from_hits(hits: Hits) -> list[NodeWithScore]:
-    """Convert hits to new nodes with Python floats as scores, best first."""
-    return [
+def nodes_from_hits(hits: Hits, confidence_key: str | None = None) -> list[NodeWithScore]:
+    """Convert hits to new nodes with Python floats as scores, best first.
+
+    ``hits.confidence`` is added to the metadata under ``confidence_key``, if that isn't None.
+    """
+    nodes = [
         NodeWithScore(node=as_node(passage), score=score)
         for passage, score in zip(hits.passages, hits.scores.tolist(), strict=True)
     ]
+    for node in nodes if confidence_key is not None else ():
+        add_new_field(node.node, confidence_key, hits.confidence, "confidence_key")
+    return nodes
 
 
 def is_reference(passage: Passage) -> bool:

@@ -51,6 +51,7 @@ class TwofoldRetriever(BaseRetriever):
         path: The folder of an index, which is opened.
         encoder: The encoder or embedding model of the index at ``path``, needed if no name finds
             it.
+        confidence_key: Metadata field for ``hits.confidence``. None leaves it out.
         callback_manager: See ``BaseRetriever``, also for ``object_map`` and ``verbose``.
         objects: IndexNodes whose ``obj``, a node or a retriever, answers in their place.
         **options: See ``QueryOptions``.
@@ -70,6 +71,7 @@ class TwofoldRetriever(BaseRetriever):
         retriever: Retriever | None = None,
         path: str | os.PathLike[str] | None = None,
         encoder: Encoder | BaseEmbedding | str | AsStored | None = AS_STORED,
+        confidence_key: str | None = None,
         callback_manager: CallbackManager | None = None,
         object_map: dict[str, Any] | None = None,
         objects: list[IndexNode] | None = None,
@@ -88,6 +90,7 @@ class TwofoldRetriever(BaseRetriever):
         if retriever is None:
             assert index is not None  # one of the two is given
             retriever = Retriever(index, mode=options.get("mode"))
+        self._confidence_key = confidence_key
         self._use(configure(retriever, options))
         super().__init__(callback_manager, object_map, objects, verbose)
 
@@ -238,7 +241,7 @@ class TwofoldRetriever(BaseRetriever):
             answers[i] = retriever.retrieve(texts[i], vector=_query_vector(bundles[i], retriever))
         for hits in answers.values():
             log_warnings(logger, self.index, hits)
-        return [nodes_from_hits(answers[i]) for i in range(len(bundles))]
+        return [nodes_from_hits(answers[i], self._confidence_key) for i in range(len(bundles))]
 
 
 def _has_vector(bundle: QueryBundle) -> bool:

@@ -34,6 +34,7 @@ above the mean of the best 10; lexical ones are relative to the best score. ``ov
 of the best 10 that both legs have. A ``rank`` is one over the rank of the first hit in a leg.
 """
 _DIGITS = 10
+_RIDGE = 5.0  # of 1, 5 and 20, the best one with 56 to 250 queries on benchmarks/calibration.py
 SIGNAL_DEPTH = 10
 """Hits of each leg that the signals depend on."""
 
@@ -185,10 +186,10 @@ def calibration_error(confidences: Scores, right: Scores, bins: int = 10) -> flo
     return float(sum(gaps) / len(confidences))
 
 
-def _fit_logistic(inputs: Scores, outcomes: Scores, ridge: float = 1.0) -> tuple[Scores, float]:
+def _fit_logistic(inputs: Scores, outcomes: Scores) -> tuple[Scores, float]:
     """Return weights and bias of a logistic regression with a ridge penalty, by Newton's method."""
     extended = np.column_stack([inputs, np.ones(len(inputs))])
-    penalty = np.diag([ridge] * inputs.shape[1] + [1e-6])
+    penalty = np.diag([_RIDGE] * inputs.shape[1] + [1e-6])
     solution = np.zeros(extended.shape[1])
     for _ in range(50):
         predicted = _sigmoid(extended @ solution)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import warnings
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import fields, replace
@@ -268,6 +269,24 @@ def add_field(item: Any, key: str, value: object) -> None:
     _, original = added.get(key, (None, before))
     item.metadata[key] = value
     item.__dict__[_ADDED] = {**added, key: (value, original)}
+
+
+def add_new_field(item: Any, key: str | None, value: object, option: str) -> None:
+    """Set a metadata field unless ``key`` is None; keep an existing field, and warn.
+
+    ``option`` is the option of the adapter whose value ``key`` is.
+    """
+    if key is None:
+        return
+    if key not in item.metadata:
+        add_field(item, key, value)
+        return
+    warnings.warn(
+        f"the metadata field {key!r} exists already and is kept: set {option} to another name, or "
+        "to None",
+        UserWarning,
+        stacklevel=2,
+    )
 
 
 def add_title(item: Any, title: str) -> None:

@@ -11,6 +11,7 @@ from twofold import HashingEncoder, Index, Passage, Retriever, SearchProfile, We
 from twofold.backends.moving import pull, push
 from twofold.backends.postgres import schema as tables
 from twofold.dense import HNSW, IVF, Flat
+from twofold.diagnosis import diagnose
 from twofold.encoders import QueryAdapter
 from twofold.errors import (
     BackendError,
@@ -210,6 +211,26 @@ def test_bad_input_is_refused_and_nothing_is_written(postgres):
     with pytest.raises(ReadOnlyError):
         reader.upsert([good])
     assert "secret" not in repr(backend)
+
+
+def test_a_profile_whose_query_adapter_is_lost_is_not_used(
+    postgres, postgres_server, passages, claims
+):
+    backend = postgres(encoder=HashingEncoder())
+    backend.upsert(passages[:50])
+    plain = Retriever(backend, mode="dense").retrieve(claims[0])
+    backend.query_adapters.save("turned", QueryAdapter(-np.eye(256)))
+    backend.profiles.save("mine", SearchProfile(WeightedSum(), 50, None, 1, "turned"), use=True)
+    with psycopg.connect(postgres_server.url) as connection:
+        connection.execute(f'DELETE FROM "{backend.schema}".adapters')
+    again = postgres(schema=backend.schema, encoder=HashingEncoder())
+    with pytest.warns(DegradedWarning, match="'turned' is missing") as caught:
+        found = [Retriever(again, mode="dense").retrieve(claims[0]) for _ in range(2)]
+    assert len(caught) == 1
+    for hits in found:
+        same_hits(hits, plain)
+    (finding,) = [one for one in diagnose(again).findings if one.name == "stale-adapter"]
+    assert finding.severity == "error"
 
 
 def test_ids_and_texts_of_any_length_are_stored(postgres):

@@ -1,5 +1,6 @@
 """The base of all indexes on a server: settings, encoder, analyzer, profile, and upserts."""
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -25,6 +26,7 @@ from twofold.backends.batches import (
 from twofold.dense import Auto, IndexType
 from twofold.errors import (
     CorruptIndexError,
+    DegradedWarning,
     IndexClosedError,
     InputError,
     ReadOnlyError,
@@ -38,7 +40,13 @@ from twofold.index.passage_encoding import encode_texts
 from twofold.index.saved.profiles import SearchProfiles
 from twofold.index.saved.query_adapters import QueryAdapters
 from twofold.index.saved.store import SavedChange, SavedUpdate
-from twofold.index.saved_records import active_profile, adapter_records, unpack_adapter
+from twofold.index.saved_records import (
+    ActiveQueryAdapter,
+    active_profile,
+    adapter_records,
+    load_active_adapter,
+    unpack_adapter,
+)
 from twofold.index.view import BoundEncoder, served_modes
 from twofold.index.writing.new_index import IndexContent
 from twofold.index.writing.passage_input import BATCH, ENCODED_BATCH, PassageValidator
@@ -98,7 +106,7 @@ class RemoteIndex(ABC):
         self._latest = state
         self._profile, self._query_adapter = profile, query_adapter
         self._analyzers = options.analyzer_sources
-        self._adapters: dict[str, QueryMap] = {}
+        self._active_adapter: ActiveQueryAdapter | None = None
         self._analyzer: tuple[IndexSettings, Analyzer] | None = None
         self._binding = EncoderBinding(options.load_encoder(settings), Path())
         if state.vector_set is not None and options.names_another(settings):
@@ -229,8 +237,10 @@ class RemoteIndex(ABC):
             encoder = BoundEncoder(self._binding, settings, vector_set) if has_encoder else None
             profile = self._profile if self._profile is not None else active_profile(settings)
             adapter = self._query_adapter
-            if adapter is None and profile is not None and profile.query_adapter is not None:
-                adapter = self._load_adapter(session, profile.query_adapter)
+            if adapter is None:
+                adapting = self._load_adapter(session, profile)
+                adapter = adapting.adapter
+                profile = profile if adapting.problem is None else None
             yield SearchScope(
                 session,
                 self.capabilities,
@@ -417,13 +427,26 @@ class RemoteIndex(ABC):
             self._analyzer = settings, StoredAnalyzer(settings, self._analyzers)
         return self._analyzer[1]
 
-    def _load_adapter(self, session: RemoteSession, name: str) -> QueryMap:
-        """Return a stored query adapter; the last ones are kept."""
-        record = adapter_records(session.state.settings).get(name, {"hash": ""})
-        digest = record["hash"]
-        if digest not in self._adapters:
-            self._adapters[digest] = unpack_adapter(name, session.read_adapter(name))
-        return self._adapters[digest]
+    def _load_adapter(
+        self, session: RemoteSession, profile: SearchProfile | None
+    ) -> ActiveQueryAdapter:
+        """Return the query adapter of a profile; warn once if it can't be used."""
+        before, state = self._active_adapter, session.state
+        found = load_active_adapter(
+            profile,
+            state.settings,
+            state.vector_set,
+            before,
+            lambda name, _: unpack_adapter(name, session.read_adapter(name)),
+        )
+        self._active_adapter = found
+        if found.problem is not None and (before is None or before.problem != found.problem):
+            warnings.warn(
+                f"{self!r}: {found.problem}; the profile is not used: searches use the defaults",
+                DegradedWarning,
+                stacklevel=4,
+            )
+        return found
 
     def _check_open(self) -> None:
         if self.closed:

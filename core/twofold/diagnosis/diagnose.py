@@ -14,7 +14,7 @@ from twofold.diagnosis.checks.encoder import (
 from twofold.diagnosis.checks.language import check_language
 from twofold.diagnosis.checks.legs import check_content, check_dense_leg, check_lexical_leg
 from twofold.diagnosis.checks.metadata import check_names, check_numbers, check_types
-from twofold.diagnosis.checks.model_options import check_options
+from twofold.diagnosis.checks.model_options import check_options, check_query_encoding
 from twofold.diagnosis.checks.queries import check_judgments, check_query_log
 from twofold.diagnosis.checks.saved import check_saved
 from twofold.diagnosis.checks.space import (
@@ -44,20 +44,21 @@ _CHECKS: Sequence[Check] = (
     check_dense_leg,
     check_lexical_leg,
     check_endings,
-    check_lengths_of_texts,
     check_stored_vectors,
     check_options,
+    check_query_encoding,
     check_language,
-    check_duplicates,
-    check_damage,
-    check_types,
-    check_names,
     check_lengths,
-    check_hubs,
     check_directions,
     check_recall,
     check_vocabulary,
     check_agreement,
+    check_lengths_of_texts,
+    check_hubs,
+    check_duplicates,
+    check_damage,
+    check_types,
+    check_names,
     check_reachability,
     check_numbers,
     check_query_log,

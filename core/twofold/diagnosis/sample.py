@@ -14,13 +14,13 @@ from twofold.errors import EncoderMismatchError, EncoderWarning, TwofoldError
 from twofold.index.leg_agreement import choose_sentence, order_by_digest
 from twofold.protocols import Encoder
 from twofold.similarity import Metric
-from twofold.types import LegHits, Passage, Vectors
+from twofold.types import LegHits, Passage, Scores, Vectors
 
 READ = 2_000
 """Passages whose texts the checks read."""
 PROBES = 200
 """Passages of which one sentence each is a query."""
-ENCODED = 40
+ENCODED = 100
 """Passages that are encoded again, to compare with their stored vectors."""
 DEPTH = 100
 """Hits per query."""
@@ -97,13 +97,9 @@ class IndexSample:
                 vectors = np.asarray(self.scope.encode_queries(self.sentences, adapt=False))
             except Exception as error:  # noqa: BLE001  # encoders of users raise anything
                 return Encoding(None, error, ())
-        shape = (len(self.sentences), self.scope.session.corpus.dim)
-        if vectors.shape != shape or not np.isfinite(vectors).all():
-            mismatch = EncoderMismatchError(
-                f"the encoder gives vectors of shape {vectors.shape}, and the index needs {shape} "
-                "with finite numbers"
-            )
-            return Encoding(None, mismatch, ())
+        problem = self._find_problem(vectors, len(self.sentences))
+        if problem is not None:
+            return Encoding(None, problem, ())
         texts = [str(one.message) for one in caught if issubclass(one.category, EncoderWarning)]
         return Encoding(vectors.astype(np.float32), None, tuple(texts))
 
@@ -158,25 +154,45 @@ class IndexSample:
             )
         ]
 
-    @cached_property
+    @property
     def encoded(self) -> tuple[Positions, Vectors]:
         """The positions of passages that were encoded again, and their vectors as now encoded."""
-        none = np.empty(0, np.int64), np.empty((0, 0), np.float32)
+        return self._encoded_again[:2]
+
+    @property
+    def passage_error(self) -> Exception | None:
+        """Why passages can't be encoded again, None if they can or needn't be."""
+        return self._encoded_again[2]
+
+    @cached_property
+    def _encoded_again(self) -> tuple[Positions, Vectors, Exception | None]:
+        nowhere, nothing = np.empty(0, np.int64), np.empty((0, 0), np.float32)
         metric = self.metric
         if metric is None or self.encoding.vectors is None:
-            return none
-        chosen = self.order[:READ][self.scan.has_vector[self.order[:READ]]][:ENCODED]
+            return nowhere, nothing, None
+        chosen = self.read[self.scan.has_vector[self.read]][:ENCODED]
         if not len(chosen):
-            return none
+            return nowhere, nothing, None
+        texts = [passage.content for passage in self.fetch(chosen)]
         try:
-            texts = [passage.content for passage in self.fetch(chosen)]
             vectors = np.asarray(self.scope.encode_passages(texts), np.float32)
-        except Exception:  # noqa: BLE001  # likewise; what queries raise is reported
-            return none
-        if vectors.shape != (len(chosen), self.scope.session.corpus.dim):
-            return none
+        except Exception as error:  # noqa: BLE001  # likewise
+            return nowhere, nothing, error
+        problem = self._find_problem(vectors, len(chosen))
+        if problem is not None:
+            return nowhere, nothing, problem
         usable = metric.can_compare(vectors)
-        return chosen[usable], metric.prepare(vectors[usable])
+        return chosen[usable], metric.prepare(vectors[usable]), None
+
+    def _find_problem(self, vectors: Vectors, count: int) -> EncoderMismatchError | None:
+        """Return why an encoder's vectors of ``count`` texts can't be used, None if they can."""
+        shape = (count, self.scope.session.corpus.dim)
+        if vectors.shape == shape and np.isfinite(vectors).all():
+            return None
+        return EncoderMismatchError(
+            f"the encoder gives vectors of shape {vectors.shape}, and the index needs {shape} with "
+            "finite numbers"
+        )
 
     def ids(self, positions: Positions) -> list[str]:
         """Return the ids of the passages at these positions."""
@@ -192,9 +208,17 @@ class Encoding:
     warnings: tuple[str, ...]
 
 
-def mean_reciprocal_rank(ranks: Sequence[int | None]) -> float:
-    """Return the mean of 1/rank; a rank of None counts as 0."""
-    return float(np.mean([0.0 if rank is None else 1.0 / rank for rank in ranks])) if ranks else 0.0
+def find_reciprocal_ranks(hits: Sequence[LegHits], keys: Sequence[int]) -> Scores:
+    """Return 1/rank (n,) of one passage for each search, 0 where it isn't among the hits."""
+    ranks = [rank_of(one, key) for one, key in zip(hits, keys, strict=True)]
+    return np.array([0.0 if rank is None else 1.0 / rank for rank in ranks])
+
+
+def is_clearly_less(before: Scores, after: Scores, least: float) -> bool:
+    """Return whether values (n,) fall by ``least`` on average, and by three standard errors."""
+    falls = before - after
+    error = float(falls.std(ddof=1)) / len(falls) ** 0.5 if len(falls) > 1 else np.inf
+    return bool(falls.mean() >= max(least, 3 * error))
 
 
 def rank_of(hits: LegHits, key: int) -> int | None:

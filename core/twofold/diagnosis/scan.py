@@ -16,6 +16,8 @@ from twofold.types import Mask, Vectors
 
 LIMIT = 100_000
 """The most passages that are read; of more, this many are drawn."""
+_MOST_BYTES = 1 << 29
+"""The most bytes of vectors that are read, which are 100,000 vectors of 1,342 dimensions."""
 _BATCH = 2_000
 
 
@@ -95,6 +97,9 @@ def scan_corpus(
         QueryError: The engine can't list its passages.
     """
     stored = keys = scope.list_keys()
+    dim = scope.session.corpus.dim
+    if dim is not None:
+        limit = min(limit, max(_MOST_BYTES // (4 * dim), 1))
     if len(stored) > limit:
         keys = np.sort(np.random.default_rng(seed).choice(stored, limit, replace=False))
     dense = scope.metric is not None and "dense" in scope.capabilities.modes

@@ -40,11 +40,13 @@ def cache_folder() -> Path:
     return (Path(chosen) if chosen else user_cache_path("twofold")) / "graphs"
 
 
-def open_graph(files: TransformerFiles, spec: str, precision: Precision) -> OnnxRunner:
+def open_graph(
+    files: TransformerFiles, spec: str, precision: Precision, *, keep: bool = True
+) -> OnnxRunner:
     """Open the graph of a model, which is built if it isn't in the cache.
 
-    Several processes may build the same graph at once. Where the cache can't be written, each
-    process builds its own.
+    Several processes may build the same graph at once. Where the cache can't be written, and if
+    not ``keep``, each process builds its own.
 
     Raises:
         UnsupportedModelError: The model can't be built as a graph.
@@ -55,16 +57,15 @@ def open_graph(files: TransformerFiles, spec: str, precision: Precision) -> Onnx
         with suppress(OSError):
             os.utime(folder)
         return runner
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _remove_unused(folder.parent)
-        for _ in range(_TRIES):
-            _build(folder, files, spec, precision)
-            runner = _open_whole(folder)
-            if runner is not None:
-                return runner
-    except OSError:  # the folder can't be written, or the disk is full
-        pass
+    if keep:
+        with suppress(OSError):  # the folder can't be written, or the disk is full
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            _remove_unused(folder.parent)
+            for _ in range(_TRIES):
+                _build(folder, files, spec, precision)
+                runner = _open_whole(folder)
+                if runner is not None:
+                    return runner
     try:
         with tempfile.TemporaryDirectory(prefix="twofold-") as temporary:
             work = Path(temporary)

@@ -79,6 +79,7 @@ class ModelEncoder:
         self._source = resolve_model_source(self._title)
         self._lock = ForkSafeLock()
         self._opened: OnnxRunner | SentenceTransformerEncoder | None = None
+        self._keeps_graph = True
 
     def __getstate__(self) -> dict[str, Any]:
         values = {**vars(self), "_opened": None}
@@ -140,10 +141,15 @@ class ModelEncoder:
         return self._runner.token_spans(texts)
 
     def with_options(self, options: ModelOptions) -> "ModelEncoder":
-        """Return an encoder of the same model with other options."""
-        return ModelEncoder(
+        """Return an encoder of the same model with other options, to compare both.
+
+        A graph that is built for it isn't kept in the cache.
+        """
+        other = ModelEncoder(
             self._title, options=options, backend=self._backend, progress=self.progress
         )
+        other._keeps_graph = False
+        return other
 
     def check_ready(self) -> None:
         """Raise MissingExtraError without a runtime, EncoderNotFoundError without the model."""
@@ -183,7 +189,7 @@ class ModelEncoder:
         try:
             check_extra("onnx", "ONNX Runtime", *_ONNX_PACKAGES)
             files = TransformerFiles.read(download_model(self._source, self._title), self.options)
-            return open_graph(files, self.name, precision)
+            return open_graph(files, self.name, precision, keep=self._keeps_graph)
         except UnsupportedModelError as error:
             if self._backend is not None:
                 raise InputError(

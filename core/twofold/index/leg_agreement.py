@@ -89,8 +89,11 @@ def measure_agreement(view: IndexView, *, encode: bool) -> float | None:
         background,
         PassageVectors(rows[found], stored[found]),
     )
-    if agreement is None or encode:
-        return agreement
+    return agreement if agreement is None or encode else scale_agreement(agreement)
+
+
+def scale_agreement(agreement: float) -> float:
+    """Map the agreement by passages' vectors to the scale of that by their sentences."""
     share = (agreement - _BY_PASSAGE[0]) / (_BY_PASSAGE[1] - _BY_PASSAGE[0])
     return min(max(_BY_SENTENCE[0] + share * (_BY_SENTENCE[1] - _BY_SENTENCE[0]), 0.0), 1.0)
 

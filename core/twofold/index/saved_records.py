@@ -1,7 +1,7 @@
 """Stored forms of search profiles and query adapters, in the catalog and in files."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -170,13 +170,16 @@ def find_adapter_problem(layout: Layout, name: str, digest: str) -> str | None:
 
 
 def load_active_adapter(
-    layout: Layout,
+    profile: SearchProfile | None,
     settings: IndexSettings,
     vector_set: VectorSetRecord | None,
     before: ActiveQueryAdapter | None,
+    read: Callable[[str, str], QueryAdapter],
 ) -> ActiveQueryAdapter:
-    """Return the adapter of the active profile: ``before``, if nothing has changed since."""
-    profile = active_profile(settings)
+    """Return the adapter of a profile: ``before``, if nothing has changed since.
+
+    ``read`` returns the stored adapter of a name and a hash, or raises CorruptIndexError.
+    """
     name = profile.query_adapter if profile is not None else None
     if name is None:
         return ActiveQueryAdapter((), None)
@@ -188,7 +191,7 @@ def load_active_adapter(
     if before is not None and before.key == key:
         return before
     try:
-        adapter = read_adapter(layout, name, record["hash"])
+        adapter = read(name, record["hash"])
     except CorruptIndexError as error:
         return ActiveQueryAdapter(key, None, str(error), damaged=True)
     if not _is_for_vector_set(adapter, record["set"], settings, vector_set):

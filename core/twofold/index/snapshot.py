@@ -12,7 +12,12 @@ from twofold.filters import ColumnSegment
 from twofold.index.analyzer_binding import AnalyzerSources, StoredAnalyzer
 from twofold.index.dense_leg import DenseLeg
 from twofold.index.layout import Layout
-from twofold.index.saved_records import ActiveQueryAdapter, load_active_adapter
+from twofold.index.saved_records import (
+    ActiveQueryAdapter,
+    active_profile,
+    load_active_adapter,
+    read_adapter,
+)
 from twofold.index.segment_types import (
     ColumnSegmentType,
     LexicalSegmentType,
@@ -199,7 +204,13 @@ def load_snapshot(
         columns=columns,
         dense=dense,
         pending=pending,
-        active_adapter=load_active_adapter(layout, settings, vector_set, adapter_before),
+        active_adapter=load_active_adapter(
+            active_profile(settings),
+            settings,
+            vector_set,
+            adapter_before,
+            partial(read_adapter, layout),
+        ),
     )
 
 

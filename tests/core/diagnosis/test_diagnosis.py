@@ -16,6 +16,7 @@ from twofold.encoders import QueryAdapter
 from twofold.encoders.model_spec import ModelOptions
 from twofold.errors import InputError
 from twofold.fusion import WeightedSum
+from twofold.tuning import calibrate
 
 MINILM = "all-MiniLM-L6-v2"
 SUBJECTS = [
@@ -48,7 +49,7 @@ def opening(text):
 def passages(abstracts):
     return [
         Passage(opening(each["text"]), each["_id"], each["title"], {"year": 1990 + at % 30})
-        for at, each in enumerate(abstracts[:160])
+        for at, each in enumerate(abstracts[:120])
     ]
 
 
@@ -75,6 +76,7 @@ def encoded(passages):
         for name, options in ways.items()
     }
     vectors["cut"] = ModelEncoder(MINILM).encode_passages([text[:200] for text in texts])
+    vectors["hashing"] = HashingEncoder().encode_passages(texts)
     return vectors
 
 
@@ -89,10 +91,15 @@ def names(index, **options):
     return [finding.name for finding in diagnose(index, **options).findings if finding.is_alarm]
 
 
+def build_hashed(passages, vectors, **options):
+    """An index whose fault doesn't depend on the model."""
+    return build(passages, vectors, encoder=HashingEncoder(), **options)
+
+
 def zeroed(passages, encoded):
-    vectors = encoded["saved"].copy()
+    vectors = encoded["hashing"].copy()
     vectors[::2] = 0
-    return build(passages, vectors, metric="dot")
+    return build_hashed(passages, vectors, metric="dot")
 
 
 def hub(passages, encoded):
@@ -136,7 +143,8 @@ def without_terms(text):
 
 def duplicated(passages, encoded):
     copies = [replace(passage, id=f"copy-{passage.id}") for passage in passages[::3]]
-    return build([*passages, *copies], np.concatenate([encoded["saved"], encoded["saved"][::3]]))
+    vectors = encoded["hashing"]
+    return build_hashed([*passages, *copies], np.concatenate([vectors, vectors[::3]]))
 
 
 def mixed_types(passages, encoded):
@@ -144,7 +152,7 @@ def mixed_types(passages, encoded):
         replace(passage, metadata={"year": str(passage.metadata["year"]) if at % 4 else 7})
         for at, passage in enumerate(passages)
     ]
-    return build(changed, encoded["saved"])
+    return build_hashed(changed, encoded["hashing"])
 
 
 def renamed_field(passages, encoded):
@@ -152,7 +160,7 @@ def renamed_field(passages, encoded):
         replace(passage, metadata={"Year" if at % 5 else "year": 1990 + at})
         for at, passage in enumerate(passages)
     ]
-    return build(changed, encoded["saved"])
+    return build_hashed(changed, encoded["hashing"])
 
 
 def with_adapter(passages, encoded):
@@ -178,6 +186,62 @@ def damaged(passages, encoded):
     return build(changed, encoder=HashingEncoder())
 
 
+class TwoWays:
+    """Queries are pooled in another way than passages."""
+
+    def __init__(self):
+        self._queries = ModelEncoder(MINILM, options=ModelOptions(pooling="cls"))
+        self._passages = ModelEncoder(MINILM)
+
+    def encode_queries(self, texts):
+        return self._queries.encode_queries([f"zebra crossing zebra: {text}" for text in texts])
+
+    def encode_passages(self, texts):
+        return self._passages.encode_passages(texts)
+
+
+class OtherQueryTerms:
+    """Words of queries are cut to four letters, and those of passages aren't."""
+
+    name, version = "other", 1
+
+    def passage_terms(self, text):
+        return text.lower().split()
+
+    def query_terms(self, text):
+        return [word[:4] for word in text.lower().split()]
+
+
+def normalized_in_part(passages, encoded):
+    vectors = encoded["saved"].copy()
+    vectors[::2] *= 1.8
+    return build(passages, vectors, metric="dot", encoder=None, dim=384)
+
+
+def half_cut(passages, encoded):
+    texts = [
+        replace(passage, text=passage.text[:150]) if at % 2 else passage
+        for at, passage in enumerate(passages)
+    ]
+    return build_hashed(texts, encoded["hashing"])
+
+
+def half_of_the_dimensions_alone(passages, encoded):
+    vectors = encoded["saved"].copy()
+    vectors[:, 192:] = 0
+    return build(passages, vectors, encoder=None, dim=384)
+
+
+def shuffled_alone(passages, encoded):
+    return build(passages, np.roll(encoded["saved"], 5, axis=0), encoder=None, dim=384)
+
+
+def shallow(passages, encoded):
+    index = build_hashed(passages, encoded["hashing"])
+    index.profiles.save("tuned", SearchProfile(WeightedSum(), 1, None, 1), use=True)
+    return index
+
+
 PLANTS = {
     "pooling-overridden": lambda p, e: build(p, encoder=f"{MINILM}?pooling=cls"),
     "query-prompt-overridden": lambda p, e: build(
@@ -191,8 +255,10 @@ PLANTS = {
     "vectors-of-another-model": half_of_the_dimensions,
     "vectors-of-other-texts": lambda p, e: build(p, np.roll(e["saved"], 5, axis=0)),
     "missing-vectors": zeroed,
-    "dense-leg-empty": lambda p, e: build(p, np.zeros((len(p), 384), np.float32), metric="dot"),
-    "lexical-leg-empty": lambda p, e: build(p, e["saved"], analyzer=without_terms),
+    "dense-leg-empty": lambda p, e: build_hashed(
+        p, np.zeros((len(p), 256), np.float32), metric="dot"
+    ),
+    "lexical-leg-empty": lambda p, e: build_hashed(p, e["hashing"], analyzer=without_terms),
     "texts-end-early": lambda p, e: build(
         [replace(passage, text=passage.text[:150]) for passage in p], encoder=HashingEncoder()
     ),
@@ -209,6 +275,14 @@ PLANTS = {
     "harmful-adapter": with_adapter,
     "stale-adapter": with_lost_adapter,
     "damaged-texts": damaged,
+    "dim-overridden": lambda p, e: build(p, encoder=f"{MINILM}?dim=16"),
+    "queries-encoded-otherwise": lambda p, e: build(p, e["saved"], encoder=TwoWays()),
+    "query-terms-differ": lambda p, e: build_hashed(p, e["hashing"], analyzer=OtherQueryTerms()),
+    "uneven-lengths: of two kinds": normalized_in_part,
+    "texts-end-early: 150 characters": half_cut,
+    "unused-dimensions": half_of_the_dimensions_alone,
+    "encoder-does-not-fit": shuffled_alone,
+    "shallow-profile": shallow,
 }
 
 
@@ -288,6 +362,24 @@ def test_a_healthy_index_raises_no_alarm(passages, encoded, claims, kind):
         found = diagnose(index, queries=claims[:60])
     assert found.is_healthy, [finding.summary for finding in found.alarms]
     assert found.looked_at == found.passages > 0
+
+
+def test_copies_are_counted_where_a_sample_holds_few_of_them(passages):
+    copies = [replace(one, id=f"copy-{one.id}") for one in passages]
+    with build([*passages, *copies], encoder=HashingEncoder()) as index:
+        found = {one.name: one for one in diagnose(index, limit=40).findings}
+    assert found["duplicates"].share == pytest.approx(0.5, abs=0.05)
+    assert found["duplicates"].severity == "warning"
+
+
+def test_a_calibration_of_another_time_is_found(passages):
+    with build(passages, encoder=HashingEncoder()) as index:
+        queries = {one.id: one.title for one in passages}
+        result = calibrate(index, queries, {one.id: {one.id: 1} for one in passages})
+        index.profiles.save("calibrated", result.profile, use=True)
+        assert "stale-calibration" not in names(index)
+        index.reanalyze("multilingual")
+        assert "stale-calibration" in names(index)
 
 
 def test_an_empty_index_is_said_to_be_empty():
@@ -374,6 +466,11 @@ class Odd:
     encode_passages = HashingEncoder().encode_passages
 
 
+class FailingPassages(Odd):
+    def encode_passages(self, texts):
+        raise RuntimeError("out of memory")
+
+
 class Failing(Odd):
     def encode_queries(self, texts):
         raise RuntimeError("out of memory")
@@ -389,6 +486,9 @@ def test_encoders_that_fail_end_no_diagnosis(passages):
     assert [finding.name for finding in found.alarms] == ["encoder-unavailable"]
     assert "out of memory" in found.alarms[0].evidence[0]
     assert found.probes  # of the words
+    with build(passages, encoder=HashingEncoder()) as index:
+        found = diagnose(EncodedBackend(index, FailingPassages()))
+    assert "encoder-unavailable" in [finding.name for finding in found.alarms]
     vectors = np.random.default_rng(0).normal(size=(100, 8)).astype(np.float32)
     with build(passages[:100], vectors, encoder=None, dim=8) as index:
         assert {result.kind for result in diagnose(index, probe=True).probes} >= {"one-word"}
@@ -409,6 +509,14 @@ def test_chunks_of_one_size_are_not_cut_off(abstracts):
     with build(chunks, encoder=HashingEncoder()) as index:
         found = {finding.name: finding for finding in diagnose(index).findings}
     assert found["texts-end-early"].severity == "note"
+
+
+def test_vietnamese_is_told_from_english():
+    text = "Hà Nội là thủ đô của nước Việt Nam, và đường phố ở đó rất đông người {}."
+    with build(
+        [Passage(text.format(at), str(at)) for at in range(60)], encoder=None, analyzer="english"
+    ) as index:
+        assert names(index)[0] == "analyzer-of-another-language"
 
 
 def test_russian_titles_are_no_other_language():

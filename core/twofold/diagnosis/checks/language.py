@@ -29,12 +29,23 @@ _SCRIPTS = {
     "CYRILLIC": ("russian", "ukrainian", "bulgarian", "serbian"),
 }
 """Languages by the script in the names that Unicode gives to their letters."""
+_WORD = re.compile(r"[^\s\d!-/:-@\[-`{-~\u0964\u060c\u061b\u061f\u00ab\u00bb\u2010-\u203a]+")
+_UNSPACED = ("chinese", "japanese")
+"""Languages whose stop words can't be counted, since words aren't separated."""
+_VIETNAMESE = frozenset(
+    "\u0111\u01a1\u01b0\u1ea1\u1ea3\u1ea5\u1ea7\u1ea9\u1eab\u1ead\u1eaf\u1eb1\u1eb3\u1eb5\u1eb7\u1eb9\u1ebb"
+    "\u1ebd\u1ebf\u1ec1\u1ec3\u1ec5\u1ec7\u1ec9\u1ecb\u1ecd\u1ecf\u1ed1\u1ed3\u1ed5\u1ed7\u1ed9\u1edb\u1edd"
+    "\u1edf\u1ee1\u1ee3\u1ee5\u1ee7\u1ee9\u1eeb\u1eed\u1eef\u1ef1\u1ef3\u1ef5\u1ef7\u1ef9"
+)
+"""Letters that hardly any other language has; there are no stop words of Vietnamese."""
 _MOST = 0.5
 """The share of passages in another language that is an alarm."""
 _CLEAR = 1.5
 """How many times more stop words of a language than of the analyzer's tell that it is another."""
 _LEAST = 0.12
 """The share of words of a text that are stop words of its language, at least."""
+_OTHER_TERMS = 0.2
+"""The share of a query's terms that the same words of a passage don't have, as an alarm."""
 _LONG_TERM = 25
 """Characters of a term that is no word."""
 
@@ -47,6 +58,7 @@ def check_language(sample: IndexSample) -> Iterator[Finding]:
     if name in LANGUAGES and name != "multilingual":
         yield from _find_other_languages(sample, name)
     yield from _find_unsplit_words(sample)
+    yield from _find_other_query_terms(sample)
 
 
 def guess_language(text: str, expected: str = "") -> str | None:
@@ -64,7 +76,8 @@ def guess_language(text: str, expected: str = "") -> str | None:
         return "japanese"
     script, count = scripts.most_common(1)[0]
     if script == "LATIN":
-        return _guess_by_stop_words(text)
+        marked = sum(char in _VIETNAMESE for char in text[:1_000].lower())
+        return "vietnamese" if marked > total * 0.03 else _guess_by_stop_words(text)
     if count < total / 2 or script not in _SCRIPTS:
         return None
     languages = _SCRIPTS[script]
@@ -76,7 +89,7 @@ def guess_language(text: str, expected: str = "") -> str | None:
 
 def _guess_by_stop_words(text: str, among: tuple[str, ...] = ()) -> str | None:
     """Return the language whose stop words are clearly the most frequent ones in a text."""
-    words = re.findall(r"[^\W\d_]+", text.lower())[:200]
+    words = _split_words(text)
     if len(words) < 8:
         return None
     shares = {
@@ -88,6 +101,11 @@ def _guess_by_stop_words(text: str, among: tuple[str, ...] = ()) -> str | None:
         return None
     best = max(shares, key=lambda name: shares[name])
     return best if shares[best] >= _LEAST else None
+
+
+def _split_words(text: str) -> list[str]:
+    """Return the first 200 words of a text in lower case, with the vowel signs of Indic scripts."""
+    return _WORD.findall(text[:4_000].lower())[:200]
 
 
 @cache
@@ -135,10 +153,12 @@ def _find_other_languages(sample: IndexSample, name: str) -> Iterator[Finding]:
 def _is_served(passage: Passage, language: str, name: str) -> bool:
     """Return whether the stop words of two languages can't tell them apart in a passage."""
     stops = _stop_words()
+    if language in _UNSPACED or name in _UNSPACED:
+        return False
     shared = any(language in some and name in some for some in _SCRIPTS.values())
     if name not in stops or language not in stops or (_is_other_script(language) and not shared):
         return False
-    words = re.findall(r"[^\W\d_]+", passage.content.lower())[:200]
+    words = _split_words(passage.content)
     theirs = sum(word in stops[language] for word in words)
     return theirs < _CLEAR * max(sum(word in stops[name] for word in words), 1)
 
@@ -173,6 +193,37 @@ def _find_unsplit_words(sample: IndexSample) -> Iterator[Finding]:
         "use the analyzer of their language with Index.reanalyze, such as 'japanese'",
         evidence=(
             f"more than a third of their terms' characters are in terms of over {_LONG_TERM}",
+        ),
+        share=share,
+        ids=first_ids(affected),
+    )
+
+
+def _find_other_query_terms(sample: IndexSample) -> Iterator[Finding]:
+    """Find an analyzer whose terms of a query are not those of a passage with the same words."""
+    analyzer = sample.scope.analyzer
+    if analyzer is None:
+        return
+    found = looked = 0
+    affected: list[str] = []
+    for passage, sentence in zip(sample.passages, sample.sentences, strict=False):
+        asked = set(analyzer.query_terms(sentence))
+        common = asked & set(analyzer.passage_terms(passage.content))
+        looked += len(asked)
+        found += len(common)
+        affected += [passage.id] * (2 * len(common) < len(asked))
+    share = 1 - found / looked if looked else 0.0
+    if share < _OTHER_TERMS:
+        return
+    yield Finding(
+        "query-terms-differ",
+        "error" if share >= _MOST else "warning",
+        f"{percent(share)} of the terms of queries are other ones than those of passages with the "
+        "same words",
+        "make query_terms and passage_terms of the analyzer agree, then call Index.reanalyze",
+        evidence=(
+            f"counted in {looked:,} terms of sentences, and in the passages that have them; the "
+            f"analyzer is {analyzer_name(sample)!r}",
         ),
         share=share,
         ids=first_ids(affected),

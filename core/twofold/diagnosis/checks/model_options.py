@@ -6,17 +6,26 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from twofold.diagnosis.finding import Finding
-from twofold.diagnosis.sample import IndexSample, mean_reciprocal_rank, to_unit
+from twofold.diagnosis.finding import Finding, Severity
+from twofold.diagnosis.sample import (
+    ENCODED,
+    IndexSample,
+    cosines,
+    find_reciprocal_ranks,
+    is_clearly_less,
+    to_unit,
+)
 from twofold.encoders import ModelEncoder
 from twofold.encoders.model_spec import ModelOptions, Pooling
 from twofold.errors import TwofoldError
-from twofold.index.leg_agreement import choose_sentence
+from twofold.index.leg_agreement import MIN_PASSAGES, choose_sentence
 from twofold.protocols import Encoder
-from twofold.types import Vectors
+from twofold.types import Scores, Vectors
 
 _CLEAR = 0.1
-"""A difference in mean reciprocal rank that is more than chance, on 40 passages."""
+"""A difference in mean reciprocal rank that users notice."""
+_ALIKE = 0.995
+"""The cosine from which a query's and a passage's encoding of one text are the same."""
 _GOOD = 0.9
 """Mean reciprocal rank of a sentence's own passage by a model that is used as it should be."""
 _OPENING = 400
@@ -37,7 +46,7 @@ _PROMPTS = (
 )
 """Families of models that are trained with prompts: name, query prompt, passage prompt."""
 _PROMPT_OPTIONS = ("query_prompt", "passage_prompt")
-_FEWEST = 20  # passages by which ways to use a model are compared
+_FEWEST = 5  # passages by which ways to use a model are compared
 
 
 def check_options(sample: IndexSample) -> Iterator[Finding]:
@@ -50,39 +59,81 @@ def check_options(sample: IndexSample) -> Iterator[Finding]:
         yield from _check_prompts(sample, family)
     if not isinstance(model, ModelEncoder) or len(sample.encoded[0]) < _FEWEST:
         return
+    options, wanted = model.options, dict(zip(_PROMPT_OPTIONS, family or (), strict=False))
+    changed = [
+        key
+        for key in ("pooling", "normalize", "dim", *_PROMPT_OPTIONS)
+        if getattr(options, key) is not None and getattr(options, key) != wanted.get(key)
+    ]
+    if not changed and _rank_as_encoded(sample) >= _GOOD:
+        return
     used = _measure(sample, model)
     if used is None:
         return
-    options, wanted = model.options, dict(zip(_PROMPT_OPTIONS, family or (), strict=False))
-    for key in ("pooling", "normalize", *_PROMPT_OPTIONS):
-        value = getattr(options, key)
-        if value is None or value == wanted.get(key):
-            continue
+    for key in changed:
         saved = _measure_variant(sample, model, replace(options, **{key: None}))
         if saved is None or saved.is_same(used):
             continue
-        worse = saved.rank - used.rank
         yield Finding(
             f"{key.replace('_', '-')}-overridden",
-            "error" if worse >= _CLEAR else "warning" if worse >= 0 else "note",
-            f"the model is used with {key}={value!r}, not as it was saved",
+            _rate_override(key, used, saved),
+            f"the model is used with {key}={getattr(options, key)!r}, not as it was saved",
             f"leave out {key}, and encode the index again with `twofold reencode`",
             evidence=(
-                f"sentences find their passage among {used.count} with a mean reciprocal rank of "
-                f"{used.rank:.2f}, and of {saved.rank:.2f} as the model was saved",
+                f"sentences find their passage among {len(used.ranks)} with a mean reciprocal rank "
+                f"of {used.rank:.2f}, and of {saved.rank:.2f} as the model was saved",
             ),
         )
     if options.pooling is None and used.rank < _GOOD:
         yield from _check_pooling(sample, model, used)
 
 
+def check_query_encoding(sample: IndexSample) -> Iterator[Finding]:
+    """Find queries that are encoded in another way than passages, and find less by it."""
+    vectors, metric = sample.encoding.vectors, sample.metric
+    if metric is None or vectors is None or len(sample.scan) < MIN_PASSAGES:
+        return
+    sentences = sample.sentences[:ENCODED]
+    try:
+        others = np.asarray(sample.scope.encode_passages(sentences), np.float32)
+    except Exception:  # noqa: BLE001  # encoders of users raise anything; another check says so
+        return
+    vectors = vectors[: len(sentences)]
+    if others.shape != vectors.shape or not np.isfinite(others).all():
+        return
+    if float(np.median(cosines(vectors, others))) > _ALIKE:
+        return
+    keys = sample.scan.keys[sample.probes[: len(sentences)]].tolist()
+    queries = find_reciprocal_ranks(sample.search_dense(vectors), keys)
+    passages = find_reciprocal_ranks(sample.search_dense(others), keys)
+    if not is_clearly_less(passages, queries, _CLEAR / 2):
+        return
+    yield Finding(
+        "queries-encoded-otherwise",
+        "error" if is_clearly_less(passages, queries, _CLEAR) else "warning",
+        "queries are encoded in another way than passages, and find less: the prompt, the pooling "
+        "or the model of the two differs",
+        "encode both by one model, each with the prompt that it was trained with; if the model has "
+        "two towers, compare it with others by `twofold eval`",
+        evidence=(
+            f"{len(keys)} sentences find their passage with a mean reciprocal rank of "
+            f"{queries.mean():.2f} encoded as queries, and of {passages.mean():.2f} encoded as "
+            "passages",
+        ),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Measured:
     """How well sentences find their passage by an encoder, and its vectors of both."""
 
-    rank: float
-    count: int
+    ranks: Scores
     vectors: Vectors
+
+    @property
+    def rank(self) -> float:
+        """The mean reciprocal rank of a sentence's own passage."""
+        return float(self.ranks.mean())
 
     def is_same(self, other: "_Measured") -> bool:
         """Return whether another encoder gives the same vectors, lengths included."""
@@ -90,6 +141,26 @@ class _Measured:
             return False
         change = np.linalg.norm(self.vectors - other.vectors, axis=1)
         return bool((change <= 0.01 * np.linalg.norm(self.vectors, axis=1)).all())
+
+
+def _rate_override(key: str, used: _Measured, saved: _Measured) -> Severity:
+    """Return how severe an option is: models may be trained for fewer dimensions."""
+    if is_clearly_less(saved.ranks, used.ranks, _CLEAR):
+        return "error"
+    if key == "dim":
+        return "warning" if is_clearly_less(saved.ranks, used.ranks, _CLEAR / 4) else "note"
+    return "note" if is_clearly_less(used.ranks, saved.ranks, _CLEAR / 4) else "warning"
+
+
+def _rank_as_encoded(sample: IndexSample) -> float:
+    """Return how well sentences find the passages that were encoded again."""
+    positions, stored = sample.encoded
+    place = {position: at for at, position in enumerate(sample.probes.tolist())}
+    chosen = [at for at, position in enumerate(positions.tolist()) if position in place]
+    queries = [place[positions[at]] for at in chosen]
+    if not chosen or sample.encoding.vectors is None:
+        return 0.0
+    return float(_ranks(sample.encoding.vectors[queries], stored[chosen]).mean())
 
 
 def _measure(sample: IndexSample, encoder: Encoder) -> _Measured | None:
@@ -102,7 +173,7 @@ def _measure(sample: IndexSample, encoder: Encoder) -> _Measured | None:
         stored = np.asarray(encoder.encode_passages(openings), np.float32)
     except TwofoldError:
         return None
-    return _Measured(_rank(queries, stored), len(passages), np.concatenate([queries, stored]))
+    return _Measured(_ranks(queries, stored), np.concatenate([queries, stored]))
 
 
 def _measure_variant(
@@ -115,11 +186,10 @@ def _measure_variant(
         return None
 
 
-def _rank(queries: Vectors, stored: Vectors) -> float:
-    """Return the mean reciprocal rank of each query's own vector by cosine."""
+def _ranks(queries: Vectors, stored: Vectors) -> Scores:
+    """Return the reciprocal rank (n,) of each query's own vector by cosine."""
     scores = to_unit(queries) @ to_unit(stored).T
-    ranks = 1 + (scores > np.diag(scores)[:, None]).sum(axis=1)
-    return mean_reciprocal_rank([int(rank) for rank in ranks])
+    return np.asarray(1.0 / (1 + (scores > np.diag(scores)[:, None]).sum(axis=1)))
 
 
 def _check_pooling(sample: IndexSample, model: ModelEncoder, used: _Measured) -> Iterator[Finding]:
@@ -129,7 +199,7 @@ def _check_pooling(sample: IndexSample, model: ModelEncoder, used: _Measured) ->
         other = _measure_variant(sample, model, replace(model.options, pooling=pooling))
         if other is None or other.is_same(used):
             continue
-        if other.rank < _GOOD or other.rank - used.rank < _CLEAR:
+        if other.rank < _GOOD or not is_clearly_less(other.ranks, used.ranks, _CLEAR / 2):
             continue  # a model that doesn't know the texts finds little in any way
         yield Finding(
             "wrong-pooling",
@@ -137,7 +207,8 @@ def _check_pooling(sample: IndexSample, model: ModelEncoder, used: _Measured) ->
             f"the model finds more with pooling={pooling!r} than with the saved pooling",
             f"encode the index again: `twofold reencode`, with ?pooling={pooling} after the model",
             evidence=(
-                f"mean reciprocal rank of a sentence's own passage among {used.count}: "
+                f"mean reciprocal rank of a sentence's own passage among "
+                f"{len(used.ranks)}: "
                 f"{used.rank:.2f} as saved, {other.rank:.2f} with {pooling}",
             ),
         )

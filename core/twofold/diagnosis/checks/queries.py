@@ -15,6 +15,8 @@ _MOST = 2_000
 """Queries that are searched; of more, so many are drawn."""
 _MANY = 0.2
 """The share of queries that is an alarm."""
+_SOME = 0.01
+"""The share of judged passages that is an alarm if they are missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ def check_judgments(
         share = len(missing) / len(judged)
         yield Finding(
             "judged-passages-missing",
-            "error" if share >= _MANY else "warning",
+            "error" if share >= _MANY else "warning" if share >= _SOME else "note",
             f"{len(missing):,} of {len(judged):,} relevant passages ({percent(share)}) are not in "
             "the index, so that no search finds them",
             "add them, or judge again; compare the ids of passages and judgments",

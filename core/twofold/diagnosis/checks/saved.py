@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from twofold.diagnosis.finding import Finding, percent
-from twofold.diagnosis.sample import IndexSample, mean_reciprocal_rank, rank_of
-from twofold.types import LegHits
+from twofold.diagnosis.sample import IndexSample, find_reciprocal_ranks, is_clearly_less
 
 _CLEAR = 0.1
-"""A loss of mean reciprocal rank that is more than chance, on 200 sentences."""
+"""A loss of mean reciprocal rank that users notice."""
+_SHALLOW = 10
+"""Passages of a leg from which a profile considers enough."""
 _DEAD = 0.3
 """The share of deleted rows from which segments are due for a merge."""
 
@@ -17,6 +18,8 @@ def check_saved(index: Any, sample: IndexSample) -> Iterator[Finding]:
     """Find profiles and query adapters that can't be used, or that were made for other vectors."""
     yield from _check_adapters(index)
     yield from _check_adapter_effect(sample)
+    yield from _check_calibration(sample)
+    yield from _check_profile(sample)
     yield from _check_segments(index)
 
 
@@ -69,9 +72,9 @@ def _check_adapter_effect(sample: IndexSample) -> Iterator[Finding]:
     if sample.scope.query_adapter is None or vectors is None:
         return
     keys = sample.scan.keys[sample.probes].tolist()
-    plain = sample.search_dense(vectors, 10)
-    before, after = _rank(plain, keys), _rank(sample.dense_hits, keys)
-    if before - after < _CLEAR:
+    before = find_reciprocal_ranks(sample.search_dense(vectors), keys)
+    after = find_reciprocal_ranks(sample.dense_hits, keys)
+    if not is_clearly_less(before, after, _CLEAR):
         return
     yield Finding(
         "harmful-adapter",
@@ -79,10 +82,51 @@ def _check_adapter_effect(sample: IndexSample) -> Iterator[Finding]:
         "the active query adapter makes searches by meaning worse",
         "activate another profile (`twofold profiles DIR --use default`), and train again",
         evidence=(
-            f"sentences find their own passage with a mean reciprocal rank of {after:.2f} with it "
-            f"and {before:.2f} without",
+            f"sentences find their own passage with a mean reciprocal rank of {after.mean():.2f} "
+            f"with it and {before.mean():.2f} without",
         ),
     )
+
+
+def _check_calibration(sample: IndexSample) -> Iterator[Finding]:
+    """Find a calibration that was learned with other settings."""
+    profile = sample.scope.profile
+    calibration = profile.calibration if profile is not None else None
+    if profile is None or calibration is None:
+        return
+    if calibration.settings == sample.scope.describe_settings(profile, calibration.mode):
+        return
+    yield Finding(
+        "stale-calibration",
+        "warning",
+        "the active profile's calibration was learned with another model or other settings: hits "
+        "have no confidence, and searches with abstain= are refused",
+        "calibrate again with `twofold calibrate`",
+    )
+
+
+def _check_profile(sample: IndexSample) -> Iterator[Finding]:
+    """Find a profile with which hardly any passages of a leg are considered."""
+    profile = sample.scope.profile
+    if profile is None:
+        return
+    if profile.depth < _SHALLOW:
+        yield Finding(
+            "shallow-profile",
+            "warning",
+            f"the active profile considers {profile.depth} passages of each leg, and finds no more "
+            "that one leg ranks lower",
+            "save a profile with a larger depth, such as 100, or tune with `twofold tune`",
+        )
+    weight = profile.fusion.dense_weight
+    if weight in (0, 1) and len(sample.scope.capabilities.modes) > 1:
+        leg = "dense" if weight == 0 else "lexical"
+        yield Finding(
+            "leg-without-weight",
+            "note",
+            f"the active profile gives the {leg} leg no weight: hybrid searches don't rank by it",
+            "leave it, if it was tuned so; otherwise tune again, or activate another profile",
+        )
 
 
 def _check_segments(index: Any) -> Iterator[Finding]:
@@ -101,8 +145,3 @@ def _check_segments(index: Any) -> Iterator[Finding]:
         "later writes merge them away; Index.copy leaves them out at once",
         share=share,
     )
-
-
-def _rank(hits: list[LegHits], keys: list[int]) -> float:
-    ranks = [rank_of(one, key) for one, key in zip(hits, keys, strict=True)]
-    return mean_reciprocal_rank([rank if (rank or 0) <= 10 else None for rank in ranks])

@@ -11,7 +11,12 @@ from twofold.dense import PassageVectors
 from twofold.diagnosis.finding import Finding, first_ids, percent
 from twofold.diagnosis.sample import IndexSample, Positions
 from twofold.encoders import HashingEncoder
-from twofold.index.leg_agreement import BACKGROUND, MIN_PASSAGES, mean_agreement
+from twofold.index.leg_agreement import (
+    BACKGROUND,
+    MIN_PASSAGES,
+    mean_agreement,
+    scale_agreement,
+)
 from twofold.similarity import Metric
 
 _DRAWN = 2_000
@@ -19,6 +24,12 @@ _DRAWN = 2_000
 _TOP = 10
 _HUB = 0.2
 """The share of queries from which a passage among their best 10 is a hub."""
+_FEW = 10  # vectors
+_FACTOR, _GAP, _MANY_ODD = 3.0, 1.25, 0.05
+"""How many times longer than the median odd vectors are; the factor between two groups of lengths;
+the share of odd ones that is an error. Raw vectors of all-MiniLM-L6-v2 are from 2 to 7 long."""
+_FILLED = 0.9
+"""The share of values that aren't zero in the vectors of a model."""
 _SAME = 1e-3
 """Digits of unit vectors that count when two are compared."""
 _LOW_RECALL, _LOST_RECALL = 0.95, 0.8
@@ -29,14 +40,16 @@ _LOW_AGREEMENT, _USELESS_AGREEMENT = 0.62, 0.55
 def check_directions(sample: IndexSample) -> Iterator[Finding]:
     """Find vectors that hardly differ, equal vectors of different texts, and unused dimensions."""
     chosen, unit = _draw_unit_vectors(sample)
-    if len(chosen) < MIN_PASSAGES:
+    if len(chosen) < _FEW:
         return
     mean = unit.mean(axis=0)
     cosine = float((len(unit) * mean @ mean - 1) / (len(unit) - 1))  # of all pairs of two
     yield from _find_equal_vectors(sample, chosen, unit)
     spread = unit.std(axis=0)
     dead = int((spread < 1e-6).sum())
-    enough = len(unit) >= min(2 * unit.shape[1], _DRAWN // 2)
+    # By chance, a dimension has one value where most values are zero, or in few vectors.
+    filled = float((unit[:, spread >= 1e-6] != 0).mean()) if dead < unit.shape[1] else 0.0
+    enough = len(unit) >= min(2 * unit.shape[1], _DRAWN // 2) or filled > _FILLED
     hashes = isinstance(sample.model, HashingEncoder)  # few words fill few of its dimensions
     if dead >= unit.shape[1] / 4 and enough and not hashes:
         yield Finding(
@@ -63,21 +76,37 @@ def check_lengths(sample: IndexSample) -> Iterator[Finding]:
     if sample.metric is None or sample.metric is Metric.COSINE or scan.vectors is None:
         return
     positions = np.flatnonzero(scan.has_vector)
-    if len(positions) < MIN_PASSAGES:
+    if len(positions) < _FEW:
         return
     lengths = np.linalg.norm(scan.vectors[positions], axis=1)
+    advice = (
+        f"the metric {sample.metric.value!r} depends on lengths: normalise the vectors, or use "
+        "metric='cosine'"
+    )
+    between = _find_gap(lengths)
+    if between is not None:
+        short = lengths <= between
+        yield Finding(
+            "uneven-lengths",
+            "error",
+            f"the vectors are of two kinds: {percent(float(short.mean()))} are about "
+            f"{np.median(lengths[short]):.3g} long, the others {np.median(lengths[~short]):.3g}",
+            advice,
+            share=float(min(short.mean(), (~short).mean())),
+            ids=first_ids(sample.ids(positions[short if 2 * short.sum() < len(short) else ~short])),
+        )
+        return
     median = float(np.median(lengths))
-    odd = positions[(lengths > 2 * median) | (lengths < median / 2)]
+    odd = positions[(lengths > _FACTOR * median) | (lengths < median / _FACTOR)]
     if not len(odd):
         return
     share = len(odd) / len(positions)
     yield Finding(
         "uneven-lengths",
-        "warning",
-        f"{len(odd):,} vectors ({percent(share)}) are more than twice or less than half as long as "
-        f"the median: lengths are from {lengths.min():.3g} to {lengths.max():.3g}",
-        f"the metric {sample.metric.value!r} depends on lengths: normalise the vectors, or use "
-        "metric='cosine'",
+        "error" if share >= _MANY_ODD else "warning",
+        f"{len(odd):,} vectors ({percent(share)}) are more than {_FACTOR:g} times as long as the "
+        f"median, or as short: lengths are from {lengths.min():.3g} to {lengths.max():.3g}",
+        advice,
         share=share,
         ids=first_ids(sample.ids(odd)),
     )
@@ -93,7 +122,7 @@ def check_hubs(sample: IndexSample) -> Iterator[Finding]:
     shares = counts / len(hits)
     expected = _TOP / scan.total
     order = np.argsort(-shares, kind="stable")
-    hubs = [at for at in order.tolist() if shares[at] > max(_HUB, 10 * expected)]
+    hubs = [at for at in order.tolist() if shares[at] > max(_HUB, 4 * expected)]
     if not hubs:
         return
     ids = sample.scope.ids(keys[hubs])
@@ -186,15 +215,22 @@ def check_agreement(sample: IndexSample) -> Iterator[Finding]:
         "knows the texts has .70 or more and a useless one .55",
         "the model doesn't know this language or domain, or is used in a wrong way: compare "
         "modes with `twofold eval`, and try another model with `twofold reencode`",
-        evidence=("one sentence of each of up to 100 passages was searched",),
+        evidence=("one sentence of each of up to 200 passages was searched",)
+        if sample.encoding.vectors is not None
+        else ("up to 200 passages' own vectors were searched, since there is no encoder",),
     )
 
 
 def measure_sample_agreement(sample: IndexSample) -> float | None:
     """Return the agreement of both legs as upsert measures it, over any engine; None if unknown."""
     scan, metric, vectors = sample.scan, sample.metric, sample.encoding.vectors
-    if metric is None or vectors is None or not sample.lexical_hits or scan.vectors is None:
+    if metric is None or not sample.lexical_hits or scan.vectors is None:
         return None
+    encoded = vectors is not None
+    if vectors is None:
+        if sample.encoding.error is not None:
+            return None
+        vectors = scan.vectors[sample.probes]
     background = sample.order[scan.has_vector[sample.order]][:BACKGROUND]
     if len(background) <= MIN_PASSAGES:
         return None
@@ -215,7 +251,19 @@ def measure_sample_agreement(sample: IndexSample) -> float | None:
     rows = rows[scan.has_vector[rows]]
     stored = PassageVectors(rows, scan.vectors[rows])
     queries = metric.prepare(vectors[chosen])
-    return mean_agreement(metric, queries, sample.probes[chosen], similar, background, stored)
+    agreement = mean_agreement(metric, queries, sample.probes[chosen], similar, background, stored)
+    return agreement if agreement is None or encoded else scale_agreement(agreement)
+
+
+def _find_gap(lengths: NDArray[np.float32]) -> float | None:
+    """Return the length between two groups of lengths (n,), None if they are one group."""
+    ordered = np.sort(lengths)
+    few = max(len(ordered) // 20, 1)
+    ratios = ordered[few:-few] / ordered[few - 1 : -few - 1]
+    if not len(ratios) or ratios.max() < _GAP:
+        return None
+    at = int(ratios.argmax()) + few - 1
+    return float(ordered[at])
 
 
 def _draw_unit_vectors(sample: IndexSample) -> tuple[Positions, NDArray[np.float64]]:
@@ -246,7 +294,7 @@ def _find_equal_vectors(
         return
     yield Finding(
         "equal-vectors",
-        "error" if share > 0.1 else "warning",
+        "error" if share > 0.1 else "warning" if share > 0.05 else "note",
         f"{percent(share)} of the vectors are those of other texts, too",
         "look for texts that are cut off before they differ, or for an encoder that fails",
         evidence=(f"{len(shared):,} of {len(chosen):,} passages share a vector",),

@@ -1,14 +1,14 @@
 """Encodes some passages again, compares with their stored vectors, and names the difference."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 
 from twofold.diagnosis.finding import Finding, first_ids, percent
 from twofold.diagnosis.sample import IndexSample, Positions, cosines
 from twofold.encoders import ModelEncoder
-from twofold.encoders.model_spec import ModelOptions
+from twofold.encoders.model_spec import Pooling
 from twofold.errors import TwofoldError
 from twofold.protocols import Encoder
 from twofold.types import Passage, Vectors
@@ -20,11 +20,8 @@ _SOME = 0.02
 _TRIED = 8
 """Passages by which the cause of other vectors is looked for."""
 _CUT = (100, 200, 256, 500, 512, 1_000)
-_OPTIONS = (
-    *(ModelOptions(pooling="cls"), ModelOptions(pooling="mean"), ModelOptions(pooling="max")),
-    *(ModelOptions(passage_prompt=text) for text in ("", "passage: ", "query: ")),
-    ModelOptions(passage_prompt="search_document: "),
-)
+_POOLINGS: tuple[Pooling, ...] = ("cls", "mean", "max")
+_PASSAGE_PROMPTS = ("", "passage: ", "query: ", "search_document: ")
 """Other uses of a model that are tried."""
 
 
@@ -137,9 +134,14 @@ def _variants(
     model = sample.model
     if not isinstance(model, ModelEncoder):
         return
-    for options in _OPTIONS:
-        given = {name: value for name, value in asdict(options).items() if value is not None}
-        variant = model.with_options(replace(model.options, **given))
-        described = ", ".join(f"{name}={value!r}" for name, value in given.items())
-        encoded = encode(contents, variant)
-        yield f"they were encoded with {described}", encoded, False
+    for prompt in _PASSAGE_PROMPTS:
+        label = f"they were encoded with passage_prompt={prompt!r}"
+        if not model.prompts[1] and prompt:
+            yield label, encode([prompt + content for content in contents]), False
+        if not model.prompts[1]:
+            continue
+        prompted = model.with_options(replace(model.options, passage_prompt=prompt))
+        yield label, encode(contents, prompted), False
+    for pooling in _POOLINGS:
+        pooled = model.with_options(replace(model.options, pooling=pooling))
+        yield f"they were encoded with pooling={pooling!r}", encode(contents, pooled), False
