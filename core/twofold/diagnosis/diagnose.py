@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from twofold.backend import Searchable
+from twofold.diagnosis.checks.damage import check_damage
 from twofold.diagnosis.checks.encoder import (
     check_encoder,
     check_lengths_of_texts,
     check_vocabulary,
 )
+from twofold.diagnosis.checks.endings import check_endings
 from twofold.diagnosis.checks.language import check_language
 from twofold.diagnosis.checks.legs import check_content, check_dense_leg, check_lexical_leg
-from twofold.diagnosis.checks.metadata import check_names, check_numbers, check_types
+from twofold.diagnosis.checks.metadata import check_names, check_numbers, check_types, check_values
 from twofold.diagnosis.checks.model_options import check_options, check_query_encoding
 from twofold.diagnosis.checks.queries import check_judgments, check_query_log
 from twofold.diagnosis.checks.saved import check_saved
@@ -26,7 +28,7 @@ from twofold.diagnosis.checks.space import (
     check_recall,
 )
 from twofold.diagnosis.checks.stored_vectors import check_stored_vectors
-from twofold.diagnosis.checks.texts import check_damage, check_duplicates, check_endings
+from twofold.diagnosis.checks.texts import check_boilerplate, check_duplicates, check_titles
 from twofold.diagnosis.finding import SEVERITIES, Finding, order_findings, percent
 from twofold.diagnosis.probes import ProbeResult, run_probes
 from twofold.diagnosis.sample import IndexSample
@@ -43,6 +45,7 @@ _CHECKS: Sequence[Check] = (
     check_encoder,
     check_dense_leg,
     check_lexical_leg,
+    check_damage,
     check_endings,
     check_stored_vectors,
     check_options,
@@ -56,9 +59,11 @@ _CHECKS: Sequence[Check] = (
     check_lengths_of_texts,
     check_hubs,
     check_duplicates,
-    check_damage,
+    check_boilerplate,
+    check_titles,
     check_types,
     check_names,
+    check_values,
     check_reachability,
     check_numbers,
     check_query_log,

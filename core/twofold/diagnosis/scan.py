@@ -19,6 +19,7 @@ LIMIT = 100_000
 _MOST_BYTES = 1 << 29
 """The most bytes of vectors that are read, which are 100,000 vectors of 1,342 dimensions."""
 _BATCH = 2_000
+_MOST_VALUES = 2_000  # different strings of a field
 
 
 @dataclass(slots=True)
@@ -29,21 +30,33 @@ class FieldValues:
         types: How many passages have a value of each type, by the type's plural name.
         numeric: How many of the strings are written as a number.
         examples: The id of the first passage with each type.
+        strings: How many passages have each string, of the first 2,000 different ones.
+        seconds: How many numbers are seconds since 1970, from 2001 to 2033.
+        milliseconds: How many are milliseconds since then.
     """
 
     types: Counter[str] = field(default_factory=Counter)
     numeric: int = 0
     examples: dict[str, str] = field(default_factory=dict)
+    strings: Counter[str] = field(default_factory=Counter)
+    seconds: int = 0
+    milliseconds: int = 0
 
     def add(self, value: Any, passage_id: str) -> None:
         """Count a value; null counts as no value."""
-        value_type, _, text = encode_value(value)
+        value_type, number, text = encode_value(value)
         if value_type is ValueType.NULL:
             return
         name = type_name(value_type)
         self.types[name] += 1
         self.examples.setdefault(name, passage_id)
-        self.numeric += value_type is ValueType.STRING and _is_numeric(text)
+        if value_type is ValueType.STRING:
+            self.numeric += _is_numeric(text)
+            if len(self.strings) < _MOST_VALUES or text in self.strings:
+                self.strings[text] += 1
+        elif value_type is ValueType.NUMBER:
+            self.seconds += 1e9 <= number < 2e9
+            self.milliseconds += 1e12 <= number < 2e12
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +67,7 @@ class CorpusScan:
         total: Number of passages in the index.
         keys: Keys (n,) of the passages that were read, ascending.
         ids: Their ids.
-        hashes: Hashes (n,) of their contents.
+        hashes: Hashes (n,) of their contents, case and spaces aside.
         lengths: Characters (n,) of their contents.
         vectors: Their vectors (n, dim) as stored, zero where missing; None without a dense leg.
         has_vector: Which have a vector that isn't zero (n,).
@@ -116,7 +129,9 @@ def scan_corpus(
         for position, passage in enumerate(fetched.passages, at.start):
             content = passage.content
             lengths[position] = len(content)
-            hashes[position] = int.from_bytes(content_hash(content.encode())[:8], "little")
+            hashes[position] = int.from_bytes(
+                content_hash(normalize_text(content).encode())[:8], "little"
+            )
             for name, value in flatten_metadata(passage.metadata).items():
                 fields.setdefault(name, FieldValues()).add(value, passage.id)
         if vectors is not None and fetched.vectors is not None and fetched.vectors.size:
@@ -136,6 +151,11 @@ def scan_corpus(
         has_vector=has_vector[:count],
         fields=fields,
     )
+
+
+def normalize_text(text: str) -> str:
+    """Return a text in lower case with single spaces, by which copies are recognized."""
+    return " ".join(text.lower().split())
 
 
 def _allocate(scope: SearchScope, count: int, *, dense: bool) -> Vectors | None:

@@ -46,6 +46,7 @@ _LEAST = 0.12
 """The share of words of a text that are stop words of its language, at least."""
 _OTHER_TERMS = 0.2
 """The share of a query's terms that the same words of a passage don't have, as an alarm."""
+_DISTINCT = 3  # stop words that tell a language
 _LONG_TERM = 25
 """Characters of a term that is no word."""
 
@@ -100,7 +101,8 @@ def _guess_by_stop_words(text: str, among: tuple[str, ...] = ()) -> str | None:
     if not shares:
         return None
     best = max(shares, key=lambda name: shares[name])
-    return best if shares[best] >= _LEAST else None
+    known = _stop_words()[best] & set(words)
+    return best if shares[best] >= _LEAST and len(known) >= _DISTINCT else None
 
 
 def _split_words(text: str) -> list[str]:

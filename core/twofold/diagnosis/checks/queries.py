@@ -1,16 +1,20 @@
 """Checks of a log of queries: those that the index can hardly answer."""
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from twofold.diagnosis.checks.damage import has_encoding_error
+from twofold.diagnosis.checks.language import guess_language
 from twofold.diagnosis.finding import Finding, first_ids, percent
 from twofold.diagnosis.sample import IndexSample
+from twofold.diagnosis.scan import normalize_text
 from twofold.index.leg_agreement import MIN_PASSAGES
 from twofold.types import LegHits
 
-_TOP = 10
+_TOP, _DEEP = 10, 50
 _MOST = 2_000
 """Queries that are searched; of more, so many are drawn."""
 _MANY = 0.2
@@ -34,6 +38,8 @@ def check_query_log(sample: IndexSample) -> Iterator[Finding]:
     if not sample.queries:
         return
     yield from _check_blank(sample.queries)
+    yield from _check_repeats(sample.queries)
+    yield from _check_texts(sample)
     found = search_queries(sample)
     yield from _check_words(sample, found)
     yield from _check_overlap(found)
@@ -45,6 +51,13 @@ def check_judgments(
 ) -> Iterator[Finding]:
     """Find judgments of passages that the index doesn't have, and of unknown queries."""
     judged = sorted({one for row in qrels.values() for one, grade in row.items() if grade > 0})
+    if qrels and not judged:
+        yield Finding(
+            "no-relevant-passages",
+            "error",
+            f"none of the {len(qrels):,} judged queries has a passage with a grade above 0",
+            "look at the column of grades: 1 and more are relevant",
+        )
     if not judged:
         return
     known = sample.scope.find_keys(judged)
@@ -60,6 +73,7 @@ def check_judgments(
             share=share,
             ids=first_ids(missing),
         )
+    yield from _check_ranks(sample, qrels, known)
     unknown = [one for one in qrels if one not in sample.queries]
     if sample.queries and unknown:
         yield Finding(
@@ -70,6 +84,45 @@ def check_judgments(
             share=len(unknown) / len(qrels),
             ids=first_ids(unknown),
         )
+
+
+def _check_ranks(
+    sample: IndexSample, qrels: Mapping[str, Mapping[str, int]], known: Mapping[str, int]
+) -> Iterator[Finding]:
+    """Find judgments of other queries: relevant passages are found no more often than by chance."""
+    relevant = {
+        one: {known[name] for name, grade in qrels[one].items() if grade > 0 and name in known}
+        for one in list(sample.queries)[:_MOST]
+        if one in qrels and sample.queries[one].strip()
+    }
+    relevant = {one: keys for one, keys in relevant.items() if keys}
+    total = sample.scan.total
+    if len(relevant) < 20 or total < 5 * _DEEP:
+        return
+    texts = [sample.queries[one] for one in relevant]
+    hits = sample.search_lexical(texts, _DEEP) if sample.has_lexical else []
+    if not hits and sample.metric is not None and sample.encoding.vectors is not None:
+        hits = sample.search_dense(sample.scope.encode_queries(texts), _DEEP)
+    if not hits:
+        return
+    found = sum(
+        bool(keys & set(one.keys.tolist()))
+        for keys, one in zip(relevant.values(), hits, strict=True)
+    )
+    chances = np.array([1 - (1 - _DEEP / total) ** len(keys) for keys in relevant.values()])
+    expected = float(chances.sum())
+    deviation = float(np.sqrt((chances * (1 - chances)).sum()))
+    if found > expected + 4 * deviation + 1:
+        return
+    yield Finding(
+        "judgments-of-other-queries",
+        "error",
+        f"searches find a relevant passage among the best {_DEEP} for {found:,} of "
+        f"{len(relevant):,} queries, no more than by chance",
+        "compare the ids of queries and passages in the judgments: they may be shifted",
+        evidence=(f"by chance, it would be {expected:.0f}",),
+        share=1 - found / len(relevant),
+    )
 
 
 def search_queries(sample: IndexSample) -> QueryHits:
@@ -92,12 +145,63 @@ def _check_blank(queries: Mapping[str, str]) -> Iterator[Finding]:
     if blank:
         yield Finding(
             "blank-queries",
-            "note",
+            "warning" if len(blank) >= _MANY * len(queries) else "note",
             f"{len(blank):,} of {len(queries):,} queries are blank",
             "leave them out of the log",
             share=len(blank) / len(queries),
             ids=first_ids(blank),
         )
+
+
+def _check_repeats(queries: Mapping[str, str]) -> Iterator[Finding]:
+    """Find a text that most queries have."""
+    if len(queries) < 10:
+        return
+    (text, count), *_ = Counter(normalize_text(one) for one in queries.values()).most_common(1)
+    if not text or count < len(queries) / 2:
+        return
+    yield Finding(
+        "repeated-queries",
+        "warning",
+        f"{count:,} of {len(queries):,} queries are {text!r:.80}",
+        "look for what wrote the file of queries",
+        share=count / len(queries),
+    )
+
+
+def _check_texts(sample: IndexSample) -> Iterator[Finding]:
+    """Find queries that are damaged, or in another language than the passages."""
+    damaged = [one for one, text in sample.queries.items() if has_encoding_error(text)]
+    share = len(damaged) / len(sample.queries)
+    if share >= _SOME:
+        yield Finding(
+            "damaged-queries",
+            "warning" if share >= 5 * _SOME else "note",
+            f"{percent(share)} of the queries have characters that an encoding error left",
+            "read the queries again with the right encoding",
+            share=share,
+            ids=first_ids(damaged),
+        )
+    texts = [text for text in sample.queries.values() if text.strip()]
+    asked = _guess_common_language([" ".join(texts[at::20]) for at in range(min(len(texts), 20))])
+    stored = _guess_common_language([passage.content for passage in sample.passages[:200]])
+    if damaged or asked is None or stored is None or asked == stored or len(texts) < 10:
+        return
+    yield Finding(
+        "queries-of-another-language",
+        "warning",
+        f"the queries are in {asked.capitalize()} and the passages in {stored.capitalize()}: the "
+        "lexical leg finds names and numbers at best",
+        "use a multilingual encoder and mode='dense', or translate the queries",
+        evidence=("told by scripts and stop words",),
+    )
+
+
+def _guess_common_language(texts: Sequence[str]) -> str | None:
+    """Return the language of most texts, None if there is none."""
+    found = Counter(guess_language(text) for text in texts)
+    language, count = found.most_common(1)[0] if found else (None, 0)
+    return language if count > 0.6 * len(texts) else None
 
 
 def _check_words(sample: IndexSample, found: QueryHits) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,12 @@ from twofold.index.leg_agreement import (
     scale_agreement,
 )
 from twofold.similarity import Metric
+from twofold.types import LegHits
 
 _DRAWN = 2_000
 """Vectors by which the space is described."""
 _TOP = 10
-_HUB = 0.2
+_HUB = 0.25
 """The share of queries from which a passage among their best 10 is a hub."""
 _FEW = 10  # vectors
 _FACTOR, _GAP, _MANY_ODD = 3.0, 1.25, 0.05
@@ -33,6 +34,8 @@ _FILLED = 0.9
 _SAME = 1e-3
 """Digits of unit vectors that count when two are compared."""
 _LOW_RECALL, _LOST_RECALL = 0.95, 0.8
+_UNRELATED = 0.4
+"""The agreement below which vectors of the user's own have nothing to do with the texts."""
 _LOW_AGREEMENT, _USELESS_AGREEMENT = 0.62, 0.55
 """Agreement of the legs: docs/decisions/0010 has .70 for healthy and .55 for useless ones."""
 
@@ -114,7 +117,14 @@ def check_lengths(sample: IndexSample) -> Iterator[Finding]:
 
 def check_hubs(sample: IndexSample) -> Iterator[Finding]:
     """Find passages among the best hits of unrelated queries."""
-    hits, scan = sample.dense_hits, sample.scan
+    yield from _find_hubs(sample, sample.dense_hits, "by meaning", _HUB)
+    yield from _find_hubs(sample, sample.lexical_hits, "by words", 2 * _HUB)
+
+
+def _find_hubs(
+    sample: IndexSample, hits: Sequence[LegHits], leg: str, least: float
+) -> Iterator[Finding]:
+    scan = sample.scan
     if len(hits) < MIN_PASSAGES or len(scan) < 10 * _TOP:
         return
     found = np.concatenate([one.keys[:_TOP] for one in hits])
@@ -122,17 +132,17 @@ def check_hubs(sample: IndexSample) -> Iterator[Finding]:
     shares = counts / len(hits)
     expected = _TOP / scan.total
     order = np.argsort(-shares, kind="stable")
-    hubs = [at for at in order.tolist() if shares[at] > max(_HUB, 4 * expected)]
-    if not hubs:
-        return
+    hubs = [at for at in order.tolist() if shares[at] > max(least, 5 * expected)]
+    if not hubs or (leg == "by words" and len(hubs) > max(len(scan) // 50, 1)):
+        return  # of codes without words, many tie
     ids = sample.scope.ids(keys[hubs])
     largest = float(shares[hubs[0]])
     yield Finding(
         "hubs",
         "error" if largest > 0.5 else "warning",
         f"{len(hubs):,} passages answer everything: {ids[0]!r} is among the best {_TOP} of "
-        f"{percent(largest)} of {len(hits):,} unrelated queries",
-        "look at these passages and their vectors: encode them again, split or delete them",
+        f"{percent(largest)} of {len(hits):,} unrelated queries {leg}",
+        "look at these passages: encode them again, split or delete them",
         evidence=(f"by chance, a passage is among the best {_TOP} of {percent(expected)}",),
         share=largest,
         ids=first_ids(ids),
@@ -207,6 +217,9 @@ def check_agreement(sample: IndexSample) -> Iterator[Finding]:
     agreement = measure_sample_agreement(sample)
     if agreement is None or agreement >= _LOW_AGREEMENT:
         return
+    encoded = sample.encoding.vectors is not None
+    if not encoded and agreement >= _UNRELATED:
+        return  # vectors of any kind may be meant
     hashes = isinstance(sample.model, HashingEncoder)
     yield Finding(
         "encoder-does-not-fit",
@@ -216,7 +229,7 @@ def check_agreement(sample: IndexSample) -> Iterator[Finding]:
         "the model doesn't know this language or domain, or is used in a wrong way: compare "
         "modes with `twofold eval`, and try another model with `twofold reencode`",
         evidence=("one sentence of each of up to 200 passages was searched",)
-        if sample.encoding.vectors is not None
+        if encoded
         else ("up to 200 passages' own vectors were searched, since there is no encoder",),
     )
 
