@@ -30,6 +30,7 @@ _SCRIPTS = {
 }
 """Languages by the script in the names that Unicode gives to their letters."""
 _WORD = re.compile(r"[^\s\d!-/:-@\[-`{-~\u0964\u060c\u061b\u061f\u00ab\u00bb\u2010-\u203a]+")
+_READ = 4_000  # characters of a text
 _UNSPACED = ("chinese", "japanese")
 """Languages whose stop words can't be counted, since words aren't separated."""
 _VIETNAMESE = frozenset(
@@ -47,8 +48,10 @@ _LEAST = 0.12
 _OTHER_TERMS = 0.2
 """The share of a query's terms that the same words of a passage don't have, as an alarm."""
 _DISTINCT = 3  # stop words that tell a language
-_LONG_TERM = 25
-"""Characters of a term that is no word."""
+_LONG_TERM, _LONG_CJK = 25, 6
+"""Characters of a term that is no word; of Chinese and Japanese ones."""
+_FEW_TERMS, _HARDLY_ANY = 0.5, 0.3
+"""Terms of a passage for each of its different words; XQuAD in ten languages gives .96 and more."""
 
 
 def check_language(sample: IndexSample) -> Iterator[Finding]:
@@ -60,6 +63,7 @@ def check_language(sample: IndexSample) -> Iterator[Finding]:
         yield from _find_other_languages(sample, name)
     yield from _find_unsplit_words(sample)
     yield from _find_other_query_terms(sample)
+    yield from _find_lost_words(sample)
 
 
 def guess_language(text: str, expected: str = "") -> str | None:
@@ -107,7 +111,7 @@ def _guess_by_stop_words(text: str, among: tuple[str, ...] = ()) -> str | None:
 
 def _split_words(text: str) -> list[str]:
     """Return the first 200 words of a text in lower case, with the vowel signs of Indic scripts."""
-    return _WORD.findall(text[:4_000].lower())[:200]
+    return _WORD.findall(text[:_READ].lower())[:200]
 
 
 @cache
@@ -183,7 +187,7 @@ def _find_unsplit_words(sample: IndexSample) -> Iterator[Finding]:
         looked += 1
         characters = sum(map(len, terms))
         affected += [passage.id] * (
-            sum(len(term) for term in terms if len(term) > _LONG_TERM) > characters / 3
+            sum(len(term) for term in terms if _is_long(term)) > characters / 3
         )
     share = len(affected) / looked if looked else 0.0
     if share < 0.2:
@@ -194,10 +198,54 @@ def _find_unsplit_words(sample: IndexSample) -> Iterator[Finding]:
         f"the analyzer doesn't split the texts of {percent(share)} of the passages into words",
         "use the analyzer of their language with Index.reanalyze, such as 'japanese'",
         evidence=(
-            f"more than a third of their terms' characters are in terms of over {_LONG_TERM}",
+            f"more than a third of their terms' characters are in terms of over {_LONG_TERM}, or "
+            f"over {_LONG_CJK} of Chinese and Japanese",
         ),
         share=share,
         ids=first_ids(affected),
+    )
+
+
+def _is_long(term: str) -> bool:
+    """Return whether a term is too long for a word."""
+    cjk = "\u3040" <= term[len(term) // 2] <= "\u9fff"
+    return len(term) > (_LONG_CJK if cjk else _LONG_TERM)
+
+
+def _find_lost_words(sample: IndexSample) -> Iterator[Finding]:
+    """Find an analyzer that leaves most words out, or that gives single letters."""
+    analyzer = sample.scope.analyzer
+    if analyzer is None:
+        return
+    words: list[int] = []
+    kept: list[int] = []
+    letters: list[float] = []
+    for passage in sample.passages[: len(sample.probes)]:
+        opening = passage.content[:_READ]
+        different = {word for word in _WORD.findall(opening.lower()) if len(word) > 1}
+        terms = set(analyzer.passage_terms(opening))
+        if len(different) >= 3 and terms:
+            words.append(len(different))
+            kept.append(len(terms))
+            letters.append(sum(map(len, terms)) / len(terms))
+    if len(words) < 10:
+        return
+    share = sum(kept) / sum(words)
+    single = sum(letters) / len(letters) < 1.3
+    if share >= _FEW_TERMS and not single:
+        return
+    yield Finding(
+        "words-lost",
+        "error" if single or share < _HARDLY_ANY else "warning",
+        "the analyzer turns words into single letters"
+        if single
+        else f"the analyzer leaves {percent(1 - share)} of the different words of the passages out",
+        "use an analyzer for the language of the texts with Index.reanalyze",
+        evidence=(
+            f"{sum(kept):,} different terms for {sum(words):,} different words in {len(words):,} "
+            f"passages; the analyzer is {analyzer_name(sample)!r}",
+        ),
+        share=max(1 - share, 0.0),
     )
 
 
