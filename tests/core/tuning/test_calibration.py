@@ -86,7 +86,7 @@ def test_weights_are_those_of_a_logistic_regression():
     right = rng.random(400) < 1 / (1 + np.exp(-signals[:, 2]))
     calibration = fit_calibration("hybrid", 1, "", signals, right, np.ones(400, bool))
     standard = (signals - signals.mean(axis=0)) / signals.std(axis=0)
-    theirs = LogisticRegression(C=1.0, tol=1e-10, max_iter=1000).fit(standard, right)
+    theirs = LogisticRegression(C=0.2, tol=1e-10, max_iter=1000).fit(standard, right)
     assert calibration.weights == pytest.approx(theirs.coef_[0], abs=1e-4)
     ours = [calibration.confidence(row) for row in signals]
     assert ours == pytest.approx(theirs.predict_proba(standard)[:, 1], abs=1e-4)

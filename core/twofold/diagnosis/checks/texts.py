@@ -117,8 +117,8 @@ def check_titles(sample: IndexSample) -> Iterator[Finding]:
     titles = [set(re.findall(r"\w{4,}", passage.title.lower())) for passage in titled]
     texts = [set(re.findall(r"\w{4,}", passage.text.lower())) for passage in titled]
     shifted = [*texts[1:], texts[0]]
-    own, other = _mean_overlap(titles, texts), _mean_overlap(titles, shifted)
-    if other < 0.05 or own > other + 0.03:
+    same, other = _mean_overlap(titles, texts), _mean_overlap(titles, shifted)
+    if other < 0.05 or same > other + 0.03:
         return
     yield Finding(
         "titles-of-other-texts",
@@ -126,7 +126,7 @@ def check_titles(sample: IndexSample) -> Iterator[Finding]:
         "titles have no more words in common with their texts than with those of others",
         "look for titles that are in another order than the texts",
         evidence=(
-            f"{percent(own)} of a title's words are in its text, and {percent(other)} in another",
+            f"{percent(same)} of a title's words are in its text, and {percent(other)} in another",
         ),
     )
 
