@@ -218,7 +218,7 @@ def _find_lost_words(sample: IndexSample) -> Iterator[Finding]:
     if analyzer is None:
         return
     words: list[int] = []
-    terms_found: list[int] = []
+    counts: list[int] = []
     letters: list[float] = []
     for passage in sample.passages[: len(sample.probes)]:
         opening = passage.content[:_READ]
@@ -226,11 +226,11 @@ def _find_lost_words(sample: IndexSample) -> Iterator[Finding]:
         terms = set(analyzer.passage_terms(opening))
         if len(different) >= 3 and terms:
             words.append(len(different))
-            terms_found.append(len(terms))
+            counts.append(len(terms))
             letters.append(sum(map(len, terms)) / len(terms))
     if len(words) < 10:
         return
-    share = sum(terms_found) / sum(words)
+    share = sum(counts) / sum(words)
     single = sum(letters) / len(letters) < 1.3
     if share >= _FEW_TERMS and not single:
         return
@@ -242,7 +242,7 @@ def _find_lost_words(sample: IndexSample) -> Iterator[Finding]:
         else f"the analyzer leaves {percent(1 - share)} of the different words of the passages out",
         "use an analyzer for the language of the texts with Index.reanalyze",
         evidence=(
-            f"{sum(terms_found):,} different terms for {sum(words):,} different words in {len(words):,} "
+            f"{sum(counts):,} different terms for {sum(words):,} different words in {len(words):,} "
             f"passages; the analyzer is {analyzer_name(sample)!r}",
         ),
         share=max(1 - share, 0.0),
