@@ -30,12 +30,16 @@ _LOST = re.compile(r"[^\W\d_]\?[^\W\d_].*?[^\W\d_]\?[^\W\d_]|\?{4,}", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class _Damage:
-    """A kind of damage: its name, what finds it, and the share of passages that is an alarm."""
+    """A kind of damage: its name, what finds it, and the share of passages that is an alarm.
+
+    A ``whole`` text is what is searched, and not its title.
+    """
 
     label: str
     find: Callable[[str], object]
     alarm: float
     advice: str
+    whole: bool = False
 
 
 _READ_AGAIN = "read the texts again with the right encoding, and upsert them"
@@ -98,18 +102,21 @@ _KINDS = (
         ).search,
         0.05,
         "store the text of the object",
+        whole=True,
     ),
     _Damage(
         "a path or an address in place of a text",
         re.compile(r"\A\s*(?:https?://|[A-Za-z]:\\|\.{0,2}/)\S+\s*\Z").search,
         0.05,
         "store what the file or the page says",
+        whole=True,
     ),
     _Damage(
         "a word for a missing value in place of a text",
         re.compile(r"\A\s*(?:none|nan|null|n/a|undefined|nil|<na>)\s*\Z", re.IGNORECASE).search,
         0.01,
         "delete these passages, or look for what lost their texts",
+        whole=True,
     ),
     _Damage(
         "HTML or XML tags, or entities",
@@ -140,7 +147,11 @@ def check_damage(sample: IndexSample) -> Iterator[Finding]:
     """Find texts with the traces of a wrong encoding, of markup or of a PDF file."""
     passages = sample.passages
     for kind in _KINDS:
-        ids = [passage.id for passage in passages if kind.find(passage.content)]
+        ids = [
+            passage.id
+            for passage in passages
+            if kind.find(passage.text if kind.whole else passage.content)
+        ]
         share = len(ids) / max(len(passages), 1)
         if share < _NOTE:
             continue

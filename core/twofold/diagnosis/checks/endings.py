@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -14,6 +15,9 @@ from twofold.types import Passage
 _LONG = 30
 """Characters of a text that may have been cut off."""
 _FEWEST = 10  # such texts
+_SHORT = 100
+"""Characters of texts that may be records of one length."""
+_PARTIAL = 0.3  # of them end with a part of a word
 _MANY_WORDS = 20  # of short texts, many have the most words
 _SAME_LENGTH = 0.1
 """The share of such texts with one length from which they were cut off."""
@@ -68,6 +72,8 @@ def _find_one_length(sample: IndexSample, chosen: Sequence[Passage]) -> Iterator
     affected = [chosen[at] for at in np.flatnonzero(lengths == limit).tolist()]
     if sum(_END.search(passage.text) is None for passage in affected) < len(affected) / 2:
         return  # they end as sentences do
+    if unit == "characters" and limit < _SHORT and not _end_in_words(affected, chosen):
+        return  # records
     share = len(affected) / len(sample.passages)
     chunks = _are_chunks(chosen, count / len(chosen))
     yield Finding(
@@ -109,6 +115,13 @@ def _find_open_ends(sample: IndexSample, chosen: Sequence[Passage]) -> Iterator[
         share=share,
         ids=first_ids(passage.id for passage in affected),
     )
+
+
+def _end_in_words(affected: Sequence[Passage], all_of_them: Sequence[Passage]) -> bool:
+    """Return whether many texts end within a word, with what no other text has."""
+    words = Counter(word for one in all_of_them for word in set(one.text.lower().split()))
+    last = [passage.text.lower().split()[-1] for passage in affected]
+    return sum(words[word] == 1 for word in last) > _PARTIAL * len(last)
 
 
 def _advise(*, chunks: bool) -> str:

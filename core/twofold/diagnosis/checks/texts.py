@@ -72,8 +72,8 @@ def check_boilerplate(sample: IndexSample) -> Iterator[Finding]:
     passages = sample.passages
     counts: Counter[str] = Counter()
     for passage in passages:
-        text = " ".join(passage.content.split())
-        parts = {part for part in _SENTENCE_END.split(passage.content) if len(part) >= _REPEATED}
+        text = " ".join(passage.text.split())
+        parts = {part for part in _SENTENCE_END.split(passage.text) if len(part) >= _REPEATED}
         if len(text) > 2 * _REPEATED:
             parts |= {text[:_REPEATED], text[-_REPEATED:]}
         counts.update(parts)
